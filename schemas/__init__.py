@@ -1,0 +1,1 @@
+"""What the parts agree on: events, topics, definitions, settings, errors, wire formats."""

@@ -1,0 +1,75 @@
+"""The errors of the whole system, named by what their receiver must do.
+
+Text is part of the contract: what was wrong, which field, what is accepted. Anything that is not
+one of these is a defect of ours, and stops the process that met it.
+"""
+
+
+class AvilaError(Exception):
+    """Root of all errors raised on purpose; `code` is the stable name that clients may match on."""
+
+    code = "error"
+
+
+class InvalidRequest(AvilaError):
+    """Fix the request: repeating it unchanged fails again.
+
+    `field` is the path of the offending value (`steps[2].event`), `""` for the whole input.
+    """
+
+    code = "invalid"
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class InvalidRecord(AvilaError):
+    """Dead-letter the record with `reason` and `detail`: no retry makes it readable."""
+
+    code = "invalid_record"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class NotFound(AvilaError):
+    """The thing named does not exist; create it or correct the name."""
+
+    code = "not_found"
+
+
+class Conflict(AvilaError):
+    """The thing has changed or exists already: read it again, then decide."""
+
+    code = "conflict"
+
+
+class Unauthorized(AvilaError):
+    """Send valid credentials."""
+
+    code = "unauthorized"
+
+
+class BackOff(AvilaError):
+    """Try again after `retry_after` seconds: nothing is wrong with the request."""
+
+    code = "back_off"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(AvilaError):
+    """A part this depends on does not answer; what was sent may or may not have taken effect."""
+
+    code = "unavailable"
+
+
+class Misconfigured(AvilaError):
+    """Stop and mend the set-up: a setting, a port, a topic that differs from its declaration."""
+
+    code = "misconfigured"

@@ -1,0 +1,177 @@
+"""One frozen settings object, read from the environment once, at the edge of each process.
+
+Every name carries its unit. A wrong value is refused with its key and what is accepted; secrets do
+not show in `repr`, so that a settings object may be logged.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from schemas.errors import Misconfigured
+from schemas.topics import Topics
+
+
+class Secret(str):
+    """A string that prints as `***`; pass it on as it is, or read it with `str.__str__`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'" if self else "''"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment decides. Each field is read from `AVILA_<FIELD IN CAPITALS>`."""
+
+    # Where things are. Unset addresses mean the embedded ones, on this machine.
+    kafka_bootstrap: str = ""
+    clickhouse_dsn: str = ""
+    data_dir: Path = Path(".avila")
+    host: str = "127.0.0.1"
+    port_base: int = 0
+
+    # Kafka
+    topic_prefix: str = "avila"
+    partitions: int = 4
+    replication_factor: int = 1
+
+    # The worker
+    app_id: str = "avila"
+    worker_id: str = ""
+    epoch_max_records: int = 20_000
+    commit_interval_ms: int = 200
+    checkpoint_interval_ms: int = 10_000
+    snapshot_interval_s: int = 300
+    session_timeout_ms: int = 10_000
+
+    # What counts
+    dedup_window_s: int = 86_400
+    dedup_capacity: int = 1_000_000
+    allowed_lateness_s: int = 3_600
+    max_future_skew_s: int = 300
+    max_event_bytes: int = 262_144
+
+    # ClickHouse
+    clickhouse_database: str = "avila"
+    clickhouse_user: str = "default"
+    clickhouse_password: Secret = Secret()
+
+    def port(self, default: int) -> int:
+        """The port that the service known by `default` listens on: `port_base` moves them all.
+
+        With a base of 20000 REST ingest (8000) is at 20000, and the rest follow in a fixed order.
+        """
+        return default if not self.port_base else self.port_base + _PORTS.index(default)
+
+    @property
+    def topics(self) -> Topics:
+        """The deployment's topics."""
+        return Topics(self.topic_prefix)
+
+    @property
+    def bootstrap(self) -> str:
+        """The broker's address: the given one, else the embedded broker's."""
+        return self.kafka_bootstrap or f"{self.host}:{self.port(BROKER_PORT)}"
+
+    @property
+    def worker_name(self) -> str:
+        """Stable over restarts and unique among the workers: a transactional id is made of it."""
+        return self.worker_id or f"{socket.gethostname()}-{self.port(BROKER_PORT)}"
+
+    @property
+    def snapshot_dir(self) -> Path:
+        """Where this worker keeps the local snapshots of its tables."""
+        return self.data_dir / "snapshots" / self.app_id / self.worker_name
+
+
+INGEST_PORT = 8000
+QUERY_PORT = 8080
+REGISTRY_PORT = 8081
+STORE_PORT = 8123
+GRPC_PORT = 50051
+BROKER_PORT = 9092
+CONTROLLER_PORT = 9093
+WORKER_PORT = 8090
+SINK_PORT = 8091
+_PORTS = (
+    INGEST_PORT,
+    QUERY_PORT,
+    REGISTRY_PORT,
+    STORE_PORT,
+    GRPC_PORT,
+    BROKER_PORT,
+    CONTROLLER_PORT,
+    WORKER_PORT,
+    SINK_PORT,
+)
+PORTS_PER_SYSTEM = len(_PORTS)
+
+# The values that make sense; the texts finish the sentence "accepted are …".
+_RANGES: dict[str, tuple[int, int]] = {
+    "port_base": (0, 65_000),
+    "partitions": (1, 1_024),
+    "replication_factor": (1, 16),
+    "epoch_max_records": (1, 1_000_000),
+    "commit_interval_ms": (1, 60_000),
+    "checkpoint_interval_ms": (0, 3_600_000),
+    "snapshot_interval_s": (1, 86_400),
+    "session_timeout_ms": (6_000, 300_000),
+    "dedup_window_s": (1, 31 * 86_400),
+    "dedup_capacity": (1_000, 1_000_000_000),
+    "allowed_lateness_s": (0, 31 * 86_400),
+    "max_future_skew_s": (0, 86_400),
+    "max_event_bytes": (1_024, 900_000),
+}
+
+PREFIX = "AVILA_"
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings from `environ` (the process's own by default); `overrides` win.
+
+    Raises:
+        Misconfigured: a value cannot be read, is out of range, or a key is unknown; names the key.
+    """
+    environ = os.environ if environ is None else environ
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    values: dict[str, Any] = {}
+    for key, text in environ.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX).lower()
+        if name not in fields:
+            known = ", ".join(sorted(PREFIX + field.upper() for field in fields))
+            raise Misconfigured(f"{key} is not a setting; known are {known}")
+        values[name] = _read(key, text, fields[name].type)
+    settings = Settings(**values | overrides)
+    for name, (least, most) in _RANGES.items():
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            key = PREFIX + name.upper()
+            raise Misconfigured(f"{key} is {value}; accepted are {least} to {most}")
+    if settings.clickhouse_dsn and urlsplit(settings.clickhouse_dsn).scheme not in {
+        "http",
+        "https",
+    }:
+        raise Misconfigured(
+            "AVILA_CLICKHOUSE_DSN must be an http:// or https:// address of ClickHouse's HTTP "
+            "interface, such as http://user:password@host:8123/avila"
+        )
+    return settings
+
+
+def _read(key: str, text: str, kind: Any) -> Any:
+    if kind is int:
+        try:
+            return int(text.replace("_", ""))
+        except ValueError:
+            raise Misconfigured(f"{key} is {text!r}; a whole number is accepted") from None
+    if kind is Path:
+        return Path(text).expanduser()
+    return kind(text)

@@ -1,0 +1,1 @@
+"""The processes: broker, store, worker, ingest, query, and the command line that runs them."""

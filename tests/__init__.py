@@ -1,0 +1,1 @@
+"""Tests: real broker, real database, real crashes."""
