@@ -1,0 +1,161 @@
+"""Definitions: what users ask to be kept, as typed values. Decoding one is validating it.
+
+A definition travels as JSON on the definitions topic under the key `project/kind/id`; a tombstone
+deletes it. Every change raises its `version`, and each version is folded from a clean state.
+"""
+
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import InvalidRequest
+
+MAX_STEPS: Final = 32
+MAX_CONDITIONS: Final = 16
+MAX_WINDOW_S: Final = 366 * 86_400
+MAX_FUNNELS_PER_PROJECT: Final = 200
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+EventName = Annotated[str, Meta(min_length=1, max_length=200)]
+PropertyName = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(max_length=1_000)]
+Scalar = bool | int | float | Text
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `text` may name a project or a definition: 1-64 of letters, digits, `._-`."""
+    return _ID.fullmatch(text) is not None
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one property of an event must be.
+
+    Comparison is by JSON type: a number equals numbers only (1 equals 1.0), text equals text
+    only, true and false equal themselves. `in` holds if any of the listed values is equal.
+    `contains` looks for text in text; `gt`, `gte`, `lt`, `lte` compare numbers. A property that is
+    absent or null is not set. `not_equals`, `not_in` and `is_not_set` are the negations of
+    `equals`, `in` and `is_set`; so they hold for an absent property, and the others do not.
+    """
+
+    property: PropertyName
+    op: Literal[
+        "equals",
+        "not_equals",
+        "in",
+        "not_in",
+        "contains",
+        "gt",
+        "gte",
+        "lt",
+        "lte",
+        "is_set",
+        "is_not_set",
+    ] = "equals"
+    value: Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=100)] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One step of a funnel: an event by name, all of whose conditions hold."""
+
+    event: EventName
+    where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()
+
+
+class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An ordered funnel: how far persons get through `steps` within `window_s` of the first.
+
+    The window is inclusive. Entries are counted by day (UTC) of the first step, each person once a
+    day, and in total, each person once. Equal to ClickHouse's `windowFunnel`: events in order of
+    time, of equal times in order of the steps; the latest first step restarts the chain; one event
+    may satisfy several steps.
+    """
+
+    steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=MAX_STEPS)]
+    window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
+    name: Text = ""
+
+
+class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A funnel as it stands on the definitions topic."""
+
+    project_id: str
+    id: str
+    version: int
+    created_at: int
+    updated_at: int
+    funnel: Funnel
+
+    @property
+    def key(self) -> bytes:
+        """The record key on the definitions topic."""
+        return definition_key(self.project_id, "funnel", self.id)
+
+
+Kind = Literal["funnel"]
+
+
+def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
+    """The record key of a definition: `project/kind/id`."""
+    return f"{project_id}/{kind}/{definition_id}".encode()
+
+
+def parse_key(key: bytes) -> tuple[str, str, str]:
+    """Split a definition's record key into project, kind and id."""
+    project_id, kind, definition_id = key.decode().split("/")
+    return project_id, kind, definition_id
+
+
+_decoder = msgspec.json.Decoder(Funnel)
+_definition_decoder = msgspec.json.Decoder(FunnelDefinition)
+_NUMERIC: Final = {"gt", "gte", "lt", "lte"}
+_LISTS: Final = {"in", "not_in"}
+_UNARY: Final = {"is_set", "is_not_set"}
+
+
+def decode_funnel(body: bytes) -> Funnel:
+    """Read a funnel from a request body.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    try:
+        funnel = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    for number, step in enumerate(funnel.steps):
+        for place, condition in enumerate(step.where):
+            _check(condition, f"steps[{number}].where[{place}]")
+    return funnel
+
+
+def encode(definition: FunnelDefinition) -> bytes:
+    """Encode a definition as it stands on its topic."""
+    return msgspec.json.encode(definition)
+
+
+def decode(value: bytes) -> FunnelDefinition:
+    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    return _definition_decoder.decode(value)
+
+
+def _check(condition: Condition, path: str) -> None:
+    op, value = condition.op, condition.value
+    if op in _UNARY:
+        if value is not None:
+            raise InvalidRequest(f"`{op}` takes no value", f"{path}.value")
+    elif op in _LISTS:
+        if not isinstance(value, list):
+            raise InvalidRequest(f"`{op}` takes a list of values", f"{path}.value")
+    elif value is None or isinstance(value, list):
+        raise InvalidRequest(f"`{op}` takes one value", f"{path}.value")
+    elif op in _NUMERIC and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise InvalidRequest(f"`{op}` takes a number", f"{path}.value")
+    elif op == "contains" and not isinstance(value, str):
+        raise InvalidRequest("`contains` takes text", f"{path}.value")
