@@ -1,0 +1,126 @@
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Message, Producer
+
+from schemas.errors import Misconfigured
+from schemas.follower import Follower, Partition
+from services.broker import Broker
+from tests.conftest import free_ports
+from tests.kafka import EphemeralTopic, Record
+
+TIMEOUT_S = 60.0
+
+
+def read_until(follower: Follower, done: Callable[[list[Message]], bool]) -> list[Message]:
+    messages: list[Message] = []
+    deadline = time.monotonic() + TIMEOUT_S
+    while not done(messages):
+        assert time.monotonic() < deadline, f"only {len(messages)} records"
+        messages += follower.poll(0.1)
+    return messages
+
+
+def transactional(bootstrap: str, name: str) -> Producer:
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": name, "log_level": 0})
+    producer.init_transactions(TIMEOUT_S)
+    return producer
+
+
+def test_it_reads_all_partitions_from_the_beginning(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap, partitions=3) as topic:
+        topic.produce(*(Record(b"%d" % i, partition=i % 3) for i in range(9)))
+        with Follower(broker.bootstrap, [topic.name]) as follower:
+            assert not follower.caught_up
+            messages = read_until(follower, lambda _: follower.caught_up)
+            assert {message.value() for message in messages} == {b"%d" % i for i in range(9)}
+            assert follower.positions == {Partition(topic.name, i): 3 for i in range(3)}
+            assert follower.lag() == 0
+
+
+def test_topics_that_are_empty_are_caught_up_with(broker: Broker) -> None:
+    with (
+        EphemeralTopic(broker.bootstrap) as one,
+        EphemeralTopic(broker.bootstrap) as other,
+        Follower(broker.bootstrap, [one.name, other.name]) as follower,
+    ):
+        assert read_until(follower, lambda _: follower.caught_up) == []
+
+
+def test_records_that_come_later_are_returned_too(broker: Broker) -> None:
+    with (
+        EphemeralTopic(broker.bootstrap) as topic,
+        Follower(broker.bootstrap, [topic.name]) as follower,
+    ):
+        read_until(follower, lambda _: follower.caught_up)
+        topic.produce(b"later")
+        (message,) = read_until(follower, bool)
+        assert message.value() == b"later"
+        assert follower.caught_up
+
+
+def test_only_committed_records_are_seen_and_markers_do_not_hide_the_end(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap) as topic:
+        producer = transactional(broker.bootstrap, topic.name)
+        for value, end in (
+            (b"kept", producer.commit_transaction),
+            (b"aborted", producer.abort_transaction),
+        ):
+            producer.begin_transaction()
+            producer.produce(topic.name, value)
+            end(TIMEOUT_S)
+        with Follower(broker.bootstrap, [topic.name]) as follower:
+            messages = read_until(follower, lambda _: follower.caught_up)
+            assert [message.value() for message in messages] == [b"kept"]
+            assert follower.positions == {Partition(topic.name, 0): 4}
+
+
+def test_an_open_transaction_does_not_keep_it_from_catching_up(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap) as topic:
+        topic.produce(b"before")
+        producer = transactional(broker.bootstrap, topic.name)
+        producer.begin_transaction()
+        producer.produce(topic.name, b"open")
+        producer.flush(TIMEOUT_S)
+        with Follower(broker.bootstrap, [topic.name]) as follower:
+            messages = read_until(follower, lambda _: follower.caught_up)
+            assert [message.value() for message in messages] == [b"before"]
+            producer.commit_transaction(TIMEOUT_S)
+            assert [message.value() for message in read_until(follower, bool)] == [b"open"]
+
+
+def test_a_topic_that_does_not_exist_is_refused(broker: Broker) -> None:
+    with (
+        Follower(broker.bootstrap, ["no-such-topic"]) as follower,
+        pytest.raises(Misconfigured, match="no-such-topic"),
+    ):
+        read_until(follower, lambda _: follower.caught_up)
+
+
+def test_a_broker_that_is_away_is_waited_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = tmp_path_factory.mktemp("restarted")
+    port, controller_port = free_ports(2)
+
+    def start() -> Broker:
+        log_file = directory / "kafka.log"
+        return Broker.start(
+            directory / "data", "127.0.0.1", port, controller_port, log_file=log_file
+        )
+
+    with Follower(f"127.0.0.1:{port}", ["followed"]) as early:
+        assert early.poll(0.1) == []
+        broker = start()
+        try:
+            topic = EphemeralTopic(broker.bootstrap)
+            topic.name = "followed"
+            with topic:
+                topic.produce(b"one")
+                assert [m.value() for m in read_until(early, bool)] == [b"one"]
+                broker.stop()
+                assert early.poll(0.1) == []
+                broker = start()
+                topic.produce(b"two")
+                assert [m.value() for m in read_until(early, bool)] == [b"two"]
+        finally:
+            broker.stop()
