@@ -1,0 +1,79 @@
+"""One real broker for the whole run, and a deployment of its own for every test."""
+
+import contextlib
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import Settings, read_settings
+from services.broker import Broker
+from services.topics import ensure_topics
+from tests.kafka import delete_topics
+
+PARTITIONS = 2
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports that nothing listens on.
+
+    The kernel picks them at random and out of the range of outgoing connections it has in use; all
+    are held until all are known. Another process may still take one before the caller does.
+    """
+    with contextlib.ExitStack() as held:
+        ports = []
+        for _ in range(count):
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(int(probe.getsockname()[1]))
+        return ports
+
+
+@pytest.fixture(scope="session")
+def broker_directory() -> Iterator[Path]:
+    """Where the broker of this run keeps its data and its log; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="avila-kafka-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def broker(broker_directory: Path) -> Iterator[Broker]:
+    """The broker of this run; a test that would stop it starts one of its own instead."""
+    port, controller_port = free_ports(2)
+    broker = Broker.start(
+        broker_directory / "data",
+        "127.0.0.1",
+        port,
+        controller_port,
+        log_file=broker_directory / "kafka.log",
+    )
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
+    """A deployment of the test's own: its topics exist, empty, and are deleted afterwards."""
+    settings = read_settings(
+        {},
+        kafka_bootstrap=broker.bootstrap,
+        topic_prefix=f"t{uuid.uuid4().hex[:8]}",
+        partitions=PARTITIONS,
+        data_dir=tmp_path / "data",
+    )
+    ensure_topics(
+        settings.bootstrap,
+        settings.topics,
+        partitions=settings.partitions,
+        replication_factor=settings.replication_factor,
+    )
+    yield settings
+    delete_topics(
+        settings.bootstrap,
+        [topic.name for topic in settings.topics if topic != settings.topics.schemas],
+    )

@@ -1,0 +1,1 @@
+"""Tests of `services`, in the same tree."""

@@ -1,0 +1,206 @@
+"""The embedded broker keeps its data, ends with its parent, and says what is wrong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import Misconfigured, Unavailable
+from services import broker as brokers
+from services.broker import JARS, KAFKA_VERSION, Broker, install_kafka
+from tests.conftest import free_ports
+from tests.kafka import EphemeralTopic, create_topic, produce, read_all
+
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(holds: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def processes_of_session(session: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            pass
+    return found
+
+
+def start(directory: Path) -> Broker:
+    port, controller_port = free_ports(2)
+    return Broker.start(
+        directory / "data", "127.0.0.1", port, controller_port, log_file=directory / "kafka.log"
+    )
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The way to Maven Central leads to a port of this machine where nobody answers."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        yield
+
+
+def test_acknowledged_records_survive_a_stop_and_a_kill_and_a_move_to_other_ports(
+    tmp_path: Path,
+) -> None:
+    broker = start(tmp_path)
+    try:
+        create_topic(broker.bootstrap, "kept", partitions=1)
+        produce(broker.bootstrap, "kept", [b"before the stop"])
+        broker.stop()
+        assert broker.process.returncode is not None
+
+        broker = start(tmp_path)
+        produce(broker.bootstrap, "kept", [b"before the kill"])
+        broker.kill()
+        assert broker.process.returncode == -signal.SIGKILL
+
+        broker = start(tmp_path)
+        values = [message.value() for message in read_all(broker.bootstrap, "kept")]
+        assert values == [b"before the stop", b"before the kill"]
+    finally:
+        broker.stop()
+    assert eventually(lambda: not processes_of_session(broker.process.pid), 5)
+
+
+def test_the_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from tests.services.test_broker import start\n"
+        "print(start(Path(sys.argv[1])).process.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    with parent:
+        assert parent.stdout is not None
+        session = int(parent.stdout.readline())
+        assert len(processes_of_session(session)) == 2
+        parent.kill()
+    assert eventually(lambda: not processes_of_session(session), 15)
+
+
+def test_a_signal_to_the_terminals_processes_does_not_reach_the_broker(broker: Broker) -> None:
+    assert os.getsid(broker.process.pid) == broker.process.pid != os.getsid(0)
+
+
+def test_a_topic_is_never_created_by_using_it(broker: Broker) -> None:
+    with pytest.raises(AssertionError, match="UNKNOWN_TOPIC"):
+        produce(broker.bootstrap, "misspelt", [b"lost"])
+
+
+def test_a_record_of_four_megabytes_is_taken(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap) as topic:
+        produce(
+            broker.bootstrap, topic.name, [bytes(4_000_000)], **{"message.max.bytes": 5_000_000}
+        )
+        assert [len(message.value() or b"") for message in topic.read_all()] == [4_000_000]
+
+
+@pytest.mark.parametrize("taken", ["port", "controller_port"])
+def test_a_taken_port_is_named_with_the_setting_that_moves_it(taken: str, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (free,) = free_ports(1)
+        ports = {"port": free, "controller_port": free, taken: other.getsockname()[1]}
+        with pytest.raises(Misconfigured, match=rf"{ports[taken]} .*taken.*AVILA_PORT_BASE"):
+            Broker.start(tmp_path / "data", "127.0.0.1", **ports, log_file=tmp_path / "kafka.log")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_host_that_is_not_of_this_machine_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"192\.0\.2\.1.*AVILA_HOST"):
+        Broker.start(tmp_path / "data", "192.0.2.1", *free_ports(2), log_file=tmp_path / "log")
+
+
+def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file is in the way")
+    with pytest.raises(Misconfigured, match=r"data.*AVILA_DATA_DIR"):
+        start(tmp_path)
+
+
+def test_data_of_another_kafka_version_is_left_alone(tmp_path: Path) -> None:
+    version = tmp_path / "data" / "log" / brokers._VERSION_FILE
+    version.parent.mkdir(parents=True)
+    version.write_text("3.9.0")
+    with pytest.raises(Misconfigured, match=rf"3\.9\.0.*{KAFKA_VERSION}.*AVILA_DATA_DIR"):
+        start(tmp_path)
+    assert [path.name for path in version.parent.iterdir()] == [version.name]
+
+
+def test_a_data_directory_in_use_is_refused_and_its_broker_not_disturbed(
+    broker: Broker, broker_directory: Path
+) -> None:
+    with pytest.raises(Misconfigured, match="a broker is running"):
+        start(broker_directory)
+    with EphemeralTopic(broker.bootstrap) as topic:
+        topic.produce(b"still here")
+
+
+def test_a_broker_that_cannot_run_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"[Hh]eap.*kafka\.log\.jvm"):
+        Broker.start(
+            tmp_path / "data",
+            "127.0.0.1",
+            *free_ports(2),
+            log_file=tmp_path / "kafka.log",
+            heap_mb=1,
+        )
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_jars_and_network_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(Unavailable, match=r"Maven Central.*AVILA_KAFKA_BOOTSTRAP"):
+        install_kafka()
+    assert not list(tmp_path.rglob("*.jar"))
+
+
+@pytest.mark.usefixtures("offline")
+def test_with_jars_no_network_is_needed(broker: Broker) -> None:
+    assert broker.process.poll() is None
+    assert len(list(install_kafka().glob("*.jar"))) >= len(JARS)
+
+
+@pytest.mark.usefixtures("offline", "broker")
+def test_a_damaged_jar_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    intact = install_kafka()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "avila" / intact.name
+    cache.mkdir(parents=True)
+    for jar in JARS[1:]:
+        (cache / jar.file_name).symlink_to(intact / jar.file_name)
+    (cache / JARS[0].file_name).write_bytes(b"half a jar")
+    with pytest.raises(Unavailable, match=JARS[0].file_name):
+        install_kafka()
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(Misconfigured, match="XDG_CACHE_HOME"):
+        install_kafka()

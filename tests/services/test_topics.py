@@ -1,0 +1,105 @@
+"""Topics come to exist as they are declared, once, and a difference is never passed over."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import Misconfigured, Unavailable
+from schemas.settings import Settings
+from schemas.topics import Topic
+from services.broker import Broker
+from services.topics import TopicState, describe_topics, ensure_topics
+from tests.conftest import PARTITIONS, free_ports
+from tests.kafka import EphemeralTopic, delete_topics
+
+
+def test_every_declared_topic_exists_as_declared(settings: Settings) -> None:
+    states = {state.name: state for state in describe_topics(settings.bootstrap, settings.topics)}
+    for topic in settings.topics:
+        state = states[topic.name]
+        assert state.partitions == (topic.partitions or PARTITIONS)
+        assert state.cleanup == topic.cleanup
+        if topic.cleanup == "delete":
+            assert state.retention_ms == topic.retention_ms
+
+
+def test_topics_are_created_once(settings: Settings) -> None:
+    again = ensure_topics(
+        settings.bootstrap, settings.topics, partitions=PARTITIONS, replication_factor=1
+    )
+    assert again == []
+
+
+def test_processes_that_race_create_each_topic_once(broker: Broker) -> None:
+    topics = [Topic(f"t{uuid4().hex[:8]}", "compact") for _ in range(5)]
+    names = [topic.name for topic in topics]
+
+    def ensure(_: int) -> list[str]:
+        return ensure_topics(broker.bootstrap, topics, partitions=1, replication_factor=1)
+
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            created = [name for answer in pool.map(ensure, range(3)) for name in answer]
+        assert sorted(created) == sorted(names)
+    finally:
+        delete_topics(broker.bootstrap, names)
+
+
+def test_every_mismatch_is_reported_at_once(broker: Broker) -> None:
+    with (
+        EphemeralTopic(broker.bootstrap, partitions=3) as wide,
+        EphemeralTopic(broker.bootstrap) as kept,
+        EphemeralTopic(broker.bootstrap) as compacted,
+    ):
+        declared = [
+            Topic(wide.name, "delete", 604_800_000),
+            Topic(kept.name, "delete", 1_000, partitions=1),
+            Topic(compacted.name, "compact", partitions=1),
+        ]
+        with pytest.raises(Misconfigured) as refused:
+            ensure_topics(broker.bootstrap, declared, partitions=2, replication_factor=1)
+    text = str(refused.value)
+    assert f"{wide.name} has 3 partitions, declared are 2: set AVILA_PARTITIONS=3" in text
+    assert f"{kept.name} has retention.ms=604800000, declared is 1000" in text
+    assert f"{compacted.name} has cleanup.policy=delete, declared is compact" in text
+
+
+def test_a_mismatch_does_not_keep_the_other_topics_from_being_created(broker: Broker) -> None:
+    new = Topic(f"t{uuid4().hex[:8]}", "compact", partitions=1)
+    try:
+        with EphemeralTopic(broker.bootstrap) as other:
+            declared = [Topic(other.name, "compact"), new]
+            with pytest.raises(Misconfigured, match=other.name):
+                ensure_topics(broker.bootstrap, declared, partitions=1, replication_factor=1)
+        assert [state.name for state in describe_topics(broker.bootstrap, [new])] == [new.name]
+    finally:
+        delete_topics(broker.bootstrap, [new.name])
+
+
+def test_a_topic_that_does_not_exist_is_not_described(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap, partitions=2) as there:
+        asked = [Topic("not-there", "compact"), Topic(there.name, "compact")]
+        states = describe_topics(broker.bootstrap, asked)
+        assert states == [TopicState(there.name, 2, "delete", 604_800_000)]
+
+
+def test_more_replicas_than_brokers_are_refused_with_the_setting(broker: Broker) -> None:
+    topic = Topic(f"t{uuid4().hex[:8]}", "compact")
+    with pytest.raises(Misconfigured, match=rf"{topic.name}.*AVILA_REPLICATION_FACTOR"):
+        ensure_topics(broker.bootstrap, [topic], partitions=1, replication_factor=3)
+
+
+def test_a_broker_that_does_not_answer_is_named_in_time() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(Unavailable, match=rf"{port}.*AVILA_KAFKA_BOOTSTRAP"):
+        describe_topics(f"127.0.0.1:{port}", [Topic("any", "compact")], timeout_s=0.5)
+
+
+def test_a_deployment_is_deleted_after_its_test(broker: Broker, settings: Settings) -> None:
+    names = [topic.name for topic in settings.topics]
+    delete_topics(broker.bootstrap, names)
+    delete_topics(broker.bootstrap, names)  # and deleting what is gone is no error
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    assert not set(names) & set(admin.list_topics(timeout=10).topics)
