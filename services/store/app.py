@@ -1,0 +1,165 @@
+"""The HTTP front: ClickHouse's interface on Starlette, in the order that a request goes through.
+
+Who is asking, what is asked (the whole body is read), a place in line, the engine, the answer.
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from services.store.engine import Engine
+from services.store.errors import Code, StoreError
+from services.store.requests import Call, read_arguments, read_call
+from services.store.responses import Gone, Headers, Reply, answer
+from services.store.running import Running
+
+log = structlog.get_logger(__name__)
+
+HANDLES: Final = 16
+WAITING_PER_HANDLE: Final = 8
+
+
+def make_store_app(
+    path: Path, user: str, password: str, *, handles: int = HANDLES, waiting: int | None = None
+) -> Starlette:
+    """ClickHouse's HTTP interface to the engine on `path`, which opens with the app's lifespan.
+
+    `handles` queries run at once, `waiting` more wait in line (eight times as many if not given);
+    whoever comes after them is told to come again. One app a process, and none before a fork.
+    """
+    waiting = handles * WAITING_PER_HANDLE if waiting is None else waiting
+    return make_app(Engine(path, handles=handles, waiting=waiting), user, password)
+
+
+def make_app(engine: Engine, user: str, password: str) -> Starlette:
+    """The application around an engine; opens it if need be, and closes it at the end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        engine.open()
+        log.info("store open", path=str(engine.path), engine=engine.version)
+        try:
+            yield
+        finally:
+            await engine.close()
+            log.info("store closed", path=str(engine.path))
+
+    door = _Door(engine, user, password)
+    return Starlette(
+        routes=[
+            Route("/", door, methods=["GET", "POST"]),
+            Route("/ping", _ok),
+            Route("/replicas_status", _ok),
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def _ok(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("Ok.\n")
+
+
+class _Door:
+    """The one endpoint that runs statements."""
+
+    def __init__(self, engine: Engine, user: str, password: str) -> None:
+        self._engine = engine
+        self._user = user
+        self._password = password
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        reply = Reply(send, self._headers())
+        with contextlib.suppress(Gone, ClientDisconnect):
+            try:
+                await self._serve(request, reply)
+            except StoreError as error:
+                await reply.fail(error, self._engine.version)
+            except (Gone, ClientDisconnect):
+                raise
+            except Exception:
+                log.exception("request failed")
+                if not reply.started:
+                    unknown = StoreError(
+                        Code.UNKNOWN_EXCEPTION, "The store has a defect; see its log"
+                    )
+                    await reply.fail(unknown, self._engine.version)
+
+    async def _serve(self, request: Request, reply: Reply) -> None:
+        arguments = read_arguments(request)
+        if request.method != "POST" and "query" not in arguments:
+            await reply.start(200, {"Content-Type": "text/html; charset=UTF-8"})
+            await reply.end(b"Ok.\n")
+            return
+        self._authenticate(request, arguments)
+        with ExitStack() as spools:
+            call = await read_call(request, arguments, self._engine.path, spools)
+            if call is None:
+                raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
+            reply.add({"X-ClickHouse-Query-Id": call.job.query_id})
+            async with self._engine.slot():
+                await self._run(request, reply, call)
+
+    async def _run(self, request: Request, reply: Reply, call: Call) -> None:
+        async with self._engine.run(call.job) as running:
+            watch = asyncio.create_task(_tell_when_left(request, running))
+            try:
+                accept = request.headers.get("accept-encoding", "")
+                await answer(reply, running, call, self._engine, accept)
+            finally:
+                watch.cancel()
+
+    def _authenticate(self, request: Request, arguments: dict[str, str]) -> None:
+        user, password = _credentials(request, arguments)
+        known = hmac.compare_digest(user.encode(errors="replace"), self._user.encode())
+        right = hmac.compare_digest(password.encode(errors="replace"), self._password.encode())
+        if not (known and right):
+            offered = "authorization" in request.headers or bool(password)
+            raise StoreError(
+                Code.AUTHENTICATION_FAILED,
+                f"{user}: Authentication failed: password is incorrect, or there is no user "
+                "with such name.",
+                403 if offered else 401,
+            )
+
+    def _headers(self) -> Headers:
+        return {
+            "X-ClickHouse-Server-Display-Name": "avila",
+            "X-ClickHouse-Timezone": self._engine.timezone,
+        }
+
+
+async def _tell_when_left(request: Request, running: Running) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    running.leave()
+
+
+def _credentials(request: Request, arguments: dict[str, str]) -> tuple[str, str]:
+    """User and password, from the first place that names either."""
+    headers = request.headers
+    if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
+        return headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", "")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(token, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return user, password
+    if scheme:
+        return "", ""
+    return arguments.get("user", "default"), arguments.get("password", "")

@@ -1,0 +1,290 @@
+"""The engine: ClickHouse in this process, one path, as many queries at once as there are slots.
+
+What chDB makes necessary, and how it is met:
+
+- A handle serves one query at a time and keeps what `SET` and `USE` did to it. Opening one takes a
+  fifth of a millisecond, so each query has its own, and no query sees another's settings. One more
+  handle stays open as long as the engine: the last one to close shuts it down.
+- Results that chDB hands over as chunks are each a whole document in their format (a CSV header, an
+  Arrow file a chunk). So the result is led into a pipe with INTO OUTFILE: one document in any
+  format, and bounded memory, since the engine waits while the pipe is full.
+- Rows of an INSERT come from a file in memory with FROM INFILE, parsed by the engine alone.
+- A query has no id of the caller's choice. `log_comment` carries it, and KILL QUERY finds it there.
+  The engine does not notice by itself that nobody reads the pipe any more.
+- The engine's threads do not survive a fork: nothing may fork once it is open.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import chdb
+import structlog
+from chdb import ChdbError
+
+from schemas.errors import Misconfigured
+from services.store.errors import Code, StoreError, engine_error
+from services.store.jobs import Job, Outcome
+from services.store.running import Running
+from services.store.statements import Insert, Query
+
+log = structlog.get_logger(__name__)
+
+# clickhouse-local's habits that a server does not have
+_SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
+# The mark cache of a server takes more than a laptop has. The memory watcher of a server wakes up
+# every few milliseconds, which costs an idle store a tenth of a core.
+_ENGINE_OPTIONS: Final = f"mark_cache_size={256 << 20}&memory_worker_period_ms=1000"
+_SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_WAIT_S: Final = 30.0
+_MAX_SESSIONS: Final = 1_000
+_MAX_SESSION_STATEMENTS: Final = 100
+
+
+class Engine:
+    """ClickHouse's engine on `path`; `handles` queries at once, `waiting` more in line."""
+
+    def __init__(self, path: Path, *, handles: int, waiting: int) -> None:
+        self.path = path.resolve()
+        self.version = ""
+        self.timezone = ""
+        self._workers = ThreadPoolExecutor(handles, "query")
+        self._control = ThreadPoolExecutor(1, "control")
+        self._slots = asyncio.Semaphore(handles)
+        self._handles = handles
+        self._waiting_most = waiting
+        self._waiting = 0
+        self._running: dict[str, Running] = {}
+        self._sessions: OrderedDict[str, list[bytes]] = OrderedDict()
+        self._keeper: Any = None
+        self._lock = -1
+
+    def open(self) -> None:
+        """Take the path and start the engine, if that has not been done; blocks for a moment.
+
+        Raises:
+            Misconfigured: another process has the path, or it cannot be written or read.
+        """
+        if self._keeper is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "store.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise Misconfigured(
+                f"the store in {self.path} is in use by another process: one store a directory; "
+                "stop it, or give this one another AVILA_DATA_DIR"
+            ) from None
+        except OSError as error:
+            raise Misconfigured(
+                f"the store's directory {self.path} cannot be used: {error}"
+            ) from error
+        try:
+            self._keeper = chdb.connect(f"{self.path}?{_ENGINE_OPTIONS}")
+            row = self._keeper.query("SELECT version(), timezone()", "TabSeparated").bytes()
+        except (ChdbError, RuntimeError) as error:
+            os.close(self._lock)
+            raise Misconfigured(
+                f"the store in {self.path} cannot be opened: {engine_error(str(error))}"
+            ) from error
+        self.version, self.timezone = row.decode().strip().split("\t")
+
+    async def close(self) -> None:
+        """Cancel what runs, then shut the engine down; what was acknowledged is on disk."""
+        for running in list(self._running.values()):
+            running.cancel()
+        await asyncio.gather(*(running.close() for running in list(self._running.values())))
+        await asyncio.to_thread(self._shut)
+
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """A place among the running queries, after a bounded wait.
+
+        Raises:
+            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES when the line is full or does not move.
+        """
+        if self._slots.locked() and self._waiting >= self._waiting_most:
+            raise self._too_many()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise self._too_many() from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    @contextlib.asynccontextmanager
+    async def run(self, job: Job) -> AsyncIterator[Running]:
+        """Run `job`, in a slot; leaving the block early cancels it, and waits until it is over.
+
+        Raises:
+            StoreError: a query with the same id is running.
+        """
+        if job.query_id in self._running:
+            raise StoreError(
+                Code.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+                f"Query with id = {job.query_id} is already running",
+            )
+        running = Running(job, self._workers, self._execute, self._kill_from_loop)
+        self._running[job.query_id] = running
+        running.done.add_done_callback(lambda _: self._running.pop(job.query_id, None))
+        try:
+            yield running
+        finally:
+            running.cancel()
+            # The handle is the engine's until then, even if this task is cancelled meanwhile.
+            await asyncio.shield(running.close())
+
+    async def _kill_from_loop(self, query_id: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._control, self._kill, query_id)
+
+    def _execute(self, running: Running, target: int) -> Outcome:
+        """Run the statement in this thread, its result written to the descriptor `target`.
+
+        Raises:
+            ChdbError: the engine's error, as text.
+            StoreError: the statement is not for this door.
+        """
+        job = running.job
+        handle: Any = chdb.connect(str(self.path))
+        try:
+            self._prepare(handle, job)
+            if isinstance(job.statement, Insert):
+                sql = job.statement.reading(job.rows_path)
+                return _outcome(handle.query(sql, job.format, params=dict(job.parameters)))
+            return self._query(handle, running, job.statement, target)
+        finally:
+            handle.close()
+
+    def _prepare(self, handle: Any, job: Job) -> None:
+        for table in job.tables:
+            handle.query(f"CREATE TEMPORARY TABLE {_name(table.name)} ({table.structure})")
+            source = f"FROM INFILE '{table.path}' FORMAT {table.format}"
+            handle.query(f"INSERT INTO {_name(table.name)} {source}")
+        for statement in self._sessions.get(job.session_id, ()):
+            handle.query(statement)
+        if job.database:
+            handle.query(f"USE {_name(job.database)}")
+        comment = job.settings.get("log_comment", "")
+        changes = {
+            **_SERVER_DEFAULTS,
+            **job.settings,
+            "log_comment": f"{comment} {job.query_id}".strip(),
+        }
+        for name in changes:
+            if not _SETTING_NAME.fullmatch(name):
+                raise StoreError(Code.UNKNOWN_SETTING, f"Unknown setting '{name}'")
+        handle.query("SET " + ", ".join(f"{k} = {_literal(v)}" for k, v in changes.items()))
+
+    def _query(self, handle: Any, running: Running, query: Query, target: int) -> Outcome:
+        job = running.job
+        # The binding has no public way to the engine's own classifier.
+        facts = handle._conn.classify_query(query.text.decode(errors="replace"))  # noqa: SLF001
+        if facts["statement_count"] > 1:
+            raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Multi-statements are not allowed")
+        kind = facts["query_class"].name
+        parameters = dict(job.parameters)
+        if kind == "READ_ONLY":
+            running.found_to_read()
+            try:
+                sql = query.writing(f"/dev/fd/{target}", job.format)
+                return _outcome(handle.query(sql, job.format, params=parameters))
+            except ChdbError as error:
+                if engine_error(str(error)).code != Code.SYNTAX_ERROR:
+                    raise
+        # The rest has a small result or none; and a syntax error should quote what was sent.
+        words = query.text.upper().split(maxsplit=2)
+        if job.session_id and words[:2] == [b"CREATE", b"TEMPORARY"]:
+            raise StoreError(
+                Code.NOT_IMPLEMENTED,
+                "Sessions keep SET and USE, not temporary tables: send external data instead",
+            )
+        text = self._with_engine_ids(query.text) if words[:1] == [b"KILL"] else query.text
+        result = handle.query(text, job.format, params=parameters)
+        body = result.bytes()
+        running.has_result = running.has_result or bool(body)
+        if job.session_id and words[0] in {b"SET", b"USE"}:
+            self._remember(job.session_id, query.text)
+        with contextlib.suppress(BrokenPipeError):
+            _write(target, body)
+        return _outcome(result)
+
+    def _remember(self, session_id: str, statement: bytes) -> None:
+        statements = [*self._sessions.pop(session_id, []), statement]
+        self._sessions[session_id] = statements[-_MAX_SESSION_STATEMENTS:]
+        while len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def _with_engine_ids(self, text: bytes) -> bytes:
+        """Put the engine's own ids in the place of the callers' ids, for KILL QUERY."""
+        for query_id in list(self._running):
+            literal = _literal(query_id)
+            if literal.encode() in text:
+                found = f"(SELECT query_id FROM system.processes WHERE {_is_query(query_id)})"  # noqa: S608
+                text = text.replace(literal.encode(), found.encode())
+        return text
+
+    def _kill(self, query_id: str) -> None:
+        try:
+            self._keeper.query(f"KILL QUERY WHERE {_is_query(query_id)} ASYNC")
+        except (ChdbError, RuntimeError) as error:
+            log.warning("query not cancelled", query_id=query_id, error=str(error))
+
+    def _shut(self) -> None:
+        self._workers.shutdown()
+        self._control.shutdown()
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _too_many(self) -> StoreError:
+        return StoreError(
+            Code.TOO_MANY_SIMULTANEOUS_QUERIES,
+            f"Too many simultaneous queries: {self._handles} run, {self._waiting} wait",
+        )
+
+
+def _outcome(result: Any) -> Outcome:
+    return Outcome(
+        read_rows=result.storage_rows_read() or result.rows_read(),
+        read_bytes=result.storage_bytes_read() or result.bytes_read(),
+        written_rows=result.rows_written(),
+        written_bytes=result.bytes_written(),
+        result_rows=result.rows_read(),
+        elapsed_ns=int(result.elapsed() * 1e9),
+    )
+
+
+def _is_query(query_id: str) -> str:
+    return f"endsWith(Settings['log_comment'], {_literal(query_id)})"
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _name(value: str) -> str:
+    return "`" + value.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

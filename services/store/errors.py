@@ -1,0 +1,87 @@
+"""ClickHouse's errors: their numbers, their text and the HTTP status each is answered with."""
+
+import re
+from enum import IntEnum
+from typing import Final
+
+
+class Code(IntEnum):
+    """The errors that this front raises by itself; all others come from the engine."""
+
+    BAD_ARGUMENTS = 36
+    UNKNOWN_FUNCTION = 46
+    NOT_IMPLEMENTED = 48
+    SYNTAX_ERROR = 62
+    UNKNOWN_FORMAT = 73
+    UNKNOWN_COMPRESSION_METHOD = 89
+    UNKNOWN_SETTING = 115
+    TOO_MANY_SIMULTANEOUS_QUERIES = 202
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING = 216
+    QUERY_IS_TOO_LARGE = 223
+    CANNOT_DECOMPRESS = 271
+    SUPPORT_IS_DISABLED = 344
+    INTO_OUTFILE_NOT_ALLOWED = 358
+    QUERY_WAS_CANCELLED = 394
+    AUTHENTICATION_FAILED = 516
+    UNKNOWN_EXCEPTION = 1002
+
+
+_STATUSES: Final = {
+    code: status
+    for status, codes in {
+        # access denied, the failed authentications, a role that is not granted
+        403: (192, 193, 497, 512, Code.AUTHENTICATION_FAILED),
+        # what cannot be parsed, columns and types that do not fit, trees too deep or too big
+        400: (
+            *(6, 8, 15, 16, 25, 26, 27, 36, 38, 41, 42, 43, 44, 53, 62, 69, 70, 71, 72, 117, 120),
+            *(167, 168, 184, 427, 441, 456, 457, 675, 676),
+            *(Code.UNKNOWN_COMPRESSION_METHOD, Code.CANNOT_DECOMPRESS),
+            *(Code.INTO_OUTFILE_NOT_ALLOWED, Code.SUPPORT_IS_DISABLED),
+        ),
+        # a table, function, column, type, engine, database, setting, format that is not there
+        404: (46, 47, 50, 56, 60, 63, 64, 73, 78, 81, 83, 115, 511),
+        408: (159,),
+        413: (Code.QUERY_IS_TOO_LARGE,),
+        501: (Code.NOT_IMPLEMENTED,),
+        # A server says 500 to the last one; 503 is what tells a client to come again.
+        503: (76, 209, 439, Code.TOO_MANY_SIMULTANEOUS_QUERIES),
+    }.items()
+    for code in codes
+}
+
+# What the engine raises while it reads rows that do not follow their format. A server answers some
+# of these with 500; they are the sender's to mend, and a proxy should not repeat them.
+_UNREADABLE_DATA: Final = {3, 10, 20, 32, 33, 101, 108, 128, 131, 246, 636, 1001}
+
+_CODE: Final = re.compile(r"^(?:Streaming query failed: )?Code: (\d+)\. (?:DB::Exception: )?")
+_VERSION: Final = re.compile(r" \(version [\d.]+\)\.?")
+_NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*$")
+_DESCRIPTOR: Final = re.compile(r"\(in file/uri /dev/fd/\d+\): ?")
+_FROM_FILE: Final = ": While executing File: data for INSERT was parsed from file"
+
+
+class StoreError(Exception):
+    """A request that ends with ClickHouse's error `code`; `text` is what its body says."""
+
+    def __init__(self, code: int, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = int(code)
+        self.status = status if status is not None else _STATUSES.get(code, 500)
+        name = f" ({code.name})" if isinstance(code, Code) else ""
+        self.text = f"Code: {self.code}. DB::Exception: {message}{name}"
+
+
+def engine_error(text: str, *, inserting: bool = False) -> StoreError:
+    """Read the engine's error text. `inserting`: it was reading rows that the client sent.
+
+    The engine repeats its prefix, name and version when an error crosses its inner client, and
+    tells of the file that the rows came through: all that says nothing to the sender.
+    """
+    code, message = int(Code.UNKNOWN_EXCEPTION), text.strip()
+    while match := _CODE.match(message):
+        code, message = int(match[1]), message[match.end() :]
+    message = _DESCRIPTOR.sub("", _VERSION.sub("", message)).replace(_FROM_FILE, "").rstrip(". ")
+    if name := _NAME.search(message):
+        said = message[: name.start()].replace(name[0], "").rstrip(". ")
+        message = f"{said}. {name[0]}"
+    return StoreError(code, message, 400 if inserting and code in _UNREADABLE_DATA else None)

@@ -1,0 +1,180 @@
+"""Answers: headers as ClickHouse sends them, the result as it flows, errors wherever they come."""
+
+import asyncio
+import json
+import secrets
+from typing import Final
+
+from starlette.types import Send
+
+from services.store.bodies import Spool
+from services.store.compression import Packer, Plain, choose_packer
+from services.store.engine import Engine
+from services.store.errors import StoreError
+from services.store.jobs import Outcome
+from services.store.requests import Call
+from services.store.running import Running
+from services.store.statements import Query
+
+# A client that takes nothing for so long holds a query's place for nothing.
+_SEND_TIMEOUT_S: Final = 60.0
+_CHUNK_BYTES: Final = 1 << 20
+
+Headers = dict[str, str]
+
+
+class Gone(Exception):
+    """The client has left, or takes nothing any more."""
+
+
+class Reply:
+    """One answer on its way: a status, then chunks."""
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self.started = False
+
+    def add(self, headers: Headers) -> None:
+        """Send these with whatever head is sent."""
+        self._headers |= headers
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        self.started = True
+        raw = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in (self._headers | headers).items()
+        ]
+        await self._message({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def chunk(self, data: bytes) -> None:
+        """Send a part; waits until the client takes it."""
+        if data:
+            await self._message({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last part."""
+        await self._message({"type": "http.response.body", "body": data})
+
+    async def fail(self, error: StoreError, version: str) -> None:
+        """Answer with an error instead of a result."""
+        body = f"{error.text} (version {version})\n".encode(errors="replace")
+        headers = {
+            "X-ClickHouse-Exception-Code": str(error.code),
+            "Content-Type": "text/plain; charset=UTF-8",
+            "Content-Length": str(len(body)),
+        }
+        if error.status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
+        if error.status == 503:
+            headers["Retry-After"] = "1"
+        await self.start(error.status, headers)
+        await self.end(body)
+
+    async def _message(self, message: dict[str, object]) -> None:
+        try:
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                await self._send(message)
+        except (OSError, TimeoutError) as error:
+            raise Gone from error
+
+
+async def answer(reply: Reply, running: Running, call: Call, engine: Engine, accept: str) -> None:
+    """Send the result of `running`: at once when it is small, else as it flows.
+
+    With `wait_end_of_query` nothing is sent before the end is known, so that an error always has
+    its status; the result waits in memory, then in a file. Otherwise an error that comes after the
+    first part is written at the end of the stream, between tags that the headers announce.
+    """
+    packer = choose_packer(accept) if call.compressed else Plain()
+    with Spool(engine.path) as held:
+        flowing = False
+        while data := await running.read():
+            packed = await packer.pack(data)
+            if flowing:
+                await reply.chunk(packed)
+                continue
+            held.write(packed)
+            if not call.wait_for_end and held.size > call.buffer_bytes:
+                flowing = True
+                tag = secrets.token_hex(8)
+                head = _result_headers(running, call, packer, Outcome())
+                await reply.start(200, head | {"X-ClickHouse-Exception-Tag": tag})
+                await _send_held(reply, held)
+        outcome = await running.done
+        if flowing:
+            await _finish(reply, packer, outcome, tag, engine.version)
+            return
+        if outcome.error is not None:
+            await reply.fail(outcome.error, engine.version)
+            return
+        held.write(packer.finish() if held.size or running.has_result else b"")
+        head = _result_headers(running, call, packer, outcome)
+        await reply.start(200, head | {"Content-Length": str(held.size)})
+        await _send_held(reply, held)
+        await reply.end()
+
+
+async def _finish(reply: Reply, packer: Packer, outcome: Outcome, tag: str, version: str) -> None:
+    if outcome.error is None:
+        await reply.end(packer.finish())
+        return
+    text = f"{outcome.error.text} (version {version})\n".encode(errors="replace")
+    block = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (
+        *(tag.encode(), text, len(text), tag.encode()),
+    )
+    await reply.chunk(await packer.pack(block))
+    await reply.chunk(packer.finish())
+    # Without its last chunk the transfer is visibly incomplete, to readers of no tags as well.
+    raise Gone
+
+
+async def _send_held(reply: Reply, held: Spool) -> None:
+    held.rewind()
+    while data := held.read(_CHUNK_BYTES):
+        await reply.chunk(data)
+
+
+def _result_headers(running: Running, call: Call, packer: Packer, outcome: Outcome) -> Headers:
+    summary = {
+        "read_rows": outcome.read_rows,
+        "read_bytes": outcome.read_bytes,
+        "written_rows": outcome.written_rows,
+        "written_bytes": outcome.written_bytes,
+        "total_rows_to_read": "0",
+        "result_rows": outcome.result_rows or outcome.written_rows,
+        "result_bytes": outcome.read_bytes,
+        "elapsed_ns": outcome.elapsed_ns,
+    }
+    headers = {
+        "X-ClickHouse-Summary": json.dumps({name: str(value) for name, value in summary.items()}),
+        "Content-Type": "text/plain; charset=UTF-8",
+    }
+    statement = call.job.statement
+    if running.has_result and isinstance(statement, Query):
+        name = statement.format.decode(errors="replace") or call.job.format
+        headers["X-ClickHouse-Format"] = name
+        headers["Content-Type"] = content_type(name)
+        if packer.encoding:
+            headers["Content-Encoding"] = packer.encoding
+    return headers
+
+
+def content_type(format_name: str) -> str:
+    """The media type that ClickHouse gives a format."""
+    name = format_name.lower()
+    if name.startswith(("jsoneachrow", "jsoncompacteachrow", "jsonstringseachrow", "ndjson")):
+        return "application/x-ndjson; charset=UTF-8"
+    if name.startswith("json"):
+        return "application/json; charset=UTF-8"
+    if name.startswith("csv"):
+        present = "present" if "withnames" in name else "absent"
+        return f"text/csv; charset=UTF-8; header={present}"
+    if name.startswith(("tabseparated", "tsv")):
+        return "text/tab-separated-values; charset=UTF-8"
+    if name == "xml":
+        return "application/xml; charset=UTF-8"
+    if name.startswith(("native", "rowbinary", "arrow", "parquet", "avro", "orc", "msgpack")):
+        return "application/octet-stream"
+    return "text/plain; charset=UTF-8"

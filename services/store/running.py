@@ -1,0 +1,126 @@
+"""One statement at work: the engine's thread at one end, a reader in the event loop at the other.
+
+Between them is a pipe. The engine waits while it is full, so that a result takes no more memory
+than that, however large it is and however slow its reader.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from chdb import ChdbError
+
+from services.store.errors import Code, StoreError, engine_error
+from services.store.jobs import Job, Outcome
+from services.store.statements import Insert
+
+_CHUNK_BYTES: Final = 1 << 20
+_KILL_EVERY_S: Final = 0.25
+
+# Runs the statement in the calling thread, its result written to a descriptor
+Execute = Callable[["Running", int], Outcome]
+# Asks the engine to stop the query of that id; does not wait until it has
+Kill = Callable[[str], Awaitable[None]]
+
+
+class Running:
+    """A statement at work. Its result is read as it comes; the reader sets the pace."""
+
+    def __init__(self, job: Job, workers: ThreadPoolExecutor, execute: Execute, kill: Kill) -> None:
+        self.job = job
+        self.has_result = False
+        self._execute = execute
+        self._kill = kill
+        self._source, self._target = os.pipe()
+        os.set_blocking(self._source, False)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # the user's pipes may be at their limit
+                fcntl.fcntl(self._source, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+        self._reads_only = self._left = False
+        self._killer: asyncio.Task[None] | None = None
+        self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().run_in_executor(
+            workers, self._run
+        )
+
+    async def read(self) -> bytes:
+        """The next bytes of the result; empty when there are no more, whatever the outcome."""
+        while True:
+            try:
+                return os.read(self._source, _CHUNK_BYTES)
+            except BlockingIOError:
+                await self._readable()
+
+    def cancel(self) -> None:
+        """Stop the statement: `done` comes soon after. May be called at any time, repeatedly."""
+        if not self.done.done() and self._killer is None:
+            self._killer = asyncio.create_task(self._kill_until_done())
+
+    def leave(self) -> None:
+        """Say that nobody waits for the answer: what only reads is cancelled.
+
+        What changes data goes on, as on a server: nobody could tell how far it got.
+        """
+        self._left = True
+        if self._reads_only:
+            self.cancel()
+
+    def found_to_read(self) -> None:
+        """Say, from the worker's thread, that the statement only reads and has a result.
+
+        Raises:
+            StoreError: nobody waits for it any more.
+        """
+        self._reads_only = self.has_result = True
+        if self._left:
+            raise StoreError(Code.QUERY_WAS_CANCELLED, "Query was cancelled")
+
+    async def close(self) -> None:
+        """Wait until the statement has ended, unread results dropped; never raises."""
+        while not self.done.done():
+            # The engine may stand in a write that only a reader ends.
+            with contextlib.suppress(BlockingIOError):
+                while os.read(self._source, _CHUNK_BYTES):
+                    pass
+            await asyncio.wait([self.done], timeout=0.02)
+        if self._killer is not None:
+            await asyncio.wait([self._killer])
+        if self._source >= 0:
+            os.close(self._source)
+            self._source = -1
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_reader(self._source, _wake, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self._source)
+
+    async def _kill_until_done(self) -> None:
+        # Not once only: the statement may not have reached the engine yet.
+        while not self.done.done():
+            await self._kill(self.job.query_id)
+            await asyncio.wait([self.done], timeout=_KILL_EVERY_S)
+
+    def _run(self) -> Outcome:
+        try:
+            return self._execute(self, self._target)
+        except StoreError as error:
+            return Outcome(error)
+        except (ChdbError, RuntimeError) as error:
+            return Outcome(
+                engine_error(str(error), inserting=isinstance(self.job.statement, Insert))
+            )
+        finally:
+            os.close(self._target)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,213 @@
+"""What kind of statement a request carries, where its data begins, and how it is led to a file.
+
+Nothing here understands SQL beyond its tokens: comments, strings, names, words and brackets. That
+is enough to tell the rows of an INSERT from its text, and to name the file that rows come from or
+go to. All is pure, and works on bytes, since rows may be binary.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from services.store.errors import Code, StoreError
+
+_TOKEN: Final = re.compile(
+    rb"""
+      (?P<blank>   \s++ | --[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
+    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+" )
+    | (?P<open>    (?: ['`"] | /\* | \$\w*\$ ) .* )
+    | (?P<word>    [A-Za-z_\x80-\xff] [\w\x80-\xff$]*+ )
+    | (?P<number>  \d [\w.]*+ )
+    | (?P<mark>    . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# `open` is what never closes: it takes the rest, so that no text is gone through twice.
+_OPEN, _CLOSE = b"([{", b")]}"
+_END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: bytes
+    start: int
+    end: int
+    depth: int
+
+    @property
+    def word(self) -> bytes:
+        return self.text.upper() if self.kind == "word" else b""
+
+
+class Insert(msgspec.Struct, frozen=True):
+    """An INSERT whose rows follow its text, from `data_at` on."""
+
+    head: bytes  # up to where the source of the rows is named
+    settings: bytes  # the SETTINGS clause, or empty
+    format: bytes
+    data_at: int
+    # For INSERT … SELECT … FROM input('…'): the span of `input(` and of what ends the statement
+    input_at: tuple[int, int] | None = None
+
+    def reading(self, path: str) -> bytes:
+        """The statement that takes its rows from the file at `path`."""
+        source = path.encode()
+        if self.input_at is None:
+            settings = b" " + self.settings if self.settings else b""
+            return b"%b FROM INFILE '%b'%b FORMAT %b" % (self.head, source, settings, self.format)
+        start, end = self.input_at
+        call = b"file('%b', '%b', " % (source, self.format)
+        return self.head[:start] + call + self.head[end:] + b" " + self.settings
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Any other statement, complete in `text`; `format` is empty when it names none."""
+
+    text: bytes
+    output_at: int  # where INTO OUTFILE belongs
+    format: bytes
+
+    def writing(self, path: str, default_format: str) -> bytes:
+        """The statement with its result led into the file at `path`."""
+        head, tail = self.text[: self.output_at], self.text[self.output_at :]
+        if not self.format:
+            tail = b" FORMAT " + default_format.encode()
+        return b"%b INTO OUTFILE '%b' TRUNCATE %b" % (head, path.encode(), tail)
+
+
+def read_statement(text: bytes) -> Insert | Query:
+    """Tell an INSERT with rows from anything else; `text` may go on with the rows.
+
+    Raises:
+        StoreError: it would read or write a file of this machine, or reach into this process.
+    """
+    tokens = _tokens(text)
+    first = next(tokens, None)
+    if first is not None and first.word == b"INSERT":
+        insert = _read_insert(text, tokens)
+        if insert is not None:
+            return insert
+    return _read_query(text)
+
+
+def _tokens(text: bytes) -> Iterator[_Token]:
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup
+        if kind == "tag":
+            kind = "string"
+        if kind is None or kind == "blank":
+            continue
+        token = match[0]
+        if kind == "mark" and token in _CLOSE:
+            depth = max(0, depth - 1)
+        yield _Token(kind, token, match.start(), match.end(), depth)
+        if kind == "mark" and token in _OPEN:
+            depth += 1
+
+
+def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
+    """Read on after INSERT; None when no rows follow (INSERT … SELECT)."""
+    settings_at = input_start = -1
+    input_at: tuple[int, int] | None = None
+    selecting = False
+    before = b"INTO"
+    for token in tokens:
+        word, after = token.word, before
+        before = word or token.text
+        # What follows INTO, TABLE or a dot is a name, whatever it says.
+        if after in {b"INTO", b"TABLE", b"."} and word not in {b"INTO", b"TABLE", b"FUNCTION"}:
+            continue
+        if word == b"INFILE" and after == b"FROM":
+            raise StoreError(Code.SUPPORT_IS_DISABLED, "FROM INFILE is not allowed over HTTP")
+        if word == b"INPUT" and selecting:
+            input_start = token.start
+        elif token.text == b"(" and after == b"INPUT" and input_start >= 0:
+            input_at = input_start, token.end
+        elif token.depth:
+            continue
+        elif word in {b"SELECT", b"WITH"}:
+            selecting = True
+        elif word == b"SETTINGS" and not selecting:
+            settings_at = token.start
+        elif word == b"VALUES" and not selecting:
+            head, settings = _split(text, settings_at, token.start)
+            return Insert(head, settings, b"Values", token.end)
+        elif word == b"FORMAT":
+            name = next(tokens, None)
+            if name is None or name.kind != "word" or (selecting and input_at is None):
+                return None
+            head, settings = _split(text, settings_at, token.start)
+            more, end = _settings_after(text, name.end)
+            return Insert(
+                head, settings or more, name.text, _data_after(text, end), input_at=input_at
+            )
+    return None
+
+
+def _split(text: bytes, settings_at: int, end: int) -> tuple[bytes, bytes]:
+    if settings_at < 0:
+        return text[:end].rstrip(), b""
+    return text[:settings_at].rstrip(), text[settings_at:end].strip()
+
+
+def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
+    """The SETTINGS clause right after the format's name, if any, and where it ends."""
+    tokens = list(_take(_tokens(text[start : start + 65_536]), 256))
+    if not tokens or tokens[0].word != b"SETTINGS":
+        return b"", start
+    at = 1
+    while at + 2 < len(tokens) and tokens[at].kind == "word" and tokens[at + 1].text == b"=":
+        at += 4 if tokens[at + 2].text in {b"-", b"+"} else 3
+        if at >= len(tokens) or tokens[at].text != b",":
+            break
+        at += 1
+    end = start + tokens[min(at, len(tokens)) - 1].end
+    return text[start:end].strip(), end
+
+
+def _take(tokens: Iterator[_Token], count: int) -> Iterator[_Token]:
+    for _, token in zip(range(count), tokens, strict=False):
+        yield token
+
+
+def _data_after(text: bytes, end: int) -> int:
+    match = _END_OF_FORMAT_LINE.match(text, end)
+    return match.end() if match else end
+
+
+def _read_query(text: bytes) -> Query:
+    tokens = list(_tokens(text))
+    while tokens and tokens[-1].text == b";":
+        tokens.pop()
+    end = tokens[-1].end if tokens else 0
+    output_at, name = end, b""
+    for at, token in enumerate(tokens):
+        after = tokens[at + 1] if at + 1 < len(tokens) else None
+        if after is None:
+            break
+        if token.word == b"INTO" and after.word == b"OUTFILE":
+            raise StoreError(Code.INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE is not allowed over HTTP")
+        if token.word == b"PYTHON" and after.text == b"(":
+            raise StoreError(Code.UNKNOWN_FUNCTION, "Table function Python is not known")
+        if token.word == b"FORMAT" and after.kind == "word" and not token.depth:
+            last = at + 2 == len(tokens) or tokens[at + 2].word == b"SETTINGS"
+            if last:
+                output_at, name = token.start, after.text
+    return Query(text[:end], output_at, name)
+
+
+def is_column_list(text: bytes) -> bool:
+    """Whether `text` stays within the brackets it is put into, and is not empty."""
+    depth = 0
+    for token in _tokens(text):
+        if token.kind == "open" or token.text == b";":
+            return False
+        if token.kind == "mark":
+            depth += (token.text in _OPEN) - (token.text in _CLOSE)
+        if depth < 0:
+            return False
+    return depth == 0 and bool(text.strip())

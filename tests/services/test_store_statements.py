@@ -1,0 +1,154 @@
+"""How statements are told apart: pure, on text alone."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.store.errors import StoreError, engine_error
+from services.store.statements import Insert, Query, is_column_list, read_statement
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "rows"),
+    [
+        (b"INSERT INTO t VALUES (1)", b"INSERT INTO t FROM INFILE 'F' FORMAT Values", b" (1)"),
+        (b"insert into t format CSV\n1\n", b"insert into t FROM INFILE 'F' FORMAT CSV", b"1\n"),
+        (b"INSERT INTO t (a, b) FORMAT X  \r\n\n", None, b"\n"),
+        (b"INSERT INTO `format` FORMAT X \x00\xff", None, b"\x00\xff"),
+        (b"INSERT INTO d.values FORMAT X\nrows", None, b"rows"),
+        (b"INSERT INTO format FORMAT X\nrows", None, b"rows"),
+        (
+            b"INSERT INTO t (a) SETTINGS x = 1, y = 'FORMAT' FORMAT X\nrows",
+            b"INSERT INTO t (a) FROM INFILE 'F' SETTINGS x = 1, y = 'FORMAT' FORMAT X",
+            b"rows",
+        ),
+        (
+            b"INSERT INTO t FORMAT X SETTINGS x = -1, y = 'b'\nrows",
+            b"INSERT INTO t FROM INFILE 'F' SETTINGS x = -1, y = 'b' FORMAT X",
+            b"rows",
+        ),
+        (
+            b"INSERT INTO t SELECT a FROM input('a Int8') WHERE a > 1 FORMAT Avro\nrows",
+            b"INSERT INTO t SELECT a FROM file('F', 'Avro', 'a Int8') WHERE a > 1 ",
+            b"rows",
+        ),
+        (b"-- FORMAT Y\nINSERT /* VALUES */ INTO t FORMAT X\nrows", None, b"rows"),
+    ],
+)
+def test_rows_begin_where_the_text_of_the_insert_ends(
+    text: bytes, read: bytes | None, rows: bytes
+) -> None:
+    statement = read_statement(text)
+    assert isinstance(statement, Insert)
+    assert text[statement.data_at :] == rows
+    if read is not None:
+        assert statement.reading("F") == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"INSERT INTO t SELECT 1",
+        b"INSERT INTO t SELECT 'FORMAT X' FORMAT Null",
+        b"WITH 1 AS x SELECT x",
+        b"SELECT 'INSERT INTO t VALUES'",
+        b"",
+        b"INSERT",
+        b"INSERT INTO t",
+    ],
+)
+def test_a_statement_without_rows_is_left_as_it_is(text: bytes) -> None:
+    statement = read_statement(text)
+    assert isinstance(statement, Query)
+    assert statement.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (b"SELECT 1", b"SELECT 1 INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
+        (b"SELECT 1;; -- end", b"SELECT 1 INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
+        (b"SELECT 1 FORMAT JSON;", b"SELECT 1  INTO OUTFILE 'F' TRUNCATE FORMAT JSON"),
+        (
+            b"SELECT 1 FORMAT JSON SETTINGS a = 1",
+            b"SELECT 1  INTO OUTFILE 'F' TRUNCATE FORMAT JSON SETTINGS a = 1",
+        ),
+        (
+            b"SELECT format FROM t SETTINGS a = 1",
+            b"SELECT format FROM t SETTINGS a = 1 INTO OUTFILE 'F' TRUNCATE  FORMAT D",
+        ),
+        (b"SELECT 'FORMAT X'", b"SELECT 'FORMAT X' INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
+    ],
+)
+def test_a_result_is_led_to_a_file_before_its_format(text: bytes, written: bytes) -> None:
+    statement = read_statement(text)
+    assert isinstance(statement, Query)
+    assert statement.writing("F", "D") == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT 1 INTO OUTFILE 'x'",
+        b"SELECT 1 into /* */ outfile 'x' FORMAT CSV",
+        b"INSERT INTO t FROM INFILE 'x' FORMAT CSV",
+        b"SELECT * FROM Python(x)",
+        b"SELECT * FROM python -- \n (x)",
+    ],
+)
+def test_files_and_this_process_are_out_of_reach(text: bytes) -> None:
+    with pytest.raises(StoreError):
+        read_statement(text)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.sampled_from([b"", b"INSERT INTO t ", b"SELECT ", b"'", b"/*"]))
+def test_no_bytes_break_the_reader(garbage: bytes, before: bytes) -> None:
+    try:
+        statement = read_statement(before + garbage)
+    except StoreError:
+        return
+    if isinstance(statement, Insert):
+        assert 0 <= statement.data_at <= len(before + garbage)
+
+
+@pytest.mark.parametrize("unit", [b"'", b"(", b"/*", b"'\\", b"$a$", b"a ", b"''", b"-- "])
+def test_the_reader_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
+    text = b"SELECT " + unit * (100_000 // len(unit))
+    started = time.process_time()
+    read_statement(text)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        (b"a Int8, b Array(Tuple(x String, `y)` UInt8))", True),
+        (b"a Enum('x)' = 1)", True),
+        (b"", False),
+        (b"a Int8); DROP TABLE t --", False),
+        (b"a Int8); (", False),
+        (b"a Int8; b", False),
+        (b"a Enum('x", False),
+        (b"a Array(Int8", False),
+    ],
+)
+def test_a_column_list_stays_in_its_brackets(text: bytes, accepted: bool) -> None:
+    assert is_column_list(text) is accepted
+
+
+def test_the_engines_repetitions_are_taken_out_of_its_errors() -> None:
+    error = engine_error(
+        "Code: 33. DB::Exception: Code: 33. DB::Exception: Cannot read all data. Bytes read: 4. "
+        "Bytes expected: 114: (in file/uri /dev/fd/27): While executing Native: While executing "
+        "File: data for INSERT was parsed from file. (CANNOT_READ_ALL_DATA) (version 26.9.2.1). "
+        "(CANNOT_READ_ALL_DATA)",
+        inserting=True,
+    )
+    assert (error.code, error.status) == (33, 400)
+    assert error.text == (
+        "Code: 33. DB::Exception: Cannot read all data. Bytes read: 4. Bytes expected: 114: "
+        "While executing Native. (CANNOT_READ_ALL_DATA)"
+    )
