@@ -1,0 +1,63 @@
+"""The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
+
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ funnels ─▶ avila.funnels, avila.funnel-steps
+"""
+
+from typing import Any, cast
+
+import faust
+
+from pipelines.batch import Records
+from pipelines.funnels import FunnelTable
+from pipelines.tables import TableManager
+from pipelines.tracker import Tracker
+from pipelines.transport import Columns
+from schemas.registry import Registry
+from schemas.settings import read_settings
+
+settings = read_settings()
+topics = settings.topics
+
+app = faust.App(
+    settings.app_id,
+    broker=f"columnar://{settings.bootstrap}",
+    broker_client_id=settings.worker_name,
+    broker_commit_interval=settings.commit_interval_ms / 1000,
+    broker_max_poll_records=settings.epoch_max_records,
+    broker_session_timeout=settings.session_timeout_ms / 1000,
+    TableManager="pipelines.tables:TableManager",
+    datadir=str(settings.data_dir / "faust"),
+    topic_disable_leader=True,
+    web_enabled=False,
+    worker_redirect_stdouts=False,
+)
+
+tables = cast(TableManager, app.tables)
+seen = tables.add(Tracker(settings, tables.outbox))
+funnels = tables.add(FunnelTable(settings, tables.outbox))
+
+inbox = app.topic(topics.inbox.name, schema=Columns())
+events = app.topic(topics.events.name, schema=Columns())
+
+
+@app.on_worker_init.connect
+def connect(*_: Any, **__: Any) -> None:
+    """Meet the broker before the first record comes."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    registry = Registry(settings.bootstrap)
+    seen.connect(registry)
+    funnels.connect(registry)
+
+
+@app.agent(inbox)
+async def track(batches: faust.StreamT[Records]) -> None:
+    """Check events, correct their clocks and drop repeated ones."""
+    async for records in batches:
+        seen.fold(records)
+
+
+@app.agent(events)
+async def fold_funnels(batches: faust.StreamT[Records]) -> None:
+    """Take persons through the funnels."""
+    async for records in batches:
+        funnels.fold(records)

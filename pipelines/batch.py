@@ -1,0 +1,121 @@
+"""What flows through a worker: the records of one topic-partition, as columns.
+
+A column is made when it is first asked for, so that a stage that needs no keys or headers does not
+pay for them. Nothing here changes after it is made: any number of agents may share one batch.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple, TypeAlias, cast
+
+import numpy as np
+from confluent_kafka import Message
+from numpy.typing import NDArray
+
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+Column: TypeAlias = Sequence[bytes | None]
+Int64s: TypeAlias = NDArray[np.int64]
+
+BY_KEY = -1
+
+
+class TopicPartition(NamedTuple):
+    """A topic's partition. Faust's `TP` compares equal to it."""
+
+    topic: str
+    partition: int
+
+
+class Records:
+    """Consecutive records of one topic-partition, the lowest offset first; never empty.
+
+    Offsets may have gaps: transaction markers and aborted records are left out.
+    """
+
+    def __init__(self, source: TopicPartition, messages: list[Message]) -> None:
+        self.source = source
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to go on from: one past the last record."""
+        return _offset(self._messages[-1]) + 1
+
+    @cached_property
+    def offsets(self) -> Int64s:
+        """Shape (n,), ascending."""
+        return np.fromiter((_offset(m) for m in self._messages), np.int64, len(self))
+
+    @cached_property
+    def timestamps(self) -> Int64s:
+        """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
+        stamps = (m.timestamp()[1] for m in self._messages)
+        return np.fromiter((max(stamp, 0) for stamp in stamps), np.int64, len(self))
+
+    @cached_property
+    def values(self) -> list[bytes | None]:
+        """The records' values; None is a tombstone."""
+        return [m.value() for m in self._messages]
+
+    @cached_property
+    def keys(self) -> list[bytes | None]:
+        """The records' keys."""
+        return [m.key() for m in self._messages]
+
+    def headers(self, row: int) -> Headers:
+        """The headers of one record, in their order; a value may be absent."""
+        return cast(Headers, self._messages[row].headers() or [])
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None, "a fetched record has an offset"
+    return offset
+
+
+class Outgoing(NamedTuple):
+    """Records to be written to one topic, all in the transaction of the epoch that made them.
+
+    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too.
+    """
+
+    topic: str
+    partition: int
+    keys: Column
+    values: Column
+    headers: Sequence[Headers] | None = None
+
+
+class Outbox:
+    """What an epoch has to say: written, in order, when the epoch ends."""
+
+    def __init__(self) -> None:
+        self._outgoing: list[Outgoing] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._outgoing)
+
+    def send(
+        self,
+        topic: str,
+        keys: Column,
+        values: Column,
+        *,
+        partition: int = BY_KEY,
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Add records to this epoch's transaction; returns at once, holds on to what it is given.
+
+        They are visible to `read_committed` readers when the epoch commits, all or none. If the
+        epoch fails they are forgotten, and made again when its input is processed again.
+        """
+        if keys:
+            self._outgoing.append(Outgoing(topic, partition, keys, values, headers))
+
+    def take(self) -> list[Outgoing]:
+        """Empty the outbox and return what was in it."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing

@@ -1,0 +1,150 @@
+"""Conditions on the properties of an event, compiled once and asked per event.
+
+What a property is, here and in ClickHouse alike (`services/query/funnel_sql.py` is the twin of this
+file, and a test holds the two together):
+
+- A property is a member of the outermost object. A dot in its name is a dot and leads nowhere;
+  ClickHouse keeps it as `%2E`, so a name spelled that way is the same name.
+- An object is not a value: a property that is one is not set. A list is a value that is set and
+  equals nothing.
+- A whole number that does not fit into 64 bits is kept by ClickHouse as text of its digits, so it
+  is text here too.
+- Properties that are not an object, or not JSON, are none.
+"""
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from schemas.definitions import Condition
+
+Test = Callable[[Mapping[str, Any]], bool]
+Value = bool | int | float | str
+
+_DOT: Final = "%2E"
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
+
+# Reads whole numbers of any size exactly; other readers turn the large ones into floats.
+_decoder: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def parse_properties(text: str | bytes) -> dict[str, Any]:
+    """Read the JSON text of an event's properties; empty if there is no object in it."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return {}
+
+
+def compile_conditions(conditions: Sequence[Condition]) -> Test:
+    """Return a test of parsed properties that holds if all `conditions` do (none: always).
+
+    The properties are those of `parse_properties`, or equal to them. Never raises on any of them.
+    """
+    tests = tuple(_compile(condition) for condition in conditions)
+    if not tests:
+        return _always
+    if len(tests) == 1:
+        return tests[0]
+    return lambda properties: all(test(properties) for test in tests)
+
+
+def operands(condition: Condition) -> list[Value]:
+    """Return what the condition compares with, in the types that events are kept in.
+
+    Numbers beyond 64 bits become the nearest float, infinite if need be.
+    """
+    value = condition.value
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return [_nearest(item) for item in values]
+
+
+def stored_name(name: str) -> str:
+    """Return the name that ClickHouse keeps a property under."""
+    return name.replace(".", _DOT)
+
+
+def _always(_: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _nearest(value: Value) -> Value:
+    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    return value
+
+
+def _compile(condition: Condition) -> Test:
+    name, values = condition.property, operands(condition)
+    read = _read_spellings if stored_name(name) != name or _DOT in name else _read_key
+    name = stored_name(name)
+    match condition.op:
+        case "is_set":
+            return lambda properties: read(properties, name) is not None
+        case "is_not_set":
+            return lambda properties: read(properties, name) is None
+        case "equals" | "in":
+            accepted = _by_type(values)
+            return lambda properties: (
+                (value := read(properties, name)) in accepted.get(type(value), ())
+            )
+        case "not_equals" | "not_in":
+            refused = _by_type(values)
+            return lambda properties: (
+                (value := read(properties, name)) not in refused.get(type(value), ())
+            )
+        case "contains":
+            part = str(values[0])
+            return lambda properties: (
+                isinstance(value := read(properties, name), str) and part in value
+            )
+        case "gt" | "gte" | "lt" | "lte":
+            bound, holds = values[0], _COMPARISONS[condition.op]
+            return lambda properties: (
+                type(value := read(properties, name)) in _NUMBERS and holds(value, bound)
+            )
+
+
+_NUMBERS: Final = (int, float)
+_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+
+
+def _by_type(values: list[Value]) -> dict[type, Collection[Value]]:
+    """Sort `values` by JSON type, so that 1 and 1.0 are equal, and 1 and true are not."""
+    numbers = frozenset(value for value in values if type(value) in _NUMBERS)
+    return {
+        int: numbers,
+        float: numbers,
+        bool: frozenset(value for value in values if type(value) is bool),
+        str: frozenset(value for value in values if type(value) is str),
+    }
+
+
+def _read_key(properties: Mapping[str, Any], name: str) -> Any:
+    return _as_kept(properties.get(name))
+
+
+def _read_spellings(properties: Mapping[str, Any], stored: str) -> Any:
+    for key, value in properties.items():
+        if stored_name(key) == stored and (kept := _as_kept(value)) is not None:
+            return kept
+    return None
+
+
+def _as_kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return None
+    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+        return str(value)
+    return value

@@ -1,0 +1,153 @@
+"""The log of the funnels' rows: how a partition is written down, and how it is restored.
+
+Restored is, in this order: the local snapshot, if there is a good one; what the log holds beyond
+it; and then the events from `redo_from` on are folded again, each row leaving out those that it
+holds already.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from pipelines.batch import Outbox, Records, TopicPartition
+from pipelines.funnel_partition import FunnelPartition, row_keys, row_prefix
+from pipelines.kernel import Int32s
+from pipelines.matching import FunnelKey
+from pipelines.reader import Reader
+from pipelines.snapshots import Meta, Snapshot, Snapshots
+
+_META_KEY: Final = b"\0meta"
+_TOMBSTONES_AT_ONCE: Final = 20_000
+
+
+class LogMeta(msgspec.Struct, frozen=True):
+    """What a partition's log says of itself.
+
+    `redo_from`: events from this offset on may not be in the logged rows. `since`: the offset from
+    which on each funnel counts, by its rows' prefix. `ahead`: the clocks of the projects.
+    """
+
+    redo_from: int
+    since: dict[str, int]
+    ahead: dict[str, int]
+
+
+class FunnelLog:
+    """Writes and restores the log of one partition."""
+
+    def __init__(self, topic: str, number: int, snapshots: Snapshots, outbox: Outbox) -> None:
+        self._source = TopicPartition(topic, number)
+        self._snapshots = snapshots
+        self._outbox = outbox
+        self._meta: LogMeta | None = None
+        self._dead: list[bytes] = []  # keys of rows of funnels that have ended
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, partition: FunnelPartition, rows: Iterator[tuple[FunnelKey, Int32s]]) -> None:
+        """Log rows, and what the log then says of itself, if it says anything new."""
+        wrote = False
+        for key, which in rows:
+            keys, values = partition.pack(key, which)
+            self._send(keys, list(values))
+            wrote = True
+        meta = LogMeta(  # by now, rows that were due do not count as waiting any more
+            partition.redo_from,
+            {row_prefix(key): funnel.since for key, funnel in partition.funnels.items()},
+            dict(partition.ahead),
+        )
+        if wrote or self._meta is None or self._meta.since != meta.since:
+            self._meta = meta
+            self._send([_META_KEY], [msgspec.json.encode(meta)])
+        if self._dead:
+            batch, self._dead = self._dead[:_TOMBSTONES_AT_ONCE], self._dead[_TOMBSTONES_AT_ONCE:]
+            self._send(batch, [None] * len(batch))
+
+    def bury(self, partition: FunnelPartition, key: FunnelKey) -> None:
+        """Delete, little by little, the rows of a funnel that ends."""
+        state = partition.funnels[key].state
+        persons = partition.persons.second(state.rows["slot"][: state.size])
+        self._dead += row_keys(key, persons)
+
+    def snapshot(self, partition: FunnelPartition, reader: Reader) -> None:
+        """Begin to write a snapshot of what is committed now."""
+        _, logged = reader.bounds(self._source)
+        assert self._meta is not None, "what is committed has been logged"
+        about = msgspec.to_builtins(_About(list(partition.funnels), self._meta))
+        meta = Meta(position=partition.position, logged=logged, about=about)
+        self._snapshots.save(self._source.partition, Snapshot(meta, partition.dump()))
+
+    def _send(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        self._outbox.send(self._source.topic, keys, values, partition=self._source.partition)
+
+    # ── restoring ────────────────────────────────────────────────────────────────────────────────
+
+    def restore(
+        self, partition: FunnelPartition, committed: int, reader: Reader
+    ) -> Generator[None, None, int]:
+        """Bring the rows of `partition`, whose funnels are in place, to what the log says.
+
+        Returns the event from which on to fold again. Funnels that the log does not know of count
+        from `committed` on.
+        """
+        logged, redo_from = 0, committed
+        snapshot = self._snapshots.load(self._source.partition)
+        if snapshot is not None and snapshot.meta.position <= committed:
+            about = msgspec.convert(snapshot.meta.about, _About)
+            partition.load(snapshot.columns, about.funnels, snapshot.meta.position)
+            logged, redo_from, self._meta = snapshot.meta.logged, snapshot.meta.position, about.log
+        known = {row_prefix(key).encode(): key for key in partition.funnels}
+        dead: dict[bytes, None] = {}
+        for records in reader.read(self._source, logged):
+            if records is not None:
+                meta = _take(partition, records, known, dead)
+                if meta is not None:
+                    self._meta = meta
+                    redo_from = max(meta.redo_from, snapshot.meta.position if snapshot else 0)
+            yield
+        self._dead = list(dead)
+        since = self._meta.since if self._meta else {}
+        for key, funnel in partition.funnels.items():
+            funnel.since = since.get(row_prefix(key), committed)
+        for project, ahead in (self._meta.ahead if self._meta else {}).items():
+            partition.hear(project, ahead)
+        return redo_from
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What a snapshot says of itself."""
+
+    funnels: list[FunnelKey]
+    log: LogMeta
+
+
+def _take(
+    partition: FunnelPartition,
+    records: Records,
+    known: Mapping[bytes, FunnelKey],
+    dead: dict[bytes, None],
+) -> LogMeta | None:
+    """Take over the rows in some records of the log; returns the newest meta among them."""
+    meta = None
+    persons: dict[FunnelKey, list[bytes]] = {}
+    values: dict[FunnelKey, list[bytes]] = {}
+    for key, value in zip(records.keys, records.values, strict=True):
+        if key is None:
+            continue
+        if key == _META_KEY:
+            meta = msgspec.json.decode(value, type=LogMeta) if value else meta
+            continue
+        project, name, version, person = key.split(b"/", 3)
+        funnel = known.get(b"%b/%b/%b/" % (project, name, version))
+        if value is None:
+            dead.pop(key, None)
+        elif funnel is None:
+            dead[key] = None
+        else:
+            persons.setdefault(funnel, []).append(person)
+            values.setdefault(funnel, []).append(value)
+    for funnel, names in persons.items():
+        partition.unpack(funnel, pa.array(names, pa.binary()), values[funnel])
+    return meta

@@ -1,0 +1,206 @@
+"""All funnels of one partition of the event store: persons, rows, figures, and what is unlogged.
+
+Rows are logged some seconds after they were first touched, so that a person who does ten things in
+that time is logged once. Until then the event store is their log: `redo_from` is the offset from
+which events must be folded again on top of what is logged, and each logged row carries the offset
+up to which events are in it (as pages do in a database's write-ahead log).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.figures import Figures
+from pipelines.funnel_fold import TOTAL, Records, Shape
+from pipelines.funnel_state import FunnelState
+from pipelines.kernel import Int32s, Int64s
+from pipelines.keys import ArrowColumn, KeyIndex, Texts
+from pipelines.matching import FunnelKey, Match
+from schemas.definitions import FunnelDefinition
+
+_NEVER = -(2**62)
+
+
+class Funnel:
+    """One funnel as one partition keeps it."""
+
+    def __init__(self, definition: FunnelDefinition, lateness_ms: int, since: int) -> None:
+        steps = definition.funnel.steps
+        self.definition = definition
+        self.since = since  # events from this offset on are counted
+        self.state = FunnelState(Shape(len(steps), definition.funnel.window_s * 1000, lateness_ms))
+        self.figures = Figures(len(steps))
+        self.late = 0  # events that came too late to be counted
+        self.unpublished: set[int] = set()  # days
+
+
+class EventColumns(NamedTuple):
+    """A batch of events, as far as funnels look at it."""
+
+    projects: Texts
+    persons: Texts
+    at: Int64s
+    offsets: Int64s
+
+
+class _Waiting(NamedTuple):
+    """Rows that were touched by events from `since` on, and are to be logged when `due`."""
+
+    funnel: FunnelKey
+    rows: Int32s
+    since: int
+    due: int
+
+
+class FunnelPartition:
+    """State of one partition. Pure but for its own columns: knows no topic and no clock."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.persons = KeyIndex()
+        self.funnels: dict[FunnelKey, Funnel] = {}
+        # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
+        # added to the time of day it gives the project's own time, which goes on without events.
+        self.ahead: dict[str, int] = {}
+        self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def redo_from(self) -> int:
+        """The first event that may not be in what is logged."""
+        return self._waiting[0].since if self._waiting else self.position
+
+    def fold(
+        self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
+    ) -> Iterator[tuple[Funnel, Records]]:
+        """Fold a batch into each funnel that it concerns; yields what changed, funnel by funnel.
+
+        `due` is when the rows that are touched now are to be logged.
+        """
+        for funnel, changes, late in self._fold(events, matches, due):
+            funnel.unpublished |= funnel.figures.apply(changes)
+            if late:
+                funnel.late += late
+                funnel.unpublished.add(TOTAL)
+            yield funnel, changes
+
+    def redo(self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int) -> None:
+        """Fold events again whose results are published already."""
+        for _ in self._fold(events, matches, due):
+            pass
+
+    def _fold(
+        self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
+    ) -> Iterator[tuple[Funnel, Records, int]]:
+        slots = self._slots(events, matches.values())
+        for key, match in matches.items():
+            funnel = self.funnels.get(key)
+            if funnel is None:
+                continue
+            offsets = events.offsets[match.rows]
+            live = slice(int(np.searchsorted(offsets, funnel.since)), None)
+            rows = match.rows[live]
+            if not len(rows):
+                continue
+            folded = funnel.state.fold(
+                len(self.persons), slots[rows], events.at[rows], match.masks[live], offsets[live]
+            )
+            if len(folded.fresh):
+                self._waiting.append(_Waiting(key, folded.fresh, int(offsets[live][0]), due))
+            yield funnel, folded.changes, folded.late
+
+    def hear(self, project: str, ahead_ms: int) -> None:
+        """An event of the project bears a time so far ahead of its record's."""
+        self.ahead[project] = max(self.ahead.get(project, _NEVER), ahead_ms)
+
+    def expire(self, now_ms: int) -> Iterator[tuple[Funnel, Records]]:
+        """Let time pass for every funnel: yields the windows that have closed."""
+        for funnel in self.funnels.values():
+            ahead = self.ahead.get(funnel.definition.project_id)
+            if ahead is not None and (expired := funnel.state.expire(now_ms + ahead)):
+                yield funnel, expired
+
+    def due(self, now_ms: int) -> Iterator[tuple[FunnelKey, Int32s]]:
+        """The rows that are to be logged by now; they count as logged when the epoch commits."""
+        while self._waiting and self._waiting[0].due <= now_ms:
+            waiting = self._waiting.popleft()
+            if waiting.funnel in self.funnels:
+                yield waiting.funnel, waiting.rows
+
+    def pack(self, key: FunnelKey, rows: Int32s) -> tuple[list[bytes], list[bytes]]:
+        """The log records of some rows: keys and values."""
+        state = self.funnels[key].state
+        persons = self.persons.second(state.rows["slot"][rows])
+        return row_keys(key, persons), state.pack(rows, self.position)
+
+    def unpack(self, key: FunnelKey, persons: ArrowColumn, values: list[bytes]) -> None:
+        """Take over logged rows."""
+        projects = _repeated(key[0], len(values))
+        rows = np.arange(len(values))
+        slots = self.persons.intern(projects, Texts.of(persons), rows)
+        starts = np.zeros(len(values) + 1, np.int64)
+        np.cumsum([len(value) for value in values], out=starts[1:])
+        data = np.frombuffer(b"".join(values), np.uint8)
+        self.funnels[key].state.unpack(len(self.persons), slots, data, starts)
+
+    def restored(self, committed: int) -> None:
+        """All that was committed is in the state."""
+        self.position = committed
+        for funnel in self.funnels.values():
+            funnel.state.restored()
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """A copy of the columns of all funnels, in the order of `funnels`."""
+        columns = {f"persons.{name}": column.copy() for name, column in self.persons.dump().items()}
+        for number, funnel in enumerate(self.funnels.values()):
+            for name, column in funnel.state.dump().items():
+                columns[f"{number}.{name}"] = column
+        return columns
+
+    def load(
+        self, columns: Mapping[str, NDArray[Any]], keys: Iterable[FunnelKey], stamp: int
+    ) -> None:
+        """Take over what `dump` gave; funnels that are not kept any more are left out."""
+        self.persons = KeyIndex.load(_below("persons", columns))
+        for number, key in enumerate(keys):
+            if key in self.funnels:
+                self.funnels[key].state.load(_below(str(number), columns), stamp)
+
+    def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
+        """The person of each event that is matched, and anything for the others."""
+        matched = np.zeros(len(events.at), np.bool_)
+        for match in matches:
+            matched[match.rows] = True
+        rows = np.flatnonzero(matched)
+        slots = np.zeros(len(events.at), np.int32)
+        slots[rows] = self.persons.intern(events.projects, events.persons, rows)
+        return slots
+
+
+def row_prefix(key: FunnelKey) -> str:
+    """What the log keys of a funnel's rows begin with: `project/id/version/`."""
+    project, funnel, version = key
+    return f"{project}/{funnel}/{version}/"
+
+
+def row_keys(key: FunnelKey, persons: ArrowColumn) -> list[bytes]:
+    """The log keys of persons' rows."""
+    prefix = row_prefix(key)
+    return [(prefix + person).encode() for person in persons.to_pylist()]
+
+
+def _repeated(text: str, count: int) -> Texts:
+    data = text.encode()
+    starts = np.arange(count + 1, dtype=np.int32) * len(data)
+    return Texts(starts.astype(np.int32), np.frombuffer(data * count, np.uint8))
+
+
+def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    begin = f"{prefix}."
+    return {
+        name.removeprefix(begin): column
+        for name, column in columns.items()
+        if name.startswith(begin)
+    }

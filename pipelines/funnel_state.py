@@ -1,0 +1,229 @@
+"""The state of one funnel in one partition: the columns that `funnel_fold` works on.
+
+Columns grow by half when they are full, so that there is no capacity to choose.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import funnel_fold as ff
+from pipelines.funnel_fold import CHANGE, ENTRY, EVENT, ROW, Masks, Records, Shape
+from pipelines.funnel_pack import MALFORMED, pack, pack_bound, unpack
+from pipelines.funnel_timers import EXPIRED, expire, schedule
+from pipelines.kernel import Bytes, Int32s, Int64s
+from pipelines.keys import grown
+from pipelines.timers import Timers
+
+_NO_STAMPS = np.empty(0, np.int64)
+_NARROW_WINDOW_MS = 2**31 - 1
+_LAYOUT = 1
+# The arrays that make up the state, and which head tells how much of each is used.
+_USED = {"rows": ff.ROWS, "entries": ff.ENTRIES, "times": ff.ENTRIES, "tail": ff.TAIL}
+
+
+class Folded(NamedTuple):
+    """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
+
+    changes: Records
+    fresh: Int32s
+    late: int  # events left out, for they came later than the lateness allows
+
+
+class FunnelState:
+    """One funnel, one partition. A person is a slot of the partition's key index."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.heads = np.zeros(ff.HEADS, np.int64)
+        self.heads[ff.FREE_ENTRY] = self.heads[ff.FREE_BLOCK :] = ff.NONE
+        self.row_of = np.empty(0, np.int32)
+        self.rows = np.zeros(64, ROW)
+        self.entries = np.zeros(64, ENTRY)
+        relative = np.int32 if shape.window <= _NARROW_WINDOW_MS else np.int64
+        self.times = np.zeros((64, 3, shape.steps), relative)
+        self.tail = np.zeros(64, EVENT)
+        self._changes = np.zeros(256, CHANGE)
+        self._timers = Timers()
+        # Source offsets below a row's stamp are in the row: kept only while restoring.
+        self.stamps: Int64s = _NO_STAMPS
+
+    @property
+    def size(self) -> int:
+        """Rows: persons who ever did something that the funnel looks at."""
+        return int(self.heads[ff.ROWS])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, the spare room of growing columns included."""
+        held = (self.row_of, self.rows, self.entries, self.times, self.tail, self._changes)
+        return sum(array.nbytes for array in held)
+
+    def fold(
+        self, persons: int, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s
+    ) -> Folded:
+        """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
+
+        The changes are views, good until the next call.
+        """
+        self._reserve(persons, rows=len(at), entries=int(np.count_nonzero(masks & 1)))
+        self.heads[ff.CHANGES] = self.heads[ff.TOUCHED] = self.heads[ff.LATE] = 0
+        touched = np.empty(len(at), np.int32)
+        done = 0
+        while True:
+            done = ff.fold(
+                self.shape,
+                self.rows,
+                self.entries,
+                self.times,
+                self.tail,
+                self._changes,
+                self.heads,
+                self.row_of,
+                touched,
+                slots,
+                at,
+                masks,
+                offsets,
+                self.stamps,
+                done,
+            )
+            if done == len(at):
+                break
+            self._make_more_room()
+        touched = touched[: self.heads[ff.TOUCHED]]
+        fresh = touched[self.rows["touched"][touched] & 2 == 0]
+        done = 0
+        while True:
+            done = ff.show(
+                self.shape,
+                self.rows,
+                self.entries,
+                self.times,
+                self.tail,
+                self._changes,
+                self.heads,
+                touched,
+                done,
+            )
+            if done == len(touched):
+                break
+            self._make_more_room()
+        self._schedule(touched)
+        changes = self._changes[: self.heads[ff.CHANGES]]
+        return Folded(changes, fresh, int(self.heads[ff.LATE]))
+
+    def expire(self, now: int) -> Records | None:
+        """Do what is due at `now` (ms); None if nothing is."""
+        due, ids = self._timers.take(now)
+        if not len(ids):
+            return None
+        expired = np.empty(len(ids), EXPIRED)
+        expire(
+            self.shape,
+            self.rows,
+            self.entries,
+            self.times,
+            self.tail,
+            self.heads,
+            now,
+            due,
+            ids,
+            expired,
+        )
+        again = expired["due"] > 0
+        self._timers.add(expired["due"][again], ids[again])
+        return expired
+
+    def pack(self, rows: Int32s, stamp: int) -> list[bytes]:
+        """The rows as they are logged, holding all events below source offset `stamp`."""
+        out = np.empty(pack_bound(self.shape, self.rows, self.entries, rows), np.uint8)
+        ends = np.empty(len(rows), np.int64)
+        pack(self.shape, self.rows, self.entries, self.times, self.tail, rows, stamp, out, ends)
+        self.rows["touched"][rows] &= 1
+        packed = out[: ends[-1] if len(ends) else 0].tobytes()
+        begins = [0, *ends.tolist()]
+        return [packed[begins[i] : begins[i + 1]] for i in range(len(rows))]
+
+    def unpack(self, persons: int, slots: Int32s, data: Bytes, starts: Int64s) -> None:
+        """Put logged rows in the place of what is known of their persons.
+
+        Raises:
+            ValueError: a row is of a layout that this version does not know.
+        """
+        self._reserve(persons, rows=len(slots), entries=ff.MAX_TAIL)
+        self.stamps = grown(self.stamps, len(self.rows))
+        done = 0
+        while True:
+            done = unpack(
+                self.shape,
+                self.rows,
+                self.entries,
+                self.times,
+                self.tail,
+                self._changes,
+                self.heads,
+                self.row_of,
+                self.stamps,
+                slots,
+                data,
+                starts,
+                done,
+            )
+            if done == MALFORMED:
+                raise ValueError(f"a row of the state was not packed by layout {_LAYOUT}")
+            if done == len(slots):
+                break
+            self._make_room(entries=ff.MAX_TAIL, changes=2 * ff.MAX_TAIL * self.shape.steps)
+
+    def restored(self) -> None:
+        """The state is complete: from here on every event counts."""
+        self.stamps = _NO_STAMPS
+        self.entries["timer"] = 0
+        self._timers = Timers()
+        self._schedule(np.arange(self.size, dtype=np.int32))
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """A copy of the columns, to be loaded by the same version of this code."""
+        arrays: dict[str, NDArray[Any]] = {"heads": self.heads.copy(), "row_of": self.row_of.copy()}
+        for name, head in _USED.items():
+            arrays[name] = getattr(self, name)[: self.heads[head]].copy()
+        return arrays
+
+    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+        """Take over what `dump` gave, as of source offset `stamp`."""
+        self.heads = columns["heads"].copy()
+        self.row_of = columns["row_of"].copy()
+        for name in _USED:
+            setattr(self, name, columns[name])
+        self.rows["touched"] = 0
+        self.stamps = np.full(self.size, stamp, np.int64)
+
+    def _schedule(self, rows: Int32s) -> None:
+        # Each touched row has at most as many new entries as it has timers to be set or moved;
+        # a full pass is rare, so the bound may be generous.
+        bound = int(self.heads[ff.ENTRIES])
+        due, ids = np.empty(bound, np.int64), np.empty(bound, np.int32)
+        count = schedule(self.shape, self.rows, self.entries, self.times, rows, due, ids)
+        self._timers.add(due[:count].copy(), ids[:count].copy())
+
+    def _reserve(self, persons: int, *, rows: int, entries: int) -> None:
+        known = len(self.row_of)
+        self.row_of = grown(self.row_of, persons)
+        self.row_of[known:] = ff.NONE
+        self.rows = grown(self.rows, self.size + rows)
+        self._make_room(entries=entries)
+
+    def _make_room(self, *, entries: int = 0, changes: int = 0) -> None:
+        """Room for so many more entries, so many changes, and for events in the tail."""
+        entries_used, tail_used = int(self.heads[ff.ENTRIES]), int(self.heads[ff.TAIL])
+        self.entries = grown(self.entries, entries_used + entries)
+        self.times = grown(self.times, len(self.entries))
+        self.tail = grown(self.tail, tail_used + 2 * ff.MAX_TAIL)
+        self._changes = grown(self._changes, changes)
+
+    def _make_more_room(self) -> None:
+        """A kernel stopped: the tail was full, or the changes were."""
+        tail_full = self.heads[ff.TAIL] + 2 * ff.MAX_TAIL > len(self.tail)
+        self._make_room(changes=0 if tail_full else 2 * len(self._changes))

@@ -1,0 +1,111 @@
+"""What time alone does to a funnel: windows close, and days can change no more.
+
+An entry has at most one timer: until its window has closed with steps still to go it waits for
+that, afterwards for the moment from which no event can change the day, so that it can be let go.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from pipelines import funnel_fold as ff
+from pipelines.funnel_fold import DAY_MS, NONE, SHOWN, UNSET, Records, Shape
+from pipelines.kernel import Int, Int32s, Int64s, kernel
+
+# What `expire` found, one line an entry that was due; `row` is NONE where nothing changed.
+EXPIRED: Final = np.dtype(
+    [
+        ("at", np.int64),  # when the window closed
+        ("due", np.int64),  # when the entry is to be looked at again, 0 if it is not
+        ("row", np.int32),  # changed, and to be logged at once: no event will bring this back
+        ("day", np.int32),
+        ("step", np.int32),  # the furthest step reached, if its time-out is announced, else NONE
+    ],
+    align=True,
+)
+
+
+@kernel
+def schedule(
+    shape: Shape,
+    rows: Records,
+    entries: Records,
+    times: Records,
+    touched: Int32s,
+    due: Int64s,
+    ids: Int32s,
+) -> Int:
+    """Set the timers of rows that events have touched; returns how many are written to `due`."""
+    count = 0
+    for i in range(len(touched)):
+        e = rows[touched[i]].first
+        while e != NONE and count < len(due):
+            when = _due(shape, entries, times, e)
+            if entries[e].timer == 0 or when < entries[e].timer:
+                entries[e].timer = when
+                due[count] = when
+                ids[count] = e
+                count += 1
+            e = entries[e].next
+    return count
+
+
+@kernel
+def expire(
+    shape: Shape,
+    rows: Records,
+    entries: Records,
+    times: Records,
+    tail: Records,
+    heads: Int64s,
+    now: Int,
+    due: Int64s,
+    ids: Int32s,
+    expired: Records,
+) -> None:
+    """Look at the entries whose timers are due at `now`."""
+    for i in range(len(ids)):
+        e = ids[i]
+        expired[i].row = NONE
+        expired[i].step = NONE
+        expired[i].due = 0
+        if entries[e].timer != due[i]:
+            continue
+        entries[e].timer = 0
+        row, day, level = entries[e].row, entries[e].day, _level(shape, times, e)
+        closes = day * DAY_MS + entries[e].latest + shape.window
+        if level < shape.steps and entries[e].announced < level and closes < now:
+            entries[e].announced = level
+            expired[i].row = row
+            expired[i].step = level - 1
+            expired[i].day = day
+            expired[i].at = closes
+        if _last(shape, day) <= now:
+            expired[i].row = row
+            ff.settle(shape, rows, entries, times, tail, heads, row, now - shape.lateness)
+        else:
+            entries[e].timer = _due(shape, entries, times, e)
+            expired[i].due = entries[e].timer
+
+
+@kernel
+def _level(shape: Shape, times: Records, e: Int) -> Int:
+    level = 0
+    for step in range(shape.steps):
+        if times[e, SHOWN, step] != UNSET:
+            level = step + 1
+    return level
+
+
+@kernel
+def _due(shape: Shape, entries: Records, times: Records, e: Int) -> Int:
+    level = _level(shape, times, e)
+    if level < shape.steps and entries[e].announced < level:
+        return entries[e].day * DAY_MS + entries[e].latest + shape.window + 1
+    return _last(shape, entries[e].day)
+
+
+@kernel
+def _last(shape: Shape, day: Int) -> Int:
+    """From when on no event can change the entries of `day`."""
+    return (day + 1) * DAY_MS + shape.window + shape.lateness

@@ -1,0 +1,27 @@
+"""How kernels are compiled: plain loops over columns, in machine code, without the GIL.
+
+A kernel has no I/O, allocates nothing that outlives it and looks at no clock. Compiled code is
+cached beside the module, or in the user's cache where that is not writable.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A scalar inside a kernel. What type checkers make of arithmetic on NumPy's scalars helps nobody.
+Int: TypeAlias = Any
+Int32s: TypeAlias = NDArray[np.int32]
+Int64s: TypeAlias = NDArray[np.int64]
+UInt64s: TypeAlias = NDArray[np.uint64]
+Bytes: TypeAlias = NDArray[np.uint8]
+
+
+def kernel(function: Callable[P, T]) -> Callable[P, T]:
+    """Compile `function` at its first call."""
+    return cast(Callable[P, T], njit(cache=True, nogil=True)(function))

@@ -1,0 +1,130 @@
+"""Tables: what a worker keeps in memory of the topics it reads, a partition at a time.
+
+A table is a fold of its source topic, and so the source is its log. What it writes to a changelog
+(or to disk) only shortens the way: restored is the newest that was written, and then the source is
+folded again from there up to the committed offset, in silence. That is exact, for a fold of the
+same records gives the same state; and it is why an epoch need not log every row that it touches.
+"""
+
+import abc
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from faust.exceptions import ImproperlyConfigured
+from faust.tables.manager import TableManager as FaustTableManager
+
+from pipelines.batch import Outbox, TopicPartition
+from pipelines.reader import Reader
+
+T = TypeVar("T", bound=Any)
+
+
+class Table(abc.ABC):
+    """State by partition. Never called from two threads at once: see `pipelines.epochs`."""
+
+    name: str
+    help: str
+    source: str
+
+    @abc.abstractmethod
+    def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
+        """Bring the partition to what it was when the source stood at `committed`, in steps."""
+
+    @abc.abstractmethod
+    def drop(self, partition: int) -> None:
+        """Forget the partition, in memory only."""
+
+    @abc.abstractmethod
+    def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
+        """An epoch is about to commit: do what time asks for and log what must be logged.
+
+        `positions` are the source's offsets that the commit will hold, by partition. What is sent
+        to the outbox joins the transaction.
+        """
+
+    @abc.abstractmethod
+    def committed(self, positions: Mapping[int, int], now_ms: int) -> None:
+        """The commit stands: what is in memory now is what is committed."""
+
+
+class TableManager(FaustTableManager):
+    """The app's tables as Faust sees them, and as the epochs do (`pipelines.epochs.State`)."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self.outbox = Outbox()
+        self._reader: Reader | None = None
+
+    def add(self, table: T) -> T:
+        """Register a table.
+
+        Raises:
+            ImproperlyConfigured: it is one of Faust's own.
+        """
+        if not isinstance(table, Table):
+            raise ImproperlyConfigured(
+                f"table {table.name!r} is one of Faust's own, which the columnar transport does "
+                "not keep: derive it from pipelines.tables.Table"
+            )
+        self[table.name] = table  # type: ignore[assignment]
+        return table
+
+    # ── as the epochs see it: on the Kafka thread ────────────────────────────────────────────────
+
+    def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
+        """Restore what is kept of the source's partition, in steps."""
+        if self._reader is None:
+            transport: Any = self.app.transport
+            self._reader = Reader(transport.settings.bootstrap)
+        for table in self._tables(source.topic):
+            yield from table.restore(source.partition, committed, self._reader)
+
+    def drop(self, source: TopicPartition) -> None:
+        """Forget what is kept of the source's partition."""
+        for table in self._tables(source.topic):
+            table.drop(source.partition)
+
+    def flush(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Let every table do what is due before a commit."""
+        now = _now_ms()
+        for table in self.values():
+            table.flush(_of_topic(positions, table.source), now)
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Let every table know that it is committed."""
+        now = _now_ms()
+        for table in self.values():
+            table.committed(_of_topic(positions, table.source), now)
+
+    def _tables(self, topic: str) -> list[Table]:
+        return [table for table in self.values() if table.source == topic]
+
+    # ── as Faust sees it ─────────────────────────────────────────────────────────────────────────
+
+    async def on_start(self) -> None:
+        """No changelogs to subscribe to: tables read theirs themselves."""
+        self._tables_finalized.set()
+        self._tables_registered.set()
+
+    async def on_stop(self) -> None:
+        """Nothing is left to do: the consumer has committed."""
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """The epochs have dropped what was revoked before Faust hears of it."""
+
+    async def on_rebalance(self, *_: Any, **__: Any) -> None:
+        """The consumer restores what is new when Faust has been told."""
+        self._recovery_started.set()
+
+    async def wait_until_recovery_completed(self) -> bool:
+        """Restoring is part of a rebalance, so that there is nothing else to wait for."""
+        return False
+
+
+def _of_topic(positions: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:
+    return {source.partition: at for source, at in positions.items() if source.topic == topic}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

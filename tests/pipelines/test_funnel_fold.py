@@ -1,0 +1,176 @@
+"""The fold of a funnel gives what the definition says, whatever order events come in."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines import funnel_fold as ff
+from pipelines.figures import Figures
+from pipelines.funnel_fold import TOTAL, Shape
+from pipelines.funnel_state import FunnelState
+from schemas.sketch import sketch_of
+from tests.oracle import DAY_MS, Folded, Happening, fold
+
+NOON = 20_000 * DAY_MS + DAY_MS // 2
+HOUR_MS = 3_600_000
+PERSONS = 3
+
+
+class Event(NamedTuple):
+    """A person (by slot), a time and the steps that the event satisfies."""
+
+    person: int
+    at: int
+    mask: int
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, int, list[Event]]:
+    """A number of steps, a window and events, with many ties."""
+    steps = draw(st.integers(2, 4))
+    window = draw(st.sampled_from([1, 7, 1_000, HOUR_MS, DAY_MS, 3 * DAY_MS, 30 * DAY_MS]))
+    span = draw(st.sampled_from([10, 2_000, 5 * DAY_MS]))
+    event = st.builds(
+        Event,
+        st.integers(0, PERSONS - 1),
+        st.integers(NOON, NOON + span),
+        st.integers(1, 2**steps - 1),
+    )
+    return steps, window, draw(st.lists(event, min_size=1, max_size=40))
+
+
+def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, Figures]:
+    state, figures = FunnelState(shape), Figures(shape.steps)
+    for begin in range(0, len(events), batch):
+        figures.apply(feed(state, events[begin : begin + batch], begin).changes)
+    return state, figures
+
+
+def feed(state: FunnelState, events: list[Event], offset: int = 0) -> ff.Records:
+    return state.fold(
+        PERSONS,
+        np.array([event.person for event in events], np.int32),
+        np.array([event.at for event in events], np.int64),
+        np.array([event.mask for event in events], np.uint32),
+        np.arange(offset, offset + len(events)),
+    )
+
+
+def expected(steps: int, window: int, events: list[Event]) -> Folded:
+    happenings = [
+        Happening(
+            str(event.person),
+            event.at,
+            [step + 1 for step in range(steps) if event.mask >> step & 1],
+        )
+        for event in events
+    ]
+    return fold(happenings, steps, window)
+
+
+def assert_equal(figures: Figures, wanted: Folded) -> None:
+    assert figures.reached(TOTAL) == wanted.totals
+    for day, figures_of_day in wanted.days.items():
+        assert figures.reached(day) == figures_of_day.reached
+        for sketch, times in zip(figures.times(day), figures_of_day.times, strict=True):
+            right = sketch_of(np.array(times, np.int64))
+            assert sketch.sum_ms == right.sum_ms
+            assert sketch.buckets.tolist() == right.buckets.tolist()
+            assert sketch.counts.tolist() == right.counts.tolist()
+    assert set(figures) - {TOTAL} <= set(wanted.days)
+
+
+def rows_of(state: FunnelState) -> list[bytes]:
+    """All rows as they are logged, in the order of persons."""
+    present = [row for row in state.row_of.tolist() if row != ff.NONE]
+    return state.pack(np.array(present, np.int32), 0)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.integers(1, 50))
+def test_the_fold_equals_the_definition_in_any_order_of_arrival(
+    history: tuple[int, int, list[Event]], batch: int
+) -> None:
+    steps, window, events = history
+    _, figures = run(Shape(steps, window, 40 * DAY_MS), events, batch)
+    assert_equal(figures, expected(steps, window, events))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.integers(1, 7), st.sampled_from([0, 5, HOUR_MS, DAY_MS]))
+def test_the_state_does_not_depend_on_where_batches_end(
+    history: tuple[int, int, list[Event]], batch: int, lateness: int
+) -> None:
+    steps, window, events = history
+    shape = Shape(steps, window, lateness)
+    one, in_one = run(shape, events, len(events))
+    many, in_many = run(shape, events, batch)
+    assert rows_of(one) == rows_of(many)
+    assert in_one.reached(TOTAL) == in_many.reached(TOTAL)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.sampled_from([0, HOUR_MS, 10 * DAY_MS]), st.data())
+def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+    history: tuple[int, int, list[Event]], lateness: int, data: st.DataObject
+) -> None:
+    steps, window, events = history
+    cut = data.draw(st.integers(0, len(events)))
+    shape = Shape(steps, window, lateness)
+    whole, _ = run(shape, events, len(events))
+    before = FunnelState(shape)
+    if cut:
+        feed(before, events[:cut])
+    present = [row for row in before.row_of.tolist() if row != ff.NONE]
+    packed = before.pack(np.array(present, np.int32), cut)
+    after = FunnelState(shape)
+    starts = np.cumsum([0, *(len(row) for row in packed)])
+    slots = before.rows["slot"][present]
+    after.unpack(PERSONS, slots, np.frombuffer(b"".join(packed), np.uint8), starts)
+    # What is in the rows already is fed again, as when a partition is restored, and left out.
+    feed(after, events)
+    assert rows_of(after) == rows_of(whole)
+
+
+def test_an_event_later_than_the_lateness_is_counted_and_left_out() -> None:
+    state = FunnelState(Shape(2, HOUR_MS, 1_000))
+    folded = feed(state, [Event(0, NOON, 1), Event(0, NOON - 1_001, 1), Event(0, NOON - 1_000, 1)])
+    assert folded.late == 1
+
+
+def test_a_person_with_more_events_than_the_tail_holds_is_still_counted_right() -> None:
+    events = [Event(0, NOON + place, 1 + place % 2) for place in range(3 * ff.MAX_TAIL)]
+    _, figures = run(Shape(2, HOUR_MS, DAY_MS), events, 500)
+    assert figures.reached(TOTAL) == [1, 1]
+    assert figures.times(NOON // DAY_MS)[1].sum_ms == 1
+
+
+def test_a_window_that_closes_is_announced_once() -> None:
+    state = FunnelState(Shape(3, HOUR_MS, 0))
+    feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
+    assert state.expire(NOON + HOUR_MS) is None
+    expired = state.expire(NOON + HOUR_MS + 1)
+    assert expired is not None
+    assert (expired["step"].tolist(), expired["at"].tolist()) == ([1], [NOON + HOUR_MS])
+    again = state.expire(NOON + HOUR_MS + 2)
+    assert again is None or (again["step"] == ff.NONE).all()
+
+
+def test_a_day_that_can_change_no_more_is_let_go_and_stays_counted() -> None:
+    state = FunnelState(Shape(2, HOUR_MS, HOUR_MS))
+    feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
+    state.expire(NOON + 2 * DAY_MS)
+    assert state.rows[0]["first"] == ff.NONE
+    assert state.rows[0]["closed"] == 2
+
+
+def test_a_row_of_an_unknown_layout_is_refused() -> None:
+    state = FunnelState(Shape(2, HOUR_MS, 0))
+    for row in (b"\x09", b"", b"\x01\x02"):
+        with pytest.raises(ValueError, match="layout"):
+            state.unpack(
+                1, np.zeros(1, np.int32), np.frombuffer(row, np.uint8), np.array([0, len(row)])
+            )
