@@ -1,0 +1,54 @@
+"""From records to rows: the columns that every sink gets. Pure, but for the schemas looked up."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from confluent_kafka import Message
+
+from schemas.codec import Codec, Failure
+from schemas.files import load
+from sinks.cuts import offsets
+
+_TIME: Final = pa.timestamp("ms", "UTC")
+_TIMES: Final = {"timestamp", "sent_at", "received_at"}
+
+EVENT: Final = load("event")
+# An event's columns, its times as such; and where it stands in the event store.
+ROWS: Final = pa.schema(
+    [
+        *(field.with_type(_TIME) if field.name in _TIMES else field for field in EVENT.arrow),
+        pa.field("_partition", pa.uint32(), nullable=False),
+        pa.field("_offset", pa.uint64(), nullable=False),
+    ]
+)
+
+
+class Decoded(NamedTuple):
+    """The rows of some records, and those that are no events, by their position among them."""
+
+    rows: pa.RecordBatch
+    failures: list[Failure]
+
+
+def decode(codec: Codec, partition: int, messages: Sequence[Message]) -> Decoded:
+    """Decode a partition's records; the same records give the same rows.
+
+    Raises what the look-up of an unknown schema raises; call again then.
+    """
+    batch, kept, failures = codec.decode([message.value() for message in messages])
+    if failures:
+        messages = [messages[row] for row in kept]
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    if columns["received_at"].null_count:
+        times = pa.array([message.timestamp()[1] for message in messages], pa.int64())
+        columns["received_at"] = pc.coalesce(columns["received_at"], times)
+    for name in _TIMES:
+        columns[name] = columns[name].view(_TIME)
+    columns["_partition"] = pa.array(np.full(len(messages), partition, np.uint32))
+    columns["_offset"] = pa.array(offsets(messages), pa.uint64())
+    return Decoded(
+        pa.RecordBatch.from_arrays([columns[name] for name in ROWS.names], schema=ROWS), failures
+    )

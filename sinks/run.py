@@ -1,0 +1,105 @@
+"""The sink as a process: what `avila sink` runs."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import structlog
+
+from schemas.codec import Codec
+from schemas.errors import Misconfigured
+from schemas.registry import Registry
+from schemas.settings import SINK_PORT, Settings
+from sinks.clickhouse import ClickHouseSink
+from sinks.delivery import Delivery
+from sinks.metrics import Metrics
+from sinks.rejects import Rejects
+from sinks.rows import EVENT
+from sinks.source import SourceSettings
+
+log = structlog.get_logger(__name__)
+
+_PROMETHEUS: Final = "text/plain; version=1.0.0; charset=utf-8"
+
+
+def run_sink(settings: Settings) -> None:
+    """Deliver the event store to ClickHouse until SIGTERM or SIGINT; call it from the main thread.
+
+    Any number of processes share the work by partitions. It ends within five seconds of the signal
+    as long as Kafka answers, whatever ClickHouse does.
+
+    Raises:
+        Misconfigured: a port, a topic, a credential; names what to mend.
+    """
+    metrics = Metrics()
+    with (
+        _serve(settings.host, settings.port(SINK_PORT), metrics),
+        Registry(settings.bootstrap, settings.topics.schemas.name) as registry,
+    ):
+        delivery = Delivery(
+            SourceSettings(
+                bootstrap=settings.bootstrap,
+                topic=settings.topics.events.name,
+                group=f"{settings.app_id}-sink-clickhouse",
+                session_timeout_ms=settings.session_timeout_ms,
+            ),
+            ClickHouseSink(settings),
+            Codec(EVENT, registry.find),
+            Rejects(settings.bootstrap, settings.topics.rejected.name),
+            metrics,
+        )
+        with _signals(delivery):
+            log.info("sink started", topic=settings.topics.events.name)
+            delivery.run()
+            log.info("sink stopped")
+
+
+@contextlib.contextmanager
+def _signals(delivery: Delivery) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the delivery, inside the block."""
+    before = {
+        number: signal.signal(number, lambda *_: delivery.stop())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
+    """Answer /metrics and /healthz on one port, inside the block."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            pages: dict[str, Callable[[], bytes]] = {
+                "/metrics": metrics.text,
+                "/healthz": lambda: b"ok\n",
+            }
+            page = pages.get(self.path)
+            self.send_response(200 if page else 404)
+            self.send_header("Content-Type", _PROMETHEUS)
+            self.end_headers()
+            self.wfile.write(page() if page else b"accepted are /metrics and /healthz\n")
+
+        def log_message(self, *_: Any) -> None:
+            """Scrapes are no news."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise Misconfigured(
+            f"the sink cannot listen on {host}:{port}: {error.strerror}; stop what does, or give "
+            "this system another AVILA_PORT_BASE"
+        ) from error
+    with server:
+        threading.Thread(target=server.serve_forever, name="sink-metrics", daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()

@@ -1,0 +1,1 @@
+"""Tests of the sinks, on a real broker and a real store."""

@@ -1,0 +1,122 @@
+"""Deliveries in threads of the test's own process, to sinks that fail as they are told."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from schemas.codec import Codec
+from schemas.registry import Registry
+from schemas.settings import Settings
+from sinks.base import Batch, Sink
+from sinks.delivery import Delivery
+from sinks.memory import MemorySink
+from sinks.metrics import Metrics
+from sinks.rejects import Rejects
+from sinks.rows import EVENT
+from sinks.source import SourceSettings
+
+GROUP = "sinks"
+WITHIN_S = 60.0
+
+
+class FailingSink(MemorySink):
+    """A memory sink that raises what `fail` returns, before or after it has kept a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Batch] = []
+        self.before: Callable[[Batch], BaseException | None] = lambda _: None
+        self.after: Callable[[Batch], BaseException | None] = lambda _: None
+
+    def write(self, batch: Batch) -> None:
+        self.asked.append(batch)
+        if (error := self.before(batch)) is not None:
+            raise error
+        super().write(batch)
+        if (error := self.after(batch)) is not None:
+            raise error
+
+
+class Running:
+    """A delivery in a thread; leaving the block stops it and raises what it raised."""
+
+    def __init__(self, settings: Settings, sink: Sink, *, cut_rows: int = 50_000) -> None:
+        self.metrics = Metrics()
+        self._settings = settings
+        self._sink = sink
+        self._cut_rows = cut_rows
+        self._delivery: Delivery | None = None
+        self._failure: BaseException | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        assert self._delivery is not None
+        self._delivery.stop()
+        self.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(WITHIN_S)
+        assert not self._thread.is_alive()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended it, once it has ended."""
+        return self._failure
+
+    def forget_failure(self) -> None:
+        """The failure was expected."""
+        self._failure = None
+
+    def _run(self) -> None:
+        settings = self._settings
+        with Registry(settings.bootstrap) as registry:
+            self._delivery = Delivery(
+                SourceSettings(
+                    settings.bootstrap,
+                    settings.topics.events.name,
+                    GROUP,
+                    session_timeout_ms=6_000,
+                    cut_rows=self._cut_rows,
+                ),
+                self._sink,
+                Codec(EVENT, registry.find),
+                Rejects(settings.bootstrap, settings.topics.rejected.name),
+                self.metrics,
+            )
+            self._ready.set()
+            try:
+                self._delivery.run()
+            except BaseException as error:  # noqa: BLE001 - raised again on leaving
+                self._failure = error
+
+
+def wait_for(happened: Callable[[], bool], what: str = "it", within_s: float = WITHIN_S) -> None:
+    """Wait until `happened`, or fail."""
+    deadline = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen within {within_s} s"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def failing_once(sink: FailingSink, where: str, number: int = 1) -> Iterator[None]:
+    """Inside, the sink's write called `number` ends the delivery: to the loop, a crash."""
+    left = [number]
+
+    def fail(_: Batch) -> BaseException | None:
+        left[0] -= 1
+        return RuntimeError("crash") if left[0] == 0 else None
+
+    setattr(sink, where, fail)
+    yield
+    setattr(sink, where, lambda _: None)

@@ -1,0 +1,129 @@
+"""What every sink has in common: one suite, run on each of them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from schemas.settings import Settings
+from sinks.base import Batch, Sink
+from sinks.clickhouse import ClickHouseSink
+from sinks.memory import MemorySink
+from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
+from tests.sinks.tables import query
+
+
+class Kind(NamedTuple):
+    """A kind of sink: how another process would open it, and what stands in it, by place."""
+
+    open: Callable[[], Sink]
+    standing: Callable[[], list[tuple[int, int, str]]]
+
+
+def _memory() -> Kind:
+    sink = MemorySink()
+
+    def standing() -> list[tuple[int, int, str]]:
+        rows = sink.rows.to_pylist()
+        return sorted((row["_partition"], row["_offset"], row["event_id"]) for row in rows)
+
+    return Kind(lambda: sink, standing)
+
+
+def _clickhouse(settings: Settings) -> Kind:
+    def standing() -> list[tuple[int, int, str]]:
+        rows = query(
+            settings,
+            "SELECT _partition, _offset, toString(event_id) "
+            f"FROM {settings.clickhouse_database}.events ORDER BY ALL",
+        )
+        return [(partition, offset, name) for partition, offset, name in rows]
+
+    return Kind(lambda: ClickHouseSink(settings), standing)
+
+
+@pytest.fixture(params=["memory", "clickhouse"])
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    if request.param == "memory":
+        yield _memory()
+    else:
+        yield _clickhouse(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+def sink(kind: Kind) -> Iterator[Sink]:
+    sink = kind.open()
+    sink.setup()
+    yield sink
+    sink.close()
+
+
+EVENTS = [event(number) for number in range(20)]
+PLACES = [(0, number, event["event_id"]) for number, event in enumerate(EVENTS)]
+
+
+def test_what_is_written_stands(kind: Kind, sink: Sink) -> None:
+    sink.write(batch(EVENTS))
+    assert kind.standing() == PLACES
+
+
+def test_setting_up_again_changes_nothing(kind: Kind, sink: Sink) -> None:
+    sink.write(batch(EVENTS))
+    sink.setup()
+    assert kind.standing() == PLACES
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_batch_written_twice_stands_once(kind: Kind, sink: Sink, *, again: bool) -> None:
+    for _ in range(2):
+        sink.write(batch(EVENTS, again=again))
+    assert kind.standing() == PLACES
+
+
+def test_a_batch_that_may_stand_and_does_not_is_written(kind: Kind, sink: Sink) -> None:
+    sink.write(batch(EVENTS, again=True))
+    assert kind.standing() == PLACES
+
+
+@pytest.mark.usefixtures("sink")
+def test_a_batch_written_by_two_processes_at_once_stands_once(kind: Kind) -> None:
+    others = [kind.open() for _ in range(2)]
+    start = threading.Barrier(2)
+
+    def write(other: Sink, again: bool) -> None:
+        start.wait()
+        other.write(batch(EVENTS, again=again))
+
+    threads = [
+        threading.Thread(target=write, args=(other, again))
+        for other, again in zip(others, (False, True), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for other in others:
+        other.close()
+    assert kind.standing() == PLACES
+
+
+def test_a_batch_of_several_months_stands_once(kind: Kind, sink: Sink) -> None:
+    events = [event(n, timestamp=NOV_2025_MS + (n % 4 - 2) * MONTH_MS) for n in range(20)]
+    for again in (False, True, False):
+        sink.write(batch(events, again=again))
+    assert kind.standing() == PLACES
+
+
+def test_equal_rows_of_different_cuts_all_stand(kind: Kind, sink: Sink) -> None:
+    sink.write(batch(EVENTS))
+    sink.write(batch(EVENTS, first=20))
+    sink.write(batch(EVENTS, partition=1))
+    assert len(kind.standing()) == 60
+
+
+def test_an_empty_batch_leaves_nothing(kind: Kind, sink: Sink) -> None:
+    empty: Batch = batch([], last=0)
+    sink.write(empty)
+    sink.write(empty._replace(again=True))
+    assert kind.standing() == []
