@@ -1,0 +1,90 @@
+"""The one map from errors to HTTP: a status, and a body that says what to do about it.
+
+    {"error": {"code": "invalid", "message": "steps[0].event: …", "field": "steps[0].event"}}
+
+`code` is stable and for programs, `message` is English and for people.
+"""
+
+import math
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import (
+    AvilaError,
+    BackOff,
+    Conflict,
+    InvalidRecord,
+    InvalidRequest,
+    Misconfigured,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+
+_STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
+    InvalidRequest: HTTPStatus.BAD_REQUEST,
+    InvalidRecord: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    BackOff: HTTPStatus.SERVICE_UNAVAILABLE,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    Misconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong; `field` is the path of the offending value."""
+
+    code: str
+    message: str
+    field: str = ""
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+def status_of(error: AvilaError) -> HTTPStatus:
+    """Return the status that an error is answered with; that of its nearest known ancestor."""
+    for kind in type(error).__mro__:
+        if kind in _STATUSES:
+            return _STATUSES[kind]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def error_response(error: AvilaError) -> Response:
+    """Answer with an error; `BackOff` also says when to come again."""
+    field = error.field if isinstance(error, InvalidRequest) else ""
+    headers = {}
+    if isinstance(error, BackOff):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return _respond(status_of(error), ErrorDetail(error.code, str(error), field), headers)
+
+
+async def answer_error(_: Request, error: Exception) -> Response:
+    """Answer an `AvilaError` or an error of the HTTP layer: a Starlette exception handler."""
+    if isinstance(error, AvilaError):
+        return error_response(error)
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = ErrorDetail(status.name.lower(), error.detail)
+    return _respond(status, detail, dict(error.headers or {}))
+
+
+async def answer_defect(_: Request, __: Exception) -> Response:
+    """Answer what nobody raised on purpose; the server logs it with its trace."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _respond(status, ErrorDetail("defect", "an error of ours; it has been logged"), {})
+
+
+def _respond(status: HTTPStatus, detail: ErrorDetail, headers: dict[str, str]) -> Response:
+    body = msgspec.json.encode(ErrorBody(detail))
+    return Response(body, status, headers, media_type="application/json")

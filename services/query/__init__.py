@@ -1,0 +1,10 @@
+"""The query service: funnels defined and their figures read, over REST.
+
+Commands go to the definitions topic, queries read views of topics (`Following` keeps them), and the
+same figures can be counted anew in ClickHouse. `run_query` is the process.
+"""
+
+from services.query.app import make_query_app
+from services.query.server import run_query
+
+__all__ = ["make_query_app", "run_query"]

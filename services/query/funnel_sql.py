@@ -1,0 +1,315 @@
+"""A funnel as one question to ClickHouse, built from its definition.
+
+The twin of the stream's fold, and of `pipelines.conditions` for the conditions. Nothing of a
+definition becomes text of the statement: names of properties, events and values are bound.
+
+Per person the moments of all steps are sorted into one array, a moment being `time * 32 + step`, so
+that equal times come in the order of the steps. Each entry day has its own row, and so has the
+total, whose day is every day. Step by step, `starts` then holds for every moment the start of the
+latest chain that has reached the step by then: a moment of the step takes it over from the step
+before if the window is still open, and every other moment keeps what was. Where it is first set,
+the step is first reached. `windowFunnel` gives the same steps, but not the times.
+"""
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.conditions import Value, operands, stored_name
+from schemas.definitions import Condition, Funnel, FunnelDefinition, Step
+from schemas.errors import InvalidRequest
+from schemas.sketch import EDGES, EMPTY, bucket_of, collect
+from services.query.figures import Counted, Counts
+
+_EPOCH: Final = datetime.date(1970, 1, 1)
+_DAY_MS: Final = 86_400_000
+_STEP_BITS: Final = 5
+_AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
+_STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
+_TOOK: Final = """
+    if((arrayFirstIndex(start -> start != unset, starts) AS reached) = 0, -1,
+       ats[reached] - starts[reached])"""
+_UNSET: Final = -(2**63)  # before any time, by more than any window
+_TOTAL: Final = -(2**31)
+
+
+class Statement(NamedTuple):
+    """SQL with placeholders, and what stands for them."""
+
+    text: str
+    parameters: dict[str, object]
+
+
+class Binder:
+    """Makes placeholders: called with a value and its type, it returns the text that stands for it.
+
+    `parameters` has the values by the placeholders' names.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, object] = {}
+
+    def __call__(self, value: object, kind: str) -> str:
+        """Return a placeholder for `value`."""
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+class _Identifier:
+    """A name to bind as it is: clickhouse-connect would escape a string as a value."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def funnel_statement(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date = datetime.date.min,
+    last: datetime.date = datetime.date.max,
+) -> Statement:
+    """Return the statement whose result `read_counts` understands.
+
+    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    """
+    bind = Binder()
+    steps = definition.funnel.steps
+    window_ms = definition.funnel.window_s * 1_000
+    chains = _first_step(_entries(database, definition, first, last, bind))
+    for number in range(1, len(steps)):
+        chains = _next_step(number, chains)
+    text = f"""
+WITH
+    {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
+    {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
+SELECT day, step, if(day = total, 0, roundDown(took, {bind(_floors(window_ms), "Array(Int64)")}))
+    AS time, count() AS persons, sum(took) AS sum_ms
+FROM (SELECT day, arrayPushBack(times, {_TOOK}) AS times FROM ({chains}))
+ARRAY JOIN times AS took, arrayEnumerate(times) AS step
+WHERE took >= 0
+GROUP BY day, step, time
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
+def _entries(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date,
+    last: datetime.date,
+    bind: Binder,
+) -> str:
+    """One row for each person's entry day, and one for the total: `day`, `moments`."""
+    steps = definition.funnel.steps
+    moments = ", ".join(
+        f"if({_holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
+        for number, step in enumerate(steps)
+    )
+    names = bind(sorted({step.event for step in steps}), "Array(String)")
+    days = f"{bind(_number(first), 'Int32')} AND {bind(_number(last), 'Int32')}"
+    return f"""
+SELECT day, moments
+FROM (
+    SELECT
+        arraySort(groupArrayArray(arrayFilter(moment -> moment != unset, [{moments}]))) AS moments,
+        arrayDistinct(arrayMap(
+            moment -> {_day_of(_AT)}, arrayFilter(moment -> {_STEP} = 0, moments)
+        )) AS entries
+    FROM (
+        SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
+        FROM {_events(database, definition.project_id, bind)} AND event IN {names}
+    )
+    GROUP BY person_id
+    HAVING notEmpty(entries)
+)
+ARRAY JOIN arrayPushFront(arrayFilter(entry -> entry BETWEEN {days}, entries), total) AS day
+"""  # noqa: S608
+
+
+def _first_step(entries: str) -> str:
+    """The moments that can matter to a row, and the chains that begin at its first steps."""
+    return f"""
+SELECT
+    day, ats, steps, CAST([], 'Array(Int64)') AS times,
+    arrayFill(start -> start != unset, arrayMap(
+        (at, step) -> if(step = 0 AND (day = total OR {_day_of("at")} = day), at, unset), ats, steps
+    )) AS starts
+FROM (
+    SELECT
+        day, arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
+    FROM (
+        SELECT day, if(day = total, moments, arrayFilter(
+            moment -> {_AT} BETWEEN day * day_ms AND (day + 1) * day_ms + window, moments
+        )) AS near
+        FROM ({entries})
+    )
+)
+"""  # noqa: S608
+
+
+def _next_step(number: int, chains: str) -> str:
+    """Note the time to the step before `number`, and carry the chains on to `number`."""
+    return f"""
+SELECT
+    day, ats, steps, arrayPushBack(times, {_TOOK}) AS times,
+    arrayFill(start -> start != unset, arrayMap(
+        (at, step, start) -> if(step = {number} AND at - window <= start, start, unset),
+        ats, steps, starts
+    )) AS starts
+FROM ({chains})
+"""  # noqa: S608
+
+
+def check_names(funnel: Funnel) -> None:
+    """Refuse a funnel that ClickHouse cannot be asked for.
+
+    Raises:
+        InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
+    """
+    for number, step in enumerate(funnel.steps):
+        for place, condition in enumerate(step.where):
+            if condition.property.startswith("^`"):
+                raise InvalidRequest(
+                    "a name that begins with ^` is not accepted",
+                    f"steps[{number}].where[{place}].property",
+                )
+
+
+def positions_statement(database: str, project_id: str) -> Statement:
+    """Return the statement for the offsets before which all events of a project are stored."""
+    bind = Binder()
+    return Statement(
+        f"SELECT _partition, max(_offset) + 1 FROM {_events(database, project_id, bind)} "  # noqa: S608
+        "GROUP BY _partition",
+        bind.parameters,
+    )
+
+
+def read_counts(
+    definition: FunnelDefinition,
+    columns: Sequence[Sequence[Any]],
+    positions: dict[int, int],
+    now_ms: int,
+) -> Counted:
+    """Read the columns of a `funnel_statement`'s result."""
+    steps = len(definition.funnel.steps)
+    table = np.array(columns, np.int64)
+    table = table[:, np.lexsort(table[1::-1])]
+    total = [0] * steps
+    days: dict[int, Counts] = {}
+    for day, step, rows in _groups(table[0], table[1]):
+        _, _, time, persons, sum_ms = table[:, rows]
+        reached = int(persons.sum())
+        if day == _TOTAL:
+            total[step - 1] = reached
+            continue
+        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps))
+        counts.reached[step - 1] = reached
+        counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
+    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=positions)
+
+
+def _groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
+    """The runs of equal day and step."""
+    begins = np.flatnonzero(np.diff(day, prepend=0) | np.diff(step, prepend=0)).tolist()
+    for begin, end in pairwise([*begins, len(day)]):
+        yield int(day[begin]), int(step[begin]), slice(begin, end)
+
+
+def _number(day: datetime.date) -> int:
+    return (day - _EPOCH).days
+
+
+def _floors(window_ms: int) -> list[int]:
+    """The least time of each bucket of times: what ClickHouse replaces the times in it by."""
+    floors = [0, *(np.unique(EDGES)[:-1] + 1).tolist()]
+    return [floor for floor in floors if floor <= window_ms]
+
+
+def _day_of(at: str) -> str:
+    return f"toInt32(intDiv({at} - positiveModulo({at}, day_ms), day_ms))"
+
+
+def _events(database: str, project_id: str, bind: Binder) -> str:
+    """The one way to the events: nobody's but the project's."""
+    table = f"{bind(_Identifier(database), 'Identifier')}.events"
+    return f"{table} WHERE project_id = {bind(project_id, 'String')}"
+
+
+def _holds(step: Step, bind: Binder) -> str:
+    named = f"event = {bind(step.event, 'String')}"
+    return " AND ".join([named, *(condition_sql(condition, bind) for condition in step.where)])
+
+
+def condition_sql(condition: Condition, bind: Binder) -> str:
+    """Return an expression over `properties` that is 1 where the condition holds, and else 0."""
+    name = _Identifier(stored_name(condition.property))
+    value = f"properties.{bind(name, 'Identifier')}"
+    match condition.op:
+        case "is_set":
+            return f"({value} IS NOT NULL)"
+        case "is_not_set":
+            return f"({value} IS NULL)"
+        case "equals" | "in":
+            return f"({_equals_any(value, operands(condition), bind)})"
+        case "not_equals" | "not_in":
+            return f"(NOT ({_equals_any(value, operands(condition), bind)}))"
+        case "contains":
+            part = bind(operands(condition)[0], "String")
+            return f"ifNull(position({value}.:String, {part}) > 0, 0)"
+        case "gt" | "gte" | "lt" | "lte":
+            return _compares(value, _SIGNS[condition.op], operands(condition)[0], bind)
+
+
+_SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _equals_any(value: str, values: Sequence[Value], bind: Binder) -> str:
+    """Compare like with like: a number becomes what it would be in each type that holds it."""
+    by_type: defaultdict[str, list[Value]] = defaultdict(list)
+    for item in values:
+        for kind, like in _likenesses(item):
+            by_type[kind].append(like)
+    tests = [
+        f"has({bind(likes, f'Array({kind})')}, {value}.:{kind})" for kind, likes in by_type.items()
+    ]
+    return f"ifNull({' OR '.join(tests)}, 0)"
+
+
+def _likenesses(item: Value) -> list[tuple[str, Value]]:
+    if isinstance(item, bool):
+        return [("Bool", item)]
+    if isinstance(item, str):
+        return [("String", item)]
+    found: list[tuple[str, Value]] = []
+    if item == item // 1 and abs(item) < 2**65:
+        whole = int(item)
+        if -(2**63) <= whole < 2**63:
+            found.append(("Int64", whole))
+        elif 0 < whole < 2**64:
+            found.append(("UInt64", whole))
+    if float(item) == item:
+        found.append(("Float64", float(item)))
+    return found
+
+
+def _compares(value: str, sign: str, bound: Value, bind: Binder) -> str:
+    if isinstance(bound, float):
+        kind = "Float64"
+    else:
+        assert isinstance(bound, int)
+        kind = "Int64" if bound < 2**63 else "UInt64"
+    other = bind(bound, kind)
+    tests = " OR ".join(
+        f"{value}.:{held} {sign} {other}" for held in ("Int64", "UInt64", "Float64")
+    )
+    return f"ifNull({tests}, 0)"

@@ -1,0 +1,105 @@
+"""What the query service says of itself to Prometheus."""
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.query.following import Following
+
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one process: each has a registry of its own, so tests may run several."""
+
+    def __init__(self, followings: Iterable[Following[Any]]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "avila_query_request_seconds",
+            "Time from a request's arrival to the end of its answer, by route.",
+            ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._registry.register(_Views(list(followings)))
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    async def answer(self, _: Request) -> Response:
+        """Answer a scrape."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Views(Collector):
+    """Reads the views when asked, so that nothing has to keep gauges up to date."""
+
+    def __init__(self, followings: list[Following[Any]]) -> None:
+        self._followings = followings
+
+    def collect(self) -> Iterable[Metric]:
+        lag = GaugeMetricFamily(
+            "avila_query_view_lag_records",
+            "Entries of its topics that a view does not hold yet.",
+            labels=["view"],
+        )
+        ready = GaugeMetricFamily(
+            "avila_query_view_ready", "1 if a view may be relied on.", labels=["view"]
+        )
+        records = CounterMetricFamily(
+            "avila_query_view_records", "Records that a view has read.", labels=["view"]
+        )
+        for following in self._followings:
+            lag.add_metric([following.name], following.lag)
+            ready.add_metric([following.name], not following.trouble)
+            records.add_metric([following.name], following.records)
+        return [lag, ready, records]
+
+
+class Measured:
+    """Middleware that times every request by the route that answered it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and count it whatever comes of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        begun = time.perf_counter()
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            seconds = time.perf_counter() - begun
+            self._metrics.observe(_method(scope), _route(scope), status, seconds)
+
+
+_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def _method(scope: Scope) -> str:
+    # What a caller invents must not become a time series of its own.
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    return getattr(route, "path", None) or "none"

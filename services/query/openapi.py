@@ -1,0 +1,182 @@
+"""The API described for programs: an OpenAPI 3.1 document, written by hand but for its schemas.
+
+The schemas of answers are derived from the types that are answered with, so they cannot differ; a
+test holds paths and methods against the routes, and real answers against the schemas.
+"""
+
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from schemas.definitions import Funnel, Step
+from services.errors import ErrorBody
+from services.query.figures import FunnelAnswer, FunnelResults
+from services.query.funnels import DEFAULT_PAGE, MAX_PAGE, FunnelPage
+from services.query.health import Alive, Readiness
+
+VERSION: Final = "3.1.0"
+_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_ANSWERED: Final = (Alive, ErrorBody, FunnelAnswer, FunnelPage, FunnelResults, Readiness)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the document; treat it as read-only."""
+    return {
+        "openapi": VERSION,
+        "info": {
+            "title": "Avila Analytics: queries",
+            "version": "1",
+            "description": "Define funnels, and read their figures as they stand on the stream.",
+        },
+        "paths": {
+            "/api/projects/{project}/funnels": {
+                "parameters": [_path("project")],
+                "get": _list(),
+                "post": _create(),
+            },
+            "/api/projects/{project}/funnels/{id}": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _operation("readFunnel", "A funnel", {"200": _tagged("FunnelAnswer")}, 404),
+                "put": _replace(),
+                "delete": _delete(),
+            },
+            "/api/projects/{project}/funnels/{id}/results": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _results(),
+            },
+            "/healthz": {
+                "get": _operation("alive", "Whether the process lives", {"200": _json("Alive")})
+            },
+            "/readyz": {
+                "get": _operation(
+                    "ready",
+                    "Whether the service may be relied on",
+                    {"200": _json("Readiness"), "503": _json("Readiness")},
+                )
+            },
+            "/metrics": {
+                "get": _operation(
+                    "metrics", "Metrics for Prometheus", {"200": _content("text/plain", {})}
+                )
+            },
+            "/openapi.json": {
+                "get": _operation(
+                    "describe",
+                    "This document",
+                    {"200": _content("application/json", {"type": "object"})},
+                )
+            },
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _list() -> dict[str, Any]:
+    operation = _operation(
+        "listFunnels", "The funnels of a project, by id", {"200": _json("FunnelPage")}, 400
+    )
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
+    operation["parameters"] = [
+        _query("limit", limit, "The most to return."),
+        _query("after", {"type": "string"}, "Only funnels whose ids come after this one."),
+    ]
+    return operation
+
+
+def _create() -> dict[str, Any]:
+    created = _tagged("FunnelAnswer")
+    created["headers"]["Location"] = {"schema": {"type": "string"}}
+    operation = _operation("createFunnel", "Make a funnel", {"201": created}, 400, 409, 413)
+    return operation | {"requestBody": _body("NewFunnel")}
+
+
+def _replace() -> dict[str, Any]:
+    operation = _operation(
+        "replaceFunnel",
+        "Give a funnel a new definition; it is counted anew",
+        {"200": _tagged("FunnelAnswer")},
+        *(400, 404, 409, 413),
+    )
+    return operation | {"parameters": [_if_match()], "requestBody": _body("ChangedFunnel")}
+
+
+def _delete() -> dict[str, Any]:
+    deleted = {"204": {"description": "Deleted, with its figures"}}
+    operation = _operation("deleteFunnel", "Delete a funnel", deleted, 400, 404, 409)
+    return operation | {"parameters": [_if_match()]}
+
+
+def _results() -> dict[str, Any]:
+    operation = _operation(
+        "readFunnelResults", "A funnel's figures", {"200": _json("FunnelResults")}, 400, 404
+    )
+    day = {"type": "string", "format": "date"}
+    source = {"enum": ["stream", "store"], "default": "stream"}
+    operation["parameters"] = [
+        _query("source", source, "As the stream has them, or counted now in ClickHouse."),
+        _query("from", day, "The first entry day (UTC) to show; totals are over all days."),
+        _query("to", day, "The last entry day (UTC) to show."),
+    ]
+    return operation
+
+
+def _operation(name: str, summary: str, answers: dict[str, Any], *errors: int) -> dict[str, Any]:
+    responses = answers | {str(status): _json("ErrorBody") for status in errors}
+    if errors:
+        again = {"Retry-After": {"schema": {"type": "integer"}}}
+        responses["503"] = _json("ErrorBody") | {"headers": again}
+    return {"operationId": name, "summary": summary, "responses": responses}
+
+
+def _json(name: str) -> dict[str, Any]:
+    return _content("application/json", {"$ref": f"#/components/schemas/{name}"}, name)
+
+
+def _tagged(name: str) -> dict[str, Any]:
+    tag = {"description": "The version, in quotes.", "schema": {"type": "string"}}
+    return _json(name) | {"headers": {"ETag": tag}}
+
+
+def _content(kind: str, schema: dict[str, Any], description: str = "") -> dict[str, Any]:
+    return {"description": description or kind, "content": {kind: {"schema": schema}}}
+
+
+def _body(name: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _path(name: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": _ID}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _if_match() -> dict[str, Any]:
+    return {
+        "name": "If-Match",
+        "in": "header",
+        "description": "Only if the funnel is at this version, in quotes.",
+        "schema": {"type": "string"},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    template = "#/components/schemas/{name}"
+    _, schemas = msgspec.json.schema_components((*_ANSWERED, Funnel, Step), ref_template=template)
+    funnel = schemas["Funnel"]
+    named = {"id": {"type": "string", "pattern": _ID}}
+    known = {
+        **named,
+        "version": {"type": "integer", "description": "Only if the funnel is at this version."},
+        "created_at": {"description": "Not looked at."},
+        "updated_at": {"description": "Not looked at."},
+    }
+    schemas["NewFunnel"] = funnel | {"properties": funnel["properties"] | named}
+    schemas["ChangedFunnel"] = funnel | {"properties": funnel["properties"] | known}
+    return schemas

@@ -1,0 +1,134 @@
+"""Asks ClickHouse, the embedded store or a server, a bounded number of questions at once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+
+from schemas.errors import BackOff, InvalidRequest, Unavailable
+from schemas.settings import STORE_PORT, Settings
+
+_RUNNING: Final = 4
+_WAITING: Final = 32
+_CONNECT_S: Final = 3
+
+# No question may change anything, nor take more than its share.
+MAX_EXECUTION_S: Final = 30
+_LIMITS: Final = {
+    "readonly": 1,
+    "max_execution_time": MAX_EXECUTION_S,
+    "max_memory_usage": 2 << 30,
+    "max_result_rows": 1_000_000,
+}
+
+
+class Store:
+    """A connection that is made when first needed, and made anew after the store was away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._where = _where(settings)
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._running = asyncio.Semaphore(_RUNNING)
+        self._asked = 0
+
+    async def columns(
+        self, statement: str, parameters: Mapping[str, object]
+    ) -> list[Sequence[Any]]:
+        """Return the result of a statement, column by column; what it needs is bound.
+
+        Raises:
+            BackOff: too many questions wait already, or the store says so.
+            InvalidRequest: it would take more time or memory than one question may.
+            Unavailable: the store does not answer, or has no events yet.
+        """
+        async with self._turn():
+            client = await self._connect()
+            with _errors_named():
+                answer = await client.query(
+                    statement, parameters=dict(parameters), settings=dict(_LIMITS)
+                )
+        columns: list[Sequence[Any]] = list(answer.result_columns)
+        return columns or [[] for _ in answer.column_names]
+
+    async def trouble(self) -> str:
+        """Say why the store cannot be asked; empty if it can."""
+        try:
+            client = await self._connect()
+        except Unavailable as error:
+            return str(error)
+        return "" if await client.ping() else "ClickHouse does not answer"
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._client is not None:
+            await self._client.close()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._asked >= _RUNNING + _WAITING:
+            raise BackOff(f"{self._asked} questions to ClickHouse wait already", 1)
+        self._asked += 1
+        try:
+            async with self._running:
+                yield
+        finally:
+            self._asked -= 1
+
+    async def _connect(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                with _errors_named():
+                    self._client = await clickhouse_connect.get_async_client(
+                        **self._where,
+                        client_name="avila-query",
+                        connect_timeout=_CONNECT_S,
+                        send_receive_timeout=MAX_EXECUTION_S + _CONNECT_S,
+                        # A retry of the client's own would double what is asked of a busy store.
+                        query_retries=0,
+                    )
+            return self._client
+
+
+def _where(settings: Settings) -> dict[str, Any]:
+    """Say where ClickHouse is; no default database, since it may not exist yet."""
+    url = urlsplit(settings.clickhouse_dsn)
+    secure = url.scheme == "https"
+    embedded = settings.port(STORE_PORT)
+    return {
+        "interface": url.scheme or "http",
+        "host": url.hostname or settings.host,
+        "port": url.port or (embedded if not url.hostname else 8443 if secure else 8123),
+        "username": unquote(url.username or settings.clickhouse_user),
+        "password": unquote(url.password or "") or str.__str__(settings.clickhouse_password),
+    }
+
+
+@contextlib.contextmanager
+def _errors_named() -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        code = error.code or 0
+        reason = str(error).splitlines()[0][:300]
+        if code in _TOO_MUCH:
+            raise InvalidRequest(f"ClickHouse would need more than is allowed: {reason}") from error
+        if code in _BUSY:
+            raise BackOff(f"ClickHouse is busy: {reason}", 1) from error
+        if code in _NOT_THERE:
+            raise Unavailable(f"ClickHouse has no events yet: {reason}") from error
+        if code:
+            raise
+        raise Unavailable(f"ClickHouse does not answer: {reason}") from error
+    except (ClickHouseError, OSError, TimeoutError) as error:
+        raise Unavailable(f"ClickHouse does not answer: {error!r}") from error
+
+
+_TOO_MUCH: Final = {159, 241, 307, 396, 158}  # time, memory, bytes, result rows, rows
+_BUSY: Final = {202, 203}  # too many queries at once, no free connection
+_NOT_THERE: Final = {60, 81}  # unknown table, unknown database

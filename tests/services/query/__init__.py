@@ -1,0 +1,1 @@
+"""The query service, on a real broker and a real store."""

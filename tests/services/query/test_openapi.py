@@ -1,0 +1,118 @@
+"""The document, the routes and the answers say the same."""
+
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from starlette.routing import Route
+
+from schemas.settings import Settings
+from services.query import make_query_app
+from services.query.openapi import document
+from tests.services.query.conftest import NOTHING, Worker
+from tests.services.query.test_funnels import BUY, FUNNELS, create
+from tests.services.query.test_results import DAY, RESULTS, reaches
+
+METHODS = {"get", "post", "put", "delete", "patch"}
+
+
+def schema_of(path: str, method: str, status: int) -> dict[str, Any]:
+    answers = document()["paths"][path][method]["responses"]
+    schema = answers[str(status)]["content"]["application/json"]["schema"]
+    return {"components": document()["components"], **schema}
+
+
+def check(path: str, answer: httpx.Response) -> None:
+    schema = schema_of(path, answer.request.method.lower(), answer.status_code)
+    checker = jsonschema.Draft202012Validator(
+        schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    )
+    checker.validate(answer.json())
+
+
+def test_every_route_and_method_is_described_and_no_other(settings: Settings) -> None:
+    routes = {
+        (route.path, method.lower())
+        for route in make_query_app(settings).routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    described = {
+        (path, method)
+        for path, operations in document()["paths"].items()
+        for method in operations.keys() & METHODS
+    }
+    assert routes == described
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [
+        operation["operationId"]
+        for operations in document()["paths"].values()
+        for method, operation in operations.items()
+        if method in METHODS
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
+    schemas = document()["components"]["schemas"]
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+    def walk(tree: Any) -> None:
+        if isinstance(tree, dict):
+            if "$ref" in tree:
+                assert tree["$ref"].removeprefix("#/components/schemas/") in schemas
+            for value in tree.values():
+                walk(value)
+        elif isinstance(tree, list):
+            for value in tree:
+                walk(value)
+
+    walk(document())
+
+
+async def test_the_document_is_served(query: httpx.AsyncClient) -> None:
+    assert (await query.get("/openapi.json")).json() == document()
+
+
+async def test_answers_are_as_described(query: httpx.AsyncClient, worker: Worker) -> None:
+    many, one = "/api/projects/{project}/funnels", "/api/projects/{project}/funnels/{id}"
+    check(many, await query.post(FUNNELS, json=BUY | {"id": "buy"}))
+    check(many, await query.post(FUNNELS, json=BUY | {"id": "buy"}))
+    check(many, await query.post(FUNNELS, json={}))
+    check(many, await query.post(FUNNELS, content=b" " * 300_000))
+    check(many, await query.get(FUNNELS))
+    check(many, await query.get(FUNNELS, params={"limit": "0"}))
+    check(one, await query.get(f"{FUNNELS}/buy"))
+    check(one, await query.get(f"{FUNNELS}/none"))
+    check(one, await query.put(f"{FUNNELS}/buy", json=BUY))
+    check(one, await query.put(f"{FUNNELS}/buy", json=BUY | {"version": 1}))
+    check(f"{one}/results", await query.get(RESULTS))
+    worker.publish(
+        {"reached": [1, 0], "version": 2},
+        {"reached": [1, 0], "version": 2, "day": DAY, "times": [NOTHING] * 2},
+    )
+    await reaches(query, [1, 0])
+    check(f"{one}/results", await query.get(RESULTS))
+    check(f"{one}/results", await query.get(RESULTS, params={"source": "store"}))
+    check("/readyz", await query.get("/readyz"))
+    check("/healthz", await query.get("/healthz"))
+    assert (await query.delete(f"{FUNNELS}/buy")).content == b""
+
+
+@pytest.mark.parametrize("name", ["NewFunnel", "ChangedFunnel"])
+async def test_what_is_described_as_accepted_is_accepted(
+    query: httpx.AsyncClient, name: str
+) -> None:
+    schema = document()["components"]["schemas"][name] | {"components": document()["components"]}
+    created = await create(query, "buy")
+    sent = BUY | {"id": "sent"} if name == "NewFunnel" else created
+    jsonschema.Draft202012Validator(schema).validate(sent)
+    if name == "NewFunnel":
+        assert (await query.post(FUNNELS, json=sent)).status_code == 201
+    else:
+        assert (await query.put(f"{FUNNELS}/buy", json=sent)).status_code == 200
