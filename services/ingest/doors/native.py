@@ -1,0 +1,170 @@
+"""Our own format: JSON or NDJSON in, a result for each event out.
+
+    {"events": [{"event": "purchase", "distinct_id": "u1", …}, …], "sent_at": …, "project_id": …}
+
+or an array of events, or one event, or one event a line.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from schemas.errors import InvalidRequest
+from services.ingest.body import UnsupportedMedia
+from services.ingest.doors import Answer, Request
+from services.ingest.events import Batch, Event, Result, Time, Unreadable
+
+_LINES: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
+# What tools send that were not told: fetch and beacons the second but last, curl the last.
+_JSON: Final = {"", "application/json", "text/plain", "application/x-www-form-urlencoded"}
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[Event]
+    sent_at: Time = None
+    project_id: str | None = None
+
+
+class _Tolerant(Event, kw_only=True, gc=False, forbid_unknown_fields=False):
+    """An event whose unknown fields are skipped."""
+
+
+_body = msgspec.json.Decoder(_Body)
+_array = msgspec.json.Decoder(list[Event])
+_event = msgspec.json.Decoder(Event)
+_tolerant = msgspec.json.Decoder(_Tolerant)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_time = msgspec.json.Decoder(Time)
+_text = msgspec.json.Decoder(str | None)
+_any = msgspec.json.Decoder(msgspec.Raw)
+
+# What reading what anybody may send raises; the last for text that is nested too deeply.
+_BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Native:
+    """`POST /v1/events`."""
+
+    name = "native"
+    paths = ("/v1/events",)
+
+    def parse(self, request: Request) -> Batch:
+        """Read the events: all at once if all are right, else each by itself."""
+        body, kind = request.body, request.content_type
+        if kind in _LINES:
+            return _read_lines(request)
+        if kind not in _JSON and not kind.endswith("+json"):
+            raise UnsupportedMedia(
+                f"{kind[:60]!r} is not a format that is understood; accepted are application/json "
+                "and application/x-ndjson",
+                "Content-Type",
+            )
+        is_array = body.lstrip()[:1] == b"["
+        try:
+            if is_array:
+                return Batch(events=_array.decode(body), project_id=request.project_id)
+            whole = _body.decode(body)
+        except _BAD:
+            return _read_array(body, request) if is_array else _read_object(request)
+        return Batch(
+            events=whole.events,
+            project_id=whole.project_id or request.project_id,
+            sent_at=whole.sent_at,
+        )
+
+    def answer(self, results: list[Result], retry_after_s: float) -> Answer:
+        """List the results in the order of the events."""
+        retries = sum(result.result == "retry" for result in results)
+        return Answer(
+            status=503 if retries and retries == len(results) else 200,
+            body=msgspec.json.encode({"results": results}),
+            retry_after_s=retry_after_s if retries else 0,
+        )
+
+
+def _read_object(request: Request) -> Batch:
+    """Read a body that is one event, or events with something wrong or unknown about them."""
+    try:
+        fields = _fields.decode(request.body)
+    except _BAD as error:
+        first, _, more = request.body.partition(b"\n")
+        if more and _is_json(first):
+            return _read_lines(request)
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if "events" not in fields:
+        return _one_by_one([request.body], request.project_id)
+    unknown = fields.keys() - set(_Body.__struct_fields__)
+    notes = [f"{name[:40]}: an unknown field, ignored" for name in sorted(unknown)]
+    sent_at: Time = None
+    try:
+        sent_at = _time.decode(fields.get("sent_at", b"null"))
+    except _BAD as error:
+        notes.append(f"sent_at: {error}; ignored")
+    try:
+        project_id = _text.decode(fields.get("project_id", b"null"))
+    except _BAD as error:
+        raise InvalidRequest(str(error), "project_id") from None
+    batch = _read_array(fields["events"], request, "events")
+    batch.project_id = project_id or request.project_id
+    batch.sent_at = sent_at
+    for place in range(len(batch.events)) if notes else ():
+        batch.notes[place] = "; ".join(filter(None, (*notes, batch.notes.get(place))))
+    return batch
+
+
+def _read_array(body: bytes | msgspec.Raw, request: Request, field: str = "") -> Batch:
+    try:
+        raws = _raws.decode(body)
+    except _BAD as error:
+        raise InvalidRequest(f"cannot be read as an array of events: {error}", field) from None
+    return _one_by_one(raws, request.project_id)
+
+
+def _read_lines(request: Request) -> Batch:
+    try:
+        return Batch(events=_event.decode_lines(request.body), project_id=request.project_id)
+    except _BAD:
+        lines = [line for line in request.body.splitlines() if line.strip()]
+    batch = _one_by_one(lines, request.project_id)
+    if not any(map(_is_json, lines)):
+        raise InvalidRequest("the body has no line that is JSON")
+    return batch
+
+
+def _one_by_one(raws: list[bytes] | list[msgspec.Raw], project_id: str) -> Batch:
+    events: list[Event | Unreadable] = []
+    notes: dict[int, str] = {}
+    for place, raw in enumerate(raws):
+        try:
+            events.append(_event.decode(raw))
+        except _BAD as strict:
+            try:
+                events.append(_tolerant.decode(raw))
+                notes[place] = f"{strict}; ignored"
+            except _BAD as error:
+                events.append(_unreadable(raw, error))
+    return Batch(events=events, project_id=project_id, notes=notes)
+
+
+def _unreadable(raw: bytes | msgspec.Raw, error: Exception) -> Unreadable:
+    """Say what is wrong with one event, and what its sender calls it as far as that can be read."""
+    message, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
+        message, field = "is missing; text is required", missing[1]
+    event_id = None
+    try:
+        event_id = _text.decode(_fields.decode(raw).get("event_id", b"null"))
+    except _BAD:
+        message = message or "cannot be read"
+    return Unreadable(InvalidRequest(message, field), event_id)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _any.decode(text)
+    except _BAD:
+        return False
+    return True

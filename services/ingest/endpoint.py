@@ -1,0 +1,74 @@
+"""A door on HTTP: admit, read, parse, take, answer. Plain ASGI, as it is the hot route."""
+
+import time
+from typing import Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from schemas.errors import AvilaError
+from services.ingest.admission import Admission
+from services.ingest.body import Gone, read_body
+from services.ingest.doors import Answer, Door, Request
+from services.ingest.limits import Limits
+from services.ingest.metrics import Metrics
+from services.ingest.path import Path
+from services.ingest.refusals import DEFECT, WRONG_METHOD, headers, refuse
+
+DEFAULT_PROJECT: Final = "default"
+
+_log = structlog.get_logger()
+
+
+class Endpoint:
+    """Serves one door."""
+
+    def __init__(
+        self, door: Door, path: Path, admission: Admission, limits: Limits, metrics: Metrics
+    ) -> None:
+        self._door = door
+        self._path = path
+        self._admission = admission
+        self._limits = limits
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; returns without an answer if the client has left."""
+        start = time.perf_counter()
+        try:
+            answer = await self._answer(scope, receive)
+        except Gone:
+            self._metrics.gone(self._door.name)
+            return
+        except AvilaError as error:
+            answer = refuse(error)
+        except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
+            _log.exception("ingest_defect", door=self._door.name)
+            answer = DEFECT
+        await _send(send, answer)
+        self._metrics.answered(self._door.name, answer.status, time.perf_counter() - start)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        if scope["method"] != "POST":
+            return WRONG_METHOD
+        given: dict[bytes, bytes] = dict(scope["headers"])
+        length = given.get(b"content-length")
+        encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        with self._admission.admit() as hold:
+            body = await read_body(
+                receive, encoding, int(length) if length else None, hold, self._limits
+            )
+            kind = given.get(b"content-type", b"").decode("latin-1")
+            request = Request(
+                body=body,
+                content_type=kind.partition(";")[0].strip().lower(),
+                project_id=given.get(b"x-avila-project", b"").decode("latin-1") or DEFAULT_PROJECT,
+            )
+            results = await self._path.take(self._door.parse(request))
+        self._metrics.taken(self._door.name, results)
+        return self._door.answer(results, self._limits.retry_after_s)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers(answer)})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,48 @@
+"""Every limit of the edge, stated once; each error that a limit causes names it and its value."""
+
+import msgspec
+
+from schemas.errors import InvalidRequest
+from schemas.settings import Settings
+
+_MIB = 1 << 20
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request and one event may be, and how much the process holds at once."""
+
+    # One request
+    max_compressed_bytes: int = 4 * _MIB
+    max_body_bytes: int = 10 * _MIB
+    max_compression_ratio: int = 250
+    max_events: int = 10_000
+    read_timeout_s: float = 30
+
+    # One event
+    max_event_bytes: int = 262_144
+    max_properties: int = 1_000
+    max_depth: int = 32
+    max_name_chars: int = 200
+    max_id_chars: int = 200
+    max_event_id_chars: int = 100
+
+    # The process: beyond these, requests are told to come back later.
+    max_unacknowledged_events: int = 200_000
+    max_held_bytes: int = 256 * _MIB
+    retry_after_s: float = 1
+    delivery_timeout_ms: int = 10_000
+
+
+class TooLarge(InvalidRequest):
+    """Send less at once: the request, or one event of it, exceeds the limit called `limit`."""
+
+    code = "too_large"
+
+    def __init__(self, what: str, limit: str, value: int, field: str = "") -> None:
+        super().__init__(f"{what}; accepted are {value} ({limit})", field)
+        self.limit = limit
+
+
+def read_limits(settings: Settings) -> Limits:
+    """The limits of a deployment."""
+    return Limits(max_event_bytes=settings.max_event_bytes)

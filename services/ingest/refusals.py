@@ -1,0 +1,57 @@
+"""The answer to a request that is refused as a whole, in the shape that all services share."""
+
+import math
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from schemas.errors import AvilaError, BackOff, InvalidRequest
+from services.errors import ErrorBody, ErrorDetail, status_of
+from services.ingest.body import TooSlow, UnsupportedMedia
+from services.ingest.doors import Answer
+from services.ingest.limits import TooLarge
+
+# What only a body can cause; all else is as everywhere.
+_STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+}
+
+WRONG_METHOD: Final = Answer(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    msgspec.json.encode(ErrorBody(ErrorDetail("method_not_allowed", "POST is accepted here"))),
+    allow="POST",
+)
+DEFECT: Final = Answer(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    msgspec.json.encode(ErrorBody(ErrorDetail("defect", "an error of ours; it has been logged"))),
+)
+
+
+def refuse(error: AvilaError) -> Answer:
+    """Return the answer that tells the sender what to do about `error`."""
+    field = error.field if isinstance(error, InvalidRequest) else ""
+    return Answer(
+        status=_STATUSES.get(type(error)) or status_of(error),
+        body=msgspec.json.encode(ErrorBody(ErrorDetail(error.code, str(error), field))),
+        retry_after_s=error.retry_after if isinstance(error, BackOff) else 0,
+        # What the client is still sending is not read any more.
+        close=isinstance(error, TooLarge | TooSlow),
+    )
+
+
+def headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """Return the headers of `answer`."""
+    lines = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+    ]
+    if answer.retry_after_s:
+        lines.append((b"retry-after", str(max(1, math.ceil(answer.retry_after_s))).encode()))
+    if answer.allow:
+        lines.append((b"allow", answer.allow.encode()))
+    if answer.close:
+        lines.append((b"connection", b"close"))
+    return lines

@@ -1,0 +1,134 @@
+"""Runs the ingest service as a process, from its start to the last answer."""
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from schemas.errors import Misconfigured, Unavailable
+from schemas.files import load
+from schemas.registry import Registry
+from schemas.settings import INGEST_PORT, Settings
+from services.ingest.app import IngestApp
+from services.ingest.limits import Limits, read_limits
+from services.topics import ensure_topics
+
+_log = structlog.get_logger()
+
+
+def run_ingest(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: then take no more, answer what is in flight, and return.
+
+    Blocks. What is not acknowledged within the delivery time-out is answered `retry`.
+
+    Raises:
+        Misconfigured: the port is taken, or the inbox is not as declared.
+        Unavailable: the broker does not answer at the start, or nothing can be delivered any more.
+    """
+    ensure_topics(
+        settings.bootstrap,
+        [settings.topics.inbox, settings.topics.schemas],
+        partitions=settings.partitions,
+        replication_factor=settings.replication_factor,
+    )
+    with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:
+        schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
+    with listen(settings.host, settings.port(INGEST_PORT)) as listener, _signals_kept():
+        IngestServer(settings, listener, schema_id).run()
+
+
+class IngestServer:
+    """The service on a socket that listens already, so that clients may connect before it runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        schema_id: int,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or read_limits(settings)
+        app = IngestApp(
+            settings.bootstrap,
+            settings.topics.inbox.name,
+            schema_id,
+            limits,
+            on_fatal=self._fail,
+        )
+        self._failure = ""
+        self._listener = listener
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                # A client's address is what the socket says, until proxies can be trusted by name.
+                proxy_headers=False,
+                server_header=False,
+                access_log=False,
+                log_config=None,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=limits.delivery_timeout_ms // 1_000 + 5,
+            )
+        )
+
+    def run(self) -> None:
+        """Serve until `stop`, or a signal if this is the main thread.
+
+        Raises:
+            Unavailable: nothing can be delivered any more.
+        """
+        host, port = self._listener.getsockname()[:2]
+        _log.info("ingest_started", address=f"http://{host}:{port}")
+        self._server.run(sockets=[self._listener])
+        _log.info("ingest_stopped")
+        if self._failure:
+            raise Unavailable(f"events cannot be delivered to Kafka any more: {self._failure}")
+
+    def stop(self) -> None:
+        """Have `run` drain and return; may be called from any thread, and again."""
+        self._server.should_exit = True
+
+    def _fail(self, reason: str) -> None:
+        _log.error("ingest_cannot_deliver", reason=reason)
+        self._failure = reason
+        self.stop()
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens, for as long as the block lasts.
+
+    Raises:
+        Misconfigured: something else listens there, or the address is not this machine's.
+    """
+    try:
+        listener = socket.create_server((host, port), backlog=2_048)
+    except OSError as error:
+        raise Misconfigured(
+            f"the ingest service cannot listen on {host}:{port}: {error.strerror}; "
+            "set AVILA_PORT_BASE or AVILA_HOST"
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Have a signal that ended the server end nothing more: the server raises it again after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,39 @@
+"""Times as senders spell them."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from schemas.errors import InvalidRequest
+from services.ingest.events import Time
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
+_ACCEPTED: Final = "accepted are ISO-8601 text with a zone and whole milliseconds since 1970"
+
+
+def read_time(value: Time, field: str) -> tuple[int, bool]:
+    """Return `value` as milliseconds since 1970, and whether its zone had to be assumed (UTC).
+
+    Whether a time is plausible is not decided here: a wrong clock is corrected later by `sent_at`.
+
+    Raises:
+        InvalidRequest: it cannot be read as a time from 1970 to 9999.
+    """
+    assumed = False
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidRequest(f"{value[:40]!r} is not a time; {_ACCEPTED}", field) from None
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+            assumed = True
+        since = time - _EPOCH
+        ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+    elif value is None:
+        raise InvalidRequest(f"a time is required; {_ACCEPTED}", field)
+    else:
+        ms = int(value)
+    if not 0 <= ms <= _LATEST_MS:
+        raise InvalidRequest(f"{str(value)[:40]} is not from 1970 to 9999; {_ACCEPTED}", field)
+    return ms, assumed

@@ -1,0 +1,1 @@
+"""Tests of the ingest service, over HTTP and on a real broker."""

@@ -1,0 +1,151 @@
+"""An ingest service of the test's own, on a port of its own, in a thread of its own."""
+
+import io
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import fastavro
+import httpx
+import hypothesis
+import pytest
+
+from schemas.files import load
+from schemas.settings import Settings, read_settings
+from services.broker import Broker
+from services.ingest.limits import Limits
+from services.ingest.server import IngestServer, listen
+from services.topics import ensure_topics
+from tests.conftest import PARTITIONS
+from tests.kafka import delete_topics, read_all
+
+SCHEMA_ID = 7
+TIMEOUT_S = 120.0
+
+# Hypothesis judges by wall-clock time, which on a shared machine says nothing of the code.
+UNHURRIED = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+
+class Ingest:
+    """A running service and what tests ask of it."""
+
+    def __init__(self, settings: Settings, port: int, server: IngestServer) -> None:
+        self.settings = settings
+        self.port = port
+        self.server = server
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S)
+
+    def post(self, body: Any = None, **request: Any) -> httpx.Response:
+        """Post `body` as JSON, or `content=…` as it is."""
+        if body is not None:
+            request["json"] = body
+        return self.http.post("/v1/events", **request)
+
+    def results(self, body: Any = None, **request: Any) -> list[dict[str, Any]]:
+        """Post `body` and return the results of its events."""
+        answer = self.post(body, **request)
+        assert answer.status_code == 200, answer.text
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
+
+    def inbox(self) -> list[dict[str, Any]]:
+        """All events on the inbox, decoded by fastavro."""
+        return read_inbox(self.settings)
+
+    def metric(self, line: str) -> float:
+        """The value of the metric whose line starts with `line`."""
+        for text in self.http.get("/metrics").text.splitlines():
+            if text.startswith(f"{line} "):
+                return float(text.rsplit(" ", 1)[1])
+        return 0.0
+
+
+def read_inbox(settings: Settings) -> list[dict[str, Any]]:
+    """All events on the inbox of a deployment, decoded by fastavro."""
+    return [
+        decode(message.value() or b"")
+        for message in read_all(settings.bootstrap, settings.topics.inbox.name)
+    ]
+
+
+def decode(value: bytes) -> dict[str, Any]:
+    """Read one event in Confluent wire format; nothing may follow the datum."""
+    assert value[:5] == b"\0" + SCHEMA_ID.to_bytes(4, "big")
+    stream = io.BytesIO(value[5:])
+    event = fastavro.schemaless_reader(stream, load("event").plain, None)
+    assert not stream.read()
+    assert isinstance(event, dict)
+    return event
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Return as soon as `holds()`; fail if it does not in time."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not holds():
+        assert time.monotonic() < deadline, "still not so"
+        time.sleep(0.01)
+
+
+@contextmanager
+def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
+    """Run a service whose limits are the defaults but for `limits`."""
+    # A loaded machine is no reason for a retry; tests of that set their own.
+    limits = {"delivery_timeout_ms": 120_000} | limits
+    with listen("127.0.0.1", 0) as listener:
+        server = IngestServer(settings, listener, SCHEMA_ID, Limits(**limits))
+        thread = threading.Thread(target=server.run, name="ingest")
+        thread.start()
+        ingest = Ingest(settings, listener.getsockname()[1], server)
+        try:
+            yield ingest
+        finally:
+            ingest.http.close()
+            server.stop()
+            thread.join()
+
+
+@contextmanager
+def deployment(broker: Broker) -> Iterator[Settings]:
+    """A deployment of which only the inbox exists, empty; gone afterwards."""
+    settings = read_settings(
+        {},
+        kafka_bootstrap=broker.bootstrap,
+        topic_prefix=f"t{uuid.uuid4().hex[:8]}",
+        partitions=PARTITIONS,
+    )
+    inbox = settings.topics.inbox
+    ensure_topics(settings.bootstrap, [inbox], partitions=PARTITIONS, replication_factor=1)
+    yield settings
+    delete_topics(settings.bootstrap, [inbox.name])
+
+
+@pytest.fixture
+def settings(broker: Broker) -> Iterator[Settings]:
+    """A deployment of the test's own."""
+    with deployment(broker) as settings:
+        yield settings
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Callable[..., Ingest]]:
+    """Start services with limits of the test's choice."""
+    with ExitStack() as stack:
+        yield lambda **limits: stack.enter_context(serving(settings, **limits))
+
+
+@pytest.fixture(scope="session")
+def shared(broker: Broker) -> Iterator[Ingest]:
+    """A service with the default limits, for tests that do not look at what is on the inbox."""
+    with deployment(broker) as settings, serving(settings) as ingest:
+        yield ingest
+
+
+@pytest.fixture
+def ingest(serve: Callable[..., Ingest]) -> Ingest:
+    """A service with the default limits and an inbox of the test's own."""
+    return serve()

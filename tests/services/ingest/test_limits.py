@@ -1,0 +1,161 @@
+"""Each limit of a request is answered with its status, its name and its value; nothing is taken."""
+
+import asyncio
+import gzip
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+
+from tests.services.ingest.conftest import TIMEOUT_S, Ingest
+
+Serve = Callable[..., Ingest]
+
+GZIP = {"Content-Encoding": "gzip"}
+ZSTD = {"Content-Encoding": "zstd"}
+EVENT = {"event": "view", "distinct_id": "u1"}
+
+
+def unsized_zstd(body: bytes) -> bytes:
+    stream = zstandard.ZstdCompressor().compressobj()
+    return stream.compress(body) + stream.flush()
+
+
+def assert_refused(answer: httpx.Response, limit: str, value: int) -> None:
+    assert answer.status_code == 413, answer.text
+    assert answer.json()["error"]["code"] == "too_large"
+    assert f"{value} ({limit})" in answer.json()["error"]["message"]
+
+
+def test_a_body_is_refused_by_what_it_announces(serve: Serve) -> None:
+    ingest = serve(max_body_bytes=1_000)
+
+    assert_refused(ingest.post(content=b" " * 1_001), "max_body_bytes", 1_000)
+
+
+def test_a_body_that_announces_nothing_is_refused_where_the_limit_is(serve: Serve) -> None:
+    ingest = serve(max_body_bytes=1_000)
+
+    answer = ingest.post(content=iter([b" " * 500] * 3))
+
+    assert_refused(answer, "max_body_bytes", 1_000)
+
+
+def test_a_compressed_body_has_a_limit_of_its_own(serve: Serve) -> None:
+    ingest = serve(max_compressed_bytes=10)
+
+    answer = ingest.post(content=gzip.compress(b"{}"), headers=GZIP)
+
+    assert_refused(answer, "max_compressed_bytes", 10)
+
+
+@pytest.mark.parametrize(
+    ("compress", "headers"),
+    [(gzip.compress, GZIP), (zstandard.compress, ZSTD), (unsized_zstd, ZSTD)],
+    ids=["gzip", "zstd", "zstd of unknown size"],
+)
+def test_a_bomb_is_not_unpacked(
+    shared: Ingest, compress: Callable[[bytes], bytes], headers: dict[str, str]
+) -> None:
+    bomb = compress(b"[" + b" " * 9_000_000 + b"]")
+    large = compress(b"[" + b'"%08d",' * 1_000_000 % tuple(range(1_000_000)) + b"0]")
+
+    assert_refused(shared.post(content=bomb, headers=headers), "max_compression_ratio", 250)
+    assert_refused(shared.post(content=large, headers=headers), "max_body_bytes", 10 << 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", GZIP),
+        (b"", ZSTD),
+        (b"plain", GZIP),
+        (b"plain", ZSTD),
+        (gzip.compress(b'{"events":[]}')[:-1], GZIP),
+        (gzip.compress(b'{"events":[]}') + b"more", GZIP),
+        (zstandard.compress(b'{"events":[]}')[:-1], ZSTD),
+        (unsized_zstd(b'{"events":[]}')[:-1], ZSTD),
+        (zstandard.compress(b'{"events":[]}') + b"more", ZSTD),
+    ],
+)
+def test_a_body_that_is_not_whole_or_not_compressed_is_refused(
+    shared: Ingest, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = shared.post(content=body, headers=headers)
+
+    assert answer.status_code == 400, answer.text
+    assert headers["Content-Encoding"] in answer.json()["error"]["message"]
+
+
+def test_an_encoding_that_is_not_understood_is_refused(shared: Ingest) -> None:
+    answer = shared.post(content=b"{}", headers={"Content-Encoding": "br"})
+
+    assert (answer.status_code, answer.json()["error"]["field"]) == (415, "Content-Encoding")
+
+
+def test_too_many_events_in_one_request_are_refused_together(serve: Serve) -> None:
+    ingest = serve(max_events=3)
+
+    assert_refused(ingest.post([EVENT] * 4), "max_events", 3)
+    assert [result["result"] for result in ingest.results([EVENT] * 3)] == ["ok"] * 3
+
+
+def test_too_large_an_event_is_dropped_and_its_neighbours_are_taken(serve: Serve) -> None:
+    ingest = serve(max_event_bytes=2_000)
+
+    results = ingest.results([EVENT, EVENT | {"properties": {"a": "x" * 2_000}}, EVENT])
+
+    assert [result["result"] for result in results] == ["ok", "drop", "ok"]
+    assert "2000 (max_event_bytes)" in results[1]["details"]
+    assert len(ingest.inbox()) == 2
+
+
+def test_an_event_as_large_as_the_limit_reaches_the_broker(ingest: Ingest) -> None:
+    properties: dict[str, Any] = {"a": "x" * (262_144 - 200)}
+
+    assert ingest.results(EVENT | {"properties": properties})[0]["result"] == "ok"
+    assert json.loads(ingest.inbox()[0]["properties"]) == properties
+
+
+def test_what_the_broker_does_not_take_is_dropped_with_the_reason(serve: Serve) -> None:
+    # The broker's own limit is one megabyte of what compression leaves.
+    ingest = serve(max_event_bytes=3_000_000)
+
+    results = ingest.results([EVENT, EVENT | {"properties": {"a": secrets.token_hex(1_000_000)}}])
+
+    assert [result["result"] for result in results] == ["ok", "drop"]
+    assert "size" in results[1]["details"]
+    assert len(ingest.inbox()) == 1
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(serve: Serve) -> None:
+    ingest = serve(read_timeout_s=0.2)
+
+    async def send_half() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
+        writer.write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        try:
+            return await asyncio.wait_for(reader.read(), TIMEOUT_S)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    answer = asyncio.run(send_half())
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"read_timeout_s" in answer
+
+
+def test_requests_beyond_the_memory_there_is_are_told_to_come_back(serve: Serve) -> None:
+    ingest = serve(max_held_bytes=1_100_000)
+
+    answer = ingest.post(content=b" " * 1_200_000)
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["error"]["code"] == "back_off"
+    assert ingest.metric("avila_ingest_held_bytes") == 0
+    assert ingest.results(EVENT)[0]["result"] == "ok"
