@@ -1,0 +1,5 @@
+"""`python -m services` is `avila`."""
+
+from services.cli import main
+
+main()

@@ -1,0 +1,159 @@
+"""The demonstration: a shop's clickstream through the whole system, until both sides agree.
+
+The events are those of the e-commerce dataset in the `retentioneering` package (Apache-2.0): 31,106
+events of visits to a web shop. Everything real: broker, worker, sink, store and services.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from schemas.errors import Misconfigured, Unavailable
+from schemas.settings import QUERY_PORT, Settings
+from services.imports import Columns, import_events
+from services.worker import as_environment
+
+STEPS: Final = ("home", "product_view", "add_to_cart", "cart", "payment_details", "purchase")
+PROJECT: Final = "shop"
+FUNNEL: Final = "home-to-purchase"
+WINDOW_S: Final = 7 * 86_400
+_START_TIMEOUT_S: Final = 300.0
+_SETTLE_TIMEOUT_S: Final = 180.0
+_RATE: Final = 4_000
+
+
+def run_demo(settings: Settings) -> None:
+    """Run the demonstration, then leave the system running until Ctrl-C.
+
+    Raises:
+        Unavailable: the system did not come up, or the two sides did not come to agree.
+        Misconfigured: the dataset is not installed.
+    """
+    console = Console()
+    api = f"http://{settings.host}:{settings.port(QUERY_PORT)}"
+    with _system(settings, console):
+        _await(f"{api}/readyz", console)
+        funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
+        _define(api)
+        console.print("Playing a shop's clickstream: 31,106 events of visits to a web shop")
+        player = threading.Thread(
+            target=import_events,
+            args=(settings, _dataset(), PROJECT, Columns(person="user_id")),
+            kwargs={"rate": _RATE},
+            daemon=True,
+        )
+        player.start()
+        with Live(console=console, refresh_per_second=4) as live:
+            while player.is_alive():
+                live.update(_drawn(_get(f"{funnel}/results"), "stream"))
+                player.join(0.25)
+        stream, store = _settled(funnel)
+        console.print(_drawn(stream, "stream"))
+        console.print(_drawn(store, "ClickHouse"))
+        console.print("[green]The stream's figures and ClickHouse's are equal.[/green]")
+        console.print(f"Results: {funnel}/results")
+        console.print("The system is running; stop it with Ctrl-C.")
+        if console.is_terminal:
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+
+
+@contextlib.contextmanager
+def _system(settings: Settings, console: Console) -> Iterator[None]:
+    """`avila up` as a child."""
+    console.print("Starting the system (the first time, Kafka is fetched and code is compiled)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services", "up"],
+        env=os.environ | as_environment(settings),
+        cwd=Path(__file__).parent.parent,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _await(url: str, console: Console) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    with console.status("Waiting until everything is ready"):
+        while time.monotonic() < deadline:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                _get(url)
+                return
+            time.sleep(0.5)
+    raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
+
+
+def _define(api: str) -> None:
+    body = {
+        "id": FUNNEL,
+        "name": "From the home page to a purchase",
+        "steps": [{"event": event} for event in STEPS],
+        "window_s": WINDOW_S,
+    }
+    request = urllib.request.Request(  # noqa: S310
+        f"{api}/api/projects/{PROJECT}/funnels",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    try:
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != 409:  # it stands from an earlier run
+            raise
+
+
+def _settled(funnel: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both sides' results, as soon as they are complete and equal."""
+    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        stream = _get(f"{funnel}/results")
+        store = _get(f"{funnel}/results?source=store")
+        if stream["totals"] == store["totals"] and stream["days"] == store["days"]:
+            return stream, store
+        time.sleep(0.5)
+    raise Unavailable("the stream's figures and ClickHouse's did not come to agree: see the logs")
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+        body: dict[str, Any] = json.load(answer)
+    return body
+
+
+def _dataset() -> Path:
+    try:
+        shipped = files("retentioneering") or []
+    except PackageNotFoundError:
+        shipped = []
+    for path in shipped:
+        if path.name == "ecom.csv.gz":
+            return Path(str(path.locate()))
+    raise Misconfigured("the dataset is not installed: `make demo` sets it up")
+
+
+def _drawn(results: dict[str, Any], source: str) -> Table:
+    table = Table(title=f"Home to purchase within 7 days, by the {source}")
+    for name in ("step", "persons", "of the first", ""):
+        table.add_column(name, justify="left" if name in {"step", ""} else "right")
+    for step in results["totals"]["steps"]:
+        share = step["conversion"] or 0
+        table.add_row(
+            step["event"], f"{step['reached']:,}", f"{share:.1%}", "█" * round(30 * share)
+        )
+    return table

@@ -1,0 +1,20 @@
+"""The stream worker as a process: Faust's own worker on our app."""
+
+import os
+import sys
+
+from schemas.settings import PREFIX, Settings
+
+
+def run_worker(settings: Settings) -> None:
+    """Become a worker: does not return. It stops in order on SIGTERM and SIGINT."""
+    environment = os.environ | as_environment(settings)
+    faust = [sys.executable, "-m", "faust", "-A", "pipelines.app"]
+    command = [*faust, "worker", "-l", "info", "--without-web"]
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The variables that make another process read the same settings."""
+    values = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    return {PREFIX + name.upper(): str.__str__(str(value)) for name, value in values.items()}
