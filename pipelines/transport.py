@@ -21,6 +21,7 @@ must name; Faust's own tables are refused there, for their recovery needs what i
 
 import asyncio
 import functools
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSet
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from faust.transport import base
 from faust.transport.conductor import Conductor as FaustConductor
 from faust.types import TP, ConsumerMessage, Message, RecordMetadata
 from mode import Service
+from mode.utils.futures import notify
 
 from pipelines.batch import BY_KEY, Records
 from pipelines.epochs import Epochs, EpochSettings
@@ -63,11 +65,11 @@ class Conductor(FaustConductor):
 
         async def deliver(batch: ConsumerMessage) -> None:
             if columnar:
-                consumer.expect_ack()
+                consumer.delivered(batch)
                 await deliver_batch(batch)
             if single:
                 for record in _single_messages(batch):
-                    consumer.expect_ack()
+                    consumer.delivered(record)
                     await deliver_record(record)
 
         return deliver
@@ -85,10 +87,9 @@ class Consumer(base.Consumer):
         self._topics: list[str] = []
         self._subscribed = asyncio.Event()
         self._assigned: set[TP] = set()
-        self._unacknowledged = 0
-        self._acknowledged = asyncio.Event()
+        self._delivered: deque[ConsumerMessage] = deque()
         self._processed = True
-        self._failed = False
+        self._failure: BaseException | None = None
 
     # ── the life of a worker ─────────────────────────────────────────────────────────────────────
 
@@ -103,8 +104,7 @@ class Consumer(base.Consumer):
         """Leave the group; what is processed is committed, an epoch that was cut short is not."""
         if self._epochs is not None:
             self._epochs.stop_soon()
-            commit = self._processed and not self._failed
-            close = functools.partial(self._epochs.close, commit=commit)
+            close = functools.partial(self._epochs.close, commit=self._processed)
             await self._on_kafka_thread(close)
         self._kafka_thread.shutdown()
 
@@ -124,19 +124,28 @@ class Consumer(base.Consumer):
             if epoch:
                 self._processed = False
                 await self._process(epoch)
-                # Streams drop what reaches them while the app is being stopped, and acknowledge
-                # it; and what an agent failed on is acknowledged as well.
-                if self._failed or self.should_stop or not self.app.flow_control.is_active():
+                # Streams drop what reaches them while the app is being stopped, and acknowledge it.
+                if self.should_stop or not self.app.flow_control.is_active():
                     return
                 self._processed = True
 
     async def _process(self, epoch: list[Records]) -> None:
-        """Deliver the epoch to the agents; returns when they have acknowledged all of it."""
+        """Deliver the epoch to the agents; returns when they have acknowledged all of it.
+
+        What an agent fails on is acknowledged as well, but raised here.
+        """
         for records in epoch:
             await self.callback(self._to_message(TP(*records.source), records))
-        while self._unacknowledged:
-            self._acknowledged.clear()
-            await self._acknowledged.wait()
+        while self._delivered and self._failure is None:
+            if self._delivered[0].acked:
+                self._delivered.popleft()
+            else:
+                self._waiting_for_ack = asyncio.get_running_loop().create_future()
+                await self._waiting_for_ack
+        if self._failure is not None:
+            raise self._failure
+        self._acked.clear()
+        self._acked_index.clear()
 
     async def _rebalance(self, epochs: Epochs, now: set[TP]) -> None:
         """Tell Faust what is assigned now, and restore the state of what is new."""
@@ -159,21 +168,15 @@ class Consumer(base.Consumer):
 
     async def on_task_error(self, exc: BaseException) -> None:
         """An agent could not process its batch: nothing of this epoch is committed, and we stop."""
-        self._failed = True
-        await self.app.crash(exc)
+        self._failure = exc
+        notify(self._waiting_for_ack)
 
-    # ── acknowledgements ─────────────────────────────────────────────────────────────────────────
+    def delivered(self, message: ConsumerMessage) -> None:
+        """Take note of a message that goes to agents: the epoch ends when all are acknowledged.
 
-    def expect_ack(self) -> None:
-        """Count a message that is about to be delivered."""
-        self._unacknowledged += 1
-
-    def ack(self, message: Message) -> bool:  # noqa: ARG002
-        """Count a message that every agent is done with."""
-        self._unacknowledged -= 1
-        if not self._unacknowledged:
-            self._acknowledged.set()
-        return True
+        Faust's streams mark it and wake us; some of them are compiled and do so without `ack`.
+        """
+        self._delivered.append(message)
 
     def _to_message(self, tp: TP, record: Records) -> ConsumerMessage:
         generation = self.app.consumer_generation_id

@@ -101,7 +101,8 @@ def _describe(
     names = [topic.name for topic in topics]
     while True:
         try:
-            return _describe_once(admin, names)
+            left_s = deadline - time.monotonic()
+            return _describe_once(admin, names, max(0.1, min(left_s, _CALL_TIMEOUT_S)))
         except KafkaException as error:
             if time.monotonic() > deadline:
                 raise Unavailable(
@@ -111,8 +112,8 @@ def _describe(
         time.sleep(_RETRY_PAUSE_S)
 
 
-def _describe_once(admin: AdminClient, names: list[str]) -> list[TopicState]:
-    known = admin.list_topics(timeout=_CALL_TIMEOUT_S).topics
+def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> list[TopicState]:
+    known = admin.list_topics(timeout=timeout_s).topics
     ready = [
         name
         for name in names

@@ -48,6 +48,11 @@ class Partition:
         self.owned = True
         self.end_seen = start
 
+    @property
+    def rows(self) -> int:
+        """How many of the records could be cut now: none while a plan waits for its last one."""
+        return length(self.messages, self.plan, len(self.messages))
+
 
 class Cut(NamedTuple):
     """The next records of a partition, and where they end."""
@@ -91,18 +96,17 @@ class Source:
         in any case, or when there are rows or bytes enough for one.
         """
         self._pause(False)
-        latest_s = not_before_s + self._settings.cut_interval_ms / 1_000
-        rows = sum(len(partition.messages) for partition in self._partitions.values())
-        size = 0
+        latest_s = max(not_before_s, time.monotonic()) + self._settings.cut_interval_ms / 1_000
+        rows, size = self._rows(), 0
         while True:
-            now_s = time.monotonic()
-            first = self._consumer.poll(max(0.0, not_before_s - now_s) if rows else _IDLE_S)
+            patience_s = max(0.0, not_before_s - time.monotonic()) if rows else _IDLE_S
+            first = self._consumer.poll(patience_s)
             if first is not None:
                 # consume(n, t) alone would wait for the whole of n or the whole of t.
                 helping = max(0, min(_SLICE, self._settings.cut_rows - rows))
                 messages = [first, *self._consumer.consume(helping, 0)]
-                size += sum(map(len, messages))
-                rows += self._take(messages)
+                self._take(messages)
+                rows, size = self._rows(), size + sum(map(len, messages))
                 if rows >= self._settings.cut_rows or size >= _FETCH_BYTES:
                     return
             now_s = time.monotonic()
@@ -219,7 +223,7 @@ class Source:
                     self._skip_lost(self._partitions[place.partition], low)
                     start = low
                 elif start > high:
-                    raise Misconfigured(
+                    raise Unavailable(
                         f"{place.topic}/{place.partition} ends at {high}, before the offset "
                         f"{start} that was read already: if the topic was made anew, reset the "
                         f"offsets of the group {self._settings.group}"
@@ -264,20 +268,19 @@ class Source:
                 self._consumer.resume(places)
         self._paused = paused
 
-    def _take(self, messages: list[Message]) -> int:
-        """Keep the records of partitions that are ours; return how many."""
+    def _rows(self) -> int:
+        return sum(partition.rows for partition in self._partitions.values())
+
+    def _take(self, messages: list[Message]) -> None:
+        """Keep the records of partitions that are ours."""
         records = [message for message in messages if message.error() is None]
         if len(records) < len(messages):
             for message in messages:
                 self._notice(message)
-        kept = 0
         for number, group in groupby(records, key=Message.partition):
             partition = self._partitions.get(number if number is not None else -1)
             if partition is not None:
-                new = list(group)
-                partition.messages += new
-                kept += len(new)
-        return kept
+                partition.messages += group
 
     def _notice(self, message: Message) -> None:
         error = message.error()

@@ -31,9 +31,6 @@ _DAY_MS: Final = 86_400_000
 _STEP_BITS: Final = 5
 _AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
 _STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
-_TOOK: Final = """
-    if((arrayFirstIndex(start -> start != unset, starts) AS reached) = 0, -1,
-       ats[reached] - starts[reached])"""
 _UNSET: Final = -(2**63)  # before any time, by more than any window
 _TOTAL: Final = -(2**31)
 
@@ -93,7 +90,7 @@ WITH
     {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
 SELECT day, step, if(day = total, 0, roundDown(took, {bind(_floors(window_ms), "Array(Int64)")}))
     AS time, count() AS persons, sum(took) AS sum_ms
-FROM (SELECT day, arrayPushBack(times, {_TOOK}) AS times FROM ({chains}))
+FROM (SELECT day, {_times(len(steps))} AS times FROM ({chains}))
 ARRAY JOIN times AS took, arrayEnumerate(times) AS step
 WHERE took >= 0
 GROUP BY day, step, time
@@ -139,10 +136,10 @@ def _first_step(entries: str) -> str:
     """The moments that can matter to a row, and the chains that begin at its first steps."""
     return f"""
 SELECT
-    day, ats, steps, CAST([], 'Array(Int64)') AS times,
+    day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
     arrayFill(start -> start != unset, arrayMap(
         (at, step) -> if(step = 0 AND (day = total OR {_day_of("at")} = day), at, unset), ats, steps
-    )) AS starts
+    )) AS starts_1
 FROM (
     SELECT
         day, arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
@@ -157,16 +154,27 @@ FROM (
 
 
 def _next_step(number: int, chains: str) -> str:
-    """Note the time to the step before `number`, and carry the chains on to `number`."""
+    """Note the time to step `number`, and carry its chains on to the next.
+
+    Names are numbered, since within a SELECT a new name hides the column of that name.
+    """
     return f"""
 SELECT
-    day, ats, steps, arrayPushBack(times, {_TOOK}) AS times,
+    day, ats, steps, {_times(number)} AS times_{number},
     arrayFill(start -> start != unset, arrayMap(
         (at, step, start) -> if(step = {number} AND at - window <= start, start, unset),
-        ats, steps, starts
-    )) AS starts
+        ats, steps, starts_{number}
+    )) AS starts_{number + 1}
 FROM ({chains})
 """  # noqa: S608
+
+
+def _times(number: int) -> str:
+    starts, reached = f"starts_{number}", f"reached_{number}"
+    return f"""arrayPushBack(times_{number - 1}, if(
+        (arrayFirstIndex(start -> start != unset, {starts}) AS {reached}) = 0, -1,
+        ats[{reached}] - {starts}[{reached}]
+    ))"""
 
 
 def check_names(funnel: Funnel) -> None:

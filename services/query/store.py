@@ -24,6 +24,8 @@ _LIMITS: Final = {
     "max_execution_time": MAX_EXECUTION_S,
     "max_memory_usage": 2 << 30,
     "max_result_rows": 1_000_000,
+    # A question is seldom asked twice, and to compile it costs more than it saves.
+    "compile_expressions": 0,
 }
 
 

@@ -100,7 +100,7 @@ def on_the_stream(documents: list[str], asked: list[Condition]) -> list[list[boo
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

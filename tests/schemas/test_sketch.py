@@ -17,6 +17,7 @@ from schemas.sketch import (
     sketch_of,
     value_of,
 )
+from tests.schemas.examples import patient
 
 GROWTH = Fraction(101, 99)
 times = st.integers(0, MAX_WINDOW_S * 1_000) | st.integers(0, 200)
@@ -31,6 +32,7 @@ def one_bucket(time: int) -> int:
     return int(bucket_of(np.array([time], np.int64))[0])
 
 
+@patient
 @given(times)
 def test_a_time_lies_above_the_last_edge_and_not_above_its_own(time: int) -> None:
     bucket = one_bucket(time)
@@ -48,6 +50,7 @@ def test_the_largest_time_there_is_has_a_bucket() -> None:
     assert one_bucket(2**63 - 1) == len(EDGES) - 1
 
 
+@patient
 @given(st.integers(2, MAX_WINDOW_S * 1_000) | st.integers(2, 200))
 def test_a_bucket_stands_for_each_of_its_times_within_one_per_cent(time: int) -> None:
     assert value_of(one_bucket(time)) == pytest.approx(time, rel=0.01 + 1e-9)
@@ -57,6 +60,7 @@ def test_the_first_bucket_stands_for_no_time_at_all() -> None:
     assert value_of(one_bucket(0)) == value_of(one_bucket(1)) == 0
 
 
+@patient
 @given(st.lists(times, min_size=1, max_size=20), st.floats(0.001, 1))
 def test_a_quantile_is_within_one_per_cent_of_the_time_of_its_rank(
     values: list[int], q: float
@@ -70,6 +74,7 @@ def test_no_times_have_no_quantile() -> None:
     assert mean(EMPTY) is None
 
 
+@patient
 @given(st.lists(time_lists, max_size=4))
 def test_sketches_of_parts_merge_into_the_sketch_of_the_whole(parts: list[list[int]]) -> None:
     merged = merge(map(sketch, parts))
@@ -79,6 +84,7 @@ def test_sketches_of_parts_merge_into_the_sketch_of_the_whole(parts: list[list[i
     assert merged.sum_ms == whole.sum_ms
 
 
+@patient
 @given(st.lists(times, min_size=1, max_size=20))
 def test_the_mean_is_exact(values: list[int]) -> None:
     assert mean(sketch(values)) == sum(values) / len(values)

@@ -105,7 +105,9 @@ def test_a_signal_to_the_terminals_processes_does_not_reach_the_broker(broker: B
 
 def test_a_topic_is_never_created_by_using_it(broker: Broker) -> None:
     with pytest.raises(AssertionError, match="UNKNOWN_TOPIC"):
-        produce(broker.bootstrap, "misspelt", [b"lost"])
+        produce(
+            broker.bootstrap, "misspelt", [b"lost"], **{"topic.metadata.propagation.max.ms": 500}
+        )
 
 
 def test_a_record_of_four_megabytes_is_taken(broker: Broker) -> None:
