@@ -60,6 +60,13 @@ class SeenIds:
                 return new
             self._grow()
 
+    @classmethod
+    def warm_up(cls) -> None:
+        """Have every kernel compiled, which takes seconds the first time on a machine."""
+        ids = np.zeros((1, 2), np.uint64)
+        cls(1, 1).admit(ids, ids[:, 0].copy(), np.zeros(1, np.int64))
+        read_uuids(np.zeros(2, np.int32), np.zeros(0, np.uint8), ids, np.zeros(1, np.bool_))
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the ids, the oldest first."""
         return {"ring": self._ordered(), "newest": self._heads[_NEWEST:].copy()}

@@ -230,7 +230,7 @@ class Epochs:
                 "bootstrap.servers": self._settings.bootstrap,
                 "transactional.id": self._settings.transactional_id,
                 # The time for which a dead worker's open transaction can hold readers up.
-                "transaction.timeout.ms": max(self._settings.session_timeout_ms, 10_000),
+                "transaction.timeout.ms": max(2 * self._settings.session_timeout_ms, 30_000),
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
                 # A commit sends what is buffered at once, so that lingering costs no freshness.

@@ -200,6 +200,18 @@ class FunnelState:
         self.rows["touched"] = 0
         self.stamps = np.full(self.size, stamp, np.int64)
 
+    @classmethod
+    def warm_up(cls) -> None:
+        """Have every kernel compiled, which takes seconds the first time on a machine."""
+        state = cls(Shape(2, 1_000, 0))
+        nothing = np.zeros(1, np.int64)
+        state.fold(1, np.zeros(1, np.int32), nothing, np.ones(1, np.uint32), nothing)
+        row = state.pack(np.zeros(1, np.int32), 0)
+        starts = np.array([0, len(row[0])])
+        state.unpack(1, np.zeros(1, np.int32), np.frombuffer(row[0], np.uint8), starts)
+        state.restored()
+        state.expire(10 * ff.DAY_MS)
+
     def _schedule(self, rows: Int32s) -> None:
         # Each touched row has at most as many new entries as it has timers to be set or moved;
         # a full pass is rare, so the bound may be generous.

@@ -21,6 +21,7 @@ from pipelines.batch import Outbox, Records, TopicPartition
 from pipelines.funnel_log import FunnelLog
 from pipelines.funnel_partition import EventColumns, Funnel, FunnelPartition
 from pipelines.funnel_results import FunnelResults
+from pipelines.funnel_state import FunnelState
 from pipelines.keys import KeyIndex, Texts
 from pipelines.matching import FunnelKey, Match, Matcher, key_of
 from pipelines.reader import Reader
@@ -60,6 +61,7 @@ class FunnelTable(Table):
         self._results = FunnelResults(topics, registry, self._outbox)
         self._follower = Follower(self._settings.bootstrap, [topics.definitions.name])
         self._reader = Reader(self._settings.bootstrap)
+        FunnelState.warm_up()  # an open transaction would not wait for it
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
 

@@ -13,6 +13,10 @@ from schemas.settings import Settings, read_settings
 from services.broker import Broker
 from services.topics import ensure_topics
 from tests.kafka import delete_topics
+from tests.stores import store
+from tests.warehouse import warehouse
+
+__all__ = ["store", "warehouse"]
 
 PARTITIONS = 2
 

@@ -9,7 +9,8 @@ from pipelines.timers import Timers
 
 def test_each_timer_is_taken_once_when_it_is_due() -> None:
     chance = random.Random(3)
-    timers, waiting, taken = Timers(), {}, 0
+    timers, taken = Timers(), 0
+    waiting: dict[int, int] = {}
     for now in range(0, 2_000, 20):
         due = {number + now * 1_000: now + chance.randrange(1, 500) for number in range(30)}
         waiting |= due
