@@ -1,7 +1,7 @@
 """Conditions on the properties of an event, compiled once and asked per event.
 
-What a property is, here and in ClickHouse alike (`services/query/funnel_sql.py` is the twin of this
-file, and a test holds the two together):
+What a property is, here and in ClickHouse alike (`services/query/condition_sql.py` is the twin of
+this file, and a test holds the two together):
 
 - A property is a member of the outermost object. A dot in its name is a dot and leads nowhere;
   ClickHouse keeps it as `%2E`, so a name spelled that way is the same name.

@@ -1,7 +1,6 @@
 """A funnel as one question to ClickHouse, built from its definition.
 
-The twin of the stream's fold, and of `pipelines.conditions` for the conditions. Nothing of a
-definition becomes text of the statement: names of properties, events and values are bound.
+The twin of the stream's fold. Nothing of a definition becomes text of the statement.
 
 Per person the moments of all steps are sorted into one array, a moment being `time * 32 + step`, so
 that equal times come in the order of the steps. Each entry day has its own row, and so has the
@@ -12,7 +11,6 @@ the step is first reached. `windowFunnel` gives the same steps, but not the time
 """
 
 import datetime
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -20,10 +18,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.conditions import Value, operands, stored_name
-from schemas.definitions import Condition, Funnel, FunnelDefinition, Step
-from schemas.errors import InvalidRequest
+from schemas.definitions import FunnelDefinition, Step
 from schemas.sketch import EDGES, EMPTY, bucket_of, collect
+from services.query.condition_sql import Binder, Identifier, condition_sql
 from services.query.figures import Counted, Counts
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
@@ -40,32 +37,6 @@ class Statement(NamedTuple):
 
     text: str
     parameters: dict[str, object]
-
-
-class Binder:
-    """Makes placeholders: called with a value and its type, it returns the text that stands for it.
-
-    `parameters` has the values by the placeholders' names.
-    """
-
-    def __init__(self) -> None:
-        self.parameters: dict[str, object] = {}
-
-    def __call__(self, value: object, kind: str) -> str:
-        """Return a placeholder for `value`."""
-        name = f"p{len(self.parameters)}"
-        self.parameters[name] = value
-        return f"{{{name}:{kind}}}"
-
-
-class _Identifier:
-    """A name to bind as it is: clickhouse-connect would escape a string as a value."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __str__(self) -> str:
-        return self._name
 
 
 def funnel_statement(
@@ -177,21 +148,6 @@ def _times(number: int) -> str:
     ))"""
 
 
-def check_names(funnel: Funnel) -> None:
-    """Refuse a funnel that ClickHouse cannot be asked for.
-
-    Raises:
-        InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
-    """
-    for number, step in enumerate(funnel.steps):
-        for place, condition in enumerate(step.where):
-            if condition.property.startswith("^`"):
-                raise InvalidRequest(
-                    "a name that begins with ^` is not accepted",
-                    f"steps[{number}].where[{place}].property",
-                )
-
-
 def positions_statement(database: str, project_id: str) -> Statement:
     """Return the statement for the offsets before which all events of a project are stored."""
     bind = Binder()
@@ -249,75 +205,10 @@ def _day_of(at: str) -> str:
 
 def _events(database: str, project_id: str, bind: Binder) -> str:
     """The one way to the events: nobody's but the project's."""
-    table = f"{bind(_Identifier(database), 'Identifier')}.events"
+    table = f"{bind(Identifier(database), 'Identifier')}.events"
     return f"{table} WHERE project_id = {bind(project_id, 'String')}"
 
 
 def _holds(step: Step, bind: Binder) -> str:
     named = f"event = {bind(step.event, 'String')}"
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in step.where)])
-
-
-def condition_sql(condition: Condition, bind: Binder) -> str:
-    """Return an expression over `properties` that is 1 where the condition holds, and else 0."""
-    name = _Identifier(stored_name(condition.property))
-    value = f"properties.{bind(name, 'Identifier')}"
-    match condition.op:
-        case "is_set":
-            return f"({value} IS NOT NULL)"
-        case "is_not_set":
-            return f"({value} IS NULL)"
-        case "equals" | "in":
-            return f"({_equals_any(value, operands(condition), bind)})"
-        case "not_equals" | "not_in":
-            return f"(NOT ({_equals_any(value, operands(condition), bind)}))"
-        case "contains":
-            part = bind(operands(condition)[0], "String")
-            return f"ifNull(position({value}.:String, {part}) > 0, 0)"
-        case "gt" | "gte" | "lt" | "lte":
-            return _compares(value, _SIGNS[condition.op], operands(condition)[0], bind)
-
-
-_SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-
-
-def _equals_any(value: str, values: Sequence[Value], bind: Binder) -> str:
-    """Compare like with like: a number becomes what it would be in each type that holds it."""
-    by_type: defaultdict[str, list[Value]] = defaultdict(list)
-    for item in values:
-        for kind, like in _likenesses(item):
-            by_type[kind].append(like)
-    tests = [
-        f"has({bind(likes, f'Array({kind})')}, {value}.:{kind})" for kind, likes in by_type.items()
-    ]
-    return f"ifNull({' OR '.join(tests)}, 0)"
-
-
-def _likenesses(item: Value) -> list[tuple[str, Value]]:
-    if isinstance(item, bool):
-        return [("Bool", item)]
-    if isinstance(item, str):
-        return [("String", item)]
-    found: list[tuple[str, Value]] = []
-    if item == item // 1 and abs(item) < 2**65:
-        whole = int(item)
-        if -(2**63) <= whole < 2**63:
-            found.append(("Int64", whole))
-        elif 0 < whole < 2**64:
-            found.append(("UInt64", whole))
-    if float(item) == item:
-        found.append(("Float64", float(item)))
-    return found
-
-
-def _compares(value: str, sign: str, bound: Value, bind: Binder) -> str:
-    if isinstance(bound, float):
-        kind = "Float64"
-    else:
-        assert isinstance(bound, int)
-        kind = "Int64" if bound < 2**63 else "UInt64"
-    other = bind(bound, kind)
-    tests = " OR ".join(
-        f"{value}.:{held} {sign} {other}" for held in ("Int64", "UInt64", "Float64")
-    )
-    return f"ifNull({tests}, 0)"

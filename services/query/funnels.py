@@ -20,10 +20,10 @@ from schemas.definitions import (
 )
 from schemas.errors import BackOff, Conflict, InvalidRequest, NotFound, Unavailable
 from services.query.commands import Commands, Write
+from services.query.condition_sql import check_names
 from services.query.definitions import ENDED_VERSION, Definitions, Key
 from services.query.figures import FunnelAnswer, FunnelResults, assemble, show
 from services.query.following import Following
-from services.query.funnel_sql import check_names
 from services.query.funnel_store import FunnelStore
 from services.query.results import Results
 

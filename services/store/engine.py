@@ -216,6 +216,9 @@ class Engine:
         text = self._with_engine_ids(query.text) if words[:1] == [b"KILL"] else query.text
         result = handle.query(text, job.format, params=parameters)
         body = result.bytes()
+        if not facts["statement_count"] and not body and not result.rows_written():
+            # An open comment, or bytes that are no word: nothing to the engine, but an error
+            raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
         running.has_result = running.has_result or bool(body)
         if job.session_id and words[0] in {b"SET", b"USE"}:
             self._remember(job.session_id, query.text)

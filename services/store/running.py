@@ -113,12 +113,16 @@ class Running:
             return self._execute(self, self._target)
         except StoreError as error:
             return Outcome(error)
+        except UnicodeDecodeError as error:
+            # The binding cannot turn an error that quotes binary input into text; this is its text.
+            return self._failed(error.object.decode(errors="replace"))
         except (ChdbError, RuntimeError) as error:
-            return Outcome(
-                engine_error(str(error), inserting=isinstance(self.job.statement, Insert))
-            )
+            return self._failed(str(error))
         finally:
             os.close(self._target)
+
+    def _failed(self, text: str) -> Outcome:
+        return Outcome(engine_error(text, inserting=isinstance(self.job.statement, Insert)))
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

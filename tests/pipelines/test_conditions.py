@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.conditions import compile_conditions, parse_properties
 from schemas.definitions import Condition, Funnel, Step
-from services.query.funnel_sql import Binder, check_names, condition_sql
+from services.query.condition_sql import Binder, check_names, condition_sql
 from tests.warehouse import Event, Warehouse
 
 NAMES = [

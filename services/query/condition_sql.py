@@ -1,0 +1,119 @@
+"""Conditions on the properties of an event, as ClickHouse is asked for them.
+
+The twin of `pipelines.conditions`, which says what a property is; a test holds the two together.
+Nothing of a condition becomes text of the statement: names of properties and values are bound.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from pipelines.conditions import Value, operands, stored_name
+from schemas.definitions import Condition, Funnel
+from schemas.errors import InvalidRequest
+
+
+class Binder:
+    """Makes placeholders: called with a value and its type, it returns the text that stands for it.
+
+    `parameters` has the values by the placeholders' names.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, object] = {}
+
+    def __call__(self, value: object, kind: str) -> str:
+        """Return a placeholder for `value`."""
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+class Identifier:
+    """A name to bind as it is: clickhouse-connect would escape a string as a value."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def check_names(funnel: Funnel) -> None:
+    """Refuse a funnel that ClickHouse cannot be asked for.
+
+    Raises:
+        InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
+    """
+    for number, step in enumerate(funnel.steps):
+        for place, condition in enumerate(step.where):
+            if condition.property.startswith("^`"):
+                raise InvalidRequest(
+                    "a name that begins with ^` is not accepted",
+                    f"steps[{number}].where[{place}].property",
+                )
+
+
+def condition_sql(condition: Condition, bind: Binder) -> str:
+    """Return an expression over `properties` that is 1 where the condition holds, and else 0."""
+    name = Identifier(stored_name(condition.property))
+    value = f"properties.{bind(name, 'Identifier')}"
+    match condition.op:
+        case "is_set":
+            return f"({value} IS NOT NULL)"
+        case "is_not_set":
+            return f"({value} IS NULL)"
+        case "equals" | "in":
+            return f"({_equals_any(value, operands(condition), bind)})"
+        case "not_equals" | "not_in":
+            return f"(NOT ({_equals_any(value, operands(condition), bind)}))"
+        case "contains":
+            part = bind(operands(condition)[0], "String")
+            return f"ifNull(position({value}.:String, {part}) > 0, 0)"
+        case "gt" | "gte" | "lt" | "lte":
+            return _compares(value, _SIGNS[condition.op], operands(condition)[0], bind)
+
+
+_SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _equals_any(value: str, values: Sequence[Value], bind: Binder) -> str:
+    """Compare like with like: a number becomes what it would be in each type that holds it."""
+    by_type: defaultdict[str, list[Value]] = defaultdict(list)
+    for item in values:
+        for kind, like in _likenesses(item):
+            by_type[kind].append(like)
+    tests = [
+        f"has({bind(likes, f'Array({kind})')}, {value}.:{kind})" for kind, likes in by_type.items()
+    ]
+    return f"ifNull({' OR '.join(tests)}, 0)"
+
+
+def _likenesses(item: Value) -> list[tuple[str, Value]]:
+    if isinstance(item, bool):
+        return [("Bool", item)]
+    if isinstance(item, str):
+        return [("String", item)]
+    found: list[tuple[str, Value]] = []
+    if item == item // 1 and abs(item) < 2**65:
+        whole = int(item)
+        if -(2**63) <= whole < 2**63:
+            found.append(("Int64", whole))
+        elif 0 < whole < 2**64:
+            found.append(("UInt64", whole))
+    if float(item) == item:
+        found.append(("Float64", float(item)))
+    return found
+
+
+def _compares(value: str, sign: str, bound: Value, bind: Binder) -> str:
+    if isinstance(bound, float):
+        kind = "Float64"
+    else:
+        assert isinstance(bound, int)
+        kind = "Int64" if bound < 2**63 else "UInt64"
+    other = bind(bound, kind)
+    tests = " OR ".join(
+        f"{value}.:{held} {sign} {other}" for held in ("Int64", "UInt64", "Float64")
+    )
+    return f"ifNull({tests}, 0)"
