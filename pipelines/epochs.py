@@ -44,6 +44,7 @@ class EpochSettings(NamedTuple):
     bootstrap: str
     group: str
     transactional_id: str
+    client_id: str = "avila"
     max_records: int = 20_000
     commit_interval_ms: int = 200
     session_timeout_ms: int = 10_000
@@ -76,6 +77,7 @@ class Epochs:
             {
                 "bootstrap.servers": settings.bootstrap,
                 "group.id": settings.group,
+                "client.id": settings.client_id,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
@@ -229,6 +231,7 @@ class Epochs:
             {
                 "bootstrap.servers": self._settings.bootstrap,
                 "transactional.id": self._settings.transactional_id,
+                "client.id": self._settings.client_id,
                 # The time for which a dead worker's open transaction can hold readers up.
                 "transaction.timeout.ms": max(2 * self._settings.session_timeout_ms, 30_000),
                 "partitioner": "murmur2_random",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.figures import Figures
-from pipelines.funnel_fold import TOTAL, Records, Shape
+from pipelines.funnel_fold import NONE, TOTAL, Records, Shape
 from pipelines.funnel_state import FunnelState
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
@@ -66,6 +66,7 @@ class FunnelPartition:
         # added to the time of day it gives the project's own time, which goes on without events.
         self.ahead: dict[str, int] = {}
         self._waiting: deque[_Waiting] = deque()
+        self._changed_by_time: list[tuple[FunnelKey, Int32s]] = []
 
     @property
     def redo_from(self) -> int:
@@ -116,14 +117,23 @@ class FunnelPartition:
         self.ahead[project] = max(self.ahead.get(project, _NEVER), ahead_ms)
 
     def expire(self, now_ms: int) -> Iterator[tuple[Funnel, Records]]:
-        """Let time pass for every funnel: yields the windows that have closed."""
-        for funnel in self.funnels.values():
+        """Let time pass for every funnel: yields the windows that have closed.
+
+        No event would bring these changes back, so their rows are `due` at once.
+        """
+        for key, funnel in self.funnels.items():
             ahead = self.ahead.get(funnel.definition.project_id)
-            if ahead is not None and (expired := funnel.state.expire(now_ms + ahead)):
+            expired = None if ahead is None else funnel.state.expire(now_ms + ahead)
+            if expired is not None:
+                changed = np.unique(expired["row"][expired["row"] != NONE])
+                if len(changed):
+                    self._changed_by_time.append((key, changed))
                 yield funnel, expired
 
     def due(self, now_ms: int) -> Iterator[tuple[FunnelKey, Int32s]]:
         """The rows that are to be logged by now; they count as logged when the epoch commits."""
+        changed, self._changed_by_time = self._changed_by_time, []
+        yield from changed
         while self._waiting and self._waiting[0].due <= now_ms:
             waiting = self._waiting.popleft()
             if waiting.funnel in self.funnels:

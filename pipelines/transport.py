@@ -358,6 +358,7 @@ class Transport(base.Transport):
             bootstrap=",".join(hosts),
             group=conf.id,
             transactional_id=f"{conf.id}.{conf.broker_client_id}",
+            client_id=conf.broker_client_id,
             max_records=conf.broker_max_poll_records or EpochSettings.max_records,
             commit_interval_ms=round(conf.broker_commit_interval * 1000),
             session_timeout_ms=round(conf.broker_session_timeout * 1000),

@@ -462,9 +462,9 @@ def run_broker(settings: Settings, say: Callable[[str], None]) -> None:
         Unavailable: it ended by itself.
         Misconfigured, Unavailable: as `Broker.start`.
     """
-    stop = threading.Event()
+    over = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+        signal.signal(name, lambda *_: over.set())
     install_kafka(say)
     log_file = settings.data_dir / "logs" / "kafka.log"
     broker = Broker.start(
@@ -475,9 +475,15 @@ def run_broker(settings: Settings, say: Callable[[str], None]) -> None:
         log_file=log_file,
     )
     say(f"broker at {broker.bootstrap}")
+
+    def watch() -> None:
+        broker.process.wait()
+        over.set()
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        while not stop.wait(0.2):
-            if (code := broker.process.poll()) is not None:
-                raise Unavailable(f"Kafka ended with {code}: see {log_file}")
+        over.wait()
+        if (code := broker.process.poll()) is not None:
+            raise Unavailable(f"Kafka ended with {code}: see {log_file}")
     finally:
         broker.stop()

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from schemas.errors import Misconfigured, Unavailable
+from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
 from services.imports import Columns, import_events
-from services.worker import as_environment
+from services.worker import as_environment, partitions_held
+from sinks.connection import connect
 
 STEPS: Final = ("home", "product_view", "add_to_cart", "cart", "payment_details", "purchase")
 PROJECT: Final = "shop"
@@ -45,35 +46,62 @@ def run_demo(settings: Settings) -> None:
     """
     console = Console()
     api = f"http://{settings.host}:{settings.port(QUERY_PORT)}"
-    with _system(settings, console):
-        _await(f"{api}/readyz", console)
-        funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
+    funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
+    dataset = _dataset()
+    with _system(settings, console) as system:
+        _await_ready(f"{api}/readyz", settings, system, console)
         _define(api)
         console.print("Playing a shop's clickstream: 31,106 events of visits to a web shop")
-        player = threading.Thread(
-            target=import_events,
-            args=(settings, _dataset(), PROJECT, Columns(person="user_id")),
-            kwargs={"rate": _RATE},
-            daemon=True,
-        )
+        player = _Player(settings, dataset)
         player.start()
         with Live(console=console, refresh_per_second=4) as live:
             while player.is_alive():
                 live.update(_drawn(_get(f"{funnel}/results"), "stream"))
                 player.join(0.25)
-        stream, store = _settled(funnel)
-        console.print(_drawn(stream, "stream"))
+            store = _stored(settings, funnel, player.count())
+            stream = _agreeing(funnel, store, lambda now: live.update(_drawn(now, "stream")))
+            live.update(_drawn(stream, "stream"))
         console.print(_drawn(store, "ClickHouse"))
         console.print("[green]The stream's figures and ClickHouse's are equal.[/green]")
         console.print(f"Results: {funnel}/results")
-        console.print("The system is running; stop it with Ctrl-C.")
         if console.is_terminal:
+            console.print("The system is running; stop it with Ctrl-C.")
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
 
 
+class _Player(threading.Thread):
+    """Imports the dataset beside what the terminal shows."""
+
+    def __init__(self, settings: Settings, dataset: Path) -> None:
+        super().__init__(daemon=True)
+        self._settings = settings
+        self._dataset = dataset
+        self._count = 0
+        self._error: AvilaError | None = None
+
+    def run(self) -> None:
+        try:
+            self._count = import_events(
+                self._settings,
+                self._dataset,
+                PROJECT,
+                Columns(person="user_id"),
+                rate=_RATE,
+                quiet=True,
+            )
+        except AvilaError as error:
+            self._error = error
+
+    def count(self) -> int:
+        """How many events were played; raises what kept the player from playing them."""
+        if self._error is not None:
+            raise self._error
+        return self._count
+
+
 @contextlib.contextmanager
-def _system(settings: Settings, console: Console) -> Iterator[None]:
+def _system(settings: Settings, console: Console) -> Iterator["subprocess.Popen[bytes]"]:
     """`avila up` as a child."""
     console.print("Starting the system (the first time, Kafka is fetched and code is compiled)")
     process = subprocess.Popen(
@@ -82,19 +110,24 @@ def _system(settings: Settings, console: Console) -> Iterator[None]:
         cwd=Path(__file__).parent.parent,
     )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(15)
 
 
-def _await(url: str, console: Console) -> None:
+def _await_ready(
+    url: str, settings: Settings, system: "subprocess.Popen[bytes]", console: Console
+) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     with console.status("Waiting until everything is ready"):
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            if system.poll() is not None:
+                raise Unavailable("the system did not start")
+            with contextlib.suppress(OSError, Unavailable):
                 _get(url)
-                return
+                if partitions_held(settings) == settings.partitions:
+                    return
             time.sleep(0.5)
     raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
 
@@ -118,21 +151,47 @@ def _define(api: str) -> None:
             raise
 
 
-def _settled(funnel: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both sides' results, as soon as they are complete and equal."""
+def _stored(settings: Settings, funnel: str, events: int) -> dict[str, Any]:
+    """ClickHouse's results, as soon as it has all events."""
+    client = connect(settings, timeout_s=30, name="avila demo")
+    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+    count = (
+        "SELECT count() FROM {database:Identifier}.events WHERE project_id = {project:String}",
+        {"database": settings.clickhouse_database, "project": PROJECT},
+    )
+    while client.query(*count).result_rows[0][0] < events:
+        if time.monotonic() > deadline:
+            raise Unavailable("ClickHouse did not get all events: see the sink's log")
+        time.sleep(0.25)
+    client.close()
+    return _get(f"{funnel}/results?source=store")
+
+
+def _agreeing(
+    funnel: str, store: dict[str, Any], show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The stream's results, as soon as they are equal to ClickHouse's."""
     deadline = time.monotonic() + _SETTLE_TIMEOUT_S
     while time.monotonic() < deadline:
         stream = _get(f"{funnel}/results")
-        store = _get(f"{funnel}/results?source=store")
         if stream["totals"] == store["totals"] and stream["days"] == store["days"]:
-            return stream, store
-        time.sleep(0.5)
+            return stream
+        show(stream)
+        time.sleep(0.25)
     raise Unavailable("the stream's figures and ClickHouse's did not come to agree: see the logs")
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
-        body: dict[str, Any] = json.load(answer)
+    """A service's answer.
+
+    Raises:
+        Unavailable: it answered with an error.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+            body: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise Unavailable(f"{url} answers {error.code}: see the logs") from error
     return body
 
 

@@ -28,6 +28,7 @@ from schemas.settings import Settings
 from schemas.subjects import value_subject
 
 _FLUSH_TIMEOUT_S: Final = 60.0
+_ROW: Final = "\0row"  # no file has a column of this name
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,11 +42,17 @@ class Columns(NamedTuple):
 
 
 def import_events(
-    settings: Settings, file: Path, project: str, columns: Columns, *, rate: int | None = None
+    settings: Settings,
+    file: Path,
+    project: str,
+    columns: Columns,
+    *,
+    rate: int | None = None,
+    quiet: bool = False,
 ) -> int:
     """Write a file's events to the inbox; returns how many, when the broker has all of them.
 
-    `rate` is how many a second at most. Shows a progress bar on a terminal.
+    `rate` is how many a second at most. Shows a progress bar, unless `quiet`.
 
     Raises:
         InvalidRequest: the file cannot be read, or lacks a column; names it.
@@ -57,6 +64,10 @@ def import_events(
             raise InvalidRequest(
                 f"{file} has no column {name!r}; it has {', '.join(table.column_names)}", name
             )
+    # In order of time, as they happened: what comes later than the allowed lateness is not counted.
+    # An event keeps the number of its row, which is part of its name.
+    table = table.append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
+    table = table.sort_by([(columns.time, "ascending"), (_ROW, "ascending")])
     topic, schema = settings.topics.inbox.name, files.load("event")
     with Registry(settings.bootstrap) as registry:
         encoder = Encoder(schema, registry.register(value_subject(topic), schema))
@@ -77,12 +88,12 @@ def import_events(
         }
     )
     digest = _digest(file)
-    with _progress() as progress:
+    with _progress(quiet=quiet) as progress:
         task = progress.add_task(file.name, total=table.num_rows)
         started = time.monotonic()
         done = 0
         for batch in table.to_batches(1_000 if rate is None else max(1, min(1_000, rate // 10))):
-            events = list(_events(batch, done, digest, project, columns))
+            events = list(_events(batch, digest, project, columns))
             values = encoder.encode(pa.RecordBatch.from_pylist(events, schema=encoder.arrow))
             for event, value in zip(events, values, strict=True):
                 key = f"{project}:{event['distinct_id']}".encode()
@@ -133,11 +144,12 @@ def _digest(file: Path) -> str:
 
 
 def _events(
-    batch: pa.RecordBatch, first: int, digest: str, project: str, columns: Columns
+    batch: pa.RecordBatch, digest: str, project: str, columns: Columns
 ) -> Iterator[dict[str, Any]]:
-    """The events of some rows, of which the first is the file's `first`-th."""
+    """The events of some rows."""
     received_at = time.time_ns() // 1_000_000
-    for number, row in enumerate(batch.to_pylist(), first):
+    for row in batch.to_pylist():
+        number = row.pop(_ROW)
         session = row.pop(columns.session, None)
         name, person, at = (row.pop(column) for column in columns[:3])
         event_id, _ = identify(f"{digest}/{number}", project)
@@ -172,7 +184,11 @@ def _milliseconds(at: Any) -> int:
     raise InvalidRequest(f"{at!r} is not a time; accepted are ISO-8601 and milliseconds since 1970")
 
 
-def _progress() -> Progress:
+def _progress(*, quiet: bool) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=quiet,
     )

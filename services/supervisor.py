@@ -18,15 +18,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from schemas.errors import Unavailable
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
+from services.broker import install_kafka
 from services.topics import ensure_topics
 from services.worker import as_environment
 
 _STOP_WITHIN_S: Final = 9.0
+_BROKER_WITHIN_S: Final = 240.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_AFTER_S: Final = 60.0
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 Say = Callable[[str], None]
 
@@ -37,7 +40,7 @@ class Child:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.log_file = settings.data_dir / "logs" / f"{name}.log"
-        self._environment = os.environ | as_environment(settings)
+        self._environment = os.environ | as_environment(settings) | {"PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -58,8 +61,8 @@ class Child:
             )
         self._started_at = time.monotonic()
 
-    def tend(self, say: Say) -> None:
-        """Start it again if it has ended and its pause is over."""
+    def tend(self, say: Say) -> float:
+        """Start it if it has ended and its pause is over; returns the seconds left of the pause."""
         now = time.monotonic()
         if self._process is None:
             if now >= self._start_at:
@@ -70,13 +73,28 @@ class Child:
             self._start_at = now + self._pause_s
             self._process = None
             say(f"{self.name} ended with {code}, again in {self._pause_s:.0f} s: {self.log_file}")
+        return max(self._start_at - now, 0.0)
 
-    def stop(self, deadline: float) -> None:
-        """End it, in order until `deadline`, by force then; it is gone when this returns."""
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to an end that `tend` has not seen yet."""
+        return self._process is not None and self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """The last line it printed."""
+        lines = self.log_file.read_text("utf-8", "replace").splitlines()
+        return lines[-1].removeprefix("avila: ") if lines else "it left no message"
+
+    def terminate(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def bury(self, deadline: float) -> None:
+        """Wait for its end until `deadline`, then force it; it is gone when this returns."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        process.terminate()
         try:
             process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
@@ -89,42 +107,64 @@ def run_system(settings: Settings, say: Say) -> None:
 
     Raises:
         Misconfigured: a topic is not as declared.
+        Unavailable: the broker did not come up; says what it said last.
     """
-    stop = threading.Event()
+    stop, news = threading.Event(), threading.Event()
 
-    def on_signal(_: int, __: FrameType | None) -> None:
-        stop.set()
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            stop.set()
+        news.set()
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    children: list[Child] = []
+    ground: list[Child] = []
+    parts: list[Child] = []
     try:
+        broker = None
         if not settings.kafka_bootstrap:
-            children.append(Child("broker", settings))
-            children[0].start()
-            say(f"broker at {settings.bootstrap}")
-        ensure_topics(
-            settings.bootstrap,
-            settings.topics,
-            partitions=settings.partitions,
-            replication_factor=settings.replication_factor,
-        )
-        parts = ["worker", "sink", "ingest", "query"]
+            install_kafka(say)
+            broker = Child("broker", settings)
+            broker.start()
+            ground.append(broker)
+        _await_topics(settings, broker, stop)
+        say(f"broker at {settings.bootstrap}")
         if not settings.clickhouse_dsn:
-            parts.insert(0, "store")
-        for name in parts:
-            if stop.is_set():
-                return
-            children.append(Child(name, settings))
-            children[-1].start()
+            ground.append(Child("store", settings))
+        parts = [Child(name, settings) for name in ("worker", "sink", "ingest", "query")]
         say(f"events to http://{settings.host}:{settings.port(INGEST_PORT)}/v1/events")
         say(f"queries to http://{settings.host}:{settings.port(QUERY_PORT)}/api")
         say(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
-        while not stop.wait(0.2):
-            for child in children:
-                child.tend(say)
+        while not stop.is_set():
+            news.clear()
+            pauses = [child.tend(say) for child in [*ground, *parts]]
+            news.wait(min((pause for pause in pauses if pause), default=None))
     finally:
         deadline = time.monotonic() + _STOP_WITHIN_S
-        for child in reversed(children):
-            child.stop(deadline)
+        for group in (parts, ground):  # the parts may still have something to write
+            for child in group:
+                child.terminate()
+            for child in group:
+                child.bury(deadline)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _await_topics(settings: Settings, broker: Child | None, stop: threading.Event) -> None:
+    """Wait until the broker answers and every topic stands as declared, or `stop` is set."""
+    deadline = time.monotonic() + _BROKER_WITHIN_S
+    while not stop.is_set():
+        try:
+            ensure_topics(
+                settings.bootstrap,
+                settings.topics,
+                partitions=settings.partitions,
+                replication_factor=settings.replication_factor,
+                timeout_s=1,
+            )
+        except Unavailable:
+            if broker is not None and broker.ended:
+                raise Unavailable(broker.last_words()) from None
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -3,6 +3,9 @@
 import os
 import sys
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from schemas.settings import PREFIX, Settings
 
 
@@ -12,6 +15,21 @@ def run_worker(settings: Settings) -> None:
     faust = [sys.executable, "-m", "faust", "-A", "pipelines.app"]
     command = [*faust, "worker", "-l", "info", "--without-web"]
     os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def partitions_held(settings: Settings) -> int:
+    """How many partitions of the event store the running workers have; 0 if Kafka is away."""
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+    try:
+        (answer,) = admin.describe_consumer_groups([settings.app_id]).values()
+        members = answer.result(timeout=10).members
+    except KafkaException:
+        return 0
+    return sum(
+        partition.topic == settings.topics.events.name
+        for member in members
+        for partition in member.assignment.topic_partitions
+    )
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

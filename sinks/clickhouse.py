@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 # From the evidence that nobody has written a batch to its insert's arrival at the store.
-WRITE_WITHIN_S: Final = 30
+WRITE_WITHIN_S: Final = 120
 _RUN_WITHIN_S: Final = 120
 _TOKENS: Final = 3
 _CLOCK_KEPT_S: Final = 60

@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS {database}.events
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (project_id, event, toDate(timestamp), cityHash64(person_id), timestamp)
--- A token must be remembered for as long as its insert can still arrive and run, 30 s and 120 s
--- (WRITE_WITHIN_S). At four cuts a second that is 600 tokens a Kafka partition: enough for 80 of
+-- A token must be remembered for as long as its insert can still arrive and run, 120 s and 120 s
+-- (WRITE_WITHIN_S). At four cuts a second that is 960 tokens a Kafka partition: enough for 50 of
 -- them, at about 200 bytes a token.
 SETTINGS non_replicated_deduplication_window = 50000;

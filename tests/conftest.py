@@ -66,15 +66,16 @@ def broker(broker_directory: Path) -> Iterator[Broker]:
         broker.stop()
 
 
-@pytest.fixture
-def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
-    """A deployment of the test's own: its topics exist, empty, and are deleted afterwards."""
+@contextlib.contextmanager
+def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
+    """The settings of a deployment: its topics exist, empty, and are deleted afterwards."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
+        app_id=f"t{uuid.uuid4().hex[:8]}",
         topic_prefix=f"t{uuid.uuid4().hex[:8]}",
         partitions=PARTITIONS,
-        data_dir=tmp_path / "data",
+        data_dir=directory / "data",
     )
     ensure_topics(
         settings.bootstrap,
@@ -82,8 +83,17 @@ def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
-    yield settings
-    delete_topics(
-        settings.bootstrap,
-        [topic.name for topic in settings.topics if topic != settings.topics.schemas],
-    )
+    try:
+        yield settings
+    finally:
+        delete_topics(
+            settings.bootstrap,
+            [topic.name for topic in settings.topics if topic != settings.topics.schemas],
+        )
+
+
+@pytest.fixture
+def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
+    """A deployment of the test's own."""
+    with deployment(broker, tmp_path) as settings:
+        yield settings

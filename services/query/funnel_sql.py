@@ -30,6 +30,7 @@ _AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
 _STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
 _UNSET: Final = -(2**63)  # before any time, by more than any window
 _TOTAL: Final = -(2**31)
+_COLUMNS: Final = 5
 
 
 class Statement(NamedTuple):
@@ -166,7 +167,7 @@ def read_counts(
 ) -> Counted:
     """Read the columns of a `funnel_statement`'s result."""
     steps = len(definition.funnel.steps)
-    table = np.array(columns, np.int64)
+    table = np.array(columns, np.int64).reshape(_COLUMNS, -1)  # no rows may come as no columns
     table = table[:, np.lexsort(table[1::-1])]
     total = [0] * steps
     days: dict[int, Counts] = {}

@@ -26,7 +26,7 @@ class SinkProcess:
     def __init__(self, settings: Settings, log: Path, run: str = _RUN) -> None:
         (self.port,) = free_ports(1)
         settings = msgspec.structs.replace(settings, port_base=self.port - _PORTS.index(SINK_PORT))
-        self._environment = _environment(settings)
+        self._environment = environment(settings)
         self._log = log
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +79,7 @@ class SinkProcess:
         return self.process.wait(within_s)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AVILA_")}
     for field in msgspec.structs.fields(Settings):
         kept[f"AVILA_{field.name.upper()}"] = str(getattr(settings, field.name))

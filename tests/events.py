@@ -1,0 +1,229 @@
+"""Events as a producer of its own sends them, and results as a consumer of its own reads them.
+
+Written against the public contracts only (Avro schemas, keys, Confluent's wire format): shares no
+code with the worker.
+"""
+
+import datetime
+import io
+import json
+import struct
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fastavro
+from confluent_kafka import Message
+
+from schemas import files
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.subjects import value_subject
+from tests.kafka import Record, produce, read_all
+
+_SCHEMAS = Path(__file__).parents[1] / "schemas"
+_PARSED = {
+    name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
+    for name in ("event", "funnel-result", "funnel-step")
+}
+_EPOCH = datetime.date(1970, 1, 1)
+Parsed = dict[str, Any]
+
+
+class Sent(NamedTuple):
+    """One event to send."""
+
+    person: str
+    event: str
+    at_ms: int
+    properties: str = "{}"
+    event_id: str = ""
+    project: str = "shop"
+
+
+def event_schema_id(settings: Settings) -> int:
+    """The id under which producers write events."""
+    with Registry(settings.bootstrap) as registry:
+        return registry.register(value_subject(settings.topics.inbox.name), files.load("event"))
+
+
+def record(sent: Sent, schema_id: int) -> Record:
+    """The inbox record of an event, its key and value as the contract says."""
+    out = io.BytesIO(struct.pack(">bI", 0, schema_id))
+    out.seek(5)
+    fields = {
+        "event_id": sent.event_id or str(uuid.uuid4()),
+        "project_id": sent.project,
+        "distinct_id": sent.person,
+        "event": sent.event,
+        "timestamp": sent.at_ms,
+        "properties": sent.properties,
+    }
+    fastavro.schemaless_writer(out, _PARSED["event"], fields)
+    return Record(out.getvalue(), f"{sent.project}:{sent.person}".encode())
+
+
+def send(settings: Settings, events: Iterable[Sent]) -> None:
+    """Write events to the inbox; all are acknowledged when this returns."""
+    schema_id = event_schema_id(settings)
+    produce(
+        settings.bootstrap,
+        settings.topics.inbox.name,
+        [record(event, schema_id) for event in events],
+    )
+
+
+def define(
+    settings: Settings,
+    funnel_id: str,
+    steps: Iterable[str | dict[str, Any]],
+    window_s: int,
+    project: str = "shop",
+    version: int = 1,
+) -> None:
+    """Put a funnel on the definitions topic."""
+    definition = {
+        "project_id": project,
+        "id": funnel_id,
+        "version": version,
+        "created_at": 0,
+        "updated_at": 0,
+        "funnel": {
+            "steps": [{"event": step} if isinstance(step, str) else step for step in steps],
+            "window_s": window_s,
+        },
+    }
+    key = f"{project}/funnel/{funnel_id}".encode()
+    topic = settings.topics.definitions.name
+    produce(settings.bootstrap, topic, [Record(json.dumps(definition).encode(), key)])
+
+
+def decode(kind: str, message: Message) -> Parsed:
+    """The value of a record of ours."""
+    value = message.value()
+    assert value is not None
+    assert value[:1] == b"\0"
+    found = fastavro.schemaless_reader(io.BytesIO(value[5:]), _PARSED[kind], None)
+    assert isinstance(found, dict)
+    return found
+
+
+def stored_events(settings: Settings) -> list[Parsed]:
+    """Everything on the event store."""
+    topic = settings.topics.events.name
+    return [decode("event", message) for message in read_all(settings.bootstrap, topic)]
+
+
+class Rejected(NamedTuple):
+    """What stands on the rejected topic."""
+
+    value: bytes | None
+    reason: str
+    detail: str
+
+
+def rejected(settings: Settings) -> list[Rejected]:
+    """Everything on the rejected topic."""
+    found = []
+    for message in read_all(settings.bootstrap, settings.topics.rejected.name):
+        headers = {name: value for name, value in message.headers() or [] if value is not None}
+        found.append(
+            Rejected(message.value(), headers["reason"].decode(), headers["detail"].decode())
+        )
+    return found
+
+
+class Figures(NamedTuple):
+    """A funnel's figures, added up over partitions: reached per step, in total and by entry day."""
+
+    totals: list[int]
+    days: dict[int, list[int]]
+    late_dropped: int
+
+
+def figures(settings: Settings, funnel_id: str, project: str = "shop") -> Figures:
+    """Read the result topic from its beginning and add the partitions up."""
+    newest: dict[bytes, Message] = {}
+    for message in read_all(settings.bootstrap, settings.topics.funnels.name):
+        newest[message.key() or b""] = message
+    totals: list[int] = []
+    days: defaultdict[int, list[int]] = defaultdict(list)
+    late = 0
+    for message in newest.values():
+        if message.value() is None:
+            continue
+        result = decode("funnel-result", message)
+        if (result["project_id"], result["funnel_id"]) != (project, funnel_id):
+            continue
+        late += result["late_dropped"]
+        if result["day"] is None:
+            totals = _added(totals, result["reached"])
+        else:
+            day = (result["day"] - _EPOCH).days
+            days[day] = _added(days[day], result["reached"])
+    return Figures(totals, {day: sums for day, sums in sorted(days.items()) if any(sums)}, late)
+
+
+class PersonStep(NamedTuple):
+    """A step of a person in one entry day."""
+
+    person: str
+    day: int
+    step: int
+
+
+def person_steps(
+    settings: Settings, funnel_id: str, project: str = "shop"
+) -> dict[PersonStep, int]:
+    """Replay the steps topic: how long each person took to each step that stands at the end.
+
+    Fails if the changes of a person contradict each other: a step announced twice, corrected or
+    retracted without having been announced, or timed out twice.
+    """
+    took: dict[PersonStep, int] = {}
+    timed_out: set[PersonStep] = set()
+    for message in read_all(settings.bootstrap, settings.topics.funnel_steps.name):
+        change = decode("funnel-step", message)
+        if (change["project_id"], change["funnel_id"]) != (project, funnel_id):
+            continue
+        key = PersonStep(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
+        match change["change"]:
+            case "reached":
+                assert key not in took, f"announced twice: {key}"
+                took[key] = change["took_ms"]
+            case "corrected":
+                assert key in took, f"corrected before it was announced: {key}"
+                took[key] = change["took_ms"]
+            case "retracted":
+                assert key in took, f"retracted before it was announced: {key}"
+                del took[key]
+            case "timed_out":
+                assert key in took, f"timed out before it was announced: {key}"
+                assert key not in timed_out, f"timed out twice: {key}"
+                timed_out.add(key)
+    return took
+
+
+def steps_timed_out(settings: Settings, funnel_id: str, project: str = "shop") -> set[PersonStep]:
+    """The last steps of persons whose windows have closed."""
+    return {
+        PersonStep(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
+        for message in read_all(settings.bootstrap, settings.topics.funnel_steps.name)
+        if (change := decode("funnel-step", message))["change"] == "timed_out"
+        and (change["project_id"], change["funnel_id"]) == (project, funnel_id)
+    }
+
+
+def await_equal(expected: Any, read: Callable[[], Any], within_s: float = 120) -> None:
+    """Read again until what is read is as expected."""
+    deadline = time.monotonic() + within_s
+    while (found := read()) != expected:
+        assert time.monotonic() < deadline, f"expected {expected}, found {found}"
+        time.sleep(0.2)
+
+
+def _added(sums: list[int], more: list[int]) -> list[int]:
+    return more if not sums else [a + b for a, b in zip(sums, more, strict=True)]

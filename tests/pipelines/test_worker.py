@@ -1,0 +1,230 @@
+"""One worker on a real broker: what goes into the inbox, and what comes out at every end."""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.settings import Settings
+from services.broker import Broker
+from tests.conftest import PARTITIONS, deployment
+from tests.events import (
+    PersonStep,
+    Sent,
+    await_equal,
+    define,
+    event_schema_id,
+    figures,
+    person_steps,
+    record,
+    rejected,
+    send,
+    steps_timed_out,
+    stored_events,
+)
+from tests.kafka import Record, produce
+from tests.oracle import DAY_MS, Happening, fold
+from tests.workers import WorkerProcess
+
+NOW_MS = time.time_ns() // 1_000_000
+HOUR_MS = 3_600_000
+STEPS = ["home", "cart", "purchase"]
+
+
+@pytest.fixture(scope="module")
+def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    """A worker on a deployment of this module's; each test has a project of its own there."""
+    directory = tmp_path_factory.mktemp("worker")
+    with deployment(broker, directory) as settings:
+        define(settings, "buy", STEPS, window_s=3_600)
+        define(settings, "buy", STEPS, window_s=3_600, project="random")
+        define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
+        define(settings, "quick", STEPS, window_s=1, project="timeouts")
+        with WorkerProcess(settings) as worker:
+            worker.await_partitions(2 * PARTITIONS)
+            yield worker
+
+
+def of_project(settings: Settings, project: str) -> list[dict[str, object]]:
+    return [event for event in stored_events(settings) if event["project_id"] == project]
+
+
+def test_an_event_of_every_format_reaches_the_event_store(worker: WorkerProcess) -> None:
+    settings = worker.settings
+    sent = Sent("ann", "home", NOW_MS - 1_000, '{"plan":"pro"}', project="formats")
+    envelope = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "shop",
+        "type": "cart",
+        "subject": "ann",
+        "time": "2026-01-02T03:04:05Z",
+        "project": "formats",
+    }
+    structured = json.dumps(envelope | {"data": {"n": 1}}).encode()
+    binary = Record(
+        b'{"n": 2}',
+        b"formats:ann",
+        headers=(
+            ("content-type", b"application/json"),
+            *((f"ce_{name}", value.encode()) for name, value in (envelope | {"id": "2"}).items()),
+        ),
+    )
+    produce(
+        settings.bootstrap,
+        settings.topics.inbox.name,
+        [
+            record(sent, event_schema_id(settings)),
+            Record(
+                structured,
+                b"formats:ann",
+                headers=(("content-type", b"application/cloudevents+json"),),
+            ),
+            binary,
+        ],
+    )
+    await_equal(
+        [("cart", {"n": 1}), ("cart", {"n": 2}), ("home", {"plan": "pro"})],
+        lambda: sorted(
+            (
+                (str(e["event"]), json.loads(str(e["properties"])))
+                for e in of_project(settings, "formats")
+            ),
+            key=str,
+        ),
+    )
+    assert {event["person_id"] for event in of_project(settings, "formats")} == {"ann"}
+
+
+def test_a_repeated_event_counts_once(worker: WorkerProcess) -> None:
+    settings = worker.settings
+    name = "0b7cf1de-8d36-4c4e-8a86-5ad2a7f3c1aa"
+    once = Sent("ann", "home", NOW_MS, event_id=name, project="repeated")
+    again = [once, once._replace(person="ben"), once._replace(event_id="")]
+    send(settings, [once, once])
+    send(settings, again)
+    await_equal(2, lambda: len(of_project(settings, "repeated")))
+
+
+def test_what_is_no_event_is_rejected_with_its_reason(worker: WorkerProcess) -> None:
+    settings = worker.settings
+    schema_id = event_schema_id(settings)
+    sound = Sent("ann", "home", NOW_MS, project="bad")
+    whole = record(sound, schema_id)
+    assert whole.value is not None
+    text_at = whole.value.index(b"home")
+    bad = {
+        "undecodable": [
+            whole.value[:-4],  # truncated
+            b"\0" + schema_id.to_bytes(4) + b"\xff" * 40,  # of other types
+            whole.value[:text_at] + b"\xff\xfe\xfd\xfc" + whole.value[text_at + 4 :],  # not UTF-8
+        ],
+        "unknown_schema": [b"\0" + (2**31 - 1).to_bytes(4) + whole.value[5:]],
+        "timestamp_out_of_range": [
+            record(sound._replace(at_ms=0), schema_id).value,
+            record(sound._replace(at_ms=4_102_444_800_000), schema_id).value,
+        ],
+        "too_large": [
+            record(sound._replace(properties=json.dumps({"a": "x" * 1_000_000})), schema_id).value
+        ],
+        "invalid_properties": [record(sound._replace(properties="[1]"), schema_id).value],
+        "invalid_field": [
+            record(sound._replace(event=""), schema_id).value,
+            record(sound._replace(project="no project"), schema_id).value,
+        ],
+        "not_an_event": [b"", b"garbage", b'{"specversion": "0.3"}'],
+        "not_wire_format": [None],
+    }
+    values = [value for several in bad.values() for value in several]
+    keys = [b"bad:ann", None]
+    records = [Record(value, keys[n % 2]) for n, value in enumerate(values)]
+    produce(settings.bootstrap, settings.topics.inbox.name, records)
+    await_equal(len(values), lambda: len([r for r in rejected(settings) if r.value in values]))
+    found = {(r.value, r.reason) for r in rejected(settings) if r.value in values}
+    assert found == {(value, reason) for reason, several in bad.items() for value in several}
+    assert all(r.detail for r in rejected(settings))
+
+    produce(settings.bootstrap, settings.topics.inbox.name, [whole._replace(key=None)])
+    await_equal(1, lambda: len(of_project(settings, "bad")))
+
+
+@pytest.mark.parametrize(("funnel", "window_ms"), [("buy", HOUR_MS), ("slow", 2 * DAY_MS)])
+def test_the_streams_figures_are_those_of_the_definition(
+    worker: WorkerProcess, random_events: list[Sent], funnel: str, window_ms: int
+) -> None:
+    settings = worker.settings
+    happenings = [
+        Happening(event.person, event.at_ms, [STEPS.index(event.event) + 1])
+        for event in random_events
+    ]
+    expected = fold(happenings, len(STEPS), window_ms)
+    await_equal(
+        (expected.totals, {day: own.reached for day, own in expected.days.items()}, 0),
+        lambda: tuple(figures(settings, funnel, "random")),
+    )
+    steps = person_steps(settings, funnel, "random")
+    by_day: dict[tuple[int, int], list[int]] = {}
+    for (_, day, step), took in steps.items():
+        by_day.setdefault((day, step), []).append(took)
+    assert {key: sorted(times) for key, times in by_day.items()} == {
+        (day, number): times
+        for day, own in expected.days.items()
+        for number, times in enumerate(own.times, 1)
+        if times
+    }
+
+
+@pytest.fixture(scope="module")
+def random_events(worker: WorkerProcess) -> list[Sent]:
+    """Events of some days, with ties, repeated and shuffled within the lateness, sent."""
+    rng = random.Random(7)
+    begin = NOW_MS - 3 * DAY_MS
+    in_order = sorted(
+        Sent(
+            f"person {rng.randrange(150)}",
+            rng.choice(STEPS),
+            begin + rng.randrange(2 * DAY_MS // 60_000) * 60_000,
+            event_id=f"{number:032x}",
+            project="random",
+        )
+        for number in range(3_000)
+    )
+    in_order.sort(key=lambda event: event.at_ms + rng.randrange(HOUR_MS))
+    send(worker.settings, in_order + rng.sample(in_order, 300))
+    return in_order
+
+
+def test_a_window_that_closes_is_announced_without_a_further_event(worker: WorkerProcess) -> None:
+    settings = worker.settings
+    at = time.time_ns() // 1_000_000
+    send(
+        settings,
+        [Sent("ann", step, at + n, project="timeouts") for n, step in enumerate(STEPS[:2])],
+    )
+    send(settings, [Sent("ben", step, at + n, project="timeouts") for n, step in enumerate(STEPS)])
+    day = at // DAY_MS
+    await_equal({PersonStep("ann", day, 2)}, lambda: steps_timed_out(settings, "quick", "timeouts"))
+    assert figures(settings, "quick", "timeouts").totals == [2, 2, 1]
+
+
+def test_a_funnel_defined_while_events_flow_counts_from_then_on(worker: WorkerProcess) -> None:
+    settings = worker.settings
+    send(settings, [Sent("early", "home", NOW_MS, project="later")])
+    await_equal(1, lambda: len(of_project(settings, "later")))
+    define(settings, "late", ["home", "cart"], window_s=60, project="later")
+    deadline = time.monotonic() + 60
+    number = 0
+    while figures(settings, "late", "later").totals[:1] != [1]:
+        assert time.monotonic() < deadline
+        number += 1
+        send(settings, [Sent("ann", "home", NOW_MS + number, project="later")])
+    define(settings, "late", ["cart", "home"], window_s=60, project="later", version=2)
+    await_equal([], lambda: figures(settings, "late", "later").totals)
+
+
+def test_the_worker_has_lived_through_it_all(worker: WorkerProcess) -> None:
+    assert worker.process.poll() is None
+    assert "Traceback" not in worker.output
+    assert worker.stop() == 0

@@ -1,0 +1,107 @@
+"""Stream workers as processes of their own, to be killed, stopped and continued."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from msgspec.structs import replace
+
+from schemas.settings import Settings
+from tests.sinks.processes import environment
+
+ROOT = Path(__file__).parents[1]
+# A first start on a machine compiles every kernel.
+_START_WITHIN_S = 300.0
+_STOP_WITHIN_S = 60.0
+
+
+class WorkerProcess:
+    """`faust -A pipelines.app worker`; inside a `with` block it runs, after it, it does not."""
+
+    def __init__(self, settings: Settings, name: str = "one", app: str = "pipelines.app") -> None:
+        self.settings = replace(settings, worker_id=name)
+        self.log_file = settings.data_dir / f"worker-{name}.log"
+        self._app = app
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def output(self) -> str:
+        """What it and its predecessors of the same name have said."""
+        return self.log_file.read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it, and wait for nothing."""
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*faust(self._app), "worker", "-l", "info", "--without-web"],
+                env=environment(self.settings) | {"PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL; it is gone when this returns."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it does nothing, and does not know it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(_STOP_WITHIN_S)
+
+    def await_partitions(self, count: int) -> None:
+        """Wait until this worker holds so many partitions of the inbox and the event store."""
+        deadline = time.monotonic() + _START_WITHIN_S
+        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap, "log_level": 0})
+        while self._held(admin) != count:
+            assert self.process.poll() is None, f"the worker ended:\n{self.output}"
+            assert time.monotonic() < deadline, f"not {count} partitions in time:\n{self.output}"
+            time.sleep(0.2)
+
+    def _held(self, admin: AdminClient) -> int:
+        try:
+            (answer,) = admin.describe_consumer_groups([self.settings.app_id]).values()
+            members = answer.result(timeout=10).members
+        except KafkaException:
+            return -1
+        own = [member for member in members if member.client_id == self.settings.worker_name]
+        return sum(len(member.assignment.topic_partitions) for member in own)
+
+
+def faust(app: str = "pipelines.app") -> list[str]:
+    """The command line of plain Faust on our app."""
+    return [sys.executable, "-m", "faust", "-A", app]
