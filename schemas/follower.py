@@ -82,7 +82,9 @@ class Follower:
         """Whether all that was committed when reading began has been returned by `poll`.
 
         Each partition's end is told by the broker and lies behind what transactions leave there,
-        so an aborted one, or a marker as the last entry, does not keep it from being reached.
+        so an aborted one, or a marker as the last entry, does not keep it from being reached. It
+        lies before a transaction that is still open, or whose marker is yet to be written (the
+        broker does that soon after it has answered the commit): such a record comes later.
         """
         return bool(self._partitions) and not self._behind
 

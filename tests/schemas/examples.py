@@ -16,7 +16,9 @@ from schemas.files import load
 EVENT = load("event")
 
 # How fast an example is drawn says nothing on a machine that others use too.
-patient = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = hypothesis_settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def record(*fields: dict[str, Any], name: str = "Sample", **attributes: Any) -> Schema:

@@ -335,7 +335,9 @@ def assert_agrees_with_fastavro(schema: Schema, datums: list[bytes]) -> None:
             assert source.tell() == len(data)
         else:
             assert STRICTER.search(failures[position]), failures[position]
-            assert datum_or_none(schema, read) != data
+            # fastavro writes an int of any size, too.
+            beyond_int = "more than 32 bits" in failures[position]
+            assert beyond_int or datum_or_none(schema, read) != data
 
 
 def datum_or_none(schema: Schema, value: Any) -> bytes | None:

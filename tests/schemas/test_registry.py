@@ -17,7 +17,7 @@ FIRST = record({"name": "a", "type": "string"})
 SECOND = changed(FIRST, add=[{"name": "b", "type": "int", "default": 0}], drop=set())
 BREAKING = changed(FIRST, add=[{"name": "c", "type": "int"}], drop=set())
 
-# Registers ten schemas that everyone registers and one of its own, and prints their ids.
+# Registers four schemas that everyone registers and one of its own, and prints their ids.
 REGISTRAR = """
 import json, sys
 from schemas.avro import Schema
@@ -25,8 +25,9 @@ from schemas.registry import Registry
 
 bootstrap, topic, name = sys.argv[1:]
 with Registry(bootstrap, topic, timeout_s=120) as registry:
+    print("ready", flush=True)
     sys.stdin.readline()
-    for number in [*range(10), name]:
+    for number in [*range(4), name]:
         field = {"name": f"f{number}", "type": "int"}
         tree = {"type": "record", "name": "R", "fields": [field]}
         print(number, registry.register(f"s{number}", Schema(json.dumps(tree))), flush=True)
@@ -96,6 +97,9 @@ def test_processes_that_register_at_once_agree_on_every_id(broker: Broker, topic
         for name in names
     ]
     for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -103,13 +107,13 @@ def test_processes_that_register_at_once_agree_on_every_id(broker: Broker, topic
 
     assert [process.returncode for process in processes] == [0] * len(names)
     ids = [dict(line.split() for line in output.splitlines()) for output in outputs]
-    for number in map(str, range(10)):
+    for number in map(str, range(4)):
         assert len({own[number] for own in ids}) == 1
     everything = {schema_id for own in ids for schema_id in own.values()}
-    assert everything == {str(number) for number in range(1, 14)}
+    assert everything == {str(number) for number in range(1, 8)}
     with Registry(broker.bootstrap, topic) as registry:
         subjects = registry.refresh()
-        assert len(subjects.subjects()) == 13
+        assert len(subjects.subjects()) == 7
         assert all(len(subjects.versions(name)) == 1 for name in subjects.subjects())
 
 

@@ -1,5 +1,7 @@
 """The embedded broker keeps its data, ends with its parent, and says what is wrong."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from schemas.errors import Misconfigured, Unavailable
+from schemas.follower import Follower
 from services import broker as brokers
 from services.broker import JARS, KAFKA_VERSION, Broker, install_kafka
 from tests.conftest import free_ports
@@ -41,8 +44,8 @@ def processes_of_session(session: int) -> list[psutil.Process]:
     return found
 
 
-def start(directory: Path) -> Broker:
-    port, controller_port = free_ports(2)
+def start(directory: Path, ports: list[int] | None = None) -> Broker:
+    port, controller_port = ports or free_ports(2)
     return Broker.start(
         directory / "data", "127.0.0.1", port, controller_port, log_file=directory / "kafka.log"
     )
@@ -60,43 +63,68 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_acknowledged_records_survive_a_stop_and_a_kill_and_a_move_to_other_ports(
-    tmp_path: Path,
-) -> None:
-    broker = start(tmp_path)
-    try:
-        create_topic(broker.bootstrap, "kept", partitions=1)
-        produce(broker.bootstrap, "kept", [b"before the stop"])
-        broker.stop()
-        assert broker.process.returncode is not None
+@contextlib.contextmanager
+def parent_of_a_broker(directory: Path, ports: list[int]) -> Iterator[int]:
+    """The session of a broker whose parent is killed at the end of the block."""
+    script = (
+        "import json, sys, time; from pathlib import Path; from tests.services.test_broker import "
+        "start\nbroker = start(Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
+        "print(broker.process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(directory), json.dumps(ports)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    ) as parent:
+        try:
+            assert parent.stdout is not None
+            yield int(parent.stdout.readline())
+        finally:
+            parent.kill()
 
-        broker = start(tmp_path)
-        produce(broker.bootstrap, "kept", [b"before the kill"])
-        broker.kill()
+
+def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    """Whatever takes a broker that starts again, in one test: each start is dear.
+
+    It is waited for by who follows a topic; ends with its parent, by a kill or in order; lets no
+    second one at its data; and is found again with its records, on other ports as well.
+    """
+    ports = free_ports(2)
+
+    def followed() -> list[bytes | None]:
+        deadline = time.monotonic() + 60
+        while not (messages := follower.poll(0.1)):
+            assert time.monotonic() < deadline, "the follower has not found the broker again"
+        return [message.value() for message in messages]
+
+    with Follower(f"127.0.0.1:{ports[0]}", ["kept"]) as follower:
+        assert follower.poll(0.1) == []
+        with parent_of_a_broker(tmp_path, ports) as session:
+            assert len(processes_of_session(session)) == 2
+            create_topic(f"127.0.0.1:{ports[0]}", "kept", partitions=1)
+            produce(f"127.0.0.1:{ports[0]}", "kept", [b"before its parent is killed"])
+            assert followed() == [b"before its parent is killed"]
+        assert eventually(lambda: not processes_of_session(session), 15)
+        assert follower.poll(0.1) == []
+
+        broker = start(tmp_path, ports)
+        try:
+            with pytest.raises(Misconfigured, match="a broker is running"):
+                start(tmp_path)  # and does not disturb the one that runs
+            produce(broker.bootstrap, "kept", [b"before it is killed"])
+            assert followed() == [b"before it is killed"]
+        finally:
+            broker.kill()
         assert broker.process.returncode == -signal.SIGKILL
 
-        broker = start(tmp_path)
+    broker = start(tmp_path)
+    try:
         values = [message.value() for message in read_all(broker.bootstrap, "kept")]
-        assert values == [b"before the stop", b"before the kill"]
+        assert values == [b"before its parent is killed", b"before it is killed"]
     finally:
         broker.stop()
+    assert broker.process.returncode is not None
     assert eventually(lambda: not processes_of_session(broker.process.pid), 5)
-
-
-def test_the_broker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from tests.services.test_broker import start\n"
-        "print(start(Path(sys.argv[1])).process.pid, flush=True); time.sleep(600)"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    with parent:
-        assert parent.stdout is not None
-        session = int(parent.stdout.readline())
-        assert len(processes_of_session(session)) == 2
-        parent.kill()
-    assert eventually(lambda: not processes_of_session(session), 15)
 
 
 def test_a_signal_to_the_terminals_processes_does_not_reach_the_broker(broker: Broker) -> None:
@@ -148,15 +176,6 @@ def test_data_of_another_kafka_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=rf"3\.9\.0.*{KAFKA_VERSION}.*AVILA_DATA_DIR"):
         start(tmp_path)
     assert [path.name for path in version.parent.iterdir()] == [version.name]
-
-
-def test_a_data_directory_in_use_is_refused_and_its_broker_not_disturbed(
-    broker: Broker, broker_directory: Path
-) -> None:
-    with pytest.raises(Misconfigured, match="a broker is running"):
-        start(broker_directory)
-    with EphemeralTopic(broker.bootstrap) as topic:
-        topic.produce(b"still here")
 
 
 def test_a_broker_that_cannot_run_says_why(tmp_path: Path) -> None:
