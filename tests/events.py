@@ -13,7 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import fastavro
 from confluent_kafka import Message
@@ -22,7 +22,8 @@ from schemas import files
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
-from tests.kafka import Record, produce, read_all
+from schemas.topics import Topic
+from tests.kafka import Log, Record, produce
 
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
@@ -111,10 +112,29 @@ def decode(kind: str, message: Message) -> Parsed:
     return found
 
 
-def stored_events(settings: Settings) -> list[Parsed]:
+class Results:
+    """What a deployment has published so far, topic by topic; close it in the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.topics = settings.topics
+        self._bootstrap = settings.bootstrap
+        self._logs: dict[str, Log] = {}
+
+    def read(self, topic: Topic) -> list[Message]:
+        """Every committed record of a topic, those of a partition in their order."""
+        if topic.name not in self._logs:
+            self._logs[topic.name] = Log(self._bootstrap, topic.name)
+        return self._logs[topic.name].read()
+
+    def close(self) -> None:
+        """Disconnect."""
+        for log in self._logs.values():
+            log.close()
+
+
+def stored_events(results: Results) -> list[Parsed]:
     """Everything on the event store."""
-    topic = settings.topics.events.name
-    return [decode("event", message) for message in read_all(settings.bootstrap, topic)]
+    return [decode("event", message) for message in results.read(results.topics.events)]
 
 
 class Rejected(NamedTuple):
@@ -125,11 +145,11 @@ class Rejected(NamedTuple):
     detail: str
 
 
-def rejected(settings: Settings) -> list[Rejected]:
+def rejected(results: Results) -> list[Rejected]:
     """Everything on the rejected topic."""
     found = []
-    for message in read_all(settings.bootstrap, settings.topics.rejected.name):
-        headers = {name: value for name, value in message.headers() or [] if value is not None}
+    for message in results.read(results.topics.rejected):
+        headers = dict(cast(list[tuple[str, bytes]], message.headers()))
         found.append(
             Rejected(message.value(), headers["reason"].decode(), headers["detail"].decode())
         )
@@ -144,10 +164,10 @@ class Figures(NamedTuple):
     late_dropped: int
 
 
-def figures(settings: Settings, funnel_id: str, project: str = "shop") -> Figures:
+def figures(results: Results, funnel_id: str, project: str = "shop") -> Figures:
     """Read the result topic from its beginning and add the partitions up."""
     newest: dict[bytes, Message] = {}
-    for message in read_all(settings.bootstrap, settings.topics.funnels.name):
+    for message in results.read(results.topics.funnels):
         newest[message.key() or b""] = message
     totals: list[int] = []
     days: defaultdict[int, list[int]] = defaultdict(list)
@@ -175,9 +195,7 @@ class PersonStep(NamedTuple):
     step: int
 
 
-def person_steps(
-    settings: Settings, funnel_id: str, project: str = "shop"
-) -> dict[PersonStep, int]:
+def person_steps(results: Results, funnel_id: str, project: str = "shop") -> dict[PersonStep, int]:
     """Replay the steps topic: how long each person took to each step that stands at the end.
 
     Fails if the changes of a person contradict each other: a step announced twice, corrected or
@@ -185,7 +203,7 @@ def person_steps(
     """
     took: dict[PersonStep, int] = {}
     timed_out: set[PersonStep] = set()
-    for message in read_all(settings.bootstrap, settings.topics.funnel_steps.name):
+    for message in results.read(results.topics.funnel_steps):
         change = decode("funnel-step", message)
         if (change["project_id"], change["funnel_id"]) != (project, funnel_id):
             continue
@@ -207,11 +225,11 @@ def person_steps(
     return took
 
 
-def steps_timed_out(settings: Settings, funnel_id: str, project: str = "shop") -> set[PersonStep]:
+def steps_timed_out(results: Results, funnel_id: str, project: str = "shop") -> set[PersonStep]:
     """The last steps of persons whose windows have closed."""
     return {
         PersonStep(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
-        for message in read_all(settings.bootstrap, settings.topics.funnel_steps.name)
+        for message in results.read(results.topics.funnel_steps)
         if (change := decode("funnel-step", message))["change"] == "timed_out"
         and (change["project_id"], change["funnel_id"]) == (project, funnel_id)
     }
@@ -220,9 +238,8 @@ def steps_timed_out(settings: Settings, funnel_id: str, project: str = "shop") -
 def await_equal(expected: Any, read: Callable[[], Any], within_s: float = 120) -> None:
     """Read again until what is read is as expected."""
     deadline = time.monotonic() + within_s
-    while (found := read()) != expected:
+    while (found := read()) != expected:  # reading waits a little for more to come
         assert time.monotonic() < deadline, f"expected {expected}, found {found}"
-        time.sleep(0.2)
 
 
 def _added(sums: list[int], more: list[int]) -> list[int]:

@@ -30,6 +30,7 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record | bytes], **con
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
+            "message.max.bytes": 4_000_000,
             "log_level": 0,
             **config,
         }
@@ -77,6 +78,27 @@ def read_all(bootstrap: str, topic: str) -> list[Message]:
             else:
                 raise KafkaException(error)
     return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+
+class Log:
+    """A topic read from its beginning, and further each time it is asked; close it in the end."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._closing = contextlib.ExitStack()
+        self._consumer = self._closing.enter_context(_reader(bootstrap))
+        partitions = self._consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        self._messages: list[Message] = []
+
+    def read(self) -> list[Message]:
+        """Every committed record that has come so far, those of a partition in their order."""
+        while more := self._consumer.consume(10_000, 0.2):
+            self._messages += [message for message in more if message.error() is None]
+        return self._messages
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._closing.close()
 
 
 @contextlib.contextmanager

@@ -48,6 +48,11 @@ class WorkerProcess:
         return self._process
 
     @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._process is not None
+
+    @property
     def output(self) -> str:
         """What it and its predecessors of the same name have said."""
         return self.log_file.read_text(errors="replace")

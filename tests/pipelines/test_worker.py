@@ -4,14 +4,15 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from schemas.settings import Settings
 from services.broker import Broker
 from tests.conftest import PARTITIONS, deployment
 from tests.events import (
     PersonStep,
+    Results,
     Sent,
     await_equal,
     define,
@@ -45,13 +46,24 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         with WorkerProcess(settings) as worker:
             worker.await_partitions(2 * PARTITIONS)
             yield worker
+            assert "Traceback" not in worker.output
+            assert worker.stop() == 0
 
 
-def of_project(settings: Settings, project: str) -> list[dict[str, object]]:
-    return [event for event in stored_events(settings) if event["project_id"] == project]
+@pytest.fixture(scope="module")
+def results(worker: WorkerProcess) -> Iterator[Results]:
+    results = Results(worker.settings)
+    yield results
+    results.close()
 
 
-def test_an_event_of_every_format_reaches_the_event_store(worker: WorkerProcess) -> None:
+def of_project(results: Results, project: str) -> list[dict[str, Any]]:
+    return [event for event in stored_events(results) if event["project_id"] == project]
+
+
+def test_an_event_of_every_format_reaches_the_event_store(
+    worker: WorkerProcess, results: Results
+) -> None:
     settings = worker.settings
     sent = Sent("ann", "home", NOW_MS - 1_000, '{"plan":"pro"}', project="formats")
     envelope = {
@@ -88,34 +100,33 @@ def test_an_event_of_every_format_reaches_the_event_store(worker: WorkerProcess)
     await_equal(
         [("cart", {"n": 1}), ("cart", {"n": 2}), ("home", {"plan": "pro"})],
         lambda: sorted(
-            (
-                (str(e["event"]), json.loads(str(e["properties"])))
-                for e in of_project(settings, "formats")
-            ),
+            ((e["event"], json.loads(e["properties"])) for e in of_project(results, "formats")),
             key=str,
         ),
     )
-    assert {event["person_id"] for event in of_project(settings, "formats")} == {"ann"}
+    assert {event["person_id"] for event in of_project(results, "formats")} == {"ann"}
 
 
-def test_a_repeated_event_counts_once(worker: WorkerProcess) -> None:
+def test_a_repeated_event_counts_once(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
     name = "0b7cf1de-8d36-4c4e-8a86-5ad2a7f3c1aa"
     once = Sent("ann", "home", NOW_MS, event_id=name, project="repeated")
     again = [once, once._replace(person="ben"), once._replace(event_id="")]
     send(settings, [once, once])
     send(settings, again)
-    await_equal(2, lambda: len(of_project(settings, "repeated")))
+    await_equal(2, lambda: len(of_project(results, "repeated")))
 
 
-def test_what_is_no_event_is_rejected_with_its_reason(worker: WorkerProcess) -> None:
+def test_what_is_no_event_is_rejected_with_its_reason(
+    worker: WorkerProcess, results: Results
+) -> None:
     settings = worker.settings
     schema_id = event_schema_id(settings)
     sound = Sent("ann", "home", NOW_MS, project="bad")
     whole = record(sound, schema_id)
     assert whole.value is not None
     text_at = whole.value.index(b"home")
-    bad = {
+    bad: dict[str, list[bytes | None]] = {
         "undecodable": [
             whole.value[:-4],  # truncated
             b"\0" + schema_id.to_bytes(4) + b"\xff" * 40,  # of other types
@@ -141,20 +152,19 @@ def test_what_is_no_event_is_rejected_with_its_reason(worker: WorkerProcess) -> 
     keys = [b"bad:ann", None]
     records = [Record(value, keys[n % 2]) for n, value in enumerate(values)]
     produce(settings.bootstrap, settings.topics.inbox.name, records)
-    await_equal(len(values), lambda: len([r for r in rejected(settings) if r.value in values]))
-    found = {(r.value, r.reason) for r in rejected(settings) if r.value in values}
+    await_equal(len(values), lambda: len([r for r in rejected(results) if r.value in values]))
+    found = {(r.value, r.reason) for r in rejected(results) if r.value in values}
     assert found == {(value, reason) for reason, several in bad.items() for value in several}
-    assert all(r.detail for r in rejected(settings))
+    assert all(r.detail for r in rejected(results))
 
     produce(settings.bootstrap, settings.topics.inbox.name, [whole._replace(key=None)])
-    await_equal(1, lambda: len(of_project(settings, "bad")))
+    await_equal(1, lambda: len(of_project(results, "bad")))
 
 
 @pytest.mark.parametrize(("funnel", "window_ms"), [("buy", HOUR_MS), ("slow", 2 * DAY_MS)])
 def test_the_streams_figures_are_those_of_the_definition(
-    worker: WorkerProcess, random_events: list[Sent], funnel: str, window_ms: int
+    results: Results, random_events: list[Sent], funnel: str, window_ms: int
 ) -> None:
-    settings = worker.settings
     happenings = [
         Happening(event.person, event.at_ms, [STEPS.index(event.event) + 1])
         for event in random_events
@@ -162,9 +172,9 @@ def test_the_streams_figures_are_those_of_the_definition(
     expected = fold(happenings, len(STEPS), window_ms)
     await_equal(
         (expected.totals, {day: own.reached for day, own in expected.days.items()}, 0),
-        lambda: tuple(figures(settings, funnel, "random")),
+        lambda: tuple(figures(results, funnel, "random")),
     )
-    steps = person_steps(settings, funnel, "random")
+    steps = person_steps(results, funnel, "random")
     by_day: dict[tuple[int, int], list[int]] = {}
     for (_, day, step), took in steps.items():
         by_day.setdefault((day, step), []).append(took)
@@ -196,7 +206,9 @@ def random_events(worker: WorkerProcess) -> list[Sent]:
     return in_order
 
 
-def test_a_window_that_closes_is_announced_without_a_further_event(worker: WorkerProcess) -> None:
+def test_a_window_that_closes_is_announced_without_a_further_event(
+    worker: WorkerProcess, results: Results
+) -> None:
     settings = worker.settings
     at = time.time_ns() // 1_000_000
     send(
@@ -205,26 +217,22 @@ def test_a_window_that_closes_is_announced_without_a_further_event(worker: Worke
     )
     send(settings, [Sent("ben", step, at + n, project="timeouts") for n, step in enumerate(STEPS)])
     day = at // DAY_MS
-    await_equal({PersonStep("ann", day, 2)}, lambda: steps_timed_out(settings, "quick", "timeouts"))
-    assert figures(settings, "quick", "timeouts").totals == [2, 2, 1]
+    await_equal({PersonStep("ann", day, 2)}, lambda: steps_timed_out(results, "quick", "timeouts"))
+    assert figures(results, "quick", "timeouts").totals == [2, 2, 1]
 
 
-def test_a_funnel_defined_while_events_flow_counts_from_then_on(worker: WorkerProcess) -> None:
+def test_a_funnel_defined_while_events_flow_counts_from_then_on(
+    worker: WorkerProcess, results: Results
+) -> None:
     settings = worker.settings
     send(settings, [Sent("early", "home", NOW_MS, project="later")])
-    await_equal(1, lambda: len(of_project(settings, "later")))
+    await_equal(1, lambda: len(of_project(results, "later")))
     define(settings, "late", ["home", "cart"], window_s=60, project="later")
     deadline = time.monotonic() + 60
     number = 0
-    while figures(settings, "late", "later").totals[:1] != [1]:
+    while figures(results, "late", "later").totals[:1] != [1]:
         assert time.monotonic() < deadline
         number += 1
         send(settings, [Sent("ann", "home", NOW_MS + number, project="later")])
     define(settings, "late", ["cart", "home"], window_s=60, project="later", version=2)
-    await_equal([], lambda: figures(settings, "late", "later").totals)
-
-
-def test_the_worker_has_lived_through_it_all(worker: WorkerProcess) -> None:
-    assert worker.process.poll() is None
-    assert "Traceback" not in worker.output
-    assert worker.stop() == 0
+    await_equal([], lambda: figures(results, "late", "later").totals)

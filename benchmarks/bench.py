@@ -1,0 +1,262 @@
+"""What every benchmark stands on: a broker of its own, events on it, and one way to time a reader.
+
+Whatever reads a topic is timed from outside and in the same way: by the offsets that it commits,
+from the first tenth of the topic to its end, and by the CPU time of its process meanwhile. So
+starting, compiling and joining a group cost nobody anything.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from rich.console import Console
+from rich.table import Table
+
+from schemas import files
+from schemas.codec import Encoder
+from schemas.registry import Registry
+from schemas.settings import Settings, read_settings
+from schemas.subjects import value_subject
+from services.broker import Broker, install_kafka
+from services.topics import ensure_topics
+from services.worker import as_environment
+
+ROOT = Path(__file__).parents[1]
+PROJECT = "shop"
+EVENTS = ("home", "search", "product", "cart", "address", "pay", "purchase", "return")
+PARTITIONS = 2
+_WARM_UP = 0.1
+_GIVE_UP_S = 900.0
+
+console = Console()
+
+
+class Timed(NamedTuple):
+    """How fast a reader went."""
+
+    events_per_s: float
+    cpu_us_per_event: float
+
+
+@contextlib.contextmanager
+def system(**overrides: Any) -> Iterator[Settings]:
+    """A broker of one's own and the settings of a deployment on it; all gone afterwards."""
+    install_kafka()
+    with tempfile.TemporaryDirectory(prefix="avila-bench-") as name:
+        directory = Path(name)
+        port_base = 21_000
+        settings = read_settings(
+            {},
+            port_base=port_base,
+            partitions=PARTITIONS,
+            data_dir=directory / "data",
+            **overrides,
+        )
+        host, port = settings.bootstrap.rsplit(":", 1)
+        broker = Broker.start(
+            directory / "kafka", host, int(port), int(port) + 1, log_file=directory / "kafka.log"
+        )
+        try:
+            ensure_topics(
+                settings.bootstrap,
+                settings.topics,
+                partitions=settings.partitions,
+                replication_factor=1,
+            )
+            yield settings
+        finally:
+            broker.stop()
+
+
+def create_topic(settings: Settings, name: str, partitions: int = PARTITIONS) -> None:
+    """Create a topic for the input of rivals."""
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=30)[name].result()
+    time.sleep(1)
+
+
+def fill(settings: Settings, topic: str, *, events: int, persons: int, first: int = 0) -> None:
+    """Write events to a topic: persons and names drawn evenly, 10 a second of event time each."""
+    schema = files.load("event")
+    with Registry(settings.bootstrap) as registry:
+        encoder = Encoder(schema, registry.register(value_subject(topic), schema))
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.bootstrap,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    rng = np.random.default_rng(first)
+    now = time.time_ns() // 1_000_000
+    for begin in range(0, events, 20_000):
+        count = min(20_000, events - begin)
+        names = [f"person-{n}" for n in rng.integers(0, persons, count)]
+        batch = _batch(encoder.arrow, rng, names, now - 600_000 + begin // 100)
+        for name, value in zip(names, encoder.encode(batch), strict=True):
+            while True:
+                try:
+                    producer.produce(topic, value, f"{PROJECT}:{name}".encode())
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.poll(0)
+    assert not producer.flush(120)
+
+
+def _batch(
+    schema: pa.Schema, rng: np.random.Generator, names: list[str], at: int
+) -> pa.RecordBatch:
+    count = len(names)
+    ids = rng.bytes(16 * count).hex()
+    uuids = [
+        f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}"
+        for i in (ids[32 * n : 32 * n + 32] for n in range(count))
+    ]
+    columns: dict[str, Any] = {
+        "event_id": uuids,
+        "project_id": [PROJECT] * count,
+        "distinct_id": names,
+        "person_id": names,
+        "anonymous_id": [None] * count,
+        "session_id": [None] * count,
+        "event": [EVENTS[n] for n in rng.integers(0, len(EVENTS), count)],
+        "timestamp": at + np.arange(count) // 100,
+        "sent_at": [None] * count,
+        "received_at": np.full(count, at + 1_000),
+        "properties": ['{"plan":"pro","price":9.5,"path":"/products/17"}'] * count,
+        "context": ["{}"] * count,
+    }
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema
+    )
+
+
+def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
+    """Define funnels of some steps each, no two alike."""
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for number in range(count):
+        names = [EVENTS[(number + step) % len(EVENTS)] for step in range(steps)]
+        definition = {
+            "project_id": PROJECT,
+            "id": f"funnel-{number}",
+            "version": 1,
+            "created_at": 0,
+            "updated_at": 0,
+            "funnel": {"steps": [{"event": name} for name in names], "window_s": 3_600},
+        }
+        key = f"{PROJECT}/funnel/funnel-{number}".encode()
+        producer.produce(settings.topics.definitions.name, json.dumps(definition).encode(), key)
+    assert not producer.flush(30)
+
+
+@contextlib.contextmanager
+def process(command: list[str], environment: Mapping[str, str]) -> Iterator[psutil.Process]:
+    """A reader as a process, with its output shown if it ends by itself."""
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            yield psutil.Process(child.pid)
+        finally:
+            ended = child.poll()
+            if ended is None:
+                child.terminate()
+                try:
+                    child.wait(20)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+            else:
+                log.seek(0)
+                console.print(log.read()[-4_000:].decode(errors="replace"))
+
+
+def worker_command() -> list[str]:
+    """Our worker."""
+    return [sys.executable, "-m", "faust", "-A", "pipelines.app", "worker", "--without-web"]
+
+
+def environment_of(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment of a process on these settings."""
+    import os
+
+    return os.environ | as_environment(settings) | more
+
+
+def timed(
+    settings: Settings, reader: psutil.Process, group: str, topic: str, *, until: int | None = None
+) -> Timed:
+    """Time a reader until it has committed `until` events of a topic, or all of them."""
+    ends = _ends(settings, topic)
+    goal = min(sum(ends.values()), until or sum(ends.values())) - len(
+        ends
+    )  # an end may be a marker
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    began: tuple[float, float, int] | None = None
+    deadline = time.monotonic() + _GIVE_UP_S
+    while True:
+        position = _committed(admin, group, topic)
+        now, cpu = time.monotonic(), _cpu(reader)
+        if began is None and position >= _WARM_UP * goal:
+            began = now, cpu, position
+        if position >= goal and began is not None and position > began[2]:
+            events = position - began[2]
+            return Timed(events / (now - began[0]), 1e6 * (cpu - began[1]) / events)
+        if now > deadline:
+            raise RuntimeError(f"{group} has read {position} of {goal} in {_GIVE_UP_S:.0f} s")
+        time.sleep(0.05)
+
+
+def _cpu(reader: psutil.Process) -> float:
+    times = reader.cpu_times()
+    return float(times.user + times.system)
+
+
+def _committed(admin: AdminClient, group: str, topic: str) -> int:
+    request = [ConsumerGroupTopicPartitions(group)]
+    try:
+        (answer,) = admin.list_consumer_group_offsets(request).values()
+        found = answer.result(timeout=10).topic_partitions
+    except KafkaException:
+        return 0
+    return sum(max(p.offset, 0) for p in found if p.topic == topic)
+
+
+def _ends(settings: Settings, topic: str) -> dict[int, int]:
+    from confluent_kafka import Consumer
+
+    consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": uuid.uuid4().hex})
+    try:
+        partitions = consumer.list_topics(topic, 30).topics[topic].partitions
+        return {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), 30)[1]
+            for number in partitions
+        }
+    finally:
+        consumer.close()
+
+
+def report(title: str, rows: Mapping[str, Timed], figures: Mapping[str, object]) -> None:
+    """Print a table for people and, as the last line, the figures as JSON."""
+    table = Table(title=title)
+    for column in ("", "events/s", "µs CPU an event"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, found in rows.items():
+        table.add_row(name, f"{found.events_per_s:,.0f}", f"{found.cpu_us_per_event:.1f}")
+    console.print(table)
+    print(json.dumps(figures))

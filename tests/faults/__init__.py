@@ -1,0 +1,1 @@
+"""Real processes that are killed, paused and restarted, and what must hold afterwards."""

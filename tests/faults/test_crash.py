@@ -1,0 +1,159 @@
+"""Nothing is lost and nothing counts twice, whatever is killed, paused or restarted meanwhile."""
+
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from schemas.settings import Settings
+from services.broker import Broker
+from sinks.connection import connect
+from tests.conftest import PARTITIONS, deployment, free_ports
+from tests.events import Results
+from tests.faults.load import Load, define_funnels, judge
+from tests.sinks.processes import SinkProcess
+from tests.stores import StoreProcess
+from tests.workers import WorkerProcess
+
+SESSION_TIMEOUT_MS = 6_000
+
+
+class Plan(NamedTuple):
+    """How much is sent, and what happens meanwhile, in an order drawn at random."""
+
+    events: int
+    rate: int
+    faults: list[str]
+
+
+SHORT = Plan(30_000, 1_000, ["kill the worker", "zombie", "kill the sink"])
+LONG = Plan(
+    1_000_000,
+    5_000,
+    ["kill the worker"] * 8
+    + ["kill the sink"] * 3
+    + ["zombie"] * 2
+    + ["a second worker comes and goes"] * 2
+    + ["restart the broker"] * 2,
+)
+
+
+def settings_of(settings: Settings, store: StoreProcess) -> Settings:
+    return replace(
+        settings,
+        clickhouse_dsn=store.dsn,
+        clickhouse_database=f"test_{uuid.uuid4().hex}",
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        checkpoint_interval_ms=2_000,
+        snapshot_interval_s=5,
+    )
+
+
+class Scene:
+    """Everything that runs, and what can happen to it."""
+
+    def __init__(self, settings: Settings, log: Path, restart_broker: object = None) -> None:
+        self.settings = settings
+        self.one = WorkerProcess(settings, "one")
+        self.two = WorkerProcess(settings, "two")
+        self.sink = SinkProcess(settings, log)
+        self.restart_broker = restart_broker
+
+    def happen(self, fault: str) -> None:
+        """Let one thing go wrong, and be mended."""
+        everything = 2 * PARTITIONS
+        match fault:
+            case "kill the worker":
+                self.one.kill()
+                self.one.start()
+            case "kill the sink":
+                self.sink.kill()
+                self.sink.__enter__()
+            case "zombie":
+                self.two.start()
+                self.two.await_partitions(everything // 2)
+                self.two.pause()
+                self.one.await_partitions(everything)
+                self.two.resume()
+                time.sleep(2)
+                self.two.kill()
+            case "a second worker comes and goes":
+                self.two.start()
+                self.two.await_partitions(everything // 2)
+                assert self.two.stop() == 0
+            case "restart the broker":
+                assert callable(self.restart_broker)
+                self.restart_broker()
+        self.one.await_partitions(everything)
+
+
+def run(plan: Plan, scene: Scene) -> None:
+    settings = scene.settings
+    define_funnels(settings)
+    faults = random.Random(plan.events).sample(plan.faults, len(plan.faults))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(scene.one)
+        stack.enter_context(scene.sink)
+        scene.one.await_partitions(2 * PARTITIONS)
+        results = Results(settings)
+        stack.callback(results.close)
+        load = stack.enter_context(
+            Load(settings, count=plan.events, rate=plan.rate, persons=plan.events // 20)
+        )
+        try:
+            for fault in faults:
+                time.sleep(2)
+                scene.happen(fault)
+            load.finish()
+            client = connect(settings, timeout_s=60, name="judge")
+            stack.callback(client.close)
+            judge(settings, load.sent, results, client)
+        finally:
+            if scene.two.started:
+                scene.two.kill()
+        client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    assert "Traceback" not in scene.one.output
+
+
+def test_every_event_counts_once_through_kills_and_zombies(
+    settings: Settings, store: StoreProcess, tmp_path: Path
+) -> None:
+    run(SHORT, Scene(settings_of(settings, store), tmp_path / "sink.log"))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3_600)
+def test_a_million_events_count_once_through_everything(
+    store: StoreProcess, tmp_path: Path
+) -> None:
+    with restartable_broker(tmp_path) as (broker, restart), deployment(broker, tmp_path) as base:
+        run(LONG, Scene(settings_of(base, store), tmp_path / "sink.log", restart))
+
+
+@contextlib.contextmanager
+def restartable_broker(directory: Path) -> Iterator[tuple[Broker, object]]:
+    port, controller_port = free_ports(2)
+    running: list[Broker] = []
+
+    def start() -> None:
+        running[:] = [
+            Broker.start(
+                directory / "kafka", "127.0.0.1", port, controller_port, log_file=directory / "log"
+            )
+        ]
+
+    def restart() -> None:
+        running[0].kill()
+        start()
+
+    start()
+    try:
+        yield running[0], restart
+    finally:
+        running[0].stop()
