@@ -87,36 +87,52 @@ def create_topic(settings: Settings, name: str, partitions: int = PARTITIONS) ->
     time.sleep(1)
 
 
-def fill(settings: Settings, topic: str, *, events: int, persons: int, first: int = 0) -> None:
-    """Write events to a topic: persons and names drawn evenly, 10 a second of event time each."""
-    schema = files.load("event")
-    with Registry(settings.bootstrap) as registry:
-        encoder = Encoder(schema, registry.register(value_subject(topic), schema))
-    producer = Producer(
-        {
-            "bootstrap.servers": settings.bootstrap,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    rng = np.random.default_rng(first)
-    now = time.time_ns() // 1_000_000
-    for begin in range(0, events, 20_000):
-        count = min(20_000, events - begin)
-        names = [f"person-{n}" for n in rng.integers(0, persons, count)]
-        batch = _batch(encoder.arrow, rng, names, now - 600_000 + begin // 100)
-        for name, value in zip(names, encoder.encode(batch), strict=True):
+class Filler:
+    """Writes events to a topic: persons and names drawn evenly, all of the present second."""
+
+    def __init__(self, settings: Settings, topic: str, *, persons: int) -> None:
+        schema = files.load("event")
+        with Registry(settings.bootstrap) as registry:
+            self._encoder = Encoder(schema, registry.register(value_subject(topic), schema))
+        self._topic = topic
+        self._persons = persons
+        self._rng = np.random.default_rng(persons)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                "linger.ms": 20,
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+
+    def write(self, events: int) -> None:
+        """Write so many events of this very time."""
+        names = [f"person-{n}" for n in self._rng.integers(0, self._persons, events)]
+        now = time.time_ns() // 1_000_000
+        batch = _batch(self._encoder.arrow, self._rng, names, now - 1_000)
+        for name, value in zip(names, self._encoder.encode(batch), strict=True):
             while True:
                 try:
-                    producer.produce(topic, value, f"{PROJECT}:{name}".encode())
+                    self._producer.produce(self._topic, value, f"{PROJECT}:{name}".encode())
                     break
                 except BufferError:
-                    producer.poll(0.1)
-        producer.poll(0)
-    assert not producer.flush(120)
+                    self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Wait until all is acknowledged."""
+        assert not self._producer.flush(120)
+
+
+def fill(settings: Settings, topic: str, *, events: int, persons: int) -> None:
+    """Write so many events to a topic."""
+    filler = Filler(settings, topic, persons=persons)
+    for begin in range(0, events, 20_000):
+        filler.write(min(20_000, events - begin))
+    filler.close()
 
 
 def _batch(
@@ -136,7 +152,7 @@ def _batch(
         "anonymous_id": [None] * count,
         "session_id": [None] * count,
         "event": [EVENTS[n] for n in rng.integers(0, len(EVENTS), count)],
-        "timestamp": at + np.arange(count) // 100,
+        "timestamp": at + np.arange(count) * 1_000 // count,
         "sent_at": [None] * count,
         "received_at": np.full(count, at + 1_000),
         "properties": ['{"plan":"pro","price":9.5,"path":"/products/17"}'] * count,

@@ -31,7 +31,7 @@ from schemas.errors import Misconfigured
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-_IDLE_S: Final = 0.1
+_IDLE_S: Final = 0.5
 _CALL_TIMEOUT_S: Final = 30.0
 _PATIENCE_S: Final = 120.0
 _FENCED_AT_MOST: Final = 3
@@ -89,7 +89,6 @@ class Epochs:
                 "max.poll.interval.ms": 300_000,
                 # librdkafka's second of rest after a full queue would starve a fast worker.
                 "fetch.queue.backoff.ms": 5,
-                "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 65_536,
                 "max.partition.fetch.bytes": 4_194_304,
                 "error_cb": _log_client_error,
@@ -152,7 +151,7 @@ class Epochs:
         """End the last epoch and begin the next: returns its records, one batch a partition.
 
         Everything that the last call returned counts as processed now: its output is written and,
-        when the interval is over or nothing more is to be read, committed. Empty after 100 ms
+        when the interval is over or nothing more is to be read, committed. Empty after 500 ms
         without records, and whenever the assignment has changed: see `must_restore`.
 
         Raises:

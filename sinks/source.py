@@ -17,7 +17,7 @@ from sinks.cuts import Plan, checksum, length, offsets, read_plan
 
 log = structlog.get_logger(__name__)
 
-_IDLE_S: Final = 0.1
+_IDLE_S: Final = 0.5
 _RETRY_S: Final = 0.1
 _CALL_TIMEOUT_S: Final = 10.0
 _SLICE: Final = 10_000
@@ -190,7 +190,6 @@ class Source:
                 "enable.partition.eof": True,
                 # An offset that is not there any more is a loss, and no reason to start over.
                 "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": _QUEUE_KBYTES,
                 "socket.timeout.ms": 10_000,

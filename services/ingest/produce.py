@@ -16,7 +16,7 @@ from confluent_kafka import Producer as KafkaProducer
 from services.ingest.limits import Limits
 
 # Below 0.2 s: a longer poll serves its callbacks at once but returns only when its time is over.
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.5
 _READY_TIMEOUT_S: Final = 2.0
 
 

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_POLL_S: Final = 0.25
+_POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 
 

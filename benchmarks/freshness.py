@@ -1,0 +1,176 @@
+"""How long after its acknowledgement an event is seen: `python -m benchmarks.freshness`.
+
+The whole system runs, with 8 funnels. Beside a steady load, probes are sent through the ingest
+service, each a first step of a person of its own in a project of its own; their latency is counted
+from the acknowledgement to the first answer of the REST API, and to the first record of the result
+topic, that has them in its figures. Load and probes keep to the clock, whatever the system does.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.bench import Filler, console, define_funnels, environment_of, process, system
+from schemas import files
+from schemas.codec import Codec
+from schemas.registry import Registry
+from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
+from services.worker import partitions_held
+
+PROBES = "probes"
+FUNNEL = "probe"
+RATES = (1_000, 20_000)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=30)
+    given = parser.parse_args()
+    figures: dict[str, Any] = {"p50_ms": {}, "p99_ms": {}}
+    with system() as settings:
+        define_funnels(settings, 8)
+        environment = environment_of(settings, AVILA_KAFKA_BOOTSTRAP=settings.bootstrap)
+        with process([sys.executable, "-m", "services", "up"], environment):
+            probe = Probe(settings)
+            for rate in RATES:
+                with load(settings, rate):
+                    rest, topic = probe.run(given.seconds)
+                for name, latencies in (("rest", rest), ("topic", topic)):
+                    p50, p99 = np.percentile(latencies, [50, 99]).round().astype(int).tolist()
+                    console.print(f"{rate:>7,} events/s  {name:<6} p50 {p50} ms  p99 {p99} ms")
+                    figures["p50_ms"][f"{name}_{rate}"] = p50
+                    figures["p99_ms"][f"{name}_{rate}"] = p99
+            probe.close()
+    print(json.dumps(figures))
+
+
+@contextmanager
+def load(settings: Settings, rate: int) -> Iterator[None]:
+    """Keep so many events a second coming onto the inbox."""
+    over = threading.Event()
+
+    def send() -> None:
+        filler = Filler(settings, settings.topics.inbox.name, persons=50_000)
+        begun, sent = time.monotonic(), 0
+        while not over.is_set():
+            due = int((time.monotonic() - begun) * rate) - sent
+            if due > 0:
+                filler.write(due)
+                sent += due
+            over.wait(0.02)
+        filler.close()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    time.sleep(5)
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+
+
+class Probe:
+    """Sends one person a time and waits until both readers have seen them."""
+
+    def __init__(self, settings: Settings) -> None:
+        host = settings.host
+        self._ingest = f"http://{host}:{settings.port(INGEST_PORT)}/v1/events"
+        self._api = f"http://{host}:{settings.port(QUERY_PORT)}"
+        self._funnel = f"{self._api}/api/projects/{PROBES}/funnels"
+        _until(lambda: partitions_held(settings) == settings.partitions, 300)
+        _until(lambda: _answers(f"{self._api}/readyz"), 300)
+        steps = [{"event": "first"}, {"event": "second"}]
+        _post(self._funnel, {"id": FUNNEL, "steps": steps, "window_s": 60})
+        topic = settings.topics.funnels.name
+        self._decode = Codec(files.load("funnel-result"), Registry(settings.bootstrap).find).decode
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "group.id": "probe",
+                "isolation.level": "read_committed",
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
+        self._reached: dict[int, int] = {}
+        self._sent = 0
+        time.sleep(2)
+
+    def run(self, seconds: int) -> tuple[list[float], list[float]]:
+        """Probe for some seconds: the latencies in ms over REST and on the topic."""
+        rest, topic = [], []
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            self._sent += 1
+            event = {"event": "first", "distinct_id": f"probe {self._sent}"}
+            _post(f"{self._ingest}", {"project_id": PROBES, "events": [event]})
+            acknowledged = time.monotonic()
+            seen: dict[str, float] = {}
+            other = threading.Thread(target=self._follow, args=(seen, acknowledged))
+            other.start()
+            _until(lambda: self._on_rest() >= self._sent, 30, pause_s=0.005)
+            rest.append(1_000 * (time.monotonic() - acknowledged))
+            other.join()
+            topic.append(seen["ms"])
+            time.sleep(0.05)
+        return rest, topic
+
+    def _on_rest(self) -> int:
+        reached = _get(f"{self._funnel}/{FUNNEL}/results")["totals"]["steps"][0]["reached"]
+        return int(reached)
+
+    def _follow(self, seen: dict[str, float], since: float) -> None:
+        while sum(self._reached.values()) < self._sent:
+            message = self._consumer.poll(1)
+            if message is None or message.error() or message.value() is None:
+                continue
+            (row,) = self._decode([message.value()]).batch.to_pylist()
+            if row["project_id"] == PROBES and row["day"] is None:
+                self._reached[row["partition"]] = row["reached"][0]
+        seen["ms"] = 1_000 * (time.monotonic() - since)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+
+def _until(holds: Callable[[], bool], within_s: float, pause_s: float = 0.5) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within_s} s")
+        time.sleep(pause_s)
+
+
+def _answers(url: str) -> bool:
+    try:
+        _get(url)
+    except OSError:
+        return False
+    return True
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _post(url: str, body: Any) -> None:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+
+
+if __name__ == "__main__":
+    main()
