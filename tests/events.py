@@ -239,7 +239,7 @@ def await_equal(expected: Any, read: Callable[[], Any], within_s: float = 120) -
     """Read again until what is read is as expected."""
     deadline = time.monotonic() + within_s
     while (found := read()) != expected:  # reading waits a little for more to come
-        assert time.monotonic() < deadline, f"expected {expected}, found {found}"
+        assert time.monotonic() < deadline, f"expected {expected!r:.500}, found {found!r:.500}"
 
 
 def _added(sums: list[int], more: list[int]) -> list[int]:

@@ -8,8 +8,9 @@ import functools
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from operator import itemgetter
 from types import TracebackType
 from typing import Self
 
@@ -141,19 +142,15 @@ def judge(
             functools.partial(figures, results, funnel),
             _SETTLED_WITHIN_S,
         )
-        times: dict[tuple[int, int], list[int]] = {}
-        for (_, day, step), took in person_steps(results, funnel).items():
-            times.setdefault((day, step), []).append(took)
-        assert {key: sorted(own) for key, own in times.items()} == {
+        times = {
             (day, number): own
             for day, of_day in expected.days.items()
             for number, own in enumerate(of_day.times, 1)
             if own
         }
-    ids = {_uuid(event.event_id) for event in sent}
-    stored = Counter(event["event_id"] for event in stored_events(results))
-    assert set(stored) == ids
-    assert set(stored.values()) == {1}
+        await_equal(times, functools.partial(_times, results, funnel), _SETTLED_WITHIN_S)
+    once = dict.fromkeys((_uuid(event.event_id) for event in sent), 1)
+    await_equal(once, lambda: _counts(results), _SETTLED_WITHIN_S)
     assert not read_all(settings.bootstrap, settings.topics.rejected.name)
     if clickhouse is not None:
         counted = (
@@ -161,10 +158,21 @@ def judge(
             {"database": settings.clickhouse_database},
         )
         await_equal(
-            (len(ids), len(ids)),
+            (len(once), len(once)),
             lambda: clickhouse.query(*counted).result_rows[0],
             _SETTLED_WITHIN_S,
         )
+
+
+def _times(results: Results, funnel: str) -> dict[tuple[int, int], list[int]]:
+    times: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for (_, day, step), took in sorted(person_steps(results, funnel).items(), key=itemgetter(1)):
+        times[day, step].append(took)
+    return dict(times)
+
+
+def _counts(results: Results) -> dict[str, int]:
+    return dict(Counter(event["event_id"] for event in stored_events(results)))
 
 
 def _uuid(digits: str) -> str:
