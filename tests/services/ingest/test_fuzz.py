@@ -42,7 +42,7 @@ BODIES = st.binary(max_size=200) | bodies()
 TYPES = st.sampled_from(["application/json", "application/x-ndjson", "", "text/plain"])
 
 
-@settings(UNHURRIED, max_examples=300)
+@settings(UNHURRIED, max_examples=200)
 @given(body=BODIES, content_type=TYPES)
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     try:
@@ -59,7 +59,7 @@ def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
             assert isinstance(json.loads(row.properties), dict)
 
 
-@settings(UNHURRIED, max_examples=100)
+@settings(UNHURRIED, max_examples=40)
 @given(
     body=BODIES,
     content_type=TYPES | st.just("image/png"),

@@ -133,7 +133,7 @@ def expected(case: Case, start_ms: int) -> Any:
     }
 
 
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases)
 @example(
     Case([Step("a"), Step("a"), Step("b")], 3_600, [("ada", "a", 0, "{}"), ("ada", "b", 0, "{}")])
@@ -164,7 +164,7 @@ def test_days_before_1970_are_days_too(warehouse: Warehouse) -> None:
     assert plain(count(warehouse, write(warehouse, case, 0))) == expected(case, 0)
 
 
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases)
 def test_steps_reached_are_those_of_window_funnel(warehouse: Warehouse, case: Case) -> None:
     case = case._replace(steps=[Step(step.event) for step in case.steps])

@@ -220,6 +220,7 @@ async def test_of_many_writers_in_two_processes_each_replaces_what_it_has_read(
                     if answer.status_code == 200:
                         return
                     assert answer.status_code == 409, answer.text
+                await asyncio.sleep(0.02)  # until the view has moved, which it does on this loop
 
         await asyncio.gather(*(raise_once(client) for client in (one, two) for _ in range(2)))
         final = await create_or_read(one)
