@@ -63,13 +63,13 @@ def test_a_sink_process_delivers_and_ends_in_time(deployment: Settings, tmp_path
 
 
 def test_killed_at_any_time_it_goes_on_where_it_was(deployment: Settings, tmp_path: Path) -> None:
-    kills, chance = 12, random.Random(7)
+    kills, chance = 4, random.Random(7)
     with Appending(deployment):
         for _ in range(kills):
             more = count(deployment) + 1
             with SinkProcess(deployment, tmp_path / "log") as sink:
-                # Sometimes at once, sometimes in the midst of its work.
-                await_rows(deployment, more, or_else=lambda: chance.random() < 0.02)
+                # Sometimes before it has begun, sometimes in the midst of its work.
+                await_rows(deployment, more, or_else=lambda: chance.random() < 0.005)
                 sink.kill()
     with SinkProcess(deployment, tmp_path / "log"):
         assert_each_event_once(deployment)
@@ -81,10 +81,9 @@ def test_a_store_that_is_killed_and_comes_back_has_everything_once(
     deployment, store = own_store
     with SinkProcess(deployment, tmp_path / "log"):
         with Appending(deployment):
-            for _ in range(3):
-                await_rows(deployment, count(deployment) + 1)
-                store.kill()
-                store.start()
+            await_rows(deployment, 1)
+            store.kill()
+            store.start()
         assert_each_event_once(deployment)
 
 
@@ -92,11 +91,9 @@ def test_sinks_that_join_and_leave_deliver_everything_once(
     deployment: Settings, tmp_path: Path
 ) -> None:
     with SinkProcess(deployment, tmp_path / "log"):
-        with Appending(deployment):
-            for _ in range(2):
-                with SinkProcess(deployment, tmp_path / "other") as other:
-                    await_rows(deployment, count(deployment) + 1)
-                    assert other.stop(within_s=20) == 0
+        with Appending(deployment), SinkProcess(deployment, tmp_path / "other") as other:
+            await_rows(deployment, count(deployment) + 1)
+            assert other.stop(within_s=20) == 0
         assert_each_event_once(deployment)
 
 
