@@ -34,9 +34,10 @@ format: $(STAMP) ## Put code into shape
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: $(STAMP) ## Compare with the rivals
+bench: $(STAMP) ## Measure the worker beside its rivals, and how fresh results are
 	$(UV) sync --locked --group bench --quiet
 	$(RUN) python -m benchmarks.worker
+	$(RUN) python -m benchmarks.freshness
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .pytest_cache .hypothesis

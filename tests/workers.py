@@ -48,11 +48,6 @@ class WorkerProcess:
         return self._process
 
     @property
-    def started(self) -> bool:
-        """Whether it was ever started."""
-        return self._process is not None
-
-    @property
     def output(self) -> str:
         """What it and its predecessors of the same name have said."""
         return self.log_file.read_text(errors="replace")
@@ -71,9 +66,10 @@ class WorkerProcess:
             )
 
     def kill(self) -> None:
-        """SIGKILL; it is gone when this returns."""
-        self.process.kill()
-        self.process.wait()
+        """SIGKILL, if it was ever started; it is gone when this returns."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def pause(self) -> None:
         """SIGSTOP: it does nothing, and does not know it."""

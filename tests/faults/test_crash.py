@@ -15,7 +15,7 @@ from schemas.settings import Settings
 from services.broker import Broker
 from sinks.connection import connect
 from tests.conftest import PARTITIONS, deployment, free_ports
-from tests.events import Results
+from tests.events import Results, Sent, await_equal
 from tests.faults.load import Load, define_funnels, judge
 from tests.sinks.processes import SinkProcess
 from tests.stores import StoreProcess
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     faults: list[str]
 
 
-SHORT = Plan(30_000, 1_000, ["kill the worker", "zombie", "kill the sink"])
+SHORT = Plan(16_000, 1_000, ["kill the worker", "zombie", "kill the sink"])
 LONG = Plan(
     1_000_000,
     5_000,
@@ -103,22 +103,27 @@ def run(plan: Plan, scene: Scene) -> None:
         scene.one.await_partitions(2 * PARTITIONS)
         results = Results(settings)
         stack.callback(results.close)
-        load = stack.enter_context(
-            Load(settings, count=plan.events, rate=plan.rate, persons=plan.events // 20)
-        )
-        try:
-            for fault in faults:
-                time.sleep(2)
+        client = connect(settings, timeout_s=60, name="judge")
+        stack.callback(client.close)
+        stack.callback(scene.two.kill)
+        sent: list[Sent] = []
+        count = plan.events // (len(faults) + 1)
+        for seed, fault in enumerate([*faults, ""]):
+            load = Load(settings, count=count, rate=plan.rate, persons=count // 10, seed=seed)
+            with load:
+                await_more(results)  # so that it happens in the midst of work
                 scene.happen(fault)
-            load.finish()
-            client = connect(settings, timeout_s=60, name="judge")
-            stack.callback(client.close)
-            judge(settings, load.sent, results, client)
-        finally:
-            if scene.two.started:
-                scene.two.kill()
+                load.finish()
+            sent += load.sent
+        judge(settings, sent, results, client)
         client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
     assert "Traceback" not in scene.one.output
+
+
+def await_more(results: Results) -> None:
+    """Wait until events have come through that were not there before."""
+    before = len(results.read(results.topics.events))
+    await_equal(True, lambda: len(results.read(results.topics.events)) > before, 300)
 
 
 def test_every_event_counts_once_through_kills_and_zombies(

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 from msgspec.structs import replace
 
 from schemas.settings import Settings
@@ -13,6 +14,7 @@ from tests.workers import WorkerProcess
 EVERYTHING = 2 * PARTITIONS
 
 
+@pytest.mark.faults
 def test_one_worker_then_two_then_one_give_the_same_figures(settings: Settings) -> None:
     settings = replace(settings, checkpoint_interval_ms=1_000)
     define_funnels(settings)
