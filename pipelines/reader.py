@@ -22,6 +22,8 @@ class Reader:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
+            # The end is told by a fetch that finds nothing; nobody fetches at other times.
+            "fetch.wait.max.ms": 20,
         }
         self._consumer = Consumer(config)
         # The end of a partition is asked for without regard to open transactions: see `read`.

@@ -83,6 +83,7 @@ def parent_of_a_broker(directory: Path, ports: list[int]) -> Iterator[int]:
             parent.kill()
 
 
+@pytest.mark.faults
 def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     """Whatever takes a broker that starts again, in one test: each start is dear.
 

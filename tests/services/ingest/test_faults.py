@@ -69,6 +69,7 @@ def own_settings(own_broker: OwnBroker, tmp_path: Path) -> Settings:
     return settings
 
 
+@pytest.mark.faults
 def test_nothing_answered_ok_is_lost_when_the_broker_dies_under_load(
     own_broker: OwnBroker, own_settings: Settings
 ) -> None:
@@ -123,6 +124,7 @@ def test_what_the_producers_queue_has_no_room_for_is_answered_retry(
     assert ingest.metric("avila_ingest_unacknowledged_events") == 0
 
 
+@pytest.mark.faults
 def test_requests_are_told_to_come_back_while_too_many_events_wait(
     own_broker: OwnBroker, own_settings: Settings
 ) -> None:
