@@ -199,7 +199,7 @@ def process(command: list[str], environment: Mapping[str, str]) -> Iterator[psut
                     child.wait()
             else:
                 log.seek(0)
-                console.print(log.read()[-4_000:].decode(errors="replace"))
+                print(log.read()[-4_000:].decode(errors="replace"))
 
 
 def worker_command() -> list[str]:
@@ -219,6 +219,7 @@ def timed(
 ) -> Timed:
     """Time a reader until it has committed `until` events of a topic, or all of them."""
     ends = _ends(settings, topic)
+    console.print(f"timing {group} on {topic}")
     goal = min(sum(ends.values()), until or sum(ends.values())) - len(
         ends
     )  # an end may be a marker
@@ -233,6 +234,8 @@ def timed(
         if position >= goal and began is not None and position > began[2]:
             events = position - began[2]
             return Timed(events / (now - began[0]), 1e6 * (cpu - began[1]) / events)
+        if reader.status() == psutil.STATUS_ZOMBIE:
+            raise RuntimeError(f"{group} ended after {position} of {goal}")
         if now > deadline:
             raise RuntimeError(f"{group} has read {position} of {goal} in {_GIVE_UP_S:.0f} s")
         time.sleep(0.05)

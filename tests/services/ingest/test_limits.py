@@ -122,10 +122,10 @@ def test_an_event_as_large_as_the_limit_reaches_the_broker(ingest: Ingest) -> No
 
 
 def test_what_the_broker_does_not_take_is_dropped_with_the_reason(serve: Serve) -> None:
-    # The broker's own limit is one megabyte of what compression leaves.
-    ingest = serve(max_event_bytes=3_000_000)
+    # The broker's own limit is four megabytes of what compression leaves.
+    ingest = serve(max_event_bytes=6_000_000, max_compressed_bytes=8_000_000)
 
-    results = ingest.results([EVENT, EVENT | {"properties": {"a": secrets.token_hex(1_000_000)}}])
+    results = ingest.results([EVENT, EVENT | {"properties": {"a": secrets.token_hex(2_500_000)}}])
 
     assert [result["result"] for result in results] == ["ok", "drop"]
     assert "size" in results[1]["details"]
