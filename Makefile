@@ -21,7 +21,7 @@ test: $(STAMP) ## Run the tests
 test-faults: $(STAMP) ## Run the tests that kill and pause real processes for a long time
 	$(RUN) pytest -m faults $(ARGS)
 
-check: lint types test ## Everything that CI runs
+check: lint types test ## Style, types and tests
 
 lint: $(STAMP) ## Check style
 	$(RUN) ruff format --check .
