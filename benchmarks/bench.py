@@ -7,28 +7,37 @@ starting, compiling and joining a group cost nobody anything.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import pyarrow as pa
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
 from schemas import files
 from schemas.codec import Encoder
+from schemas.definitions import Funnel, FunnelDefinition, Step, encode
 from schemas.registry import Registry
-from schemas.settings import Settings, read_settings
+from schemas.settings import BROKER_PORT, CONTROLLER_PORT, Settings, read_settings
 from schemas.subjects import value_subject
+from schemas.topics import Topic
 from services.broker import Broker, install_kafka
 from services.topics import ensure_topics
 from services.worker import as_environment
@@ -37,6 +46,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = "shop"
 EVENTS = ("home", "search", "product", "cart", "address", "pay", "purchase", "return")
 PARTITIONS = 2
+_PORT_BASE = 21_000
 _WARM_UP = 0.1
 _GIVE_UP_S = 900.0
 
@@ -56,35 +66,30 @@ def system(**overrides: Any) -> Iterator[Settings]:
     install_kafka()
     with tempfile.TemporaryDirectory(prefix="avila-bench-") as name:
         directory = Path(name)
-        port_base = 21_000
         settings = read_settings(
             {},
-            port_base=port_base,
+            port_base=_PORT_BASE,
             partitions=PARTITIONS,
             data_dir=directory / "data",
             **overrides,
         )
-        host, port = settings.bootstrap.rsplit(":", 1)
         broker = Broker.start(
-            directory / "kafka", host, int(port), int(port) + 1, log_file=directory / "kafka.log"
+            directory / "kafka",
+            settings.host,
+            settings.port(BROKER_PORT),
+            settings.port(CONTROLLER_PORT),
+            log_file=directory / "kafka.log",
         )
         try:
-            ensure_topics(
-                settings.bootstrap,
-                settings.topics,
-                partitions=settings.partitions,
-                replication_factor=1,
-            )
+            create_topics(settings, settings.topics)
             yield settings
         finally:
             broker.stop()
 
 
-def create_topic(settings: Settings, name: str, partitions: int = PARTITIONS) -> None:
-    """Create a topic for the input of rivals."""
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
-    admin.create_topics([NewTopic(name, partitions, 1)], operation_timeout=30)[name].result()
-    time.sleep(1)
+def create_topics(settings: Settings, topics: Iterable[Topic]) -> None:
+    """Create topics, ours or those for the input of rivals."""
+    ensure_topics(settings.bootstrap, topics, partitions=settings.partitions, replication_factor=1)
 
 
 class Filler:
@@ -168,16 +173,15 @@ def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
     producer = Producer({"bootstrap.servers": settings.bootstrap})
     for number in range(count):
         names = [EVENTS[(number + step) % len(EVENTS)] for step in range(steps)]
-        definition = {
-            "project_id": PROJECT,
-            "id": f"funnel-{number}",
-            "version": 1,
-            "created_at": 0,
-            "updated_at": 0,
-            "funnel": {"steps": [{"event": name} for name in names], "window_s": 3_600},
-        }
-        key = f"{PROJECT}/funnel/funnel-{number}".encode()
-        producer.produce(settings.topics.definitions.name, json.dumps(definition).encode(), key)
+        definition = FunnelDefinition(
+            project_id=PROJECT,
+            id=f"funnel-{number}",
+            version=1,
+            created_at=0,
+            updated_at=0,
+            funnel=Funnel(steps=tuple(Step(name) for name in names), window_s=3_600),
+        )
+        producer.produce(settings.topics.definitions.name, encode(definition), definition.key)
     assert not producer.flush(30)
 
 
@@ -209,20 +213,14 @@ def worker_command() -> list[str]:
 
 def environment_of(settings: Settings, **more: str) -> dict[str, str]:
     """The environment of a process on these settings."""
-    import os
-
     return os.environ | as_environment(settings) | more
 
 
-def timed(
-    settings: Settings, reader: psutil.Process, group: str, topic: str, *, until: int | None = None
-) -> Timed:
-    """Time a reader until it has committed `until` events of a topic, or all of them."""
+def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) -> Timed:
+    """Time a reader until it has committed all events of a topic."""
     ends = _ends(settings, topic)
     console.print(f"timing {group} on {topic}")
-    goal = min(sum(ends.values()), until or sum(ends.values())) - len(
-        ends
-    )  # an end may be a marker
+    goal = sum(ends.values()) - len(ends)  # the last record of a partition may be a marker
     admin = AdminClient({"bootstrap.servers": settings.bootstrap})
     began: tuple[float, float, int] | None = None
     deadline = time.monotonic() + _GIVE_UP_S
@@ -238,7 +236,7 @@ def timed(
             raise RuntimeError(f"{group} ended after {position} of {goal}")
         if now > deadline:
             raise RuntimeError(f"{group} has read {position} of {goal} in {_GIVE_UP_S:.0f} s")
-        time.sleep(0.05)
+        time.sleep(0.05)  # asked more often, the broker would be timed as well
 
 
 def _cpu(reader: psutil.Process) -> float:
@@ -257,8 +255,6 @@ def _committed(admin: AdminClient, group: str, topic: str) -> int:
 
 
 def _ends(settings: Settings, topic: str) -> dict[int, int]:
-    from confluent_kafka import Consumer
-
     consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": uuid.uuid4().hex})
     try:
         partitions = consumer.list_topics(topic, 30).topics[topic].partitions

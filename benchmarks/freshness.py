@@ -3,7 +3,8 @@
 The whole system runs, with 8 funnels. Beside a steady load, probes are sent through the ingest
 service, each a first step of a person of its own in a project of its own; their latency is counted
 from the acknowledgement to the first answer of the REST API, and to the first record of the result
-topic, that has them in its figures. Load and probes keep to the clock, whatever the system does.
+topic, that has them in its figures. The load keeps to the clock, whatever the system does; a probe
+is sent when the one before it has been seen.
 """
 
 import argparse
@@ -72,7 +73,7 @@ def load(settings: Settings, rate: int) -> Iterator[None]:
 
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
-    time.sleep(5)
+    time.sleep(5)  # until the load is steady
     try:
         yield
     finally:
@@ -104,7 +105,7 @@ class Probe:
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
         self._reached: dict[int, int] = {}
         self._sent = 0
-        time.sleep(2)
+        time.sleep(2)  # events from before the worker has taken the funnel up do not count
 
     def run(self, seconds: int) -> tuple[list[float], list[float]]:
         """Probe for some seconds: the latencies in ms over REST and on the topic."""
@@ -113,7 +114,7 @@ class Probe:
         while time.monotonic() < over:
             self._sent += 1
             event = {"event": "first", "distinct_id": f"probe {self._sent}"}
-            _post(f"{self._ingest}", {"project_id": PROBES, "events": [event]})
+            _post(self._ingest, {"project_id": PROBES, "events": [event]})
             acknowledged = time.monotonic()
             seen: dict[str, float] = {}
             other = threading.Thread(target=self._follow, args=(seen, acknowledged))
@@ -122,7 +123,7 @@ class Probe:
             rest.append(1_000 * (time.monotonic() - acknowledged))
             other.join()
             topic.append(seen["ms"])
-            time.sleep(0.05)
+            time.sleep(0.05)  # probes fall into different phases of an epoch
         return rest, topic
 
     def _on_rest(self) -> int:

@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.bench import (
     Timed,
-    create_topic,
+    create_topics,
     define_funnels,
     environment_of,
     fill,
@@ -21,6 +21,7 @@ from benchmarks.bench import (
     worker_command,
 )
 from schemas.settings import Settings
+from schemas.topics import Topic
 
 FUNNELS = 8
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()
     with system(checkpoint_interval_ms=2_000, dedup_capacity=2_000_000) as settings:
-        create_topic(settings, "rival")
+        create_topics(settings, [Topic("rival", "delete")])
         fill(settings, "rival", events=given.events // 10, persons=given.persons)
         faust = time_faust(settings)
         fill(settings, settings.topics.inbox.name, events=given.events, persons=given.persons)

@@ -14,6 +14,23 @@ _CONNECT_TIMEOUT_S = 5
 _WRONG_CREDENTIALS = {192, 193, 516}
 
 
+def location(settings: Settings) -> dict[str, Any]:
+    """Where ClickHouse is and who we are there, as its clients' options.
+
+    No default database, since it may not exist yet.
+    """
+    url = urlsplit(settings.clickhouse_dsn)
+    secure = url.scheme == "https"
+    embedded = settings.port(STORE_PORT)
+    return {
+        "interface": url.scheme or "http",
+        "host": url.hostname or settings.host,
+        "port": url.port or (embedded if not url.hostname else 8443 if secure else 8123),
+        "username": unquote(url.username or settings.clickhouse_user),
+        "password": unquote(url.password or "") or str.__str__(settings.clickhouse_password),
+    }
+
+
 def connect(settings: Settings, *, timeout_s: int, name: str) -> Client:
     """Connect, without a default database: name it in every statement. Blocks on the network.
 
@@ -23,16 +40,7 @@ def connect(settings: Settings, *, timeout_s: int, name: str) -> Client:
         Misconfigured: the user or the password is refused.
         Unavailable: ClickHouse does not answer; try again later.
     """
-    url = urlsplit(settings.clickhouse_dsn)
-    secure = url.scheme == "https"
-    where: dict[str, Any] = {
-        "interface": url.scheme or "http",
-        "host": url.hostname or settings.host,
-        "port": url.port
-        or (settings.port(STORE_PORT) if not url.hostname else 8443 if secure else 8123),
-        "username": unquote(url.username or settings.clickhouse_user),
-        "password": unquote(url.password or "") or str.__str__(settings.clickhouse_password),
-    }
+    where = location(settings)
     try:
         return clickhouse_connect.get_client(
             **where,

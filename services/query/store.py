@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from schemas.errors import BackOff, InvalidRequest, Unavailable
-from schemas.settings import STORE_PORT, Settings
+from schemas.settings import Settings
+from sinks.connection import location
 
 _RUNNING: Final = 4
 _WAITING: Final = 32
@@ -33,7 +33,7 @@ class Store:
     """A connection that is made when first needed, and made anew after the store was away."""
 
     def __init__(self, settings: Settings) -> None:
-        self._where = _where(settings)
+        self._where = location(settings)
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._running = asyncio.Semaphore(_RUNNING)
@@ -95,20 +95,6 @@ class Store:
                         query_retries=0,
                     )
             return self._client
-
-
-def _where(settings: Settings) -> dict[str, Any]:
-    """Say where ClickHouse is; no default database, since it may not exist yet."""
-    url = urlsplit(settings.clickhouse_dsn)
-    secure = url.scheme == "https"
-    embedded = settings.port(STORE_PORT)
-    return {
-        "interface": url.scheme or "http",
-        "host": url.hostname or settings.host,
-        "port": url.port or (embedded if not url.hostname else 8443 if secure else 8123),
-        "username": unquote(url.username or settings.clickhouse_user),
-        "password": unquote(url.password or "") or str.__str__(settings.clickhouse_password),
-    }
 
 
 @contextlib.contextmanager

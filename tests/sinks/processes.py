@@ -10,7 +10,8 @@ from typing import Self
 
 import msgspec
 
-from schemas.settings import _PORTS, SINK_PORT, Settings
+from schemas.settings import _PORTS, PREFIX, SINK_PORT, Settings
+from services.worker import as_environment
 from tests.conftest import free_ports
 
 _ROOT = Path(__file__).parents[2]
@@ -80,7 +81,6 @@ class SinkProcess:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AVILA_")}
-    for field in msgspec.structs.fields(Settings):
-        kept[f"AVILA_{field.name.upper()}"] = str(getattr(settings, field.name))
-    return kept
+    """What a process on these settings, and on nothing else of ours, finds in its environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return kept | as_environment(settings)
