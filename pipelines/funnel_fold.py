@@ -126,7 +126,7 @@ def fold(
     for i in range(begin, len(at)):
         if heads[TAIL] + 2 * MAX_TAIL > len(tail):
             return i
-        r = row_of[slots[i]]
+        r = np.int64(row_of[slots[i]])
         if r == NONE:
             r = heads[ROWS]
             heads[ROWS] += 1
@@ -154,7 +154,7 @@ def fold(
             continue
         _touch(rows, touched, heads, r)
         rows[r].horizon = max(rows[r].horizon, at[i] - shape.lateness)
-        _insert(rows, tail, heads, r, at[i], masks[i])
+        _insert(rows, tail, heads, r, at[i], np.int64(masks[i]))
     return len(at)
 
 
@@ -176,7 +176,7 @@ def show(
     """
     scratch = np.zeros((3, shape.steps), np.int64)
     for i in range(begin, heads[TOUCHED]):
-        r = touched[i]
+        r = np.int64(touched[i])
         if not _room_for_changes(shape, rows, entries, changes, heads, r):
             return i
         _show(shape, rows, entries, times, tail, changes, heads, r, scratch)
@@ -233,8 +233,8 @@ def _insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: 
 
 @kernel
 def _enlarge(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
-    old, length = rows[r].block, rows[r].length
-    size = 0 if rows[r].size == NO_BLOCK else rows[r].size + 1
+    old, length = np.int64(rows[r].block), rows[r].length
+    size = np.int64(0) if rows[r].size == NO_BLOCK else np.int64(rows[r].size) + 1
     free = heads[FREE_BLOCK + size]
     if free != NONE:
         block = free
@@ -374,9 +374,10 @@ def _show(
                 times[e, SHOWN, step] = took[step]
         best = max(best, level)
         e = entries[e].next
-    for step in range(rows[r].best, best):
+    shown_best = np.int64(rows[r].best)
+    for step in range(shown_best, best):
         _write_change(changes, heads, r, TOTAL, step, UNSET, 0, 0)
-    for step in range(best, rows[r].best):
+    for step in range(best, shown_best):
         _write_change(changes, heads, r, TOTAL, step, 0, UNSET, 0)
     rows[r].best = best
 
@@ -436,7 +437,7 @@ def _settle(
             tail[i].mask = tail[i + gone].mask
         rows[r].length = length - gone
         if gone == length:
-            _free_block(tail, heads, block, rows[r].size)
+            _free_block(tail, heads, np.int64(block), np.int64(rows[r].size))
             rows[r].size = NO_BLOCK
     before = NONE
     e = rows[r].first

@@ -54,7 +54,7 @@ def pack(
         out[p] = VERSION
         p = _put(out, p + 1, stamp)
         p = _put_signed(out, p, rows[r].horizon)
-        p = _put(out, p, rows[r].closed)
+        p = _put(out, p, np.int64(rows[r].closed))
         count = 0
         e = rows[r].first
         while e != NONE:
@@ -63,18 +63,18 @@ def pack(
         p = _put(out, p, count)
         e = rows[r].first
         while e != NONE:
-            p = _put_signed(out, p, entries[e].day)
-            p = _put(out, p, entries[e].announced)
+            p = _put_signed(out, p, np.int64(entries[e].day))
+            p = _put(out, p, np.int64(entries[e].announced))
             for step in range(shape.steps):
                 p = _put(out, p, np.int64(times[e, START, step]) + 1)
                 p = _put(out, p, np.int64(times[e, TOOK, step]) + 1)
             e = entries[e].next
-        p = _put(out, p, rows[r].length)
+        p = _put(out, p, np.int64(rows[r].length))
         previous = np.int64(0)
         for j in range(rows[r].block, rows[r].block + rows[r].length):
             at = tail[j].at
             p = _put_signed(out, p, at) if j == rows[r].block else _put(out, p, at - previous)
-            p = _put(out, p, tail[j].mask)
+            p = _put(out, p, np.int64(tail[j].mask))
             previous = at
         ends[i] = p
 
@@ -156,7 +156,7 @@ def unpack(
 def _blank_row(
     rows: Records, entries: Records, tail: Records, heads: Int64s, row_of: Int32s, slot: Int
 ) -> Int:
-    r = row_of[slot]
+    r = np.int64(row_of[slot])
     if r == NONE:
         r = heads[ff.ROWS]
         heads[ff.ROWS] += 1
@@ -170,7 +170,9 @@ def _blank_row(
             heads[ff.FREE_ENTRY] = e
             e = following
         if rows[r].size != ff.NO_BLOCK:
-            ff._free_block(tail, heads, rows[r].block, rows[r].size)  # noqa: SLF001
+            ff._free_block(  # noqa: SLF001
+                tail, heads, np.int64(rows[r].block), np.int64(rows[r].size)
+            )
     rows[r].first = NONE
     rows[r].length = 0
     rows[r].size = ff.NO_BLOCK
@@ -191,8 +193,7 @@ def _put(out: Bytes, p: Int, number: Int) -> Int:
 
 @kernel
 def _put_signed(out: Bytes, p: Int, number: Int) -> Int:
-    n = np.int64(number)
-    return _put(out, p, (n << 1) ^ (n >> 63))
+    return _put(out, p, (number << 1) ^ (number >> 63))
 
 
 @kernel

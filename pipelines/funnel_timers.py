@@ -38,7 +38,7 @@ def schedule(
     """Set the timers of rows that events have touched; returns how many are written to `due`."""
     count = 0
     for i in range(len(touched)):
-        e = rows[touched[i]].first
+        e = np.int64(rows[touched[i]].first)
         while e != NONE and count < len(due):
             when = _due(shape, entries, times, e)
             if entries[e].timer == 0 or when < entries[e].timer:
@@ -46,7 +46,7 @@ def schedule(
                 due[count] = when
                 ids[count] = e
                 count += 1
-            e = entries[e].next
+            e = np.int64(entries[e].next)
     return count
 
 
@@ -65,14 +65,15 @@ def expire(
 ) -> None:
     """Look at the entries whose timers are due at `now`."""
     for i in range(len(ids)):
-        e = ids[i]
+        e = np.int64(ids[i])
         expired[i].row = NONE
         expired[i].step = NONE
         expired[i].due = 0
         if entries[e].timer != due[i]:
             continue
         entries[e].timer = 0
-        row, day, level = entries[e].row, entries[e].day, _level(shape, times, e)
+        row, day = np.int64(entries[e].row), np.int64(entries[e].day)
+        level = _level(shape, times, e)
         closes = day * DAY_MS + entries[e].latest + shape.window
         if level < shape.steps and entries[e].announced < level and closes < now:
             entries[e].announced = level
@@ -102,7 +103,7 @@ def _due(shape: Shape, entries: Records, times: Records, e: Int) -> Int:
     level = _level(shape, times, e)
     if level < shape.steps and entries[e].announced < level:
         return entries[e].day * DAY_MS + entries[e].latest + shape.window + 1
-    return _last(shape, entries[e].day)
+    return _last(shape, np.int64(entries[e].day))
 
 
 @kernel

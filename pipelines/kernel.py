@@ -1,7 +1,8 @@
 """How kernels are compiled: plain loops over columns, in machine code, without the GIL.
 
 A kernel has no I/O, allocates nothing that outlives it and looks at no clock. Compiled code is
-cached beside the module, or in the user's cache where that is not writable.
+cached beside the module, or in the user's cache where that is not writable. A kernel is compiled
+anew for every combination of types it is called with: kernels hand each other int64 scalars.
 """
 
 from collections.abc import Callable
