@@ -35,7 +35,7 @@ format: $(STAMP) ## Put code into shape
 	$(RUN) ruff check --fix .
 
 bench: $(STAMP) ## Measure the worker beside its rivals, and how fresh results are
-	$(UV) sync --locked --group bench --quiet
+	$(UV) sync --locked --group bench --quiet --compile-bytecode
 	$(RUN) python -m benchmarks.worker
 	$(RUN) python -m benchmarks.freshness
 
@@ -49,5 +49,5 @@ $(UV):
 	.tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
 $(STAMP): $(UV) pyproject.toml uv.lock
-	$(UV) sync --locked --quiet --python $(PYTHON)
+	$(UV) sync --locked --quiet --compile-bytecode --python $(PYTHON)
 	@touch $@

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Settings
@@ -95,11 +94,3 @@ def test_a_broker_that_does_not_answer_is_named_in_time() -> None:
     (port,) = free_ports(1)
     with pytest.raises(Unavailable, match=rf"{port}.*AVILA_KAFKA_BOOTSTRAP"):
         describe_topics(f"127.0.0.1:{port}", [Topic("any", "compact")], timeout_s=0.5)
-
-
-def test_a_deployment_is_deleted_after_its_test(broker: Broker, settings: Settings) -> None:
-    names = [topic.name for topic in settings.topics]
-    delete_topics(broker.bootstrap, names)
-    delete_topics(broker.bootstrap, names)  # and deleting what is gone is no error
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    assert not set(names) & set(admin.list_topics(timeout=10).topics)
