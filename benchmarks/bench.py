@@ -1,8 +1,9 @@
 """What every benchmark stands on: a broker of its own, events on it, and one way to time a reader.
 
 Whatever reads a topic is timed from outside and in the same way: by the offsets that it commits,
-from the first tenth of the topic to its end, and by the CPU time of its process meanwhile. So
-starting, compiling and joining a group cost nobody anything.
+and by the CPU time of its process meanwhile. The clock starts some seconds after its first commit,
+so that starting, compiling and joining a group cost nobody anything, and stops at the end of the
+topic, or after a minute of a slow one.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +30,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +38,13 @@ from schemas import files
 from schemas.codec import Encoder
 from schemas.definitions import Funnel, FunnelDefinition, Step, encode
 from schemas.registry import Registry
-from schemas.settings import BROKER_PORT, CONTROLLER_PORT, Settings, read_settings
+from schemas.settings import (
+    BROKER_PORT,
+    CONTROLLER_PORT,
+    WORKER_PORT,
+    Settings,
+    read_settings,
+)
 from schemas.subjects import value_subject
 from schemas.topics import Topic
 from services.broker import Broker, install_kafka
@@ -47,8 +56,9 @@ PROJECT = "shop"
 EVENTS = ("home", "search", "product", "cart", "address", "pay", "purchase", "return")
 PARTITIONS = 2
 _PORT_BASE = 21_000
-_WARM_UP = 0.1
-_GIVE_UP_S = 900.0
+_WARM_UP_S = 2.0
+_LONG_ENOUGH_S = 60.0
+_FIRST_COMMIT_WITHIN_S = 600.0
 
 console = Console()
 
@@ -206,9 +216,40 @@ def process(command: list[str], environment: Mapping[str, str]) -> Iterator[psut
                 print(log.read()[-4_000:].decode(errors="replace"))
 
 
-def worker_command() -> list[str]:
-    """Our worker."""
-    return [sys.executable, "-m", "faust", "-A", "pipelines.app", "worker", "--without-web"]
+def worker_command(app: str = "pipelines.app") -> list[str]:
+    """Our worker, or a rival's that is a Faust app as well."""
+    return [sys.executable, "-m", "faust", "-A", app, "worker", "--without-web"]
+
+
+def time_ours(settings: Settings, topic: str) -> tuple[Timed, dict[str, float]]:
+    """Our worker, and what it then says of itself."""
+    with process(worker_command(), environment_of(settings)) as reader:
+        return timed(settings, reader, settings.app_id, topic), scraped(settings)
+
+
+def scraped(settings: Settings) -> dict[str, float]:
+    """The worker's own metrics, by name and label."""
+    url = f"http://{settings.host}:{settings.port(WORKER_PORT)}/metrics"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    return {
+        " ".join([sample.name.removeprefix("avila_worker_"), *sample.labels.values()]): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def shares(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What part of a worker's time each stage takes, the longest first; waiting is no work."""
+    prefix = "seconds_total "
+    seconds = {
+        name.removeprefix(prefix): value
+        for name, value in metrics.items()
+        if name.startswith(prefix) and name.removeprefix(prefix) not in ("idle", "restore")
+    }
+    total = sum(seconds.values())
+    longest = sorted(seconds.items(), key=lambda stage: -stage[1])
+    return {name: round(value / total, 3) for name, value in longest}
 
 
 def environment_of(settings: Settings, **more: str) -> dict[str, str]:
@@ -216,27 +257,48 @@ def environment_of(settings: Settings, **more: str) -> dict[str, str]:
     return os.environ | as_environment(settings) | more
 
 
+def rival_environment(settings: Settings, topic: str) -> dict[str, str]:
+    """What a rival is told: the broker, the topic, and where it may keep what it keeps."""
+    directory = settings.data_dir / "rivals" / uuid.uuid4().hex
+    directory.mkdir(parents=True)
+    return os.environ | {
+        "RIVAL_BOOTSTRAP": settings.bootstrap,
+        "RIVAL_TOPIC": topic,
+        "RIVAL_DIRECTORY": str(directory),
+    }
+
+
 def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) -> Timed:
-    """Time a reader until it has committed all events of a topic."""
+    """Time a reader on a topic that is full, as the head of this module says.
+
+    Raises:
+        RuntimeError: it ended, committed nothing, or was through before the clock started.
+    """
     ends = _ends(settings, topic)
     console.print(f"timing {group} on {topic}")
     goal = sum(ends.values()) - len(ends)  # the last record of a partition may be a marker
     admin = AdminClient({"bootstrap.servers": settings.bootstrap})
-    began: tuple[float, float, int] | None = None
-    deadline = time.monotonic() + _GIVE_UP_S
-    while True:
-        position = _committed(admin, group, topic)
-        now, cpu = time.monotonic(), _cpu(reader)
-        if began is None and position >= _WARM_UP * goal:
-            began = now, cpu, position
-        if position >= goal and began is not None and position > began[2]:
-            events = position - began[2]
-            return Timed(events / (now - began[0]), 1e6 * (cpu - began[1]) / events)
-        if reader.status() == psutil.STATUS_ZOMBIE:
-            raise RuntimeError(f"{group} ended after {position} of {goal}")
-        if now > deadline:
-            raise RuntimeError(f"{group} has read {position} of {goal} in {_GIVE_UP_S:.0f} s")
-        time.sleep(0.05)  # asked more often, the broker would be timed as well
+
+    def position_after(least: int, within_s: float) -> int:
+        deadline = time.monotonic() + within_s
+        while (position := _committed(admin, group, topic)) < least:
+            if reader.status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"{group} ended after {position} of {goal} events")
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)  # asked more often, the broker would be timed as well
+        return position
+
+    if not position_after(1, _FIRST_COMMIT_WITHIN_S):
+        raise RuntimeError(f"{group} committed nothing")
+    time.sleep(_WARM_UP_S)
+    begin = _committed(admin, group, topic)
+    began, cpu = time.monotonic(), _cpu(reader)
+    if begin >= goal:
+        raise RuntimeError(f"{group} was through at once: give it more --events")
+    end = position_after(goal, _LONG_ENOUGH_S)
+    events, seconds = end - begin, time.monotonic() - began
+    return Timed(events / seconds, 1e6 * (_cpu(reader) - cpu) / max(events, 1))
 
 
 def _cpu(reader: psutil.Process) -> float:

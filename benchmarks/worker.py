@@ -2,28 +2,39 @@
 
 Tracker stage: inbox to event store. Analytics stage: 8 four-step funnels over 200,000 persons,
 Avro in, changelog and results out, a transaction every 200 ms. The rival is an agent on Faust's own
-driver that counts records and does nothing else.
+driver that counts records and does nothing else, on the same broker, before each of the two.
+
+Then a worker without local snapshots restores the funnels' state from the changelog.
 """
 
 import argparse
-import sys
+import shutil
+import time
 
 from benchmarks.bench import (
     Timed,
+    console,
     create_topics,
     define_funnels,
     environment_of,
     fill,
     process,
     report,
+    rival_environment,
+    scraped,
+    shares,
     system,
+    time_ours,
     timed,
     worker_command,
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
+from services.worker import partitions_held
 
 FUNNELS = 8
+RIVAL_EVENTS = 300_000
+_RESTORED_WITHIN_S = 600.0
 
 
 def main() -> None:
@@ -32,46 +43,69 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()
+    load = {"events": given.events, "persons": given.persons}
     with system(checkpoint_interval_ms=2_000, dedup_capacity=2_000_000) as settings:
-        create_topics(settings, [Topic("rival", "delete")])
-        fill(settings, "rival", events=given.events // 10, persons=given.persons)
-        faust = time_faust(settings)
-        fill(settings, settings.topics.inbox.name, events=given.events, persons=given.persons)
-        tracker = time_ours(settings, settings.topics.inbox.name)
+        rival = time_faust(settings, "rival", given.persons)
+        fill(settings, settings.topics.inbox.name, **load)
+        tracker, tracker_metrics = time_ours(settings, settings.topics.inbox.name)
     with system(checkpoint_interval_ms=2_000) as settings:
+        rival_again = time_faust(settings, "rival", given.persons)
         define_funnels(settings, FUNNELS)
-        fill(settings, settings.topics.events.name, events=given.events, persons=given.persons)
-        analytics = time_ours(settings, settings.topics.events.name)
+        fill(settings, settings.topics.events.name, **load)
+        analytics, analytics_metrics = time_ours(settings, settings.topics.events.name)
+        restored = restore(settings)
     report(
         f"{given.events:,} events of {given.persons:,} persons",
-        {"plain Faust, counting": faust, "tracker": tracker, f"{FUNNELS} funnels": analytics},
         {
-            "tracker_ratio": round(tracker.events_per_s / faust.events_per_s, 1),
-            "analytics_ratio": round(analytics.events_per_s / faust.events_per_s, 1),
+            "plain Faust, counting": rival,
+            "tracker": tracker,
+            "plain Faust, counting, again": rival_again,
+            f"{FUNNELS} funnels": analytics,
+        },
+        {
+            "tracker_ratio": round(tracker.events_per_s / rival.events_per_s, 1),
+            "analytics_ratio": round(analytics.events_per_s / rival_again.events_per_s, 1),
             "tracker_events_per_s": round(tracker.events_per_s),
             "analytics_events_per_s": round(analytics.events_per_s),
-            "faust_events_per_s": round(faust.events_per_s),
+            "faust_events_per_s": [round(rival.events_per_s), round(rival_again.events_per_s)],
+            **restored,
+            "tracker_shares": shares(tracker_metrics),
+            "analytics_shares": shares(analytics_metrics),
         },
     )
 
 
-def time_faust(settings: Settings) -> Timed:
-    """Plain Faust."""
-    environment = environment_of(
-        settings,
-        RIVAL_BOOTSTRAP=settings.bootstrap,
-        RIVAL_TOPIC="rival",
-        RIVAL_DIRECTORY=str(settings.data_dir / "rival"),
-    )
-    app = [sys.executable, "-m", "faust", "-A", "benchmarks.rivals.faust_count"]
-    with process([*app, "worker", "--without-web"], environment) as reader:
-        return timed(settings, reader, "rival-faust", "rival")
+def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
+    """Plain Faust on a topic of its own."""
+    create_topics(settings, [Topic(topic, "delete")])
+    fill(settings, topic, events=RIVAL_EVENTS, persons=persons)
+    app = worker_command("benchmarks.rivals.faust_count")
+    with process(app, rival_environment(settings, topic)) as reader:
+        return timed(settings, reader, "rival-faust", topic)
 
 
-def time_ours(settings: Settings, topic: str) -> Timed:
-    """Our worker."""
-    with process(worker_command(), environment_of(settings)) as reader:
-        return timed(settings, reader, settings.app_id, topic)
+def restore(settings: Settings) -> dict[str, float]:
+    """How fast a worker has the funnels' rows again, by the changelog alone, and their size."""
+    shutil.rmtree(settings.snapshot_dir, ignore_errors=True)
+    console.print("restoring")
+    with process(worker_command(), environment_of(settings)):
+        deadline = time.monotonic() + _RESTORED_WITHIN_S
+        while partitions_held(settings) < settings.partitions or not _all_restored(settings):
+            if time.monotonic() > deadline:
+                raise RuntimeError("not restored")
+            time.sleep(0.5)
+        metrics = scraped(settings)
+    rows, size = metrics["table_rows funnels"], metrics["table_bytes funnels"]
+    return {
+        "restore_rows_per_s": round(rows / metrics["seconds_total restore"]),
+        "restore_rows": int(rows),
+        "state_bytes_per_row": round(size / rows, 1),
+    }
+
+
+def _all_restored(settings: Settings) -> bool:
+    """Both topics of every partition have been restored."""
+    return scraped(settings).get("partitions", 0) == 2 * settings.partitions
 
 
 if __name__ == "__main__":

@@ -7,18 +7,19 @@ from typing import Any, cast
 
 import faust
 
+from pipelines import metrics
 from pipelines.batch import Records
 from pipelines.funnels import FunnelTable
 from pipelines.tables import TableManager
 from pipelines.tracker import Tracker
-from pipelines.transport import Columns
+from pipelines.transport import App, Columns
 from schemas.registry import Registry
 from schemas.settings import read_settings
 
 settings = read_settings()
 topics = settings.topics
 
-app = faust.App(
+app = App(
     settings.app_id,
     broker=f"columnar://{settings.bootstrap}",
     broker_client_id=settings.worker_name,
@@ -26,7 +27,6 @@ app = faust.App(
     broker_max_poll_records=settings.epoch_max_records,
     broker_session_timeout=settings.session_timeout_ms / 1000,
     TableManager="pipelines.tables:TableManager",
-    datadir=str(settings.data_dir / "faust"),
     topic_disable_leader=True,
     web_enabled=False,
     worker_redirect_stdouts=False,
@@ -43,7 +43,7 @@ events = app.topic(topics.events.name, schema=Columns())
 @app.on_worker_init.connect
 def connect(*_: Any, **__: Any) -> None:
     """Meet the broker before the first record comes."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    metrics.serve(settings)
     registry = Registry(settings.bootstrap)
     seen.connect(registry)
     funnels.connect(registry)

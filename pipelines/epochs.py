@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Outbox, Outgoing, Records, TopicPartition
+from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
 from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 _IDLE_S: Final = 0.5
 _CALL_TIMEOUT_S: Final = 30.0
+_TRANSACTION_TIMEOUT_S: Final = 10.0
+_HANGS_AFTER_S: Final = 15.0
 _PATIENCE_S: Final = 120.0
 _FENCED_AT_MOST: Final = 3
 _FENCED_WITHIN_S: Final = 60.0
@@ -132,14 +135,23 @@ class Epochs:
             source = min(self._unrestored)
             committed = self._committed_offset(source)
             self._state.drop(source)
+            begun = time.monotonic()
             for _ in self._state.restore(source, committed):
                 self._poll(0)
                 if source not in self._unrestored or self._closing.is_set():
                     break
             else:
+                seconds = time.monotonic() - begun
+                SECONDS.labels("restore").inc(seconds)
                 self._unrestored.discard(source)
                 self._positions[source] = committed
-                log.info("partition restored", source=source, position=committed)
+                PARTITIONS.set(len(self._positions))
+                log.info(
+                    "partition restored",
+                    source=source,
+                    position=committed,
+                    seconds=round(seconds, 1),
+                )
                 start = [KafkaPartition(*source, committed)]
                 self._consumer.incremental_unassign(start)
                 self._consumer.incremental_assign(start)
@@ -157,16 +169,21 @@ class Epochs:
         Raises:
             Misconfigured: another worker runs under the same id.
         """
-        self._write(self._outbox.take())
+        with stage("write"):
+            self._write(self._outbox.take())
         if time.monotonic() - self._committed_at >= self._settings.commit_interval_ms / 1000:
             self._commit()
-        message = self._poll(0)
+        with stage("read"):
+            message = self._poll(0)
         if message is None:
             self._commit()
-            message = self._poll(_IDLE_S)
+            with stage("idle"):
+                message = self._poll(_IDLE_S)
         if message is None or self._failure:
             return []
-        return self._group([message, *self._consumer.consume(self._settings.max_records - 1, 0)])
+        with stage("read"):
+            more = self._consumer.consume(self._settings.max_records - 1, 0)
+            return self._group([message, *more])
 
     def stop_soon(self) -> None:
         """Cut a restore short; the one method that any thread may call."""
@@ -209,6 +226,7 @@ class Epochs:
         epoch = [Records(s, group) for s, group in groups.items() if s in self._positions]
         for records in epoch:
             self._positions[records.source] = records.next_offset
+            RECORDS.labels(records.source.topic).inc(len(records.values))
         self._moved = self._moved or bool(epoch)
         return epoch
 
@@ -275,24 +293,29 @@ class Epochs:
         4. The state takes note.
         """
         self._committed_at = time.monotonic()
-        self._state.flush(self._positions)
-        self._write(self._outbox.take())
+        with stage("flush"):
+            self._state.flush(self._positions)
+        with stage("write"):
+            self._write(self._outbox.take())
         if not self._moved and not self._in_transaction:
             return
         if not self._in_transaction:
             self._producer.begin_transaction()
         offsets = [KafkaPartition(*source, offset) for source, offset in self._positions.items()]
         try:
-            if offsets:
-                group = self._consumer.consumer_group_metadata()
-                _insist(self._producer.send_offsets_to_transaction, offsets, group)
-            _insist(self._producer.commit_transaction)
+            with stage("commit"):
+                if offsets:
+                    group = self._consumer.consumer_group_metadata()
+                    _insist(self._producer.send_offsets_to_transaction, offsets, group)
+                _insist(self._producer.commit_transaction)
         except KafkaException as error:
             self._fail(error)
             return
+        COMMITS.inc()
         self._in_transaction = False
         self._moved = False
-        self._state.committed(self._positions)
+        with stage("snapshot"):
+            self._state.committed(self._positions)
 
     def _fail(self, error: KafkaException) -> None:
         self._failure = str(error)
@@ -302,6 +325,7 @@ class Epochs:
 
     def _start_over(self) -> None:
         """Trust nothing in memory: settle the open transaction and restore what is assigned."""
+        FAILURES.inc()
         log.warning("starting over from the committed offsets", reason=self._failure)
         if len(self._fenced_at) > _FENCED_AT_MOST:
             raise Misconfigured(
@@ -313,6 +337,7 @@ class Epochs:
         self._in_transaction = False
         self._outbox.take()
         self._positions.clear()
+        PARTITIONS.set(0)
         self._moved = False
         for source in self.assignment:
             self._state.drop(source)
@@ -348,6 +373,7 @@ class Epochs:
         for source in gone:
             self._positions.pop(source, None)
             self._state.drop(source)
+        PARTITIONS.set(len(self._positions))
         log.info("partitions given up", gone=len(gone), now=len(self.assignment))
 
 
@@ -363,16 +389,46 @@ _FENCED: Final = {
 
 
 def _insist(call: Callable[..., object], *args: object) -> None:
-    """Make a transactional call, again for as long as librdkafka says that this is the remedy."""
+    """Make a transactional call, again for as long as librdkafka says that this is the remedy.
+
+    Raises:
+        KafkaException: there is no remedy, or the call does not return at all.
+    """
     while True:
         try:
-            call(*args, _CALL_TIMEOUT_S)
+            _in_time(call, *args, _TRANSACTION_TIMEOUT_S)
         except KafkaException as error:
             if not error.args[0].retriable():
                 raise
             log.warning("trying again", call=call.__name__, error=str(error))
         else:
             return
+
+
+def _in_time(call: Callable[..., object], *args: object) -> None:
+    """Make a call that may hang, and give it up when it does.
+
+    A broker that goes away can leave librdkafka waiting for a coordinator for ever, whatever the
+    time-out (confluentinc/librdkafka#5456, #5511). The thread that hangs keeps its producer, which
+    is harmless: the transactional id is fenced by the one that comes next.
+    """
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            call(*args)
+            outcome.append(None)
+        except BaseException as error:  # noqa: BLE001
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name=call.__name__, daemon=True)
+    thread.start()
+    thread.join(_HANGS_AFTER_S)
+    if not outcome:
+        reason = f"{call.__name__} has not returned within {_HANGS_AFTER_S:.0f} s"
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def patiently(call: Callable[..., T], *args: object, **options: object) -> T:

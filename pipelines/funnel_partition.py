@@ -19,6 +19,7 @@ from pipelines.funnel_state import FunnelState
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.matching import FunnelKey, Match
+from pipelines.metrics import LATE
 from schemas.definitions import FunnelDefinition
 
 _NEVER = -(2**62)
@@ -73,6 +74,17 @@ class FunnelPartition:
         """The first event that may not be in what is logged."""
         return self._waiting[0].since if self._waiting else self.position
 
+    @property
+    def rows(self) -> int:
+        """Persons in funnels."""
+        return sum(funnel.state.size for funnel in list(self.funnels.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by rows, and by the names of persons."""
+        states = [funnel.state.nbytes for funnel in list(self.funnels.values())]
+        return self.persons.nbytes + sum(states)
+
     def fold(
         self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
     ) -> Iterator[tuple[Funnel, Records]]:
@@ -84,6 +96,7 @@ class FunnelPartition:
             funnel.unpublished |= funnel.figures.apply(changes)
             if late:
                 funnel.late += late
+                LATE.labels("funnels").inc(late)
                 funnel.unpublished.add(TOTAL)
             yield funnel, changes
 

@@ -24,11 +24,12 @@ from pipelines.funnel_results import FunnelResults
 from pipelines.funnel_state import FunnelState
 from pipelines.keys import KeyIndex, Texts
 from pipelines.matching import FunnelKey, Match, Matcher, key_of
+from pipelines.metrics import stage
 from pipelines.reader import Reader
 from pipelines.snapshots import Snapshots
 from pipelines.tables import Table
 from schemas import definitions, files
-from schemas.codec import Codec
+from schemas.codec import Codec, Decoded
 from schemas.follower import Follower
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -70,15 +71,19 @@ class FunnelTable(Table):
         number = records.source.partition
         partition = self._partitions[number]
         events, matches = self._look(partition, records)
-        for funnel, changes in partition.fold(events, matches, self._log_at(_now_ms())):
-            self._results.steps(number, partition.persons, funnel, changes)
+        with stage("funnels: fold"):
+            folded = list(partition.fold(events, matches, self._log_at(_now_ms())))
+        with stage("funnels: announce"):
+            for funnel, changes in folded:
+                self._results.steps(number, partition.persons, funnel, changes)
         partition.position = records.next_offset
 
     def _look(
         self, partition: FunnelPartition, records: Records
     ) -> tuple[EventColumns, dict[FunnelKey, Match]]:
         """Decode a batch and find which of its events concern which funnels."""
-        decoded = self._decode(records.values)
+        with stage("funnels: decode"):
+            decoded = self._decode(records.values)
         for failure in decoded.failures:
             # The Tracker writes no such thing: whoever did, it is no event, and stays where it is.
             log.error(
@@ -88,6 +93,12 @@ class FunnelTable(Table):
                 reason=failure.reason,
                 detail=failure.detail,
             )
+        with stage("funnels: match"):
+            return self._matched(partition, records, decoded)
+
+    def _matched(
+        self, partition: FunnelPartition, records: Records, decoded: Decoded
+    ) -> tuple[EventColumns, dict[FunnelKey, Match]]:
         column = decoded.batch.column
         at = np.asarray(column("timestamp").cast(pa.int64()))
         projects = Texts.of(column("project_id"))
@@ -131,6 +142,16 @@ class FunnelTable(Table):
         """Begin to write a snapshot of every partition; what is in memory must be committed."""
         for number, partition in self._partitions.items():
             self._logs[number].snapshot(partition, self._reader)
+
+    @property
+    def rows(self) -> int:
+        """Persons in funnels."""
+        return sum(partition.rows for partition in list(self._partitions.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory they take, spare room included."""
+        return sum(partition.nbytes for partition in list(self._partitions.values()))
 
     # ── restoring ────────────────────────────────────────────────────────────────────────────────
 

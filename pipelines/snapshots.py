@@ -5,6 +5,7 @@ that has been made anew is left aside; one that cannot be written is reported, a
 on.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,8 +50,8 @@ class Snapshots:
         """The newest snapshot of a partition, if there is a good one. Blocks on the disk."""
         path = self._path(partition)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                columns = {name: file[name] for name in file.files}
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                columns = {name: arrays[name] for name in arrays.files}
             meta = msgspec.json.decode(columns.pop(_META).tobytes(), type=Meta)
         except FileNotFoundError:
             return None
@@ -87,6 +88,8 @@ class Snapshots:
             partial.replace(path)
         except OSError as error:
             log.error("snapshot not written", path=str(path), reason=str(error))
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
     def _path(self, partition: int) -> Path:
         return self._directory / f"{partition}.npz"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from faust.exceptions import ImproperlyConfigured
 from faust.tables.manager import TableManager as FaustTableManager
 
+from pipelines import metrics
 from pipelines.batch import Outbox, TopicPartition
 from pipelines.reader import Reader
 
@@ -26,6 +27,16 @@ class Table(abc.ABC):
     name: str
     help: str
     source: str
+
+    @property
+    @abc.abstractmethod
+    def rows(self) -> int:
+        """How many rows it has."""
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """The memory they take, spare room included."""
 
     @abc.abstractmethod
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
@@ -68,6 +79,8 @@ class TableManager(FaustTableManager):
                 "not keep: derive it from pipelines.tables.Table"
             )
         self[table.name] = table  # type: ignore[assignment]
+        metrics.ROWS.labels(table.name).set_function(lambda: table.rows)
+        metrics.BYTES.labels(table.name).set_function(lambda: table.nbytes)
         return table
 
     # ── as the epochs see it: on the Kafka thread ────────────────────────────────────────────────

@@ -23,6 +23,7 @@ from pipelines.batch import Headers, Outbox, Records, TopicPartition
 from pipelines.dedup import SeenIds, read_uuids
 from pipelines.kernel import Int64s, UInt64s
 from pipelines.keys import ArrowColumn, Texts
+from pipelines.metrics import stage
 from pipelines.reader import Reader
 from pipelines.snapshots import Meta, Snapshot, Snapshots
 from pipelines.tables import Table
@@ -75,9 +76,10 @@ class Tracker(Table):
         """Track a batch of the inbox; what comes of it is in the outbox when this returns."""
         topics = self._settings.topics
         events, rejections = self._track(records)
-        project, person, colon = *_columns(events, "project_id", "person_id"), pa.scalar(":")
-        keys = pc.binary_join_element_wise(project, person, colon).cast(pa.binary())
-        self._outbox.send(topics.events.name, keys.to_pylist(), list(self._encode(events)))
+        with stage("tracker: encode"):
+            project, person = _columns(events, "project_id", "person_id")
+            keys = pc.binary_join_element_wise(project, person, pa.scalar(":")).cast(pa.binary())
+            self._outbox.send(topics.events.name, keys.to_pylist(), list(self._encode(events)))
         self._outbox.send(
             topics.rejected.name,
             [records.keys[rejection.row] for rejection in rejections],
@@ -87,16 +89,29 @@ class Tracker(Table):
 
     def _track(self, records: Records) -> tuple[pa.RecordBatch, list[Rejection]]:
         """The batch's new events, and what is wrong with the others."""
-        events, rows, rejections = read(self._codec, records)
-        events, wrong = check(events, records.timestamps[rows], self._settings)
+        with stage("tracker: decode"):
+            events, rows, rejections = read(self._codec, records)
+        with stage("tracker: check"):
+            events, wrong = check(events, records.timestamps[rows], self._settings)
         rejections += [Rejection(int(rows[place]), *why) for place, why in wrong.items()]
         sound = np.ones(len(rows), np.bool_)
         sound[list(wrong)] = False
         events, rows = events.filter(sound), rows[sound]
-        events, ids = _identified(events, records, rows)
-        seen = self._seen[records.source.partition]
-        new = seen.admit(ids, _hashes(events.column("project_id")), records.timestamps[rows])
+        with stage("tracker: deduplicate"):
+            events, ids = _identified(events, records, rows)
+            seen = self._seen[records.source.partition]
+            new = seen.admit(ids, _hashes(events.column("project_id")), records.timestamps[rows])
         return events if new.all() else events.filter(new), sorted(rejections)
+
+    @property
+    def rows(self) -> int:
+        """Ids that are remembered."""
+        return sum(len(seen) for seen in list(self._seen.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory they take."""
+        return sum(seen.nbytes for seen in list(self._seen.values()))
 
     # ── the table ────────────────────────────────────────────────────────────────────────────────
 

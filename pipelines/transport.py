@@ -53,6 +53,13 @@ class Columns(faust.Schema):  # type: ignore[type-arg]
         return message.value
 
 
+class App(faust.App):
+    """An app that keeps nothing in Faust's data directory, and so needs none."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 class Conductor(FaustConductor):
     """Hands each batch to the agents of its topic: whole, or record by record."""
 

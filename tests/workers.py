@@ -24,9 +24,16 @@ _STOP_WITHIN_S = 60.0
 class WorkerProcess:
     """`faust -A pipelines.app worker`; inside a `with` block it runs, after it, it does not."""
 
-    def __init__(self, settings: Settings, name: str = "one", app: str = "pipelines.app") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str = "one",
+        app: str = "pipelines.app",
+        **environment: str,
+    ) -> None:
         self.settings = replace(settings, worker_id=name)
         self.log_file = settings.data_dir / f"worker-{name}.log"
+        self._environment = environment
         self._app = app
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -58,7 +65,7 @@ class WorkerProcess:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*faust(self._app), "worker", "-l", "info", "--without-web"],
-                env=environment(self.settings) | {"PYTHONUNBUFFERED": "1"},
+                env=environment(self.settings) | {"PYTHONUNBUFFERED": "1"} | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

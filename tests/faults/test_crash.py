@@ -133,6 +133,15 @@ def test_every_event_counts_once_through_kills_and_zombies(
 
 
 @pytest.mark.faults
+def test_every_event_counts_once_though_the_broker_is_killed(
+    store: StoreProcess, tmp_path: Path
+) -> None:
+    with restartable_broker(tmp_path) as (broker, restart), deployment(broker, tmp_path) as base:
+        scene = Scene(settings_of(base, store), tmp_path / "sink.log", restart)
+        run(Plan(20_000, 1_000, ["restart the broker"] * 2), scene)
+
+
+@pytest.mark.faults
 @pytest.mark.timeout(3_600)
 def test_a_million_events_count_once_through_everything(
     store: StoreProcess, tmp_path: Path

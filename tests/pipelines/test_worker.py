@@ -3,13 +3,17 @@
 import json
 import random
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.settings import _PORTS, WORKER_PORT
 from services.broker import Broker
-from tests.conftest import PARTITIONS, deployment
+from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
     PersonStep,
     Results,
@@ -36,18 +40,28 @@ STEPS = ["home", "cart", "purchase"]
 
 @pytest.fixture(scope="module")
 def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
-    """A worker on a deployment of this module's; each test has a project of its own there."""
+    """A worker on a deployment of this module's; each test has a project of its own there.
+
+    Its disk takes nothing, which makes no difference to anything.
+    """
     directory = tmp_path_factory.mktemp("worker")
-    with deployment(broker, directory) as settings:
+    with deployment(broker, directory) as own:
+        settings = replace(own, port_base=free_port_base(), snapshot_interval_s=1)
         define(settings, "buy", STEPS, window_s=3_600)
         define(settings, "buy", STEPS, window_s=3_600, project="random")
         define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
         define(settings, "quick", STEPS, window_s=1, project="timeouts")
-        with WorkerProcess(settings) as worker:
+        with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
             worker.await_partitions(2 * PARTITIONS)
             yield worker
             assert "Traceback" not in worker.output
             assert worker.stop() == 0
+
+
+def free_port_base() -> int:
+    """A base that puts the worker's metrics on a free port; it listens on no other."""
+    (port,) = free_ports(1)
+    return port - _PORTS.index(WORKER_PORT)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +218,46 @@ def random_events(worker: WorkerProcess) -> list[Sent]:
     in_order.sort(key=lambda event: event.at_ms + rng.randrange(HOUR_MS))
     send(worker.settings, in_order + rng.sample(in_order, 300))
     return in_order
+
+
+def test_a_worker_whose_disk_takes_nothing_says_so_and_works(
+    worker: WorkerProcess, results: Results
+) -> None:
+    send(worker.settings, [Sent("ann", "home", NOW_MS, project="full")])
+    await_equal(1, lambda: len(of_project(results, "full")))
+    await_equal(True, lambda: "snapshot not written" in worker.output)
+
+
+def test_a_worker_tells_prometheus_what_it_has_read_and_keeps(
+    worker: WorkerProcess, results: Results
+) -> None:
+    settings = worker.settings
+    before = scraped(worker)
+    send(settings, [Sent("ann", "home", NOW_MS, project="metrics")])
+    await_equal(1, lambda: len(of_project(results, "metrics")))
+    inbox = "avila_worker_records_total", settings.topics.inbox.name
+    await_equal(True, lambda: scraped(worker)[inbox] > before.get(inbox, 0))
+    now = scraped(worker)
+    assert now["avila_worker_partitions", ""] == 2 * PARTITIONS
+    assert now["avila_worker_table_rows", "dedup"] > before["avila_worker_table_rows", "dedup"]
+    assert now["avila_worker_commits_total", ""] > before["avila_worker_commits_total", ""]
+    assert {"idle", "read", "tracker: decode"} <= {
+        label for name, label in now if name == "avila_worker_seconds_total"
+    }
+
+
+def scraped(worker: WorkerProcess) -> dict[tuple[str, str], float]:
+    """What the worker's metrics say, by name and label."""
+    settings = worker.settings
+    url = f"http://{settings.host}:{settings.port(WORKER_PORT)}/metrics"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return {
+        (sample.name, "".join(sample.labels.values())): sample.value
+        for family in families
+        if family.name.startswith("avila_worker_")
+        for sample in family.samples
+    }
 
 
 def test_a_window_that_closes_is_announced_without_a_further_event(
