@@ -27,6 +27,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Outbox, Outgoing, Records, TopicPartition
 from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
+from pipelines.reader import QUIETLY
 from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ _CALL_TIMEOUT_S: Final = 30.0
 _TRANSACTION_TIMEOUT_S: Final = 10.0
 _HANGS_AFTER_S: Final = 15.0
 _PATIENCE_S: Final = 120.0
+_AGAIN_AFTER_S: Final = 1.0
+_NEWS_AFTER_S: Final = 10.0
 _FENCED_AT_MOST: Final = 3
 _FENCED_WITHIN_S: Final = 60.0
 
@@ -95,6 +98,7 @@ class Epochs:
                 "queued.max.messages.kbytes": 65_536,
                 "max.partition.fetch.bytes": 4_194_304,
                 "error_cb": _log_client_error,
+                **QUIETLY,
             }
         )
         self._producer = self._new_producer()
@@ -104,7 +108,7 @@ class Epochs:
         # The offset to go on from, of every partition that is assigned and restored.
         self._positions: dict[TopicPartition, int] = {}
         self._moved = False
-        self._unrestored: set[TopicPartition] = set()
+        self._unrestored: dict[TopicPartition, object] = {}  # and a mark of when it was gained
         self._failure = ""
         self._closing = threading.Event()
         self.assignment: set[TopicPartition] = set()
@@ -128,36 +132,46 @@ class Epochs:
         Nothing is fetched meanwhile, but the group is polled, so that it does not give the worker
         up; a partition that is revoked before it is restored is left. Blocks for as long as it
         takes.
+
+        Raises:
+            KafkaException: the broker was away for two minutes.
         """
         if self._positions:
             self._consumer.pause([KafkaPartition(*source) for source in self._positions])
+        give_up_at = time.monotonic() + _PATIENCE_S
         while self._unrestored and not self._closing.is_set():
             source = min(self._unrestored)
-            committed = self._committed_offset(source)
-            self._state.drop(source)
-            begun = time.monotonic()
-            for _ in self._state.restore(source, committed):
-                self._poll(0)
-                if source not in self._unrestored or self._closing.is_set():
-                    break
-            else:
-                seconds = time.monotonic() - begun
-                SECONDS.labels("restore").inc(seconds)
-                self._unrestored.discard(source)
-                self._positions[source] = committed
-                PARTITIONS.set(len(self._positions))
-                log.info(
-                    "partition restored",
-                    source=source,
-                    position=committed,
-                    seconds=round(seconds, 1),
-                )
-                start = [KafkaPartition(*source, committed)]
-                self._consumer.incremental_unassign(start)
-                self._consumer.incremental_assign(start)
-                self._consumer.pause(start)
+            try:
+                self._restore(source)
+                give_up_at = time.monotonic() + _PATIENCE_S
+            except KafkaException as error:
+                if time.monotonic() > give_up_at or error.args[0].fatal():
+                    raise
+                log.warning("restoring again", source=source, reason=str(error))
+                self._poll(_AGAIN_AFTER_S)
         if self._positions:
             self._consumer.resume([KafkaPartition(*source) for source in self._positions])
+
+    def _restore(self, source: TopicPartition) -> None:
+        gained = self._unrestored[source]
+        committed = self._committed_offset(source)
+        self._state.drop(source)
+        begun = time.monotonic()
+        for _ in self._state.restore(source, committed):
+            self._poll(0)
+            # It may have been given up, and even have been gained again: then others wrote to it.
+            if self._unrestored.get(source) is not gained or self._closing.is_set():
+                return
+        seconds = time.monotonic() - begun
+        SECONDS.labels("restore").inc(seconds)
+        del self._unrestored[source]
+        self._positions[source] = committed
+        PARTITIONS.set(len(self._positions))
+        log.info("partition restored", source=source, position=committed, seconds=round(seconds, 1))
+        start = [KafkaPartition(*source, committed)]
+        self._consumer.incremental_unassign(start)
+        self._consumer.incremental_assign(start)
+        self._consumer.pause(start)
 
     def fetch(self) -> list[Records]:
         """End the last epoch and begin the next: returns its records, one batch a partition.
@@ -260,6 +274,7 @@ class Epochs:
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 262_144,
                 "error_cb": _log_client_error,
+                **QUIETLY,
             }
         )
         patiently(producer.init_transactions, _CALL_TIMEOUT_S)
@@ -341,7 +356,7 @@ class Epochs:
         self._moved = False
         for source in self.assignment:
             self._state.drop(source)
-        self._unrestored = set(self.assignment)
+        self._unrestored = {source: object() for source in self.assignment}
         self._failure = ""
 
     # ── rebalances: only ever inside a poll, so between two epochs ───────────────────────────────
@@ -352,7 +367,7 @@ class Epochs:
             consumer.pause(partitions)
         gained = _sources(partitions)
         self.assignment |= gained
-        self._unrestored |= gained
+        self._unrestored |= {source: object() for source in gained}
         log.info("partitions assigned", gained=len(gained), now=len(self.assignment))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
@@ -369,8 +384,8 @@ class Epochs:
 
     def _forget(self, gone: set[TopicPartition]) -> None:
         self.assignment -= gone
-        self._unrestored -= gone
         for source in gone:
+            self._unrestored.pop(source, None)
             self._positions.pop(source, None)
             self._state.drop(source)
         PARTITIONS.set(len(self._positions))
@@ -445,8 +460,15 @@ def patiently(call: Callable[..., T], *args: object, **options: object) -> T:
             if time.monotonic() > deadline or error.args[0].fatal():
                 raise
             log.warning("trying again", call=call.__name__, error=str(error))
-            time.sleep(1)
+            time.sleep(_AGAIN_AFTER_S)
+
+
+_said_at: dict[str, float] = {}
 
 
 def _log_client_error(error: KafkaError) -> None:
-    log.warning("kafka", error=error.str(), code=error.name())
+    # That the broker is away is news once, not at every attempt to reach it.
+    now = time.monotonic()
+    last, _said_at[error.name()] = _said_at.get(error.name(), -_NEWS_AFTER_S), now
+    if now - last >= _NEWS_AFTER_S:
+        log.warning("kafka", error=error.str(), code=error.name())

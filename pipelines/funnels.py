@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import structlog
+from confluent_kafka import KafkaException
 
 from pipelines.batch import Outbox, Records, TopicPartition
 from pipelines.funnel_log import FunnelLog
@@ -141,7 +142,10 @@ class FunnelTable(Table):
     def snapshot(self) -> None:
         """Begin to write a snapshot of every partition; what is in memory must be committed."""
         for number, partition in self._partitions.items():
-            self._logs[number].snapshot(partition, self._reader)
+            try:
+                self._logs[number].snapshot(partition, self._reader)
+            except KafkaException as error:
+                log.warning("no snapshot this time", partition=number, reason=str(error))
 
     @property
     def rows(self) -> int:

@@ -1,6 +1,7 @@
 """Reading a stretch of one partition, apart from any consumer group: how state is restored."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -8,6 +9,12 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from pipelines.batch import Records, TopicPartition
 
 _BATCH = 20_000
+# librdkafka mends lost connections itself: neither in a hurry, nor with a line for every attempt.
+QUIETLY: dict[str, int] = {
+    "log_level": 2,
+    "reconnect.backoff.ms": 200,
+    "reconnect.backoff.max.ms": 2_000,
+}
 _METADATA_TIMEOUT_S = 30.0
 
 
@@ -15,7 +22,7 @@ class Reader:
     """Reads committed records between two offsets. Not thread-safe; every method may block."""
 
     def __init__(self, bootstrap: str) -> None:
-        config = {
+        config: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
             "group.id": "avila-reader",  # librdkafka wants a name; nothing is ever committed to it
             "enable.auto.commit": False,
@@ -24,6 +31,7 @@ class Reader:
             "fetch.queue.backoff.ms": 10,
             # The end is told by a fetch that finds nothing; nobody fetches at other times.
             "fetch.wait.max.ms": 20,
+            **QUIETLY,
         }
         self._consumer = Consumer(config)
         # The end of a partition is asked for without regard to open transactions: see `read`.
@@ -80,9 +88,7 @@ class Reader:
 def _position_after(message: Message) -> int:
     offset = message.offset()
     error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        raise KafkaException(error)
     assert offset is not None
-    if error is None:
-        return offset + 1
-    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-        return offset
-    raise KafkaException(error)
+    return offset if error else offset + 1

@@ -58,6 +58,7 @@ class Registry:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
+                "log_level": 0,  # lost connections are mended by the library
             }
         )
         self._consumer.assign([KafkaPartition(topic, 0, OFFSET_BEGINNING)])

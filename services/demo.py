@@ -56,11 +56,13 @@ def run_demo(settings: Settings) -> None:
         player.start()
         with Live(console=console, refresh_per_second=4) as live:
             while player.is_alive():
-                live.update(_drawn(_get(f"{funnel}/results"), "stream"))
+                live.update(_drawn(_get(f"{funnel}/results"), "the stream"))
                 player.join(0.25)
             store = _stored(settings, funnel, player.count())
-            stream = _agreeing(funnel, store, lambda now: live.update(_drawn(now, "stream")))
-            live.update(_drawn(stream, "stream"))
+            stream = _agreeing(funnel, store, lambda now: live.update(_drawn(now, "the stream")))
+            live.update(_drawn(stream, "the stream"))
+        if not console.is_terminal:
+            console.print()  # what was live ends without a line break there
         console.print(_drawn(store, "ClickHouse"))
         console.print("[green]The stream's figures and ClickHouse's are equal.[/green]")
         console.print(f"Results: {funnel}/results")
@@ -128,7 +130,7 @@ def _await_ready(
                 _get(url)
                 if partitions_held(settings) == settings.partitions:
                     return
-            time.sleep(0.5)
+            time.sleep(1)
     raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
 
 
@@ -207,7 +209,7 @@ def _dataset() -> Path:
 
 
 def _drawn(results: dict[str, Any], source: str) -> Table:
-    table = Table(title=f"Home to purchase within 7 days, by the {source}")
+    table = Table(title=f"Home to purchase within 7 days, by {source}")
     for name in ("step", "persons", "of the first", ""):
         table.add_column(name, justify="left" if name in {"step", ""} else "right")
     for step in results["totals"]["steps"]:
