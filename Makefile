@@ -34,9 +34,10 @@ format: $(STAMP) ## Put code into shape
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: $(STAMP) ## Measure the worker beside its rivals, and how fresh results are
+bench: $(STAMP) ## Measure the worker beside others, and how fresh results are
 	$(UV) sync --locked --group bench --quiet --compile-bytecode
 	$(RUN) python -m benchmarks.worker
+	$(RUN) python -m benchmarks.peers
 	$(RUN) python -m benchmarks.freshness
 
 clean: ## Remove what the other targets made

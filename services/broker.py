@@ -346,10 +346,14 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=60000
 initial.broker.registration.timeout.ms=300000
 
-# A small machine.
+# A small machine: a thread that waits wakes several times a second, and by default the controller
+# writes twice a second that nothing has happened.
+metadata.max.idle.interval.ms=0
 num.network.threads=2
 num.io.threads=4
-background.threads=2
+background.threads=1
+group.coordinator.threads=1
+share.coordinator.threads=1
 num.recovery.threads.per.data.dir=2
 log.cleaner.dedupe.buffer.size=33554432
 """
