@@ -96,7 +96,9 @@ class FunnelLog:
         snapshot = self._snapshots.load(self._source.partition)
         if snapshot is not None and snapshot.meta.position <= committed:
             about = msgspec.convert(snapshot.meta.about, _About)
-            partition.load(snapshot.columns, about.funnels, snapshot.meta.position)
+            partition.load(
+                snapshot.columns, about.funnels, snapshot.meta.position, about.log.redo_from
+            )
             logged, redo_from, self._meta = snapshot.meta.logged, snapshot.meta.position, about.log
         known = {row_prefix(key).encode(): key for key in partition.funnels}
         dead: dict[bytes, None] = {}

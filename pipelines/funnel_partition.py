@@ -183,13 +183,19 @@ class FunnelPartition:
         return columns
 
     def load(
-        self, columns: Mapping[str, NDArray[Any]], keys: Iterable[FunnelKey], stamp: int
+        self, columns: Mapping[str, NDArray[Any]], keys: Iterable[FunnelKey], stamp: int, since: int
     ) -> None:
-        """Take over what `dump` gave; funnels that are not kept any more are left out."""
+        """Take over what `dump` gave; funnels that are not kept any more are left out.
+
+        `since` is what the log said then of `redo_from`: rows that were waiting wait again, for the
+        log must be whole without the dump.
+        """
         self.persons = KeyIndex.load(_below("persons", columns))
         for number, key in enumerate(keys):
             if key in self.funnels:
-                self.funnels[key].state.load(_below(str(number), columns), stamp)
+                state = self.funnels[key].state
+                state.load(_below(str(number), columns), stamp)
+                self._waiting.append(_Waiting(key, state.unlogged(), since, due=0))
 
     def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
         """The person of each event that is matched, and anything for the others."""

@@ -184,6 +184,10 @@ class FunnelState:
         self._timers = Timers()
         self._schedule(np.arange(self.size, dtype=np.int32))
 
+    def unlogged(self) -> Int32s:
+        """The rows that were touched since they were last logged."""
+        return np.flatnonzero(self.rows["touched"][: self.size] & 2).astype(np.int32)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
         arrays: dict[str, NDArray[Any]] = {"heads": self.heads.copy(), "row_of": self.row_of.copy()}
@@ -197,7 +201,7 @@ class FunnelState:
         self.row_of = columns["row_of"].copy()
         for name in _USED:
             setattr(self, name, columns[name])
-        self.rows["touched"] = 0
+        self.rows["touched"] &= 2  # what was not logged then is still to be logged
         self.stamps = np.full(self.size, stamp, np.int64)
 
     @classmethod
