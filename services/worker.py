@@ -23,7 +23,7 @@ def partitions_held(settings: Settings) -> int:
     try:
         (answer,) = admin.describe_consumer_groups([settings.app_id]).values()
         members = answer.result(timeout=10).members
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         return 0
     return sum(
         partition.topic == settings.topics.events.name

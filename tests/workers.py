@@ -104,7 +104,7 @@ class WorkerProcess:
         try:
             (answer,) = admin.describe_consumer_groups([self.settings.app_id]).values()
             members = answer.result(timeout=10).members
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return -1
         own = [member for member in members if member.client_id == self.settings.worker_name]
         return sum(len(member.assignment.topic_partitions) for member in own)
