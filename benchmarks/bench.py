@@ -311,7 +311,7 @@ def _committed(admin: AdminClient, group: str, topic: str) -> int:
     try:
         (answer,) = admin.list_consumer_group_offsets(request).values()
         found = answer.result(timeout=10).topic_partitions
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         return 0
     return sum(max(p.offset, 0) for p in found if p.topic == topic)
 
