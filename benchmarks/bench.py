@@ -291,7 +291,7 @@ def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) ->
 
     if not position_after(1, _FIRST_COMMIT_WITHIN_S):
         raise RuntimeError(f"{group} committed nothing")
-    time.sleep(_WARM_UP_S)
+    time.sleep(_WARM_UP_S)  # its caches, its JIT compiler
     begin = _committed(admin, group, topic)
     began, cpu = time.monotonic(), _cpu(reader)
     if begin >= goal:

@@ -93,7 +93,7 @@ def restore(settings: Settings) -> dict[str, float]:
         while partitions_held(settings) < settings.partitions or not _all_restored(settings):
             if time.monotonic() > deadline:
                 raise RuntimeError("not restored")
-            time.sleep(0.5)
+            time.sleep(0.5)  # to look is work for the broker that it restores from
         metrics = scraped(settings)
     rows, size = metrics["table_rows funnels"], metrics["table_bytes funnels"]
     return {

@@ -107,6 +107,7 @@ class Epochs:
         self._fenced_at: list[float] = []
         # The offset to go on from, of every partition that is assigned and restored.
         self._positions: dict[TopicPartition, int] = {}
+        PARTITIONS.set_function(lambda: len(self._positions))
         self._moved = False
         self._unrestored: dict[TopicPartition, object] = {}  # and a mark of when it was gained
         self._failure = ""
@@ -166,7 +167,6 @@ class Epochs:
         SECONDS.labels("restore").inc(seconds)
         del self._unrestored[source]
         self._positions[source] = committed
-        PARTITIONS.set(len(self._positions))
         log.info("partition restored", source=source, position=committed, seconds=round(seconds, 1))
         start = [KafkaPartition(*source, committed)]
         self._consumer.incremental_unassign(start)
@@ -240,7 +240,7 @@ class Epochs:
         epoch = [Records(s, group) for s, group in groups.items() if s in self._positions]
         for records in epoch:
             self._positions[records.source] = records.next_offset
-            RECORDS.labels(records.source.topic).inc(len(records.values))
+            RECORDS.labels(records.source.topic).inc(len(records))
         self._moved = self._moved or bool(epoch)
         return epoch
 
@@ -352,7 +352,6 @@ class Epochs:
         self._in_transaction = False
         self._outbox.take()
         self._positions.clear()
-        PARTITIONS.set(0)
         self._moved = False
         for source in self.assignment:
             self._state.drop(source)
@@ -388,7 +387,6 @@ class Epochs:
             self._unrestored.pop(source, None)
             self._positions.pop(source, None)
             self._state.drop(source)
-        PARTITIONS.set(len(self._positions))
         log.info("partitions given up", gone=len(gone), now=len(self.assignment))
 
 
@@ -433,7 +431,7 @@ def _in_time(call: Callable[..., object], *args: object) -> None:
         try:
             call(*args)
             outcome.append(None)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 (raised below, by who waits)
             outcome.append(error)
 
     thread = threading.Thread(target=run, name=call.__name__, daemon=True)

@@ -130,7 +130,7 @@ def _await_ready(
                 _get(url)
                 if partitions_held(settings) == settings.partitions:
                     return
-            time.sleep(1)
+            time.sleep(1)  # to look is work for a machine that is busy starting
     raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
 
 
