@@ -5,15 +5,13 @@ it; and then the events from `redo_from` on are folded again, each row leaving o
 holds already.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 from typing import Final
 
 import msgspec
-import pyarrow as pa
 
 from pipelines.batch import Outbox, Records, TopicPartition
-from pipelines.funnel_partition import FunnelPartition, row_keys, row_prefix
-from pipelines.kernel import Int32s
+from pipelines.funnel_partition import FunnelPartition, name_of
 from pipelines.matching import FunnelKey
 from pipelines.reader import Reader
 from pipelines.snapshots import Meta, Snapshot, Snapshots
@@ -26,7 +24,7 @@ class LogMeta(msgspec.Struct, frozen=True):
     """What a partition's log says of itself.
 
     `redo_from`: events from this offset on may not be in the logged rows. `since`: the offset from
-    which on each funnel counts, by its rows' prefix. `ahead`: the clocks of the projects.
+    which on each funnel counts. `ahead`: the clocks of the projects.
     """
 
     redo_from: int
@@ -42,20 +40,19 @@ class FunnelLog:
         self._snapshots = snapshots
         self._outbox = outbox
         self._meta: LogMeta | None = None
-        self._dead: list[bytes] = []  # keys of rows of funnels that have ended
+        self._dead: list[bytes] = []  # keys of persons who are only in funnels that have ended
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-    def write(self, partition: FunnelPartition, rows: Iterator[tuple[FunnelKey, Int32s]]) -> None:
-        """Log rows, and what the log then says of itself, if it says anything new."""
+    def write(self, partition: FunnelPartition, now_ms: int) -> None:
+        """Log what is due, and what the log then says of itself, if it says anything new."""
         wrote = False
-        for key, which in rows:
-            keys, values = partition.pack(key, which)
+        for keys, values in partition.due(now_ms):
             self._send(keys, list(values))
             wrote = True
         meta = LogMeta(  # by now, rows that were due do not count as waiting any more
             partition.redo_from,
-            {row_prefix(key): funnel.since for key, funnel in partition.funnels.items()},
+            {name_of(key): funnel.since for key, funnel in partition.funnels.items()},
             dict(partition.ahead),
         )
         if wrote or self._meta is None or self._meta.since != meta.since:
@@ -66,10 +63,11 @@ class FunnelLog:
             self._send(batch, [None] * len(batch))
 
     def bury(self, partition: FunnelPartition, key: FunnelKey) -> None:
-        """Delete, little by little, the rows of a funnel that ends."""
-        state = partition.funnels[key].state
-        persons = partition.persons.second(state.rows["slot"][: state.size])
-        self._dead += row_keys(key, persons)
+        """Delete, little by little, the persons who are in no other funnel than one that ends.
+
+        What the others' records still hold of it goes when they are written next.
+        """
+        self._dead += partition.only_in(key)
 
     def snapshot(self, partition: FunnelPartition, reader: Reader) -> None:
         """Begin to write a snapshot of what is committed now."""
@@ -100,11 +98,10 @@ class FunnelLog:
                 snapshot.columns, about.funnels, snapshot.meta.position, about.log.redo_from
             )
             logged, redo_from, self._meta = snapshot.meta.logged, snapshot.meta.position, about.log
-        known = {row_prefix(key).encode(): key for key in partition.funnels}
         dead: dict[bytes, None] = {}
         for records in reader.read(self._source, logged):
             if records is not None:
-                meta = _take(partition, records, known, dead)
+                meta = _take(partition, records, dead)
                 if meta is not None:
                     self._meta = meta
                     redo_from = max(meta.redo_from, snapshot.meta.position if snapshot else 0)
@@ -112,7 +109,7 @@ class FunnelLog:
         self._dead = list(dead)
         since = self._meta.since if self._meta else {}
         for key, funnel in partition.funnels.items():
-            funnel.since = since.get(row_prefix(key), committed)
+            funnel.since = since.get(name_of(key), committed)
         for project, ahead in (self._meta.ahead if self._meta else {}).items():
             partition.hear(project, ahead)
         return redo_from
@@ -125,31 +122,28 @@ class _About(msgspec.Struct, frozen=True):
     log: LogMeta
 
 
-def _take(
-    partition: FunnelPartition,
-    records: Records,
-    known: Mapping[bytes, FunnelKey],
-    dead: dict[bytes, None],
-) -> LogMeta | None:
-    """Take over the rows in some records of the log; returns the newest meta among them."""
+def _take(partition: FunnelPartition, records: Records, dead: dict[bytes, None]) -> LogMeta | None:
+    """Take over some records of the log; returns the newest meta among them.
+
+    `dead` is kept as the keys whose newest record holds nothing that is of use.
+    """
     meta = None
-    persons: dict[FunnelKey, list[bytes]] = {}
-    values: dict[FunnelKey, list[bytes]] = {}
+    newest: dict[bytes, bytes] = {}
     for key, value in zip(records.keys, records.values, strict=True):
         if key is None:
             continue
         if key == _META_KEY:
             meta = msgspec.json.decode(value, type=LogMeta) if value else meta
-            continue
-        project, name, version, person = key.split(b"/", 3)
-        funnel = known.get(b"%b/%b/%b/" % (project, name, version))
-        if value is None:
+        elif value is None:
             dead.pop(key, None)
-        elif funnel is None:
-            dead[key] = None
+            newest.pop(key, None)
         else:
-            persons.setdefault(funnel, []).append(person)
-            values.setdefault(funnel, []).append(value)
-    for funnel, names in persons.items():
-        partition.unpack(funnel, pa.array(names, pa.binary()), values[funnel])
+            newest[key] = value
+    if newest:
+        keys = list(newest)
+        for key, kept in zip(keys, partition.unpack(keys, list(newest.values())), strict=True):
+            if kept:
+                dead.pop(key, None)
+            else:
+                dead[key] = None
     return meta

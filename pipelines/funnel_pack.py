@@ -1,4 +1,4 @@
-"""How a funnel's row is logged: version byte, then unsigned LEB128 numbers.
+"""How a funnel's row is packed: version byte, then unsigned LEB128 numbers.
 
     version 1:  stamp, horizon~, closed,
                 entries, and for each, newest first:  day~, announced, (start+1, took+1) per step,
@@ -92,16 +92,17 @@ def unpack(
     stamps: Int64s,
     slots: Int32s,
     data: Bytes,
-    starts: Int64s,
-    begin: Int,
+    begins: Int64s,
+    ends: Int64s,
+    first: Int,
 ) -> Int:
-    """Put packed rows in the place of what is known of their persons, from `begin` on.
+    """Put packed rows in the place of what is known of their persons, from the `first` on.
 
-    Row i of `slots` is `data[starts[i]:starts[i + 1]]`. Returns how many are done: fewer than all
+    Row i of `slots` is `data[begins[i]:ends[i]]`. Returns how many are done: fewer than all
     if a column is full, to be called again; `MALFORMED` if a row is not as `pack` wrote it.
     """
     scratch = np.zeros((3, shape.steps), np.int64)
-    for i in range(begin, len(slots)):
+    for i in range(first, len(slots)):
         if (
             heads[ff.TAIL] + 2 * ff.MAX_TAIL > len(tail)
             or heads[ff.ENTRIES] + ff.MAX_TAIL > len(entries)
@@ -109,7 +110,7 @@ def unpack(
         ):
             return i
         r = _blank_row(rows, entries, tail, heads, row_of, slots[i])
-        p, end = starts[i], starts[i + 1]
+        p, end = begins[i], ends[i]
         if p == end or data[p] != VERSION:
             return MALFORMED
         stamp, p = _get(data, p + 1, end)

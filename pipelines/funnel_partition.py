@@ -1,21 +1,24 @@
 """All funnels of one partition of the event store: persons, rows, figures, and what is unlogged.
 
-Rows are logged some seconds after they were first touched, so that a person who does ten things in
-that time is logged once. Until then the event store is their log: `redo_from` is the offset from
-which events must be folded again on top of what is logged, and each logged row carries the offset
-up to which events are in it (as pages do in a database's write-ahead log).
+Persons are logged some seconds after their first row was touched, so that one who does ten things
+in that time is logged once, with the rows that they have in all funnels (`funnel_records`). Until
+then the event store is their log: `redo_from` is the offset from which events must be folded again
+on top of what is logged, and each logged row carries the offset up to which events are in it (as
+pages do in a database's write-ahead log).
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.figures import Figures
 from pipelines.funnel_fold import NONE, TOTAL, Records, Shape
-from pipelines.funnel_state import FunnelState
+from pipelines.funnel_records import Part, join, split, tag_of
+from pipelines.funnel_state import FunnelState, Packed
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.matching import FunnelKey, Match
@@ -31,6 +34,7 @@ class Funnel:
     def __init__(self, definition: FunnelDefinition, lateness_ms: int, since: int) -> None:
         steps = definition.funnel.steps
         self.definition = definition
+        self.tag = tag_of(definition)
         self.since = since  # events from this offset on are counted
         self.state = FunnelState(Shape(len(steps), definition.funnel.window_s * 1000, lateness_ms))
         self.figures = Figures(len(steps))
@@ -143,30 +147,68 @@ class FunnelPartition:
                     self._changed_by_time.append((key, changed))
                 yield funnel, expired
 
-    def due(self, now_ms: int) -> Iterator[tuple[FunnelKey, Int32s]]:
-        """The rows that are to be logged by now; they count as logged when the epoch commits."""
+    def due(self, now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """What is to be logged by now, as keys and values, project by project.
+
+        It counts as logged when the epoch commits.
+        """
+        persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         changed, self._changed_by_time = self._changed_by_time, []
-        yield from changed
+        for key, rows in changed:
+            persons[key[0]].append(self.funnels[key].state.rows["slot"][rows])
         while self._waiting and self._waiting[0].due <= now_ms:
             waiting = self._waiting.popleft()
-            if waiting.funnel in self.funnels:
-                yield waiting.funnel, waiting.rows
+            funnel = self.funnels.get(waiting.funnel)
+            if funnel is not None:
+                rows = funnel.state.unlogged(waiting.rows)
+                persons[waiting.funnel[0]].append(funnel.state.rows["slot"][rows])
+        for project, slots in persons.items():
+            yield self._pack(project, np.unique(np.concatenate(slots)))
 
-    def pack(self, key: FunnelKey, rows: Int32s) -> tuple[list[bytes], list[bytes]]:
-        """The log records of some rows: keys and values."""
-        state = self.funnels[key].state
-        persons = self.persons.second(state.rows["slot"][rows])
-        return row_keys(key, persons), state.pack(rows, self.position)
+    def _pack(self, project: str, persons: Int32s) -> tuple[list[bytes], list[bytes]]:
+        parts = []
+        for funnel in self.of_project(project):
+            rows = funnel.state.rows_of(persons)
+            places = np.flatnonzero(rows != NONE)
+            packed = funnel.state.pack(rows[places], self.position)
+            parts.append(Part(funnel.tag, places, packed))
+        return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
 
-    def unpack(self, key: FunnelKey, persons: ArrowColumn, values: list[bytes]) -> None:
-        """Take over logged rows."""
-        projects = _repeated(key[0], len(values))
-        rows = np.arange(len(values))
-        slots = self.persons.intern(projects, Texts.of(persons), rows)
+    def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
+        """Take over logged records; tells which of them hold rows of a funnel that is kept."""
         starts = np.zeros(len(values) + 1, np.int64)
         np.cumsum([len(value) for value in values], out=starts[1:])
         data = np.frombuffer(b"".join(values), np.uint8)
-        self.funnels[key].state.unpack(len(self.persons), slots, data, starts)
+        parts = split(data, starts)
+        funnels = {int(funnel.tag): funnel for funnel in self.funnels.values()}
+        known = [tag for tag in np.unique(parts.tags).tolist() if tag in funnels]
+        kept = np.zeros(len(keys), np.bool_)
+        for tag in known:
+            kept[parts.records[parts.tags == tag]] = True
+        names = [key.split(b"/", 1) for key in keys]
+        projects = Texts.of(pa.array([name[0] for name in names], pa.binary()))
+        persons = Texts.of(pa.array([name[-1] for name in names], pa.binary()))
+        slots = np.zeros(len(keys), np.int32)
+        slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
+        for tag in known:
+            own = np.flatnonzero(parts.tags == tag)
+            rows = Packed(data, parts.begins[own], parts.ends[own])
+            funnels[tag].state.unpack(len(self.persons), slots[parts.records[own]], rows)
+        return kept
+
+    def of_project(self, project: str) -> list[Funnel]:
+        """The funnels of a project."""
+        return [funnel for key, funnel in self.funnels.items() if key[0] == project]
+
+    def only_in(self, key: FunnelKey) -> list[bytes]:
+        """The log keys of the persons who have a row in this funnel and in no other."""
+        state = self.funnels[key].state
+        persons = state.rows["slot"][: state.size]
+        alone = np.ones(len(persons), np.bool_)
+        for other in self.of_project(key[0]):
+            if other.state is not state:
+                alone &= other.state.rows_of(persons) == NONE
+        return person_keys(key[0], self.persons.second(persons[alone]))
 
     def restored(self, committed: int) -> None:
         """All that was committed is in the state."""
@@ -195,7 +237,8 @@ class FunnelPartition:
             if key in self.funnels:
                 state = self.funnels[key].state
                 state.load(_below(str(number), columns), stamp)
-                self._waiting.append(_Waiting(key, state.unlogged(), since, due=0))
+                rows = state.unlogged(np.arange(state.size, dtype=np.int32))
+                self._waiting.append(_Waiting(key, rows, since, due=0))
 
     def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
         """The person of each event that is matched, and anything for the others."""
@@ -208,22 +251,16 @@ class FunnelPartition:
         return slots
 
 
-def row_prefix(key: FunnelKey) -> str:
-    """What the log keys of a funnel's rows begin with: `project/id/version/`."""
+def name_of(key: FunnelKey) -> str:
+    """What a version of a funnel is called in what the log says of itself."""
     project, funnel, version = key
-    return f"{project}/{funnel}/{version}/"
+    return f"{project}/{funnel}/{version}"
 
 
-def row_keys(key: FunnelKey, persons: ArrowColumn) -> list[bytes]:
-    """The log keys of persons' rows."""
-    prefix = row_prefix(key)
+def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
+    """The log keys of persons: `project/person`."""
+    prefix = f"{project}/"
     return [(prefix + person).encode() for person in persons.to_pylist()]
-
-
-def _repeated(text: str, count: int) -> Texts:
-    data = text.encode()
-    starts = np.arange(count + 1, dtype=np.int32) * len(data)
-    return Texts(starts.astype(np.int32), np.frombuffer(data * count, np.uint8))
 
 
 def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -17,10 +17,22 @@ from pipelines.keys import grown
 from pipelines.timers import Timers
 
 _NO_STAMPS = np.empty(0, np.int64)
+_FROM_THE_START = np.zeros(1, np.int64)
 _NARROW_WINDOW_MS = 2**31 - 1
 _LAYOUT = 1
 # The arrays that make up the state, and which head tells how much of each is used.
 _USED = {"rows": ff.ROWS, "entries": ff.ENTRIES, "times": ff.ENTRIES, "tail": ff.TAIL}
+
+
+class Packed(NamedTuple):
+    """Rows as they are logged: row i is `data[begins[i]:ends[i]]`."""
+
+    data: Bytes
+    begins: Int64s
+    ends: Int64s
+
+    def __len__(self) -> int:
+        return len(self.begins)
 
 
 class Folded(NamedTuple):
@@ -136,17 +148,15 @@ class FunnelState:
         self._timers.add(expired["due"][again], ids[again])
         return expired
 
-    def pack(self, rows: Int32s, stamp: int) -> list[bytes]:
+    def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""
         out = np.empty(pack_bound(self.shape, self.rows, self.entries, rows), np.uint8)
         ends = np.empty(len(rows), np.int64)
         pack(self.shape, self.rows, self.entries, self.times, self.tail, rows, stamp, out, ends)
         self.rows["touched"][rows] &= 1
-        packed = out[: ends[-1] if len(ends) else 0].tobytes()
-        begins = [0, *ends.tolist()]
-        return [packed[begins[i] : begins[i + 1]] for i in range(len(rows))]
+        return Packed(out, np.concatenate([_FROM_THE_START, ends[:-1]]), ends)
 
-    def unpack(self, persons: int, slots: Int32s, data: Bytes, starts: Int64s) -> None:
+    def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         """Put logged rows in the place of what is known of their persons.
 
         Raises:
@@ -167,8 +177,7 @@ class FunnelState:
                 self.row_of,
                 self.stamps,
                 slots,
-                data,
-                starts,
+                *packed,
                 done,
             )
             if done == MALFORMED:
@@ -184,9 +193,17 @@ class FunnelState:
         self._timers = Timers()
         self._schedule(np.arange(self.size, dtype=np.int32))
 
-    def unlogged(self) -> Int32s:
-        """The rows that were touched since they were last logged."""
-        return np.flatnonzero(self.rows["touched"][: self.size] & 2).astype(np.int32)
+    def unlogged(self, rows: Int32s) -> Int32s:
+        """Those of `rows` that were touched since they were last logged."""
+        unlogged: Int32s = rows[self.rows["touched"][rows] & 2 != 0]
+        return unlogged
+
+    def rows_of(self, persons: Int32s) -> Int32s:
+        """The rows of some persons, NONE for those who have none."""
+        known = persons < len(self.row_of)
+        rows = np.full(len(persons), ff.NONE, np.int32)
+        rows[known] = self.row_of[persons[known]]
+        return rows
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
@@ -210,9 +227,7 @@ class FunnelState:
         state = cls(Shape(2, 1_000, 0))
         nothing = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), nothing, np.ones(1, np.uint32), nothing)
-        row = state.pack(np.zeros(1, np.int32), 0)
-        starts = np.array([0, len(row[0])])
-        state.unpack(1, np.zeros(1, np.int32), np.frombuffer(row[0], np.uint8), starts)
+        state.unpack(1, np.zeros(1, np.int32), state.pack(np.zeros(1, np.int32), 0))
         state.restored()
         state.expire(10 * ff.DAY_MS)
 

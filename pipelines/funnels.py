@@ -18,6 +18,7 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaException
 
+from pipelines import funnel_records
 from pipelines.batch import Outbox, Records, TopicPartition
 from pipelines.funnel_log import FunnelLog
 from pipelines.funnel_partition import EventColumns, Funnel, FunnelPartition
@@ -63,6 +64,7 @@ class FunnelTable(Table):
         self._results = FunnelResults(topics, registry, self._outbox)
         self._follower = Follower(self._settings.bootstrap, [topics.definitions.name])
         self._reader = Reader(self._settings.bootstrap)
+        funnel_records.warm_up()
         FunnelState.warm_up()  # an open transaction would not wait for it
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
@@ -128,7 +130,7 @@ class FunnelTable(Table):
             partition.position = positions.get(number, partition.position)
             for funnel, expired in partition.expire(now_ms):
                 self._results.timeouts(number, partition.persons, funnel, expired)
-            self._logs[number].write(partition, partition.due(now_ms))
+            self._logs[number].write(partition, now_ms)
             for funnel in partition.funnels.values():
                 self._results.figures(number, partition, funnel, now_ms)
 

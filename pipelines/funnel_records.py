@@ -1,0 +1,138 @@
+"""How a person is logged: one record with the rows that they have in all funnels.
+
+    for each row:  the funnel's tag (8 bytes), the row's length (4 bytes), the row (`funnel_pack`)
+
+Numbers are little-endian. A record holds all of a person, so that compaction, which keeps the
+newest record of a key, keeps what is true; and a person whom an event takes through several funnels
+is written once. Rows under a tag that is not known any more are passed over.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.funnel_pack import MALFORMED
+from pipelines.funnel_state import Packed
+from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from schemas.definitions import FunnelDefinition
+
+_HEADER: Final = 12
+
+
+class Part(NamedTuple):
+    """The rows of one funnel: row i is of the person `persons[i]`, a place in a list of them."""
+
+    tag: np.uint64
+    persons: NDArray[np.intp]
+    rows: Packed
+
+
+class Parts(NamedTuple):
+    """All rows in some records: row i is `data[begins[i]:ends[i]]` of record `records[i]`."""
+
+    tags: UInt64s
+    records: Int32s
+    begins: Int64s
+    ends: Int64s
+
+
+def tag_of(definition: FunnelDefinition) -> np.uint64:
+    """What names a version of a funnel in records; one that is made anew has another."""
+    parts = definition.project_id, definition.id, definition.version, definition.created_at
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))
+
+
+def join(count: int, parts: Iterable[Part]) -> list[bytes]:
+    """The records of so many persons."""
+    parts = list(parts)
+    sizes = np.zeros(count, np.int64)
+    for part in parts:
+        sizes[part.persons] += _HEADER + part.rows.ends - part.rows.begins
+    ends = np.cumsum(sizes)
+    out = np.empty(int(ends[-1]) if count else 0, np.uint8)
+    places = ends - sizes
+    for tag, persons, rows in parts:
+        _put_rows(tag, persons, *rows, places, out)
+    joined = out.tobytes()
+    begins = [0, *ends.tolist()]
+    return [joined[begins[i] : begins[i + 1]] for i in range(count)]
+
+
+def split(data: Bytes, starts: Int64s) -> Parts:
+    """The rows in records, in their order; record i is `data[starts[i]:starts[i + 1]]`.
+
+    Raises:
+        ValueError: a record is not as `join` made it.
+    """
+    most = len(data) // _HEADER
+    parts = Parts(
+        np.empty(most, np.uint64),
+        np.empty(most, np.int32),
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+    )
+    count = _find_rows(data, starts, *parts)
+    if count == MALFORMED:
+        raise ValueError("a record of the state is not a person's rows")
+    return Parts(*(column[:count] for column in parts))  # type: ignore[arg-type]
+
+
+def warm_up() -> None:
+    """Have the kernels compiled."""
+    row = Packed(np.zeros(1, np.uint8), np.zeros(1, np.int64), np.ones(1, np.int64))
+    (record,) = join(1, [Part(np.uint64(1), np.zeros(1, np.intp), row)])
+    split(np.frombuffer(record, np.uint8), np.array([0, len(record)]))
+
+
+@kernel
+def _put_rows(
+    tag: Int,
+    persons: Int64s,
+    data: Bytes,
+    begins: Int64s,
+    ends: Int64s,
+    places: Int64s,
+    out: Bytes,
+) -> None:
+    for i in range(len(persons)):
+        p = places[persons[i]]
+        size = ends[i] - begins[i]
+        for byte in range(8):
+            out[p + byte] = np.uint8((tag >> np.uint64(8 * byte)) & np.uint64(255))
+        for byte in range(4):
+            out[p + 8 + byte] = np.uint8((size >> (8 * byte)) & 255)
+        for byte in range(size):
+            out[p + _HEADER + byte] = data[begins[i] + byte]
+        places[persons[i]] = p + _HEADER + size
+
+
+@kernel
+def _find_rows(
+    data: Bytes, starts: Int64s, tags: UInt64s, records: Int32s, begins: Int64s, ends: Int64s
+) -> Int:
+    count = 0
+    for i in range(len(starts) - 1):
+        p, end = starts[i], starts[i + 1]
+        while p < end:
+            if end - p < _HEADER:
+                return MALFORMED
+            tag = np.uint64(0)
+            for byte in range(8):
+                tag |= np.uint64(data[p + byte]) << np.uint64(8 * byte)
+            size = np.int64(0)
+            for byte in range(4):
+                size |= np.int64(data[p + 8 + byte]) << (8 * byte)
+            p += _HEADER
+            if size > end - p:
+                return MALFORMED
+            tags[count] = tag
+            records[count] = i
+            begins[count] = p
+            p += size
+            ends[count] = p
+            count += 1
+    return count
