@@ -216,14 +216,17 @@ def process(command: list[str], environment: Mapping[str, str]) -> Iterator[psut
                 print(log.read()[-4_000:].decode(errors="replace"))
 
 
-def worker_command(app: str = "pipelines.app") -> list[str]:
-    """Our worker, or a rival's that is a Faust app as well."""
+WORKER = [sys.executable, "-m", "services", "worker"]
+
+
+def faust_command(app: str) -> list[str]:
+    """A rival that is a Faust app."""
     return [sys.executable, "-m", "faust", "-A", app, "worker", "--without-web"]
 
 
 def time_ours(settings: Settings, topic: str) -> tuple[Timed, dict[str, float]]:
     """Our worker, and what it then says of itself."""
-    with process(worker_command(), environment_of(settings)) as reader:
+    with process(WORKER, environment_of(settings)) as reader:
         return timed(settings, reader, settings.app_id, topic), scraped(settings)
 
 

@@ -17,6 +17,7 @@ from benchmarks.bench import (
     Timed,
     console,
     define_funnels,
+    faust_command,
     fill,
     process,
     report,
@@ -24,7 +25,6 @@ from benchmarks.bench import (
     system,
     time_ours,
     timed,
-    worker_command,
 )
 from schemas.settings import Settings
 from services.broker import KAFKA_VERSION, install_kafka
@@ -49,7 +49,7 @@ def main() -> None:
         ours, _ = time_ours(settings, topic)
         rivals = {
             "Faust, a Table": time_rival(
-                settings, worker_command("benchmarks.rivals.faust_table"), "rival-faust-table"
+                settings, faust_command("benchmarks.rivals.faust_table"), "rival-faust-table"
             ),
             "Quix Streams": time_rival(
                 settings, [sys.executable, "-m", "benchmarks.rivals.quix_count"], "rival-quix"

@@ -12,11 +12,13 @@ import shutil
 import time
 
 from benchmarks.bench import (
+    WORKER,
     Timed,
     console,
     create_topics,
     define_funnels,
     environment_of,
+    faust_command,
     fill,
     process,
     report,
@@ -26,7 +28,6 @@ from benchmarks.bench import (
     system,
     time_ours,
     timed,
-    worker_command,
 )
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -79,7 +80,7 @@ def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
     """Plain Faust on a topic of its own."""
     create_topics(settings, [Topic(topic, "delete")])
     fill(settings, topic, events=RIVAL_EVENTS, persons=persons)
-    app = worker_command("benchmarks.rivals.faust_count")
+    app = faust_command("benchmarks.rivals.faust_count")
     with process(app, rival_environment(settings, topic)) as reader:
         return timed(settings, reader, "rival-faust", topic)
 
@@ -88,7 +89,7 @@ def restore(settings: Settings) -> dict[str, float]:
     """How fast a worker has the funnels' rows again, by the changelog alone, and their size."""
     shutil.rmtree(settings.snapshot_dir, ignore_errors=True)
     console.print("restoring")
-    with process(worker_command(), environment_of(settings)):
+    with process(WORKER, environment_of(settings)):
         deadline = time.monotonic() + _RESTORED_WITHIN_S
         while partitions_held(settings) < settings.partitions or not _all_restored(settings):
             if time.monotonic() > deadline:

@@ -33,6 +33,7 @@ app = App(
 )
 
 tables = cast(TableManager, app.tables)
+tables.snapshot_interval_s = settings.snapshot_interval_s
 seen = tables.add(Tracker(settings, tables.outbox))
 funnels = tables.add(FunnelTable(settings, tables.outbox))
 

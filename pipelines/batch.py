@@ -47,23 +47,34 @@ class Records:
     @cached_property
     def offsets(self) -> Int64s:
         """Shape (n,), ascending."""
-        return np.fromiter((_offset(m) for m in self._messages), np.int64, len(self))
+        # One by one only where there are gaps: most batches have few.
+        offsets = np.empty(len(self), np.int64)
+        parts = [(0, len(self) - 1)]
+        while parts:
+            begin, last = parts.pop()
+            first = _offset(self._messages[begin])
+            if _offset(self._messages[last]) - first == last - begin:
+                offsets[begin : last + 1] = np.arange(first, first + last - begin + 1)
+            else:
+                middle = (begin + last) // 2
+                parts += [(begin, middle), (middle + 1, last)]
+        return offsets
 
     @cached_property
     def timestamps(self) -> Int64s:
         """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
-        stamps = (m.timestamp()[1] for m in self._messages)
-        return np.fromiter((max(stamp, 0) for stamp in stamps), np.int64, len(self))
+        stamps = [stamp for _, stamp in map(Message.timestamp, self._messages)]
+        return np.maximum(np.array(stamps, np.int64), 0)
 
     @cached_property
     def values(self) -> list[bytes | None]:
         """The records' values; None is a tombstone."""
-        return [m.value() for m in self._messages]
+        return list(map(Message.value, self._messages))
 
     @cached_property
     def keys(self) -> list[bytes | None]:
         """The records' keys."""
-        return [m.key() for m in self._messages]
+        return list(map(Message.key, self._messages))
 
     def headers(self, row: int) -> Headers:
         """The headers of one record, in their order; a value may be absent."""

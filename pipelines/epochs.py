@@ -4,11 +4,12 @@ An epoch is what one fetch brought, of however many partitions. Its records are 
 last one before anything else is read; what they gave rise to, what the tables log and the offsets
 to go on from are one Kafka transaction:
 
-    fetch ─▶ process ─▶ produce ─▶ (interval over, or nothing more to fetch?) ─▶ commit ─▶ fetch
+    fetch ─▶ process ─▶ write ─▶ (interval over, or nothing more to fetch?) ─▶ commit ─▶ fetch
 
-So nothing is in flight when offsets are committed or partitions are taken away, and a transaction
-either holds all of an epoch or none of it. All calls of librdkafka are made on the one thread that
-calls these methods: a rebalance can happen only inside a poll, that is, between two epochs.
+A transaction either holds all of an epoch or none of it. While one is being committed the next
+epochs are read and processed, in memory only (`pipelines.transactions`). A rebalance can happen
+only inside a poll, that is, between two epochs, and partitions are given up only when all that was
+processed of them is committed.
 
 **When a commit fails** and librdkafka does not ask to repeat the call, its outcome is not known.
 Then nothing in memory is trusted: a new producer with the same transactional id fences the old one
@@ -18,28 +19,25 @@ committed by then, and reading goes on from there. What a worker promises is nev
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from pipelines.batch import Outbox, Outgoing, Records, TopicPartition
+from pipelines.batch import Outbox, Records, TopicPartition
+from pipelines.client import QUIETLY, Patience, log_client_error, patiently
 from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
-from pipelines.reader import QUIETLY
+from pipelines.transactions import FENCED, Transactions
 from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
+MAX_RECORDS: Final = 20_000
 _IDLE_S: Final = 0.5
-_CALL_TIMEOUT_S: Final = 30.0
-_TRANSACTION_TIMEOUT_S: Final = 10.0
-_HANGS_AFTER_S: Final = 15.0
-_PATIENCE_S: Final = 120.0
 _AGAIN_AFTER_S: Final = 1.0
-_NEWS_AFTER_S: Final = 10.0
+_CALL_TIMEOUT_S: Final = 30.0
 _FENCED_AT_MOST: Final = 3
 _FENCED_WITHIN_S: Final = 60.0
 
@@ -51,7 +49,7 @@ class EpochSettings(NamedTuple):
     group: str
     transactional_id: str
     client_id: str = "avila"
-    max_records: int = 20_000
+    max_records: int = MAX_RECORDS
     commit_interval_ms: int = 200
     session_timeout_ms: int = 10_000
 
@@ -68,8 +66,12 @@ class State(Protocol):
     def flush(self, positions: dict[TopicPartition, int]) -> None:
         """Put into the outbox what must be logged with a commit of `positions`."""
 
-    def committed(self, positions: dict[TopicPartition, int]) -> None:
-        """Take note that the state as it is now stands committed at `positions`."""
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether the state wants to be written to disk."""
+
+    def snapshot(self, positions: dict[TopicPartition, int]) -> None:
+        """Write the state to disk: as it is now it is committed at `positions`."""
 
 
 class Epochs:
@@ -97,12 +99,16 @@ class Epochs:
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": 65_536,
                 "max.partition.fetch.bytes": 4_194_304,
-                "error_cb": _log_client_error,
+                "error_cb": log_client_error,
                 **QUIETLY,
             }
         )
-        self._producer = self._new_producer()
-        self._in_transaction = False
+        self._transactions = Transactions(
+            settings.bootstrap,
+            settings.transactional_id,
+            settings.client_id,
+            timeout_ms=max(2 * settings.session_timeout_ms, 30_000),
+        )
         self._committed_at = time.monotonic()
         self._fenced_at: list[float] = []
         # The offset to go on from, of every partition that is assigned and restored.
@@ -139,14 +145,14 @@ class Epochs:
         """
         if self._positions:
             self._consumer.pause([KafkaPartition(*source) for source in self._positions])
-        give_up_at = time.monotonic() + _PATIENCE_S
+        patience = Patience()
         while self._unrestored and not self._closing.is_set():
             source = min(self._unrestored)
             try:
                 self._restore(source)
-                give_up_at = time.monotonic() + _PATIENCE_S
+                patience.renew()
             except KafkaException as error:
-                if time.monotonic() > give_up_at or error.args[0].fatal():
+                if patience.ends_with(error):
                     raise
                 log.warning("restoring again", source=source, reason=str(error))
                 self._poll(_AGAIN_AFTER_S)
@@ -183,10 +189,10 @@ class Epochs:
         Raises:
             Misconfigured: another worker runs under the same id.
         """
-        with stage("write"):
-            self._write(self._outbox.take())
         if time.monotonic() - self._committed_at >= self._settings.commit_interval_ms / 1000:
             self._commit()
+        elif not self._transactions.committing:
+            self._write()
         with stage("read"):
             message = self._poll(0)
         if message is None:
@@ -209,9 +215,10 @@ class Epochs:
         `commit` says that all that `fetch` returned is processed; otherwise the open transaction
         is dropped, and its input is processed again by whoever comes next.
         """
+        self._settle()
         if commit:
-            self._write(self._outbox.take())
             self._commit()
+            self._settle()
         self._failure = self._failure or "closing"
         self._consumer.close()
 
@@ -228,7 +235,7 @@ class Epochs:
         for message in messages:
             error = message.error()
             if error is not None:
-                _log_client_error(error)
+                log_client_error(error)
                 continue
             source = (message.topic(), message.partition())
             group = groups.get(source)  # type: ignore[call-overload]
@@ -257,86 +264,54 @@ class Epochs:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-    def _new_producer(self) -> Producer:
-        producer = Producer(
-            {
-                "bootstrap.servers": self._settings.bootstrap,
-                "transactional.id": self._settings.transactional_id,
-                "client.id": self._settings.client_id,
-                # The time for which a dead worker's open transaction can hold readers up.
-                "transaction.timeout.ms": max(2 * self._settings.session_timeout_ms, 30_000),
-                "partitioner": "murmur2_random",
-                "compression.type": "lz4",
-                # A commit sends what is buffered at once, so that lingering costs no freshness.
-                "linger.ms": 20,
-                "batch.size": 1_000_000,
-                "message.max.bytes": 4_000_000,
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 262_144,
-                "error_cb": _log_client_error,
-                **QUIETLY,
-            }
-        )
-        patiently(producer.init_transactions, _CALL_TIMEOUT_S)
-        return producer
-
-    def _write(self, outgoing: list[Outgoing]) -> None:
-        if outgoing and not self._in_transaction:
-            self._producer.begin_transaction()
-            self._in_transaction = True
-        for topic, partition, keys, values, headers in outgoing:
-            produce = self._producer.produce
-            for row, (key, value) in enumerate(zip(keys, values, strict=True)):
-                while True:
-                    try:
-                        if headers is None:
-                            produce(topic, value, key, partition)
-                        else:
-                            produce(topic, value, key, partition, headers=headers[row])
-                        break
-                    except BufferError:
-                        self._producer.poll(0.05)
+    def _write(self) -> None:
+        self._settle()
+        if not self._failure:
+            with stage("write"):
+                self._transactions.write(self._outbox.take())
 
     def _commit(self) -> None:
-        """Commit what has been processed and written so far, if there is any.
+        """Begin to commit what has been processed and written so far, if there is any.
 
         1. The tables put what they log into the outbox, and it is written.
         2. The offsets to go on from join the transaction. All partitions' always: it is what a
            group checks before it lets a transaction through, so that a worker which slept through
            a rebalance can write nothing more.
-        3. The transaction is committed: from here on all of it counts, before here nothing.
-        4. The state takes note.
+        3. The transaction is committed: from then on all of it counts, before that nothing.
         """
+        self._settle()
+        if self._failure:
+            return
         self._committed_at = time.monotonic()
         with stage("flush"):
             self._state.flush(self._positions)
-        with stage("write"):
-            self._write(self._outbox.take())
-        if not self._moved and not self._in_transaction:
+        self._write()
+        if not self._moved and not self._transactions.open:
             return
-        if not self._in_transaction:
-            self._producer.begin_transaction()
+        self._moved = False
         offsets = [KafkaPartition(*source, offset) for source, offset in self._positions.items()]
+        self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
+        if self._state.snapshot_due:
+            self._settle()
+            if not self._failure:
+                with stage("snapshot"):
+                    self._state.snapshot(self._positions)
+
+    def _settle(self) -> None:
+        """Wait for the commit that is under way, if one is."""
+        if not self._transactions.unsettled:
+            return
         try:
             with stage("commit"):
-                if offsets:
-                    group = self._consumer.consumer_group_metadata()
-                    _insist(self._producer.send_offsets_to_transaction, offsets, group)
-                _insist(self._producer.commit_transaction)
+                self._transactions.settle()
         except KafkaException as error:
-            self._fail(error)
-            return
-        COMMITS.inc()
-        self._in_transaction = False
-        self._moved = False
-        with stage("snapshot"):
-            self._state.committed(self._positions)
-
-    def _fail(self, error: KafkaException) -> None:
-        self._failure = str(error)
-        if error.args[0].code() in _FENCED:
-            now = time.monotonic()
-            self._fenced_at = [at for at in self._fenced_at if now - at < _FENCED_WITHIN_S] + [now]
+            self._failure = str(error)
+            if error.args[0].code() in FENCED:
+                now = time.monotonic()
+                recent = [at for at in self._fenced_at if now - at < _FENCED_WITHIN_S]
+                self._fenced_at = [*recent, now]
+        else:
+            COMMITS.inc()
 
     def _start_over(self) -> None:
         """Trust nothing in memory: settle the open transaction and restore what is assigned."""
@@ -348,8 +323,7 @@ class Epochs:
                 f"{len(self._fenced_at)} times within {_FENCED_WITHIN_S:.0f} s: another worker "
                 "runs under the same id; give each its own AVILA_WORKER_ID"
             )
-        self._producer = self._new_producer()
-        self._in_transaction = False
+        self._transactions.begin_anew()
         self._outbox.take()
         self._positions.clear()
         self._moved = False
@@ -371,8 +345,8 @@ class Epochs:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         if not self._failure:
-            self._write(self._outbox.take())
             self._commit()
+            self._settle()
         self._forget(_sources(partitions))
         consumer.incremental_unassign(partitions)
 
@@ -392,81 +366,3 @@ class Epochs:
 
 def _sources(partitions: list[KafkaPartition]) -> set[TopicPartition]:
     return {TopicPartition(p.topic, p.partition) for p in partitions}
-
-
-_FENCED: Final = {
-    KafkaError._FENCED,  # noqa: SLF001
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-}
-
-
-def _insist(call: Callable[..., object], *args: object) -> None:
-    """Make a transactional call, again for as long as librdkafka says that this is the remedy.
-
-    Raises:
-        KafkaException: there is no remedy, or the call does not return at all.
-    """
-    while True:
-        try:
-            _in_time(call, *args, _TRANSACTION_TIMEOUT_S)
-        except KafkaException as error:
-            if not error.args[0].retriable():
-                raise
-            log.warning("trying again", call=call.__name__, error=str(error))
-        else:
-            return
-
-
-def _in_time(call: Callable[..., object], *args: object) -> None:
-    """Make a call that may hang, and give it up when it does.
-
-    A broker that goes away can leave librdkafka waiting for a coordinator for ever, whatever the
-    time-out (confluentinc/librdkafka#5456, #5511). The thread that hangs keeps its producer, which
-    is harmless: the transactional id is fenced by the one that comes next.
-    """
-    outcome: list[BaseException | None] = []
-
-    def run() -> None:
-        try:
-            call(*args)
-            outcome.append(None)
-        except BaseException as error:  # noqa: BLE001 (raised below, by who waits)
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, name=call.__name__, daemon=True)
-    thread.start()
-    thread.join(_HANGS_AFTER_S)
-    if not outcome:
-        reason = f"{call.__name__} has not returned within {_HANGS_AFTER_S:.0f} s"
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001
-    if outcome[0] is not None:
-        raise outcome[0]
-
-
-def patiently(call: Callable[..., T], *args: object, **options: object) -> T:
-    """Make a call that changes nothing, again each second while the broker is away.
-
-    Raises:
-        KafkaException: it was away for two minutes.
-    """
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            return call(*args, **options)
-        except KafkaException as error:
-            if time.monotonic() > deadline or error.args[0].fatal():
-                raise
-            log.warning("trying again", call=call.__name__, error=str(error))
-            time.sleep(_AGAIN_AFTER_S)
-
-
-_said_at: dict[str, float] = {}
-
-
-def _log_client_error(error: KafkaError) -> None:
-    # That the broker is away is news once, not at every attempt to reach it.
-    now = time.monotonic()
-    last, _said_at[error.name()] = _said_at.get(error.name(), -_NEWS_AFTER_S), now
-    if now - last >= _NEWS_AFTER_S:
-        log.warning("kafka", error=error.str(), code=error.name())

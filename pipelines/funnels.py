@@ -51,7 +51,6 @@ class FunnelTable(Table):
         self._outbox = outbox
         self._lateness_ms = settings.allowed_lateness_s * 1000
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
-        self._snapshot_due_ms = 0
         self._definitions: dict[FunnelKey, definitions.FunnelDefinition] = {}
         self._compile()
         self._partitions: dict[int, FunnelPartition] = {}
@@ -60,10 +59,9 @@ class FunnelTable(Table):
     def connect(self, registry: Registry) -> None:
         """Meet the broker; to be called once, before anything else is. Blocks."""
         topics = self._settings.topics
-        self._decode = Codec(files.load("event"), registry.find).decode
+        self._decode = Codec(files.load("event"), registry.find, ours=True).decode
         self._results = FunnelResults(topics, registry, self._outbox)
         self._follower = Follower(self._settings.bootstrap, [topics.definitions.name])
-        self._reader = Reader(self._settings.bootstrap)
         funnel_records.warm_up()
         FunnelState.warm_up()  # an open transaction would not wait for it
 
@@ -134,18 +132,11 @@ class FunnelTable(Table):
             for funnel in partition.funnels.values():
                 self._results.figures(number, partition, funnel, now_ms)
 
-    def committed(self, positions: Mapping[int, int], now_ms: int) -> None:  # noqa: ARG002
-        """Take a snapshot if the last one is old enough."""
-        if now_ms >= self._snapshot_due_ms:
-            if self._snapshot_due_ms:
-                self.snapshot()
-            self._snapshot_due_ms = now_ms + self._settings.snapshot_interval_s * 1000
-
-    def snapshot(self) -> None:
-        """Begin to write a snapshot of every partition; what is in memory must be committed."""
+    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002
+        """Begin to write a snapshot of every partition."""
         for number, partition in self._partitions.items():
             try:
-                self._logs[number].snapshot(partition, self._reader)
+                self._logs[number].snapshot(partition, reader)
             except KafkaException as error:
                 log.warning("no snapshot this time", partition=number, reason=str(error))
 

@@ -7,14 +7,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Records, TopicPartition
+from pipelines.client import QUIETLY
 
 _BATCH = 20_000
-# librdkafka mends lost connections itself: neither in a hurry, nor with a line for every attempt.
-QUIETLY: dict[str, int] = {
-    "log_level": 2,
-    "reconnect.backoff.ms": 200,
-    "reconnect.backoff.max.ms": 2_000,
-}
 _METADATA_TIMEOUT_S = 30.0
 
 

@@ -7,6 +7,7 @@ same records gives the same state; and it is why an epoch need not log every row
 """
 
 import abc
+import functools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -55,8 +56,8 @@ class Table(abc.ABC):
         """
 
     @abc.abstractmethod
-    def committed(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """The commit stands: what is in memory now is what is committed."""
+    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:
+        """Begin to write what is in memory to disk: it is what is committed at `positions`."""
 
 
 class TableManager(FaustTableManager):
@@ -65,7 +66,8 @@ class TableManager(FaustTableManager):
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.outbox = Outbox()
-        self._reader: Reader | None = None
+        self.snapshot_interval_s = 300
+        self._snapshot_at = time.monotonic()
 
     def add(self, table: T) -> T:
         """Register a table.
@@ -87,9 +89,6 @@ class TableManager(FaustTableManager):
 
     def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
         """Restore what is kept of the source's partition, in steps."""
-        if self._reader is None:
-            transport: Any = self.app.transport
-            self._reader = Reader(transport.settings.bootstrap)
         for table in self._tables(source.topic):
             yield from table.restore(source.partition, committed, self._reader)
 
@@ -104,11 +103,21 @@ class TableManager(FaustTableManager):
         for table in self.values():
             table.flush(_of_topic(positions, table.source), now)
 
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Let every table know that it is committed."""
-        now = _now_ms()
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether the last snapshots are old enough for new ones."""
+        return time.monotonic() - self._snapshot_at >= self.snapshot_interval_s
+
+    def snapshot(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Begin to write a snapshot of every table."""
+        self._snapshot_at = time.monotonic()
         for table in self.values():
-            table.committed(_of_topic(positions, table.source), now)
+            table.snapshot(_of_topic(positions, table.source), self._reader)
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        transport: Any = self.app.transport
+        return Reader(transport.settings.bootstrap)
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]

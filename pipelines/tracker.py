@@ -60,7 +60,6 @@ class Tracker(Table):
         self._settings = settings
         self._outbox = outbox
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
-        self._snapshot_due_ms = 0
         self._seen: dict[int, SeenIds] = {}
 
     def connect(self, registry: Registry) -> None:
@@ -148,15 +147,8 @@ class Tracker(Table):
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Nothing to log: the inbox is the log."""
 
-    def committed(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """Take a snapshot if the last one is old enough."""
-        if now_ms >= self._snapshot_due_ms:
-            if self._snapshot_due_ms:
-                self.snapshot(positions)
-            self._snapshot_due_ms = now_ms + self._settings.snapshot_interval_s * 1000
-
-    def snapshot(self, positions: Mapping[int, int]) -> None:
-        """Begin to write a snapshot of every partition; what is in memory must be committed."""
+    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002
+        """Begin to write a snapshot of every partition."""
         for partition, position in positions.items():
             if partition in self._seen:
                 meta = Meta(position=position, logged=0)

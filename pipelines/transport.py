@@ -35,7 +35,7 @@ from mode import Service
 from mode.utils.futures import notify
 
 from pipelines.batch import BY_KEY, Records
-from pipelines.epochs import Epochs, EpochSettings
+from pipelines.epochs import MAX_RECORDS, Epochs, EpochSettings
 from pipelines.tables import TableManager
 
 T = TypeVar("T")
@@ -366,7 +366,7 @@ class Transport(base.Transport):
             group=conf.id,
             transactional_id=f"{conf.id}.{conf.broker_client_id}",
             client_id=conf.broker_client_id,
-            max_records=conf.broker_max_poll_records or EpochSettings.max_records,
+            max_records=conf.broker_max_poll_records or MAX_RECORDS,
             commit_interval_ms=round(conf.broker_commit_interval * 1000),
             session_timeout_ms=round(conf.broker_session_timeout * 1000),
         )

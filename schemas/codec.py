@@ -63,13 +63,22 @@ class Codec:
     `find` is asked for the schemas of ids not met before, at most once a call, and leaves out those
     that do not exist; it may block. Not safe to use from several threads at once.
 
+    With `ours`, the values are taken to be whole if they can be read at all: for topics that only
+    our own encoder writes to. It saves the check that a value holds nothing else than was read,
+    a third of the work.
+
     Raises:
         InvalidRequest: the reader schema has no columns (`Schema.arrow`).
     """
 
     def __init__(
-        self, reader: Schema, find: Callable[[Collection[int]], Mapping[int, Schema]]
+        self,
+        reader: Schema,
+        find: Callable[[Collection[int]], Mapping[int, Schema]],
+        *,
+        ours: bool = False,
     ) -> None:
+        self._ours = ours
         self.reader = reader
         self.arrow = reader.arrow
         self._find = find
@@ -119,7 +128,7 @@ class Codec:
         found = self._find(new.values())
         for header, schema_id in new.items():
             if schema_id in found:
-                self._writers[header] = _Writer(found[schema_id], self.reader)
+                self._writers[header] = _Writer(found[schema_id], self.reader, ours=self._ours)
 
 
 class _Part(NamedTuple):
@@ -133,9 +142,10 @@ class _Part(NamedTuple):
 class _Writer:
     """Reads what was written with one schema as the reader's columns."""
 
-    def __init__(self, schema: Schema, reader: Schema) -> None:
+    def __init__(self, schema: Schema, reader: Schema, *, ours: bool) -> None:
         self._schema = schema
         self._reader = reader
+        self._ours = ours
         self._wrong_unit = next((str(p) for p in unreadable(reader, schema) if p.wrong_unit), "")
         self._projection = project(reader, schema)
         # Parsed once more for fastavro alone: its mark for "already parsed" makes a schema cyclic.
@@ -180,11 +190,12 @@ class _Writer:
         """
         batch = pyruhvro.deserialize_array(datums, self._schema.plain_text)
         batch.validate(full=True)
-        (again,) = pyruhvro.serialize_record_batch(batch, self._schema.plain_text, 1)
-        given = pa.array(datums, pa.binary())
         sound = None
-        if not again.equals(given):
-            sound = pc.equal(again, given).to_numpy(zero_copy_only=False)
+        if not self._ours:
+            (again,) = pyruhvro.serialize_record_batch(batch, self._schema.plain_text, 1)
+            given = pa.array(datums, pa.binary())
+            if not again.equals(given):
+                sound = pc.equal(again, given).to_numpy(zero_copy_only=False)
         batch, refused = projection.apply(batch)
         if refused is not None:
             sound = ~refused if sound is None else sound & ~refused

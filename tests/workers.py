@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from schemas.settings import Settings
+from services.worker import MEMORY
 from tests.sinks.processes import environment
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,10 @@ class WorkerProcess:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*faust(self._app), "worker", "-l", "info", "--without-web"],
-                env=environment(self.settings) | {"PYTHONUNBUFFERED": "1"} | self._environment,
+                env=MEMORY
+                | environment(self.settings)
+                | {"PYTHONUNBUFFERED": "1"}
+                | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

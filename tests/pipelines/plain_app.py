@@ -28,7 +28,9 @@ app = faust.App(
 tables = cast(TableManager, app.tables)
 inbox = settings.topics.inbox.name
 columns = app.topic(inbox, schema=Columns())
-messages = app.topic(inbox, key_type=bytes, value_type=bytes, key_serializer="raw")
+messages = app.topic(
+    inbox, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+)
 seen = app.topic(settings.topics.rejected.name, value_serializer="raw")
 
 

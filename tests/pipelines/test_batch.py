@@ -1,0 +1,32 @@
+"""A batch's columns say of its records what the records say themselves."""
+
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.batch import Records, TopicPartition
+
+SOURCE = TopicPartition("events", 1)
+
+
+def message(offset: int, stamp: int) -> Message:
+    return Message(
+        topic=SOURCE.topic,
+        partition=SOURCE.partition,
+        offset=offset,
+        key=b"key-%d" % offset,
+        value=None if offset % 5 == 0 else b"value-%d" % offset,
+        timestamp=(TIMESTAMP_CREATE_TIME, stamp),
+    )
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(-1, 1_000))
+def test_columns_are_those_of_the_records(offsets: set[int], stamp: int) -> None:
+    messages = [message(offset, stamp + offset) for offset in sorted(offsets)]
+    records = Records(SOURCE, messages)
+    assert records.offsets.tolist() == sorted(offsets)
+    assert records.next_offset == max(offsets) + 1
+    assert records.timestamps.tolist() == [max(stamp + offset, 0) for offset in sorted(offsets)]
+    assert records.values == [m.value() for m in messages]
+    assert records.keys == [m.key() for m in messages]
