@@ -19,7 +19,7 @@ committed by then, and reading goes on from there. What a worker promises is nev
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -268,7 +268,7 @@ class Epochs:
         self._settle()
         if not self._failure:
             with stage("write"):
-                self._transactions.write(self._outbox.take())
+                self._attempt(self._transactions.write, self._outbox.take())
 
     def _commit(self) -> None:
         """Begin to commit what has been processed and written so far, if there is any.
@@ -286,11 +286,12 @@ class Epochs:
         with stage("flush"):
             self._state.flush(self._positions)
         self._write()
-        if not self._moved and not self._transactions.open:
+        if self._failure or not (self._moved or self._transactions.open):
             return
         self._moved = False
         offsets = [KafkaPartition(*source, offset) for source, offset in self._positions.items()]
-        self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
+        group = self._consumer.consumer_group_metadata()
+        self._attempt(self._transactions.commit, offsets, group)
         if self._state.snapshot_due:
             self._settle()
             if not self._failure:
@@ -299,19 +300,23 @@ class Epochs:
 
     def _settle(self) -> None:
         """Wait for the commit that is under way, if one is."""
-        if not self._transactions.unsettled:
-            return
-        try:
+        if self._transactions.unsettled:
             with stage("commit"):
-                self._transactions.settle()
+                if self._attempt(self._transactions.settle):
+                    COMMITS.inc()
+
+    def _attempt(self, call: Callable[..., None], *args: object) -> bool:
+        """Make a call of the producer's; one that fails has the next poll start over."""
+        try:
+            call(*args)
         except KafkaException as error:
             self._failure = str(error)
             if error.args[0].code() in FENCED:
                 now = time.monotonic()
                 recent = [at for at in self._fenced_at if now - at < _FENCED_WITHIN_S]
                 self._fenced_at = [*recent, now]
-        else:
-            COMMITS.inc()
+            return False
+        return True
 
     def _start_over(self) -> None:
         """Trust nothing in memory: settle the open transaction and restore what is assigned."""
