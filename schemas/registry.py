@@ -42,7 +42,7 @@ class Registry:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str = SCHEMAS.name, *, timeout_s: float = 30.0
+        self, bootstrap: str, topic: str = SCHEMAS.name, *, timeout_s: float = 120.0
     ) -> None:
         self._topic = topic
         self._timeout_s = timeout_s
