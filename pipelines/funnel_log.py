@@ -5,6 +5,7 @@ it; and then the events from `redo_from` on are folded again, each row leaving o
 holds already.
 """
 
+import itertools
 from collections.abc import Generator
 from typing import Final
 
@@ -40,7 +41,8 @@ class FunnelLog:
         self._snapshots = snapshots
         self._outbox = outbox
         self._meta: LogMeta | None = None
-        self._dead: list[bytes] = []  # keys of persons who are only in funnels that have ended
+        # The keys of persons who are only in funnels that have ended.
+        self._dead: dict[bytes, None] = {}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -49,6 +51,8 @@ class FunnelLog:
         wrote = False
         for keys, values in partition.due(now_ms):
             self._send(keys, list(values))
+            for key in keys if self._dead else ():
+                self._dead.pop(key, None)  # they are in another funnel by now
             wrote = True
         meta = LogMeta(  # by now, rows that were due do not count as waiting any more
             partition.redo_from,
@@ -59,7 +63,9 @@ class FunnelLog:
             self._meta = meta
             self._send([_META_KEY], [msgspec.json.encode(meta)])
         if self._dead:
-            batch, self._dead = self._dead[:_TOMBSTONES_AT_ONCE], self._dead[_TOMBSTONES_AT_ONCE:]
+            batch = list(itertools.islice(self._dead, _TOMBSTONES_AT_ONCE))
+            for key in batch:
+                del self._dead[key]
             self._send(batch, [None] * len(batch))
 
     def bury(self, partition: FunnelPartition, key: FunnelKey) -> None:
@@ -67,7 +73,7 @@ class FunnelLog:
 
         What the others' records still hold of it goes when they are written next.
         """
-        self._dead += partition.only_in(key)
+        self._dead |= dict.fromkeys(partition.only_in(key))
 
     def snapshot(self, partition: FunnelPartition, reader: Reader) -> None:
         """Begin to write a snapshot of what is committed now."""
@@ -98,15 +104,13 @@ class FunnelLog:
                 snapshot.columns, about.funnels, snapshot.meta.position, about.log.redo_from
             )
             logged, redo_from, self._meta = snapshot.meta.logged, snapshot.meta.position, about.log
-        dead: dict[bytes, None] = {}
         for records in reader.read(self._source, logged):
             if records is not None:
-                meta = _take(partition, records, dead)
+                meta = _take(partition, records, self._dead)
                 if meta is not None:
                     self._meta = meta
                     redo_from = max(meta.redo_from, snapshot.meta.position if snapshot else 0)
             yield
-        self._dead = list(dead)
         since = self._meta.since if self._meta else {}
         for key, funnel in partition.funnels.items():
             funnel.since = since.get(name_of(key), committed)

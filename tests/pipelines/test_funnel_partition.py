@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from pipelines.funnel_partition import EventColumns, Funnel, FunnelPartition
 from pipelines.keys import Texts
-from pipelines.matching import Match, key_of
+from pipelines.matching import FunnelKey, Match, key_of
 from schemas import definitions
 
 DEFINITION = definitions.FunnelDefinition(
@@ -27,7 +27,9 @@ def partition() -> FunnelPartition:
     return empty
 
 
-def feed(into: FunnelPartition, persons: list[str], offset: int, due: int) -> None:
+def feed(
+    into: FunnelPartition, persons: list[str], offset: int, due: int, key: FunnelKey = KEY
+) -> None:
     """Fold a first step of each of the persons, at offsets from `offset` on."""
     count = len(persons)
     events = EventColumns(
@@ -36,7 +38,7 @@ def feed(into: FunnelPartition, persons: list[str], offset: int, due: int) -> No
         np.arange(count, dtype=np.int64),
         np.arange(offset, offset + count, dtype=np.int64),
     )
-    matches = {KEY: Match(np.arange(count), np.ones(count, np.uint32))}
+    matches = {key: Match(np.arange(count), np.ones(count, np.uint32))}
     for _ in into.fold(events, matches, due):
         pass
     into.position = offset + count

@@ -1,0 +1,31 @@
+"""A funnel that ends is cleared away, and nobody with it who is in another one by then."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from pipelines.batch import Outbox
+from pipelines.funnel_log import FunnelLog
+from pipelines.funnel_partition import Funnel
+from pipelines.matching import key_of
+from pipelines.snapshots import Snapshots
+from tests.pipelines.test_funnel_partition import DEFINITION, KEY, feed, partition
+
+OTHER = replace(DEFINITION, id="look")
+
+
+def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
+    persons, outbox = partition(), Outbox()
+    log = FunnelLog("state", 0, Snapshots(tmp_path, "funnels"), outbox)
+    persons.funnels[key_of(OTHER)] = Funnel(OTHER, lateness_ms=0, since=0)
+    feed(persons, ["ann", "ben"], offset=0, due=0)
+    log.write(persons, 0)
+    log.bury(persons, KEY)
+    del persons.funnels[KEY]
+    feed(persons, ["ann"], offset=2, due=0, key=key_of(OTHER))
+    log.write(persons, 0)
+    kept: dict[bytes | None, bytes | None] = {}
+    for sent in outbox.take():
+        kept.update(zip(sent.keys, sent.values, strict=True))
+    assert kept[b"shop/ann"]
+    assert kept[b"shop/ben"] is None
