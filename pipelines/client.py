@@ -10,8 +10,9 @@ from confluent_kafka import KafkaError, KafkaException
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+CALL_TIMEOUT_S: Final = 30.0
+AGAIN_AFTER_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
-_AGAIN_AFTER_S: Final = 1.0
 _NEWS_AFTER_S: Final = 10.0
 
 # librdkafka mends lost connections itself: neither in a hurry, nor with a line for every attempt.
@@ -51,7 +52,7 @@ def patiently(call: Callable[..., T], *args: object, **options: object) -> T:
             if patience.ends_with(error):
                 raise
             log.warning("trying again", call=call.__name__, error=str(error))
-            time.sleep(_AGAIN_AFTER_S)
+            time.sleep(AGAIN_AFTER_S)
 
 
 _said_at: dict[str, float] = {}

@@ -27,7 +27,14 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Outbox, Records, TopicPartition
-from pipelines.client import QUIETLY, Patience, log_client_error, patiently
+from pipelines.client import (
+    AGAIN_AFTER_S,
+    CALL_TIMEOUT_S,
+    QUIETLY,
+    Patience,
+    log_client_error,
+    patiently,
+)
 from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
 from pipelines.transactions import FENCED, Transactions
 from schemas.errors import Misconfigured
@@ -36,8 +43,6 @@ log = structlog.get_logger(__name__)
 
 MAX_RECORDS: Final = 20_000
 _IDLE_S: Final = 0.5
-_AGAIN_AFTER_S: Final = 1.0
-_CALL_TIMEOUT_S: Final = 30.0
 _FENCED_AT_MOST: Final = 3
 _FENCED_WITHIN_S: Final = 60.0
 
@@ -155,7 +160,7 @@ class Epochs:
                 if patience.ends_with(error):
                     raise
                 log.warning("restoring again", source=source, reason=str(error))
-                self._poll(_AGAIN_AFTER_S)
+                self._poll(AGAIN_AFTER_S)
         if self._positions:
             self._consumer.resume([KafkaPartition(*source) for source in self._positions])
 
@@ -215,10 +220,9 @@ class Epochs:
         `commit` says that all that `fetch` returned is processed; otherwise the open transaction
         is dropped, and its input is processed again by whoever comes next.
         """
-        self._settle()
         if commit:
             self._commit()
-            self._settle()
+        self._settle()
         self._failure = self._failure or "closing"
         self._consumer.close()
 
@@ -254,11 +258,11 @@ class Epochs:
     def _committed_offset(self, source: TopicPartition) -> int:
         """Where to go on; waits until a transaction that could still move it is decided."""
         partition = KafkaPartition(*source)
-        (committed,) = patiently(self._consumer.committed, [partition], timeout=_CALL_TIMEOUT_S)
+        (committed,) = patiently(self._consumer.committed, [partition], timeout=CALL_TIMEOUT_S)
         if committed.error is not None:
             raise KafkaException(committed.error)
         first, _ = patiently(
-            self._consumer.get_watermark_offsets, partition, timeout=_CALL_TIMEOUT_S
+            self._consumer.get_watermark_offsets, partition, timeout=CALL_TIMEOUT_S
         )
         return max(committed.offset, first)
 

@@ -78,7 +78,9 @@ def split(data: Bytes, starts: Int64s) -> Parts:
     count = _find_rows(data, starts, *parts)
     if count == MALFORMED:
         raise ValueError("a record of the state is not a person's rows")
-    return Parts(*(column[:count] for column in parts))  # type: ignore[arg-type]
+    return Parts(
+        parts.tags[:count], parts.records[:count], parts.begins[:count], parts.ends[:count]
+    )
 
 
 def warm_up() -> None:

@@ -132,7 +132,11 @@ class FunnelTable(Table):
             for funnel in partition.funnels.values():
                 self._results.figures(number, partition, funnel, now_ms)
 
-    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002
+    def snapshot(
+        self,
+        positions: Mapping[int, int],  # noqa: ARG002 (each partition knows its own)
+        reader: Reader,
+    ) -> None:
         """Begin to write a snapshot of every partition."""
         for number, partition in self._partitions.items():
             try:

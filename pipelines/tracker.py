@@ -147,7 +147,7 @@ class Tracker(Table):
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Nothing to log: the inbox is the log."""
 
-    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002
+    def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002 (no log to ask)
         """Begin to write a snapshot of every partition."""
         for partition, position in positions.items():
             if partition in self._seen:

@@ -19,16 +19,17 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Outgoing
-from pipelines.client import QUIETLY, log_client_error, patiently
+from pipelines.client import CALL_TIMEOUT_S, QUIETLY, log_client_error, patiently
 
 log = structlog.get_logger(__name__)
 
-_CALL_TIMEOUT_S: Final = 30.0
 _TRANSACTION_TIMEOUT_S: Final = 10.0
 _HANGS_AFTER_S: Final = 15.0
 
+# librdkafka's own codes have no other names.
+_TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
 FENCED: Final = {
-    KafkaError._FENCED,  # noqa: SLF001 (librdkafka's own codes have no other name)
+    KafkaError._FENCED,  # noqa: SLF001
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
@@ -70,7 +71,7 @@ class Transactions:
         self._producer = Producer(self._config)
         self._commit: _Commit | None = None
         self._open = False
-        patiently(self._producer.init_transactions, _CALL_TIMEOUT_S)
+        patiently(self._producer.init_transactions, CALL_TIMEOUT_S)
 
     @property
     def open(self) -> bool:
@@ -155,7 +156,7 @@ class _Commit:
             left_s = self._called_at + _HANGS_AFTER_S - time.monotonic()
             if left_s <= 0 and not self.done:
                 reason = f"a commit has not gone on for {_HANGS_AFTER_S:.0f} s"
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001
+                raise KafkaException(KafkaError(_TIMED_OUT, reason))
             try:
                 return self._outcome.result(max(left_s, 0))
             except TimeoutError:

@@ -170,7 +170,7 @@ class Consumer(base.Consumer):
         self.app.on_rebalance_end()
 
     async def _on_kafka_thread(self, call: Callable[..., T], *args: Any) -> T:
-        """Run `call` on the one thread that touches librdkafka's clients."""
+        """Run `call` on the one thread that `Epochs` may be used from."""
         return await asyncio.get_running_loop().run_in_executor(self._kafka_thread, call, *args)
 
     async def on_task_error(self, exc: BaseException) -> None:

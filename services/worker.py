@@ -18,7 +18,7 @@ MEMORY: Final = {
     ":glibc.malloc.mmap_threshold=1000000000"
     ":glibc.malloc.trim_threshold=1000000000",
     "PYTHONMALLOC": "malloc",
-    "ARROW_DEFAULTMEMORY_POOL": "system",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 
 
