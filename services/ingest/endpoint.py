@@ -1,7 +1,6 @@
 """A door on HTTP: admit, read, parse, take, answer. Plain ASGI, as it is the hot route."""
 
 import time
-from typing import Final
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -13,9 +12,7 @@ from services.ingest.doors import Answer, Door, Request
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
-from services.ingest.refusals import DEFECT, WRONG_METHOD, headers, refuse
-
-DEFAULT_PROJECT: Final = "default"
+from services.ingest.refusals import DEFECT, headers, wrong_method
 
 _log = structlog.get_logger()
 
@@ -41,7 +38,7 @@ class Endpoint:
             self._metrics.gone(self._door.name)
             return
         except AvilaError as error:
-            answer = refuse(error)
+            answer = self._door.refuse(error)
         except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
             _log.exception("ingest_defect", door=self._door.name)
             answer = DEFECT
@@ -49,8 +46,8 @@ class Endpoint:
         self._metrics.answered(self._door.name, answer.status, time.perf_counter() - start)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        if scope["method"] != "POST":
-            return WRONG_METHOD
+        if scope["method"] not in self._door.methods:
+            return wrong_method(self._door.methods)
         given: dict[bytes, bytes] = dict(scope["headers"])
         length = given.get(b"content-length")
         encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
@@ -60,9 +57,13 @@ class Endpoint:
             )
             kind = given.get(b"content-type", b"").decode("latin-1")
             request = Request(
-                body=body,
+                method=scope["method"],
+                path=scope["path"],
+                query=scope["query_string"],
+                headers=given,
                 content_type=kind.partition(";")[0].strip().lower(),
-                project_id=given.get(b"x-avila-project", b"").decode("latin-1") or DEFAULT_PROJECT,
+                body=body,
+                client_ip=scope["client"][0] if scope["client"] else "",
             )
             results = await self._path.take(self._door.parse(request))
         self._metrics.taken(self._door.name, results)

@@ -11,6 +11,8 @@ from services.ingest.events import Batch, Result, Row, Unreadable, Verdict
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.produce import Producer, Record
 
+DEFAULT_PROJECT: Final = "default"
+
 # After this many events the other requests get a turn: some two milliseconds' work.
 _TURN: Final = 500
 
@@ -40,7 +42,7 @@ class Path:
             raise TooLarge(
                 f"{len(batch.events)} events in one request", "max_events", limits.max_events
             )
-        arrival = arrive(batch.project_id, batch.sent_at, self._clock())
+        arrival = arrive(batch.project_id or DEFAULT_PROJECT, batch.sent_at, self._clock())
         results: list[Result] = []
         records: list[Record] = []
         places: list[int] = []

@@ -1,6 +1,7 @@
 """The answer to a request that is refused as a whole, in the shape that all services share."""
 
 import math
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -19,11 +20,6 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
 
-WRONG_METHOD: Final = Answer(
-    HTTPStatus.METHOD_NOT_ALLOWED,
-    msgspec.json.encode(ErrorBody(ErrorDetail("method_not_allowed", "POST is accepted here"))),
-    allow="POST",
-)
 DEFECT: Final = Answer(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     msgspec.json.encode(ErrorBody(ErrorDetail("defect", "an error of ours; it has been logged"))),
@@ -39,6 +35,18 @@ def refuse(error: AvilaError) -> Answer:
         retry_after_s=error.retry_after if isinstance(error, BackOff) else 0,
         # What the client is still sending is not read any more.
         close=isinstance(error, TooLarge | TooSlow),
+    )
+
+
+def wrong_method(accepted: Iterable[str]) -> Answer:
+    """Return the answer to a method that is not `accepted`."""
+    allow = ", ".join(sorted(accepted))
+    return Answer(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        msgspec.json.encode(
+            ErrorBody(ErrorDetail("method_not_allowed", f"{allow} is accepted here"))
+        ),
+        allow=allow,
     )
 
 

@@ -1,18 +1,29 @@
 """The formats that events come in: one module a door, all on the same path."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
+from schemas.errors import AvilaError
 from services.ingest.events import Batch, Result
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What a door may look at; the body is whole and decompressed."""
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a door may look at.
 
-    body: bytes
+    `body` is whole, and decompressed as `Content-Encoding` says; `query` is what follows the `?` of
+    the address, as it came; names of headers are in small letters; `content_type` is its value
+    without parameters, in small letters too. `client_ip` is that of whoever sent it.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
     content_type: str
-    project_id: str
+    body: bytes
+    client_ip: str
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -34,6 +45,10 @@ class Door(Protocol):
         """What metrics call it."""
 
     @property
+    def methods(self) -> frozenset[str]:
+        """What may be asked with; everything else is answered with 405."""
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Where it is, exactly."""
 
@@ -46,3 +61,6 @@ class Door(Protocol):
 
     def answer(self, results: list[Result], retry_after_s: float) -> Answer:
         """Say what became of the events, given when to try again what is to be tried again."""
+
+    def refuse(self, error: AvilaError) -> Answer:
+        """Say why the request as a whole was not taken, so that its sender understands it."""

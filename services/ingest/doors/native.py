@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import InvalidRequest
+from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.body import UnsupportedMedia
 from services.ingest.doors import Answer, Request
 from services.ingest.events import Batch, Event, Result, Time, Unreadable
+from services.ingest.refusals import refuse
 
 _LINES: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 # What tools send that were not told: fetch and beacons the second but last, curl the last.
@@ -48,6 +49,7 @@ class Native:
     """`POST /v1/events`."""
 
     name = "native"
+    methods = frozenset({"POST"})
     paths = ("/v1/events",)
 
     def parse(self, request: Request) -> Batch:
@@ -64,15 +66,11 @@ class Native:
         is_array = body.lstrip()[:1] == b"["
         try:
             if is_array:
-                return Batch(events=_array.decode(body), project_id=request.project_id)
+                return Batch(events=_array.decode(body))
             whole = _body.decode(body)
         except _BAD:
-            return _read_array(body, request) if is_array else _read_object(request)
-        return Batch(
-            events=whole.events,
-            project_id=whole.project_id or request.project_id,
-            sent_at=whole.sent_at,
-        )
+            return _read_array(body) if is_array else _read_object(request)
+        return Batch(events=whole.events, project_id=whole.project_id, sent_at=whole.sent_at)
 
     def answer(self, results: list[Result], retry_after_s: float) -> Answer:
         """List the results in the order of the events."""
@@ -82,6 +80,10 @@ class Native:
             body=msgspec.json.encode({"results": results}),
             retry_after_s=retry_after_s if retries else 0,
         )
+
+    def refuse(self, error: AvilaError) -> Answer:
+        """Say it in the shape that all our services share."""
+        return refuse(error)
 
 
 def _read_object(request: Request) -> Batch:
@@ -94,7 +96,7 @@ def _read_object(request: Request) -> Batch:
             return _read_lines(request)
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if "events" not in fields:
-        return _one_by_one([request.body], request.project_id)
+        return _one_by_one([request.body])
     unknown = fields.keys() - set(_Body.__struct_fields__)
     notes = [f"{name[:40]}: an unknown field, ignored" for name in sorted(unknown)]
     sent_at: Time = None
@@ -106,34 +108,34 @@ def _read_object(request: Request) -> Batch:
         project_id = _text.decode(fields.get("project_id", b"null"))
     except _BAD as error:
         raise InvalidRequest(str(error), "project_id") from None
-    batch = _read_array(fields["events"], request, "events")
-    batch.project_id = project_id or request.project_id
+    batch = _read_array(fields["events"], "events")
+    batch.project_id = project_id
     batch.sent_at = sent_at
     for place in range(len(batch.events)) if notes else ():
         batch.notes[place] = "; ".join(filter(None, (*notes, batch.notes.get(place))))
     return batch
 
 
-def _read_array(body: bytes | msgspec.Raw, request: Request, field: str = "") -> Batch:
+def _read_array(body: bytes | msgspec.Raw, field: str = "") -> Batch:
     try:
         raws = _raws.decode(body)
     except _BAD as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", field) from None
-    return _one_by_one(raws, request.project_id)
+    return _one_by_one(raws)
 
 
 def _read_lines(request: Request) -> Batch:
     try:
-        return Batch(events=_event.decode_lines(request.body), project_id=request.project_id)
+        return Batch(events=_event.decode_lines(request.body))
     except _BAD:
         lines = [line for line in request.body.splitlines() if line.strip()]
-    batch = _one_by_one(lines, request.project_id)
+    batch = _one_by_one(lines)
     if not any(map(_is_json, lines)):
         raise InvalidRequest("the body has no line that is JSON")
     return batch
 
 
-def _one_by_one(raws: list[bytes] | list[msgspec.Raw], project_id: str) -> Batch:
+def _one_by_one(raws: list[bytes] | list[msgspec.Raw]) -> Batch:
     events: list[Event | Unreadable] = []
     notes: dict[int, str] = {}
     for place, raw in enumerate(raws):
@@ -145,7 +147,7 @@ def _one_by_one(raws: list[bytes] | list[msgspec.Raw], project_id: str) -> Batch
                 notes[place] = f"{strict}; ignored"
             except _BAD as error:
                 events.append(_unreadable(raw, error))
-    return Batch(events=events, project_id=project_id, notes=notes)
+    return Batch(events=events, notes=notes)
 
 
 def _unreadable(raw: bytes | msgspec.Raw, error: Exception) -> Unreadable:

@@ -42,14 +42,26 @@ BODIES = st.binary(max_size=200) | bodies()
 TYPES = st.sampled_from(["application/json", "application/x-ndjson", "", "text/plain"])
 
 
+def request(body: bytes, content_type: str) -> Request:
+    return Request(
+        method="POST",
+        path="/v1/events",
+        query=b"",
+        headers={},
+        content_type=content_type,
+        body=body,
+        client_ip="127.0.0.1",
+    )
+
+
 @settings(UNHURRIED, max_examples=200)
 @given(body=BODIES, content_type=TYPES)
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     try:
-        batch = Native().parse(Request(body, content_type, "default"))
+        batch = Native().parse(request(body, content_type))
     except InvalidRequest:
         return
-    arrival = arrive(batch.project_id, batch.sent_at, 0)
+    arrival = arrive(batch.project_id or "default", batch.sent_at, 0)
     for place, event in enumerate(batch.events):
         if not isinstance(event, Unreadable):
             try:

@@ -161,13 +161,11 @@ def test_a_retry_with_the_same_text_id_is_the_same_event(shared: Ingest) -> None
     assert uuid.UUID(first["event_id"]).version == 5
 
 
-def test_the_project_is_the_events_else_the_bodys_else_the_headers(ingest: Ingest) -> None:
-    header = {"X-Avila-Project": "from-header"}
-    ingest.results([event(project_id="from-event"), event()], headers=header)
-    ingest.results({"events": [event()], "project_id": "from-body"}, headers=header)
+def test_the_project_is_the_events_else_the_bodys(ingest: Ingest) -> None:
+    ingest.results({"events": [event(project_id="from-event"), event()], "project_id": "from-body"})
 
     projects = sorted(stored["project_id"] for stored in ingest.inbox())
-    assert projects == ["from-body", "from-event", "from-header"]
+    assert projects == ["from-body", "from-event"]
 
 
 def test_the_batchs_sent_at_holds_for_events_without_their_own(ingest: Ingest) -> None:
