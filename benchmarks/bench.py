@@ -25,6 +25,7 @@ import pyarrow as pa
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
@@ -59,6 +60,7 @@ _PORT_BASE = 21_000
 _WARM_UP_S = 2.0
 _LONG_ENOUGH_S = 60.0
 _FIRST_COMMIT_WITHIN_S = 600.0
+_ASK_AGAIN_S = 1.0
 
 console = Console()
 
@@ -310,13 +312,22 @@ def _cpu(reader: psutil.Process) -> float:
 
 
 def _committed(admin: AdminClient, group: str, topic: str) -> int:
+    """What the group has committed; asked again of a broker that is too busy to tell."""
     request = [ConsumerGroupTopicPartitions(group)]
-    try:
-        (answer,) = admin.list_consumer_group_offsets(request).values()
-        found = answer.result(timeout=10).topic_partitions
-    except (KafkaException, TimeoutError):
-        return 0
-    return sum(max(p.offset, 0) for p in found if p.topic == topic)
+    while True:
+        try:
+            (answer,) = admin.list_consumer_group_offsets(request).values()
+            found = answer.result(timeout=60).topic_partitions
+        except (KafkaException, TimeoutError) as error:
+            if _is(error, KafkaError.GROUP_ID_NOT_FOUND):
+                return 0
+            time.sleep(_ASK_AGAIN_S)
+        else:
+            return sum(max(p.offset, 0) for p in found if p.topic == topic)
+
+
+def _is(error: Exception, code: int) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() == code
 
 
 def _ends(settings: Settings, topic: str) -> dict[int, int]:
