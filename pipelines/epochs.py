@@ -33,7 +33,6 @@ from pipelines.client import (
     QUIETLY,
     Patience,
     log_client_error,
-    patiently,
 )
 from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
 from pipelines.transactions import FENCED, Transactions
@@ -43,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 MAX_RECORDS: Final = 20_000
 _IDLE_S: Final = 0.5
+_LIVE_FOR_PAST: Final = 3.0  # the work on live events for that on past ones
 _FENCED_AT_MOST: Final = 3
 _FENCED_WITHIN_S: Final = 60.0
 
@@ -70,6 +70,13 @@ class State(Protocol):
 
     def flush(self, positions: dict[TopicPartition, int]) -> None:
         """Put into the outbox what must be logged with a commit of `positions`."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether a part of the state has yet to catch up with history."""
+
+    def catch_up(self) -> None:
+        """Take what is behind one batch of past events further; puts its output into the outbox."""
 
     @property
     def snapshot_due(self) -> bool:
@@ -100,6 +107,8 @@ class Epochs:
                 "heartbeat.interval.ms": settings.session_timeout_ms // 5,
                 # Restoring polls, so this bounds the processing of one epoch.
                 "max.poll.interval.ms": 300_000,
+                # A topic that is deleted, or made anew, is noticed within this.
+                "topic.metadata.refresh.interval.ms": 10_000,
                 # librdkafka's second of rest after a full queue would starve a fast worker.
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": 65_536,
@@ -115,6 +124,7 @@ class Epochs:
             timeout_ms=max(2 * settings.session_timeout_ms, 30_000),
         )
         self._committed_at = time.monotonic()
+        self._catch_up_at = 0.0
         self._fenced_at: list[float] = []
         # The offset to go on from, of every partition that is assigned and restored.
         self._positions: dict[TopicPartition, int] = {}
@@ -200,7 +210,9 @@ class Epochs:
             self._write()
         with stage("read"):
             message = self._poll(0)
-        if message is None:
+        if self._state.behind:
+            self._catch_up(nothing_else=message is None)
+        elif message is None:
             self._commit()
             with stage("idle"):
                 message = self._poll(_IDLE_S)
@@ -209,6 +221,14 @@ class Epochs:
         with stage("read"):
             more = self._consumer.consume(self._settings.max_records - 1, 0)
             return self._group([message, *more])
+
+    def _catch_up(self, *, nothing_else: bool) -> None:
+        """Work on what is behind, for no more than a quarter of the time if events are waiting."""
+        begun = time.monotonic()
+        if nothing_else or begun >= self._catch_up_at:
+            self._state.catch_up()
+            ended = time.monotonic()
+            self._catch_up_at = ended + _LIVE_FOR_PAST * (ended - begun)
 
     def stop_soon(self) -> None:
         """Cut a restore short; the one method that any thread may call."""
@@ -258,12 +278,10 @@ class Epochs:
     def _committed_offset(self, source: TopicPartition) -> int:
         """Where to go on; waits until a transaction that could still move it is decided."""
         partition = KafkaPartition(*source)
-        (committed,) = patiently(self._consumer.committed, [partition], timeout=CALL_TIMEOUT_S)
+        (committed,) = self._consumer.committed([partition], timeout=CALL_TIMEOUT_S)
         if committed.error is not None:
             raise KafkaException(committed.error)
-        first, _ = patiently(
-            self._consumer.get_watermark_offsets, partition, timeout=CALL_TIMEOUT_S
-        )
+        first, _ = self._consumer.get_watermark_offsets(partition, timeout=CALL_TIMEOUT_S)
         return max(committed.offset, first)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────

@@ -1,18 +1,18 @@
 """The log of the funnels' rows: how a partition is written down, and how it is restored.
 
 Restored is, in this order: the local snapshot, if there is a good one; what the log holds beyond
-it; and then the events from `redo_from` on are folded again, each row leaving out those that it
-holds already.
+it; and then the events that the log may not have are folded again, each row leaving out those that
+it holds already.
 """
 
 import itertools
-from collections.abc import Generator
-from typing import Final
+from collections.abc import Generator, Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pipelines.batch import Outbox, Records, TopicPartition
-from pipelines.funnel_partition import FunnelPartition, name_of
+from pipelines.funnel_partition import Backfill, FunnelPartition, Stretch, name_of
 from pipelines.matching import FunnelKey
 from pipelines.reader import Reader
 from pipelines.snapshots import Meta, Snapshot, Snapshots
@@ -21,16 +21,42 @@ _META_KEY: Final = b"\0meta"
 _TOMBSTONES_AT_ONCE: Final = 20_000
 
 
+class BackfillMeta(msgspec.Struct, frozen=True):
+    """A funnel that is not live yet: as `Backfill`, and from where on to fold again."""
+
+    redo_from: int
+    at: int
+    ahead: int
+
+
 class LogMeta(msgspec.Struct, frozen=True):
     """What a partition's log says of itself.
 
-    `redo_from`: events from this offset on may not be in the logged rows. `since`: the offset from
-    which on each funnel counts. `ahead`: the clocks of the projects.
+    `redo_from`: events from this offset on may not be in the logged rows of the funnels that are
+    `live`. `backfills`: the others. `ahead`: the clocks of the projects.
     """
 
     redo_from: int
-    since: dict[str, int]
+    live: list[str]
+    backfills: dict[str, BackfillMeta]
     ahead: dict[str, int]
+
+    def unlogged(self, name: str, position: int) -> Stretch | None:
+        """The events that the log may lack of a funnel; None if it knows nothing of the funnel.
+
+        `position` is where the partition stood.
+        """
+        if name in self.live:
+            return Stretch(self.redo_from, position)
+        backfill = self.backfills.get(name)
+        return Stretch(backfill.redo_from, backfill.at) if backfill else None
+
+
+class Redo(NamedTuple):
+    """The events to fold again: into the funnels that are live, and into the others."""
+
+    live: Stretch
+    past: Stretch
 
 
 class FunnelLog:
@@ -54,12 +80,12 @@ class FunnelLog:
             for key in keys if self._dead else ():
                 self._dead.pop(key, None)  # they are in another funnel by now
             wrote = True
-        meta = LogMeta(  # by now, rows that were due do not count as waiting any more
-            partition.redo_from,
-            {name_of(key): funnel.since for key, funnel in partition.funnels.items()},
-            dict(partition.ahead),
+        meta = _meta_of(partition)  # by now, rows that were due do not count as waiting any more
+        news = self._meta is None or (self._meta.live, self._meta.backfills) != (
+            meta.live,
+            meta.backfills,
         )
-        if wrote or self._meta is None or self._meta.since != meta.since:
+        if wrote or news:
             self._meta = meta
             self._send([_META_KEY], [msgspec.json.encode(meta)])
         if self._dead:
@@ -79,7 +105,7 @@ class FunnelLog:
         """Begin to write a snapshot of what is committed now."""
         _, logged = reader.bounds(self._source)
         assert self._meta is not None, "what is committed has been logged"
-        about = msgspec.to_builtins(_About(list(partition.funnels), self._meta))
+        about = msgspec.to_builtins(_About(list(partition.funnels), _meta_of(partition)))
         meta = Meta(position=partition.position, logged=logged, about=about)
         self._snapshots.save(self._source.partition, Snapshot(meta, partition.dump()))
 
@@ -90,33 +116,50 @@ class FunnelLog:
 
     def restore(
         self, partition: FunnelPartition, committed: int, reader: Reader
-    ) -> Generator[None, None, int]:
+    ) -> Generator[None, None, Redo]:
         """Bring the rows of `partition`, whose funnels are in place, to what the log says.
 
-        Returns the event from which on to fold again. Funnels that the log does not know of count
-        from `committed` on.
+        Returns what is to be folded again. Funnels that the log does not know of are backfilled.
         """
-        logged, redo_from = 0, committed
+        logged = 0
+        held: dict[FunnelKey, int] = {}  # up to where a funnel's events are in the snapshot
         snapshot = self._snapshots.load(self._source.partition)
         if snapshot is not None and snapshot.meta.position <= committed:
+            logged = snapshot.meta.logged
             about = msgspec.convert(snapshot.meta.about, _About)
-            partition.load(
-                snapshot.columns, about.funnels, snapshot.meta.position, about.log.redo_from
-            )
-            logged, redo_from, self._meta = snapshot.meta.logged, snapshot.meta.position, about.log
+            self._meta = about.log
+            unlogged = {
+                key: about.log.unlogged(name_of(key), snapshot.meta.position) or Stretch(0, 0)
+                for key in about.funnels
+            }
+            partition.load(snapshot.columns, unlogged)
+            held = {key: end for key, (_, end) in unlogged.items()}
         for records in reader.read(self._source, logged):
             if records is not None:
-                meta = _take(partition, records, self._dead)
-                if meta is not None:
-                    self._meta = meta
-                    redo_from = max(meta.redo_from, snapshot.meta.position if snapshot else 0)
+                self._meta = _take(partition, records, self._dead) or self._meta
             yield
-        since = self._meta.since if self._meta else {}
-        for key, funnel in partition.funnels.items():
-            funnel.since = since.get(name_of(key), committed)
-        for project, ahead in (self._meta.ahead if self._meta else {}).items():
+        return self._redo(partition, committed, held)
+
+    def _redo(
+        self, partition: FunnelPartition, committed: int, held: Mapping[FunnelKey, int]
+    ) -> Redo:
+        meta = self._meta or LogMeta(committed, [], {}, {})
+        for project, ahead in meta.ahead.items():
             partition.hear(project, ahead)
-        return redo_from
+        live, past = [committed], []
+        for key, funnel in partition.funnels.items():
+            unlogged = meta.unlogged(name_of(key), committed)
+            begin = max(unlogged.begin, held.get(key, 0)) if unlogged else 0
+            if name_of(key) in meta.live:
+                live.append(begin)
+            else:
+                backfill = meta.backfills.get(name_of(key))
+                funnel.backfill = Backfill(backfill.at, backfill.ahead) if backfill else Backfill()
+                past.append(Stretch(begin, funnel.backfill.at))
+        return Redo(
+            Stretch(min(live), committed),
+            Stretch(min((p.begin for p in past), default=0), max((p.end for p in past), default=0)),
+        )
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -124,6 +167,20 @@ class _About(msgspec.Struct, frozen=True):
 
     funnels: list[FunnelKey]
     log: LogMeta
+
+
+def _meta_of(partition: FunnelPartition) -> LogMeta:
+    return LogMeta(
+        partition.redo_from,
+        [name_of(key) for key, funnel in partition.funnels.items() if funnel.backfill is None],
+        {
+            name_of(key): BackfillMeta(
+                partition.funnels[key].redo_from(backfill.at), backfill.at, backfill.ahead
+            )
+            for key, backfill in partition.behind.items()
+        },
+        dict(partition.ahead),
+    )
 
 
 def _take(partition: FunnelPartition, records: Records, dead: dict[bytes, None]) -> LogMeta | None:

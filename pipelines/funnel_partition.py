@@ -5,12 +5,17 @@ in that time is logged once, with the rows that they have in all funnels (`funne
 then the event store is their log: `redo_from` is the offset from which events must be folded again
 on top of what is logged, and each logged row carries the offset up to which events are in it (as
 pages do in a database's write-ahead log).
+
+A funnel that was defined later first catches up with history (`Backfill`): the events before its
+definition are folded into it alone, from the beginning of the event store on, between the epochs of
+the others. As soon as it has come to where the partition stands, it is live like them.
 """
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -28,18 +33,45 @@ from schemas.definitions import FunnelDefinition
 _NEVER = -(2**62)
 
 
-class Funnel:
-    """One funnel as one partition keeps it."""
+class Backfill(msgspec.Struct):
+    """How far a funnel has caught up with history.
 
-    def __init__(self, definition: FunnelDefinition, lateness_ms: int, since: int) -> None:
+    Events below offset `at` are in it; `ahead` is their project's clock, as in `FunnelPartition`.
+    """
+
+    at: int = 0
+    ahead: int = _NEVER
+
+
+class Funnel:
+    """One funnel as one partition keeps it; `backfill` is None as soon as it is live."""
+
+    def __init__(
+        self, definition: FunnelDefinition, lateness_ms: int, backfill: Backfill | None = None
+    ) -> None:
         steps = definition.funnel.steps
         self.definition = definition
         self.tag = tag_of(definition)
-        self.since = since  # events from this offset on are counted
+        self.backfill = backfill
+        self.waiting: deque[_Waiting] = deque()
         self.state = FunnelState(Shape(len(steps), definition.funnel.window_s * 1000, lateness_ms))
         self.figures = Figures(len(steps))
         self.late = 0  # events that came too late to be counted
         self.unpublished: set[int] = set()  # days
+
+    def redo_from(self, position: int) -> int:
+        """The first event that may not be in what is logged; `position` is the next one to come."""
+        return self.waiting[0].since if self.waiting else position
+
+
+class Stretch(NamedTuple):
+    """Offsets from `begin` to `end`, which is not one of them."""
+
+    begin: int
+    end: int
+
+
+_ALL: Final = Stretch(0, 2**62)
 
 
 class EventColumns(NamedTuple):
@@ -54,7 +86,6 @@ class EventColumns(NamedTuple):
 class _Waiting(NamedTuple):
     """Rows that were touched by events from `since` on, and are to be logged when `due`."""
 
-    funnel: FunnelKey
     rows: Int32s
     since: int
     due: int
@@ -70,13 +101,22 @@ class FunnelPartition:
         # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
         # added to the time of day it gives the project's own time, which goes on without events.
         self.ahead: dict[str, int] = {}
-        self._waiting: deque[_Waiting] = deque()
         self._changed_by_time: list[tuple[FunnelKey, Int32s]] = []
 
     @property
     def redo_from(self) -> int:
-        """The first event that may not be in what is logged."""
-        return self._waiting[0].since if self._waiting else self.position
+        """The first event that may not be in what is logged of the live funnels."""
+        live = (funnel for funnel in self.funnels.values() if funnel.backfill is None)
+        return min((funnel.redo_from(self.position) for funnel in live), default=self.position)
+
+    @property
+    def behind(self) -> dict[FunnelKey, Backfill]:
+        """The funnels that are not live yet, and how far they are."""
+        return {key: f.backfill for key, f in self.funnels.items() if f.backfill is not None}
+
+    def position_of(self, funnel: Funnel) -> int:
+        """Events of the partition below this offset are in the funnel."""
+        return self.position if funnel.backfill is None else funnel.backfill.at
 
     @property
     def rows(self) -> int:
@@ -92,11 +132,64 @@ class FunnelPartition:
     def fold(
         self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
     ) -> Iterator[tuple[Funnel, Records]]:
-        """Fold a batch into each funnel that it concerns; yields what changed, funnel by funnel.
+        """Fold a batch into each live funnel that it concerns; yields what changed, by funnel.
 
         `due` is when the rows that are touched now are to be logged.
         """
-        for funnel, changes, late in self._fold(events, matches, due):
+        live = {key: _ALL for key, funnel in self.funnels.items() if funnel.backfill is None}
+        return self._publish(self._fold(events, matches, live, due))
+
+    def backfill(
+        self,
+        events: EventColumns,
+        matches: Mapping[FunnelKey, Match],
+        stretch: Stretch,
+        ahead: Mapping[str, int],
+        due: int,
+    ) -> Iterator[tuple[Funnel, Records]]:
+        """Fold a stretch of history into the funnels that have come to it.
+
+        `ahead` is what `hear` is told of live events.
+        """
+        come = {
+            key: Stretch(backfill.at, stretch.end)
+            for key, backfill in self.behind.items()
+            if stretch.begin <= backfill.at < stretch.end
+        }
+        yield from self._publish(self._fold(events, matches, come, due))
+        for key, backfill in self.behind.items():
+            if key in come:
+                backfill.at = stretch.end
+                backfill.ahead = max(backfill.ahead, ahead.get(key[0], _NEVER))
+                self.funnels[key].unpublished.add(TOTAL)
+
+    def go_live(self, come_to: int) -> list[FunnelKey]:
+        """Have the funnels that have come so far go on with the partition: nothing lies between."""
+        there = {key: backfill for key, backfill in self.behind.items() if backfill.at >= come_to}
+        for key, backfill in there.items():
+            self.funnels[key].backfill = None
+            self.funnels[key].unpublished.add(TOTAL)
+            self.hear(key[0], backfill.ahead)
+        return list(there)
+
+    def redo(self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int) -> None:
+        """Fold events again whose results are published already: into what is live."""
+        live = {key: _ALL for key, funnel in self.funnels.items() if funnel.backfill is None}
+        for _ in self._fold(events, matches, live, due):
+            pass
+
+    def redo_backfill(
+        self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
+    ) -> None:
+        """Fold events again whose results are published already: into what is not live yet."""
+        behind = {key: Stretch(0, backfill.at) for key, backfill in self.behind.items()}
+        for _ in self._fold(events, matches, behind, due):
+            pass
+
+    def _publish(
+        self, folded: Iterable[tuple[Funnel, Records, int]]
+    ) -> Iterator[tuple[Funnel, Records]]:
+        for funnel, changes, late in folded:
             funnel.unpublished |= funnel.figures.apply(changes)
             if late:
                 funnel.late += late
@@ -104,29 +197,28 @@ class FunnelPartition:
                 funnel.unpublished.add(TOTAL)
             yield funnel, changes
 
-    def redo(self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int) -> None:
-        """Fold events again whose results are published already."""
-        for _ in self._fold(events, matches, due):
-            pass
-
     def _fold(
-        self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int
+        self,
+        events: EventColumns,
+        matches: Mapping[FunnelKey, Match],
+        stretches: Mapping[FunnelKey, Stretch],
+        due: int,
     ) -> Iterator[tuple[Funnel, Records, int]]:
-        slots = self._slots(events, matches.values())
-        for key, match in matches.items():
-            funnel = self.funnels.get(key)
-            if funnel is None:
-                continue
+        """Fold into each funnel those events that lie in its stretch."""
+        concerned = {key: match for key, match in matches.items() if key in stretches}
+        slots = self._slots(events, concerned.values())
+        for key, match in concerned.items():
+            funnel = self.funnels[key]
             offsets = events.offsets[match.rows]
-            live = slice(int(np.searchsorted(offsets, funnel.since)), None)
-            rows = match.rows[live]
+            part = slice(*np.searchsorted(offsets, stretches[key]))
+            rows = match.rows[part]
             if not len(rows):
                 continue
             folded = funnel.state.fold(
-                len(self.persons), slots[rows], events.at[rows], match.masks[live], offsets[live]
+                len(self.persons), slots[rows], events.at[rows], match.masks[part], offsets[part]
             )
             if len(folded.fresh):
-                self._waiting.append(_Waiting(key, folded.fresh, int(offsets[live][0]), due))
+                funnel.waiting.append(_Waiting(folded.fresh, int(offsets[part][0]), due))
             yield funnel, folded.changes, folded.late
 
     def hear(self, project: str, ahead_ms: int) -> None:
@@ -134,13 +226,26 @@ class FunnelPartition:
         self.ahead[project] = max(self.ahead.get(project, _NEVER), ahead_ms)
 
     def expire(self, now_ms: int) -> Iterator[tuple[Funnel, Records]]:
-        """Let time pass for every funnel: yields the windows that have closed.
+        """Let time pass for every live funnel: yields the windows that have closed.
 
         No event would bring these changes back, so their rows are `due` at once.
         """
-        for key, funnel in self.funnels.items():
-            ahead = self.ahead.get(funnel.definition.project_id)
-            expired = None if ahead is None else funnel.state.expire(now_ms + ahead)
+        return self._expire(
+            {
+                key: now_ms + self.ahead[key[0]]
+                for key, funnel in self.funnels.items()
+                if funnel.backfill is None and key[0] in self.ahead
+            }
+        )
+
+    def expire_backfill(self, now_ms: int) -> Iterator[tuple[Funnel, Records]]:
+        """Let time pass up to `now_ms` of the past for the funnels that are not live yet."""
+        return self._expire({key: now_ms + backfill.ahead for key, backfill in self.behind.items()})
+
+    def _expire(self, clocks: Mapping[FunnelKey, int]) -> Iterator[tuple[Funnel, Records]]:
+        for key, now in clocks.items():
+            funnel = self.funnels[key]
+            expired = funnel.state.expire(now)
             if expired is not None:
                 changed = np.unique(expired["row"][expired["row"] != NONE])
                 if len(changed):
@@ -155,13 +260,12 @@ class FunnelPartition:
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         changed, self._changed_by_time = self._changed_by_time, []
         for key, rows in changed:
-            persons[key[0]].append(self.funnels[key].state.rows["slot"][rows])
-        while self._waiting and self._waiting[0].due <= now_ms:
-            waiting = self._waiting.popleft()
-            funnel = self.funnels.get(waiting.funnel)
-            if funnel is not None:
-                rows = funnel.state.unlogged(waiting.rows)
-                persons[waiting.funnel[0]].append(funnel.state.rows["slot"][rows])
+            if key in self.funnels:
+                persons[key[0]].append(self.funnels[key].state.rows["slot"][rows])
+        for key, funnel in self.funnels.items():
+            while funnel.waiting and funnel.waiting[0].due <= now_ms:
+                rows = funnel.state.unlogged(funnel.waiting.popleft().rows)
+                persons[key[0]].append(funnel.state.rows["slot"][rows])
         for project, slots in persons.items():
             yield self._pack(project, np.unique(np.concatenate(slots)))
 
@@ -170,7 +274,7 @@ class FunnelPartition:
         for funnel in self.of_project(project):
             rows = funnel.state.rows_of(persons)
             places = np.flatnonzero(rows != NONE)
-            packed = funnel.state.pack(rows[places], self.position)
+            packed = funnel.state.pack(rows[places], self.position_of(funnel))
             parts.append(Part(funnel.tag, places, packed))
         return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
 
@@ -225,20 +329,21 @@ class FunnelPartition:
         return columns
 
     def load(
-        self, columns: Mapping[str, NDArray[Any]], keys: Iterable[FunnelKey], stamp: int, since: int
+        self, columns: Mapping[str, NDArray[Any]], unlogged: Mapping[FunnelKey, Stretch]
     ) -> None:
         """Take over what `dump` gave; funnels that are not kept any more are left out.
 
-        `since` is what the log said then of `redo_from`: rows that were waiting wait again, for the
-        log must be whole without the dump.
+        `unlogged` are the funnels in the order of `dump`, each with the stretch of events of which
+        the log did not hold everything then: up to its end they are in the dump. Rows that were
+        waiting wait again, for the log must be whole without the dump.
         """
         self.persons = KeyIndex.load(_below("persons", columns))
-        for number, key in enumerate(keys):
+        for number, (key, (since, stamp)) in enumerate(unlogged.items()):
             if key in self.funnels:
                 state = self.funnels[key].state
                 state.load(_below(str(number), columns), stamp)
                 rows = state.unlogged(np.arange(state.size, dtype=np.int32))
-                self._waiting.append(_Waiting(key, rows, since, due=0))
+                self.funnels[key].waiting.append(_Waiting(rows, since, due=0))
 
     def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
         """The person of each event that is matched, and anything for the others."""

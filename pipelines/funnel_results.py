@@ -110,6 +110,7 @@ class FunnelResults:
             return
         project, name, version = key_of(funnel.definition)
         days = sorted(funnel.unpublished | {TOTAL})
+        target = None if funnel.backfill is None else partition.position
         records = [
             {
                 "project_id": project,
@@ -127,7 +128,8 @@ class FunnelResults:
                     for times in funnel.figures.times(day)
                 ],
                 "late_dropped": funnel.late if day == TOTAL else 0,
-                "position": partition.position,
+                "position": partition.position_of(funnel),
+                "backfilling_to": target if day == TOTAL else None,
                 "updated_at": now_ms,
             }
             for day in days

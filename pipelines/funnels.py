@@ -4,13 +4,15 @@
                                ├───▶ avila.funnels         figures by entry day and in total
                                └───▶ avila.state.funnels   rows, some seconds later
 
-Every partition keeps every funnel. A definition is taken up between two epochs and counts from then
-on; one that is changed begins anew, and what its older version left behind is deleted.
+Every partition keeps every funnel. A definition is taken up between two epochs. It counts all that
+ever happened: the event store is read again for it, from its beginning, until it has caught up and
+is live. One that is changed begins anew, and what its older version left behind is deleted.
 """
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import closing
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -20,8 +22,15 @@ from confluent_kafka import KafkaException
 
 from pipelines import funnel_records
 from pipelines.batch import Outbox, Records, TopicPartition
+from pipelines.funnel_fold import TOTAL
 from pipelines.funnel_log import FunnelLog
-from pipelines.funnel_partition import EventColumns, Funnel, FunnelPartition
+from pipelines.funnel_partition import (
+    Backfill,
+    EventColumns,
+    Funnel,
+    FunnelPartition,
+    Stretch,
+)
 from pipelines.funnel_results import FunnelResults
 from pipelines.funnel_state import FunnelState
 from pipelines.keys import KeyIndex, Texts
@@ -37,6 +46,10 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_AT_ONE_GO: Final = 20_000  # events
+_WAITED_ENOUGH: Final = 20  # times a tenth of a second
+_DONE: Final = object()
 
 
 class FunnelTable(Table):
@@ -55,6 +68,7 @@ class FunnelTable(Table):
         self._compile()
         self._partitions: dict[int, FunnelPartition] = {}
         self._logs: dict[int, FunnelLog] = {}
+        self._backfills: dict[int, Iterator[None]] = {}
 
     def connect(self, registry: Registry) -> None:
         """Meet the broker; to be called once, before anything else is. Blocks."""
@@ -71,7 +85,9 @@ class FunnelTable(Table):
         """Fold a batch of the event store; what comes of it is in the outbox when this returns."""
         number = records.source.partition
         partition = self._partitions[number]
-        events, matches = self._look(partition, records)
+        events, matches, ahead = self._look(records)
+        for project, ms in ahead.items():
+            partition.hear(project, ms)
         with stage("funnels: fold"):
             folded = list(partition.fold(events, matches, self._log_at(_now_ms())))
         with stage("funnels: announce"):
@@ -80,9 +96,9 @@ class FunnelTable(Table):
         partition.position = records.next_offset
 
     def _look(
-        self, partition: FunnelPartition, records: Records
-    ) -> tuple[EventColumns, dict[FunnelKey, Match]]:
-        """Decode a batch and find which of its events concern which funnels."""
+        self, records: Records
+    ) -> tuple[EventColumns, dict[FunnelKey, Match], dict[str, int]]:
+        """Decode a batch, find which of its events concern which funnels, and how time goes on."""
         with stage("funnels: decode"):
             decoded = self._decode(records.values)
         for failure in decoded.failures:
@@ -95,27 +111,29 @@ class FunnelTable(Table):
                 detail=failure.detail,
             )
         with stage("funnels: match"):
-            return self._matched(partition, records, decoded)
+            return self._matched(records, decoded)
 
     def _matched(
-        self, partition: FunnelPartition, records: Records, decoded: Decoded
-    ) -> tuple[EventColumns, dict[FunnelKey, Match]]:
+        self, records: Records, decoded: Decoded
+    ) -> tuple[EventColumns, dict[FunnelKey, Match], dict[str, int]]:
         column = decoded.batch.column
         at = np.asarray(column("timestamp").cast(pa.int64()))
         projects = Texts.of(column("project_id"))
-        self._hear(partition, projects, at - records.timestamps[decoded.rows])
+        ahead = self._ahead(projects, at - records.timestamps[decoded.rows])
         offsets = records.offsets[decoded.rows]
         events = EventColumns(projects, Texts.of(column("person_id")), at, offsets)
         matches = self._matcher.match(projects, Texts.of(column("event")), column("properties"))
-        return events, matches
+        return events, matches, ahead
 
-    def _hear(self, partition: FunnelPartition, projects: Texts, ahead: Any) -> None:
-        """Let the clocks of the projects know what times their events bear."""
+    def _ahead(self, projects: Texts, ahead: Any) -> dict[str, int]:
+        """How far the newest event of each project is ahead of its record."""
         rows = np.arange(len(ahead))
         nothing = Texts(np.zeros(len(ahead) + 1, np.int32), np.empty(0, np.uint8))
         codes = self._project_index.find(projects, nothing, rows)
-        for code in np.unique(codes[codes >= 0]).tolist():
-            partition.hear(self._projects[code], int(ahead[codes == code].max()))
+        return {
+            self._projects[code]: int(ahead[codes == code].max())
+            for code in np.unique(codes[codes >= 0]).tolist()
+        }
 
     # ── commits ──────────────────────────────────────────────────────────────────────────────────
 
@@ -163,18 +181,21 @@ class FunnelTable(Table):
             yield
         number, state = partition, FunnelPartition()
         for definition in self._definitions.values():
-            state.funnels[key_of(definition)] = Funnel(definition, self._lateness_ms, committed)
+            state.funnels[key_of(definition)] = Funnel(definition, self._lateness_ms)
         row_log = FunnelLog(
             self._settings.topics.funnel_state.name, number, self._snapshots, self._outbox
         )
-        redo_from = yield from row_log.restore(state, committed, reader)
+        redo = yield from row_log.restore(state, committed, reader)
         yield from self._results.restore(number, state, reader)
         due = self._log_at(_now_ms())
-        for records in reader.read(TopicPartition(self.source, number), redo_from, committed):
-            if records is not None:
-                events, matches = self._look(state, records)
-                state.redo(events, matches, due)
-            yield
+        for stretch, fold in ((redo.past, state.redo_backfill), (redo.live, state.redo)):
+            for records in reader.read(TopicPartition(self.source, number), *stretch):
+                if records is not None:
+                    events, matches, ahead = self._look(records)
+                    fold(events, matches, due)
+                    for project, ms in ahead.items() if stretch is redo.live else ():
+                        state.hear(project, ms)
+                yield
         state.restored(committed)
         self._logs[number] = row_log
         self._partitions[number] = state
@@ -183,6 +204,64 @@ class FunnelTable(Table):
         """Forget a partition, in memory only."""
         self._partitions.pop(partition, None)
         self._logs.pop(partition, None)
+        self._backfills.pop(partition, None)
+
+    # ── catching up with history ─────────────────────────────────────────────────────────────────
+
+    @property
+    def behind(self) -> bool:
+        """Whether a funnel of any partition is not live yet."""
+        return any(partition.behind for partition in self._partitions.values())
+
+    def catch_up(self) -> None:
+        """Fold a batch of past events into the funnels that are not live yet.
+
+        What comes of it is in the outbox, as with `fold`. Reads a partition at a time, and tries
+        again later what the broker does not give now.
+        """
+        number = next((n for n, partition in self._partitions.items() if partition.behind), None)
+        if number is None:
+            return
+        backfill = self._backfills.setdefault(number, self._backfill(number))
+        with stage("funnels: backfill"):
+            try:
+                done = next(backfill, _DONE) is _DONE
+            except KafkaException as error:
+                log.warning("backfill waits", partition=number, reason=str(error))
+                done = True
+        if done:
+            del self._backfills[number]
+
+    def _backfill(self, number: int) -> Iterator[None]:
+        """Take the funnels of a partition through history, batch by batch, until they are live.
+
+        The last few batches are taken at one go, for the partition must not move on meanwhile.
+        """
+        partition = self._partitions[number]
+        with closing(Reader(self._settings.bootstrap)) as reader:
+            while behind := partition.behind.values():
+                begin, end = min(backfill.at for backfill in behind), partition.position
+                waited = 0
+                for records in reader.read(TopicPartition(self.source, number), begin, end):
+                    if records is None:
+                        waited += 1
+                    else:
+                        self._fold_past(number, Stretch(begin, records.next_offset), records)
+                        begin = records.next_offset
+                    if end - begin > _AT_ONE_GO or waited > _WAITED_ENOUGH:
+                        yield
+                if partition.position == end:
+                    for key in partition.go_live(begin):
+                        log.info("funnel live", funnel=key, partition=number, since=end)
+
+    def _fold_past(self, number: int, stretch: Stretch, records: Records) -> None:
+        partition = self._partitions[number]
+        events, matches, ahead = self._look(records)
+        due = self._log_at(_now_ms())
+        for funnel, changes in partition.backfill(events, matches, stretch, ahead, due):
+            self._results.steps(number, partition.persons, funnel, changes)
+        for funnel, expired in partition.expire_backfill(int(records.timestamps[-1])):
+            self._results.timeouts(number, partition.persons, funnel, expired)
 
     # ── definitions ──────────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +302,9 @@ class FunnelTable(Table):
             self._logs[number].bury(partition, key)
             self._results.forget(number, partition.funnels.pop(key))
         for key in self._definitions.keys() - partition.funnels.keys():
-            partition.funnels[key] = Funnel(
-                self._definitions[key], self._lateness_ms, partition.position
-            )
-            log.info("funnel live", funnel=key, partition=number, since=partition.position)
+            funnel = Funnel(self._definitions[key], self._lateness_ms, Backfill())
+            funnel.unpublished.add(TOTAL)
+            partition.funnels[key] = funnel
 
     def _log_at(self, now_ms: int) -> int:
         return now_ms + self._settings.checkpoint_interval_ms

@@ -59,6 +59,15 @@ class Table(abc.ABC):
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:
         """Begin to write what is in memory to disk: it is what is committed at `positions`."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether a part of the table has yet to catch up with history."""
+        return False
+
+    def catch_up(self) -> None:
+        """Fold a batch of past events into what is behind; what comes of it is in the outbox."""
+        assert not self.behind, "a table that can be behind knows how to catch up"
+
 
 class TableManager(FaustTableManager):
     """The app's tables as Faust sees them, and as the epochs do (`pipelines.epochs.State`)."""
@@ -102,6 +111,16 @@ class TableManager(FaustTableManager):
         now = _now_ms()
         for table in self.values():
             table.flush(_of_topic(positions, table.source), now)
+
+    @property
+    def behind(self) -> bool:
+        """Whether a part of a table has yet to catch up with history."""
+        return any(table.behind for table in self.values())
+
+    def catch_up(self) -> None:
+        """Take each table that is behind one batch of past events further."""
+        for table in self.values():
+            table.catch_up()
 
     @property
     def snapshot_due(self) -> bool:

@@ -40,7 +40,7 @@ def make_query_app(settings: Settings) -> Starlette:
     """
     topics = settings.topics
     registry = Registry(settings.bootstrap, timeout_s=_REGISTRY_WITHIN_S)
-    definitions, results = Definitions(), Results()
+    definitions, results = Definitions(), Results(settings.partitions)
     definitions_view = Following(
         "definitions",
         settings.bootstrap,

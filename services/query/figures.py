@@ -13,6 +13,7 @@ from schemas.definitions import FunnelDefinition, Step
 from schemas.sketch import Sketch, mean, quantile
 
 Source = Literal["stream", "store"]
+State = Literal["backfilling", "live"]
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
@@ -25,13 +26,17 @@ class Counts(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """All that is counted of a funnel. Days count from 1970; `total` has each person once."""
+    """All that is counted of a funnel. Days count from 1970; `total` has each person once.
+
+    `backfilled` is the share of the events that is counted, 1 if none is missing.
+    """
 
     total: list[int]
     days: dict[int, Counts]
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
+    backfilled: float = 1.0
 
 
 class FunnelAnswer(msgspec.Struct, frozen=True):
@@ -84,13 +89,17 @@ class DayFigures(msgspec.Struct, frozen=True):
 class FunnelResults(msgspec.Struct, frozen=True):
     """A funnel's figures and what they take in.
 
-    `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
-    too late to be in the stream's figures. `positions` has for each partition of the event store
-    the offset before which all events are in.
+    A funnel that was defined, or changed, after events had come is `backfilling` until it has
+    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
+    that they take in (0 to 1). `totals` are over all days, whichever are asked for. `late_dropped`
+    counts the events that came too late to be in the stream's figures. `positions` has for each
+    partition of the event store the offset before which all events are in.
     """
 
     funnel: FunnelAnswer
     source: Source
+    state: State
+    backfilled: float
     totals: Totals
     days: list[DayFigures]
     late_dropped: int
@@ -132,6 +141,8 @@ def assemble(
     return FunnelResults(
         funnel=show(definition),
         source=source,
+        state="live" if counted.backfilled == 1 else "backfilling",
+        backfilled=counted.backfilled,
         totals=Totals([StepFigures(*row) for row in _rows(steps, counted.total)]),
         days=days,
         late_dropped=counted.late_dropped,

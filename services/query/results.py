@@ -32,6 +32,14 @@ class Result(NamedTuple):
     late_dropped: int
     position: int
     updated_at: int
+    backfilling_to: int | None
+
+    @property
+    def backfilled(self) -> float:
+        """The share of the partition's events that is in the figures; 1 only if it is live."""
+        if self.backfilling_to is None:
+            return 1.0
+        return min(0.99, self.position / max(1, self.backfilling_to))
 
 
 class Update(NamedTuple):
@@ -44,7 +52,8 @@ class Update(NamedTuple):
 class Results:
     """The newest record of each key, by the version of the funnel it belongs to; for one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
         self._by_key: dict[bytes, Result] = {}
         self._by_version: defaultdict[Version, dict[bytes, Result]] = defaultdict(dict)
 
@@ -85,6 +94,8 @@ class Results:
                 default=None,
             ),
             positions={result.partition: result.position for result in totals},
+            # Of a funnel that is new, some partitions may have said nothing yet.
+            backfilled=min(1.0, sum(result.backfilled for result in totals) / self._partitions),
         )
 
 
@@ -138,6 +149,7 @@ def _results(batch: pa.RecordBatch) -> list[Result]:
             plain["late_dropped"][row],
             plain["position"][row],
             plain["updated_at"][row],
+            plain["backfilling_to"][row],
         )
         for row, times in enumerate(_sketches(batch.column("times")))
     ]

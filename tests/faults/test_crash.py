@@ -16,7 +16,7 @@ from services.broker import Broker
 from sinks.connection import connect
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal
-from tests.faults.load import Load, define_funnels, judge
+from tests.faults.load import FUNNELS, LATER, Load, define_funnels, judge
 from tests.sinks.processes import SinkProcess
 from tests.stores import StoreProcess
 from tests.workers import WorkerProcess
@@ -109,13 +109,15 @@ def run(plan: Plan, scene: Scene) -> None:
         sent: list[Sent] = []
         count = plan.events // (len(faults) + 1)
         for seed, fault in enumerate([*faults, ""]):
+            if seed == len(faults) // 2:
+                define_funnels(settings, LATER)
             load = Load(settings, count=count, rate=plan.rate, persons=count // 10, seed=seed)
             with load:
                 await_more(results)  # so that it happens in the midst of work
                 scene.happen(fault)
                 load.finish()
             sent += load.sent
-        judge(settings, sent, results, client)
+        judge(settings, sent, results, client, FUNNELS | LATER)
         client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
     assert "Traceback" not in scene.one.output
 

@@ -17,7 +17,7 @@ OTHER = replace(DEFINITION, id="look")
 def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
     persons, outbox = partition(), Outbox()
     log = FunnelLog("state", 0, Snapshots(tmp_path, "funnels"), outbox)
-    persons.funnels[key_of(OTHER)] = Funnel(OTHER, lateness_ms=0, since=0)
+    persons.funnels[key_of(OTHER)] = Funnel(OTHER, lateness_ms=0)
     feed(persons, ["ann", "ben"], offset=0, due=0)
     log.write(persons, 0)
     log.bury(persons, KEY)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
-from pipelines.funnel_partition import EventColumns, Funnel, FunnelPartition
+from pipelines.funnel_partition import Backfill, EventColumns, Funnel, FunnelPartition, Stretch
 from pipelines.keys import Texts
 from pipelines.matching import FunnelKey, Match, key_of
 from schemas import definitions
@@ -23,14 +24,14 @@ KEY = key_of(DEFINITION)
 
 def partition() -> FunnelPartition:
     empty = FunnelPartition()
-    empty.funnels[KEY] = Funnel(DEFINITION, lateness_ms=0, since=0)
+    empty.funnels[KEY] = Funnel(DEFINITION, lateness_ms=0)
     return empty
 
 
-def feed(
-    into: FunnelPartition, persons: list[str], offset: int, due: int, key: FunnelKey = KEY
-) -> None:
-    """Fold a first step of each of the persons, at offsets from `offset` on."""
+def first_steps(
+    persons: list[str], offset: int, key: FunnelKey
+) -> tuple[EventColumns, dict[FunnelKey, Match]]:
+    """A first step of each of the persons, at offsets from `offset` on."""
     count = len(persons)
     events = EventColumns(
         Texts.of(pa.array(["shop"] * count)),
@@ -38,10 +39,16 @@ def feed(
         np.arange(count, dtype=np.int64),
         np.arange(offset, offset + count, dtype=np.int64),
     )
-    matches = {key: Match(np.arange(count), np.ones(count, np.uint32))}
-    for _ in into.fold(events, matches, due):
+    return events, {key: Match(np.arange(count), np.ones(count, np.uint32))}
+
+
+def feed(
+    into: FunnelPartition, persons: list[str], offset: int, due: int, key: FunnelKey = KEY
+) -> None:
+    """Fold a first step of each of the persons, at offsets from `offset` on."""
+    for _ in into.fold(*first_steps(persons, offset, key), due):
         pass
-    into.position = offset + count
+    into.position = offset + len(persons)
 
 
 def due_at(of: FunnelPartition, now_ms: int) -> list[bytes]:
@@ -67,8 +74,37 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
     assert due_at(one, 100) == [b"shop/ann"]
     feed(one, ["ben"], offset=11, due=200)
     two = partition()
-    two.load(one.dump(), [KEY], stamp=one.position, since=one.redo_from)
+    two.load(one.dump(), {KEY: Stretch(one.redo_from, one.position)})
     two.restored(one.position)
     assert two.redo_from == 11
     assert due_at(two, 0) == [b"shop/ben"]
     assert two.redo_from == 12
+
+
+def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> None:
+    one = partition()
+    feed(one, ["ann", "ben", "cem"], offset=10, due=100)
+    later = key_of(replace(DEFINITION, id="later"))
+    funnel = one.funnels[later] = Funnel(replace(DEFINITION, id="later"), 0, Backfill())
+    feed(one, ["dan"], offset=13, due=100, key=later)
+    assert funnel.state.size == 0  # live events are not for it yet
+
+    assert backfilled(one, later, ["ann", "ben"], Stretch(0, 12)) == 2
+    assert (funnel.redo_from(0), one.redo_from) == (10, 10)
+    assert one.behind[later].at == 12
+    # A stretch that begins beyond what it has would leave a gap: it is for others.
+    assert backfilled(one, later, ["eve"], Stretch(13, 14)) == 0
+    assert backfilled(one, later, ["ben", "cem", "dan"], Stretch(11, 14)) == 2
+    assert one.go_live(14) == [later]
+    assert not one.behind
+    feed(one, ["fay"], offset=14, due=100, key=later)
+    assert funnel.state.size == 5
+
+
+def backfilled(into: FunnelPartition, key: FunnelKey, persons: list[str], stretch: Stretch) -> int:
+    """Fold a stretch of the past that has a first step of each of the persons at its end."""
+    before = into.funnels[key].state.size
+    events, matches = first_steps(persons, stretch.end - len(persons), key)
+    for _ in into.backfill(events, matches, stretch, {"shop": 0}, due=100):
+        pass
+    return into.funnels[key].state.size - before

@@ -122,6 +122,7 @@ def _filled(result: dict[str, Any]) -> dict[str, Any]:
         "late_dropped": 0,
         "position": 0,
         "updated_at": 1_000,
+        "backfilling_to": None,
     }
     return defaults | result
 

@@ -4,6 +4,7 @@ import pytest
 
 from schemas.settings import Settings
 from schemas.sketch import sketch_of
+from tests.conftest import PARTITIONS
 from tests.kafka import Record
 from tests.services.query.conftest import NOTHING, Worker, eventually, ready, serve
 from tests.services.query.test_funnels import BUY, FUNNELS, create
@@ -40,6 +41,8 @@ async def test_a_funnel_that_nobody_entered_has_figures_of_nought(
     assert shown == {
         "funnel": created,
         "source": "stream",
+        "state": "backfilling",
+        "backfilled": 0,
         "totals": {
             "steps": [
                 {"step": 1, "event": "home"} | nothing,
@@ -96,6 +99,22 @@ async def test_figures_of_partitions_add_up(query: httpx.AsyncClient, worker: Wo
     assert shown["late_dropped"] == 3
     assert shown["updated_at"] == "1970-01-01T00:00:05Z"
     assert shown["positions"] == {"0": 40, "1": 70}
+
+
+async def test_a_funnel_is_live_when_it_is_in_all_partitions(
+    query: httpx.AsyncClient, worker: Worker
+) -> None:
+    await create(query, "buy")
+    worker.publish(
+        *({"partition": n, "reached": [1, 0]} for n in range(PARTITIONS - 1)),
+        {"partition": PARTITIONS - 1, "reached": [1, 0], "position": 50, "backfilling_to": 100},
+    )
+    shown = await reaches(query, [PARTITIONS, 0])
+    share = (PARTITIONS - 0.5) / PARTITIONS
+    assert (shown["state"], shown["backfilled"]) == ("backfilling", pytest.approx(share, rel=0.01))
+    worker.publish({"partition": PARTITIONS - 1, "reached": [2, 0], "position": 100})
+    shown = await reaches(query, [PARTITIONS + 1, 0])
+    assert (shown["state"], shown["backfilled"]) == ("live", 1)
 
 
 async def test_the_newest_record_counts_and_a_tombstone_removes(
