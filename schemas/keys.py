@@ -107,7 +107,7 @@ def mint_token() -> str:
 
 def digest_of(token: str) -> str:
     """Return what is kept of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def token_id(digest: str) -> str:

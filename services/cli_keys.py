@@ -36,7 +36,9 @@ def keys() -> None:
 @click.option("--origin", "origins", multiple=True, help="A web page's origin, such as https://a.b")
 @click.option("--key", help="Take over a key that your SDKs use already, instead of a new one.")
 @click.pass_obj
-def create_key(settings: Read, /, project: str, rate: int, quota: int, **options: Any) -> None:
+def create_key(
+    settings: Read, /, project: str, rate: int | None, quota: int | None, **options: Any
+) -> None:
     """Make a write key and print it.
 
     With origins, browsers may use it on those pages only. Limits are kept by each ingest process.
@@ -62,7 +64,14 @@ def list_keys(settings: Read, /, project: str | None) -> None:
     _show(
         ("PROJECT", "KEY", "CREATED", "LIMITS", "ORIGINS", "NAME"),
         (
-            (key.project_id, key.id, _day(key.created_at), _limits(key), *_texts(key))
+            (
+                key.project_id,
+                key.id,
+                _day(key.created_at),
+                _limits(key),
+                ",".join(key.origins) or "-",
+                key.name or "-",
+            )
             for key in _do(settings, find)
             if project in {None, key.project_id}
         ),
@@ -185,10 +194,6 @@ def _limits(of: WriteKey | Project) -> str:
     rate = f"{of.events_per_s:,}/s" if of.events_per_s else ""
     quota = f"{of.events_per_day:,}/day" if of.events_per_day else ""
     return " ".join(filter(None, (rate, quota))) or "-"
-
-
-def _texts(key: WriteKey) -> tuple[str, str]:
-    return ",".join(key.origins) or "-", key.name or "-"
 
 
 def _day(ms: int) -> str:

@@ -9,7 +9,16 @@ import structlog
 from confluent_kafka import Message
 
 from schemas.definitions import parse_key
-from schemas.keys import Definition, Project, QueryToken, WriteKey, decode, digest_of, token_id
+from schemas.keys import (
+    Definition,
+    Project,
+    QueryToken,
+    WriteKey,
+    decode,
+    digest_of,
+    record_key,
+    token_id,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +97,8 @@ def read_keys(messages: list[Message]) -> list[Change]:
             if kind not in _KINDS:
                 continue
             definition = None if value is None else decode(kind, value)
+            if definition is not None and record_key(definition) != key:
+                raise ValueError("it is another's")
         except (ValueError, msgspec.DecodeError) as error:
             log.error("key left out", key=key, offset=message.offset(), reason=str(error))
             continue

@@ -20,7 +20,6 @@ def test_other_kinds_and_what_cannot_be_read_are_passed_over(settings: Settings)
             Record(None, b"shop/write-key/revoked"),
             Record(b"{}", b"nonsense"),
             Record(b"{}", b"\xff/a/b"),
-            Record(b"{}"),
             Record(b"{", b"shop/funnel/broken"),
         ],
     )

@@ -8,7 +8,12 @@ import msgspec
 import pytest
 
 from schemas.errors import AvilaError, Conflict, InvalidRequest, NotFound, Unavailable
-from schemas.keys import MAX_TOKENS_PER_PROJECT, MAX_WRITE_KEYS_PER_PROJECT, mint_token
+from schemas.keys import (
+    MAX_TOKENS_PER_PROJECT,
+    MAX_WRITE_KEYS_PER_PROJECT,
+    encode,
+    mint_token,
+)
 from schemas.settings import Settings
 from services.keys.desk import Desk, at_desk
 from services.keys.first import ensure_first_keys, read_token, token_file
@@ -128,6 +133,7 @@ async def test_other_kinds_and_what_cannot_be_read_are_left_out(settings: Settin
             Record(b"{", b"shop/write-key/broken"),
             Record(b"{}", b"shop/query-token/empty"),
             Record(None, b"shop/write-key/never-was"),
+            Record(encode(query_token()), b"shop/query-token/of-another-id"),
             Record(b"{}", b"nonsense"),
             Record(b"{}", b"\xff/a/b"),
         ],
