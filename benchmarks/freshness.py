@@ -25,6 +25,8 @@ from schemas import files
 from schemas.codec import Codec
 from schemas.registry import Registry
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
+from services.keys.desk import at_desk
+from services.keys.first import read_token
 from services.worker import partitions_held
 
 PROBES = "probes"
@@ -91,8 +93,10 @@ class Probe:
         self._funnel = f"{self._api}/api/projects/{PROBES}/funnels"
         _until(lambda: partitions_held(settings) == settings.partitions, 300)
         _until(lambda: _answers(f"{self._api}/readyz"), 300)
+        self._key = at_desk(settings, lambda desk: desk.create_write_key(PROBES)).id
+        self._token = read_token(settings)
         steps = [{"event": "first"}, {"event": "second"}]
-        _post(self._funnel, {"id": FUNNEL, "steps": steps, "window_s": 60})
+        _post(self._funnel, {"id": FUNNEL, "steps": steps, "window_s": 60}, self._token)
         topic = settings.topics.funnels.name
         self._decode = Codec(files.load("funnel-result"), Registry(settings.bootstrap).find).decode
         self._consumer = Consumer(
@@ -114,7 +118,7 @@ class Probe:
         while time.monotonic() < over:
             self._sent += 1
             event = {"event": "first", "distinct_id": f"probe {self._sent}"}
-            _post(self._ingest, {"project_id": PROBES, "events": [event]})
+            _post(self._ingest, {"events": [event]}, self._key)
             acknowledged = time.monotonic()
             seen: dict[str, float] = {}
             other = threading.Thread(target=self._follow, args=(seen, acknowledged))
@@ -127,8 +131,8 @@ class Probe:
         return rest, topic
 
     def _on_rest(self) -> int:
-        reached = _get(f"{self._funnel}/{FUNNEL}/results")["totals"]["steps"][0]["reached"]
-        return int(reached)
+        results = _get(f"{self._funnel}/{FUNNEL}/results", self._token)
+        return int(results["totals"]["steps"][0]["reached"])
 
     def _follow(self, seen: dict[str, float], since: float) -> None:
         while sum(self._reached.values()) < self._sent:
@@ -161,14 +165,16 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+def _get(url: str, token: str = "") -> Any:
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
 
-def _post(url: str, body: Any) -> None:
+def _post(url: str, body: Any, key: str) -> None:
     data = json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, data, headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         answer.read()
 

@@ -269,7 +269,11 @@ class FunnelTable(Table):
         """Read what is new on the definitions topic; tells whether anything differs now."""
         before = dict(self._definitions)
         for message in self._follower.poll(timeout_s):
-            project, kind, name = definitions.parse_key(message.key() or b"")
+            try:
+                project, kind, name = definitions.parse_key(message.key() or b"")
+            except ValueError as error:
+                log.error("not a definition", key=message.key(), reason=str(error))
+                continue
             if kind != "funnel":
                 continue
             for key in [key for key in self._definitions if key[:2] == (project, name)]:

@@ -1,7 +1,9 @@
 """Definitions: what users ask to be kept, as typed values. Decoding one is validating it.
 
 A definition travels as JSON on the definitions topic under the key `project/kind/id`; a tombstone
-deletes it. Every change raises its `version`, and each version is folded from a clean state.
+deletes it. Whoever reads the topic skips the kinds it has no use for. Every change of a funnel
+raises its `version`, and each version is folded from a clean state. Keys and projects, which have
+no versions, are in `schemas.keys`.
 """
 
 import re
@@ -95,7 +97,7 @@ class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return definition_key(self.project_id, "funnel", self.id)
 
 
-Kind = Literal["funnel"]
+Kind = Literal["funnel", "write-key", "query-token", "project"]
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:

@@ -53,6 +53,12 @@ class Unauthorized(AvilaError):
     code = "unauthorized"
 
 
+class Forbidden(Unauthorized):
+    """Send other credentials: these are valid, but not for this."""
+
+    code = "forbidden"
+
+
 class BackOff(AvilaError):
     """Try again after `retry_after` seconds: nothing is wrong with the request."""
 
@@ -61,6 +67,12 @@ class BackOff(AvilaError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class OverLimit(BackOff):
+    """Send less, or have the limit raised: a rate or a quota of the sender's is used up."""
+
+    code = "over_limit"
 
 
 class Unavailable(AvilaError):

@@ -14,6 +14,7 @@ import click
 
 from schemas.errors import AvilaError
 from schemas.settings import Settings, read_settings
+from services.cli_keys import keys, projects, tokens
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +27,9 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     kept = {name: value for name, value in given.items() if value is not None}
     context.obj = lambda: read_settings(**kept)
 
+
+for group in (keys, tokens, projects):
+    avila.add_command(group)
 
 Part = Callable[[Settings], None]
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
 from services.imports import Columns, import_events
+from services.keys.first import read_token, token_file
 from services.worker import as_environment, partitions_held
 from sinks.connection import connect
 
@@ -50,22 +51,26 @@ def run_demo(settings: Settings) -> None:
     dataset = _dataset()
     with _system(settings, console) as system:
         _await_ready(f"{api}/readyz", settings, system, console)
-        _define(api)
+        token = read_token(settings)
+        _define(api, token)
         console.print("Playing a shop's clickstream: 31,106 events of visits to a web shop")
         player = _Player(settings, dataset)
         player.start()
         with Live(console=console, refresh_per_second=4) as live:
             while player.is_alive():
-                live.update(_drawn(_get(f"{funnel}/results"), "the stream"))
+                live.update(_drawn(_get(f"{funnel}/results", token), "the stream"))
                 player.join(0.25)
-            store = _stored(settings, funnel, player.count())
-            stream = _agreeing(funnel, store, lambda now: live.update(_drawn(now, "the stream")))
+            store = _stored(settings, funnel, token, player.count())
+            stream = _agreeing(
+                funnel, token, store, lambda now: live.update(_drawn(now, "the stream"))
+            )
             live.update(_drawn(stream, "the stream"))
         if not console.is_terminal:
             console.print()  # what was live ends without a line break there
         console.print(_drawn(store, "ClickHouse"))
         console.print("[green]The stream's figures and ClickHouse's are equal.[/green]")
         console.print(f"Results: {funnel}/results")
+        console.print(f"(with the query token in {token_file(settings)})")
         if console.is_terminal:
             console.print("The system is running; stop it with Ctrl-C.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -134,7 +139,7 @@ def _await_ready(
     raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
 
 
-def _define(api: str) -> None:
+def _define(api: str, token: str) -> None:
     body = {
         "id": FUNNEL,
         "name": "From the home page to a purchase",
@@ -144,7 +149,7 @@ def _define(api: str) -> None:
     request = urllib.request.Request(  # noqa: S310
         f"{api}/api/projects/{PROJECT}/funnels",
         json.dumps(body).encode(),
-        {"content-type": "application/json"},
+        {"content-type": "application/json", "authorization": f"Bearer {token}"},
     )
     try:
         urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
@@ -153,7 +158,7 @@ def _define(api: str) -> None:
             raise
 
 
-def _stored(settings: Settings, funnel: str, events: int) -> dict[str, Any]:
+def _stored(settings: Settings, funnel: str, token: str, events: int) -> dict[str, Any]:
     """ClickHouse's results, as soon as it has all events."""
     client = connect(settings, timeout_s=30, name="avila demo")
     deadline = time.monotonic() + _SETTLE_TIMEOUT_S
@@ -166,16 +171,16 @@ def _stored(settings: Settings, funnel: str, events: int) -> dict[str, Any]:
             raise Unavailable("ClickHouse did not get all events: see the sink's log")
         time.sleep(0.25)
     client.close()
-    return _get(f"{funnel}/results?source=store")
+    return _get(f"{funnel}/results?source=store", token)
 
 
 def _agreeing(
-    funnel: str, store: dict[str, Any], show: Callable[[dict[str, Any]], None]
+    funnel: str, token: str, store: dict[str, Any], show: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
     """The stream's results, as soon as they are equal to ClickHouse's."""
     deadline = time.monotonic() + _SETTLE_TIMEOUT_S
     while time.monotonic() < deadline:
-        stream = _get(f"{funnel}/results")
+        stream = _get(f"{funnel}/results", token)
         if stream["totals"] == store["totals"] and stream["days"] == store["days"]:
             return stream
         show(stream)
@@ -183,14 +188,16 @@ def _agreeing(
     raise Unavailable("the stream's figures and ClickHouse's did not come to agree: see the logs")
 
 
-def _get(url: str) -> dict[str, Any]:
-    """A service's answer.
+def _get(url: str, token: str = "") -> dict[str, Any]:
+    """A service's answer, to whoever has the token if it asks for one.
 
     Raises:
         Unavailable: it answered with an error.
     """
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             body: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         raise Unavailable(f"{url} answers {error.code}: see the logs") from error

@@ -18,10 +18,12 @@ from schemas.errors import (
     AvilaError,
     BackOff,
     Conflict,
+    Forbidden,
     InvalidRecord,
     InvalidRequest,
     Misconfigured,
     NotFound,
+    OverLimit,
     Unauthorized,
     Unavailable,
 )
@@ -30,12 +32,18 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     InvalidRecord: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     BackOff: HTTPStatus.SERVICE_UNAVAILABLE,
+    OverLimit: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     Misconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+
+
+# What a 401 must be sent with. Not `Basic`, which browsers ask their users about.
+CHALLENGE: Final = "Bearer"
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,12 +69,15 @@ def status_of(error: AvilaError) -> HTTPStatus:
 
 
 def error_response(error: AvilaError) -> Response:
-    """Answer with an error; `BackOff` also says when to come again."""
+    """Answer with an error; `BackOff` also says when to come again, and a 401 with what."""
     field = error.field if isinstance(error, InvalidRequest) else ""
+    status = status_of(error)
     headers = {}
     if isinstance(error, BackOff):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return _respond(status_of(error), ErrorDetail(error.code, str(error), field), headers)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    return _respond(status, ErrorDetail(error.code, str(error), field), headers)
 
 
 async def answer_error(_: Request, error: Exception) -> Response:

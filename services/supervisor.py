@@ -1,6 +1,6 @@
 """The whole system on one machine: starts its processes in order, keeps them up, stops them.
 
-    broker ─▶ topics ─▶ store ─▶ worker, sink, ingest, query
+    broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query
 
 A process that ends by itself is started again, after a pause that doubles each time up to half a
 minute and is forgotten when it has run for a minute. Stopping goes the other way round, and what
@@ -21,11 +21,13 @@ from typing import Final
 from schemas.errors import Unavailable
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
 from services.broker import install_kafka
+from services.keys.first import ensure_first_keys
 from services.topics import ensure_topics
 from services.worker import as_environment
 
 _STOP_WITHIN_S: Final = 9.0
 _BROKER_WITHIN_S: Final = 240.0
+_KEYS_WITHIN_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_AFTER_S: Final = 60.0
@@ -107,7 +109,8 @@ def run_system(settings: Settings, say: Say) -> None:
 
     Raises:
         Misconfigured: a topic is not as declared.
-        Unavailable: the broker did not come up; says what it said last.
+        Unavailable: the broker did not come up, in which case it says what that said last, or does
+            not take the first keys.
     """
     stop, news = threading.Event(), threading.Event()
 
@@ -128,6 +131,7 @@ def run_system(settings: Settings, say: Say) -> None:
             ground.append(broker)
         _await_topics(settings, broker, stop)
         say(f"broker at {settings.bootstrap}")
+        _await_first_keys(settings, say, stop)
         if not settings.clickhouse_dsn:
             ground.append(Child("store", settings))
         parts = [Child(name, settings) for name in ("worker", "sink", "ingest", "query")]
@@ -164,6 +168,19 @@ def _await_topics(settings: Settings, broker: Child | None, stop: threading.Even
         except Unavailable:
             if broker is not None and broker.ended:
                 raise Unavailable(broker.last_words()) from None
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+def _await_first_keys(settings: Settings, say: Say, stop: threading.Event) -> None:
+    """Make the first keys: a fresh broker takes its time for its first transaction."""
+    deadline = time.monotonic() + _KEYS_WITHIN_S
+    while not stop.is_set():
+        try:
+            ensure_first_keys(settings, say)
+        except Unavailable:
             if time.monotonic() > deadline:
                 raise
         else:

@@ -49,6 +49,7 @@ def partitions_held(settings: Settings) -> int:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The variables that make another process read the same settings."""
+    """The variables that make another process read the same settings, wherever it is run."""
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    values["data_dir"] = settings.data_dir.absolute()
     return {PREFIX + name.upper(): str.__str__(str(value)) for name, value in values.items()}

@@ -13,6 +13,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.errors import answer_defect, answer_error
+from services.following import Following
+from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.doors import Door
 from services.ingest.doors.native import Native
@@ -22,6 +24,7 @@ from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 from services.ingest.produce import Producer
+from services.keys.view import Keys, read_keys
 
 DOORS: Final[tuple[Door, ...]] = (Native(),)
 
@@ -32,15 +35,17 @@ def now_ms() -> int:
 
 
 class IngestApp:
-    """The ASGI application. It has a producer from its start to its shutdown.
+    """The ASGI application. From its start to its shutdown it has a producer, and follows the keys.
 
-    `on_fatal` is called in the loop when nothing can be delivered any more.
+    `topic` is where events go, `definitions` where write keys come from. `on_fatal` is called in
+    the loop when nothing can be delivered any more.
     """
 
     def __init__(
         self,
         bootstrap: str,
         topic: str,
+        definitions: str,
         schema_id: int,
         limits: Limits,
         *,
@@ -50,6 +55,8 @@ class IngestApp:
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._keys = Keys()
+        self._following = Following("keys", bootstrap, [definitions], read_keys, self._keys.apply)
         self._encoder = Encoder(schema_id)
         self._limits = limits
         self._on_fatal = on_fatal
@@ -78,24 +85,29 @@ class IngestApp:
         limits = self._limits
         producer = Producer(self._bootstrap, self._topic, limits, self._on_fatal)
         admission = Admission(producer, limits)
-        path = Path(producer, self._encoder, limits, self._clock)
+        access = Access(self._keys, lambda: self._following.caught_up, self._clock)
+        path = Path(producer, self._encoder, limits, access, self._clock)
         self._metrics.watch(lambda: producer.unacknowledged, lambda: admission.held_bytes)
         for door in self._doors:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
+        self._following.start()
         try:
             yield
         finally:
             await producer.close()
+            await self._following.stop()
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _: Request) -> Response:
-        if self._producer is not None and await self._producer.is_ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("the broker does not answer\n", status_code=503)
+        if self._producer is None or not await self._producer.is_ready():
+            return PlainTextResponse("the broker does not answer\n", status_code=503)
+        if trouble := self._following.trouble:
+            return PlainTextResponse(f"the write keys: {trouble}\n", status_code=503)
+        return PlainTextResponse("ready\n")
 
     async def _show_metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")

@@ -1,11 +1,9 @@
 """Decides about one event, purely: a row to encode, or the reason why not."""
 
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from schemas.definitions import is_id
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
 from services.ingest.events import NOTHING, Event, Row, Time
@@ -17,18 +15,22 @@ _LEAST_PROPERTY_BYTES: Final = len('"":1,')
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """What the events of one request have in common."""
+    """What the events of one request have in common.
+
+    `project_id` is the project of the write key, and `named` the one that the request itself names.
+    """
 
     project_id: str
+    named: str | None
     sent_at: int | None
     received_at: int
     warning: str
 
 
-def arrive(project_id: str, sent_at: Time, received_at: int) -> Arrival:
+def arrive(project_id: str, sent_at: Time, received_at: int, named: str | None = None) -> Arrival:
     """Look at what holds for a whole request; a time that cannot be read is a warning."""
     ms, warning = _read_sent_at(sent_at)
-    return Arrival(project_id, ms, received_at, warning)
+    return Arrival(project_id, named, ms, received_at, warning)
 
 
 def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
@@ -39,7 +41,13 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     Raises:
         InvalidRequest: the event is to be dropped; names the field, and the limit if it is one.
     """
-    project_id = _project(event.project_id or arrival.project_id)
+    project_id = arrival.project_id
+    named = event.project_id or arrival.named
+    if named and named != project_id:
+        raise InvalidRequest(
+            f"{named[:70]!r} is not the project of the write key, which is {project_id!r}",
+            "project_id",
+        )
     warning = note
     _measure(event.event, "event", limits.max_name_chars, "max_name_chars")
     _measure(event.distinct_id, "distinct_id", limits.max_id_chars, "max_id_chars")
@@ -100,17 +108,6 @@ def _read_sent_at(value: Time) -> tuple[int | None, str]:
     except InvalidRequest as error:
         return None, f"{error}; ignored"
     return ms, "sent_at: has no zone, UTC was assumed" if assumed else ""
-
-
-@lru_cache(maxsize=1_024)
-def _project(name: str) -> str:
-    """Return `name` if it may name a project: asked for every event, answered from memory."""
-    if not is_id(name):
-        raise InvalidRequest(
-            f"{name[:70]!r} is not a project; accepted are 1 to 64 letters, digits and . _ -",
-            "project_id",
-        )
-    return name
 
 
 def _measure(text: str, field: str, most: int, limit: str) -> None:

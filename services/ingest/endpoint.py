@@ -65,7 +65,9 @@ class Endpoint:
                 body=body,
                 client_ip=scope["client"][0] if scope["client"] else "",
             )
-            results = await self._path.take(self._door.parse(request))
+            batch = self._door.parse(request)
+            batch.origin = given.get(b"origin", b"").decode("latin-1")
+            results = await self._path.take(batch)
         self._metrics.taken(self._door.name, results)
         return self._door.answer(results, self._limits.retry_after_s)
 

@@ -38,12 +38,14 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, kw_only=True):
     """The events of one request, in the sender's order.
 
-    `key` is the write key as it was given, "" if there was none. `project_id` and `sent_at` hold
-    for events without their own. `notes` are warnings of the door, by the event's place.
+    `key` is the write key as it was given, "" if there was none, and `origin` the `Origin` header.
+    `project_id` and `sent_at` hold for events without their own. `notes` are warnings of the door,
+    by the event's place.
     """
 
     events: Sequence[Event | Unreadable]
     key: str = ""
+    origin: str = ""
     project_id: str | None = None
     sent_at: Time = None
     notes: dict[int, str] = {}

@@ -1,17 +1,16 @@
-"""The one path from a door to the broker: check, encode, produce, and a result for each event."""
+"""The one path from a door to the broker: admit, check, encode, produce, and say what became."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from schemas.errors import InvalidRequest
+from services.ingest.access import Access
 from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import Batch, Result, Row, Unreadable, Verdict
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.produce import Producer, Record
-
-DEFAULT_PROJECT: Final = "default"
 
 # After this many events the other requests get a turn: some two milliseconds' work.
 _TURN: Final = 500
@@ -21,28 +20,38 @@ class Path:
     """What all doors share. `clock` gives the time in milliseconds since 1970."""
 
     def __init__(
-        self, producer: Producer, encoder: Encoder, limits: Limits, clock: Callable[[], int]
+        self,
+        producer: Producer,
+        encoder: Encoder,
+        limits: Limits,
+        access: Access,
+        clock: Callable[[], int],
     ) -> None:
         self._producer = producer
         self._encoder = encoder
         self._limits = limits
+        self._access = access
         self._clock = clock
 
     async def take(self, batch: Batch) -> list[Result]:
         """Return what became of each event of `batch`, in its order.
 
+        They go to the project of the batch's write key; those that name another are dropped.
         Whatever is answered `ok` or `warning` is on the broker; whatever is answered `drop` is not.
         Waits for the broker, until the delivery time-out at most.
 
         Raises:
-            TooLarge: the batch has too many events; none was taken.
+            TooLarge: the batch has too many events; none was taken, as with the following.
+            Unauthorized, Forbidden: its write key is not good, or not for this.
+            BackOff: a limit of the key or its project is used up (`OverLimit`), or it is too early.
         """
         limits = self._limits
         if len(batch.events) > limits.max_events:
             raise TooLarge(
                 f"{len(batch.events)} events in one request", "max_events", limits.max_events
             )
-        arrival = arrive(batch.project_id or DEFAULT_PROJECT, batch.sent_at, self._clock())
+        project_id = self._access.admit(batch.key, batch.origin, len(batch.events))
+        arrival = arrive(project_id, batch.sent_at, self._clock(), batch.project_id)
         results: list[Result] = []
         records: list[Record] = []
         places: list[int] = []

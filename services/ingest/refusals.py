@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest
-from services.errors import ErrorBody, ErrorDetail, status_of
+from services.errors import CHALLENGE, ErrorBody, ErrorDetail, status_of
 from services.ingest.body import TooSlow, UnsupportedMedia
 from services.ingest.doors import Answer
 from services.ingest.limits import TooLarge
@@ -60,6 +60,8 @@ def headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         lines.append((b"retry-after", str(max(1, math.ceil(answer.retry_after_s))).encode()))
     if answer.allow:
         lines.append((b"allow", answer.allow.encode()))
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        lines.append((b"www-authenticate", CHALLENGE.encode()))
     if answer.close:
         lines.append((b"connection", b"close"))
     return lines

@@ -26,12 +26,12 @@ def run_ingest(settings: Settings) -> None:
     Blocks. What is not acknowledged within the delivery time-out is answered `retry`.
 
     Raises:
-        Misconfigured: the port is taken, or the inbox is not as declared.
+        Misconfigured: the port is taken, or a topic is not as declared.
         Unavailable: the broker does not answer at the start, or nothing can be delivered any more.
     """
     ensure_topics(
         settings.bootstrap,
-        [settings.topics.inbox, settings.topics.schemas],
+        [settings.topics.inbox, settings.topics.definitions, settings.topics.schemas],
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
@@ -55,6 +55,7 @@ class IngestServer:
         app = IngestApp(
             settings.bootstrap,
             settings.topics.inbox.name,
+            settings.topics.definitions.name,
             schema_id,
             limits,
             on_fatal=self._fail,

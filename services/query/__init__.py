@@ -1,7 +1,8 @@
 """The query service: funnels defined and their figures read, over REST.
 
-Commands go to the definitions topic, queries read views of topics (`Following` keeps them), and the
-same figures can be counted anew in ClickHouse. `run_query` is the process.
+Every request under `/api` brings a query token, which `Guard` looks at. Commands go to the
+definitions topic, queries read views of topics (`Following` keeps them), and the same figures can
+be counted anew in ClickHouse. `run_query` is the process.
 """
 
 from services.query.app import make_query_app

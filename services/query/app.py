@@ -1,10 +1,11 @@
 """The application: its parts put together once, and its routes."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
+from confluent_kafka import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,13 +18,16 @@ from schemas.errors import AvilaError
 from schemas.files import load
 from schemas.registry import Registry
 from schemas.settings import Settings
+from services.commands import Commands
 from services.errors import answer_defect, answer_error
+from services.following import Following
+from services.keys import view as key_view
+from services.keys.view import Keys, read_keys
 from services.query import openapi
-from services.query.commands import Commands
-from services.query.definitions import Definitions, read_changes
-from services.query.following import Following
+from services.query.definitions import Change, Definitions, read_changes
 from services.query.funnel_store import FunnelStore
 from services.query.funnels import Funnels
+from services.query.guard import Guard
 from services.query.health import Health, broker_check
 from services.query.metrics import Measured, Metrics
 from services.query.results import ResultReader, Results
@@ -31,6 +35,8 @@ from services.query.store import Store
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_WITHIN_S: Final = 3
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def make_query_app(settings: Settings) -> Starlette:
@@ -40,13 +46,18 @@ def make_query_app(settings: Settings) -> Starlette:
     """
     topics = settings.topics
     registry = Registry(settings.bootstrap, timeout_s=_REGISTRY_WITHIN_S)
-    definitions, results = Definitions(), Results(settings.partitions)
+    definitions, keys, results = Definitions(), Keys(), Results(settings.partitions)
+
+    def apply(changes: _Changes) -> None:
+        definitions.apply(changes.funnels)
+        keys.apply(changes.keys)
+
     definitions_view = Following(
         "definitions",
         settings.bootstrap,
         [topics.definitions.name],
-        read_changes,
-        definitions.apply,
+        _read,
+        apply,
     )
     results_view = Following(
         "funnels",
@@ -82,15 +93,20 @@ def make_query_app(settings: Settings) -> Starlette:
             await store.close()
             registry.close()
 
+    guard = Middleware(Guard, keys=keys, view=definitions_view)
+
+    def api(path: str, endpoint: _Endpoint, method: str) -> Route:
+        return Route(path, endpoint, methods=[method], middleware=[guard])
+
     many, one = "/api/projects/{project}/funnels", "/api/projects/{project}/funnels/{id}"
     return Starlette(
         routes=[
-            Route(many, funnels.list, methods=["GET"]),
-            Route(many, funnels.create, methods=["POST"]),
-            Route(one, funnels.read, methods=["GET"]),
-            Route(one, funnels.replace, methods=["PUT"]),
-            Route(one, funnels.delete, methods=["DELETE"]),
-            Route(f"{one}/results", funnels.results, methods=["GET"]),
+            api(many, funnels.list, "GET"),
+            api(many, funnels.create, "POST"),
+            api(one, funnels.read, "GET"),
+            api(one, funnels.replace, "PUT"),
+            api(one, funnels.delete, "DELETE"),
+            api(f"{one}/results", funnels.results, "GET"),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
@@ -104,6 +120,17 @@ def make_query_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+
+
+class _Changes(NamedTuple):
+    """What some records of the definitions topic say, by who wants to know."""
+
+    funnels: Sequence[Change]
+    keys: Sequence[key_view.Change]
+
+
+def _read(messages: list[Message]) -> _Changes:
+    return _Changes(read_changes(messages), read_keys(messages))
 
 
 async def _describe(_: Request) -> Response:

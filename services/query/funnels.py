@@ -18,12 +18,12 @@ from schemas.definitions import (
     encode,
     is_id,
 )
-from schemas.errors import BackOff, Conflict, InvalidRequest, NotFound, Unavailable
-from services.query.commands import Commands, Write
+from schemas.errors import Conflict, InvalidRequest, NotFound
+from services.commands import Commands, Write
+from services.following import Following
 from services.query.condition_sql import check_names
 from services.query.definitions import ENDED_VERSION, Definitions, Key
 from services.query.figures import FunnelAnswer, FunnelResults, assemble, show
-from services.query.following import Following
 from services.query.funnel_store import FunnelStore
 from services.query.results import Results
 
@@ -66,7 +66,7 @@ class Funnels:
         if name is not None and not is_id(name):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "id")
         funnel = _read_funnel(fields)
-        _require(self._definitions_view)
+        self._definitions_view.require()
         key = Key(project, name or secrets.token_hex(8))
 
         def decide() -> Write[FunnelDefinition]:
@@ -90,7 +90,7 @@ class Funnels:
         project = _project(request)
         after = request.query_params.get("after", "")
         limit = _read_limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
-        _require(self._definitions_view)
+        self._definitions_view.require()
         found = self._definitions.page(project, after, limit + 1)
         page, more = found[:limit], len(found) > limit
         return _json(FunnelPage([show(item) for item in page], page[-1].id if more else None))
@@ -98,7 +98,7 @@ class Funnels:
     async def read(self, request: Request) -> Response:
         """Show a funnel."""
         key = _key(request)
-        _require(self._definitions_view)
+        self._definitions_view.require()
         return _answer(self._definitions.get(key))
 
     async def replace(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class Funnels:
         fields.pop("created_at", None)
         fields.pop("updated_at", None)
         funnel = _read_funnel(fields)
-        _require(self._definitions_view)
+        self._definitions_view.require()
 
         def decide() -> Write[FunnelDefinition]:
             before = self._definitions.get(key)
@@ -127,7 +127,7 @@ class Funnels:
         """Delete a funnel; its figures go with it."""
         key = _key(request)
         expected = _read_expected(request, None)
-        _require(self._definitions_view)
+        self._definitions_view.require()
 
         def decide() -> Write[None]:
             before = self._definitions.get(key)
@@ -144,11 +144,11 @@ class Funnels:
         source = request.query_params.get("source", "stream")
         first = _read_day(request, "from", datetime.date.min)
         last = _read_day(request, "to", datetime.date.max)
-        _require(self._definitions_view)
+        self._definitions_view.require()
         definition = self._definitions.get(key)
         answer: FunnelResults
         if source == "stream":
-            _require(self._results_view)
+            self._results_view.require()
             answer = assemble(definition, "stream", self._results.figures(definition), first, last)
         elif source == "store":
             counted = await self._store.count(definition, first, last, _now_ms())
@@ -160,13 +160,6 @@ class Funnels:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _require(view: Following[Any]) -> None:
-    if view.failure:
-        raise Unavailable(f"the view of {view.name} has failed: {view.failure}")
-    if not view.caught_up:
-        raise BackOff(f"the view of {view.name} is still being read", 1)
 
 
 def _project(request: Request) -> str:

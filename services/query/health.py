@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.query.following import Following
+from services.following import Following
 
 _WITHIN_S: Final = 3.0
 

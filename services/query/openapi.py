@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.definitions import Funnel, Step
+from schemas.keys import TOKEN_PREFIX
 from services.errors import ErrorBody
 from services.query.figures import FunnelAnswer, FunnelResults
 from services.query.funnels import DEFAULT_PAGE, MAX_PAGE, FunnelPage
@@ -30,6 +31,7 @@ def document() -> dict[str, Any]:
             "version": "1",
             "description": "Define funnels, and read their figures as they stand on the stream.",
         },
+        "security": [{"queryToken": []}],
         "paths": {
             "/api/projects/{project}/funnels": {
                 "parameters": [_path("project")],
@@ -47,29 +49,48 @@ def document() -> dict[str, Any]:
                 "get": _results(),
             },
             "/healthz": {
-                "get": _operation("alive", "Whether the process lives", {"200": _json("Alive")})
+                "get": _open(
+                    _operation("alive", "Whether the process lives", {"200": _json("Alive")})
+                )
             },
             "/readyz": {
-                "get": _operation(
-                    "ready",
-                    "Whether the service may be relied on",
-                    {"200": _json("Readiness"), "503": _json("Readiness")},
+                "get": _open(
+                    _operation(
+                        "ready",
+                        "Whether the service may be relied on",
+                        {"200": _json("Readiness"), "503": _json("Readiness")},
+                    )
                 )
             },
             "/metrics": {
-                "get": _operation(
-                    "metrics", "Metrics for Prometheus", {"200": _content("text/plain", {})}
+                "get": _open(
+                    _operation(
+                        "metrics", "Metrics for Prometheus", {"200": _content("text/plain", {})}
+                    )
                 )
             },
             "/openapi.json": {
-                "get": _operation(
-                    "describe",
-                    "This document",
-                    {"200": _content("application/json", {"type": "object"})},
+                "get": _open(
+                    _operation(
+                        "describe",
+                        "This document",
+                        {"200": _content("application/json", {"type": "object"})},
+                    )
                 )
             },
         },
-        "components": {"schemas": _schemas()},
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "queryToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": f"{TOKEN_PREFIX}…",
+                    "description": "A query token, as `avila tokens create` makes them. `read` is "
+                    "the scope for GET, `write` for everything else.",
+                }
+            },
+        },
     }
 
 
@@ -122,16 +143,25 @@ def _results() -> dict[str, Any]:
     return operation
 
 
+def _open(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation | {"security": []}
+
+
 def _operation(name: str, summary: str, answers: dict[str, Any], *errors: int) -> dict[str, Any]:
     responses = answers | {str(status): _json("ErrorBody") for status in errors}
     if errors:
         again = {"Retry-After": {"schema": {"type": "integer"}}}
+        responses |= {"401": _challenge(), "403": _json("ErrorBody")}
         responses["503"] = _json("ErrorBody") | {"headers": again}
     return {"operationId": name, "summary": summary, "responses": responses}
 
 
 def _json(name: str) -> dict[str, Any]:
     return _content("application/json", {"$ref": f"#/components/schemas/{name}"}, name)
+
+
+def _challenge() -> dict[str, Any]:
+    return _json("ErrorBody") | {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}}}}
 
 
 def _tagged(name: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     {"events": [{"event": "purchase", "distinct_id": "u1", …}, …], "sent_at": …, "project_id": …}
 
-or an array of events, or one event, or one event a line.
+or an array of events, or one event, or one event a line. The write key is the object's `write_key`,
+since a beacon can send only a body, or in the `Authorization` header.
 """
 
 import re
@@ -13,6 +14,7 @@ import msgspec
 from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.body import UnsupportedMedia
 from services.ingest.doors import Answer, Request
+from services.ingest.doors.credentials import key_in
 from services.ingest.events import Batch, Event, Result, Time, Unreadable
 from services.ingest.refusals import refuse
 
@@ -25,6 +27,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     events: list[Event]
     sent_at: Time = None
     project_id: str | None = None
+    write_key: str | None = None
 
 
 class _Tolerant(Event, kw_only=True, gc=False, forbid_unknown_fields=False):
@@ -53,24 +56,10 @@ class Native:
     paths = ("/v1/events",)
 
     def parse(self, request: Request) -> Batch:
-        """Read the events: all at once if all are right, else each by itself."""
-        body, kind = request.body, request.content_type
-        if kind in _LINES:
-            return _read_lines(request)
-        if kind not in _JSON and not kind.endswith("+json"):
-            raise UnsupportedMedia(
-                f"{kind[:60]!r} is not a format that is understood; accepted are application/json "
-                "and application/x-ndjson",
-                "Content-Type",
-            )
-        is_array = body.lstrip()[:1] == b"["
-        try:
-            if is_array:
-                return Batch(events=_array.decode(body))
-            whole = _body.decode(body)
-        except _BAD:
-            return _read_array(body) if is_array else _read_object(request)
-        return Batch(events=whole.events, project_id=whole.project_id, sent_at=whole.sent_at)
+        """Read the events, and the key: the body's, if there are two."""
+        batch = _read(request)
+        batch.key = batch.key or key_in(request.headers)
+        return batch
 
     def answer(self, results: list[Result], retry_after_s: float) -> Answer:
         """List the results in the order of the events."""
@@ -86,6 +75,32 @@ class Native:
         return refuse(error)
 
 
+def _read(request: Request) -> Batch:
+    """Read the events: all at once if all are right, else each by itself."""
+    body, kind = request.body, request.content_type
+    if kind in _LINES:
+        return _read_lines(request)
+    if kind not in _JSON and not kind.endswith("+json"):
+        raise UnsupportedMedia(
+            f"{kind[:60]!r} is not a format that is understood; accepted are application/json "
+            "and application/x-ndjson",
+            "Content-Type",
+        )
+    is_array = body.lstrip()[:1] == b"["
+    try:
+        if is_array:
+            return Batch(events=_array.decode(body))
+        whole = _body.decode(body)
+    except _BAD:
+        return _read_array(body) if is_array else _read_object(request)
+    return Batch(
+        events=whole.events,
+        key=whole.write_key or "",
+        project_id=whole.project_id,
+        sent_at=whole.sent_at,
+    )
+
+
 def _read_object(request: Request) -> Batch:
     """Read a body that is one event, or events with something wrong or unknown about them."""
     try:
@@ -95,8 +110,15 @@ def _read_object(request: Request) -> Batch:
         if more and _is_json(first):
             return _read_lines(request)
         raise InvalidRequest(f"the body is not JSON: {error}") from None
+    key = _read_text(fields, "write_key") or ""
     if "events" not in fields:
-        return _one_by_one([request.body])
+        body = request.body
+        if key:
+            del fields["write_key"]
+            body = msgspec.json.encode(fields)
+        batch = _one_by_one([body])
+        batch.key = key
+        return batch
     unknown = fields.keys() - set(_Body.__struct_fields__)
     notes = [f"{name[:40]}: an unknown field, ignored" for name in sorted(unknown)]
     sent_at: Time = None
@@ -104,16 +126,22 @@ def _read_object(request: Request) -> Batch:
         sent_at = _time.decode(fields.get("sent_at", b"null"))
     except _BAD as error:
         notes.append(f"sent_at: {error}; ignored")
-    try:
-        project_id = _text.decode(fields.get("project_id", b"null"))
-    except _BAD as error:
-        raise InvalidRequest(str(error), "project_id") from None
+    project_id = _read_text(fields, "project_id")
     batch = _read_array(fields["events"], "events")
+    batch.key = key
     batch.project_id = project_id
     batch.sent_at = sent_at
     for place in range(len(batch.events)) if notes else ():
         batch.notes[place] = "; ".join(filter(None, (*notes, batch.notes.get(place))))
     return batch
+
+
+def _read_text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+    try:
+        text: str | None = _text.decode(fields.get(name, b"null"))
+    except _BAD as error:
+        raise InvalidRequest(str(error), name) from None
+    return text
 
 
 def _read_array(body: bytes | msgspec.Raw, field: str = "") -> Batch:

@@ -20,6 +20,7 @@ from services.ingest.limits import Limits
 from services.ingest.server import IngestServer, listen
 from services.topics import ensure_topics
 from tests.conftest import PARTITIONS
+from tests.credentials import KEY, bearer, put_keys
 from tests.kafka import delete_topics, read_all
 
 SCHEMA_ID = 7
@@ -38,7 +39,9 @@ class Ingest:
         self.settings = settings
         self.port = port
         self.server = server
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S, headers=bearer(KEY)
+        )
 
     def post(self, body: Any = None, **request: Any) -> httpx.Response:
         """Post `body` as JSON, or `content=…` as it is."""
@@ -93,7 +96,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
-    """Run a service whose limits are the defaults but for `limits`."""
+    """Run a service whose limits are the defaults but for `limits`, ready."""
     # A loaded machine is no reason for a retry; tests of that set their own.
     limits = {"delivery_timeout_ms": 120_000} | limits
     with listen("127.0.0.1", 0) as listener:
@@ -102,6 +105,7 @@ def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
         thread.start()
         ingest = Ingest(settings, listener.getsockname()[1], server)
         try:
+            eventually(lambda: ingest.http.get("/readyz").status_code == 200)
             yield ingest
         finally:
             ingest.http.close()
@@ -111,17 +115,18 @@ def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
 
 @contextmanager
 def deployment(broker: Broker) -> Iterator[Settings]:
-    """A deployment of which only the inbox exists, empty; gone afterwards."""
+    """A deployment of which only an empty inbox and the keys exist; gone afterwards."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
         topic_prefix=f"t{uuid.uuid4().hex[:8]}",
         partitions=PARTITIONS,
     )
-    inbox = settings.topics.inbox
-    ensure_topics(settings.bootstrap, [inbox], partitions=PARTITIONS, replication_factor=1)
+    topics = [settings.topics.inbox, settings.topics.definitions]
+    ensure_topics(settings.bootstrap, topics, partitions=PARTITIONS, replication_factor=1)
+    put_keys(settings)
     yield settings
-    delete_topics(settings.bootstrap, [inbox.name])
+    delete_topics(settings.bootstrap, [topic.name for topic in topics])
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from services.broker import Broker
 from services.ingest.server import run_ingest
 from services.topics import ensure_topics
 from tests.conftest import free_ports
+from tests.credentials import KEY, put_keys
 from tests.services.ingest.conftest import TIMEOUT_S, Ingest, eventually, serving
 
 GONE = 'avila_ingest_clients_gone_total{door="native"}'
@@ -66,6 +67,7 @@ def own_settings(own_broker: OwnBroker, tmp_path: Path) -> Settings:
         {}, kafka_bootstrap=own_broker.running.bootstrap, partitions=2, data_dir=tmp_path
     )
     ensure_topics(settings.bootstrap, settings.topics, partitions=2, replication_factor=1)
+    put_keys(settings)
     return settings
 
 
@@ -173,10 +175,13 @@ def test_a_terminated_service_answers_what_is_in_flight_and_ends_well(settings: 
     )
     process = subprocess.Popen([sys.executable, "-c", program], env=environment)
     try:
-        eventually(lambda: listens(base))
+        eventually(lambda: listens(base) and is_ready(base))
         body = json.dumps(events(3)).encode()
         with socket.create_connection(("127.0.0.1", base), TIMEOUT_S) as client:
-            head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = (
+                "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
             client.sendall(head.encode() + body[:10])
             eventually(lambda: held_bytes(base) > 0)
             process.send_signal(signal.SIGTERM)
@@ -214,8 +219,16 @@ def listens(port: int) -> bool:
     return True
 
 
-def held_bytes(port: int) -> float:
+def is_ready(port: int) -> bool:
+    return get(port, "/readyz").startswith("HTTP/1.1 200 ")
+
+
+def get(port: int, path: str) -> str:
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        text = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: client.recv(65_536), b"")).decode()
+
+
+def held_bytes(port: int) -> float:
+    text = get(port, "/metrics")
     return float(text.partition("\navila_ingest_held_bytes ")[2].partition("\n")[0])

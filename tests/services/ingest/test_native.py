@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from tests.credentials import SHOP_KEY, bearer
 from tests.kafka import read_all
 from tests.services.ingest.conftest import Ingest
 
@@ -35,7 +36,9 @@ def zstd_of_unknown_size(body: bytes) -> bytes:
 
 
 def test_every_field_stands_on_the_inbox_as_it_was_sent(ingest: Ingest) -> None:
-    assert ingest.results(FULL) == [{"event_id": FULL["event_id"], "result": "ok"}]
+    results = ingest.results(FULL, headers=bearer(SHOP_KEY))
+
+    assert results == [{"event_id": FULL["event_id"], "result": "ok"}]
 
     [stored] = ingest.inbox()
     assert json.loads(stored.pop("properties")) == FULL["properties"]
@@ -155,17 +158,24 @@ def test_what_had_to_be_mapped_or_assumed_is_a_warning(ingest: Ingest) -> None:
 def test_a_retry_with_the_same_text_id_is_the_same_event(shared: Ingest) -> None:
     [first] = shared.results(event(event_id="order-1"))
     [again] = shared.results(event(event_id="order-1"))
-    [other_project] = shared.results(event(event_id="order-1", project_id="shop"))
+    [other_project] = shared.results(event(event_id="order-1"), headers=bearer(SHOP_KEY))
 
     assert first["event_id"] == again["event_id"] != other_project["event_id"]
     assert uuid.UUID(first["event_id"]).version == 5
 
 
-def test_the_project_is_the_events_else_the_bodys(ingest: Ingest) -> None:
-    ingest.results({"events": [event(project_id="from-event"), event()], "project_id": "from-body"})
+def test_the_project_is_the_keys_and_what_names_another_is_dropped(ingest: Ingest) -> None:
+    events = [event(), event(project_id="default"), event(project_id="shop")]
 
-    projects = sorted(stored["project_id"] for stored in ingest.inbox())
-    assert projects == ["from-body", "from-event"]
+    by_event = ingest.results({"events": events})
+    by_body = ingest.results({"events": events, "project_id": "shop"})
+
+    assert [result["result"] for result in by_event] == ["ok", "ok", "drop"]
+    assert [result["result"] for result in by_body] == ["drop", "ok", "drop"]
+    for result in (by_event[2], by_body[0]):
+        assert result["field"] == "project_id"
+        assert "'shop' is not the project of the write key" in result["details"]
+    assert [stored["project_id"] for stored in ingest.inbox()] == ["default"] * 3
 
 
 def test_the_batchs_sent_at_holds_for_events_without_their_own(ingest: Ingest) -> None:

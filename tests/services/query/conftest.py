@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from schemas.subjects import value_subject
 from services.query import make_query_app
 from tests.conftest import free_ports
+from tests.credentials import TOKEN, bearer, put, query_token
 from tests.kafka import Record, produce
 
 DEADLINE_S = 60.0
@@ -26,13 +27,16 @@ NOTHING = {"buckets": [], "counts": [], "sum_ms": 0}
 
 @contextlib.asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application for the settings; it may be asked at once, ready or not."""
+    """Run the application for the settings; it may be asked at once, ready or not.
+
+    The client shows `TOKEN`.
+    """
     app = make_query_app(settings)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
-            transport=transport, base_url="http://query", timeout=DEADLINE_S
+            transport=transport, base_url="http://query", timeout=DEADLINE_S, headers=bearer(TOKEN)
         ) as client,
     ):
         yield client
@@ -61,7 +65,8 @@ async def ready(client: httpx.AsyncClient, *parts: str) -> None:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """The test's own deployment, whose store is away."""
+    """The test's own deployment, which knows `TOKEN`, and whose store is away."""
+    put(settings, query_token())
     (port,) = free_ports(1)
     return msgspec.structs.replace(settings, clickhouse_dsn=f"http://127.0.0.1:{port}")
 

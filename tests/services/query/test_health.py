@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.settings import Settings
 from services.errors import ErrorBody
 from tests.conftest import free_ports
+from tests.credentials import TOKEN, bearer
 from tests.kafka import delete_topics
 from tests.services.query.conftest import Worker, eventually, ready, serve
 from tests.services.query.test_funnels import BUY, FUNNELS, create
@@ -100,7 +101,7 @@ async def test_metrics_count_requests_by_route_and_records_by_view(
     route = "/api/projects/{project}/funnels"
     assert samples["avila_query_request_seconds_count", route, "201", "POST"] == 1
     assert samples["avila_query_request_seconds_count", "404", "GET", "none"] == 1
-    assert samples["avila_query_view_records_total", "definitions"] == 1
+    assert samples["avila_query_view_records_total", "definitions"] == 2  # and the token
     assert samples["avila_query_view_records_total", "funnels"] == 1
     assert samples["avila_query_view_ready", "funnels"] == 1
     assert samples["avila_query_view_lag_records", "funnels"] >= 0
@@ -138,7 +139,8 @@ def test_the_process_serves_until_it_is_told_to_end(settings: Settings, end: int
         url = f"http://127.0.0.1:{port}"
         answer = _await(process, f"{url}{FUNNELS}")
         assert answer.json() == {"funnels": [], "next": None}
-        assert httpx.post(f"{url}{FUNNELS}", json=BUY, timeout=30).status_code == 201
+        made = httpx.post(f"{url}{FUNNELS}", json=BUY, headers=bearer(TOKEN), timeout=30)
+        assert made.status_code == 201
         process.send_signal(end)
         assert process.wait(30) in {0, -end, 130}
     finally:
@@ -152,7 +154,7 @@ def _await(process: subprocess.Popen[bytes], url: str) -> httpx.Response:
         assert process.poll() is None, "the process has ended"
         assert time.monotonic() < deadline, "the process does not answer"
         try:
-            answer = httpx.get(url, timeout=10)
+            answer = httpx.get(url, headers=bearer(TOKEN), timeout=10)
         except httpx.TransportError:
             time.sleep(0.05)
             continue

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 from confluent_kafka import Message
 
-from schemas.errors import AvilaError, Unavailable
+from schemas.errors import AvilaError, BackOff, Unavailable
 from schemas.follower import Follower, Partition
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,29 @@ class Following(Generic[T]):
             return self.failure
         return "" if self.caught_up else "still reading what was there before"
 
+    def require(self) -> None:
+        """Return if the view may be relied on.
+
+        Raises:
+            BackOff: it is still being read.
+            Unavailable: following has failed.
+        """
+        self._check()
+        if not self.caught_up:
+            raise BackOff(f"the view of {self.name} is still being read", 1)
+
+    async def catch_up(self) -> None:
+        """Return when the view holds all that was there when following began.
+
+        Waits for as long as it takes.
+
+        Raises:
+            Unavailable: following has failed, so it never will.
+        """
+        while not self.caught_up:
+            self._check()
+            await self._moved.wait()
+
     async def reach(self, partition: Partition, offset: int) -> None:
         """Return when the view holds all committed records of `partition` before `offset`.
 
@@ -90,9 +113,12 @@ class Following(Generic[T]):
             Unavailable: following has failed, so it never will.
         """
         while self.positions.get(partition, 0) < offset:
-            if self.failure:
-                raise Unavailable(f"the view of {self.name} has failed: {self.failure}")
+            self._check()
             await self._moved.wait()
+
+    def _check(self) -> None:
+        if self.failure:
+            raise Unavailable(f"the view of {self.name} has failed: {self.failure}")
 
     def _run(self) -> None:
         try:

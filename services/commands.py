@@ -1,6 +1,6 @@
 """Writes definitions, each decided on all that was written before it, by whatever process.
 
-The lock is the transactional id that all query processes share, as in `schemas.registry`: who
+The lock is the transactional id that all who write definitions share, as in `schemas.registry`: who
 starts a producer with it fences the others and, once its view has reached the topic's end, knows
 everything. It keeps the pen until another process takes it; whoever is fenced takes it back, reads
 what the other has written and decides anew. So optimistic checks hold between processes too: of
@@ -24,7 +24,7 @@ from confluent_kafka import (
 from schemas.errors import Unavailable
 from schemas.follower import Partition
 from schemas.settings import Settings
-from services.query.following import Following
+from services.following import Following
 
 T = TypeVar("T")
 

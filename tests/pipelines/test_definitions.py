@@ -1,0 +1,33 @@
+"""What a worker takes from the definitions topic: the funnels, whatever else stands there."""
+
+from pipelines.batch import Outbox
+from pipelines.funnels import FunnelTable
+from schemas.follower import Follower
+from schemas.settings import Settings
+from tests.credentials import put, query_token, write_key
+from tests.events import define
+from tests.kafka import Record, produce
+
+
+def test_other_kinds_and_what_cannot_be_read_are_passed_over(settings: Settings) -> None:
+    topic = settings.topics.definitions.name
+    put(settings, write_key(), query_token())
+    produce(
+        settings.bootstrap,
+        topic,
+        [
+            Record(b"{}", b"shop/kind-of-tomorrow/x"),
+            Record(None, b"shop/write-key/revoked"),
+            Record(b"{}", b"nonsense"),
+            Record(b"{}", b"\xff/a/b"),
+            Record(b"{", b"shop/funnel/broken"),
+        ],
+    )
+    define(settings, "buy", ["a", "b"], 60)
+    table = FunnelTable(settings, Outbox())
+    with Follower(settings.bootstrap, [topic]) as follower:
+        table._follower = follower
+        while not follower.caught_up:
+            table._follow(timeout_s=0.5)
+
+    assert [definition.id for definition in table._definitions.values()] == ["buy"]

@@ -1,0 +1,1 @@
+"""Tests of write keys and query tokens."""
