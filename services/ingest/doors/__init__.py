@@ -1,6 +1,6 @@
 """The formats that events come in: one module a door, all on the same path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `body` is whole, and decompressed as `Content-Encoding` says; `query` is what follows the `?` of
     the address, as it came; names of headers are in small letters; `content_type` is its value
     without parameters, in small letters too. `client_ip` is that of whoever sent it.
+    `expand(body, encoding)` decompresses what turns out to be compressed once more, within the
+    limits: it raises what `read_body` raises.
     """
 
     method: str
@@ -24,6 +26,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     body: bytes
     client_ip: str
+    expand: Callable[[bytes, str], bytes]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -59,8 +62,8 @@ class Door(Protocol):
             InvalidRequest: the body as a whole is not of this format.
         """
 
-    def answer(self, results: list[Result], retry_after_s: float) -> Answer:
-        """Say what became of the events, given when to try again what is to be tried again."""
+    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
+        """Say what became of the events of `batch`, and when to try again what is to be retried."""
 
     def refuse(self, error: AvilaError) -> Answer:
         """Say why the request as a whole was not taken, so that its sender understands it."""

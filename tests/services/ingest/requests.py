@@ -1,0 +1,30 @@
+"""What an endpoint gives a door to look at, without an endpoint."""
+
+from functools import partial
+
+from services.ingest.body import expand
+from services.ingest.doors import Request
+from services.ingest.limits import Limits
+
+
+def request(
+    path: str,
+    body: bytes,
+    *,
+    method: str = "POST",
+    content_type: str = "application/json",
+    query: bytes = b"",
+    headers: dict[bytes, bytes] | None = None,
+) -> Request:
+    """A request with the default limits."""
+    held: list[int] = []
+    return Request(
+        method=method,
+        path=path,
+        query=query,
+        headers=headers or {},
+        content_type=content_type,
+        body=body,
+        client_ip="127.0.0.1",
+        expand=partial(expand, grow=held.append, limits=Limits()),
+    )
