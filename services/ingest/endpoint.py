@@ -1,7 +1,6 @@
 """A door on HTTP: admit, read, parse, take, answer. Plain ASGI, as it is the hot route."""
 
 import time
-from functools import partial
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -9,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from schemas.errors import AvilaError
 from services.ingest import cors
 from services.ingest.admission import Admission
-from services.ingest.body import Gone, expand, read_body
+from services.ingest.body import Gone, read_body
 from services.ingest.doors import Answer, Door, Request
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
@@ -69,7 +68,8 @@ class Endpoint:
                 content_type=kind.partition(";")[0].strip().lower(),
                 body=body,
                 client_ip=scope["client"][0] if scope["client"] else "",
-                expand=partial(expand, grow=hold.grow, limits=self._limits),
+                limits=self._limits,
+                grow=hold.grow,
             )
             batch = self._door.parse(request)
             results = await self._path.take(batch)

@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.errors import AvilaError
 from services.ingest.events import Batch, Result
+from services.ingest.limits import Limits
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,8 +16,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `body` is whole, and decompressed as `Content-Encoding` says; `query` is what follows the `?` of
     the address, as it came; names of headers are in small letters; `content_type` is its value
     without parameters, in small letters too. `client_ip` is that of whoever sent it.
-    `expand(body, encoding)` decompresses what turns out to be compressed once more, within the
-    limits: it raises what `read_body` raises.
+    A door that makes more of a request than came keeps to `limits`, and tells `grow` how many bytes
+    it takes, before it does: `grow` raises `BackOff` if there is no memory for them.
     """
 
     method: str
@@ -26,7 +27,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     body: bytes
     client_ip: str
-    expand: Callable[[bytes, str], bytes]
+    limits: Limits
+    grow: Callable[[int], None]
 
 
 class Answer(msgspec.Struct, frozen=True):

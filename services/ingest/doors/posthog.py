@@ -33,10 +33,10 @@ from urllib.parse import parse_qs, unquote_to_bytes
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
-from services.ingest.body import UnsupportedMedia
+from services.ingest.body import UnsupportedMedia, expand
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.outcome import dropped, failure
-from services.ingest.doors.reading import BAD, as_text, put, unreadable
+from services.ingest.doors.reading import BAD, as_text, put, unreadable, user_agent
 from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadable
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
@@ -112,8 +112,8 @@ class Caller:
         self._about: dict[str, Any] = {}
         if with_ip and request.client_ip:
             self._about["ip"] = request.client_ip
-        if agent := request.headers.get(b"user-agent"):
-            self._about["userAgent"] = agent.decode("latin-1")
+        if agent := user_agent(request):
+            self._about["userAgent"] = agent
         self._known: dict[tuple[str, str], msgspec.Raw] = {}
 
     def context(self, library: object, version: object) -> msgspec.Raw:
@@ -240,6 +240,18 @@ def read_known(properties: msgspec.Raw) -> Known:
         raise InvalidRequest(f"cannot be read as an object: {error}", "properties") from None
 
 
+def leave_uncorrected(batch: Batch, uncorrected: Iterable[Event], sent_at: Time) -> None:
+    """Set when `batch` was sent, but not for the events whose clock is not to be corrected."""
+    if not uncorrected:
+        batch.sent_at = sent_at
+        return
+    for event in batch.events:
+        if isinstance(event, Event) and event.sent_at is None:
+            event.sent_at = sent_at
+    for event in uncorrected:
+        event.sent_at = None
+
+
 def anonymous(known: Known) -> str | None:
     """Return whom the person was before being identified."""
     for value in (known.anon_distinct_id, known.device_id):
@@ -265,7 +277,7 @@ def _unwrap(request: Request, query: Mapping[str, list[str]]) -> bytes:
         body = _form_data(body)
     for _ in range(_MOST_WRAPS):
         if body.startswith(GZIP):
-            body = request.expand(body, "gzip")
+            body = expand(body, "gzip", request.grow, request.limits)
         elif (first := body[:64].lstrip()[:1]) in {b"{", b"["} or not first:
             break
         else:
@@ -350,14 +362,7 @@ def _translate_all(items: Iterable[_Event | Unreadable], key: str | None, shared
     if len(keys) > 1:
         raise Unauthorized("the events of one request must have one API key")
     batch = Batch(events=events, key=refuse_secret(keys.pop() if keys else ""))
-    if not uncorrected:
-        batch.sent_at = shared.sent_at
-        return batch
-    for one in events:
-        if isinstance(one, Event) and one.sent_at is None:
-            one.sent_at = shared.sent_at
-    for event in uncorrected:
-        event.sent_at = None
+    leave_uncorrected(batch, uncorrected, shared.sent_at)
     return batch
 
 

@@ -24,8 +24,14 @@ import msgspec
 from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.authorization import read_authorization
-from services.ingest.doors.posthog import Caller, anonymous, read_known, refuse_secret
-from services.ingest.doors.reading import BAD, put, unreadable
+from services.ingest.doors.posthog import (
+    Caller,
+    anonymous,
+    leave_uncorrected,
+    read_known,
+    refuse_secret,
+)
+from services.ingest.doors.reading import BAD, MOST_HEADER_BYTES, put, unreadable
 from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadable
 from services.ingest.refusals import refuse
 
@@ -84,18 +90,22 @@ class PostHogV1:
         except BAD:
             items = _read_carefully(request.body)
         sent_at = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") or None
-        library, _, version = request.headers.get(b"posthog-sdk-info", b"").partition(b"/")
+        info = request.headers.get(b"posthog-sdk-info", b"")[:MOST_HEADER_BYTES]
+        library, _, version = info.partition(b"/")
         names = {"$lib": library.decode("latin-1"), "$lib_version": version.decode("latin-1")}
         shared = {name: msgspec.json.encode(value) for name, value in names.items() if value}
         context = Caller(request).context(*names.values())
+        uncorrected: list[Event] = []
         events = [
-            item if isinstance(item, Unreadable) else _translate(item, shared, context, sent_at)
+            item if isinstance(item, Unreadable) else _translate(item, shared, context, uncorrected)
             for item in items
         ]
         for place, event in enumerate(events):
             if not event.event_id:
                 raise InvalidRequest("is missing; text is required", f"batch[{place}].uuid")
-        return Batch(events=events, key=refuse_secret(read_authorization(request.headers)[1]))
+        batch = Batch(events=events, key=refuse_secret(read_authorization(request.headers)[1]))
+        leave_uncorrected(batch, uncorrected, sent_at)
+        return batch
 
     def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
         """File the outcomes under the ids as they were sent."""
@@ -131,7 +141,7 @@ def _read_carefully(body: bytes) -> list[_Event | Unreadable]:
 
 
 def _translate(
-    item: _Event, shared: Mapping[str, bytes], context: msgspec.Raw, sent_at: str | None
+    item: _Event, shared: Mapping[str, bytes], context: msgspec.Raw, uncorrected: list[Event]
 ) -> Event | Unreadable:
     members = dict(shared)
     if item.session_id is not None:
@@ -150,14 +160,16 @@ def _translate(
         return Unreadable(error, item.uuid)
     except BAD as error:
         return Unreadable(InvalidRequest(f"cannot be read: {error}", "options"), item.uuid)
-    return Event(
+    event = Event(
         event=item.event,
         distinct_id=item.distinct_id,
         event_id=item.uuid,
         timestamp=item.timestamp,
-        sent_at=sent_at if corrected else None,
         anonymous_id=anonymous(known),
         session_id=item.session_id,
         properties=put(item.properties, members) if members else item.properties,
         context=context,
     )
+    if not corrected:
+        uncorrected.append(event)
+    return event

@@ -8,13 +8,23 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import InvalidRequest
+from services.ingest.doors import Request
 from services.ingest.events import NOTHING, Unreadable
 
 # What reading what anybody may send raises; the last for text that is nested too deeply.
 BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+# Of a header that every event of a request gets a copy of.
+MOST_HEADER_BYTES: Final = 500
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
+
+
+def user_agent(request: Request) -> str:
+    """Return what the sender says it is; so much of it that every event may carry it."""
+    given = request.headers.get(b"user-agent", b"")
+    return given[:MOST_HEADER_BYTES].decode("latin-1")
 
 
 def unreadable(raw: bytes | msgspec.Raw, error: Exception, id_field: str) -> Unreadable:

@@ -35,8 +35,9 @@ from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.authorization import read_authorization
 from services.ingest.doors.outcome import dropped, failure
-from services.ingest.doors.reading import BAD, as_text, put, unreadable
+from services.ingest.doors.reading import BAD, as_text, put, unreadable, user_agent
 from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadable
+from services.ingest.limits import TooLarge
 from services.ingest.refusals import refuse
 
 _Id = str | int | float | None
@@ -134,12 +135,12 @@ class Segment:
         try:
             if kind:
                 message = _message.decode(request.body)
-                shared = _share(request, kind, NOTHING, NOTHING)
+                shared = _share(request, kind, NOTHING, NOTHING, 1)
                 return Batch(
                     events=_translate_all([message], shared), key=_key(request, message.write_key)
                 )
             whole = _batch.decode(request.body)
-            shared = _share(request, kind, whole.context, whole.integrations)
+            shared = _share(request, kind, whole.context, whole.integrations, len(whole.batch))
         except BAD:
             return _read_carefully(request, kind)
         return Batch(
@@ -171,15 +172,14 @@ def _read_carefully(request: Request, kind: str) -> Batch:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
     key = _key(request, _lenient(_text, fields.get("writeKey")))
     if kind:
-        shared = _share(request, kind, NOTHING, NOTHING)
+        shared = _share(request, kind, NOTHING, NOTHING, 1)
         return Batch(events=_one_by_one([request.body], shared), key=key)
     if "batch" not in fields:
         raise InvalidRequest("is missing; an array of messages is required", "batch")
     try:
         raws = _raws.decode(fields["batch"])
-        shared = _share(
-            request, kind, fields.get("context", NOTHING), fields.get("integrations", NOTHING)
-        )
+        context, integrations = (fields.get(name, NOTHING) for name in ("context", "integrations"))
+        shared = _share(request, kind, context, integrations, len(raws))
     except BAD as error:
         raise InvalidRequest(f"the batch cannot be read: {error}") from None
     return Batch(
@@ -208,8 +208,25 @@ def _key(request: Request, in_body: str | None) -> str:
     return key
 
 
-def _share(request: Request, kind: str, context: msgspec.Raw, integrations: msgspec.Raw) -> _Shared:
+def _share(
+    request: Request, kind: str, context: msgspec.Raw, integrations: msgspec.Raw, count: int
+) -> _Shared:
+    """Return what `count` messages share.
+
+    Raises:
+        TooLarge: they would be, all together.
+    """
     text = b"" if context is NOTHING else bytes(context)
+    if size := count * (len(text) + len(bytes(integrations))):
+        most = request.limits.max_body_bytes
+        if size > most:
+            raise TooLarge(
+                f"{count} messages have {size} bytes more with their batch's context",
+                "max_body_bytes",
+                most,
+                "context",
+            )
+        request.grow(size)
     body = request.body
     return _Shared(
         kind=kind,
@@ -226,8 +243,8 @@ def _share(request: Request, kind: str, context: msgspec.Raw, integrations: msgs
 
 def _caller(request: Request) -> dict[str, bytes]:
     caller = {"ip": msgspec.json.encode(request.client_ip)} if request.client_ip else {}
-    if agent := request.headers.get(b"user-agent"):
-        caller["userAgent"] = msgspec.json.encode(agent.decode("latin-1"))
+    if agent := user_agent(request):
+        caller["userAgent"] = msgspec.json.encode(agent)
     return caller
 
 

@@ -1,8 +1,5 @@
 """What an endpoint gives a door to look at, without an endpoint."""
 
-from functools import partial
-
-from services.ingest.body import expand
 from services.ingest.doors import Request
 from services.ingest.limits import Limits
 
@@ -26,5 +23,6 @@ def request(
         content_type=content_type,
         body=body,
         client_ip="127.0.0.1",
-        expand=partial(expand, grow=held.append, limits=Limits()),
+        limits=Limits(),
+        grow=held.append,
     )

@@ -287,6 +287,17 @@ def test_a_body_that_cannot_be_read_is_refused_with_a_code(shared: Ingest, body:
     assert answer.json()["message"]
 
 
+def test_a_context_for_all_is_not_multiplied_without_bound(shared: Ingest) -> None:
+    large = {"a": "x" * 20_000}
+    body = {"batch": [message() for _ in range(600)], "context": large}
+
+    answer = shared.http.post("/v1/batch", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert answer.json()["field"] == "context"
+    assert shared.metric("avila_ingest_held_bytes") == 0
+
+
 def test_too_large_a_body_is_refused_with_the_limit(shared: Ingest) -> None:
     bomb = gzip.compress(b"[" + b" " * 9_000_000 + b"]")
     answer = shared.http.post("/v1/batch", content=bomb, headers={"Content-Encoding": "gzip"})
