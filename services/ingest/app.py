@@ -1,6 +1,5 @@
 """The ingest service's application: the doors on the hot route, everything else on Starlette."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,20 +17,20 @@ from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.doors import Door
 from services.ingest.doors.native import Native
+from services.ingest.doors.posthog import PostHog
+from services.ingest.doors.posthog_v1 import PostHogV1
+from services.ingest.doors.segment import Segment
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import Endpoint
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 from services.ingest.produce import Producer
+from services.ingest.stubs import STUBS
+from services.ingest.times import now_ms
 from services.keys.view import Keys, read_keys
 
-DOORS: Final[tuple[Door, ...]] = (Native(),)
-
-
-def now_ms() -> int:
-    """The time in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1())
 
 
 class IngestApp:
@@ -70,6 +69,7 @@ class IngestApp:
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._show_metrics),
+                *STUBS,
             ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: answer_error, Exception: answer_defect},

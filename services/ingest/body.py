@@ -2,6 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
+from typing import Final
 
 import zstandard
 from starlette.types import Receive
@@ -9,6 +11,8 @@ from starlette.types import Receive
 from schemas.errors import InvalidRequest
 from services.ingest.admission import Hold
 from services.ingest.limits import Limits, TooLarge
+
+_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "zstd"})
 
 
 class Gone(Exception):
@@ -44,22 +48,39 @@ async def read_body(
         return await _receive(
             receive, length, hold, limits, limits.max_body_bytes, "max_body_bytes"
         )
-    if encoding not in {"gzip", "x-gzip", "zstd"}:
+    if encoding not in _ENCODINGS:
         raise UnsupportedMedia(
-            f"{encoding[:40]!r} is not an encoding that is understood; accepted are gzip and zstd",
+            f"{encoding[:40]!r} is not an encoding that is understood; accepted are "
+            f"{', '.join(sorted(_ENCODINGS))}",
             "Content-Encoding",
         )
     body = await _receive(
         receive, length, hold, limits, limits.max_compressed_bytes, "max_compressed_bytes"
     )
+    return expand(body, encoding, hold.grow, limits)
+
+
+def expand(body: bytes, encoding: str, grow: Callable[[int], None], limits: Limits) -> bytes:
+    """Return `body` decompressed; `encoding` is gzip, x-gzip, deflate (which is zlib's) or zstd.
+
+    `grow` is told how many bytes more are in memory.
+
+    Raises:
+        BackOff: there is no memory for it now.
+        TooLarge: it is, or would be, larger than the limits allow; it was not unpacked further.
+        InvalidRequest: it is not what `encoding` says.
+    """
+    most, limit = limits.max_compressed_bytes, "max_compressed_bytes"
+    if len(body) > most:
+        raise TooLarge(f"the body has {len(body)} bytes", limit, most)
     most, limit = limits.max_body_bytes, "max_body_bytes"
     if (by_ratio := len(body) * limits.max_compression_ratio) < most:
         most, limit = by_ratio, "max_compression_ratio"
-    expanded = _unzstd(body, most) if encoding == "zstd" else _gunzip(body, most)
+    expanded = _unzstd(body, most) if encoding == "zstd" else _inflate(body, encoding, most)
     if expanded is None:
         value = getattr(limits, limit)
         raise TooLarge(f"the body expands to more than {most} bytes", limit, value)
-    hold.grow(len(expanded))
+    grow(len(expanded))
     return expanded
 
 
@@ -90,21 +111,22 @@ async def _receive(
         ) from None
 
 
-def _gunzip(body: bytes, most: int) -> bytes | None:
+def _inflate(body: bytes, encoding: str, most: int) -> bytes | None:
     """Return `body` decompressed, or None if it would have more than `most` bytes."""
+    window = zlib.MAX_WBITS if encoding == "deflate" else zlib.MAX_WBITS | 16
     out: list[bytes] = []
     room = most
     while body or not out:
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        member = zlib.decompressobj(window)
         try:
             out.append(member.decompress(body, room + 1))
         except zlib.error as error:
-            raise InvalidRequest(f"the body is not gzip: {error}") from None
+            raise InvalidRequest(f"the body is not {encoding}: {error}") from None
         room -= len(out[-1])
         if room < 0:
             return None
         if not member.eof:
-            raise InvalidRequest("the body is not gzip: its end is missing")
+            raise InvalidRequest(f"the body is not {encoding}: its end is missing")
         body = member.unused_data
     return out[0] if len(out) == 1 else b"".join(out)
 

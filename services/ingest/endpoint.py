@@ -6,6 +6,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from schemas.errors import AvilaError
+from services.ingest import cors
 from services.ingest.admission import Admission
 from services.ingest.body import Gone, read_body
 from services.ingest.doors import Answer, Door, Request
@@ -32,8 +33,12 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; returns without an answer if the client has left."""
         start = time.perf_counter()
+        given: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["method"] == "OPTIONS":
+            await cors.permit(send, given, self._door.methods)
+            return
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(scope, given, receive)
         except Gone:
             self._metrics.gone(self._door.name)
             return
@@ -42,13 +47,12 @@ class Endpoint:
         except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
             _log.exception("ingest_defect", door=self._door.name)
             answer = DEFECT
-        await _send(send, answer)
+        await _send(send, answer, given.get(b"origin"))
         self._metrics.answered(self._door.name, answer.status, time.perf_counter() - start)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, given: dict[bytes, bytes], receive: Receive) -> Answer:
         if scope["method"] not in self._door.methods:
             return wrong_method(self._door.methods)
-        given: dict[bytes, bytes] = dict(scope["headers"])
         length = given.get(b"content-length")
         encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         with self._admission.admit() as hold:
@@ -64,14 +68,19 @@ class Endpoint:
                 content_type=kind.partition(";")[0].strip().lower(),
                 body=body,
                 client_ip=scope["client"][0] if scope["client"] else "",
+                limits=self._limits,
+                grow=hold.grow,
             )
             batch = self._door.parse(request)
             batch.origin = given.get(b"origin", b"").decode("latin-1")
             results = await self._path.take(batch)
         self._metrics.taken(self._door.name, results)
-        return self._door.answer(results, self._limits.retry_after_s)
+        return self._door.answer(batch, results, self._limits.retry_after_s)
 
 
-async def _send(send: Send, answer: Answer) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers(answer)})
+async def _send(send: Send, answer: Answer, origin: bytes | None) -> None:
+    lines = headers(answer)
+    if origin is not None:
+        lines += cors.allow(origin)
+    await send({"type": "http.response.start", "status": answer.status, "headers": lines})
     await send({"type": "http.response.body", "body": answer.body})

@@ -1,5 +1,6 @@
-"""Times as senders spell them."""
+"""Times as senders spell them, and the time now."""
 
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,6 +10,11 @@ from services.ingest.events import Time
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 _ACCEPTED: Final = "accepted are ISO-8601 text with a zone and whole milliseconds since 1970"
+
+
+def now_ms() -> int:
+    """The time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def read_time(value: Time, field: str) -> tuple[int, bool]:
@@ -22,13 +28,13 @@ def read_time(value: Time, field: str) -> tuple[int, bool]:
     assumed = False
     if isinstance(value, str):
         try:
-            time = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value)
         except ValueError:
             raise InvalidRequest(f"{value[:40]!r} is not a time; {_ACCEPTED}", field) from None
-        if time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
             assumed = True
-        since = time - _EPOCH
+        since = moment - _EPOCH
         ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
     elif value is None:
         raise InvalidRequest(f"a time is required; {_ACCEPTED}", field)

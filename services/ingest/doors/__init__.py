@@ -1,12 +1,13 @@
 """The formats that events come in: one module a door, all on the same path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from schemas.errors import AvilaError
 from services.ingest.events import Batch, Result
+from services.ingest.limits import Limits
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +16,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `body` is whole, and decompressed as `Content-Encoding` says; `query` is what follows the `?` of
     the address, as it came; names of headers are in small letters; `content_type` is its value
     without parameters, in small letters too. `client_ip` is that of whoever sent it.
+    A door that makes more of a request than came keeps to `limits`, and tells `grow` how many bytes
+    it takes, before it does: `grow` raises `BackOff` if there is no memory for them.
     """
 
     method: str
@@ -24,6 +27,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     body: bytes
     client_ip: str
+    limits: Limits
+    grow: Callable[[int], None]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -59,8 +64,8 @@ class Door(Protocol):
             InvalidRequest: the body as a whole is not of this format.
         """
 
-    def answer(self, results: list[Result], retry_after_s: float) -> Answer:
-        """Say what became of the events, given when to try again what is to be tried again."""
+    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
+        """Say what became of the events of `batch`, and when to try again what is to be retried."""
 
     def refuse(self, error: AvilaError) -> Answer:
         """Say why the request as a whole was not taken, so that its sender understands it."""

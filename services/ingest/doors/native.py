@@ -6,7 +6,6 @@ or an array of events, or one event, or one event a line. The write key is the o
 since a beacon can send only a body, or in the `Authorization` header.
 """
 
-import re
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.body import UnsupportedMedia
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.credentials import key_in
+from services.ingest.doors.reading import BAD, unreadable
 from services.ingest.events import Batch, Event, Result, Time, Unreadable
 from services.ingest.refusals import refuse
 
@@ -44,9 +44,6 @@ _time = msgspec.json.Decoder(Time)
 _text = msgspec.json.Decoder(str | None)
 _any = msgspec.json.Decoder(msgspec.Raw)
 
-# What reading what anybody may send raises; the last for text that is nested too deeply.
-_BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 
 class Native:
     """`POST /v1/events`."""
@@ -61,7 +58,7 @@ class Native:
         batch.key = batch.key or key_in(request.headers)
         return batch
 
-    def answer(self, results: list[Result], retry_after_s: float) -> Answer:
+    def answer(self, _: Batch, results: list[Result], retry_after_s: float) -> Answer:
         """List the results in the order of the events."""
         retries = sum(result.result == "retry" for result in results)
         return Answer(
@@ -91,7 +88,7 @@ def _read(request: Request) -> Batch:
         if is_array:
             return Batch(events=_array.decode(body))
         whole = _body.decode(body)
-    except _BAD:
+    except BAD:
         return _read_array(body) if is_array else _read_object(request)
     return Batch(
         events=whole.events,
@@ -105,7 +102,7 @@ def _read_object(request: Request) -> Batch:
     """Read a body that is one event, or events with something wrong or unknown about them."""
     try:
         fields = _fields.decode(request.body)
-    except _BAD as error:
+    except BAD as error:
         first, _, more = request.body.partition(b"\n")
         if more and _is_json(first):
             return _read_lines(request)
@@ -124,7 +121,7 @@ def _read_object(request: Request) -> Batch:
     sent_at: Time = None
     try:
         sent_at = _time.decode(fields.get("sent_at", b"null"))
-    except _BAD as error:
+    except BAD as error:
         notes.append(f"sent_at: {error}; ignored")
     project_id = _read_text(fields, "project_id")
     batch = _read_array(fields["events"], "events")
@@ -139,7 +136,7 @@ def _read_object(request: Request) -> Batch:
 def _read_text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
     try:
         text: str | None = _text.decode(fields.get(name, b"null"))
-    except _BAD as error:
+    except BAD as error:
         raise InvalidRequest(str(error), name) from None
     return text
 
@@ -147,7 +144,7 @@ def _read_text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
 def _read_array(body: bytes | msgspec.Raw, field: str = "") -> Batch:
     try:
         raws = _raws.decode(body)
-    except _BAD as error:
+    except BAD as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", field) from None
     return _one_by_one(raws)
 
@@ -155,7 +152,7 @@ def _read_array(body: bytes | msgspec.Raw, field: str = "") -> Batch:
 def _read_lines(request: Request) -> Batch:
     try:
         return Batch(events=_event.decode_lines(request.body))
-    except _BAD:
+    except BAD:
         lines = [line for line in request.body.splitlines() if line.strip()]
     batch = _one_by_one(lines)
     if not any(map(_is_json, lines)):
@@ -169,32 +166,18 @@ def _one_by_one(raws: list[bytes] | list[msgspec.Raw]) -> Batch:
     for place, raw in enumerate(raws):
         try:
             events.append(_event.decode(raw))
-        except _BAD as strict:
+        except BAD as strict:
             try:
                 events.append(_tolerant.decode(raw))
                 notes[place] = f"{strict}; ignored"
-            except _BAD as error:
-                events.append(_unreadable(raw, error))
+            except BAD as error:
+                events.append(unreadable(raw, error, "event_id"))
     return Batch(events=events, notes=notes)
-
-
-def _unreadable(raw: bytes | msgspec.Raw, error: Exception) -> Unreadable:
-    """Say what is wrong with one event, and what its sender calls it as far as that can be read."""
-    message, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
-        message, field = "is missing; text is required", missing[1]
-    event_id = None
-    try:
-        event_id = _text.decode(_fields.decode(raw).get("event_id", b"null"))
-    except _BAD:
-        message = message or "cannot be read"
-    return Unreadable(InvalidRequest(message, field), event_id)
 
 
 def _is_json(text: bytes) -> bool:
     try:
         _any.decode(text)
-    except _BAD:
+    except BAD:
         return False
     return True

@@ -1,99 +1,160 @@
 """Whatever arrives is answered on purpose: never with a 500, and with one result an event."""
 
+import base64
 import gzip
 import json
+import zlib
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote_from_bytes
 
+import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, Unauthorized
+from services.ingest.app import DOORS
 from services.ingest.check import arrive, check
-from services.ingest.doors import Request
-from services.ingest.doors.native import Native
-from services.ingest.events import Unreadable
+from services.ingest.doors import Door
+from services.ingest.encode import Encoder
+from services.ingest.events import Result, Unreadable
 from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED, Ingest
+from tests.services.ingest.requests import request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=10,
 )
-FIELDS = ["event", "distinct_id", "event_id", "timestamp", "sent_at", "properties", "project_id"]
+FIELDS = [
+    *("event", "distinct_id", "event_id", "timestamp", "sent_at", "properties", "project_id"),
+    *("type", "userId", "anonymousId", "messageId", "traits", "context", "integrations", "groupId"),
+    *("uuid", "token", "offset", "$set", "options", "session_id"),
+]
 EVENTS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON, max_size=8)
-ALMOST = st.builds(lambda rest: {"event": "e", "distinct_id": "d"} | rest, EVENTS)
+GOOD = {
+    "event": "e",
+    "distinct_id": "d",
+    "type": "track",
+    "userId": "u",
+    "uuid": "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d",
+}
+ALMOST = st.builds(lambda rest: GOOD | rest, EVENTS)
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    tree: Any = draw(JSON | EVENTS | st.lists(EVENTS | ALMOST, max_size=4))
+    tree: Any = draw(JSON | EVENTS | ALMOST | st.lists(EVENTS | ALMOST, max_size=4))
     if draw(st.booleans()):
-        tree = {"events": tree}
+        tree = draw(EVENTS) | {draw(st.sampled_from(["events", "batch"])): tree}
     body = bytearray(json.dumps(tree, ensure_ascii=False).encode(errors="surrogatepass"))
     for _ in range(draw(st.integers(0, 2))):
         if body:
             body[draw(st.integers(0, len(body) - 1))] = draw(st.integers(0, 255))
-    return bytes(body)
+    return draw(st.sampled_from(WRAPS))(bytes(body))
 
 
+def as_form(body: bytes) -> bytes:
+    return b"data=" + quote_from_bytes(body).encode() + b"&compression=base64"
+
+
+WRAPS: list[Callable[[bytes], bytes]] = [bytes] * 5 + [
+    gzip.compress,
+    base64.b64encode,
+    as_form,
+    lambda body: base64.b64encode(gzip.compress(body)),
+    lambda body: as_form(base64.b64encode(body)),
+]
 BODIES = st.binary(max_size=200) | bodies()
-TYPES = st.sampled_from(["application/json", "application/x-ndjson", "", "text/plain"])
-
-
-def request(body: bytes, content_type: str) -> Request:
-    return Request(
-        method="POST",
-        path="/v1/events",
-        query=b"",
-        headers={},
-        content_type=content_type,
-        body=body,
-        client_ip="127.0.0.1",
-    )
+REALLY: dict[str, Callable[[bytes], bytes]] = {
+    "really gzip": gzip.compress,
+    "really zstd": zstandard.compress,
+    "really deflate": zlib.compress,
+}
+FORM = "application/x-www-form-urlencoded"
+TYPES = st.sampled_from(["application/json", "application/x-ndjson", "", "text/plain", FORM])
+QUERIES = st.binary(max_size=30) | st.sampled_from(
+    [b"", b"_=1700000000000&ip=0", b"sent_at=x&compression=lz64", b"writeKey=k", b"data=e30="]
+)
+HEADERS = st.dictionaries(
+    st.sampled_from([b"authorization", b"posthog-sdk-info", b"posthog-request-timestamp"]),
+    st.binary(max_size=20) | st.sampled_from([b"Basic \xff", b"Basic YTo=", b"Bearer phx_1"]),
+)
 
 
 @settings(UNHURRIED, max_examples=200)
-@given(body=BODIES, content_type=TYPES)
-def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@given(data=st.data(), body=BODIES, content_type=TYPES, query=QUERIES, headers=HEADERS)
+def test_any_bytes_are_read_or_refused(
+    door: Door,
+    data: st.DataObject,
+    body: bytes,
+    content_type: str,
+    query: bytes,
+    headers: dict[bytes, bytes],
+) -> None:
+    asked = request(
+        data.draw(st.sampled_from(door.paths)),
+        body,
+        method=data.draw(st.sampled_from(sorted(door.methods))),
+        content_type=content_type,
+        query=query,
+        headers=headers,
+    )
     try:
-        batch = Native().parse(request(body, content_type))
-    except InvalidRequest:
+        batch = door.parse(asked)
+    except (InvalidRequest, Unauthorized) as error:
+        refused = door.refuse(error)
+        assert refused.status in {400, 401, 413, 415}
+        assert json.loads(refused.body)
         return
     arrival = arrive(batch.project_id or "default", batch.sent_at, 0)
+    results = []
     for place, event in enumerate(batch.events):
-        if not isinstance(event, Unreadable):
-            try:
-                row = check(event, arrival, batch.notes.get(place, ""), Limits())
-            except InvalidRequest:
-                continue
-            assert isinstance(json.loads(row.properties), dict)
+        try:
+            if isinstance(event, Unreadable):
+                raise event.error
+            row = check(event, arrival, batch.notes.get(place, ""), Limits())
+        except InvalidRequest as error:
+            results.append(Result(event.event_id, "drop", str(error), error.field))
+            continue
+        assert isinstance(json.loads(row.properties), dict)
+        assert isinstance(json.loads(row.context), dict)
+        Encoder(7).encode(row, 0)
+        results.append(Result(row.event_id, "ok"))
+    json.loads(door.answer(batch, results, 1).body)
 
 
 @settings(UNHURRIED, max_examples=40)
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(
+    data=st.data(),
     body=BODIES,
     content_type=TYPES | st.just("image/png"),
-    encoding=st.sampled_from(["", "gzip", "zstd", "really gzip", "really zstd"]),
+    encoding=st.sampled_from(["", "gzip", "zstd", "deflate", *REALLY]),
 )
 def test_no_request_is_answered_with_a_500(
-    shared: Ingest, body: bytes, content_type: str, encoding: str
+    shared: Ingest,
+    door: Door,
+    data: st.DataObject,
+    body: bytes,
+    content_type: str,
+    encoding: str,
 ) -> None:
-    if encoding.startswith("really"):
+    if encoding in REALLY:
+        body = REALLY[encoding](body)
         encoding = encoding.removeprefix("really ")
-        body = gzip.compress(body) if encoding == "gzip" else zstandard.compress(body)
 
-    answer = shared.post(
-        content=body, headers={"Content-Type": content_type, "Content-Encoding": encoding}
+    answer = shared.http.post(
+        data.draw(st.sampled_from(door.paths)),
+        content=body,
+        headers={"Content-Type": content_type, "Content-Encoding": encoding},
     )
 
-    assert answer.status_code in {200, 400, 415}, answer.text
-    if answer.status_code == 200:
-        assert {result["result"] for result in answer.json()["results"]} <= {
-            "ok",
-            "warning",
-            "drop",
-        }
-    else:
-        assert answer.json()["error"]["message"]
+    assert answer.status_code in {200, 400, 401, 415}, answer.text
+    assert answer.json()
+    if door.name == "native" and answer.status_code == 200:
+        verdicts = {result["result"] for result in answer.json()["results"]}
+        assert verdicts <= {"ok", "warning", "drop"}

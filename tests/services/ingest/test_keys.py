@@ -65,7 +65,7 @@ def test_a_body_with_something_unknown_about_it_still_shows_its_key(shared: Inge
     [
         ({"Authorization": ""}, "accepted are `Bearer` and `Basic`"),
         ({"Authorization": "Digest x"}, "accepted are `Bearer` and `Basic`"),
-        ({"Authorization": "Basic %"}, "not Base64"),
+        ({"Authorization": "Basic %"}, "`Basic` with it as the user"),
         (basic(":password"), "a write key is required"),
         (bearer("awk_unknown"), "unknown or was revoked"),
         (bearer(TOKEN), "a query token, which is secret"),

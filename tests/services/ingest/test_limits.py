@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import secrets
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.services.ingest.conftest import TIMEOUT_S, Ingest
 Serve = Callable[..., Ingest]
 
 GZIP = {"Content-Encoding": "gzip"}
+DEFLATE = {"Content-Encoding": "deflate"}
 ZSTD = {"Content-Encoding": "zstd"}
 EVENT = {"event": "view", "distinct_id": "u1"}
 
@@ -55,8 +57,13 @@ def test_a_compressed_body_has_a_limit_of_its_own(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("compress", "headers"),
-    [(gzip.compress, GZIP), (zstandard.compress, ZSTD), (unsized_zstd, ZSTD)],
-    ids=["gzip", "zstd", "zstd of unknown size"],
+    [
+        (gzip.compress, GZIP),
+        (zlib.compress, DEFLATE),
+        (zstandard.compress, ZSTD),
+        (unsized_zstd, ZSTD),
+    ],
+    ids=["gzip", "deflate", "zstd", "zstd of unknown size"],
 )
 def test_a_bomb_is_not_unpacked(
     shared: Ingest, compress: Callable[[bytes], bytes], headers: dict[str, str]
@@ -74,6 +81,8 @@ def test_a_bomb_is_not_unpacked(
         (b"", GZIP),
         (b"", ZSTD),
         (b"plain", GZIP),
+        (b"plain", DEFLATE),
+        (zlib.compress(b'{"events":[]}')[:-1], DEFLATE),
         (b"plain", ZSTD),
         (gzip.compress(b'{"events":[]}')[:-1], GZIP),
         (gzip.compress(b'{"events":[]}') + b"more", GZIP),

@@ -1,0 +1,28 @@
+"""What an endpoint gives a door to look at, without an endpoint."""
+
+from services.ingest.doors import Request
+from services.ingest.limits import Limits
+
+
+def request(
+    path: str,
+    body: bytes,
+    *,
+    method: str = "POST",
+    content_type: str = "application/json",
+    query: bytes = b"",
+    headers: dict[bytes, bytes] | None = None,
+) -> Request:
+    """A request with the default limits."""
+    held: list[int] = []
+    return Request(
+        method=method,
+        path=path,
+        query=query,
+        headers=headers or {},
+        content_type=content_type,
+        body=body,
+        client_ip="127.0.0.1",
+        limits=Limits(),
+        grow=held.append,
+    )
