@@ -25,6 +25,11 @@ class Hold:
         self._admission.held_bytes += size
         self._admission.check_bytes()
 
+    def shrink(self, size: int) -> None:
+        """Give `size` bytes back before the end."""
+        self.size -= size
+        self._admission.held_bytes -= size
+
 
 class Admission:
     """The room there is: for bodies in memory, and for events that wait for the broker."""
@@ -41,15 +46,19 @@ class Admission:
         Raises:
             BackOff: there is no room now.
         """
-        most = self._limits.max_unacknowledged_events
-        if self._producer.unacknowledged >= most:
-            raise self._back_off(f"{most} events (max_unacknowledged_events) wait for the broker")
-        self.check_bytes()
+        self.check()
         hold = Hold(self)
         try:
             yield hold
         finally:
             self.held_bytes -= hold.size
+
+    def check(self) -> None:
+        """Raise `BackOff` if there is no room for anything more."""
+        most = self._limits.max_unacknowledged_events
+        if self._producer.unacknowledged >= most:
+            raise self._back_off(f"{most} events (max_unacknowledged_events) wait for the broker")
+        self.check_bytes()
 
     def check_bytes(self) -> None:
         """Raise `BackOff` if the bodies in memory are more than they may be."""

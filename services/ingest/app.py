@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from starlette.applications import Starlette
@@ -12,8 +12,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from schemas.errors import AvilaError, Misconfigured, Unavailable
 from services.errors import answer_defect, answer_error
+from services.ingest import rpc
 from services.ingest.admission import Admission
+from services.ingest.calls import Calls
 from services.ingest.doors import Door
 from services.ingest.doors.native import Native
 from services.ingest.encode import Encoder
@@ -34,7 +37,8 @@ def now_ms() -> int:
 class IngestApp:
     """The ASGI application. It has a producer from its start to its shutdown.
 
-    `on_fatal` is called in the loop when nothing can be delivered any more.
+    `grpc_address` is where it answers gRPC beside HTTP, "" for nowhere. `on_fatal` is called in the
+    loop with what ends the service: gRPC cannot listen, or nothing can be delivered any more.
     """
 
     def __init__(
@@ -44,7 +48,8 @@ class IngestApp:
         schema_id: int,
         limits: Limits,
         *,
-        on_fatal: Callable[[str], None],
+        on_fatal: Callable[[AvilaError], None],
+        grpc_address: str = "",
         clock: Callable[[], int] = now_ms,
         doors: Iterable[Door] = DOORS,
     ) -> None:
@@ -52,6 +57,7 @@ class IngestApp:
         self._topic = topic
         self._encoder = Encoder(schema_id)
         self._limits = limits
+        self._grpc_address = grpc_address
         self._on_fatal = on_fatal
         self._clock = clock
         self._doors = tuple(doors)
@@ -76,7 +82,7 @@ class IngestApp:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         limits = self._limits
-        producer = Producer(self._bootstrap, self._topic, limits, self._on_fatal)
+        producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         path = Path(producer, self._encoder, limits, self._clock)
         self._metrics.watch(lambda: producer.unacknowledged, lambda: admission.held_bytes)
@@ -84,10 +90,20 @@ class IngestApp:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(producer.close)
+            if self._grpc_address:
+                calls = Calls(path, admission, limits, self._metrics)
+                server = rpc.serving(self._grpc_address, calls, limits, producer.is_ready)
+                try:
+                    await stack.enter_async_context(server)
+                except Misconfigured as error:
+                    self._on_fatal(error)
+                    raise
             yield
-        finally:
-            await producer.close()
+
+    def _cannot_deliver(self, reason: str) -> None:
+        self._on_fatal(Unavailable(f"events cannot be delivered to Kafka any more: {reason}"))
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
