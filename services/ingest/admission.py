@@ -21,9 +21,13 @@ class Hold:
         Raises:
             BackOff: there is no room for them.
         """
+        self.take(size)
+        self._admission.check_bytes()
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes more, whether or not there is room for them."""
         self.size += size
         self._admission.held_bytes += size
-        self._admission.check_bytes()
 
     def shrink(self, size: int) -> None:
         """Give `size` bytes back before the end."""

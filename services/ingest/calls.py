@@ -23,7 +23,7 @@ from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 
-# What is read is bytes, or at the end of the calls `grpc.aio.EOF`.
+# What is read is bytes, or at the end of a call `grpc.aio.EOF`.
 Context = grpc.aio.ServicerContext[bytes | object, bytes]
 
 DOOR: Final = "grpc"
@@ -203,7 +203,7 @@ class _Stream:
         Raises:
             BackOff: there is no room for it, and nothing of this stream that could make some.
         """
-        self._hold.grow(size)
+        self._hold.take(size)
         while True:
             try:
                 return admission.check()

@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_events: int = 10_000
     read_timeout_s: float = 30
 
-    # gRPC. A message is in memory before it can be refused, so these bound each other.
+    # gRPC. It holds messages that are not whole yet itself: as many as there are calls, at worst.
     max_message_bytes: int = 4 * _MIB
     max_calls: int = 512
     max_stream_batches: int = 64

@@ -40,6 +40,7 @@ async def serving(
     }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
     servicer = health.aio.HealthServicer()
+    await _say(servicer, ready=False)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
@@ -67,13 +68,16 @@ async def serving(
 async def _follow(
     is_ready: Callable[[], Awaitable[bool]], servicer: health.aio.HealthServicer
 ) -> None:
-    """Say whenever asked what `/readyz` says; some seconds late."""
-    statuses = health_pb2.HealthCheckResponse
+    """Keep the health at what `/readyz` says, some seconds late."""
     while True:
-        status = statuses.SERVING if await is_ready() else statuses.NOT_SERVING
-        for name in ("", SERVICE):
-            await servicer.set(name, status)
+        await _say(servicer, ready=await is_ready())
         await asyncio.sleep(_READY_EVERY_S)
+
+
+async def _say(servicer: health.aio.HealthServicer, *, ready: bool) -> None:
+    statuses = health_pb2.HealthCheckResponse
+    for name in ("", SERVICE):
+        await servicer.set(name, statuses.SERVING if ready else statuses.NOT_SERVING)
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
