@@ -57,4 +57,3 @@ $(STAMP): $(UV) pyproject.toml uv.lock
 # With the tools of the lock file. A wheel has them made by hatch_build.py.
 $(STUBS): $(STAMP) schemas/avila.proto
 	$(RUN) python -m grpc_tools.protoc --proto_path=schemas --python_out=schemas --pyi_out=schemas avila.proto
-	@touch $@
