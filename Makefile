@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --locked --no-sync
 STAMP := .venv/.synced
+STUBS := schemas/avila_pb2.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-faults check lint types format bench clean
@@ -10,38 +11,38 @@ STAMP := .venv/.synced
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install what the other targets need into .venv
+setup: $(STUBS) ## Install what the other targets need into .venv
 
-demo: $(STAMP) ## Start the system, play a shop's clickstream through it, show a funnel fill
+demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo
 
-test: $(STAMP) ## Run the tests
+test: $(STUBS) ## Run the tests
 	$(RUN) pytest -m "not faults" $(ARGS)
 
-test-faults: $(STAMP) ## Run the tests that kill and pause real processes for a long time
+test-faults: $(STUBS) ## Run the tests that kill and pause real processes for a long time
 	$(RUN) pytest -m faults $(ARGS)
 
 check: lint types test ## Style, types and tests
 
-lint: $(STAMP) ## Check style
+lint: $(STUBS) ## Check style
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 
-types: $(STAMP) ## Check types
+types: $(STUBS) ## Check types
 	$(RUN) mypy
 
-format: $(STAMP) ## Put code into shape
+format: $(STUBS) ## Put code into shape
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: $(STAMP) ## Measure the worker beside others, and how fresh results are
+bench: $(STUBS) ## Measure the worker beside others, and how fresh results are
 	$(UV) sync --locked --group bench --quiet --compile-bytecode
 	$(RUN) python -m benchmarks.worker
 	$(RUN) python -m benchmarks.peers
 	$(RUN) python -m benchmarks.freshness
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .pytest_cache .hypothesis schemas/*_pb2.py*
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,3 +53,7 @@ $(UV):
 $(STAMP): $(UV) pyproject.toml uv.lock
 	$(UV) sync --locked --quiet --compile-bytecode --python $(PYTHON)
 	@touch $@
+
+# With the tools of the lock file. A wheel has them made by hatch_build.py.
+$(STUBS): $(STAMP) schemas/avila.proto
+	$(RUN) python -m grpc_tools.protoc --proto_path=schemas --python_out=schemas --pyi_out=schemas avila.proto

@@ -91,7 +91,7 @@ def sink(settings: Settings) -> None:
     run_sink(settings)
 
 
-@part("ingest", "Take events in over HTTP.")
+@part("ingest", "Take events in over HTTP and gRPC.")
 def ingest(settings: Settings) -> None:
     """Run the ingest service."""
     from services.ingest.server import run_ingest  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The one map from errors to HTTP: a status, and a body that says what to do about it.
+"""The one map from errors to statuses of HTTP and gRPC, and the body that says what to do.
 
     {"error": {"code": "invalid", "message": "steps[0].event: …", "field": "steps[0].event"}}
 
@@ -6,8 +6,9 @@
 """
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -28,6 +29,8 @@ from schemas.errors import (
     Unavailable,
 )
 
+_S = TypeVar("_S")
+
 _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     InvalidRecord: HTTPStatus.BAD_REQUEST,
@@ -39,6 +42,20 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     OverLimit: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     Misconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# By name: only the ingest service loads gRPC.
+_CODES: Final[dict[type[AvilaError], str]] = {
+    InvalidRequest: "INVALID_ARGUMENT",
+    InvalidRecord: "INVALID_ARGUMENT",
+    Unauthorized: "UNAUTHENTICATED",
+    Forbidden: "PERMISSION_DENIED",
+    NotFound: "NOT_FOUND",
+    Conflict: "ABORTED",
+    BackOff: "UNAVAILABLE",
+    OverLimit: "RESOURCE_EXHAUSTED",
+    Unavailable: "UNAVAILABLE",
+    Misconfigured: "INTERNAL",
 }
 
 
@@ -62,10 +79,17 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 def status_of(error: AvilaError) -> HTTPStatus:
     """Return the status that an error is answered with; that of its nearest known ancestor."""
-    for kind in type(error).__mro__:
-        if kind in _STATUSES:
-            return _STATUSES[kind]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+    return _nearest(error, _STATUSES, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def code_of(error: AvilaError) -> str:
+    """Return the name of the gRPC status that an error is answered with, in the same way."""
+    return _nearest(error, _CODES, "INTERNAL")
+
+
+def _nearest(error: AvilaError, statuses: Mapping[type[AvilaError], _S], otherwise: _S) -> _S:
+    found = (statuses[kind] for kind in type(error).__mro__ if kind in statuses)
+    return next(found, otherwise)
 
 
 def error_response(error: AvilaError) -> Response:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from schemas.errors import Unavailable
-from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
+from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, Settings
 from services.broker import install_kafka
 from services.keys.first import ensure_first_keys
 from services.topics import ensure_topics
@@ -136,6 +136,7 @@ def run_system(settings: Settings, say: Say) -> None:
             ground.append(Child("store", settings))
         parts = [Child(name, settings) for name in ("worker", "sink", "ingest", "query")]
         say(f"events to http://{settings.host}:{settings.port(INGEST_PORT)}/v1/events")
+        say(f"  or by gRPC to {settings.host}:{settings.port(GRPC_PORT)}")
         say(f"queries to http://{settings.host}:{settings.port(QUERY_PORT)}/api")
         say(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
         while not stop.is_set():

@@ -21,9 +21,18 @@ class Hold:
         Raises:
             BackOff: there is no room for them.
         """
+        self.take(size)
+        self._admission.check_bytes()
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes more, whether or not there is room for them."""
         self.size += size
         self._admission.held_bytes += size
-        self._admission.check_bytes()
+
+    def shrink(self, size: int) -> None:
+        """Give `size` bytes back before the end."""
+        self.size -= size
+        self._admission.held_bytes -= size
 
 
 class Admission:
@@ -41,15 +50,19 @@ class Admission:
         Raises:
             BackOff: there is no room now.
         """
-        most = self._limits.max_unacknowledged_events
-        if self._producer.unacknowledged >= most:
-            raise self._back_off(f"{most} events (max_unacknowledged_events) wait for the broker")
-        self.check_bytes()
+        self.check()
         hold = Hold(self)
         try:
             yield hold
         finally:
             self.held_bytes -= hold.size
+
+    def check(self) -> None:
+        """Raise `BackOff` if there is no room for anything more."""
+        most = self._limits.max_unacknowledged_events
+        if self._producer.unacknowledged >= most:
+            raise self._back_off(f"{most} events (max_unacknowledged_events) wait for the broker")
+        self.check_bytes()
 
     def check_bytes(self) -> None:
         """Raise `BackOff` if the bodies in memory are more than they may be."""

@@ -1,7 +1,7 @@
 """The ingest service's application: the doors on the hot route, everything else on Starlette."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from starlette.applications import Starlette
@@ -11,10 +11,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from schemas.errors import AvilaError, Misconfigured, Unavailable
 from services.errors import answer_defect, answer_error
 from services.following import Following
+from services.ingest import rpc
 from services.ingest.access import Access
 from services.ingest.admission import Admission
+from services.ingest.calls import Calls
 from services.ingest.doors import Door
 from services.ingest.doors.native import Native
 from services.ingest.doors.posthog import PostHog
@@ -36,8 +39,9 @@ DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1())
 class IngestApp:
     """The ASGI application. From its start to its shutdown it has a producer, and follows the keys.
 
-    `topic` is where events go, `definitions` where write keys come from. `on_fatal` is called in
-    the loop when nothing can be delivered any more.
+    `topic` is where events go, `definitions` where write keys come from. `grpc_address` is where it
+    answers gRPC beside HTTP, "" for nowhere. `on_fatal` is called in the loop with what ends the
+    service: gRPC cannot listen, or nothing can be delivered any more.
     """
 
     def __init__(
@@ -48,7 +52,8 @@ class IngestApp:
         schema_id: int,
         limits: Limits,
         *,
-        on_fatal: Callable[[str], None],
+        on_fatal: Callable[[AvilaError], None],
+        grpc_address: str = "",
         clock: Callable[[], int] = now_ms,
         doors: Iterable[Door] = DOORS,
     ) -> None:
@@ -58,6 +63,7 @@ class IngestApp:
         self._following = Following("keys", bootstrap, [definitions], read_keys, self._keys.apply)
         self._encoder = Encoder(schema_id)
         self._limits = limits
+        self._grpc_address = grpc_address
         self._on_fatal = on_fatal
         self._clock = clock
         self._doors = tuple(doors)
@@ -83,7 +89,7 @@ class IngestApp:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         limits = self._limits
-        producer = Producer(self._bootstrap, self._topic, limits, self._on_fatal)
+        producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._following.caught_up, self._clock)
         path = Path(producer, self._encoder, limits, access, self._clock)
@@ -92,21 +98,39 @@ class IngestApp:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
-        self._following.start()
-        try:
+        async with AsyncExitStack() as stack:
+            self._following.start()
+            stack.push_async_callback(self._following.stop)
+            stack.push_async_callback(producer.close)
+            if self._grpc_address:
+                calls = Calls(path, admission, limits, self._metrics)
+                server = rpc.serving(self._grpc_address, calls, limits, self._is_ready)
+                try:
+                    await stack.enter_async_context(server)
+                except Misconfigured as error:
+                    self._on_fatal(error)
+                    raise
             yield
-        finally:
-            await producer.close()
-            await self._following.stop()
+
+    def _cannot_deliver(self, reason: str) -> None:
+        self._on_fatal(Unavailable(f"events cannot be delivered to Kafka any more: {reason}"))
+
+    async def _trouble(self) -> str:
+        """What keeps it from taking events, "" if nothing does."""
+        if self._producer is None or not await self._producer.is_ready():
+            return "the broker does not answer"
+        trouble = self._following.trouble
+        return f"the write keys: {trouble}" if trouble else ""
+
+    async def _is_ready(self) -> bool:
+        return not await self._trouble()
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _: Request) -> Response:
-        if self._producer is None or not await self._producer.is_ready():
-            return PlainTextResponse("the broker does not answer\n", status_code=503)
-        if trouble := self._following.trouble:
-            return PlainTextResponse(f"the write keys: {trouble}\n", status_code=503)
+        if trouble := await self._trouble():
+            return PlainTextResponse(f"{trouble}\n", status_code=503)
         return PlainTextResponse("ready\n")
 
     async def _show_metrics(self, _: Request) -> Response:

@@ -18,6 +18,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_events: int = 10_000
     read_timeout_s: float = 30
 
+    # gRPC. It holds messages that are not whole yet itself: as many as there are calls, at worst.
+    max_message_bytes: int = 4 * _MIB
+    max_calls: int = 512
+    max_stream_batches: int = 64
+
     # One event
     max_event_bytes: int = 262_144
     max_properties: int = 1_000

@@ -24,7 +24,7 @@ class Metrics:
         )
         self._requests = Counter(
             "avila_ingest_requests_total",
-            "Requests answered, by door and HTTP status.",
+            "Requests answered, by door and HTTP or gRPC status; on a stream, each batch.",
             ["door", "status"],
             registry=self._registry,
         )
@@ -57,7 +57,7 @@ class Metrics:
         )
         held.set_function(held_bytes)
 
-    def answered(self, door: str, status: int, seconds: float) -> None:
+    def answered(self, door: str, status: int | str, seconds: float) -> None:
         """Count a request."""
         self._requests.labels(door, str(status)).inc()
         self._seconds.labels(door).observe(seconds)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.errors import InvalidRequest
 from services.ingest.access import Access
@@ -14,6 +14,17 @@ from services.ingest.produce import Producer, Record
 
 # After this many events the other requests get a turn: some two milliseconds' work.
 _TURN: Final = 500
+
+
+class _Checked(NamedTuple):
+    """A batch on its way: a result for each event, if all goes well, and the records to produce.
+
+    `places` are the records' places among the results.
+    """
+
+    results: list[Result]
+    records: list[Record]
+    places: list[int]
 
 
 class Path:
@@ -45,6 +56,21 @@ class Path:
             Unauthorized, Forbidden: its write key is not good, or not for this.
             BackOff: a limit of the key or its project is used up (`OverLimit`), or it is too early.
         """
+        return await self._deliver(await self._check(batch))
+
+    async def send(self, batch: Batch) -> asyncio.Task[list[Result]]:
+        """Hand `batch` to the producer and return what gives its results, as `take` would.
+
+        Batches that are sent one after the other are produced in this order, and may wait for the
+        broker together. Waits for nothing but other requests' turns.
+
+        Raises:
+            TooLarge: the batch has too many events; none was taken.
+        """
+        # Tasks begin in the order of their creation, and this one produces before it waits.
+        return asyncio.create_task(self._deliver(await self._check(batch)))
+
+    async def _check(self, batch: Batch) -> _Checked:
         limits = self._limits
         if len(batch.events) > limits.max_events:
             raise TooLarge(
@@ -70,10 +96,14 @@ class Path:
             results.append(Result(row.event_id, verdict, row.warning))
             records.append(record)
             places.append(place)
+        return _Checked(results, records, places)
+
+    async def _deliver(self, checked: _Checked) -> list[Result]:
+        results, records, places = checked
         failures = await self._producer.send(records)
         for number, failure in failures.items():
             place = places[number]
-            verdict = "drop" if failure.too_large else "retry"
+            verdict: Verdict = "drop" if failure.too_large else "retry"
             results[place] = Result(results[place].event_id, verdict, failure.reason)
         return results
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 
-from schemas.errors import Misconfigured, Unavailable
+from schemas.errors import AvilaError, Misconfigured
 from schemas.files import load
 from schemas.registry import Registry
-from schemas.settings import INGEST_PORT, Settings
+from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
 from services.topics import ensure_topics
@@ -26,7 +26,7 @@ def run_ingest(settings: Settings) -> None:
     Blocks. What is not acknowledged within the delivery time-out is answered `retry`.
 
     Raises:
-        Misconfigured: the port is taken, or a topic is not as declared.
+        Misconfigured: a port is taken, or a topic is not as declared.
         Unavailable: the broker does not answer at the start, or nothing can be delivered any more.
     """
     ensure_topics(
@@ -38,11 +38,15 @@ def run_ingest(settings: Settings) -> None:
     with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
     with listen(settings.host, settings.port(INGEST_PORT)) as listener, _signals_kept():
-        IngestServer(settings, listener, schema_id).run()
+        grpc_port = settings.port(GRPC_PORT)
+        IngestServer(settings, listener, schema_id, grpc_port=grpc_port).run()
 
 
 class IngestServer:
-    """The service on a socket that listens already, so that clients may connect before it runs."""
+    """The service on a socket that listens already, so that clients may connect before it runs.
+
+    On `grpc_port` it listens when it runs; without one it has no gRPC.
+    """
 
     def __init__(
         self,
@@ -50,17 +54,21 @@ class IngestServer:
         listener: socket.socket,
         schema_id: int,
         limits: Limits | None = None,
+        *,
+        grpc_port: int | None = None,
     ) -> None:
         limits = limits or read_limits(settings)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         app = IngestApp(
             settings.bootstrap,
             settings.topics.inbox.name,
             settings.topics.definitions.name,
             schema_id,
             limits,
+            grpc_address=f"{host}:{grpc_port}" if grpc_port else "",
             on_fatal=self._fail,
         )
-        self._failure = ""
+        self._failure: AvilaError | None = None
         self._listener = listener
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -83,6 +91,7 @@ class IngestServer:
         """Serve until `stop`, or a signal if this is the main thread.
 
         Raises:
+            Misconfigured: the port of gRPC is taken.
             Unavailable: nothing can be delivered any more.
         """
         host, port = self._listener.getsockname()[:2]
@@ -90,15 +99,15 @@ class IngestServer:
         self._server.run(sockets=[self._listener])
         _log.info("ingest_stopped")
         if self._failure:
-            raise Unavailable(f"events cannot be delivered to Kafka any more: {self._failure}")
+            raise self._failure
 
     def stop(self) -> None:
         """Have `run` drain and return; may be called from any thread, and again."""
         self._server.should_exit = True
 
-    def _fail(self, reason: str) -> None:
-        _log.error("ingest_cannot_deliver", reason=reason)
-        self._failure = reason
+    def _fail(self, failure: AvilaError) -> None:
+        _log.error("ingest_cannot_go_on", reason=str(failure))
+        self._failure = failure
         self.stop()
 
 

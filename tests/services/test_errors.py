@@ -1,3 +1,4 @@
+import grpc
 import msgspec
 import pytest
 
@@ -14,26 +15,29 @@ from schemas.errors import (
     Unauthorized,
     Unavailable,
 )
-from services.errors import error_response
+from services.errors import code_of, error_response
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("error", "status", "code"),
     [
-        (InvalidRequest("wrong", "steps"), 400),
-        (InvalidRecord("unreadable", "why"), 400),
-        (Unauthorized("who"), 401),
-        (Forbidden("not you"), 403),
-        (NotFound("what"), 404),
-        (Conflict("exists"), 409),
-        (BackOff("busy", 2.5), 503),
-        (OverLimit("enough", 2.5), 429),
-        (Unavailable("away"), 503),
-        (Misconfigured("port"), 500),
-        (AvilaError("some other"), 500),
+        (InvalidRequest("wrong", "steps"), 400, grpc.StatusCode.INVALID_ARGUMENT),
+        (InvalidRecord("unreadable", "why"), 400, grpc.StatusCode.INVALID_ARGUMENT),
+        (Unauthorized("who"), 401, grpc.StatusCode.UNAUTHENTICATED),
+        (Forbidden("not you"), 403, grpc.StatusCode.PERMISSION_DENIED),
+        (NotFound("what"), 404, grpc.StatusCode.NOT_FOUND),
+        (Conflict("exists"), 409, grpc.StatusCode.ABORTED),
+        (BackOff("busy", 2.5), 503, grpc.StatusCode.UNAVAILABLE),
+        (OverLimit("enough", 2.5), 429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (Unavailable("away"), 503, grpc.StatusCode.UNAVAILABLE),
+        (Misconfigured("port"), 500, grpc.StatusCode.INTERNAL),
+        (AvilaError("some other"), 500, grpc.StatusCode.INTERNAL),
     ],
 )
-def test_an_error_has_a_status_and_a_body_that_names_it(error: AvilaError, status: int) -> None:
+def test_an_error_has_statuses_and_a_body_that_names_it(
+    error: AvilaError, status: int, code: grpc.StatusCode
+) -> None:
+    assert grpc.StatusCode[code_of(error)] is code
     answer = error_response(error)
     assert answer.status_code == status
     body = msgspec.json.decode(answer.body)["error"]

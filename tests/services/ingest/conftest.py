@@ -95,12 +95,12 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
+def serving(settings: Settings, *, grpc_port: int | None = None, **limits: Any) -> Iterator[Ingest]:
     """Run a service whose limits are the defaults but for `limits`, ready."""
     # A loaded machine is no reason for a retry; tests of that set their own.
     limits = {"delivery_timeout_ms": 120_000} | limits
     with listen("127.0.0.1", 0) as listener:
-        server = IngestServer(settings, listener, SCHEMA_ID, Limits(**limits))
+        server = IngestServer(settings, listener, SCHEMA_ID, Limits(**limits), grpc_port=grpc_port)
         thread = threading.Thread(target=server.run, name="ingest")
         thread.start()
         ingest = Ingest(settings, listener.getsockname()[1], server)

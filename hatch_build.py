@@ -1,0 +1,21 @@
+"""Puts the stubs of `schemas/avila.proto` into the wheel; a checkout has them from `make`."""
+
+from pathlib import Path
+from typing import Any
+
+from grpc_tools import protoc
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class Stubs(BuildHookInterface):
+    """Runs before the files of a wheel are gathered."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generate the stubs, which git ignores, and name them as part of the wheel."""
+        if version == "editable":
+            return
+        schemas = Path(self.root, "schemas")
+        out = [f"--{kind}_out={schemas}" for kind in ("python", "pyi")]
+        if protoc.main(["protoc", f"--proto_path={schemas}", *out, "avila.proto"]):
+            raise RuntimeError("protoc cannot make stubs of schemas/avila.proto")
+        build_data["artifacts"] += ["/schemas/avila_pb2.py", "/schemas/avila_pb2.pyi"]

@@ -1,0 +1,237 @@
+"""gRPC's two ways in, on the path of all doors: a call with one batch, and a stream of them.
+
+Both are served as streams, so that a call is refused before its message is read.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+import grpc
+import structlog
+
+from schemas.errors import AvilaError, BackOff, InvalidRequest
+from services.errors import code_of
+from services.ingest.admission import Admission, Hold
+from services.ingest.body import TooSlow
+from services.ingest.doors import protobuf
+from services.ingest.events import Batch, Result
+from services.ingest.limits import Limits
+from services.ingest.metrics import Metrics
+from services.ingest.path import Path
+
+# What is read is bytes, or at the end of a call `grpc.aio.EOF`.
+Context = grpc.aio.ServicerContext[bytes | object, bytes]
+
+DOOR: Final = "grpc"
+
+_log = structlog.get_logger()
+
+
+class _Sent(NamedTuple):
+    """A batch of a stream that waits for the broker."""
+
+    results: asyncio.Task[list[Result]]
+    size: int
+    start: float
+
+
+class Calls:
+    """Serves the calls of one server; to be made and used in its event loop."""
+
+    def __init__(self, path: Path, admission: Admission, limits: Limits, metrics: Metrics) -> None:
+        self._path = path
+        self._admission = admission
+        self._limits = limits
+        self._metrics = metrics
+        self._open = 0
+        self._readers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._drained = asyncio.Event()
+
+    async def drain(self) -> None:
+        """Read no more, take no more calls, and return when those there are have their answers.
+
+        A stream ends when what was read from it is answered; its client is told to come again.
+        """
+        self._stopping = True
+        for reader in self._readers:
+            reader.cancel()
+        if self._open:
+            await self._drained.wait()
+
+    async def track(self, _: AsyncIterator[bytes], context: Context) -> bytes:
+        """Answer a call with one batch."""
+        start = time.perf_counter()
+        async with self._statuses(context, start):
+            with self._admission.admit() as hold:
+                body = await self._receive(context)
+                hold.grow(len(body))
+                results = await self._path.take(self._read(body, _key(context)))
+            if any(result.result == "retry" for result in results):
+                context.set_trailing_metadata(_come_again(self._limits.retry_after_s))
+            return self._answer(results, start)
+
+    async def track_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
+        """Answer a stream of batches, in their order, while more of them are read."""
+        async with self._statuses(context, time.perf_counter()):
+            with self._admission.admit() as hold:
+                await self._pump(context, hold)
+
+    async def _pump(self, context: Context, hold: Hold) -> None:
+        stream = _Stream(self._limits.max_stream_batches, hold)
+        reader = asyncio.create_task(self._read_on(context, stream))
+        self._readers.add(reader)
+        try:
+            while sent := await stream.sent.get():
+                await context.write(self._answer(await sent.results, sent.start))
+                stream.forget(sent)
+            await asyncio.wait([reader])
+            if reader.cancelled():
+                raise self._stopped()
+            reader.result()
+        finally:
+            self._readers.discard(reader)
+            reader.cancel()
+
+    async def _read_on(self, context: Context, stream: "_Stream") -> None:
+        """Send what comes on the stream, until its end or until something is refused."""
+        key = _key(context)
+        try:
+            while True:
+                await stream.room.acquire()
+                body = await context.read()
+                if not isinstance(body, bytes):
+                    return
+                start = time.perf_counter()
+                await stream.hold_when_there_is_room(len(body), self._admission)
+                results = await self._path.send(self._read(body, key))
+                stream.sent.put_nowait(_Sent(results, len(body), start))
+        finally:
+            stream.sent.put_nowait(None)
+
+    async def _receive(self, context: Context) -> bytes:
+        """The message of a call."""
+        limit_s = self._limits.read_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                body = await context.read()
+        except TimeoutError:
+            raise TooSlow(
+                f"the message was not whole after {limit_s:g} s (read_timeout_s)"
+            ) from None
+        if not isinstance(body, bytes):
+            raise InvalidRequest("the call has no message")
+        return body
+
+    def _read(self, body: bytes, key: str) -> Batch:
+        """The one place where a message of either kind becomes a batch."""
+        return protobuf.parse(body, key, self._limits)
+
+    def _answer(self, results: list[Result], start: float) -> bytes:
+        self._metrics.taken(DOOR, results)
+        self._metrics.answered(DOOR, grpc.StatusCode.OK.name, time.perf_counter() - start)
+        return protobuf.answer(results)
+
+    def _stopped(self) -> BackOff:
+        return BackOff("the service stops: connect again", self._limits.retry_after_s)
+
+    @asynccontextmanager
+    async def _statuses(self, context: Context, start: float) -> AsyncIterator[None]:
+        """Count a call as open, and end it with the status of whatever is raised."""
+        self._open += 1
+        try:
+            if self._stopping:
+                raise self._stopped()
+            most = self._limits.max_calls
+            if self._open > most:
+                raise BackOff(
+                    f"{most} calls (max_calls) are open: try again later",
+                    self._limits.retry_after_s,
+                )
+            yield
+        except asyncio.CancelledError:
+            self._metrics.gone(DOOR)
+            raise
+        except AvilaError as error:
+            await self._refuse(context, error, start)
+        except Exception:  # whatever it is, this client gets an answer
+            if context.cancelled():  # but for one that has left: gRPC knows
+                self._metrics.gone(DOOR)
+                raise
+            _log.exception("ingest_defect", door=DOOR)
+            await self._abort(
+                context, "INTERNAL", "an error of ours; it has been logged", "defect", start
+            )
+        finally:
+            self._open -= 1
+            if self._stopping and not self._open:
+                self._drained.set()
+
+    async def _refuse(self, context: Context, error: AvilaError, start: float) -> None:
+        again = _come_again(error.retry_after) if isinstance(error, BackOff) else ()
+        await self._abort(context, code_of(error), str(error), error.code, start, again)
+
+    async def _abort(
+        self,
+        context: Context,
+        status: str,
+        details: str,
+        code: str,
+        start: float,
+        more: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self._metrics.answered(DOOR, status, time.perf_counter() - start)
+        await context.abort(grpc.StatusCode[status], details, (("error-code", code), *more))
+
+
+class _Stream:
+    """What one stream has under way: bounded in batches, and in memory as all requests are."""
+
+    def __init__(self, most: int, hold: Hold) -> None:
+        self.room = asyncio.Semaphore(most)
+        self.sent: asyncio.Queue[_Sent | None] = asyncio.Queue()
+        self._hold = hold
+        self._answered = asyncio.Event()
+
+    async def hold_when_there_is_room(self, size: int, admission: Admission) -> None:
+        """Take the memory of a message, if need be after this stream's own batches are answered.
+
+        Raises:
+            BackOff: there is no room for it, and nothing of this stream that could make some.
+        """
+        self._hold.take(size)
+        while True:
+            try:
+                return admission.check()
+            except BackOff:
+                if self._hold.size == size:
+                    raise
+            self._answered.clear()
+            await self._answered.wait()
+
+    def forget(self, sent: _Sent) -> None:
+        """Make room of a batch that is answered."""
+        self._hold.shrink(sent.size)
+        self._answered.set()
+        self.room.release()
+
+
+def _key(context: Context) -> str:
+    """The write key of a call, "" if there is none."""
+    for name, value in context.invocation_metadata() or ():
+        scheme, _, key = str(value).partition(" ")
+        if name == "authorization" and scheme.lower() == "bearer":
+            return key.strip()
+    return ""
+
+
+def _come_again(after_s: float) -> tuple[tuple[str, str], ...]:
+    """What tells people, and what tells gRPC's own retry policy, when to try again."""
+    return (
+        ("retry-after", str(max(1, math.ceil(after_s)))),
+        ("grpc-retry-pushback-ms", str(math.ceil(after_s * 1_000))),
+    )
