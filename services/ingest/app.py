@@ -109,7 +109,6 @@ class IngestApp:
                     await stack.enter_async_context(server)
                 except Misconfigured as error:
                     self._on_fatal(error)
-                    raise
             yield
 
     def _cannot_deliver(self, reason: str) -> None:

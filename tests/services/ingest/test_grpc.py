@@ -318,9 +318,8 @@ def test_a_client_that_leaves_a_stream_loses_nothing_that_was_acknowledged(
     call.cancel()
     feed.end()
 
-    eventually(lambda: client.ingest.metric('avila_ingest_clients_gone_total{door="grpc"}') == 1)
+    eventually(lambda: client.ingest.metric(HELD) == 0)
     eventually(lambda: client.ingest.metric(UNACKNOWLEDGED) == 0)
-    assert client.ingest.metric(HELD) == 0
     assert acknowledged <= {one["event_id"] for one in client.ingest.inbox()}
 
 
@@ -451,8 +450,15 @@ def test_a_call_past_its_deadline_leaves_nothing_behind(connect: Callable[..., C
 
     feed.end()
     assert error.code() is StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: client.ingest.metric('avila_ingest_clients_gone_total{door="grpc"}') == 1)
-    assert len(client.track(event())) == 1
+    # The service has a clock of its own, so it may have noticed later.
+    eventually(lambda: _has_room(client))
+
+
+def _has_room(client: Client) -> bool:
+    try:
+        return len(client.track(event())) == 1
+    except grpc.RpcError:
+        return False
 
 
 # ── anything at all ──────────────────────────────────────────────────────────────────────────────
