@@ -15,9 +15,10 @@ from starlette.routing import Route
 from schemas.codec import Codec
 from schemas.errors import AvilaError
 from schemas.files import load
-from schemas.registry import Registry
+from schemas.registries import open_registry
 from schemas.settings import Settings
 from services.errors import answer_defect, answer_error
+from services.measured import Measured
 from services.query import openapi
 from services.query.commands import Commands
 from services.query.definitions import Definitions, read_changes
@@ -25,7 +26,7 @@ from services.query.following import Following
 from services.query.funnel_store import FunnelStore
 from services.query.funnels import Funnels
 from services.query.health import Health, broker_check
-from services.query.metrics import Measured, Metrics
+from services.query.metrics import Metrics
 from services.query.results import ResultReader, Results
 from services.query.store import Store
 
@@ -39,7 +40,7 @@ def make_query_app(settings: Settings) -> Starlette:
     The topics must exist by then. Broker and store may be away: `/readyz` says so.
     """
     topics = settings.topics
-    registry = Registry(settings.bootstrap, timeout_s=_REGISTRY_WITHIN_S)
+    registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
     definitions, results = Definitions(), Results()
     definitions_view = Following(
         "definitions",
