@@ -95,7 +95,7 @@ class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return definition_key(self.project_id, "funnel", self.id)
 
 
-Kind = Literal["funnel"]
+Kind = Literal["funnel", "plan"]
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:

@@ -1,5 +1,7 @@
 """The ingest service's application: the doors on the hot route, everything else on Starlette."""
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -21,9 +23,13 @@ from services.ingest.endpoint import Endpoint
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
+from services.ingest.plans import Change, Plans, read_changes
 from services.ingest.produce import Producer
+from services.query.following import Following
 
 DOORS: Final[tuple[Door, ...]] = (Native(),)
+
+_PLANS_WITHIN_S: Final = 10
 
 
 def now_ms() -> int:
@@ -41,6 +47,7 @@ class IngestApp:
         self,
         bootstrap: str,
         topic: str,
+        definitions: str,
         schema_id: int,
         limits: Limits,
         *,
@@ -50,6 +57,7 @@ class IngestApp:
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._definitions = definitions
         self._encoder = Encoder(schema_id)
         self._limits = limits
         self._on_fatal = on_fatal
@@ -57,6 +65,7 @@ class IngestApp:
         self._doors = tuple(doors)
         self._metrics = Metrics()
         self._producer: Producer | None = None
+        self._following: Following[list[Change]] | None = None
         self._hot: dict[str, ASGIApp] = {}
         self._rest = Starlette(
             routes=[
@@ -78,24 +87,40 @@ class IngestApp:
         limits = self._limits
         producer = Producer(self._bootstrap, self._topic, limits, self._on_fatal)
         admission = Admission(producer, limits)
-        path = Path(producer, self._encoder, limits, self._clock)
+        plans = Plans()
+        following = Following(
+            "plans", self._bootstrap, [self._definitions], read_changes, plans.apply
+        )
+        path = Path(producer, self._encoder, plans, limits, self._clock)
         self._metrics.watch(lambda: producer.unacknowledged, lambda: admission.held_bytes)
         for door in self._doors:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
+        self._following = following
+        following.start()
         try:
+            await self._read_plans(following)
             yield
         finally:
+            await following.stop()
             await producer.close()
+
+    async def _read_plans(self, following: Following[list[Change]]) -> None:
+        """Wait for the plans, so that none of them lets the first events pass; not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PLANS_WITHIN_S):
+                await following.catch_up()
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _: Request) -> Response:
-        if self._producer is not None and await self._producer.is_ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("the broker does not answer\n", status_code=503)
+        if self._producer is None or not await self._producer.is_ready():
+            return PlainTextResponse("the broker does not answer\n", status_code=503)
+        if self._following is not None and self._following.trouble:
+            return PlainTextResponse(f"plans: {self._following.trouble}\n", status_code=503)
+        return PlainTextResponse("ready\n")
 
     async def _show_metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")

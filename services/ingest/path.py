@@ -1,4 +1,4 @@
-"""The one path from a door to the broker: check, encode, produce, and a result for each event."""
+"""The one path from a door to the broker: check, plan, encode, produce; a result for each event."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import Batch, Result, Row, Unreadable, Verdict
 from services.ingest.limits import Limits, TooLarge
+from services.ingest.plans import Plans, Rule, conform
 from services.ingest.produce import Producer, Record
 
 DEFAULT_PROJECT: Final = "default"
@@ -16,15 +17,23 @@ DEFAULT_PROJECT: Final = "default"
 # After this many events the other requests get a turn: some two milliseconds' work.
 _TURN: Final = 500
 
+_NO_RULES: Final[dict[str, Rule]] = {}
+
 
 class Path:
     """What all doors share. `clock` gives the time in milliseconds since 1970."""
 
     def __init__(
-        self, producer: Producer, encoder: Encoder, limits: Limits, clock: Callable[[], int]
+        self,
+        producer: Producer,
+        encoder: Encoder,
+        plans: Plans,
+        limits: Limits,
+        clock: Callable[[], int],
     ) -> None:
         self._producer = producer
         self._encoder = encoder
+        self._plans = plans
         self._limits = limits
         self._clock = clock
 
@@ -42,6 +51,7 @@ class Path:
             raise TooLarge(
                 f"{len(batch.events)} events in one request", "max_events", limits.max_events
             )
+        planned = self._plans.rules
         arrival = arrive(batch.project_id or DEFAULT_PROJECT, batch.sent_at, self._clock())
         results: list[Result] = []
         records: list[Record] = []
@@ -53,6 +63,8 @@ class Path:
                 if isinstance(event, Unreadable):
                     raise event.error
                 row = check(event, arrival, batch.notes.get(place, ""), limits)
+                if planned and (rule := planned.get(row.project_id, _NO_RULES).get(row.event)):
+                    row = conform(row, rule)
                 record = self._encode(row, arrival.received_at)
             except InvalidRequest as error:
                 results.append(Result(event.event_id, "drop", str(error), error.field))

@@ -31,7 +31,7 @@ def run_ingest(settings: Settings) -> None:
     """
     ensure_topics(
         settings.bootstrap,
-        [settings.topics.inbox, settings.topics.schemas],
+        [settings.topics.inbox, settings.topics.definitions, settings.topics.schemas],
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
@@ -55,6 +55,7 @@ class IngestServer:
         app = IngestApp(
             settings.bootstrap,
             settings.topics.inbox.name,
+            settings.topics.definitions.name,
             schema_id,
             limits,
             on_fatal=self._fail,

@@ -13,20 +13,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from schemas.codec import Codec
+from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
 from schemas.files import load
+from schemas.plans import PlanDefinition
 from schemas.registries import open_registry
 from schemas.settings import Settings
 from services.errors import answer_defect, answer_error
 from services.measured import Measured
 from services.query import openapi
 from services.query.commands import Commands
-from services.query.definitions import Definitions, read_changes
+from services.query.definitions import Change, Definitions, read_changes
 from services.query.following import Following
 from services.query.funnel_store import FunnelStore
 from services.query.funnels import Funnels
 from services.query.health import Health, broker_check
 from services.query.metrics import Metrics
+from services.query.plans import Plans
 from services.query.results import ResultReader, Results
 from services.query.store import Store
 
@@ -41,13 +44,20 @@ def make_query_app(settings: Settings) -> Starlette:
     """
     topics = settings.topics
     registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
-    definitions, results = Definitions(), Results()
+    funnel_definitions = Definitions[FunnelDefinition]("funnel")
+    plan_definitions = Definitions[PlanDefinition]("plan")
+    results = Results()
+
+    def take(changes: list[Change]) -> None:
+        funnel_definitions.apply(changes)
+        plan_definitions.apply(changes)
+
     definitions_view = Following(
         "definitions",
         settings.bootstrap,
         [topics.definitions.name],
         read_changes,
-        definitions.apply,
+        take,
     )
     results_view = Following(
         "funnels",
@@ -58,14 +68,16 @@ def make_query_app(settings: Settings) -> Starlette:
     )
     followings = (definitions_view, results_view)
     store = Store(settings)
+    commands = Commands(settings, definitions_view)
     funnels = Funnels(
-        definitions,
+        funnel_definitions,
         definitions_view,
         results,
         results_view,
-        Commands(settings, definitions_view),
+        commands,
         FunnelStore(store, settings.clickhouse_database),
     )
+    plans = Plans(plan_definitions, definitions_view, commands)
     health = Health(
         followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
@@ -84,6 +96,7 @@ def make_query_app(settings: Settings) -> Starlette:
             registry.close()
 
     many, one = "/api/projects/{project}/funnels", "/api/projects/{project}/funnels/{id}"
+    plan = "/api/projects/{project}/plans/{id}"
     return Starlette(
         routes=[
             Route(many, funnels.list, methods=["GET"]),
@@ -92,6 +105,10 @@ def make_query_app(settings: Settings) -> Starlette:
             Route(one, funnels.replace, methods=["PUT"]),
             Route(one, funnels.delete, methods=["DELETE"]),
             Route(f"{one}/results", funnels.results, methods=["GET"]),
+            Route("/api/projects/{project}/plans", plans.list, methods=["GET"]),
+            Route(plan, plans.read, methods=["GET"]),
+            Route(plan, plans.put, methods=["PUT"]),
+            Route(plan, plans.delete, methods=["DELETE"]),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),

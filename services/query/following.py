@@ -81,6 +81,11 @@ class Following(Generic[T]):
             return self.failure
         return "" if self.caught_up else "still reading what was there before"
 
+    async def catch_up(self) -> None:
+        """Return when the view holds all that was there when following began, or has failed."""
+        while not self.caught_up and not self.failure:
+            await self._moved.wait()
+
     async def reach(self, partition: Partition, offset: int) -> None:
         """Return when the view holds all committed records of `partition` before `offset`.
 

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.subjects import Subjects
 from services.registry import errors
 from services.registry.deletion import delete_subject, delete_version
 from services.registry.requests import (
@@ -29,10 +30,13 @@ class SubjectsApi:
         """List the subjects."""
         deleted, only = flag(request, "deleted"), flag(request, "deletedOnly", "deleted_only")
         prefix = request.query_params.get("subjectPrefix", "")
-        names = await self._desk.view(lambda subjects: subjects.subjects(deleted=deleted or only))
-        if only:
-            offered = set(await self._desk.view(lambda subjects: subjects.subjects()))
-            names = [name for name in names if name not in offered]
+
+        def look(subjects: Subjects) -> set[str]:
+            if only:
+                return set(subjects.subjects(deleted=True)) - set(subjects.subjects())
+            return set(subjects.subjects(deleted=deleted))
+
+        names = sorted(await self._desk.view(look))
         # Confluent's `:*:` asks for all contexts, of which there is one here.
         prefix = "" if prefix == ":*:" else prefix
         return answer(page(request, [name for name in names if name.startswith(prefix)]))

@@ -111,17 +111,17 @@ def serving(settings: Settings, **limits: Any) -> Iterator[Ingest]:
 
 @contextmanager
 def deployment(broker: Broker) -> Iterator[Settings]:
-    """A deployment of which only the inbox exists, empty; gone afterwards."""
+    """A deployment of which only the inbox and the definitions exist, empty; gone afterwards."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
         topic_prefix=f"t{uuid.uuid4().hex[:8]}",
         partitions=PARTITIONS,
     )
-    inbox = settings.topics.inbox
-    ensure_topics(settings.bootstrap, [inbox], partitions=PARTITIONS, replication_factor=1)
+    topics = [settings.topics.inbox, settings.topics.definitions]
+    ensure_topics(settings.bootstrap, topics, partitions=PARTITIONS, replication_factor=1)
     yield settings
-    delete_topics(settings.bootstrap, [inbox.name])
+    delete_topics(settings.bootstrap, [topic.name for topic in topics])
 
 
 @pytest.fixture
