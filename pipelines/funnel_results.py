@@ -14,7 +14,7 @@ from pipelines.matching import FunnelKey, key_of
 from pipelines.reader import Reader
 from schemas import files
 from schemas.codec import Codec, Encoder
-from schemas.registry import Registry
+from schemas.registries import SchemaRegistry
 from schemas.subjects import value_subject
 from schemas.topics import Topics
 
@@ -25,7 +25,7 @@ _REACHED, _CORRECTED, _RETRACTED, _TIMED_OUT = range(4)
 class FunnelResults:
     """Writes to `avila.funnels` and `avila.funnel-steps`, each partition to its own number's."""
 
-    def __init__(self, topics: Topics, registry: Registry, outbox: Outbox) -> None:
+    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._figures_topic = topics.funnels.name
         self._steps_topic = topics.funnel_steps.name
         self._outbox = outbox

@@ -42,7 +42,7 @@ from pipelines.tables import Table
 from schemas import definitions, files
 from schemas.codec import Codec, Decoded
 from schemas.follower import Follower
-from schemas.registry import Registry
+from schemas.registries import SchemaRegistry
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ class FunnelTable(Table):
         self._logs: dict[int, FunnelLog] = {}
         self._backfills: dict[int, Iterator[None]] = {}
 
-    def connect(self, registry: Registry) -> None:
+    def connect(self, registry: SchemaRegistry) -> None:
         """Meet the broker; to be called once, before anything else is. Blocks."""
         topics = self._settings.topics
         self._decode = Codec(files.load("event"), registry.find, ours=True).decode

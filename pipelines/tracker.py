@@ -32,7 +32,7 @@ from schemas.codec import Codec, Encoder
 from schemas.definitions import is_id
 from schemas.errors import InvalidRecord
 from schemas.identity import identify
-from schemas.registry import Registry
+from schemas.registries import SchemaRegistry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
 
@@ -62,7 +62,7 @@ class Tracker(Table):
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
         self._seen: dict[int, SeenIds] = {}
 
-    def connect(self, registry: Registry) -> None:
+    def connect(self, registry: SchemaRegistry) -> None:
         """Meet the broker; to be called once, before anything else is. Blocks."""
         topics, schema = self._settings.topics, files.load("event")
         registry.register(value_subject(topics.inbox.name), schema)

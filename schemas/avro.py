@@ -63,6 +63,11 @@ class Schema:
         return f"Schema({self.text!r})"
 
     @cached_property
+    def normalized(self) -> "Schema":
+        """The same with the attributes that Avro does not know in alphabetical order."""
+        return Schema(json.dumps(json.loads(self.text), sort_keys=True))
+
+    @cached_property
     def arrow(self) -> pa.Schema:
         """The Arrow schema of its rows.
 

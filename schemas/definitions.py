@@ -2,8 +2,8 @@
 
 A definition travels as JSON on the definitions topic under the key `project/kind/id`; a tombstone
 deletes it. Whoever reads the topic skips the kinds it has no use for. Every change of a funnel
-raises its `version`, and each version is folded from a clean state. Keys and projects, which have
-no versions, are in `schemas.keys`.
+raises its `version`, and each version is folded from a clean state. Tracking plans, which have
+versions too, are in `schemas.plans`; keys and projects, which have none, in `schemas.keys`.
 """
 
 import re
@@ -97,7 +97,7 @@ class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return definition_key(self.project_id, "funnel", self.id)
 
 
-Kind = Literal["funnel", "write-key", "query-token", "project"]
+Kind = Literal["funnel", "plan", "write-key", "query-token", "project"]
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:

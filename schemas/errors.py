@@ -14,7 +14,8 @@ class AvilaError(Exception):
 class InvalidRequest(AvilaError):
     """Fix the request: repeating it unchanged fails again.
 
-    `field` is the path of the offending value (`steps[2].event`), `""` for the whole input.
+    `field` is the path of the offending value (`steps[2].event`), `""` for the whole input;
+    `reason` is the message without it.
     """
 
     code = "invalid"
@@ -22,6 +23,7 @@ class InvalidRequest(AvilaError):
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+        self.reason = message
 
 
 class InvalidRecord(AvilaError):

@@ -74,11 +74,16 @@ class Registry:
         with self._lock:
             self._consumer.close()
 
+    def view(self, look: Callable[[Subjects], T]) -> T:
+        """What `look` finds in all that is committed by now; it must not change anything."""
+        with self._lock:
+            return look(self.refresh())
+
     def refresh(self) -> Subjects:
         """Read all that is committed by now.
 
         The view is ours and changes with every later call: use it from one thread only, or look
-        at it within `change`.
+        at it within `view` or `change`.
         """
         with self._lock:
             self._read_to_end(time.monotonic() + self._timeout_s)

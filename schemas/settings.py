@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Where things are. Unset addresses mean the embedded ones, on this machine.
     kafka_bootstrap: str = ""
     clickhouse_dsn: str = ""
+    schema_registry_url: Secret = Secret()
     data_dir: Path = Path(".avila")
     host: str = "127.0.0.1"
     port_base: int = 0
@@ -163,6 +164,12 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
             "AVILA_CLICKHOUSE_DSN must be an http:// or https:// address of ClickHouse's HTTP "
             "interface, such as http://user:password@host:8123/avila"
         )
+    for url in filter(None, settings.schema_registry_url.split(",")):
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise Misconfigured(
+                "AVILA_SCHEMA_REGISTRY_URL must be http:// or https:// addresses of one schema "
+                "registry, such as http://user:password@host:8081"
+            )
     return settings
 
 

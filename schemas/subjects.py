@@ -8,7 +8,7 @@ Only the default context is kept: subjects of the form `:.context:name` have ids
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from schemas.avro import Schema
@@ -102,10 +102,20 @@ class Subjects:
             if version.id == schema_id
         ]
 
-    def find(self, subject: str, schema: Schema, *, deleted: bool = False) -> Version | None:
-        """The newest version of `subject` that is `schema`."""
-        newest_first = reversed(self.versions(subject, deleted=deleted))
-        return next((version for version in newest_first if _same(version, schema)), None)
+    def standing(self, schema_id: int) -> Version | None:
+        """A version whose schema has this id, whatever its kind, deleted (not erased) or not."""
+        return self._by_id.get(schema_id)
+
+    def find(
+        self, subject: str, schema: Schema, *, deleted: bool = False, normalize: bool = False
+    ) -> Version | None:
+        """The newest version of `subject` that is `schema`.
+
+        With `normalize`, that is `schema` but for the order of attributes that Avro does not know.
+        """
+        newest_first = self.versions(subject, deleted=deleted)[::-1]
+        same = (each for each in newest_first if self._is(each.id, schema, normalize=normalize))
+        return next(same, None)
 
     def level(self, subject: str | None) -> Compatibility | None:
         """The level set for a subject, or for all (None); None if none is set."""
@@ -120,10 +130,26 @@ class Subjects:
         """The id of the next schema that is new."""
         return self._highest_id + 1
 
-    def registration(self, subject: str, schema: Schema) -> tuple[int, list[Record]]:
+    def incompatibilities(
+        self, subject: str, schema: Schema, earlier: Sequence[Version]
+    ) -> list[str]:
+        """Why `schema` may not follow `earlier` (oldest first) at the subject's level, if so."""
+        level = self.compatibility(subject)
+        if level == "NONE":
+            return []
+        schemas = [self.lookup(version.id) for version in earlier]
+        readable = [found for found in schemas if found is not None]
+        if len(readable) < len(schemas):
+            return ["versions that are not Avro cannot be compared with"]
+        return incompatible(level, schema, readable)
+
+    def registration(
+        self, subject: str, schema: Schema, *, normalize: bool = False
+    ) -> tuple[int, list[Record]]:
         """The id that `schema` has under `subject`, and the records that make it so.
 
         No records if it stands there already. The same schema under another subject keeps its id.
+        With `normalize`, two are the same as in `find`, and what is written is normalized.
 
         Raises:
             Conflict: the subject's compatibility level forbids it; says why.
@@ -131,35 +157,34 @@ class Subjects:
         """
         if not subject or subject.startswith(":.") or not subject.isprintable():
             raise InvalidRequest("a printable name is accepted, without a context", "subject")
-        standing = self.find(subject, schema)
+        standing = self.find(subject, schema, normalize=normalize)
         if standing is not None:
             return standing.id, []
-        self._demand_compatible(subject, schema)
+        problems = self.incompatibilities(subject, schema, self.versions(subject))
+        if problems:
+            level = self.compatibility(subject)
+            raise Conflict(f"not {level} compatible with {subject}: {'; '.join(problems)}")
         everything = self.versions(subject, deleted=True)
-        schema_id = self._known_id(schema) or self.next_id
+        same = (each for each in self._by_id if self._is(each, schema, normalize=normalize))
+        schema_id = next(same, self.next_id)
         number = max((version.version for version in everything), default=0) + 1
+        # Of one id there is one text, however the same schema is spelled elsewhere.
+        known = self.standing(schema_id)
+        text = known.schema if known else (schema.normalized if normalize else schema).text
         records: list[Record] = [
             (schema_key(subject, version.version), None)
             for version in everything
             if version.deleted and version.id == schema_id
         ]
-        records.append(schema_record(Version(subject, number, schema_id, schema.text)))
+        records.append(schema_record(Version(subject, number, schema_id, text)))
         return schema_id, records
 
-    def _demand_compatible(self, subject: str, schema: Schema) -> None:
-        level = self.compatibility(subject)
-        if level == "NONE":
-            return
-        earlier = self.versions(subject)
-        if not all(version.is_avro for version in earlier):
-            raise Conflict(f"{subject} holds schemas that are not Avro, its level is {level}")
-        problems = incompatible(level, schema, [Schema(version.schema) for version in earlier])
-        if problems:
-            raise Conflict(f"not {level} compatible with {subject}: {'; '.join(problems)}")
-
-    def _known_id(self, schema: Schema) -> int | None:
-        same = (number for number, version in self._by_id.items() if _same(version, schema))
-        return next(same, None)
+    def _is(self, schema_id: int, schema: Schema, *, normalize: bool) -> bool:
+        """Whether the schema with this id is `schema`."""
+        found = self.lookup(schema_id)
+        if found is None or found == schema:
+            return found is not None
+        return normalize and found.normalized == schema.normalized
 
     def _apply_schema(self, subject: str, number: int, body: Any) -> None:
         if subject.startswith(":."):
@@ -261,17 +286,6 @@ def _version(body: Any, subject: str, number: int) -> Version:
         deleted=bool(body.get("deleted", False)),
         other=tuple(other),
     )
-
-
-def _same(version: Version, schema: Schema) -> bool:
-    if not version.is_avro:
-        return False
-    if version.schema == schema.text:
-        return True
-    try:
-        return Schema(version.schema) == schema
-    except InvalidRequest:
-        return False
 
 
 def _key(keytype: str, **names: str | int | None) -> bytes:

@@ -107,6 +107,14 @@ def query(settings: Settings) -> None:
     run_query(settings)
 
 
+@part("registry", "Serve the schema registry over HTTP.")
+def registry(settings: Settings) -> None:
+    """Run the schema registry."""
+    from services.registry.server import run_registry  # noqa: PLC0415
+
+    run_registry(settings)
+
+
 @part("demo", "Start everything and play a shop's clickstream through it.")
 def demo(settings: Settings) -> None:
     """Run the demonstration."""

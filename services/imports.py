@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
@@ -23,7 +23,7 @@ from schemas import files
 from schemas.codec import Encoder
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify
-from schemas.registry import Registry
+from schemas.registries import open_registry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
 
@@ -69,7 +69,7 @@ def import_events(
     table = table.append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
     table = table.sort_by([(columns.time, "ascending"), (_ROW, "ascending")])
     topic, schema = settings.topics.inbox.name, files.load("event")
-    with Registry(settings.bootstrap) as registry:
+    with closing(open_registry(settings)) as registry:
         encoder = Encoder(schema, registry.register(value_subject(topic), schema))
     failures: list[KafkaError] = []
 

@@ -1,6 +1,6 @@
 """The whole system on one machine: starts its processes in order, keeps them up, stops them.
 
-    broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query
+    broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query, registry
 
 A process that ends by itself is started again, after a pause that doubles each time up to half a
 minute and is forgotten when it has run for a minute. Stopping goes the other way round, and what
@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from schemas.errors import Unavailable
-from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, Settings
+from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, REGISTRY_PORT, Settings
 from services.broker import install_kafka
 from services.keys.first import ensure_first_keys
 from services.topics import ensure_topics
@@ -134,10 +134,15 @@ def run_system(settings: Settings, say: Say) -> None:
         _await_first_keys(settings, say, stop)
         if not settings.clickhouse_dsn:
             ground.append(Child("store", settings))
-        parts = [Child(name, settings) for name in ("worker", "sink", "ingest", "query")]
+        names = ["worker", "sink", "ingest", "query"]
+        if not settings.schema_registry_url:
+            names.append("registry")
+        parts = [Child(name, settings) for name in names]
         say(f"events to http://{settings.host}:{settings.port(INGEST_PORT)}/v1/events")
         say(f"  or by gRPC to {settings.host}:{settings.port(GRPC_PORT)}")
         say(f"queries to http://{settings.host}:{settings.port(QUERY_PORT)}/api")
+        if "registry" in names:
+            say(f"schemas at http://{settings.host}:{settings.port(REGISTRY_PORT)}/subjects")
         say(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
         while not stop.is_set():
             news.clear()

@@ -11,7 +11,7 @@ import structlog
 
 from schemas.codec import Codec
 from schemas.errors import Misconfigured
-from schemas.registry import Registry
+from schemas.registries import open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.clickhouse import ClickHouseSink
 from sinks.delivery import Delivery
@@ -37,7 +37,7 @@ def run_sink(settings: Settings) -> None:
     metrics = Metrics()
     with (
         _serve(settings.host, settings.port(SINK_PORT), metrics),
-        Registry(settings.bootstrap, settings.topics.schemas.name) as registry,
+        contextlib.closing(open_registry(settings)) as registry,
     ):
         delivery = Delivery(
             SourceSettings(

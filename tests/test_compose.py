@@ -63,7 +63,11 @@ def test_every_part_runs_with_settings_that_are_accepted(compose: dict[str, Any]
         for service in compose["services"].values()
         if "avila" in service.get("command", "")
     }
-    assert {"worker", "sink", "ingest", "query", "topics"} <= set(commands) <= set(avila.commands)
+    assert (
+        {"worker", "sink", "ingest", "query", "registry", "topics"}
+        <= set(commands)
+        <= set(avila.commands)
+    )
     for environment in commands.values():
         settings = read_settings(environment)
         for name, value in environment.items():

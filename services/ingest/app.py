@@ -1,9 +1,10 @@
 """The ingest service's application: the doors on the hot route, everything else on Starlette."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
+from confluent_kafka import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,20 +29,34 @@ from services.ingest.endpoint import Endpoint
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
+from services.ingest.plans import Change, Plans, read_changes
 from services.ingest.produce import Producer
 from services.ingest.stubs import STUBS
 from services.ingest.times import now_ms
+from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 
 DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1())
 
 
-class IngestApp:
-    """The ASGI application. From its start to its shutdown it has a producer, and follows the keys.
+class _Changes(NamedTuple):
+    """What some records of the definitions topic say, by who wants to know."""
 
-    `topic` is where events go, `definitions` where write keys come from. `grpc_address` is where it
-    answers gRPC beside HTTP, "" for nowhere. `on_fatal` is called in the loop with what ends the
-    service: gRPC cannot listen, or nothing can be delivered any more.
+    keys: Sequence[key_view.Change]
+    plans: Sequence[Change]
+
+
+def _read(messages: list[Message]) -> _Changes:
+    return _Changes(read_keys(messages), read_changes(messages))
+
+
+class IngestApp:
+    """The ASGI application. From its start to its shutdown it produces, and follows definitions.
+
+    `topic` is where events go, `definitions` where write keys and tracking plans come from; no
+    event is taken before both are known. `grpc_address` is where it answers gRPC beside HTTP, ""
+    for nowhere. `on_fatal` is called in the loop with what ends the service: gRPC cannot listen, or
+    nothing can be delivered any more.
     """
 
     def __init__(
@@ -59,8 +74,8 @@ class IngestApp:
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        self._keys = Keys()
-        self._following = Following("keys", bootstrap, [definitions], read_keys, self._keys.apply)
+        self._keys, self._plans = Keys(), Plans()
+        self._following = Following("definitions", bootstrap, [definitions], _read, self._apply)
         self._encoder = Encoder(schema_id)
         self._limits = limits
         self._grpc_address = grpc_address
@@ -92,7 +107,7 @@ class IngestApp:
         producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._following.caught_up, self._clock)
-        path = Path(producer, self._encoder, limits, access, self._clock)
+        path = Path(producer, self._encoder, limits, access, self._plans, self._clock)
         self._metrics.watch(lambda: producer.unacknowledged, lambda: admission.held_bytes)
         for door in self._doors:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
@@ -111,6 +126,10 @@ class IngestApp:
                     self._on_fatal(error)
             yield
 
+    def _apply(self, changes: _Changes) -> None:
+        self._keys.apply(changes.keys)
+        self._plans.apply(changes.plans)
+
     def _cannot_deliver(self, reason: str) -> None:
         self._on_fatal(Unavailable(f"events cannot be delivered to Kafka any more: {reason}"))
 
@@ -119,7 +138,7 @@ class IngestApp:
         if self._producer is None or not await self._producer.is_ready():
             return "the broker does not answer"
         trouble = self._following.trouble
-        return f"the write keys: {trouble}" if trouble else ""
+        return f"the definitions: {trouble}" if trouble else ""
 
     async def _is_ready(self) -> bool:
         return not await self._trouble()

@@ -1,4 +1,4 @@
-"""The one path from a door to the broker: admit, check, encode, produce, and say what became."""
+"""The one path from a door to the broker: admit, check, plan, encode, produce; and what became."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,10 +10,13 @@ from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import Batch, Result, Row, Unreadable, Verdict
 from services.ingest.limits import Limits, TooLarge
+from services.ingest.plans import Plans, Rule, conform
 from services.ingest.produce import Producer, Record
 
 # After this many events the other requests get a turn: some two milliseconds' work.
 _TURN: Final = 500
+
+_NO_RULES: Final[dict[str, Rule]] = {}
 
 
 class _Checked(NamedTuple):
@@ -36,12 +39,14 @@ class Path:
         encoder: Encoder,
         limits: Limits,
         access: Access,
+        plans: Plans,
         clock: Callable[[], int],
     ) -> None:
         self._producer = producer
         self._encoder = encoder
         self._limits = limits
         self._access = access
+        self._plans = plans
         self._clock = clock
 
     async def take(self, batch: Batch) -> list[Result]:
@@ -77,6 +82,7 @@ class Path:
                 f"{len(batch.events)} events in one request", "max_events", limits.max_events
             )
         project_id = self._access.admit(batch.key, batch.origin, len(batch.events))
+        rules = self._plans.rules.get(project_id, _NO_RULES)
         arrival = arrive(project_id, batch.sent_at, self._clock(), batch.project_id)
         results: list[Result] = []
         records: list[Record] = []
@@ -88,6 +94,8 @@ class Path:
                 if isinstance(event, Unreadable):
                     raise event.error
                 row = check(event, arrival, batch.notes.get(place, ""), limits)
+                if rule := rules.get(row.event):
+                    row = conform(row, rule)
                 record = self._encode(row, arrival.received_at)
             except InvalidRequest as error:
                 results.append(Result(event.event_id, "drop", str(error), error.field))

@@ -4,14 +4,14 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import structlog
 import uvicorn
 
 from schemas.errors import AvilaError, Misconfigured
 from schemas.files import load
-from schemas.registry import Registry
+from schemas.registries import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
@@ -35,7 +35,7 @@ def run_ingest(settings: Settings) -> None:
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
-    with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:
+    with closing(open_registry(settings)) as registry:
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
     with listen(settings.host, settings.port(INGEST_PORT)) as listener, _signals_kept():
         grpc_port = settings.port(GRPC_PORT)

@@ -1,4 +1,4 @@
-"""The query service: funnels defined and their figures read, over REST.
+"""The query service: funnels and tracking plans defined, and figures read, over REST.
 
 Every request under `/api` brings a query token, which `Guard` looks at. Commands go to the
 definitions topic, queries read views of topics (`Following` keeps them), and the same figures can

@@ -14,22 +14,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from schemas.codec import Codec
+from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
 from schemas.files import load
-from schemas.registry import Registry
+from schemas.plans import PlanDefinition
+from schemas.registries import open_registry
 from schemas.settings import Settings
 from services.commands import Commands
 from services.errors import answer_defect, answer_error
 from services.following import Following
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
+from services.measured import Measured
 from services.query import openapi
 from services.query.definitions import Change, Definitions, read_changes
 from services.query.funnel_store import FunnelStore
 from services.query.funnels import Funnels
 from services.query.guard import Guard
 from services.query.health import Health, broker_check
-from services.query.metrics import Measured, Metrics
+from services.query.metrics import Metrics
+from services.query.plans import Plans
 from services.query.results import ResultReader, Results
 from services.query.store import Store
 
@@ -45,11 +49,14 @@ def make_query_app(settings: Settings) -> Starlette:
     The topics must exist by then. Broker and store may be away: `/readyz` says so.
     """
     topics = settings.topics
-    registry = Registry(settings.bootstrap, timeout_s=_REGISTRY_WITHIN_S)
-    definitions, keys, results = Definitions(), Keys(), Results(settings.partitions)
+    registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
+    funnel_definitions = Definitions[FunnelDefinition]("funnel")
+    plan_definitions = Definitions[PlanDefinition]("plan")
+    keys, results = Keys(), Results(settings.partitions)
 
     def apply(changes: _Changes) -> None:
-        definitions.apply(changes.funnels)
+        funnel_definitions.apply(changes.definitions)
+        plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
 
     definitions_view = Following(
@@ -68,14 +75,16 @@ def make_query_app(settings: Settings) -> Starlette:
     )
     followings = (definitions_view, results_view)
     store = Store(settings)
+    commands = Commands(settings, definitions_view)
     funnels = Funnels(
-        definitions,
+        funnel_definitions,
         definitions_view,
         results,
         results_view,
-        Commands(settings, definitions_view),
+        commands,
         FunnelStore(store, settings.clickhouse_database),
     )
+    plans = Plans(plan_definitions, definitions_view, commands)
     health = Health(
         followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
@@ -99,6 +108,7 @@ def make_query_app(settings: Settings) -> Starlette:
         return Route(path, endpoint, methods=[method], middleware=[guard])
 
     many, one = "/api/projects/{project}/funnels", "/api/projects/{project}/funnels/{id}"
+    plan_many, plan_one = "/api/projects/{project}/plans", "/api/projects/{project}/plans/{id}"
     return Starlette(
         routes=[
             api(many, funnels.list, "GET"),
@@ -107,6 +117,10 @@ def make_query_app(settings: Settings) -> Starlette:
             api(one, funnels.replace, "PUT"),
             api(one, funnels.delete, "DELETE"),
             api(f"{one}/results", funnels.results, "GET"),
+            api(plan_many, plans.list, "GET"),
+            api(plan_one, plans.read, "GET"),
+            api(plan_one, plans.put, "PUT"),
+            api(plan_one, plans.delete, "DELETE"),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
@@ -125,7 +139,7 @@ def make_query_app(settings: Settings) -> Starlette:
 class _Changes(NamedTuple):
     """What some records of the definitions topic say, by who wants to know."""
 
-    funnels: Sequence[Change]
+    definitions: Sequence[Change]
     keys: Sequence[key_view.Change]
 
 

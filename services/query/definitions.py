@@ -1,14 +1,16 @@
-"""The view of the definitions topic: which funnels there are, and at which version."""
+"""The view of the definitions topic: what is defined, and at which version."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas.definitions import FunnelDefinition, decode, parse_key
+from schemas import definitions, plans
+from schemas.definitions import FunnelDefinition, Kind, parse_key
 from schemas.errors import NotFound
+from schemas.plans import PlanDefinition
 
 log = structlog.get_logger(__name__)
 
@@ -16,68 +18,80 @@ log = structlog.get_logger(__name__)
 # mistaken for it: results of an ended version may still be on their topic.
 ENDED_VERSION: Final = "version"
 
+Definition = FunnelDefinition | PlanDefinition
+D = TypeVar("D", FunnelDefinition, PlanDefinition)
+
+_DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
+    "funnel": definitions.decode,
+    "plan": plans.decode,
+}
+
 
 class Key(NamedTuple):
-    """What a funnel is known by."""
+    """What a definition is known by, among those of its kind."""
 
     project_id: str
-    funnel_id: str
+    id: str
 
 
 class Change(NamedTuple):
-    """A funnel's new definition; None if it was deleted, and the version that was then."""
+    """A new definition; None if it was deleted, and the version that was then."""
 
+    kind: str
     key: Key
-    definition: FunnelDefinition | None
+    definition: Definition | None
     ended_version: int = 0
 
 
-class Definitions:
-    """The funnels as they stand, by project and id; for one thread."""
+class Definitions(Generic[D]):
+    """The definitions of one kind as they stand, by project and id; for one thread."""
 
-    def __init__(self) -> None:
-        self._projects: dict[str, dict[str, FunnelDefinition]] = {}
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._projects: dict[str, dict[str, D]] = {}
         self._ended: dict[Key, int] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take in changes in the order of the topic; applying some again changes nothing."""
-        for key, definition, ended_version in changes:
-            funnels = self._projects.setdefault(key.project_id, {})
+        """Take in what is of this kind, in the topic's order; doing it again changes nothing."""
+        for kind, key, definition, ended_version in changes:
+            if kind != self._kind:
+                continue
+            held = self._projects.setdefault(key.project_id, {})
             if definition is None:
-                before = funnels.pop(key.funnel_id, None)
+                before = held.pop(key.id, None)
                 ended = max(ended_version, before.version if before else 0)
                 self._ended[key] = max(ended, self._ended.get(key, 0))
             else:
-                funnels[key.funnel_id] = definition
+                held[key.id] = cast(D, definition)
 
-    def get(self, key: Key) -> FunnelDefinition:
-        """Return a funnel.
+    def get(self, key: Key) -> D:
+        """Return a definition.
 
         Raises:
             NotFound: there is none.
         """
         definition = self.find(key)
         if definition is None:
-            raise NotFound(f"project {key.project_id} has no funnel {key.funnel_id}")
+            raise NotFound(f"project {key.project_id} has no {self._kind} {key.id}")
         return definition
 
-    def find(self, key: Key) -> FunnelDefinition | None:
-        """Return a funnel if there is one."""
-        return self._projects.get(key.project_id, {}).get(key.funnel_id)
+    def find(self, key: Key) -> D | None:
+        """Return a definition if there is one."""
+        return self._projects.get(key.project_id, {}).get(key.id)
 
     def next_version(self, key: Key) -> int:
-        """Return the version that the next definition of a funnel must have."""
+        """Return the version that the next definition of that key must have."""
         definition = self.find(key)
         return 1 + (definition.version if definition else self._ended.get(key, 0))
 
-    def count(self, project_id: str) -> int:
-        """Return how many funnels a project has."""
-        return len(self._projects.get(project_id, {}))
+    def of(self, project_id: str) -> list[D]:
+        """Return all definitions of a project."""
+        return list(self._projects.get(project_id, {}).values())
 
-    def page(self, project_id: str, after: str, limit: int) -> list[FunnelDefinition]:
-        """Return up to `limit` funnels of a project whose ids come after `after`, by id."""
-        funnels = self._projects.get(project_id, {})
-        return [funnels[name] for name in sorted(name for name in funnels if name > after)[:limit]]
+    def page(self, project_id: str, after: str, limit: int) -> list[D]:
+        """Return up to `limit` of a project's definitions whose ids come after `after`, by id."""
+        held = self._projects.get(project_id, {})
+        return [held[name] for name in sorted(name for name in held if name > after)[:limit]]
 
 
 def read_changes(messages: list[Message]) -> list[Change]:
@@ -89,15 +103,16 @@ def read_changes(messages: list[Message]) -> list[Change]:
     for message in messages:
         key, value = message.key(), message.value()
         try:
-            project_id, kind, funnel_id = parse_key(key or b"")
-            if kind != "funnel":
+            project_id, kind, name = parse_key(key or b"")
+            decode = _DECODERS.get(kind)
+            if decode is None:
                 continue
             definition = None if value is None else decode(value)
         except (ValueError, msgspec.DecodeError) as error:
             log.error("definition left out", key=key, offset=message.offset(), reason=str(error))
             continue
         ended = _ended_version(message) if definition is None else 0
-        changes.append(Change(Key(project_id, funnel_id), definition, ended))
+        changes.append(Change(kind, Key(project_id, name), definition, ended))
     return changes
 
 

@@ -1,6 +1,5 @@
 """Lets requests through to the API that bring a query token for it."""
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,14 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.following import Following
 from services.keys.tokens import authorize
 from services.keys.view import Keys
+from services.query.requests import now_ms
 
 # Whatever else there may be one day, changes something until it is known not to.
 _READING: Final = {"GET", "HEAD"}
-
-
-def now_ms() -> int:
-    """The time in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Guard:

@@ -1,6 +1,5 @@
 """What the query service says of itself to Prometheus."""
 
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -9,7 +8,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.following import Following
 
@@ -62,44 +60,3 @@ class _Views(Collector):
             ready.add_metric([following.name], not following.trouble)
             records.add_metric([following.name], following.records)
         return [lag, ready, records]
-
-
-class Measured:
-    """Middleware that times every request by the route that answered it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count it whatever comes of it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500
-        begun = time.perf_counter()
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        finally:
-            seconds = time.perf_counter() - begun
-            self._metrics.observe(_method(scope), _route(scope), status, seconds)
-
-
-_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
-
-def _method(scope: Scope) -> str:
-    # What a caller invents must not become a time series of its own.
-    return scope["method"] if scope["method"] in _METHODS else "other"
-
-
-def _route(scope: Scope) -> str:
-    route = scope.get("route")
-    return getattr(route, "path", None) or "none"

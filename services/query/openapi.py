@@ -11,14 +11,26 @@ import msgspec
 
 from schemas.definitions import Funnel, Step
 from schemas.keys import TOKEN_PREFIX
+from schemas.plans import Plan
 from services.errors import ErrorBody
 from services.query.figures import FunnelAnswer, FunnelResults
-from services.query.funnels import DEFAULT_PAGE, MAX_PAGE, FunnelPage
+from services.query.funnels import FunnelPage
 from services.query.health import Alive, Readiness
+from services.query.plans import PlanAnswer, PlanPage
+from services.query.requests import DEFAULT_PAGE, MAX_PAGE
 
 VERSION: Final = "3.1.0"
 _ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_ANSWERED: Final = (Alive, ErrorBody, FunnelAnswer, FunnelPage, FunnelResults, Readiness)
+_ANSWERED: Final = (
+    Alive,
+    ErrorBody,
+    FunnelAnswer,
+    FunnelPage,
+    FunnelResults,
+    PlanAnswer,
+    PlanPage,
+    Readiness,
+)
 
 
 @cache
@@ -29,24 +41,35 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Avila Analytics: queries",
             "version": "1",
-            "description": "Define funnels, and read their figures as they stand on the stream.",
+            "description": "Define funnels, and read their figures as they stand on the stream; "
+            "define what the properties of events have to be when they are taken in.",
         },
         "security": [{"queryToken": []}],
         "paths": {
             "/api/projects/{project}/funnels": {
                 "parameters": [_path("project")],
-                "get": _list(),
+                "get": _list("listFunnels", "funnel", "FunnelPage"),
                 "post": _create(),
             },
             "/api/projects/{project}/funnels/{id}": {
                 "parameters": [_path("project"), _path("id")],
                 "get": _operation("readFunnel", "A funnel", {"200": _tagged("FunnelAnswer")}, 404),
                 "put": _replace(),
-                "delete": _delete(),
+                "delete": _delete("deleteFunnel", "funnel", "Deleted, with its figures"),
             },
             "/api/projects/{project}/funnels/{id}/results": {
                 "parameters": [_path("project"), _path("id")],
                 "get": _results(),
+            },
+            "/api/projects/{project}/plans": {
+                "parameters": [_path("project")],
+                "get": _list("listPlans", "plan", "PlanPage"),
+            },
+            "/api/projects/{project}/plans/{id}": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _operation("readPlan", "A plan", {"200": _tagged("PlanAnswer")}, 404),
+                "put": _put_plan(),
+                "delete": _delete("deletePlan", "plan", "Deleted: the event is not checked now"),
             },
             "/healthz": {
                 "get": _open(
@@ -94,14 +117,12 @@ def document() -> dict[str, Any]:
     }
 
 
-def _list() -> dict[str, Any]:
-    operation = _operation(
-        "listFunnels", "The funnels of a project, by id", {"200": _json("FunnelPage")}, 400
-    )
+def _list(name: str, kind: str, page: str) -> dict[str, Any]:
+    operation = _operation(name, f"The {kind}s of a project, by id", {"200": _json(page)}, 400)
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
     operation["parameters"] = [
         _query("limit", limit, "The most to return."),
-        _query("after", {"type": "string"}, "Only funnels whose ids come after this one."),
+        _query("after", {"type": "string"}, f"Only {kind}s whose ids come after this one."),
     ]
     return operation
 
@@ -123,9 +144,20 @@ def _replace() -> dict[str, Any]:
     return operation | {"parameters": [_if_match()], "requestBody": _body("ChangedFunnel")}
 
 
-def _delete() -> dict[str, Any]:
-    deleted = {"204": {"description": "Deleted, with its figures"}}
-    operation = _operation("deleteFunnel", "Delete a funnel", deleted, 400, 404, 409)
+def _put_plan() -> dict[str, Any]:
+    operation = _operation(
+        "putPlan",
+        "Make a plan, or give it a new definition; it holds for events that are taken in from a "
+        "second later on, and not for those produced to Kafka directly",
+        {"200": _tagged("PlanAnswer"), "201": _tagged("PlanAnswer")},
+        *(400, 404, 409, 413),
+    )
+    return operation | {"parameters": [_if_match()], "requestBody": _body("NewPlan")}
+
+
+def _delete(name: str, kind: str, done: str) -> dict[str, Any]:
+    deleted = {"204": {"description": done}}
+    operation = _operation(name, f"Delete a {kind}", deleted, 400, 404, 409)
     return operation | {"parameters": [_if_match()]}
 
 
@@ -191,22 +223,26 @@ def _if_match() -> dict[str, Any]:
     return {
         "name": "If-Match",
         "in": "header",
-        "description": "Only if the funnel is at this version, in quotes.",
+        "description": "Only if it is at this version, in quotes.",
         "schema": {"type": "string"},
     }
 
 
 def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{name}"
-    _, schemas = msgspec.json.schema_components((*_ANSWERED, Funnel, Step), ref_template=template)
+    _, schemas = msgspec.json.schema_components(
+        (*_ANSWERED, Funnel, Plan, Step), ref_template=template
+    )
     funnel = schemas["Funnel"]
     named = {"id": {"type": "string", "pattern": _ID}}
     known = {
         **named,
-        "version": {"type": "integer", "description": "Only if the funnel is at this version."},
+        "version": {"type": "integer", "description": "Only if it is at this version."},
         "created_at": {"description": "Not looked at."},
         "updated_at": {"description": "Not looked at."},
     }
     schemas["NewFunnel"] = funnel | {"properties": funnel["properties"] | named}
     schemas["ChangedFunnel"] = funnel | {"properties": funnel["properties"] | known}
+    plan = schemas["Plan"]
+    schemas["NewPlan"] = plan | {"properties": plan["properties"] | known}
     return schemas

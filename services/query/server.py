@@ -1,19 +1,17 @@
 """The query service as a process: what `avila query` runs."""
 
-import socket
 from typing import Final
 
 import structlog
 import uvicorn
 
-from schemas.errors import Misconfigured
 from schemas.settings import QUERY_PORT, Settings
+from services.listening import listen
 from services.query.app import make_query_app
 
 log = structlog.get_logger(__name__)
 
 _STOP_WITHIN_S: Final = 5
-_BACKLOG: Final = 1024
 
 
 def run_query(settings: Settings) -> None:
@@ -23,7 +21,7 @@ def run_query(settings: Settings) -> None:
         Misconfigured: the port is taken.
     """
     port = settings.port(QUERY_PORT)
-    with _listen(settings.host, port) as listener:
+    with listen(settings.host, port, "query service") as listener:
         server = uvicorn.Server(
             uvicorn.Config(
                 make_query_app(settings),
@@ -38,19 +36,3 @@ def run_query(settings: Settings) -> None:
         )
         log.info("query service listens", host=settings.host, port=port)
         server.run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Misconfigured(
-            f"the query service cannot listen on {host}:{port}: {error.strerror}; stop what does, "
-            "or give this system another AVILA_PORT_BASE"
-        ) from error
-    listener.listen(_BACKLOG)
-    return listener

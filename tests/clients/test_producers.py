@@ -21,7 +21,6 @@ from schemas.codec import Codec
 from schemas.registry import Registry
 from schemas.settings import _PORTS, REGISTRY_PORT, Settings
 from services.broker import JARS, install_kafka
-from services.cli import avila
 from services.worker import as_environment
 from tests.conftest import free_ports
 from tests.events import event_schema_id
@@ -101,7 +100,6 @@ def test_the_java_producer_of_cloudevents_compiles_and_is_understood(
     assert_stands(settings, SIGNUP, INVITE)
 
 
-@pytest.mark.skipif("registry" not in avila.commands, reason="there is no `avila registry` yet")
 def test_the_python_producer_of_avro_is_understood(settings: Settings) -> None:
     event_schema_id(settings)
     [port] = free_ports(1)

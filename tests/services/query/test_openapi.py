@@ -13,6 +13,7 @@ from services.query import make_query_app
 from services.query.openapi import document
 from tests.services.query.conftest import NOTHING, Worker
 from tests.services.query.test_funnels import BUY, FUNNELS, create
+from tests.services.query.test_plans import PLAN, PLANS
 from tests.services.query.test_results import DAY, RESULTS, reaches
 
 METHODS = {"get", "post", "put", "delete", "patch"}
@@ -100,9 +101,27 @@ async def test_answers_are_as_described(query: httpx.AsyncClient, worker: Worker
     await reaches(query, [1, 0])
     check(f"{one}/results", await query.get(RESULTS))
     check(f"{one}/results", await query.get(RESULTS, params={"source": "store"}))
+    many, one = "/api/projects/{project}/plans", "/api/projects/{project}/plans/{id}"
+    check(one, await query.put(f"{PLANS}/buy", json=PLAN))
+    check(one, await query.put(f"{PLANS}/buy", json=PLAN))
+    check(one, await query.put(f"{PLANS}/other", json=PLAN))
+    check(one, await query.put(f"{PLANS}/other", json={}))
+    check(one, await query.get(f"{PLANS}/buy"))
+    check(one, await query.get(f"{PLANS}/none"))
+    check(many, await query.get(PLANS))
+    check(many, await query.get(PLANS, params={"limit": "0"}))
+    assert (await query.delete(f"{PLANS}/buy")).content == b""
     check("/readyz", await query.get("/readyz"))
     check("/healthz", await query.get("/healthz"))
     assert (await query.delete(f"{FUNNELS}/buy")).content == b""
+
+
+async def test_a_plan_that_is_described_as_accepted_is_accepted(query: httpx.AsyncClient) -> None:
+    schema = document()["components"]["schemas"]["NewPlan"]
+    jsonschema.Draft202012Validator(schema).validate(PLAN)
+    shown = (await query.put(f"{PLANS}/buy", json=PLAN)).json()
+    jsonschema.Draft202012Validator(schema).validate(shown)
+    assert (await query.put(f"{PLANS}/buy", json=shown)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["NewFunnel", "ChangedFunnel"])

@@ -1,0 +1,96 @@
+"""The registry's application: its parts put together once, and its routes."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from schemas.errors import AvilaError, Unavailable
+from schemas.registry import Registry
+from services.measured import Measured
+from services.registry.errors import answer_defect, answer_error
+from services.registry.ids import IdsApi
+from services.registry.levels import LevelsApi
+from services.registry.metrics import Metrics
+from services.registry.requests import Desk, answer
+from services.registry.subjects import SubjectsApi
+
+
+def make_registry_app(registry: Registry) -> Starlette:
+    """The API over `registry`, which it closes at its end. Its topic must exist by then."""
+    desk = Desk(registry)
+    subjects, ids, levels, metrics = SubjectsApi(desk), IdsApi(desk), LevelsApi(desk), Metrics()
+
+    async def ready(_: Request) -> Response:
+        try:
+            await desk.view(lambda _: None)
+        except Unavailable as error:
+            return PlainTextResponse(f"{error}\n", status_code=503)
+        return PlainTextResponse("ready\n")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with registry:
+            yield
+
+    # A subject may have slashes of its own, so the longer addresses come first.
+    subject = "/subjects/{subject:path}"
+    versions, version = f"{subject}/versions", f"{subject}/versions/{{version}}"
+    by_id = "/schemas/ids/{id}"
+    return Starlette(
+        routes=[
+            Route("/", _hello, methods=["GET"]),
+            Route("/subjects", subjects.list, methods=["GET"]),
+            Route(f"{version}/schema", subjects.version, methods=["GET"]),
+            Route(version, subjects.version, methods=["GET"]),
+            Route(version, subjects.delete_version, methods=["DELETE"]),
+            Route(versions, subjects.versions, methods=["GET"]),
+            Route(versions, subjects.register, methods=["POST"]),
+            Route(subject, subjects.look_up, methods=["POST"]),
+            Route(subject, subjects.delete, methods=["DELETE"]),
+            Route("/schemas/types", ids.types, methods=["GET"]),
+            Route(by_id, ids.schema, methods=["GET"]),
+            Route(f"{by_id}/schema", ids.schema, methods=["GET"]),
+            Route(f"{by_id}/subjects", ids.subjects, methods=["GET"]),
+            Route(f"{by_id}/versions", ids.versions, methods=["GET"]),
+            *(
+                route
+                for address in ("/config", "/config/{subject:path}")
+                for route in (
+                    Route(address, levels.level, methods=["GET"]),
+                    Route(address, levels.set_level, methods=["PUT"]),
+                    Route(address, levels.unset_level, methods=["DELETE"]),
+                )
+            ),
+            Route(f"/compatibility{version}", levels.test_version, methods=["POST"]),
+            Route(f"/compatibility{versions}", levels.test, methods=["POST"]),
+            Route("/mode", _mode, methods=["GET"]),
+            Route("/healthz", _alive, methods=["GET"]),
+            Route("/readyz", ready, methods=["GET"]),
+            Route("/metrics", metrics.answer, methods=["GET"]),
+        ],
+        middleware=[Middleware(Measured, metrics=metrics)],
+        exception_handlers={
+            AvilaError: answer_error,
+            HTTPException: answer_error,
+            Exception: answer_defect,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _hello(_: Request) -> Response:
+    return answer({})
+
+
+async def _mode(_: Request) -> Response:
+    return answer({"mode": "READWRITE"})
+
+
+async def _alive(_: Request) -> Response:
+    return PlainTextResponse("ok\n")

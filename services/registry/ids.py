@@ -1,0 +1,64 @@
+"""`/schemas`: schemas by their ids, as whoever reads a value asks for them."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.subjects import Subjects, Version
+from services.registry import errors
+from services.registry.errors import Refused
+from services.registry.requests import Desk, answer, flag, page, text_answer
+
+
+class IdsApi:
+    """The endpoints under `/schemas`. A deleted schema is found until it is erased."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def types(self, _: Request) -> Response:
+        """List the kinds of schema that are taken."""
+        return answer(["AVRO"])
+
+    async def schema(self, request: Request) -> Response:
+        """Show the schema with an id."""
+        schema_id = _id(request)
+        found = await self._desk.view(lambda subjects: _standing(subjects, schema_id))
+        if request.url.path.endswith("/schema"):
+            return text_answer(found.schema)
+        return answer({**dict(found.other), "schema": found.schema})
+
+    async def subjects(self, request: Request) -> Response:
+        """List the subjects under which it stands."""
+        places = await self._places(request)
+        return answer(page(request, list(dict.fromkeys(place.subject for place in places))))
+
+    async def versions(self, request: Request) -> Response:
+        """List the versions that it is."""
+        places = await self._places(request)
+        listed = [{"subject": place.subject, "version": place.version} for place in places]
+        return answer(page(request, listed))
+
+    async def _places(self, request: Request) -> list[Version]:
+        schema_id, deleted = _id(request), flag(request, "deleted")
+        subject = request.query_params.get("subject")
+
+        def look(subjects: Subjects) -> list[Version]:
+            _standing(subjects, schema_id)
+            return subjects.with_id(schema_id, deleted=deleted)
+
+        places = await self._desk.view(look)
+        return [place for place in places if subject in {None, place.subject}]
+
+
+def _id(request: Request) -> int:
+    text = request.path_params["id"]
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise Refused(404, f"{text[:40]!r} is not the id of a schema")
+
+
+def _standing(subjects: Subjects, schema_id: int) -> Version:
+    found = subjects.standing(schema_id)
+    if found is None:
+        raise errors.no_schema(schema_id)
+    return found

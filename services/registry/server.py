@@ -1,0 +1,63 @@
+"""The registry as a process: what `avila registry` runs."""
+
+from typing import Final
+
+import structlog
+import uvicorn
+
+from schemas.errors import Misconfigured
+from schemas.registry import Registry
+from schemas.settings import REGISTRY_PORT, Settings
+from services.listening import listen
+from services.registry.app import make_registry_app
+from services.topics import ensure_topics
+
+log = structlog.get_logger(__name__)
+
+# Below what clients wait for, so that they hear the reason.
+_WITHIN_S: Final = 8
+_STOP_WITHIN_S: Final = 5
+# Each waits for the broker on one of a few threads; more than these are told to come again.
+_MOST_AT_ONCE: Final = 500
+
+
+def run_registry(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; requests then have five seconds to end.
+
+    Raises:
+        Misconfigured: the port is taken, the topic is not as declared, or the deployment uses
+            another registry.
+        Unavailable: the broker does not answer at the start.
+    """
+    if settings.schema_registry_url:
+        raise Misconfigured(
+            "AVILA_SCHEMA_REGISTRY_URL names the registry that is used: unset it to run this one"
+        )
+    ensure_topics(
+        settings.bootstrap,
+        [settings.topics.schemas],
+        partitions=settings.partitions,
+        replication_factor=settings.replication_factor,
+    )
+    port = settings.port(REGISTRY_PORT)
+    registry = Registry(settings.bootstrap, settings.topics.schemas.name, timeout_s=_WITHIN_S)
+    with listen(settings.host, port, "schema registry") as listener:
+        log.info("schema registry listens", host=settings.host, port=port)
+        make_server(registry).run(sockets=[listener])
+
+
+def make_server(registry: Registry) -> uvicorn.Server:
+    """The API over `registry` as a server, which is yet to be run on a socket."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            make_registry_app(registry),
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            limit_concurrency=_MOST_AT_ONCE,
+            timeout_graceful_shutdown=_STOP_WITHIN_S,
+        )
+    )
