@@ -155,8 +155,16 @@ _REFUSED: Final = {
     "$recursiveRef",
     "$vocabulary",
 }
-_BY_NAME: Final = {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
-_LISTS: Final = {"allOf", "anyOf", "oneOf", "prefixItems"}
+# Of this draft and of those before it, since a validator may still know those.
+_BY_NAME: Final = {
+    "properties",
+    "patternProperties",
+    "dependentSchemas",
+    "dependencies",
+    "$defs",
+    "definitions",
+}
+_LISTS: Final = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
 _SINGLE: Final = {
     "not",
     "if",
@@ -164,7 +172,9 @@ _SINGLE: Final = {
     "else",
     "items",
     "contains",
+    "additionalItems",
     "additionalProperties",
+    "contentSchema",
     "propertyNames",
     "unevaluatedItems",
     "unevaluatedProperties",
@@ -175,11 +185,11 @@ def _inner(rule: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
     """The rules inside a rule. What has the wrong type is left for the validator to refuse."""
     for keyword, value in rule.items():
         inside = f"{path}.{keyword}"
-        if keyword in _SINGLE:
-            yield value, inside
-        elif keyword in _BY_NAME and isinstance(value, dict):
+        if keyword in _BY_NAME and isinstance(value, dict):
             for name, inner in value.items():
                 yield inner, f"{inside}.{name}"
+        elif keyword in _SINGLE and not isinstance(value, list):
+            yield value, inside
         elif keyword in _LISTS and isinstance(value, list):
             for place, inner in enumerate(value):
                 yield inner, f"{inside}[{place}]"

@@ -1,7 +1,9 @@
 """The registry's application: its parts put together once, and its routes."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +22,8 @@ from services.registry.metrics import Metrics
 from services.registry.requests import Desk, answer
 from services.registry.subjects import SubjectsApi
 
+_READY_WITHIN_S: Final = 5
+
 
 def make_registry_app(registry: Registry) -> Starlette:
     """The API over `registry`, which it closes at its end. Its topic must exist by then."""
@@ -28,9 +32,11 @@ def make_registry_app(registry: Registry) -> Starlette:
 
     async def ready(_: Request) -> Response:
         try:
-            await desk.view(lambda _: None)
-        except Unavailable as error:
-            return PlainTextResponse(f"{error}\n", status_code=503)
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await desk.view(lambda _: None)
+        except (Unavailable, TimeoutError) as error:
+            reason = str(error) or f"no answer within {_READY_WITHIN_S} s"
+            return PlainTextResponse(f"{reason}\n", status_code=503)
         return PlainTextResponse("ready\n")
 
     @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from services.topics import ensure_topics
 log = structlog.get_logger(__name__)
 
 # Below what clients wait for, so that they hear the reason.
-_WITHIN_S: Final = 8
+_WITHIN_S: Final = 30
 _STOP_WITHIN_S: Final = 5
 # Each waits for the broker on one of a few threads; more than these are told to come again.
 _MOST_AT_ONCE: Final = 500

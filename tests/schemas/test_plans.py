@@ -88,6 +88,7 @@ def test_it_finds_a_fault_where_python_s_own_validator_does(properties: dict[str
         ({"$ref": "#/$defs/none"}, "schema.$ref", "leads nowhere"),
         ({"items": {"$ref": "#"}}, "schema.items.$ref", "leads back to itself"),
         ({"$defs": {"a": {"$ref": "#/$defs/a"}}}, "schema.$defs.a.$ref", "leads back"),
+        ({"dependencies": {"a": {"$ref": "#"}}}, "schema.dependencies.a.$ref", "leads back"),
         ({"$dynamicRef": "#a"}, "schema.$dynamicRef", "is not accepted"),
         ({"$id": "http://a/b"}, "schema.$id", "is not accepted"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "schema.$schema", "2020-12"),

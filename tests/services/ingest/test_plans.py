@@ -23,9 +23,9 @@ SCHEMA: dict[str, Any] = {
 
 
 def record(
-    name: str = "buy", *, mode: Mode = "enforce", on: str = "purchase", **schema: Any
+    name: str = "buy", *, mode: Mode = "enforce", on: str = "purchase", schema: Any = SCHEMA
 ) -> Record:
-    plan = Plan(event=on, schema=schema or SCHEMA, mode=mode)
+    plan = Plan(event=on, schema=schema, mode=mode)
     definition = PlanDefinition(
         project_id="default", id=name, version=1, created_at=1, updated_at=1, plan=plan
     )
@@ -95,7 +95,7 @@ def test_plans_that_stand_hold_for_the_first_event_and_strangers_do_no_harm(
         Record(b"{}", b"default/key/abc"),
         Record(b"{}", b"\xff"),
         Record(b"{}", b"default/plan/broken"),
-        record("remote", on="other", **{"$ref": "http://127.0.0.1:1/x"}),
+        record("remote", on="other", schema={"$ref": "http://127.0.0.1:1/x"}),
         record(),
     )
     second = serve()
@@ -130,7 +130,7 @@ def test_properties_that_cannot_be_read_do_not_conform() -> None:
 
 
 def test_a_plan_that_replaces_one_and_cannot_be_used_ends_it(ingest: Ingest) -> None:
-    write(ingest, record(), record(type="text"))
+    write(ingest, record(), record(schema={"type": "text"}))
     topic = ingest.settings.topics.definitions.name
     changes = read_changes(read_all(ingest.settings.bootstrap, topic))
     plans = Plans()
