@@ -161,6 +161,18 @@ def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any)
     click.echo(f"{count} events imported from {file}")
 
 
+@avila.command()
+@click.option("--project", help="Of this project only.")
+@click.option("--funnel", help="This funnel only.")
+@click.pass_obj
+def replay(settings: Callable[[], Settings], /, project: str | None, funnel: str | None) -> None:
+    """Count funnels anew, from the first event on; live events go on meanwhile."""
+    from services.replay import replay as run  # noqa: PLC0415
+
+    count = run(settings(), project, funnel)
+    click.echo(f"{count} funnels replayed")
+
+
 def main() -> None:
     """Run `avila`."""
     try:

@@ -88,6 +88,10 @@ class Definitions(Generic[D]):
         """Return all definitions of a project."""
         return list(self._projects.get(project_id, {}).values())
 
+    def all(self) -> list[D]:
+        """Return the definitions of all projects."""
+        return [definition for held in self._projects.values() for definition in held.values()]
+
     def page(self, project_id: str, after: str, limit: int) -> list[D]:
         """Return up to `limit` of a project's definitions whose ids come after `after`, by id."""
         held = self._projects.get(project_id, {})

@@ -11,14 +11,17 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.errors import NotFound
 from schemas.settings import _PORTS, WORKER_PORT
 from services.broker import Broker
+from services.replay import replay
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
     PersonStep,
     Results,
     Sent,
     await_equal,
+    decode,
     define,
     event_schema_id,
     figures,
@@ -298,3 +301,20 @@ def test_a_funnel_counts_all_that_ever_happened_and_anew_when_it_is_changed(
     await_equal([1, 1], lambda: figures(results, "late", "later").totals)
     define(settings, "late", ["cart", "home"], window_s=60, project="later", version=2)
     await_equal([1, 0], lambda: figures(results, "late", "later").totals)
+
+
+def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, results: Results) -> None:
+    settings = worker.settings
+    define(settings, "again", ["home", "cart"], window_s=60, project="replayed")
+    send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
+    await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
+    with pytest.raises(NotFound):
+        replay(settings, "replayed", "another", quiet=True)
+    assert replay(settings, "replayed", quiet=True) == 1
+    await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
+    versions = {
+        decode("funnel-result", message)["version"]
+        for message in results.read(results.topics.funnels)
+        if (message.key() or b"").startswith(b"replayed/again/") and message.value() is not None
+    }
+    assert versions == {1, 2}
