@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -279,9 +279,9 @@ def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) ->
     Raises:
         RuntimeError: it ended, committed nothing, or was through before the clock started.
     """
-    ends = _ends(settings, topic)
+    there = ends(settings, topic)
     console.print(f"timing {group} on {topic}")
-    goal = sum(ends.values()) - len(ends)  # the last record of a partition may be a marker
+    goal = sum(there.values()) - len(there)  # the last record of a partition may be a marker
     admin = AdminClient({"bootstrap.servers": settings.bootstrap})
 
     def position_after(least: int, within_s: float) -> int:
@@ -298,16 +298,17 @@ def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) ->
         raise RuntimeError(f"{group} committed nothing")
     time.sleep(_WARM_UP_S)  # its caches, its JIT compiler
     begin = _committed(admin, group, topic)
-    began, cpu = time.monotonic(), _cpu(reader)
+    began, cpu = time.monotonic(), cpu_s(reader)
     if begin >= goal:
         raise RuntimeError(f"{group} was through at once: give it more --events")
     end = position_after(goal, _LONG_ENOUGH_S)
     events, seconds = end - begin, time.monotonic() - began
-    return Timed(events / seconds, 1e6 * (_cpu(reader) - cpu) / max(events, 1))
+    return Timed(events / seconds, 1e6 * (cpu_s(reader) - cpu) / max(events, 1))
 
 
-def _cpu(reader: psutil.Process) -> float:
-    times = reader.cpu_times()
+def cpu_s(running: psutil.Process) -> float:
+    """The CPU time of a process so far, over all its threads."""
+    times = running.cpu_times()
     return float(times.user + times.system)
 
 
@@ -330,7 +331,8 @@ def _is(error: Exception, code: int) -> bool:
     return isinstance(error, KafkaException) and error.args[0].code() == code
 
 
-def _ends(settings: Settings, topic: str) -> dict[int, int]:
+def ends(settings: Settings, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends."""
     consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": uuid.uuid4().hex})
     try:
         partitions = consumer.list_topics(topic, 30).topics[topic].partitions
@@ -340,6 +342,24 @@ def _ends(settings: Settings, topic: str) -> dict[int, int]:
         }
     finally:
         consumer.close()
+
+
+def until(holds: Callable[[], bool], within_s: float, pause_s: float = 0.5) -> None:
+    """Wait until something holds; raises `TimeoutError` if it does not within so many seconds."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within_s} s")
+        time.sleep(pause_s)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=30):
+            return True
+    except OSError:
+        return False
 
 
 def report(title: str, rows: Mapping[str, Timed], figures: Mapping[str, object]) -> None:

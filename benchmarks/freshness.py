@@ -13,14 +13,23 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.bench import Filler, console, define_funnels, environment_of, process, system
+from benchmarks.bench import (
+    Filler,
+    answers,
+    console,
+    define_funnels,
+    environment_of,
+    process,
+    system,
+    until,
+)
 from schemas import files
 from schemas.codec import Codec
 from schemas.registry import Registry
@@ -91,8 +100,8 @@ class Probe:
         self._ingest = f"http://{host}:{settings.port(INGEST_PORT)}/v1/events"
         self._api = f"http://{host}:{settings.port(QUERY_PORT)}"
         self._funnel = f"{self._api}/api/projects/{PROBES}/funnels"
-        _until(lambda: partitions_held(settings) == settings.partitions, 300)
-        _until(lambda: _answers(f"{self._api}/readyz"), 300)
+        until(lambda: partitions_held(settings) == settings.partitions, 300)
+        until(lambda: answers(f"{self._api}/readyz"), 300)
         self._key = at_desk(settings, lambda desk: desk.create_write_key(PROBES)).id
         self._token = read_token(settings)
         steps = [{"event": "first"}, {"event": "second"}]
@@ -123,7 +132,7 @@ class Probe:
             seen: dict[str, float] = {}
             other = threading.Thread(target=self._follow, args=(seen, acknowledged))
             other.start()
-            _until(lambda: self._on_rest() >= self._sent, 30, pause_s=0.005)
+            until(lambda: self._on_rest() >= self._sent, 30, pause_s=0.005)
             rest.append(1_000 * (time.monotonic() - acknowledged))
             other.join()
             topic.append(seen["ms"])
@@ -147,22 +156,6 @@ class Probe:
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
-
-
-def _until(holds: Callable[[], bool], within_s: float, pause_s: float = 0.5) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {within_s} s")
-        time.sleep(pause_s)
-
-
-def _answers(url: str) -> bool:
-    try:
-        _get(url)
-    except OSError:
-        return False
-    return True
 
 
 def _get(url: str, token: str = "") -> Any:

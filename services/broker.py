@@ -71,7 +71,7 @@ def install_kafka(progress: Callable[[str], None] | None = None) -> Path:
         Unavailable: jars are missing and Maven Central does not answer, or Java does not run.
         Misconfigured: the cache is not writable, or Maven Central answers with other bytes.
     """
-    directory = _cache_home() / "avila" / f"kafka-{KAFKA_VERSION}"
+    directory = cache_home() / "avila" / f"kafka-{KAFKA_VERSION}"
     if not _missing(directory) and (directory / _STORAGE).exists():
         return directory
     try:
@@ -95,7 +95,8 @@ def install_kafka(progress: Callable[[str], None] | None = None) -> Path:
     return directory
 
 
-def _cache_home() -> Path:
+def cache_home() -> Path:
+    """Where this user's programs keep what they can fetch or make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 

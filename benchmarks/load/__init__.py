@@ -1,0 +1,1 @@
+"""What puts load on an ingest service, and counts what it answers."""

@@ -1,0 +1,109 @@
+"""An ingest service as one writes it today: Starlette, msgspec, aiokafka.
+
+It takes our batches, checks them by their types, and answers when each event is on the broker. Its
+producer has the settings of ours.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import uvicorn
+from aiokafka import AIOKafkaProducer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+TOPIC = os.environ["RIVAL_TOPIC"]
+PROJECTS = {f"Bearer {os.environ['RIVAL_KEY']}": os.environ["RIVAL_PROJECT"]}
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Event(msgspec.Struct):
+    """One event."""
+
+    event: Name
+    distinct_id: Name
+    timestamp: datetime
+    event_id: uuid.UUID = msgspec.field(default_factory=uuid.uuid4)
+    properties: dict[str, Any] = {}
+
+
+class Batch(msgspec.Struct):
+    """One request."""
+
+    events: list[Event]
+    sent_at: datetime | None = None
+
+
+class Stored(msgspec.Struct):
+    """One event as it stands on the topic."""
+
+    project_id: str
+    received_at: float
+    event: Event
+
+
+decoder = msgspec.json.Decoder(Batch)
+encoder = msgspec.json.Encoder()
+producer: AIOKafkaProducer
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Have a producer meanwhile."""
+    global producer  # noqa: PLW0603
+    producer = AIOKafkaProducer(
+        bootstrap_servers=os.environ["RIVAL_BOOTSTRAP"],
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=1,
+        compression_type="lz4",
+    )
+    async with producer:
+        yield
+
+
+async def track(request: Request) -> Response:
+    """Take a batch."""
+    project = PROJECTS.get(request.headers.get("authorization", ""))
+    if project is None:
+        return Response(status_code=401)
+    try:
+        batch = decoder.decode(await request.body())
+    except msgspec.ValidationError as error:
+        return Response(str(error), status_code=400)
+    now = asyncio.get_running_loop().time()
+    await asyncio.gather(
+        *(
+            producer.send_and_wait(
+                TOPIC,
+                encoder.encode(Stored(project, now, event)),
+                f"{project}:{event.distinct_id}".encode(),
+            )
+            for event in batch.events
+        )
+    )
+    results = [{"event_id": event.event_id, "result": "ok"} for event in batch.events]
+    return Response(encoder.encode({"results": results}), media_type="application/json")
+
+
+async def ready(_: Request) -> Response:
+    """Tell that it runs."""
+    return Response("ready\n")
+
+
+app = Starlette(
+    routes=[Route("/v1/events", track, methods=["POST"]), Route("/readyz", ready)],
+    lifespan=lifespan,
+)
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ["RIVAL_PORT"]), access_log=False, log_level="warning")
