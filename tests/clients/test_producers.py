@@ -19,7 +19,7 @@ from pipelines.tracker import check, read
 from schemas import files
 from schemas.codec import Codec
 from schemas.registry import Registry
-from schemas.settings import _PORTS, REGISTRY_PORT, Settings
+from schemas.settings import _PORTS, PREFIX, REGISTRY_PORT, Settings
 from services.broker import JARS, install_kafka
 from services.worker import as_environment
 from tests.conftest import free_ports
@@ -118,7 +118,8 @@ def test_the_python_producer_of_avro_is_understood(settings: Settings) -> None:
 @contextmanager
 def registry_at(settings: Settings, port: int) -> Iterator[None]:
     """Run the schema registry on `port`."""
-    environment = os.environ | as_environment(settings)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = kept | as_environment(settings)
     environment["AVILA_PORT_BASE"] = str(port - _PORTS.index(REGISTRY_PORT))
     process = subprocess.Popen([sys.executable, "-m", "services", "registry"], env=environment)
     try:
