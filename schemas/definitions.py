@@ -7,12 +7,14 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from schemas.errors import InvalidRequest
+
+T = TypeVar("T")
 
 MAX_STEPS: Final = 32
 MAX_CONDITIONS: Final = 16
@@ -111,6 +113,17 @@ def parse_key(key: bytes) -> tuple[str, str, str]:
     return project_id, kind, definition_id
 
 
+def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) -> T:
+    """Decode what anybody may have written; raises `msgspec.DecodeError` for all that is no JSON.
+
+    That includes text which is not UTF-8, or is nested too deeply.
+    """
+    try:
+        return decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
+
+
 _decoder = msgspec.json.Decoder(Funnel)
 _definition_decoder = msgspec.json.Decoder(FunnelDefinition)
 _NUMERIC: Final = {"gt", "gte", "lt", "lte"}
@@ -125,7 +138,7 @@ def decode_funnel(body: bytes) -> Funnel:
         InvalidRequest: names the field and what is accepted.
     """
     try:
-        funnel = _decoder.decode(body)
+        funnel = decode_with(_decoder, body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
@@ -144,7 +157,7 @@ def encode(definition: FunnelDefinition) -> bytes:
 
 def decode(value: bytes) -> FunnelDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    return _definition_decoder.decode(value)
+    return decode_with(_definition_decoder, value)
 
 
 def _check(condition: Condition, path: str) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.definitions import Id, Kind, Text, definition_key, is_id
+from schemas.definitions import Id, Kind, Text, decode_with, definition_key, is_id
 from schemas.errors import InvalidRequest
 
 WRITE_KEY_PREFIX: Final = "awk_"
@@ -166,7 +166,7 @@ def decode(kind: str, value: bytes) -> Definition | None:
         msgspec.DecodeError: it is not what its kind says.
     """
     decoder = _DECODERS.get(kind)
-    return decoder.decode(value) if decoder else None
+    return decode_with(decoder, value) if decoder else None
 
 
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Definition]]] = {

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import jsonschema_rs
 import msgspec
 
-from schemas.definitions import EventName, definition_key
+from schemas.definitions import EventName, decode_with, definition_key
 from schemas.errors import InvalidRequest
 
 MAX_PLANS_PER_PROJECT: Final = 500
@@ -216,11 +216,11 @@ def decode_plan(body: bytes) -> Plan:
         InvalidRequest: names the field and what is accepted.
     """
     try:
-        plan = _plan_decoder.decode(body)
+        plan = decode_with(_plan_decoder, body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     Checker(plan.schema)
     return plan
@@ -233,7 +233,7 @@ def encode(definition: PlanDefinition) -> bytes:
 
 def decode(value: bytes) -> PlanDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    return _definition_decoder.decode(value)
+    return decode_with(_definition_decoder, value)
 
 
 _plan_decoder = msgspec.json.Decoder(Plan)

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import is_id
+from schemas.definitions import decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
 from services.query.definitions import Definition, Key
 
@@ -38,6 +38,9 @@ def key_of(request: Request) -> Key:
     return Key(project, name)
 
 
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
     """Read the body, an object, without looking into its fields."""
     body = bytearray()
@@ -46,10 +49,10 @@ async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
         if len(body) > MAX_BODY_BYTES:
             raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES} bytes")
     try:
-        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return decode_with(_fields, bytes(body))
     except msgspec.ValidationError:
         raise InvalidRequest("the body is not a JSON object") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
 
 

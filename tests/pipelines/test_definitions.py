@@ -21,6 +21,8 @@ def test_other_kinds_and_what_cannot_be_read_are_passed_over(settings: Settings)
             Record(b"{}", b"nonsense"),
             Record(b"{}", b"\xff/a/b"),
             Record(b"{", b"shop/funnel/broken"),
+            Record(b"[" * 100_000, b"shop/funnel/nested"),
+            Record(b'"\xff"', b"shop/funnel/no-text"),
         ],
     )
     define(settings, "buy", ["a", "b"], 60)
