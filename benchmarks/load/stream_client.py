@@ -32,7 +32,7 @@ class Given(msgspec.Struct, kw_only=True):
 
     address: str
     key: str
-    targets: Path
+    targets: str
     streams: int
     window: int = 0
     rate: float = 0
@@ -47,7 +47,7 @@ class Client:
 
     def __init__(self, given: Given) -> None:
         self._given = given
-        lines = given.targets.read_text().splitlines()
+        lines = Path(given.targets).read_text().splitlines()
         self._messages = [base64.b64decode(json.loads(line)["body"]) for line in lines]
         self._answered = 0
 
@@ -136,8 +136,12 @@ class Client:
         try:
             async with asyncio.timeout(given.seconds + _LAST_ANSWERS_S):
                 await asyncio.gather(*(stream(number) for number in range(given.streams)))
-        except (OSError, TimeoutError, asyncio.InvalidStateError, grpc.aio.AioRpcError) as error:
-            trouble = repr(error)
+        except TimeoutError:
+            trouble = f"{total - len(latencies)} of {total} messages were not answered in time"
+        except grpc.aio.AioRpcError as error:
+            trouble = f"{error.code().name}: {error.details()}"
+        except (ConnectionError, asyncio.InvalidStateError) as error:
+            trouble = f"a stream ended early: {error}"
         in_order = [latencies.get(place) for place in range(total)]
         print(json.dumps({"latencies_ms": in_order, "trouble": trouble}))
 
