@@ -60,7 +60,7 @@ producer: AIOKafkaProducer
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Have a producer meanwhile."""
-    global producer  # noqa: PLW0603
+    global producer  # noqa: PLW0603 (there is one of it, as people write it)
     producer = AIOKafkaProducer(
         bootstrap_servers=os.environ["RIVAL_BOOTSTRAP"],
         acks="all",
