@@ -7,6 +7,7 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -83,14 +84,19 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     name: Text = ""
 
 
-class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A funnel as it stands on the definitions topic."""
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What every definition on the definitions topic says, beside what is its kind's own."""
 
     project_id: str
     id: str
     version: int
     created_at: int
     updated_at: int
+
+
+class FunnelDefinition(Definition, frozen=True, kw_only=True):
+    """A funnel as it stands on the definitions topic."""
+
     funnel: Funnel
 
     @property
@@ -99,7 +105,7 @@ class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return definition_key(self.project_id, "funnel", self.id)
 
 
-Kind = Literal["funnel", "plan", "write-key", "query-token", "project"]
+Kind = Literal["funnel", "cohort", "plan", "write-key", "query-token", "project"]
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
@@ -131,23 +137,41 @@ _LISTS: Final = {"in", "not_in"}
 _UNARY: Final = {"is_set", "is_not_set"}
 
 
+def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode what a request asks for.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    try:
+        return decode_with(decoder, body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+
+
 def decode_funnel(body: bytes) -> Funnel:
     """Read a funnel from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    try:
-        funnel = decode_with(_decoder, body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    funnel = read_request(_decoder, body)
     for number, step in enumerate(funnel.steps):
-        for place, condition in enumerate(step.where):
-            _check(condition, f"steps[{number}].where[{place}]")
+        check_conditions(step.where, f"steps[{number}]")
     return funnel
+
+
+def check_conditions(where: Sequence[Condition], path: str) -> None:
+    """Refuse conditions whose values are not what their operators take.
+
+    Raises:
+        InvalidRequest: names the field, below `path`, and what is accepted.
+    """
+    for place, condition in enumerate(where):
+        _check(condition, f"{path}.where[{place}]")
 
 
 def encode(definition: FunnelDefinition) -> bytes:
