@@ -57,7 +57,8 @@ def _record(running: Running, period: int) -> dict[str, Any]:
 
 def _take(running: Running, record: dict[str, Any]) -> None:
     if record["period"] is not None:
-        period = number_of(running.definition.cohort.period, record["period"])
+        first_day = begin_of("day", record["period"])
+        period = number_of(running.definition.cohort.period, first_day)
         running.figures.load(
             period, record["persons"], record["returned"], record["returned_or_later"]
         )

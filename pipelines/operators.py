@@ -178,7 +178,7 @@ class Running:
     ) -> None:
         self.kind = kind
         self.definition: Any = definition  # of the type that the kind decodes
-        self.key = key_of(kind.name, definition)
+        self.key = key_of(definition)
         self.tag = _tag_of(self.key, definition)
         self.backfill = backfill
         self.waiting: deque[Waiting] = deque()
@@ -233,9 +233,9 @@ class Kind(NamedTuple):
     publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
 
 
-def key_of(kind: str, definition: Definition) -> Key:
-    """The key of a definition of that kind."""
-    return Key(kind, definition.project_id, definition.id, definition.version)
+def key_of(definition: Definition) -> Key:
+    """The key of a definition."""
+    return Key(definition.KIND, definition.project_id, definition.id, definition.version)
 
 
 def _tag_of(key: Key, definition: Definition) -> np.uint64:

@@ -79,7 +79,7 @@ class Wanted:
         except msgspec.DecodeError as error:
             log.error("not a definition", key=message.key(), reason=str(error))
             return
-        self._found[key_of(name, definition)] = Found(kind, definition)
+        self._found[key_of(definition)] = Found(kind, definition)
 
     def match(self, projects: Texts, events: Texts, properties: ArrowColumn) -> dict[Key, Match]:
         """Find the events that each definition looks at: see `Matcher.match`."""

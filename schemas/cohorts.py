@@ -14,7 +14,6 @@ from schemas.definitions import (
     Text,
     check_conditions,
     decode_with,
-    definition_key,
     read_request,
 )
 
@@ -52,12 +51,9 @@ class Cohort(
 class CohortDefinition(Definition, frozen=True, kw_only=True):
     """A cohort as it stands on the definitions topic."""
 
-    cohort: Cohort
+    KIND = "cohort"
 
-    @property
-    def key(self) -> bytes:
-        """The record key on the definitions topic."""
-        return definition_key(self.project_id, "cohort", self.id)
+    cohort: Cohort
 
 
 _decoder = msgspec.json.Decoder(Cohort)
@@ -71,8 +67,8 @@ def decode_cohort(body: bytes) -> Cohort:
         InvalidRequest: names the field and what is accepted.
     """
     cohort = read_request(_decoder, body)
-    check_conditions(cohort.start.where, "start")
-    check_conditions(cohort.returning.where, "return")
+    check_conditions(cohort.start.where, "start.where")
+    check_conditions(cohort.returning.where, "return.where")
     find_zone(cohort.timezone)
     return cohort
 

@@ -8,7 +8,7 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -34,6 +34,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def is_id(text: str) -> bool:
     """Tell whether `text` may name a project or a definition: 1-64 of letters, digits, `._-`."""
     return _ID.fullmatch(text) is not None
+
+
+Kind = Literal["funnel", "cohort", "plan", "write-key", "query-token", "project"]
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -87,25 +90,26 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What every definition on the definitions topic says, beside what is its kind's own."""
 
+    KIND: ClassVar[Kind]
+
     project_id: str
     id: str
     version: int
     created_at: int
     updated_at: int
 
+    @property
+    def key(self) -> bytes:
+        """The record key on the definitions topic."""
+        return definition_key(self.project_id, self.KIND, self.id)
+
 
 class FunnelDefinition(Definition, frozen=True, kw_only=True):
     """A funnel as it stands on the definitions topic."""
 
+    KIND = "funnel"
+
     funnel: Funnel
-
-    @property
-    def key(self) -> bytes:
-        """The record key on the definitions topic."""
-        return definition_key(self.project_id, "funnel", self.id)
-
-
-Kind = Literal["funnel", "cohort", "plan", "write-key", "query-token", "project"]
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
@@ -160,7 +164,7 @@ def decode_funnel(body: bytes) -> Funnel:
     """
     funnel = read_request(_decoder, body)
     for number, step in enumerate(funnel.steps):
-        check_conditions(step.where, f"steps[{number}]")
+        check_conditions(step.where, f"steps[{number}].where")
     return funnel
 
 
@@ -168,10 +172,10 @@ def check_conditions(where: Sequence[Condition], path: str) -> None:
     """Refuse conditions whose values are not what their operators take.
 
     Raises:
-        InvalidRequest: names the field, below `path`, and what is accepted.
+        InvalidRequest: names the field and what is accepted; `path` is that of the list.
     """
     for place, condition in enumerate(where):
-        _check(condition, f"{path}.where[{place}]")
+        _check(condition, f"{path}[{place}]")
 
 
 def encode(definition: FunnelDefinition) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipelines.conditions import Value, operands, stored_name
-from schemas.definitions import Condition, Funnel
+from schemas.definitions import Condition
 from schemas.errors import InvalidRequest
 
 
@@ -39,19 +39,17 @@ class Identifier:
         return self._name
 
 
-def check_names(funnel: Funnel) -> None:
-    """Refuse a funnel that ClickHouse cannot be asked for.
+def check_names(where: Sequence[Condition], path: str) -> None:
+    """Refuse conditions that ClickHouse cannot be asked for; `path` is that of their list.
 
     Raises:
         InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
     """
-    for number, step in enumerate(funnel.steps):
-        for place, condition in enumerate(step.where):
-            if condition.property.startswith("^`"):
-                raise InvalidRequest(
-                    "a name that begins with ^` is not accepted",
-                    f"steps[{number}].where[{place}].property",
-                )
+    for place, condition in enumerate(where):
+        if condition.property.startswith("^`"):
+            raise InvalidRequest(
+                "a name that begins with ^` is not accepted", f"{path}[{place}].property"
+            )
 
 
 def condition_sql(condition: Condition, bind: Binder) -> str:

@@ -21,7 +21,7 @@ DEFINITION = definitions.FunnelDefinition(
         steps=(definitions.Step("home"), definitions.Step("cart")), window_s=60
     ),
 )
-KEY = key_of(FUNNELS.name, DEFINITION)
+KEY = key_of(DEFINITION)
 
 
 def partition() -> Partition:

@@ -15,6 +15,7 @@ from schemas.errors import NotFound
 from schemas.settings import _PORTS, WORKER_PORT
 from services.broker import Broker
 from services.replay import replay
+from tests.cohort_oracle import Act, grid
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
     PersonStep,
@@ -23,11 +24,13 @@ from tests.events import (
     await_equal,
     decode,
     define,
+    define_cohort,
     event_schema_id,
     figures,
     person_steps,
     record,
     rejected,
+    retention,
     send,
     steps_timed_out,
     stored_events,
@@ -39,6 +42,7 @@ from tests.workers import WorkerProcess
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
+COHORT: dict[str, Any] = {"start": {"event": "home"}, "periods": 3, "timezone": "Asia/Kathmandu"}
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +195,23 @@ def test_a_funnel_defined_afterwards_has_the_figures_of_one_that_was_there(
     await_equal(len(random_events), lambda: len(of_project(results, "random")))
     define(worker.settings, "after", STEPS, window_s=2 * 86_400, project="random")
     assert_counted(results, random_events, "after", 2 * DAY_MS)
+
+
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_cohort_has_the_figures_of_its_definition(
+    worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
+) -> None:
+    if when == "afterwards":
+        await_equal(len(random_events), lambda: len(of_project(results, "random")))
+        define_cohort(worker.settings, when, COHORT, "random")
+    acts = [
+        Act(int(event.person.split()[1]), event.at_ms, event.event == "home", True)
+        for event in random_events
+    ]
+    await_equal(
+        grid(acts, "day", COHORT["periods"], COHORT["timezone"]),
+        lambda: retention(results, when, "random"),
+    )
 
 
 def assert_counted(results: Results, events: list[Sent], funnel: str, window_ms: int) -> None:
