@@ -184,7 +184,8 @@ def _return(
     if period > last:
         rows[r].last = period
         if begun:
-            for n in range(max(0, last - first + 1), min(shape.periods, after + 1)):
+            counted: Int = max(0, last - first + 1)
+            for n in range(counted, min(shape.periods, after + 1)):
                 _add(changes, heads, first, 1 + shape.periods + n, 1)
 
 

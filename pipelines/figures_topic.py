@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.batch import Outbox, TopicPartition
+from pipelines.batch import Column, Outbox, TopicPartition
 from pipelines.operators import TOTAL, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas import files
@@ -115,7 +115,7 @@ class FiguresTopic:
         keys = list(keys)
         self._send(partition, keys, [None] * len(keys))
 
-    def _send(self, partition: int, keys: list[bytes], values: list[bytes | None]) -> None:
+    def _send(self, partition: int, keys: Column, values: Column) -> None:
         self._outbox.send(self._topic, keys, values, partition=partition)
 
 

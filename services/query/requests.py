@@ -99,10 +99,10 @@ def read_limit(text: str) -> int:
 
 def read_source(request: Request) -> Source:
     """Read where figures are to come from."""
-    source = request.query_params.get("source", "stream")
-    if source == "stream" or source == "store":  # noqa: PLR1714 (so a type checker knows it)
-        return source
-    raise InvalidRequest("accepted are `stream` and `store`", "source")
+    try:
+        return msgspec.convert(request.query_params.get("source", "stream"), Source)
+    except msgspec.ValidationError:
+        raise InvalidRequest("accepted are `stream` and `store`", "source") from None
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:

@@ -58,6 +58,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         define(settings, "buy", STEPS, window_s=3_600, project="random")
         define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
         define(settings, "quick", STEPS, window_s=1, project="timeouts")
+        define_cohort(settings, "before", COHORT, "random")
         with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
             worker.await_partitions(2 * PARTITIONS)
             yield worker

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 
 from schemas.cohorts import Cohort, CohortDefinition, Occasion
 from schemas.definitions import Condition
-from services.query.cohort_figures import Row
+from services.query.cohort_figures import Grid, Row
 from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.event_store import Answer
 from tests.cohort_oracle import Act, grid
@@ -38,7 +38,7 @@ def define(case: Case, start: Occasion = START, returning: Occasion = RETURN) ->
     )
 
 
-def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> dict[object, Row]:
+def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> Grid:
     warehouse.write(
         Event(
             definition.project_id,
@@ -50,7 +50,7 @@ def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
         for act in acts
     )
     statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
-    return dict(read_counts(definition, Answer(ask(warehouse, statement), {}), 0).rows)
+    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0).rows
 
 
 @given(case=cases())
