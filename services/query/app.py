@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from schemas.codec import Codec
 from schemas.definitions import FunnelDefinition
@@ -27,15 +27,18 @@ from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 from services.measured import Measured
 from services.query import openapi
-from services.query.definitions import Change, Definitions, read_changes
+from services.query.definitions import Change, Definitions, Key, read_changes
 from services.query.funnel_store import FunnelStore
 from services.query.funnels import Funnels
 from services.query.guard import Guard
 from services.query.health import Health, broker_check
+from services.query.live import Live
+from services.query.live_funnels import LiveFunnels
 from services.query.metrics import Metrics
 from services.query.plans import Plans
-from services.query.results import ResultReader, Results
+from services.query.results import ResultReader, Results, Update
 from services.query.store import Store
+from services.query.tail import Tail
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_WITHIN_S: Final = 3
@@ -53,11 +56,17 @@ def make_query_app(settings: Settings) -> Starlette:
     funnel_definitions = Definitions[FunnelDefinition]("funnel")
     plan_definitions = Definitions[PlanDefinition]("plan")
     keys, results = Keys(), Results(settings.partitions)
+    live_funnels = LiveFunnels(funnel_definitions, results)
 
     def apply(changes: _Changes) -> None:
         funnel_definitions.apply(changes.definitions)
         plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
+        live_funnels.changed(one.key for one in changes.definitions if one.kind == "funnel")
+
+    def apply_results(updates: Sequence[Update]) -> None:
+        results.apply(updates)
+        live_funnels.changed(Key(*one.result.of[:2]) for one in updates if one.result)
 
     definitions_view = Following(
         "definitions",
@@ -71,7 +80,7 @@ def make_query_app(settings: Settings) -> Starlette:
         settings.bootstrap,
         [topics.funnels.name],
         ResultReader(Codec(load("funnel-result"), registry.find)),
-        results.apply,
+        apply_results,
     )
     followings = (definitions_view, results_view)
     store = Store(settings)
@@ -89,6 +98,8 @@ def make_query_app(settings: Settings) -> Starlette:
         followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
     metrics = Metrics(followings)
+    tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
+    live = Live(keys, definitions_view, results_view, live_funnels, tail, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -97,6 +108,7 @@ def make_query_app(settings: Settings) -> Starlette:
         try:
             yield
         finally:
+            await tail.stop()
             for following in followings:
                 await following.stop()
             await store.close()
@@ -121,6 +133,7 @@ def make_query_app(settings: Settings) -> Starlette:
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),
             api(plan_one, plans.delete, "DELETE"),
+            WebSocketRoute("/api/projects/{project}/live", live),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
