@@ -6,12 +6,15 @@ STAMP := .venv/.synced
 STUBS := schemas/avila_pb2.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults check lint types format bench clean
+.PHONY: help setup kernels demo test test-faults check lint types format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STUBS) ## Install what the other targets need into .venv
+
+kernels: $(STUBS) ## Compile the worker's inner loops, which its first start would do otherwise
+	$(RUN) python -m pipelines.warm_up
 
 demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo

@@ -150,7 +150,13 @@ def serving(
     """An ingest service, ours or a rival, that is ready."""
     url = f"http://{settings.host}:{settings.port(INGEST_PORT)}/readyz"
     with process(command, environment) as service:
-        until(lambda: answers(url), _READY_WITHIN_S)
+
+        def is_ready() -> bool:
+            if service.status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"{' '.join(command)} ended")
+            return answers(url)
+
+        until(is_ready, _READY_WITHIN_S)
         yield service
 
 
@@ -224,16 +230,16 @@ def show(edge: Edge, found: Mapping[str, Found], unavailable: Mapping[str, str])
         table.add_column(column, justify="left" if not column else "right")
     for name, (latency, most) in found.items():
         door = edge.doors[name]
-        *numbers, trouble = latency
         table.add_row(
             name,
             f"{door.rate * door.size:,}",
-            *(f"{ms:.1f}" for ms in numbers),
+            *(f"{ms:.1f}" for ms in latency[:3]),
             f"{most * door.size:,}",
         )
-        if trouble:
-            table.add_row("", trouble)
     console.print(table)
+    for name, (latency, _) in found.items():
+        if latency.trouble:
+            console.print(f"{name} does not count: {latency.trouble}")
     for what, why in unavailable.items():
         console.print(f"{what} is left out: {why}")
 

@@ -13,6 +13,7 @@ from pipelines.funnels import FunnelTable
 from pipelines.tables import TableManager
 from pipelines.tracker import Tracker
 from pipelines.transport import App, Columns
+from pipelines.warm_up import warm_up
 from schemas.registries import open_registry
 from schemas.settings import read_settings
 
@@ -45,6 +46,7 @@ events = app.topic(topics.events.name, schema=Columns())
 def connect(*_: Any, **__: Any) -> None:
     """Meet the broker before the first record comes."""
     metrics.serve(settings)
+    warm_up()
     registry = open_registry(settings)
     seen.connect(registry)
     funnels.connect(registry)

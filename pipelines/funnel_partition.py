@@ -136,8 +136,7 @@ class FunnelPartition:
 
         `due` is when the rows that are touched now are to be logged.
         """
-        live = {key: _ALL for key, funnel in self.funnels.items() if funnel.backfill is None}
-        return self._publish(self._fold(events, matches, live, due))
+        return self._publish(self._fold(events, matches, self._live(), due))
 
     def backfill(
         self,
@@ -174,8 +173,7 @@ class FunnelPartition:
 
     def redo(self, events: EventColumns, matches: Mapping[FunnelKey, Match], due: int) -> None:
         """Fold events again whose results are published already: into what is live."""
-        live = {key: _ALL for key, funnel in self.funnels.items() if funnel.backfill is None}
-        for _ in self._fold(events, matches, live, due):
+        for _ in self._fold(events, matches, self._live(), due):
             pass
 
     def redo_backfill(
@@ -185,6 +183,9 @@ class FunnelPartition:
         behind = {key: Stretch(0, backfill.at) for key, backfill in self.behind.items()}
         for _ in self._fold(events, matches, behind, due):
             pass
+
+    def _live(self) -> dict[FunnelKey, Stretch]:
+        return {key: _ALL for key, funnel in self.funnels.items() if funnel.backfill is None}
 
     def _publish(
         self, folded: Iterable[tuple[Funnel, Records, int]]

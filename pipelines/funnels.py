@@ -20,7 +20,6 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaException
 
-from pipelines import funnel_records
 from pipelines.batch import Outbox, Records, TopicPartition
 from pipelines.funnel_fold import TOTAL
 from pipelines.funnel_log import FunnelLog
@@ -32,7 +31,6 @@ from pipelines.funnel_partition import (
     Stretch,
 )
 from pipelines.funnel_results import FunnelResults
-from pipelines.funnel_state import FunnelState
 from pipelines.keys import KeyIndex, Texts
 from pipelines.matching import FunnelKey, Match, Matcher, key_of
 from pipelines.metrics import stage
@@ -76,8 +74,6 @@ class FunnelTable(Table):
         self._decode = Codec(files.load("event"), registry.find, ours=True).decode
         self._results = FunnelResults(topics, registry, self._outbox)
         self._follower = Follower(self._settings.bootstrap, [topics.definitions.name])
-        funnel_records.warm_up()
-        FunnelState.warm_up()  # an open transaction would not wait for it
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
 

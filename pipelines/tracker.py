@@ -69,7 +69,6 @@ class Tracker(Table):
         schema_id = registry.register(value_subject(topics.events.name), schema)
         self._encode = Encoder(schema, schema_id).encode
         self._codec = Codec(schema, registry.find)
-        SeenIds.warm_up()
 
     def fold(self, records: Records) -> None:
         """Track a batch of the inbox; what comes of it is in the outbox when this returns."""

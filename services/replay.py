@@ -51,7 +51,10 @@ def replay(
     columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("replay", total=1.0)
-        show = lambda done: progress.update(task, completed=done)  # noqa: E731 (one statement)
+
+        def show(done: float) -> None:
+            progress.update(task, completed=done)
+
         return asyncio.run(_replay(settings, project, funnel, show))
 
 

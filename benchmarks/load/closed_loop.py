@@ -27,7 +27,7 @@ def streams_command(targets: Path, address: str, key: str) -> list[str]:
     """The process that loads gRPC streams."""
     window = UNANSWERED // STREAMS
     return stream_command(
-        Given(address=address, key=key, targets=targets, streams=STREAMS, window=window)
+        Given(address=address, key=key, targets=str(targets), streams=STREAMS, window=window)
     )
 
 

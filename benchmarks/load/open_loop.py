@@ -91,7 +91,7 @@ def by_streams(targets: Path, address: str, key: str) -> Paced:
         given = Given(
             address=address,
             key=key,
-            targets=targets,
+            targets=str(targets),
             streams=STREAMS,
             rate=rate,
             seconds=_WARM_UP_S + seconds,

@@ -15,9 +15,11 @@ input it prints how many were answered, and a 0.
 
 import asyncio
 import base64
+import itertools
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -32,7 +34,7 @@ class Given(msgspec.Struct, kw_only=True):
 
     address: str
     key: str
-    targets: Path
+    targets: str
     streams: int
     window: int = 0
     rate: float = 0
@@ -47,7 +49,7 @@ class Client:
 
     def __init__(self, given: Given) -> None:
         self._given = given
-        lines = given.targets.read_text().splitlines()
+        lines = Path(given.targets).read_text().splitlines()
         self._messages = [base64.b64decode(json.loads(line)["body"]) for line in lines]
         self._answered = 0
 
@@ -90,17 +92,16 @@ class Client:
             call = self._open(channel)
 
             async def send() -> None:
-                place = number
-                while True:
-                    await room.acquire()
-                    await call.write(self._message(place))
-                    place += 1
+                with suppress(asyncio.InvalidStateError):  # ended: who reads knows why
+                    for place in itertools.count(number):
+                        await room.acquire()
+                        await call.write(self._message(place))
 
             async def receive() -> None:
                 while await call.read():
                     self._answered += 1
                     room.release()
-                raise ConnectionError(await call.details())
+                raise ConnectionError("the service ended the stream")
 
             await asyncio.gather(send(), receive())
 
@@ -119,15 +120,16 @@ class Client:
                 call = self._open(channel)
 
                 async def send() -> None:
-                    for place in places:
-                        await asyncio.sleep(max(0.0, due(place) - time.monotonic()))
-                        await call.write(self._message(place))
-                    await call.done_writing()
+                    with suppress(asyncio.InvalidStateError):
+                        for place in places:
+                            await asyncio.sleep(max(0.0, due(place) - time.monotonic()))
+                            await call.write(self._message(place))
+                        await call.done_writing()
 
                 async def receive() -> None:
                     for place in places:
                         if not await call.read():
-                            raise ConnectionError(await call.details())
+                            raise ConnectionError("the service ended the stream")
                         latencies[place] = 1_000 * (time.monotonic() - due(place))
 
                 await asyncio.gather(send(), receive())
@@ -136,8 +138,12 @@ class Client:
         try:
             async with asyncio.timeout(given.seconds + _LAST_ANSWERS_S):
                 await asyncio.gather(*(stream(number) for number in range(given.streams)))
-        except (OSError, TimeoutError, asyncio.InvalidStateError, grpc.aio.AioRpcError) as error:
-            trouble = repr(error)
+        except TimeoutError:
+            trouble = f"{total - len(latencies)} of {total} messages were not answered in time"
+        except grpc.aio.AioRpcError as error:
+            trouble = f"{error.code().name}: {error.details()}"
+        except ConnectionError as error:
+            trouble = str(error)
         in_order = [latencies.get(place) for place in range(total)]
         print(json.dumps({"latencies_ms": in_order, "trouble": trouble}))
 

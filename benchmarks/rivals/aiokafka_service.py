@@ -6,6 +6,7 @@ producer has the settings of ours.
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,7 +60,7 @@ producer: AIOKafkaProducer
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Have a producer meanwhile."""
-    global producer  # noqa: PLW0603
+    global producer  # noqa: PLW0603 (there is one of it, as people write it)
     producer = AIOKafkaProducer(
         bootstrap_servers=os.environ["RIVAL_BOOTSTRAP"],
         acks="all",
@@ -80,7 +81,7 @@ async def track(request: Request) -> Response:
         batch = decoder.decode(await request.body())
     except msgspec.ValidationError as error:
         return Response(str(error), status_code=400)
-    now = asyncio.get_running_loop().time()
+    now = time.time()
     await asyncio.gather(
         *(
             producer.send_and_wait(
