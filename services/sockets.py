@@ -5,7 +5,7 @@ expands to is then known before it is read. A `Socket` is one connection.
 
 Codes that a connection is closed with, each with a reason in words:
 
-    1008  the credential, or what was sent, is refused for good: mend it, then connect again
+    1008  what was sent, or that nothing was, or the credential is refused: mend it, then connect
     1009  a message is too large, or in too many pieces
     1011  a defect of ours, or the other side does not answer pings
     1012  the service stops: connect again
@@ -33,6 +33,7 @@ from services.errors import ErrorDetail, describe
 MessageId: TypeAlias = str | int | None
 
 _MOST_PIECES: Final = 1_024
+_READ_BYTES: Final = 4_096
 _MOST_REASON_BYTES: Final = 123
 # What the kernel holds for a reader cannot be taken back or made newer: little (it doubles it).
 _KERNEL_BUFFER_BYTES: Final = 65_536
@@ -138,6 +139,25 @@ class Protocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         line = transport.get_extra_info("socket")
         line.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _KERNEL_BUFFER_BYTES)
+        self._unread = bytearray()
+        self._pong = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came as bytes till it is asked for: as messages it may take 30 times more."""
+        self._unread += data
+        self._read_on()
+
+    async def receive(self) -> Any:
+        """Return the next message, and have one more ready if there is any."""
+        message = await super().receive()
+        self._read_on()
+        return message
+
+    def _read_on(self) -> None:
+        while self._unread and not self.read_paused and not self.transport.is_closing():
+            piece = bytes(self._unread[:_READ_BYTES])
+            del self._unread[:_READ_BYTES]
+            super().data_received(piece)
 
     def handle_text(self, event: Frame) -> None:
         """Leave it to those who read the JSON to say what is not UTF-8."""
@@ -151,6 +171,21 @@ class Protocol(WebSocketsSansIOProtocol):
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, f"more than {_MOST_PIECES} pieces")
             self.handle_parser_exception()
 
+    def handle_ping(self) -> None:
+        """Answer now, or, to who does not read, later: the latest, as RFC 6455 allows."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.writable.is_set() and not self.close_sent:
+            self.transport.write(pong)
+        else:
+            self._pong = pong or self._pong
+
+    def resume_writing(self) -> None:
+        """Go on with what waits to be sent."""
+        super().resume_writing()
+        if self._pong and not self.close_sent and not self.transport.is_closing():
+            self.transport.write(self._pong)
+        self._pong = b""
+
     async def send(self, message: Any) -> None:
         """Have a goodbye not wait for somebody who does not read, nor the line stay open for it."""
         if message["type"] == "websocket.close":
@@ -159,6 +194,7 @@ class Protocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True  # it is answered: not a defect of the application
+        self._read_on()  # after a goodbye, to that of the other side
 
     def shutdown(self) -> None:
         """Close the connection, also if the other side has begun to."""

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
+from websockets.uri import parse_uri
 
 from schemas.settings import Settings
 from tests.credentials import KEY, bearer, put, write_key
@@ -331,6 +334,49 @@ def test_who_never_reads_is_cut_off(serve: Callable[..., Ingest]) -> None:
     assert ingest.metric(HELD) == 0
 
 
+def test_many_messages_that_come_at_once_are_all_answered(shared: Ingest) -> None:
+    numbers = range(2_000)
+    texts = [json.dumps({"id": number, "events": []}).encode() for number in numbers]
+    with ready(shared, ping_interval=None) as stream:
+        frames = [Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts]
+        stream.connection.socket.sendall(b"".join(frames))
+        answers = [stream.receive() for _ in numbers]
+    assert answers == [{"id": number, "results": []} for number in numbers]
+
+
+def test_who_pings_without_reading_has_the_latest_answered(shared: Ingest) -> None:
+    client = ClientProtocol(parse_uri(f"ws://127.0.0.1:{shared.port}/v1/stream"))
+    request = client.connect()
+    request.headers.update(bearer(KEY))
+    client.send_request(request)
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        line.settimeout(TIMEOUT_S)
+        line.connect(("127.0.0.1", shared.port))
+
+        def come(kind: Opcode) -> list[bytes]:
+            client.receive_data(line.recv(65_536))
+            frames = [one for one in client.events_received() if isinstance(one, Frame)]
+            return [bytes(one.data) for one in frames if one.opcode is kind]
+
+        line.sendall(b"".join(client.data_to_send()))
+        while not come(Opcode.TEXT):
+            pass
+        pings = [str(number).rjust(125).encode() for number in range(20_000)]
+        for ping in pings:
+            client.send_ping(ping)
+        line.sendall(b"".join(client.data_to_send()))
+        pongs: list[bytes] = []
+        while pongs[-1:] != pings[-1:]:
+            pongs += come(Opcode.PONG)
+        assert len(pongs) < len(pings)
+        client.send_text(json.dumps(batch(1)).encode())
+        line.sendall(b"".join(client.data_to_send()))
+        while not (answers := come(Opcode.TEXT)):
+            pass
+    assert len(taken([json.loads(answer) for answer in answers])) == 1
+
+
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -398,6 +444,7 @@ def test_no_bytes_on_the_line_are_an_error_of_the_server(shared: Ingest, junk: b
     with connected(shared, ping_interval=None) as stream:
         line = stream.connection.socket
         line.sendall(junk)
-        line.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the client may be done with it before we are
+            line.shutdown(socket.SHUT_WR)
         assert stream.end()[1] in {1002, 1005, 1006, 1007, 1008, 1009}
     assert shared.http.get("/healthz").status_code == 200
