@@ -29,7 +29,7 @@ from websockets.frames import CloseCode
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
 from services.ingest.access import Access
-from services.ingest.admission import Admission, Hold
+from services.ingest.admission import Admission
 from services.ingest.body import TooSlow
 from services.ingest.doors.credentials import key_in
 from services.ingest.doors.native import read_credential, read_message
@@ -113,36 +113,25 @@ class Sockets:
     async def _serve(self, socket: Socket) -> None:
         self._streams.check()
         with self._admission.admit() as hold:
-            origin = socket.headers.get(b"origin", b"").decode("latin-1")
-            key = key_in(socket.headers)
-            if key:
-                project_id = self._access.admit(key, origin, 0)
-                await socket.accept()
-            else:
-                await socket.accept()
-                key = read_credential(await self._receive(socket, "read_timeout_s"))
-                project_id = self._access.admit(key, origin, 0)
-            await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
-            await self._pump(socket, _Sender(key, origin), hold)
+            stream = Stream[_Read](self._limits.max_stream_batches, hold, self._admission)
 
-    async def _pump(self, socket: Socket, sender: _Sender, hold: Hold) -> None:
-        stream = Stream[_Read](self._limits.max_stream_batches, hold, self._admission)
+            async def answer(read: _Read) -> None:
+                await socket.send(await self._answer(read))
+                stream.forget(read.size)
 
-        async def answer(read: _Read) -> None:
-            await socket.send(await self._answer(read))
-            stream.forget(read.size)
+            try:
+                await self._streams.pump(stream, self._read_on(socket, stream), answer)
+            except Gone:
+                if hold.size:  # else it has all its answers
+                    raise
 
-        try:
-            await self._streams.pump(stream, self._read_on(socket, sender, stream), answer)
-        except Gone:
-            if hold.size:  # else it has all its answers
-                raise
-
-    async def _read_on(self, socket: Socket, sender: _Sender, stream: Stream[_Read]) -> None:
+    async def _read_on(self, socket: Socket, stream: Stream[_Read]) -> None:
         """Send what comes, until the other side leaves or its key is not good any more."""
+        sender = await self._admit(socket)
+        idle_s = self._limits.max_idle_s
         while True:
             await stream.room.acquire()
-            body = await self._receive(socket, "max_idle_s")
+            body = await _receive(socket, idle_s, "max_idle_s")
             start = time.perf_counter()
             full: BackOff | None = None
             try:
@@ -166,14 +155,20 @@ class Sockets:
                     results = error
             stream.sent.put_nowait(_Read(name, results, len(body), start))
 
-    async def _receive(self, socket: Socket, limit: str) -> bytes:
-        """The next message, which is waited for as long as `limit` says."""
-        limit_s: float = getattr(self._limits, limit)
-        try:
-            async with asyncio.timeout(limit_s):
-                return await socket.receive()
-        except TimeoutError:
-            raise TooSlow(f"no message was whole for {limit_s:g} s ({limit})") from None
+    async def _admit(self, socket: Socket) -> _Sender:
+        """Take the connection of whoever shows a good key: before that in the header, or after."""
+        origin = socket.headers.get(b"origin", b"").decode("latin-1")
+        key = key_in(socket.headers)
+        if key:
+            project_id = self._access.admit(key, origin, 0)
+            await socket.accept()
+        else:
+            await socket.accept()
+            first = await _receive(socket, self._limits.read_timeout_s, "read_timeout_s")
+            key = read_credential(first)
+            project_id = self._access.admit(key, origin, 0)
+        await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
+        return _Sender(key, origin)
 
     async def _answer(self, read: _Read) -> bytes:
         if isinstance(read.results, AvilaError):
@@ -201,3 +196,12 @@ class Sockets:
             pass
         code = CloseCode.SERVICE_RESTART if self._streams.stopping else close_code(error)
         await socket.close(code, str(error))
+
+
+async def _receive(socket: Socket, limit_s: float, limit: str) -> bytes:
+    """The next message, which is waited for as long as the limit called `limit` says."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await socket.receive()
+    except TimeoutError:
+        raise TooSlow(f"no message was whole for {limit_s:g} s ({limit})") from None

@@ -424,6 +424,14 @@ def test_a_service_that_stops_answers_what_it_has_read(settings: Settings) -> No
     assert taken(answers) <= {one["event_id"] for one in read_inbox(settings)}
 
 
+def test_a_service_that_stops_does_not_wait_for_a_key(settings: Settings) -> None:
+    with serving(settings) as ingest, connected(ingest) as stream:
+        eventually(lambda: ingest.metric(OPEN) == 1)
+        ingest.server.stop()
+        [answer], code, _ = stream.end()
+    assert (code, answer["error"]["code"]) == (1012, "back_off")
+
+
 # ── anything ─────────────────────────────────────────────────────────────────────────────────────
 
 
