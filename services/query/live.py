@@ -17,10 +17,10 @@ looked at again for as long as the connection lasts.
 There is a message of a kind at most each `_TICK_S`, and none while there is nothing new:
 - `funnels`: the figures, over all days, of each funnel that has changed since the last message; at
   first of all. Who reads slowly gets fewer messages, each with the newest figures.
-- `events`: what the Tracker has taken from now on; of that the share `sample` (0 to 1, 1 if left
-  out), evenly, and never more than `MOST_EVENTS_PER_S` a second for a project. `left_out` says how
-  many were not shown for that. Who reads slowly loses the oldest of those that wait beyond
-  `_MOST_BYTES`, which `dropped` counts.
+- `events`: what the Tracker has taken from now on, as it stands on Kafka (its times in milliseconds
+  since 1970); of that the share `sample` (up to 1, which it is if left out), evenly, and never more
+  than `MOST_EVENTS_PER_S` a second for a project. `left_out` says how many were not shown for that.
+  Who reads slowly loses the oldest of those that wait beyond `_MOST_BYTES`, which `dropped` counts.
 
 What cannot be done is answered with an `error` whose `id` is null, and everything else goes on;
 that for a kind which is not known lists those that are. Before the connection
@@ -57,7 +57,7 @@ MOST_MESSAGE_BYTES: Final = 4_096
 _TICK_S: Final = 0.2
 _CHECK_S: Final = 0.5
 _FIRST_WITHIN_S: Final = 10.0
-_BEGIN_WITHIN_S: Final = 5.0
+_BEGIN_WITHIN_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
 _MOST_BYTES: Final = 1 << 20
 
@@ -321,8 +321,9 @@ class _Connection:
                     await self._woken.wait()
             self._check()
             self._woken.clear()
-            for name in sorted(self._told):
-                message = self._kinds[name].message()
+            for name in KINDS:
+                # Looked up each time: the rest may be unsubscribed while one waits for its reader.
+                message = self._kinds[name].message() if name in self._told else None
                 if message is not None:
                     await self.socket.send(msgspec.json.encode(message))
                     self._metrics.live_sent(name, message.get("dropped", 0))
