@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from schemas.codec import Codec
 from schemas.cohorts import CohortDefinition
@@ -31,15 +31,18 @@ from services.query import cohort_results as cohort_view
 from services.query import funnel_results as funnel_view
 from services.query import openapi
 from services.query.cohorts import Cohorts
-from services.query.definitions import Change, Definitions, read_changes
+from services.query.definitions import Change, Definitions, Key, read_changes
 from services.query.event_store import EventStore
 from services.query.funnels import Funnels
 from services.query.guard import Guard
 from services.query.health import Health, broker_check
+from services.query.live import Live
+from services.query.live_funnels import LiveFunnels
 from services.query.metrics import Metrics
-from services.query.newest import Reader
+from services.query.newest import Reader, Update
 from services.query.plans import Plans
 from services.query.store import Store
+from services.query.tail import Tail
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_WITHIN_S: Final = 3
@@ -60,12 +63,18 @@ def make_query_app(settings: Settings) -> Starlette:
     keys = Keys()
     funnel_results = funnel_view.Results(settings.partitions)
     cohort_results = cohort_view.Results(settings.partitions)
+    live_funnels = LiveFunnels(funnel_definitions, funnel_results)
 
     def apply(changes: _Changes) -> None:
         funnel_definitions.apply(changes.definitions)
         cohort_definitions.apply(changes.definitions)
         plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
+        live_funnels.changed(one.key for one in changes.definitions if one.kind == "funnel")
+
+    def apply_funnel_results(updates: Sequence[Update[funnel_view.Result]]) -> None:
+        funnel_results.apply(updates)
+        live_funnels.changed(Key(*one.result.of[:2]) for one in updates if one.result)
 
     definitions_view = Following(
         "definitions",
@@ -79,7 +88,7 @@ def make_query_app(settings: Settings) -> Starlette:
         settings.bootstrap,
         [topics.funnels.name],
         Reader(Codec(load("funnel-result"), registry.find), funnel_view.read_results),
-        funnel_results.apply,
+        apply_funnel_results,
     )
     cohorts_view = Following(
         "cohorts",
@@ -103,6 +112,8 @@ def make_query_app(settings: Settings) -> Starlette:
         followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
     metrics = Metrics(followings)
+    tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
+    live = Live(keys, definitions_view, results_view, live_funnels, tail, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -111,6 +122,7 @@ def make_query_app(settings: Settings) -> Starlette:
         try:
             yield
         finally:
+            await tail.stop()
             for following in followings:
                 await following.stop()
             await store.close()
@@ -143,6 +155,7 @@ def make_query_app(settings: Settings) -> Starlette:
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),
             api(plan_one, plans.delete, "DELETE"),
+            WebSocketRoute("/api/projects/{project}/live", live),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),

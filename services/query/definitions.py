@@ -91,6 +91,10 @@ class Definitions(Generic[D]):
         """Return the definitions of all projects."""
         return [definition for held in self._projects.values() for definition in held.values()]
 
+    def ids(self, project_id: str) -> list[str]:
+        """Return the ids of a project's definitions."""
+        return list(self._projects.get(project_id, {}))
+
     def page(self, project_id: str, after: str, limit: int) -> list[D]:
         """Return up to `limit` of a project's definitions whose ids come after `after`, by id."""
         held = self._projects.get(project_id, {})

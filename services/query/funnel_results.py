@@ -1,7 +1,7 @@
 """The view of the funnels' results: the newest figures of each partition, added up when asked."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -36,7 +36,19 @@ class Results(Newest[Result]):
         by_day: defaultdict[int | None, list[Result]] = defaultdict(list)
         for result in self.of(definition):
             by_day[result.day].append(result)
-        totals = by_day.pop(None, [])
+        return self._counted(definition, by_day.pop(None, []), by_day)
+
+    def totals(self, definition: FunnelDefinition) -> Counted:
+        """Add up the same without the days, at a fraction of the cost."""
+        totals = [result for result in self.of(definition) if result.day is None]
+        return self._counted(definition, totals, {})
+
+    def _counted(
+        self,
+        definition: FunnelDefinition,
+        totals: Sequence[Result],
+        by_day: Mapping[int | None, Sequence[Result]],
+    ) -> Counted:
         steps = len(definition.funnel.steps)
         return Counted(
             total=_sum(steps, totals),

@@ -48,7 +48,10 @@ def document() -> dict[str, Any]:
             "title": "Avila Analytics: queries",
             "version": "1",
             "description": "Define funnels and cohorts, and read their figures as they stand on "
-            "the stream; define what the properties of events have to be when they are taken in.",
+            "the stream; define what the properties of events have to be when they are taken in. "
+            "On the WebSocket `/api/projects/{project}/live`, which this document has no words "
+            'for, figures and events come by themselves: send `{"subscribe": "funnels"}` or '
+            '`{"subscribe": "events"}`; pages send `{"token": "…"}` first.',
         },
         "security": [{"queryToken": []}],
         "paths": {
