@@ -113,7 +113,7 @@ def make_query_app(settings: Settings) -> Starlette:
     )
     metrics = Metrics(followings)
     tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
-    live = Live(keys, definitions_view, results_view, live_funnels, tail, metrics)
+    live = Live(keys, definitions_view, funnels_view, live_funnels, tail, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
