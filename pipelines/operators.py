@@ -21,7 +21,8 @@ from pipelines.batch import Outbox
 from pipelines.kernel import Bytes, Int32s, Int64s
 from pipelines.keys import KeyIndex
 from pipelines.reader import Reader
-from schemas.definitions import Condition, Definition
+from schemas.conditions import Condition
+from schemas.definitions import Definition
 from schemas.registries import SchemaRegistry
 from schemas.topics import Topics
 

@@ -6,16 +6,15 @@ import msgspec
 from msgspec import Meta
 
 from schemas.calendar import Period, find_zone
+from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions
 from schemas.definitions import (
-    MAX_CONDITIONS,
-    Condition,
     Definition,
     EventName,
     Text,
-    check_conditions,
     decode_with,
     read_request,
 )
+from schemas.errors import InvalidRequest
 
 MAX_PERIODS: Final = 60
 MAX_COHORTS_PER_PROJECT: Final = 100
@@ -67,9 +66,7 @@ def decode_cohort(body: bytes) -> Cohort:
         InvalidRequest: names the field and what is accepted.
     """
     cohort = read_request(_decoder, body)
-    check_conditions(cohort.start.where, "start.where")
-    check_conditions(cohort.returning.where, "return.where")
-    find_zone(cohort.timezone)
+    _check(cohort)
     return cohort
 
 
@@ -80,4 +77,15 @@ def encode(definition: CohortDefinition) -> bytes:
 
 def decode(value: bytes) -> CohortDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    return decode_with(_definition_decoder, value)
+    definition = decode_with(_definition_decoder, value)
+    try:
+        _check(definition.cohort)
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    return definition
+
+
+def _check(cohort: Cohort) -> None:
+    check_conditions(cohort.start.where, "start.where")
+    check_conditions(cohort.returning.where, "return.where")
+    find_zone(cohort.timezone)

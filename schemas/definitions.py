@@ -7,26 +7,23 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions
 from schemas.errors import InvalidRequest
 
 T = TypeVar("T")
 
 MAX_STEPS: Final = 32
-MAX_CONDITIONS: Final = 16
 MAX_WINDOW_S: Final = 366 * 86_400
 MAX_FUNNELS_PER_PROJECT: Final = 200
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EventName = Annotated[str, Meta(min_length=1, max_length=200)]
-PropertyName = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=1_000)]
-Scalar = bool | int | float | Text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,33 +34,6 @@ def is_id(text: str) -> bool:
 
 
 Kind = Literal["funnel", "cohort", "plan", "write-key", "query-token", "project"]
-
-
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one property of an event must be.
-
-    Comparison is by JSON type: a number equals numbers only (1 equals 1.0), text equals text
-    only, true and false equal themselves. `in` holds if any of the listed values is equal.
-    `contains` looks for text in text; `gt`, `gte`, `lt`, `lte` compare numbers. A property that is
-    absent or null is not set. `not_equals`, `not_in` and `is_not_set` are the negations of
-    `equals`, `in` and `is_set`; so they hold for an absent property, and the others do not.
-    """
-
-    property: PropertyName
-    op: Literal[
-        "equals",
-        "not_equals",
-        "in",
-        "not_in",
-        "contains",
-        "gt",
-        "gte",
-        "lt",
-        "lte",
-        "is_set",
-        "is_not_set",
-    ] = "equals"
-    value: Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=100)] | None = None
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -136,9 +106,6 @@ def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) ->
 
 _decoder = msgspec.json.Decoder(Funnel)
 _definition_decoder = msgspec.json.Decoder(FunnelDefinition)
-_NUMERIC: Final = {"gt", "gte", "lt", "lte"}
-_LISTS: Final = {"in", "not_in"}
-_UNARY: Final = {"is_set", "is_not_set"}
 
 
 def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -163,19 +130,8 @@ def decode_funnel(body: bytes) -> Funnel:
         InvalidRequest: names the field and what is accepted.
     """
     funnel = read_request(_decoder, body)
-    for number, step in enumerate(funnel.steps):
-        check_conditions(step.where, f"steps[{number}].where")
+    _check(funnel)
     return funnel
-
-
-def check_conditions(where: Sequence[Condition], path: str) -> None:
-    """Refuse conditions whose values are not what their operators take.
-
-    Raises:
-        InvalidRequest: names the field and what is accepted; `path` is that of the list.
-    """
-    for place, condition in enumerate(where):
-        _check(condition, f"{path}[{place}]")
 
 
 def encode(definition: FunnelDefinition) -> bytes:
@@ -185,20 +141,14 @@ def encode(definition: FunnelDefinition) -> bytes:
 
 def decode(value: bytes) -> FunnelDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    return decode_with(_definition_decoder, value)
+    definition = decode_with(_definition_decoder, value)
+    try:
+        _check(definition.funnel)
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    return definition
 
 
-def _check(condition: Condition, path: str) -> None:
-    op, value = condition.op, condition.value
-    if op in _UNARY:
-        if value is not None:
-            raise InvalidRequest(f"`{op}` takes no value", f"{path}.value")
-    elif op in _LISTS:
-        if not isinstance(value, list):
-            raise InvalidRequest(f"`{op}` takes a list of values", f"{path}.value")
-    elif value is None or isinstance(value, list):
-        raise InvalidRequest(f"`{op}` takes one value", f"{path}.value")
-    elif op in _NUMERIC and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise InvalidRequest(f"`{op}` takes a number", f"{path}.value")
-    elif op == "contains" and not isinstance(value, str):
-        raise InvalidRequest("`contains` takes text", f"{path}.value")
+def _check(funnel: Funnel) -> None:
+    for number, step in enumerate(funnel.steps):
+        check_conditions(step.where, f"steps[{number}].where")

@@ -4,6 +4,7 @@ The schemas of answers are derived from the types that are answered with, so the
 test holds paths and methods against the routes, and real answers against the schemas.
 """
 
+import inspect
 from functools import cache
 from typing import Any, Final
 
@@ -257,6 +258,10 @@ def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         (*_ANSWERED, Cohort, Funnel, Plan, Step), ref_template=template
     )
+    for schema in schemas.values():
+        if "description" in schema:  # which is Markdown, where indented text is code
+            schema["description"] = inspect.cleandoc(schema["description"])
+    schemas["Condition"] = _condition(schemas["Condition"])
     named = {"id": {"type": "string", "pattern": _ID}}
     known = {
         **named,
@@ -271,3 +276,21 @@ def _schemas() -> dict[str, Any]:
     plan = schemas["Plan"]
     schemas["NewPlan"] = plan | {"properties": plan["properties"] | known}
     return schemas
+
+
+def _condition(derived: dict[str, Any]) -> dict[str, Any]:
+    """The four forms of a condition, one by one, from a schema that has the fields of all."""
+    fields = derived["properties"] | {"not": {"$ref": "#/components/schemas/Condition"}}
+
+    def form(name: str, *optional: str) -> dict[str, Any]:
+        required = {key: value for key, value in fields[name].items() if key != "default"}
+        return {
+            "title": name,
+            "type": "object",
+            "properties": {name: required} | {other: fields[other] for other in optional},
+            "required": [name],
+            "additionalProperties": False,
+        }
+
+    forms = [form("property", "op", "value"), form("and"), form("or"), form("not")]
+    return {"title": derived["title"], "description": derived["description"], "oneOf": forms}

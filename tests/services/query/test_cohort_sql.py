@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 
 from schemas.cohorts import Cohort, CohortDefinition, Occasion
-from schemas.definitions import Condition
+from schemas.conditions import Condition
 from services.query.cohort_figures import Grid, Row
 from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.event_store import Answer

@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.conditions import compile_conditions, parse_properties
-from schemas.definitions import Condition, Funnel, FunnelDefinition, Step
+from schemas.conditions import Condition
+from schemas.definitions import Funnel, FunnelDefinition, Step
 from schemas.settings import Settings
 from schemas.sketch import sketch_of
 from services.query.event_store import Answer
