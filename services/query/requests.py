@@ -100,9 +100,10 @@ def read_limit(text: str) -> int:
 def read_source(request: Request) -> Source:
     """Read where figures are to come from."""
     try:
-        return msgspec.convert(request.query_params.get("source", "stream"), Source)
+        source: Source = msgspec.convert(request.query_params.get("source", "stream"), Source)
     except msgspec.ValidationError:
         raise InvalidRequest("accepted are `stream` and `store`", "source") from None
+    return source
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
