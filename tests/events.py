@@ -29,7 +29,7 @@ from tests.kafka import Log, Record, produce
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in ("event", "funnel-result", "funnel-step")
+    for name in ("event", "funnel-result", "funnel-step", "cohort-result")
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]
