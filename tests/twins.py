@@ -23,6 +23,7 @@ def in_clickhouse(
         f"SELECT [{tests}] FROM {warehouse.settings.clickhouse_database}.events "
         f"WHERE project_id = {bind(project, 'String')} ORDER BY timestamp",
         parameters=bind.parameters,
+        settings={"compile_expressions": 0},  # as services.query.store asks
     )
     return [[bool(holds) for holds in row[0]] for row in found.result_rows]
 

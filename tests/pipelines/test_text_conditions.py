@@ -114,7 +114,9 @@ moments = st.datetimes(timezones=offsets).map(lambda at: at.isoformat())
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(times() | moments | texts, min_size=1, max_size=30),
-    st.lists(times().filter(lambda text: read_time(text) is not None), min_size=1, max_size=8),
+    st.lists(
+        (moments | times()).filter(lambda text: read_time(text) is not None), min_size=1, max_size=3
+    ),
 )
 @example(
     [
