@@ -96,7 +96,7 @@ def restore(settings: Settings) -> dict[str, float]:
                 raise RuntimeError("not restored")
             time.sleep(0.5)  # to look is work for the broker that it restores from
         metrics = scraped(settings)
-    rows, size = metrics["table_rows funnels"], metrics["table_bytes funnels"]
+    rows, size = metrics["table_rows persons"], metrics["table_bytes persons"]
     return {
         "restore_rows_per_s": round(rows / metrics["seconds_total restore"]),
         "restore_rows": int(rows),

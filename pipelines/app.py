@@ -1,6 +1,6 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ funnels ─▶ avila.funnels, avila.funnel-steps
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts, …
 """
 
 from typing import Any, cast
@@ -8,8 +8,10 @@ from typing import Any, cast
 import faust
 
 from pipelines import metrics
+from pipelines.analytics import Analytics
 from pipelines.batch import Records
-from pipelines.funnels import FunnelTable
+from pipelines.cohorts import COHORTS
+from pipelines.funnels import FUNNELS
 from pipelines.tables import TableManager
 from pipelines.tracker import Tracker
 from pipelines.transport import App, Columns
@@ -36,7 +38,7 @@ app = App(
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
 seen = tables.add(Tracker(settings, tables.outbox))
-funnels = tables.add(FunnelTable(settings, tables.outbox))
+persons = tables.add(Analytics(settings, tables.outbox, [FUNNELS, COHORTS]))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())
@@ -49,7 +51,7 @@ def connect(*_: Any, **__: Any) -> None:
     warm_up()
     registry = open_registry(settings)
     seen.connect(registry)
-    funnels.connect(registry)
+    persons.connect(registry)
 
 
 @app.agent(inbox)
@@ -60,7 +62,7 @@ async def track(batches: faust.StreamT[Records]) -> None:
 
 
 @app.agent(events)
-async def fold_funnels(batches: faust.StreamT[Records]) -> None:
-    """Take persons through the funnels."""
+async def analyse(batches: faust.StreamT[Records]) -> None:
+    """Take persons further in all that is defined."""
     async for records in batches:
-        funnels.fold(records)
+        persons.fold(records)

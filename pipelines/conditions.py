@@ -18,7 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.definitions import Condition
+from schemas.conditions import Condition
+from schemas.patterns import compile_pattern
+from schemas.rfc3339 import read_time
 
 Test = Callable[[Mapping[str, Any]], bool]
 Value = bool | int | float | str
@@ -62,6 +64,13 @@ def operands(condition: Condition) -> list[Value]:
     return [_nearest(item) for item in values]
 
 
+def moment(condition: Condition) -> int:
+    """Return the time that the condition compares with, in milliseconds since 1970."""
+    at = read_time(str(condition.value))
+    assert at is not None, "a definition with another text is refused"
+    return at
+
+
 def stored_name(name: str) -> str:
     """Return the name that ClickHouse keeps a property under."""
     return name.replace(".", _DOT)
@@ -81,34 +90,56 @@ def _nearest(value: Value) -> Value:
 
 
 def _compile(condition: Condition) -> Test:
+    if condition.and_:
+        return compile_conditions(condition.and_)
+    if condition.or_:
+        tests = tuple(_compile(inner) for inner in condition.or_)
+        return lambda properties: any(test(properties) for test in tests)
+    if (inner := condition.negated()) is not None:
+        test = _compile(inner)
+        return lambda properties: not test(properties)
+    return _compile_comparison(condition)
+
+
+def _compile_comparison(condition: Condition) -> Test:
     name, values = condition.property, operands(condition)
     read = _read_spellings if stored_name(name) != name or _DOT in name else _read_key
     name = stored_name(name)
     match condition.op:
         case "is_set":
             return lambda properties: read(properties, name) is not None
-        case "is_not_set":
-            return lambda properties: read(properties, name) is None
         case "equals" | "in":
             accepted = _by_type(values)
             return lambda properties: (
                 (value := read(properties, name)) in accepted.get(type(value), ())
             )
-        case "not_equals" | "not_in":
-            refused = _by_type(values)
-            return lambda properties: (
-                (value := read(properties, name)) not in refused.get(type(value), ())
-            )
-        case "contains":
-            part = str(values[0])
-            return lambda properties: (
-                isinstance(value := read(properties, name), str) and part in value
-            )
         case "gt" | "gte" | "lt" | "lte":
-            bound, holds = values[0], _COMPARISONS[condition.op]
+            bound, compare = values[0], _COMPARISONS[condition.op]
             return lambda properties: (
-                type(value := read(properties, name)) in _NUMBERS and holds(value, bound)
+                type(value := read(properties, name)) in _NUMBERS and compare(value, bound)
             )
+    holds = _compile_text(condition)
+    return lambda properties: isinstance(value := read(properties, name), str) and holds(value)
+
+
+def _compile_text(condition: Condition) -> Callable[[str], bool]:
+    part = str(condition.value)
+    match condition.op:
+        case "contains":
+            return lambda text: part in text
+        case "starts_with":
+            return lambda text: text.startswith(part)
+        case "ends_with":
+            return lambda text: text.endswith(part)
+        case "matches":
+            return compile_pattern(part)
+        case "before":
+            end = moment(condition)
+            return lambda text: (at := read_time(text)) is not None and at < end
+        case "after":
+            start = moment(condition)
+            return lambda text: (at := read_time(text)) is not None and at > start
+    raise AssertionError(f"{condition.op} is a negation")
 
 
 _NUMBERS: Final = (int, float)

@@ -23,17 +23,15 @@ Everything here is pure: kernels over columns, growing is left to the caller.
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.kernel import Int, Int32s, Int64s, kernel
+from pipelines.operators import TOTAL, Masks
 
-Masks: TypeAlias = NDArray[np.uint32]
 Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
 
 DAY_MS: Final = 86_400_000
 UNSET: Final = -1
 NONE: Final = -1
-TOTAL: Final = -(2**31)  # stands for the day in a change of the total
 MAX_TAIL: Final = 1_024
 SMALLEST_BLOCK: Final = 2
 BLOCK_CLASSES: Final = 10  # blocks of 2, 4, … 1,024 events

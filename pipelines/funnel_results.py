@@ -1,23 +1,25 @@
 """What the funnels publish: changes of persons, and figures that readers add up over partitions."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.batch import Outbox, TopicPartition
-from pipelines.funnel_fold import NONE, TOTAL, UNSET, Records
-from pipelines.funnel_partition import Funnel, FunnelPartition
-from pipelines.keys import ArrowColumn, KeyIndex
-from pipelines.matching import FunnelKey, key_of
+from pipelines.batch import Outbox
+from pipelines.figures_topic import FiguresTopic
+from pipelines.funnel_figures import FunnelFigures
+from pipelines.funnel_fold import NONE, UNSET
+from pipelines.keys import ArrowColumn
+from pipelines.operators import TOTAL, Changes, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas import files
-from schemas.codec import Codec, Encoder
+from schemas.codec import Encoder
 from schemas.registries import SchemaRegistry
 from schemas.subjects import value_subject
 from schemas.topics import Topics
 
+KIND: Final = "funnel"
 _CHANGES = pa.array(["reached", "corrected", "retracted", "timed_out"])
 _REACHED, _CORRECTED, _RETRACTED, _TIMED_OUT = range(4)
 
@@ -26,17 +28,13 @@ class FunnelResults:
     """Writes to `avila.funnels` and `avila.funnel-steps`, each partition to its own number's."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._figures_topic = topics.funnels.name
-        self._steps_topic = topics.funnel_steps.name
+        self._figures = FiguresTopic(KIND, topics.funnels, "funnel-result", "day", registry, outbox)
         self._outbox = outbox
-        figures, step = files.load("funnel-result"), files.load("funnel-step")
-        self._figures = Encoder(
-            figures, registry.register(value_subject(self._figures_topic), figures)
-        )
-        self._steps = Encoder(step, registry.register(value_subject(self._steps_topic), step))
-        self._decode = Codec(figures, registry.find).decode
+        self._topic = topics.funnel_steps.name
+        step = files.load("funnel-step")
+        self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 
-    def steps(self, partition: int, persons: KeyIndex, funnel: Funnel, changes: Records) -> None:
+    def changes(self, standing: Standing, funnel: Running, changes: Changes) -> None:
         """Announce the steps that persons reached, or reached at another time than announced."""
         own = np.flatnonzero(changes["day"] != TOTAL)
         if not len(own):
@@ -47,9 +45,9 @@ class FunnelResults:
         )
         rows = changes["row"][own]
         self._send_steps(
-            partition,
-            persons.second(funnel.state.rows["slot"][rows]),
+            standing,
             funnel,
+            rows,
             changes["day"][own],
             changes["step"][own],
             kinds,
@@ -57,34 +55,35 @@ class FunnelResults:
             np.maximum(after, 0),
         )
 
-    def timeouts(self, partition: int, persons: KeyIndex, funnel: Funnel, expired: Records) -> None:
+    def expired(self, standing: Standing, funnel: Running, changes: Changes) -> None:
         """Announce the windows that closed before the last step."""
-        own = np.flatnonzero(expired["step"] != NONE)
+        own = np.flatnonzero(changes["step"] != NONE)
         if not len(own):
             return
         self._send_steps(
-            partition,
-            persons.second(funnel.state.rows["slot"][expired["row"][own]]),
+            standing,
             funnel,
-            expired["day"][own],
-            expired["step"][own],
+            changes["row"][own],
+            changes["day"][own],
+            changes["step"][own],
             np.full(len(own), _TIMED_OUT),
-            expired["at"][own],
-            np.full(len(own), funnel.state.shape.window),
+            changes["at"][own],
+            np.full(len(own), 1_000 * funnel.definition.funnel.window_s),
         )
 
     def _send_steps(
         self,
-        partition: int,
-        persons: ArrowColumn,
-        funnel: Funnel,
+        standing: Standing,
+        funnel: Running,
+        rows: Any,
         days: Any,
         steps: Any,
         kinds: Any,
         at: Any,
         took: Any,
     ) -> None:
-        project, name, version = key_of(funnel.definition)
+        _, project, name, version = funnel.key
+        persons = standing.persons.second(funnel.state.persons_of(rows))
         count = len(persons)
         batch = pa.RecordBatch.from_arrays(
             [
@@ -102,79 +101,36 @@ class FunnelResults:
         )
         prefix = f"{project}/{name}/"
         keys = [(prefix + person).encode() for person in persons.to_pylist()]
-        self._outbox.send(self._steps_topic, keys, self._steps.encode(batch), partition=partition)
+        self._outbox.send(
+            self._topic, keys, self._steps.encode(batch), partition=standing.partition
+        )
 
-    def figures(self, number: int, partition: FunnelPartition, funnel: Funnel, now_ms: int) -> None:
-        """Publish the figures that are not published yet."""
-        if not funnel.unpublished:
-            return
-        project, name, version = key_of(funnel.definition)
-        days = sorted(funnel.unpublished | {TOTAL})
-        target = None if funnel.backfill is None else partition.position
-        records = [
-            {
-                "project_id": project,
-                "funnel_id": name,
-                "version": version,
-                "partition": number,
-                "day": None if day == TOTAL else day,
-                "reached": funnel.figures.reached(day),
-                "times": [
-                    {
-                        "buckets": times.buckets.tolist(),
-                        "counts": times.counts.tolist(),
-                        "sum_ms": times.sum_ms,
-                    }
-                    for times in funnel.figures.times(day)
-                ],
-                "late_dropped": funnel.late if day == TOTAL else 0,
-                "position": partition.position_of(funnel),
-                "backfilling_to": target if day == TOTAL else None,
-                "updated_at": now_ms,
-            }
-            for day in days
-        ]
-        batch = pa.RecordBatch.from_pylist(records, schema=self._figures.arrow)
-        keys = [_figures_key(key_of(funnel.definition), day, number) for day in days]
-        self._outbox.send(self._figures_topic, keys, self._figures.encode(batch), partition=number)
-        funnel.unpublished.clear()
+    def figures(self, standing: Standing, funnel: Running) -> None:
+        """Publish the figures of the days that are not published yet, and the total."""
+        self._figures.publish(standing, funnel, lambda day: _record(funnel.figures, day))
 
-    def restore(self, number: int, partition: FunnelPartition, reader: Reader) -> Iterator[None]:
+    def restore(
+        self, partition: int, running: dict[Key, Running], reader: Reader
+    ) -> Iterator[None]:
         """Take over the published figures, in steps; delete those of funnels that have ended."""
-        stale: dict[bytes, None] = {}
-        for records in reader.read(TopicPartition(self._figures_topic, number), 0):
-            if records is None:
-                yield
-                continue
-            decoded = self._decode(records.values)
-            for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
-                key: FunnelKey = (record["project_id"], record["funnel_id"], record["version"])
-                funnel = partition.funnels.get(key)
-                if funnel is None:
-                    stale[records.keys[row] or b""] = None
-                elif record["day"] is None:
-                    funnel.figures.load(TOTAL, record["reached"], [])
-                    funnel.late = record["late_dropped"]
-                else:
-                    funnel.figures.load(record["day"], record["reached"], record["times"])
-            for failure in decoded.failures:
-                stale.pop(records.keys[failure.row] or b"", None)
-            yield
-        self.bury(number, list(stale))
+        return self._figures.restore(partition, running, reader, _take)
 
-    def forget(self, number: int, funnel: Funnel) -> None:
+    def forget(self, partition: int, funnel: Running) -> None:
         """Delete the figures of a funnel that has ended."""
-        key = key_of(funnel.definition)
-        self.bury(number, [_figures_key(key, day, number) for day in funnel.figures])
-
-    def bury(self, number: int, keys: list[bytes]) -> None:
-        """Write tombstones."""
-        self._outbox.send(self._figures_topic, keys, [None] * len(keys), partition=number)
+        self._figures.forget(partition, funnel)
 
 
-def _figures_key(key: FunnelKey, day: int, partition: int) -> bytes:
-    project, name, version = key
-    return f"{project}/{name}/{version}/{'total' if day == TOTAL else day}/{partition}".encode()
+def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
+    times = [
+        {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
+        for time in figures.times(day)
+    ]
+    return {"reached": figures.reached(day), "times": times}
+
+
+def _take(funnel: Running, record: dict[str, Any]) -> None:
+    day = TOTAL if record["day"] is None else record["day"]
+    funnel.figures.load(day, record["reached"], record["times"])
 
 
 def _constant(text: str, count: int) -> ArrowColumn:

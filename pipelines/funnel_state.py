@@ -3,68 +3,41 @@
 Columns grow by half when they are full, so that there is no capacity to choose.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import funnel_fold as ff
-from pipelines.funnel_fold import CHANGE, ENTRY, EVENT, ROW, Masks, Records, Shape
+from pipelines.funnel_fold import CHANGE, ENTRY, EVENT, ROW, Shape
 from pipelines.funnel_pack import MALFORMED, pack, pack_bound, unpack
 from pipelines.funnel_timers import EXPIRED, expire, schedule
-from pipelines.kernel import Bytes, Int32s, Int64s
+from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
+from pipelines.operators import Expired, Folded, Masks, Packed
+from pipelines.person_rows import PersonRows
 from pipelines.timers import Timers
 
-_NO_STAMPS = np.empty(0, np.int64)
 _FROM_THE_START = np.zeros(1, np.int64)
 _NARROW_WINDOW_MS = 2**31 - 1
 _LAYOUT = 1
-# The arrays that make up the state, and which head tells how much of each is used.
-_USED = {"rows": ff.ROWS, "entries": ff.ENTRIES, "times": ff.ENTRIES, "tail": ff.TAIL}
+# The arrays beside the rows, and which head tells how much of each is used.
+_USED = {"entries": ff.ENTRIES, "times": ff.ENTRIES, "tail": ff.TAIL}
 
 
-class Packed(NamedTuple):
-    """Rows as they are logged: row i is `data[begins[i]:ends[i]]`."""
-
-    data: Bytes
-    begins: Int64s
-    ends: Int64s
-
-    def __len__(self) -> int:
-        return len(self.begins)
-
-
-class Folded(NamedTuple):
-    """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
-
-    changes: Records
-    fresh: Int32s
-    late: int  # events left out, for they came later than the lateness allows
-
-
-class FunnelState:
+class FunnelState(PersonRows):
     """One funnel, one partition. A person is a slot of the partition's key index."""
 
     def __init__(self, shape: Shape) -> None:
+        super().__init__(ROW, ff.HEADS)
         self.shape = shape
-        self.heads = np.zeros(ff.HEADS, np.int64)
         self.heads[ff.FREE_ENTRY] = self.heads[ff.FREE_BLOCK :] = ff.NONE
-        self.row_of = np.empty(0, np.int32)
-        self.rows = np.zeros(64, ROW)
         self.entries = np.zeros(64, ENTRY)
         relative = np.int32 if shape.window <= _NARROW_WINDOW_MS else np.int64
         self.times = np.zeros((64, 3, shape.steps), relative)
         self.tail = np.zeros(64, EVENT)
         self._changes = np.zeros(256, CHANGE)
         self._timers = Timers()
-        # Source offsets below a row's stamp are in the row: kept only while restoring.
-        self.stamps: Int64s = _NO_STAMPS
-
-    @property
-    def size(self) -> int:
-        """Rows: persons who ever did something that the funnel looks at."""
-        return int(self.heads[ff.ROWS])
 
     @property
     def nbytes(self) -> int:
@@ -126,7 +99,7 @@ class FunnelState:
         changes = self._changes[: self.heads[ff.CHANGES]]
         return Folded(changes, fresh, int(self.heads[ff.LATE]))
 
-    def expire(self, now: int) -> Records | None:
+    def expire(self, now: int) -> Expired | None:
         """Do what is due at `now` (ms); None if nothing is."""
         due, ids = self._timers.take(now)
         if not len(ids):
@@ -146,7 +119,8 @@ class FunnelState:
         )
         again = expired["due"] > 0
         self._timers.add(expired["due"][again], ids[again])
-        return expired
+        changed = np.unique(expired["row"][expired["row"] != ff.NONE])
+        return Expired(expired, changed)
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""
@@ -188,38 +162,23 @@ class FunnelState:
 
     def restored(self) -> None:
         """The state is complete: from here on every event counts."""
-        self.stamps = _NO_STAMPS
+        super().restored()
         self.entries["timer"] = 0
         self._timers = Timers()
         self._schedule(np.arange(self.size, dtype=np.int32))
 
-    def unlogged(self, rows: Int32s) -> Int32s:
-        """Those of `rows` that were touched since they were last logged."""
-        unlogged: Int32s = rows[self.rows["touched"][rows] & 2 != 0]
-        return unlogged
-
-    def rows_of(self, persons: Int32s) -> Int32s:
-        """The rows of some persons, NONE for those who have none."""
-        known = persons < len(self.row_of)
-        rows = np.full(len(persons), ff.NONE, np.int32)
-        rows[known] = self.row_of[persons[known]]
-        return rows
-
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
-        arrays: dict[str, NDArray[Any]] = {"heads": self.heads.copy(), "row_of": self.row_of.copy()}
+        arrays = super().dump()
         for name, head in _USED.items():
             arrays[name] = getattr(self, name)[: self.heads[head]].copy()
         return arrays
 
     def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
-        self.heads = columns["heads"].copy()
-        self.row_of = columns["row_of"].copy()
+        super().load(columns, stamp)
         for name in _USED:
             setattr(self, name, columns[name])
-        self.rows["touched"] &= 2  # what was not logged then is still to be logged
-        self.stamps = np.full(self.size, stamp, np.int64)
 
     @classmethod
     def warm_up(cls) -> None:
@@ -240,10 +199,7 @@ class FunnelState:
         self._timers.add(due[:count].copy(), ids[:count].copy())
 
     def _reserve(self, persons: int, *, rows: int, entries: int) -> None:
-        known = len(self.row_of)
-        self.row_of = grown(self.row_of, persons)
-        self.row_of[known:] = ff.NONE
-        self.rows = grown(self.rows, self.size + rows)
+        self.reserve(persons, rows)
         self._make_room(entries=entries)
 
     def _make_room(self, *, entries: int = 0, changes: int = 0) -> None:

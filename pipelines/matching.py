@@ -1,73 +1,75 @@
-"""Which events concern which funnels: definitions compiled to look-ups.
+"""Which events concern which definitions: what they look at compiled to look-ups.
 
 An event that no definition names costs one look-up, however many definitions there are; the
 properties of an event are parsed only if a condition asks for them, and once for all that do.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.conditions import Test, compile_conditions, parse_properties
-from pipelines.funnel_fold import Masks
 from pipelines.kernel import Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
-from schemas.definitions import FunnelDefinition
+from pipelines.operators import Key, Look, Masks
 
-FunnelKey = tuple[str, str, int]  # project, id, version
+_ANY: Final = ""  # no event is called that: what looks at all of a project's events
 
 
 class Match(NamedTuple):
-    """The events of a batch that a funnel looks at: their rows, ascending, and steps satisfied."""
+    """The events of a batch that a definition looks at: their rows, ascending, and which looks."""
 
     rows: Int64s
     masks: Masks
 
 
 class _Use(NamedTuple):
-    funnel: FunnelKey
+    key: Key
     mask: int
     test: Test | None
-
-
-def key_of(definition: FunnelDefinition) -> FunnelKey:
-    """What tells one version of one funnel from all others."""
-    return definition.project_id, definition.id, definition.version
 
 
 class Matcher:
     """Compiled once for each change of the definitions; pure from then on."""
 
-    def __init__(self, definitions: Iterable[FunnelDefinition]) -> None:
+    def __init__(self, definitions: Iterable[tuple[Key, Sequence[Look]]]) -> None:
         self._events = KeyIndex()
+        self._any = False
         self._uses: list[list[_Use]] = []
-        for definition in definitions:
-            for place, step in enumerate(definition.funnel.steps):
-                test = compile_conditions(step.where) if step.where else None
-                code = self._code(definition.project_id, step.event)
-                self._uses[code].append(_Use(key_of(definition), 1 << place, test))
+        for key, looks in definitions:
+            for place, look in enumerate(looks):
+                test = compile_conditions(look.where) if look.where else None
+                code = self._code(key.project, look.event or _ANY)
+                self._any = self._any or look.event is None
+                self._uses[code].append(_Use(key, 1 << place, test))
 
-    def match(
-        self, projects: Texts, events: Texts, properties: ArrowColumn
-    ) -> dict[FunnelKey, Match]:
-        """Find the events of each funnel; funnels that none of them concerns are left out."""
+    def match(self, projects: Texts, events: Texts, properties: ArrowColumn) -> dict[Key, Match]:
+        """Find the events of each definition; those that none of them concerns are left out."""
         count = len(events.starts) - 1
-        codes = self._events.find(projects, events, np.arange(count))
+        parsed: dict[int, Mapping[str, Any]] = {}
+        pieces: dict[Key, list[tuple[Int64s, int]]] = {}
+        for names in (events, _no_names(count)) if self._any else (events,):
+            for code, rows in self._rows_by_code(projects, names, count):
+                for use in self._uses[code]:
+                    test = use.test
+                    kept = rows if test is None else _passing(test, rows, properties, parsed)
+                    if len(kept):
+                        pieces.setdefault(use.key, []).append((kept, use.mask))
+        return {key: _joined(parts) for key, parts in pieces.items()}
+
+    def _rows_by_code(
+        self, projects: Texts, names: Texts, count: int
+    ) -> Iterator[tuple[int, Int64s]]:
+        """The rows of each (project, name) that is looked for, ascending."""
+        codes = self._events.find(projects, names, np.arange(count))
         known = np.flatnonzero(codes >= 0)
         if not len(known):
-            return {}
+            return
         known = known[np.argsort(codes[known], kind="stable")]
         present, begins = np.unique(codes[known], return_index=True)
-        parsed: dict[int, Mapping[str, Any]] = {}
-        pieces: dict[FunnelKey, list[tuple[Int64s, int]]] = {}
-        for code, rows in zip(present.tolist(), np.split(known, begins[1:]), strict=True):
-            for use in self._uses[code]:
-                kept = rows if use.test is None else _passing(use.test, rows, properties, parsed)
-                if len(kept):
-                    pieces.setdefault(use.funnel, []).append((kept, use.mask))
-        return {funnel: _joined(parts) for funnel, parts in pieces.items()}
+        yield from zip(present.tolist(), np.split(known, begins[1:]), strict=True)
 
     def _code(self, project: str, event: str) -> int:
         project_text, event_text = (Texts.of(pa.array([text])) for text in (project, event))
@@ -75,6 +77,10 @@ class Matcher:
         if code == len(self._uses):
             self._uses.append([])
         return int(code)
+
+
+def _no_names(count: int) -> Texts:
+    return Texts(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
 
 
 def _passing(

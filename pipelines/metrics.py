@@ -23,7 +23,7 @@ FAILURES: Final = Counter(
     "avila_worker_failures", "Transactions given up: the worker started over from the last one."
 )
 LATE: Final = Counter(
-    "avila_worker_late_events", "Events later than the lateness, by table.", ["table"]
+    "avila_worker_late_events", "Events later than the lateness, by kind of definition.", ["kind"]
 )
 PARTITIONS: Final = Gauge("avila_worker_partitions", "Partitions restored and being read.")
 ROWS: Final = Gauge("avila_worker_table_rows", "Rows in memory, by table.", ["table"])

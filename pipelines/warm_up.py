@@ -8,7 +8,8 @@ import time
 
 import structlog
 
-from pipelines import funnel_records
+from pipelines import person_records
+from pipelines.cohort_state import CohortState
 from pipelines.dedup import SeenIds
 from pipelines.funnel_state import FunnelState
 
@@ -20,8 +21,9 @@ def warm_up() -> None:
     began = time.monotonic()
     log.info("compiling what is not compiled yet")
     SeenIds.warm_up()
-    funnel_records.warm_up()
+    person_records.warm_up()
     FunnelState.warm_up()
+    CohortState.warm_up()
     log.info("compiled", seconds=round(time.monotonic() - began, 1))
 
 

@@ -7,25 +7,23 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions
 from schemas.errors import InvalidRequest
 
 T = TypeVar("T")
 
 MAX_STEPS: Final = 32
-MAX_CONDITIONS: Final = 16
 MAX_WINDOW_S: Final = 366 * 86_400
 MAX_FUNNELS_PER_PROJECT: Final = 200
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EventName = Annotated[str, Meta(min_length=1, max_length=200)]
-PropertyName = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=1_000)]
-Scalar = bool | int | float | Text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -35,31 +33,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one property of an event must be.
-
-    Comparison is by JSON type: a number equals numbers only (1 equals 1.0), text equals text
-    only, true and false equal themselves. `in` holds if any of the listed values is equal.
-    `contains` looks for text in text; `gt`, `gte`, `lt`, `lte` compare numbers. A property that is
-    absent or null is not set. `not_equals`, `not_in` and `is_not_set` are the negations of
-    `equals`, `in` and `is_set`; so they hold for an absent property, and the others do not.
-    """
-
-    property: PropertyName
-    op: Literal[
-        "equals",
-        "not_equals",
-        "in",
-        "not_in",
-        "contains",
-        "gt",
-        "gte",
-        "lt",
-        "lte",
-        "is_set",
-        "is_not_set",
-    ] = "equals"
-    value: Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=100)] | None = None
+Kind = Literal["funnel", "cohort", "plan", "write-key", "query-token", "project"]
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,23 +57,29 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     name: Text = ""
 
 
-class FunnelDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A funnel as it stands on the definitions topic."""
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What every definition on the definitions topic says, beside what is its kind's own."""
+
+    KIND: ClassVar[Kind]
 
     project_id: str
     id: str
     version: int
     created_at: int
     updated_at: int
-    funnel: Funnel
 
     @property
     def key(self) -> bytes:
         """The record key on the definitions topic."""
-        return definition_key(self.project_id, "funnel", self.id)
+        return definition_key(self.project_id, self.KIND, self.id)
 
 
-Kind = Literal["funnel", "plan", "write-key", "query-token", "project"]
+class FunnelDefinition(Definition, frozen=True, kw_only=True):
+    """A funnel as it stands on the definitions topic."""
+
+    KIND = "funnel"
+
+    funnel: Funnel
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
@@ -126,9 +106,21 @@ def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) ->
 
 _decoder = msgspec.json.Decoder(Funnel)
 _definition_decoder = msgspec.json.Decoder(FunnelDefinition)
-_NUMERIC: Final = {"gt", "gte", "lt", "lte"}
-_LISTS: Final = {"in", "not_in"}
-_UNARY: Final = {"is_set", "is_not_set"}
+
+
+def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode what a request asks for.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    try:
+        return decode_with(decoder, body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
 
 
 def decode_funnel(body: bytes) -> Funnel:
@@ -137,16 +129,8 @@ def decode_funnel(body: bytes) -> Funnel:
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    try:
-        funnel = decode_with(_decoder, body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
-    for number, step in enumerate(funnel.steps):
-        for place, condition in enumerate(step.where):
-            _check(condition, f"steps[{number}].where[{place}]")
+    funnel = read_request(_decoder, body)
+    _check(funnel)
     return funnel
 
 
@@ -157,20 +141,14 @@ def encode(definition: FunnelDefinition) -> bytes:
 
 def decode(value: bytes) -> FunnelDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    return decode_with(_definition_decoder, value)
+    definition = decode_with(_definition_decoder, value)
+    try:
+        _check(definition.funnel)
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    return definition
 
 
-def _check(condition: Condition, path: str) -> None:
-    op, value = condition.op, condition.value
-    if op in _UNARY:
-        if value is not None:
-            raise InvalidRequest(f"`{op}` takes no value", f"{path}.value")
-    elif op in _LISTS:
-        if not isinstance(value, list):
-            raise InvalidRequest(f"`{op}` takes a list of values", f"{path}.value")
-    elif value is None or isinstance(value, list):
-        raise InvalidRequest(f"`{op}` takes one value", f"{path}.value")
-    elif op in _NUMERIC and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise InvalidRequest(f"`{op}` takes a number", f"{path}.value")
-    elif op == "contains" and not isinstance(value, str):
-        raise InvalidRequest("`contains` takes text", f"{path}.value")
+def _check(funnel: Funnel) -> None:
+    for number, step in enumerate(funnel.steps):
+        check_conditions(step.where, f"steps[{number}].where")

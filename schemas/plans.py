@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import jsonschema_rs
 import msgspec
 
-from schemas.definitions import EventName, decode_with, definition_key
+from schemas.definitions import Definition, EventName, decode_with
 from schemas.errors import InvalidRequest
 
 MAX_PLANS_PER_PROJECT: Final = 500
@@ -40,20 +40,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Mode = "observe"
 
 
-class PlanDefinition(msgspec.Struct, frozen=True, kw_only=True):
+class PlanDefinition(Definition, frozen=True, kw_only=True):
     """A plan as it stands on the definitions topic."""
 
-    project_id: str
-    id: str
-    version: int
-    created_at: int
-    updated_at: int
-    plan: Plan
+    KIND = "plan"
 
-    @property
-    def key(self) -> bytes:
-        """The record key on the definitions topic."""
-        return definition_key(self.project_id, "plan", self.id)
+    plan: Plan
 
 
 class Checker:

@@ -38,8 +38,9 @@ class Topics:
         self.rejected = Topic(f"{prefix}.rejected", "delete", 30 * _DAY_MS)
         self.definitions = Topic(f"{prefix}.definitions", "compact", partitions=1)
         self.funnels = Topic(f"{prefix}.funnels", "compact")
+        self.cohorts = Topic(f"{prefix}.cohorts", "compact")
         self.funnel_steps = Topic(f"{prefix}.funnel-steps", "delete", 30 * _DAY_MS)
-        self.funnel_state = Topic(f"{prefix}.state.funnels", "compact")
+        self.person_state = Topic(f"{prefix}.state.persons", "compact")
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

@@ -92,16 +92,21 @@ def _nearest(error: AvilaError, statuses: Mapping[type[AvilaError], _S], otherwi
     return next(found, otherwise)
 
 
+def describe(error: AvilaError) -> ErrorDetail:
+    """Return what is said of an error, wherever it is said."""
+    field = error.field if isinstance(error, InvalidRequest) else ""
+    return ErrorDetail(error.code, str(error), field)
+
+
 def error_response(error: AvilaError) -> Response:
     """Answer with an error; `BackOff` also says when to come again, and a 401 with what."""
-    field = error.field if isinstance(error, InvalidRequest) else ""
     status = status_of(error)
     headers = {}
     if isinstance(error, BackOff):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = CHALLENGE
-    return _respond(status, ErrorDetail(error.code, str(error), field), headers)
+    return _respond(status, describe(error), headers)
 
 
 async def answer_error(_: Request, error: Exception) -> Response:

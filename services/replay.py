@@ -23,8 +23,9 @@ from schemas.settings import Settings
 from services.commands import Commands, Write
 from services.following import Following
 from services.query.definitions import Definitions, Key, read_changes
+from services.query.funnel_results import Results, read_results
+from services.query.newest import Reader
 from services.query.requests import now_ms
-from services.query.results import ResultReader, Results
 
 _CAUGHT_UP_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.25
@@ -75,7 +76,7 @@ async def _replay(settings: Settings, project: str | None, funnel: str | None, s
                 "funnels",
                 settings.bootstrap,
                 [topics.funnels.name],
-                ResultReader(Codec(load("funnel-result"), registry.find)),
+                Reader(Codec(load("funnel-result"), registry.find), read_results),
                 results.apply,
             ),
         )

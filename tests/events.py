@@ -23,12 +23,13 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
 from schemas.topics import Topic
+from tests.cohort_oracle import Grid
 from tests.kafka import Log, Record, produce
 
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in ("event", "funnel-result", "funnel-step")
+    for name in ("event", "funnel-result", "funnel-step", "cohort-result")
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]
@@ -86,18 +87,32 @@ def define(
     version: int = 1,
 ) -> None:
     """Put a funnel on the definitions topic."""
+    funnel = {
+        "steps": [{"event": step} if isinstance(step, str) else step for step in steps],
+        "window_s": window_s,
+    }
+    _define(settings, project, "funnel", funnel_id, version, funnel)
+
+
+def define_cohort(
+    settings: Settings, cohort_id: str, cohort: dict[str, Any], project: str = "shop"
+) -> None:
+    """Put a cohort on the definitions topic."""
+    _define(settings, project, "cohort", cohort_id, 1, cohort)
+
+
+def _define(
+    settings: Settings, project: str, kind: str, name: str, version: int, body: dict[str, Any]
+) -> None:
     definition = {
         "project_id": project,
-        "id": funnel_id,
+        "id": name,
         "version": version,
         "created_at": 0,
         "updated_at": 0,
-        "funnel": {
-            "steps": [{"event": step} if isinstance(step, str) else step for step in steps],
-            "window_s": window_s,
-        },
+        kind: body,
     }
-    key = f"{project}/funnel/{funnel_id}".encode()
+    key = f"{project}/{kind}/{name}".encode()
     topic = settings.topics.definitions.name
     produce(settings.bootstrap, topic, [Record(json.dumps(definition).encode(), key)])
 
@@ -185,6 +200,25 @@ def figures(results: Results, funnel_id: str, project: str = "shop") -> Figures:
             day = (result["day"] - _EPOCH).days
             days[day] = _added(days[day], result["reached"])
     return Figures(totals, {day: sums for day, sums in sorted(days.items()) if any(sums)}, late)
+
+
+def retention(results: Results, cohort_id: str, project: str = "shop") -> Grid:
+    """Read the cohorts' topic from its beginning and add the partitions up."""
+    newest: dict[bytes, Message] = {}
+    for message in results.read(results.topics.cohorts):
+        newest[message.key() or b""] = message
+    grid = Grid({}, {}, {})
+    for message in newest.values():
+        if message.value() is None:
+            continue
+        result = decode("cohort-result", message)
+        day = result["period"]
+        if (result["project_id"], result["cohort_id"]) != (project, cohort_id) or day is None:
+            continue
+        grid.persons[day] = grid.persons.get(day, 0) + result["persons"]
+        grid.returned[day] = _added(grid.returned.get(day, []), result["returned"])
+        grid.or_later[day] = _added(grid.or_later.get(day, []), result["returned_or_later"])
+    return grid
 
 
 class PersonStep(NamedTuple):

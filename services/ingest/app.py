@@ -33,6 +33,7 @@ from services.ingest.plans import Change, Plans, read_changes
 from services.ingest.produce import Producer
 from services.ingest.stubs import STUBS
 from services.ingest.times import now_ms
+from services.ingest.websocket import STREAM, Sockets
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 
@@ -84,12 +85,14 @@ class IngestApp:
         self._doors = tuple(doors)
         self._metrics = Metrics()
         self._producer: Producer | None = None
+        self._sockets: Sockets | None = None
         self._hot: dict[str, ASGIApp] = {}
         self._rest = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._show_metrics),
+                Route(STREAM, _upgrade),
                 *STUBS,
             ],
             lifespan=self._lifespan,
@@ -98,8 +101,17 @@ class IngestApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's own life."""
-        door = self._hot.get(scope["path"]) if scope["type"] == "http" else None
+        door: ASGIApp | None = None
+        if scope["type"] == "http":
+            door = self._hot.get(scope["path"])
+        elif scope["type"] == "websocket" and scope["path"] == STREAM:
+            door = self._sockets
         await (door or self._rest)(scope, receive, send)
+
+    async def drain(self) -> None:
+        """Answer what was read from WebSockets, and close them; there are none afterwards."""
+        if self._sockets is not None:
+            await self._sockets.drain()
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -108,11 +120,15 @@ class IngestApp:
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._following.caught_up, self._clock)
         path = Path(producer, self._encoder, limits, access, self._plans, self._clock)
-        self._metrics.watch(lambda: producer.unacknowledged, lambda: admission.held_bytes)
+        sockets = Sockets(path, access, admission, limits, self._metrics)
+        self._metrics.watch(
+            lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: sockets.open
+        )
         for door in self._doors:
             endpoint = Endpoint(door, path, admission, limits, self._metrics)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
+        self._sockets = sockets
         async with AsyncExitStack() as stack:
             self._following.start()
             stack.push_async_callback(self._following.stop)
@@ -153,3 +169,7 @@ class IngestApp:
 
     async def _show_metrics(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _upgrade(_: Request) -> Response:
+    raise HTTPException(426, "a WebSocket is accepted here", {"Upgrade": "websocket"})

@@ -22,6 +22,7 @@ from services.ingest.events import Batch, Result
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
+from services.ingest.streams import Stream, Streams
 
 # What is read is bytes, or at the end of a call `grpc.aio.EOF`.
 Context = grpc.aio.ServicerContext[bytes | object, bytes]
@@ -47,21 +48,14 @@ class Calls:
         self._admission = admission
         self._limits = limits
         self._metrics = metrics
-        self._open = 0
-        self._readers: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._drained = asyncio.Event()
+        self._streams = Streams(limits.max_calls, "max_calls", limits.retry_after_s)
 
     async def drain(self) -> None:
         """Read no more, take no more calls, and return when those there are have their answers.
 
         A stream ends when what was read from it is answered; its client is told to come again.
         """
-        self._stopping = True
-        for reader in self._readers:
-            reader.cancel()
-        if self._open:
-            await self._drained.wait()
+        await self._streams.drain()
 
     async def track(self, _: AsyncIterator[bytes], context: Context) -> bytes:
         """Answer a call with one batch."""
@@ -82,36 +76,26 @@ class Calls:
                 await self._pump(context, hold)
 
     async def _pump(self, context: Context, hold: Hold) -> None:
-        stream = _Stream(self._limits.max_stream_batches, hold)
-        reader = asyncio.create_task(self._read_on(context, stream))
-        self._readers.add(reader)
-        try:
-            while sent := await stream.sent.get():
-                await context.write(self._answer(await sent.results, sent.start))
-                stream.forget(sent)
-            await asyncio.wait([reader])
-            if reader.cancelled():
-                raise self._stopped()
-            reader.result()
-        finally:
-            self._readers.discard(reader)
-            reader.cancel()
+        stream = Stream[_Sent](self._limits.max_stream_batches, hold, self._admission)
 
-    async def _read_on(self, context: Context, stream: "_Stream") -> None:
+        async def answer(sent: _Sent) -> None:
+            await context.write(self._answer(await sent.results, sent.start))
+            stream.forget(sent.size)
+
+        await self._streams.pump(stream, self._read_on(context, stream), answer)
+
+    async def _read_on(self, context: Context, stream: Stream[_Sent]) -> None:
         """Send what comes on the stream, until its end or until something is refused."""
         key = _key(context)
-        try:
-            while True:
-                await stream.room.acquire()
-                body = await context.read()
-                if not isinstance(body, bytes):
-                    return
-                start = time.perf_counter()
-                await stream.hold_when_there_is_room(len(body), self._admission)
-                results = await self._path.send(self._read(body, key))
-                stream.sent.put_nowait(_Sent(results, len(body), start))
-        finally:
-            stream.sent.put_nowait(None)
+        while True:
+            await stream.room.acquire()
+            body = await context.read()
+            if not isinstance(body, bytes):
+                return
+            start = time.perf_counter()
+            await stream.hold_when_there_is_room(len(body))
+            results = await self._path.send(self._read(body, key))
+            stream.sent.put_nowait(_Sent(results, len(body), start))
 
     async def _receive(self, context: Context) -> bytes:
         """The message of a call."""
@@ -136,40 +120,26 @@ class Calls:
         self._metrics.answered(DOOR, grpc.StatusCode.OK.name, time.perf_counter() - start)
         return protobuf.answer(results)
 
-    def _stopped(self) -> BackOff:
-        return BackOff("the service stops: connect again", self._limits.retry_after_s)
-
     @asynccontextmanager
     async def _statuses(self, context: Context, start: float) -> AsyncIterator[None]:
         """Count a call as open, and end it with the status of whatever is raised."""
-        self._open += 1
-        try:
-            if self._stopping:
-                raise self._stopped()
-            most = self._limits.max_calls
-            if self._open > most:
-                raise BackOff(
-                    f"{most} calls (max_calls) are open: try again later",
-                    self._limits.retry_after_s,
-                )
-            yield
-        except asyncio.CancelledError:
-            self._metrics.gone(DOOR)
-            raise
-        except AvilaError as error:
-            await self._refuse(context, error, start)
-        except Exception:  # whatever it is, this client gets an answer
-            if context.cancelled():  # but for one that has left: gRPC knows
+        with self._streams.counted():
+            try:
+                self._streams.check()
+                yield
+            except asyncio.CancelledError:
                 self._metrics.gone(DOOR)
                 raise
-            _log.exception("ingest_defect", door=DOOR)
-            await self._abort(
-                context, "INTERNAL", "an error of ours; it has been logged", "defect", start
-            )
-        finally:
-            self._open -= 1
-            if self._stopping and not self._open:
-                self._drained.set()
+            except AvilaError as error:
+                await self._refuse(context, error, start)
+            except Exception:  # whatever it is, this client gets an answer
+                if context.cancelled():  # but for one that has left: gRPC knows
+                    self._metrics.gone(DOOR)
+                    raise
+                _log.exception("ingest_defect", door=DOOR)
+                await self._abort(
+                    context, "INTERNAL", "an error of ours; it has been logged", "defect", start
+                )
 
     async def _refuse(self, context: Context, error: AvilaError, start: float) -> None:
         again = _come_again(error.retry_after) if isinstance(error, BackOff) else ()
@@ -186,38 +156,6 @@ class Calls:
     ) -> None:
         self._metrics.answered(DOOR, status, time.perf_counter() - start)
         await context.abort(grpc.StatusCode[status], details, (("error-code", code), *more))
-
-
-class _Stream:
-    """What one stream has under way: bounded in batches, and in memory as all requests are."""
-
-    def __init__(self, most: int, hold: Hold) -> None:
-        self.room = asyncio.Semaphore(most)
-        self.sent: asyncio.Queue[_Sent | None] = asyncio.Queue()
-        self._hold = hold
-        self._answered = asyncio.Event()
-
-    async def hold_when_there_is_room(self, size: int, admission: Admission) -> None:
-        """Take the memory of a message, if need be after this stream's own batches are answered.
-
-        Raises:
-            BackOff: there is no room for it, and nothing of this stream that could make some.
-        """
-        self._hold.take(size)
-        while True:
-            try:
-                return admission.check()
-            except BackOff:
-                if self._hold.size == size:
-                    raise
-            self._answered.clear()
-            await self._answered.wait()
-
-    def forget(self, sent: _Sent) -> None:
-        """Make room of a batch that is answered."""
-        self._hold.shrink(sent.size)
-        self._answered.set()
-        self.room.release()
 
 
 def _key(context: Context) -> str:

@@ -21,6 +21,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # gRPC. It holds messages that are not whole yet itself: as many as there are calls, at worst.
     max_message_bytes: int = 4 * _MIB
     max_calls: int = 512
+
+    # WebSocket. Many small senders, such as pages: uvicorn holds what is not whole yet, in the same
+    # way. Nothing is compressed. A message, or the reading of an answer, is waited for so long.
+    max_socket_message_bytes: int = _MIB
+    max_sockets: int = 2_048
+    max_idle_s: float = 300
+    write_timeout_s: float = 30
+
+    # Of a gRPC stream or a WebSocket, that wait for the broker together
     max_stream_batches: int = 64
 
     # One event

@@ -42,7 +42,12 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch(self, unacknowledged: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+    def watch(
+        self,
+        unacknowledged: Callable[[], int],
+        held_bytes: Callable[[], int],
+        sockets: Callable[[], int],
+    ) -> None:
         """Report what these return, whenever somebody asks."""
         events = Gauge(
             "avila_ingest_unacknowledged_events",
@@ -56,6 +61,12 @@ class Metrics:
             registry=self._registry,
         )
         held.set_function(held_bytes)
+        connections = Gauge(
+            "avila_ingest_open_sockets",
+            "WebSockets that are open.",
+            registry=self._registry,
+        )
+        connections.set_function(sockets)
 
     def answered(self, door: str, status: int | str, seconds: float) -> None:
         """Count a request."""

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import AvilaError, BackOff, InvalidRequest
-from services.errors import CHALLENGE, ErrorBody, ErrorDetail, status_of
+from schemas.errors import AvilaError, BackOff
+from services.errors import CHALLENGE, ErrorBody, ErrorDetail, describe, status_of
 from services.ingest.body import TooSlow, UnsupportedMedia
 from services.ingest.doors import Answer
 from services.ingest.limits import TooLarge
@@ -28,10 +28,9 @@ DEFECT: Final = Answer(
 
 def refuse(error: AvilaError) -> Answer:
     """Return the answer that tells the sender what to do about `error`."""
-    field = error.field if isinstance(error, InvalidRequest) else ""
     return Answer(
         status=_STATUSES.get(type(error)) or status_of(error),
-        body=msgspec.json.encode(ErrorBody(ErrorDetail(error.code, str(error), field))),
+        body=msgspec.json.encode(ErrorBody(describe(error))),
         retry_after_s=error.retry_after if isinstance(error, BackOff) else 0,
         # What the client is still sending is not read any more.
         close=isinstance(error, TooLarge | TooSlow),

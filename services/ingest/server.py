@@ -1,9 +1,10 @@
 """Runs the ingest service as a process, from its start to the last answer."""
 
+import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 
 import structlog
@@ -15,6 +16,7 @@ from schemas.registries import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
+from services.sockets import Protocol
 from services.topics import ensure_topics
 
 _log = structlog.get_logger()
@@ -70,12 +72,18 @@ class IngestServer:
         )
         self._failure: AvilaError | None = None
         self._listener = listener
-        self._server = uvicorn.Server(
+        self._server = _Server(
+            app.drain,
             uvicorn.Config(
                 app,
                 loop="uvloop",
                 http="httptools",
-                ws="none",
+                ws=Protocol,
+                ws_max_size=limits.max_socket_message_bytes,
+                ws_per_message_deflate=False,
+                # While we do not read on, answers to pings are not read either: `max_idle_s` and
+                # `write_timeout_s` are what ends a connection. Pings keep it open on its way.
+                ws_ping_timeout=None,
                 lifespan="on",
                 # A client's address is what the socket says, until proxies can be trusted by name.
                 proxy_headers=False,
@@ -84,7 +92,7 @@ class IngestServer:
                 log_config=None,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=limits.delivery_timeout_ms // 1_000 + 5,
-            )
+            ),
         )
 
     def run(self) -> None:
@@ -109,6 +117,25 @@ class IngestServer:
         _log.error("ingest_cannot_go_on", reason=str(failure))
         self._failure = failure
         self.stop()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; it would close WebSockets at once, whatever waits for an answer there."""
+
+    def __init__(self, drain: Callable[[], Awaitable[None]], config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, drain the WebSockets, then do the rest."""
+        for server in self.servers:
+            server.close()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                await self._drain()
+        except TimeoutError:
+            _log.warning("websockets_not_drained")
+        await super().shutdown(sockets)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from schemas.codec import Codec
+from schemas.cohorts import CohortDefinition
 from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
 from schemas.files import load
@@ -26,16 +27,22 @@ from services.following import Following
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 from services.measured import Measured
+from services.query import cohort_results as cohort_view
+from services.query import funnel_results as funnel_view
 from services.query import openapi
-from services.query.definitions import Change, Definitions, read_changes
-from services.query.funnel_store import FunnelStore
+from services.query.cohorts import Cohorts
+from services.query.definitions import Change, Definitions, Key, read_changes
+from services.query.event_store import EventStore
 from services.query.funnels import Funnels
 from services.query.guard import Guard
 from services.query.health import Health, broker_check
+from services.query.live import Live
+from services.query.live_funnels import LiveFunnels
 from services.query.metrics import Metrics
+from services.query.newest import Reader, Update
 from services.query.plans import Plans
-from services.query.results import ResultReader, Results
 from services.query.store import Store
+from services.query.tail import Tail
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_WITHIN_S: Final = 3
@@ -51,13 +58,23 @@ def make_query_app(settings: Settings) -> Starlette:
     topics = settings.topics
     registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
     funnel_definitions = Definitions[FunnelDefinition]("funnel")
+    cohort_definitions = Definitions[CohortDefinition]("cohort")
     plan_definitions = Definitions[PlanDefinition]("plan")
-    keys, results = Keys(), Results(settings.partitions)
+    keys = Keys()
+    funnel_results = funnel_view.Results(settings.partitions)
+    cohort_results = cohort_view.Results(settings.partitions)
+    live_funnels = LiveFunnels(funnel_definitions, funnel_results)
 
     def apply(changes: _Changes) -> None:
         funnel_definitions.apply(changes.definitions)
+        cohort_definitions.apply(changes.definitions)
         plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
+        live_funnels.changed(one.key for one in changes.definitions if one.kind == "funnel")
+
+    def apply_funnel_results(updates: Sequence[Update[funnel_view.Result]]) -> None:
+        funnel_results.apply(updates)
+        live_funnels.changed(Key(*one.result.of[:2]) for one in updates if one.result)
 
     definitions_view = Following(
         "definitions",
@@ -66,29 +83,37 @@ def make_query_app(settings: Settings) -> Starlette:
         _read,
         apply,
     )
-    results_view = Following(
+    funnels_view = Following(
         "funnels",
         settings.bootstrap,
         [topics.funnels.name],
-        ResultReader(Codec(load("funnel-result"), registry.find)),
-        results.apply,
+        Reader(Codec(load("funnel-result"), registry.find), funnel_view.read_results),
+        apply_funnel_results,
     )
-    followings = (definitions_view, results_view)
+    cohorts_view = Following(
+        "cohorts",
+        settings.bootstrap,
+        [topics.cohorts.name],
+        Reader(Codec(load("cohort-result"), registry.find), cohort_view.read_results),
+        cohort_results.apply,
+    )
+    followings = (definitions_view, funnels_view, cohorts_view)
     store = Store(settings)
+    events = EventStore(store, settings.clickhouse_database)
     commands = Commands(settings, definitions_view)
     funnels = Funnels(
-        funnel_definitions,
-        definitions_view,
-        results,
-        results_view,
-        commands,
-        FunnelStore(store, settings.clickhouse_database),
+        funnel_definitions, definitions_view, funnel_results, funnels_view, commands, events
+    )
+    cohorts = Cohorts(
+        cohort_definitions, definitions_view, cohort_results, cohorts_view, commands, events
     )
     plans = Plans(plan_definitions, definitions_view, commands)
     health = Health(
         followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
     metrics = Metrics(followings)
+    tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
+    live = Live(keys, definitions_view, funnels_view, live_funnels, tail, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -97,6 +122,7 @@ def make_query_app(settings: Settings) -> Starlette:
         try:
             yield
         finally:
+            await tail.stop()
             for following in followings:
                 await following.stop()
             await store.close()
@@ -107,8 +133,10 @@ def make_query_app(settings: Settings) -> Starlette:
     def api(path: str, endpoint: _Endpoint, method: str) -> Route:
         return Route(path, endpoint, methods=[method], middleware=[guard])
 
-    many, one = "/api/projects/{project}/funnels", "/api/projects/{project}/funnels/{id}"
-    plan_many, plan_one = "/api/projects/{project}/plans", "/api/projects/{project}/plans/{id}"
+    projects = "/api/projects/{project}"
+    many, one = f"{projects}/funnels", f"{projects}/funnels/{{id}}"
+    cohort_many, cohort_one = f"{projects}/cohorts", f"{projects}/cohorts/{{id}}"
+    plan_many, plan_one = f"{projects}/plans", f"{projects}/plans/{{id}}"
     return Starlette(
         routes=[
             api(many, funnels.list, "GET"),
@@ -117,10 +145,17 @@ def make_query_app(settings: Settings) -> Starlette:
             api(one, funnels.replace, "PUT"),
             api(one, funnels.delete, "DELETE"),
             api(f"{one}/results", funnels.results, "GET"),
+            api(cohort_many, cohorts.list, "GET"),
+            api(cohort_many, cohorts.create, "POST"),
+            api(cohort_one, cohorts.read, "GET"),
+            api(cohort_one, cohorts.replace, "PUT"),
+            api(cohort_one, cohorts.delete, "DELETE"),
+            api(f"{cohort_one}/results", cohorts.results, "GET"),
             api(plan_many, plans.list, "GET"),
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),
             api(plan_one, plans.delete, "DELETE"),
+            WebSocketRoute("/api/projects/{project}/live", live),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),

@@ -8,9 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from pipelines.conditions import Value, operands, stored_name
-from schemas.definitions import Condition, Funnel
+from pipelines.conditions import Value, moment, operands, stored_name
+from schemas.conditions import Condition, comparisons
 from schemas.errors import InvalidRequest
+from schemas.patterns import with_flags
+from schemas.rfc3339 import DAY_MS, GRAMMAR, WEIGHTS
 
 
 class Binder:
@@ -39,41 +41,68 @@ class Identifier:
         return self._name
 
 
-def check_names(funnel: Funnel) -> None:
-    """Refuse a funnel that ClickHouse cannot be asked for.
+def check_names(where: Sequence[Condition], path: str) -> None:
+    """Refuse conditions that ClickHouse cannot be asked for; `path` is that of their list.
 
     Raises:
         InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
     """
-    for number, step in enumerate(funnel.steps):
-        for place, condition in enumerate(step.where):
-            if condition.property.startswith("^`"):
-                raise InvalidRequest(
-                    "a name that begins with ^` is not accepted",
-                    f"steps[{number}].where[{place}].property",
-                )
+    for condition, place in comparisons(where, path):
+        if condition.property.startswith("^`"):
+            raise InvalidRequest("a name that begins with ^` is not accepted", f"{place}.property")
 
 
 def condition_sql(condition: Condition, bind: Binder) -> str:
     """Return an expression over `properties` that is 1 where the condition holds, and else 0."""
+    if condition.and_:
+        return f"({' AND '.join(condition_sql(inner, bind) for inner in condition.and_)})"
+    if condition.or_:
+        return f"({' OR '.join(condition_sql(inner, bind) for inner in condition.or_)})"
+    if (inner := condition.negated()) is not None:
+        return f"(NOT {condition_sql(inner, bind)})"
+    return _comparison(condition, bind)
+
+
+def _comparison(condition: Condition, bind: Binder) -> str:
     name = Identifier(stored_name(condition.property))
     value = f"properties.{bind(name, 'Identifier')}"
     match condition.op:
         case "is_set":
             return f"({value} IS NOT NULL)"
-        case "is_not_set":
-            return f"({value} IS NULL)"
         case "equals" | "in":
-            return f"({_equals_any(value, operands(condition), bind)})"
-        case "not_equals" | "not_in":
-            return f"(NOT ({_equals_any(value, operands(condition), bind)}))"
-        case "contains":
-            part = bind(operands(condition)[0], "String")
-            return f"ifNull(position({value}.:String, {part}) > 0, 0)"
+            return _equals_any(value, operands(condition), bind)
         case "gt" | "gte" | "lt" | "lte":
             return _compares(value, _SIGNS[condition.op], operands(condition)[0], bind)
+    return f"ifNull({_text_test(f'{value}.:String', condition, bind)}, 0)"
 
 
+def _text_test(text: str, condition: Condition, bind: Binder) -> str:
+    match condition.op:
+        case "contains":
+            return f"position({text}, {bind(condition.value, 'String')}) > 0"
+        case "starts_with":
+            return f"startsWith({text}, {bind(condition.value, 'String')})"
+        case "ends_with":
+            return f"endsWith({text}, {bind(condition.value, 'String')})"
+        case "matches":
+            return f"match({text}, {bind(with_flags(str(condition.value)), 'String')})"
+        case "before":
+            return f"{_time(text, bind)} < {bind(moment(condition), 'Int64')}"
+        case "after":
+            return f"{_time(text, bind)} > {bind(moment(condition), 'Int64')}"
+    raise AssertionError(f"{condition.op} is a negation")
+
+
+def _time(text: str, bind: Binder) -> str:
+    """What `schemas.rfc3339` reads in a text: milliseconds since 1970, or null if it is no time."""
+    groups = f"extractGroups(ifNull({text}, ''), {bind(f'^{GRAMMAR}$', 'String')})"
+    days = f"(toModifiedJulianDayOrNull({groups}[1]) - {_DAY_1970})"
+    numbers = f"arrayResize(arrayPopFront({groups}), {len(WEIGHTS)})"
+    later = f"arraySum((n, weight) -> toInt64OrZero(n) * weight, {numbers}, {list(WEIGHTS)})"
+    return f"{days} * {DAY_MS} + {later}"
+
+
+_DAY_1970: Final = 40_587
 _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 

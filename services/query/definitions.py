@@ -7,10 +7,9 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import definitions, plans
-from schemas.definitions import FunnelDefinition, Kind, parse_key
+from schemas import cohorts, definitions, plans
+from schemas.definitions import Definition, Kind, parse_key
 from schemas.errors import NotFound
-from schemas.plans import PlanDefinition
 
 log = structlog.get_logger(__name__)
 
@@ -18,11 +17,11 @@ log = structlog.get_logger(__name__)
 # mistaken for it: results of an ended version may still be on their topic.
 ENDED_VERSION: Final = "version"
 
-Definition = FunnelDefinition | PlanDefinition
-D = TypeVar("D", FunnelDefinition, PlanDefinition)
+D = TypeVar("D", bound=Definition)
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     "funnel": definitions.decode,
+    "cohort": cohorts.decode,
     "plan": plans.decode,
 }
 
@@ -91,6 +90,10 @@ class Definitions(Generic[D]):
     def all(self) -> list[D]:
         """Return the definitions of all projects."""
         return [definition for held in self._projects.values() for definition in held.values()]
+
+    def ids(self, project_id: str) -> list[str]:
+        """Return the ids of a project's definitions."""
+        return list(self._projects.get(project_id, {}))
 
     def page(self, project_id: str, after: str, limit: int) -> list[D]:
         """Return up to `limit` of a project's definitions whose ids come after `after`, by id."""

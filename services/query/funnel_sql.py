@@ -11,17 +11,19 @@ the step is first reached. `windowFunnel` gives the same steps, but not the time
 """
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.definitions import FunnelDefinition, Step
+from schemas.definitions import FunnelDefinition
 from schemas.sketch import EDGES, EMPTY, bucket_of, collect
-from services.query.condition_sql import Binder, Identifier, condition_sql
-from services.query.figures import Counted, Counts
+from services.query.condition_sql import Binder
+from services.query.event_store import Answer
+from services.query.events_sql import Statement, events, holds
+from services.query.funnel_figures import Counted, Counts
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _DAY_MS: Final = 86_400_000
@@ -31,13 +33,6 @@ _STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
 _UNSET: Final = -(2**63)  # before any time, by more than any window
 _TOTAL: Final = -(2**31)
 _COLUMNS: Final = 5
-
-
-class Statement(NamedTuple):
-    """SQL with placeholders, and what stands for them."""
-
-    text: str
-    parameters: dict[str, object]
 
 
 def funnel_statement(
@@ -80,7 +75,7 @@ def _entries(
     """One row for each person's entry day, and one for the total: `day`, `moments`."""
     steps = definition.funnel.steps
     moments = ", ".join(
-        f"if({_holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
+        f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
         for number, step in enumerate(steps)
     )
     names = bind(sorted({step.event for step in steps}), "Array(String)")
@@ -95,7 +90,7 @@ FROM (
         )) AS entries
     FROM (
         SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
-        FROM {_events(database, definition.project_id, bind)} AND event IN {names}
+        FROM {events(database, definition.project_id, bind)} AND event IN {names}
     )
     GROUP BY person_id
     HAVING notEmpty(entries)
@@ -149,25 +144,12 @@ def _times(number: int) -> str:
     ))"""
 
 
-def positions_statement(database: str, project_id: str) -> Statement:
-    """Return the statement for the offsets before which all events of a project are stored."""
-    bind = Binder()
-    return Statement(
-        f"SELECT _partition, max(_offset) + 1 FROM {_events(database, project_id, bind)} "  # noqa: S608
-        "GROUP BY _partition",
-        bind.parameters,
-    )
-
-
-def read_counts(
-    definition: FunnelDefinition,
-    columns: Sequence[Sequence[Any]],
-    positions: dict[int, int],
-    now_ms: int,
-) -> Counted:
-    """Read the columns of a `funnel_statement`'s result."""
+def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
+    """Read the answer to a `funnel_statement`."""
     steps = len(definition.funnel.steps)
-    table = np.array(columns, np.int64).reshape(_COLUMNS, -1)  # no rows may come as no columns
+    table = np.array(answer.columns, np.int64).reshape(
+        _COLUMNS, -1
+    )  # no rows may come as no columns
     table = table[:, np.lexsort(table[1::-1])]
     total = [0] * steps
     days: dict[int, Counts] = {}
@@ -180,7 +162,7 @@ def read_counts(
         counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps))
         counts.reached[step - 1] = reached
         counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
-    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=positions)
+    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
 
 
 def _groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
@@ -202,14 +184,3 @@ def _floors(window_ms: int) -> list[int]:
 
 def _day_of(at: str) -> str:
     return f"toInt32(intDiv({at} - positiveModulo({at}, day_ms), day_ms))"
-
-
-def _events(database: str, project_id: str, bind: Binder) -> str:
-    """The one way to the events: nobody's but the project's."""
-    table = f"{bind(Identifier(database), 'Identifier')}.events"
-    return f"{table} WHERE project_id = {bind(project_id, 'String')}"
-
-
-def _holds(step: Step, bind: Binder) -> str:
-    named = f"event = {bind(step.event, 'String')}"
-    return " AND ".join([named, *(condition_sql(condition, bind) for condition in step.where)])

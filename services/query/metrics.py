@@ -1,9 +1,16 @@
 """What the query service says of itself to Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -26,7 +33,40 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+        self._live_messages = Counter(
+            "avila_query_live_messages_total",
+            "Messages with news that were sent on WebSockets, by kind.",
+            ["kind"],
+            registry=self._registry,
+        )
+        self._live_dropped = Counter(
+            "avila_query_live_dropped_events_total",
+            "Events that were not shown because somebody read too slowly.",
+            registry=self._registry,
+        )
+        self._live_refused = Counter(
+            "avila_query_live_refused_total",
+            "WebSockets that were refused or closed by us, by the error's code.",
+            ["code"],
+            registry=self._registry,
+        )
         self._registry.register(_Views(list(followings)))
+
+    def watch_live(self, connections: Callable[[], int]) -> None:
+        """Report what this returns, whenever somebody asks."""
+        gauge = Gauge(
+            "avila_query_live_connections", "WebSockets that are open.", registry=self._registry
+        )
+        gauge.set_function(connections)
+
+    def live_sent(self, kind: str, dropped: int) -> None:
+        """Count a message, and the events that it says were dropped."""
+        self._live_messages.labels(kind).inc()
+        self._live_dropped.inc(dropped)
+
+    def live_refused(self, code: str) -> None:
+        """Count a connection that was not what it should be."""
+        self._live_refused.labels(code).inc()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""

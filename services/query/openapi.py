@@ -4,16 +4,20 @@ The schemas of answers are derived from the types that are answered with, so the
 test holds paths and methods against the routes, and real answers against the schemas.
 """
 
+import inspect
 from functools import cache
 from typing import Any, Final
 
 import msgspec
 
+from schemas.cohorts import Cohort
 from schemas.definitions import Funnel, Step
 from schemas.keys import TOKEN_PREFIX
 from schemas.plans import Plan
 from services.errors import ErrorBody
-from services.query.figures import FunnelAnswer, FunnelResults
+from services.query.cohort_figures import CohortAnswer, CohortResults
+from services.query.cohorts import CohortPage
+from services.query.funnel_figures import FunnelAnswer, FunnelResults
 from services.query.funnels import FunnelPage
 from services.query.health import Alive, Readiness
 from services.query.plans import PlanAnswer, PlanPage
@@ -23,6 +27,9 @@ VERSION: Final = "3.1.0"
 _ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _ANSWERED: Final = (
     Alive,
+    CohortAnswer,
+    CohortPage,
+    CohortResults,
     ErrorBody,
     FunnelAnswer,
     FunnelPage,
@@ -41,25 +48,43 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Avila Analytics: queries",
             "version": "1",
-            "description": "Define funnels, and read their figures as they stand on the stream; "
-            "define what the properties of events have to be when they are taken in.",
+            "description": "Define funnels and cohorts, and read their figures as they stand on "
+            "the stream; define what the properties of events have to be when they are taken in. "
+            "On the WebSocket `/api/projects/{project}/live`, which this document has no words "
+            'for, figures and events come by themselves: send `{"subscribe": "funnels"}` or '
+            '`{"subscribe": "events"}`; pages send `{"token": "…"}` first.',
         },
         "security": [{"queryToken": []}],
         "paths": {
             "/api/projects/{project}/funnels": {
                 "parameters": [_path("project")],
                 "get": _list("listFunnels", "funnel", "FunnelPage"),
-                "post": _create(),
+                "post": _create("Funnel"),
             },
             "/api/projects/{project}/funnels/{id}": {
                 "parameters": [_path("project"), _path("id")],
                 "get": _operation("readFunnel", "A funnel", {"200": _tagged("FunnelAnswer")}, 404),
-                "put": _replace(),
+                "put": _replace("Funnel"),
                 "delete": _delete("deleteFunnel", "funnel", "Deleted, with its figures"),
             },
             "/api/projects/{project}/funnels/{id}/results": {
                 "parameters": [_path("project"), _path("id")],
-                "get": _results(),
+                "get": _results("Funnel", "entry day (UTC)", "totals are over all days"),
+            },
+            "/api/projects/{project}/cohorts": {
+                "parameters": [_path("project")],
+                "get": _list("listCohorts", "cohort", "CohortPage"),
+                "post": _create("Cohort"),
+            },
+            "/api/projects/{project}/cohorts/{id}": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _operation("readCohort", "A cohort", {"200": _tagged("CohortAnswer")}, 404),
+                "put": _replace("Cohort"),
+                "delete": _delete("deleteCohort", "cohort", "Deleted, with its figures"),
+            },
+            "/api/projects/{project}/cohorts/{id}/results": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _results("Cohort", "first day of a period", "all are counted"),
             },
             "/api/projects/{project}/plans": {
                 "parameters": [_path("project")],
@@ -127,21 +152,22 @@ def _list(name: str, kind: str, page: str) -> dict[str, Any]:
     return operation
 
 
-def _create() -> dict[str, Any]:
-    created = _tagged("FunnelAnswer")
+def _create(kind: str) -> dict[str, Any]:
+    created = _tagged(f"{kind}Answer")
     created["headers"]["Location"] = {"schema": {"type": "string"}}
-    operation = _operation("createFunnel", "Make a funnel", {"201": created}, 400, 409, 413)
-    return operation | {"requestBody": _body("NewFunnel")}
+    summary = f"Make a {kind.lower()}"
+    operation = _operation(f"create{kind}", summary, {"201": created}, 400, 409, 413)
+    return operation | {"requestBody": _body(f"New{kind}")}
 
 
-def _replace() -> dict[str, Any]:
+def _replace(kind: str) -> dict[str, Any]:
     operation = _operation(
-        "replaceFunnel",
-        "Give a funnel a new definition; it is counted anew",
-        {"200": _tagged("FunnelAnswer")},
+        f"replace{kind}",
+        f"Give a {kind.lower()} a new definition; it is counted anew",
+        {"200": _tagged(f"{kind}Answer")},
         *(400, 404, 409, 413),
     )
-    return operation | {"parameters": [_if_match()], "requestBody": _body("ChangedFunnel")}
+    return operation | {"parameters": [_if_match()], "requestBody": _body(f"Changed{kind}")}
 
 
 def _put_plan() -> dict[str, Any]:
@@ -161,16 +187,15 @@ def _delete(name: str, kind: str, done: str) -> dict[str, Any]:
     return operation | {"parameters": [_if_match()]}
 
 
-def _results() -> dict[str, Any]:
-    operation = _operation(
-        "readFunnelResults", "A funnel's figures", {"200": _json("FunnelResults")}, 400, 404
-    )
+def _results(kind: str, day_of: str, note: str) -> dict[str, Any]:
+    summary, answer = f"A {kind.lower()}'s figures", {"200": _json(f"{kind}Results")}
+    operation = _operation(f"read{kind}Results", summary, answer, 400, 404)
     day = {"type": "string", "format": "date"}
     source = {"enum": ["stream", "store"], "default": "stream"}
     operation["parameters"] = [
         _query("source", source, "As the stream has them, or counted now in ClickHouse."),
-        _query("from", day, "The first entry day (UTC) to show; totals are over all days."),
-        _query("to", day, "The last entry day (UTC) to show."),
+        _query("from", day, f"The earliest {day_of} to show; {note}."),
+        _query("to", day, f"The latest {day_of} to show."),
     ]
     return operation
 
@@ -231,9 +256,12 @@ def _if_match() -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{name}"
     _, schemas = msgspec.json.schema_components(
-        (*_ANSWERED, Funnel, Plan, Step), ref_template=template
+        (*_ANSWERED, Cohort, Funnel, Plan, Step), ref_template=template
     )
-    funnel = schemas["Funnel"]
+    for schema in schemas.values():
+        if "description" in schema:  # which is Markdown, where indented text is code
+            schema["description"] = inspect.cleandoc(schema["description"])
+    schemas["Condition"] = _condition(schemas["Condition"])
     named = {"id": {"type": "string", "pattern": _ID}}
     known = {
         **named,
@@ -241,8 +269,28 @@ def _schemas() -> dict[str, Any]:
         "created_at": {"description": "Not looked at."},
         "updated_at": {"description": "Not looked at."},
     }
-    schemas["NewFunnel"] = funnel | {"properties": funnel["properties"] | named}
-    schemas["ChangedFunnel"] = funnel | {"properties": funnel["properties"] | known}
+    for kind in ("Funnel", "Cohort"):
+        schema = schemas[kind]
+        schemas[f"New{kind}"] = schema | {"properties": schema["properties"] | named}
+        schemas[f"Changed{kind}"] = schema | {"properties": schema["properties"] | known}
     plan = schemas["Plan"]
     schemas["NewPlan"] = plan | {"properties": plan["properties"] | known}
     return schemas
+
+
+def _condition(derived: dict[str, Any]) -> dict[str, Any]:
+    """The four forms of a condition, one by one, from a schema that has the fields of all."""
+    fields = derived["properties"] | {"not": {"$ref": "#/components/schemas/Condition"}}
+
+    def form(name: str, *optional: str) -> dict[str, Any]:
+        required = {key: value for key, value in fields[name].items() if key != "default"}
+        return {
+            "title": name,
+            "type": "object",
+            "properties": {name: required} | {other: fields[other] for other in optional},
+            "required": [name],
+            "additionalProperties": False,
+        }
+
+    forms = [form("property", "op", "value"), form("and"), form("or"), form("not")]
+    return {"title": derived["title"], "description": derived["description"], "oneOf": forms}

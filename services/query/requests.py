@@ -1,16 +1,20 @@
 """What the endpoints of all kinds of definitions read and answer alike."""
 
+import datetime
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import decode_with, is_id
+from schemas.definitions import Definition, decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
-from services.query.definitions import Definition, Key
+from services.query.definitions import Key
+
+Source = Literal["stream", "store"]
+State = Literal["backfilling", "live"]
 
 MAX_BODY_BYTES: Final = 262_144
 MAX_PAGE: Final = 200
@@ -93,6 +97,26 @@ def read_limit(text: str) -> int:
     raise InvalidRequest(f"accepted are 1 to {MAX_PAGE}", "limit")
 
 
+def read_source(request: Request) -> Source:
+    """Read where figures are to come from."""
+    try:
+        source: Source = msgspec.convert(request.query_params.get("source", "stream"), Source)
+    except msgspec.ValidationError:
+        raise InvalidRequest("accepted are `stream` and `store`", "source") from None
+    return source
+
+
+def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
+    """Read a day from the address's parameters."""
+    text = request.query_params.get(name)
+    if text is None:
+        return otherwise
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+    except ValueError:
+        raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
+
+
 def parts(key: Key, version: int, created_at: int, updated_at: int) -> dict[str, Any]:
     """What every definition has besides its own."""
     return {
@@ -102,6 +126,11 @@ def parts(key: Key, version: int, created_at: int, updated_at: int) -> dict[str,
         "created_at": created_at,
         "updated_at": updated_at,
     }
+
+
+def instant(ms: int) -> datetime.datetime:
+    """A time as answers show it."""
+    return datetime.datetime.fromtimestamp(ms / 1_000, datetime.UTC)
 
 
 def json_answer(

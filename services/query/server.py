@@ -4,10 +4,13 @@ from typing import Final
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from schemas.settings import QUERY_PORT, Settings
 from services.listening import listen
 from services.query.app import make_query_app
+from services.query.live import MOST_MESSAGE_BYTES
+from services.sockets import Protocol
 
 log = structlog.get_logger(__name__)
 
@@ -22,17 +25,22 @@ def run_query(settings: Settings) -> None:
     """
     port = settings.port(QUERY_PORT)
     with listen(settings.host, port, "query service") as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_query_app(settings),
-                http="httptools",
-                loop="uvloop",
-                ws="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=_STOP_WITHIN_S,
-            )
-        )
+        server = uvicorn.Server(serving_config(make_query_app(settings)))
         log.info("query service listens", host=settings.host, port=port)
         server.run(sockets=[listener])
+
+
+def serving_config(app: ASGIApp) -> uvicorn.Config:
+    """How `app` is served, wherever it listens."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        ws=Protocol,
+        ws_max_size=MOST_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+    )

@@ -1,7 +1,6 @@
 """What the stream and ClickHouse say of the same properties."""
 
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -9,14 +8,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.conditions import compile_conditions, parse_properties
-from schemas.definitions import Condition, Funnel, Step
-from services.query.condition_sql import Binder, check_names, condition_sql
-from tests.warehouse import Event, Warehouse
+from schemas.conditions import Condition, Op
+from schemas.errors import InvalidRequest
+from services.query.condition_sql import check_names
+from tests.twins import in_clickhouse, on_the_stream
+from tests.warehouse import Warehouse
 
 NAMES = [
     *("a", "b c", "a.b", "a%2Eb", ".", "a.", "%2E", "é", "$set", "null", "Int64"),
     *('"', "'", "`", "a`b", "\\", "a\\nb", "\n", "\t", "^a", "a.:`Int64`", "a[]", "{p0:String}"),
     *("; DROP TABLE events", "' OR 1 = 1 --", "` IS NULL OR 1 --", "%(p0)s", "{}", "$$", "?"),
+]
+PARTS: list[Op] = [
+    *("contains", "not_contains", "starts_with", "not_starts_with", "ends_with", "not_ends_with"),
 ]
 names = st.sampled_from(NAMES) | st.text(
     st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5
@@ -44,20 +48,30 @@ values = (
 def conditions(draw: st.DrawFn, properties: list[str], pool: list[Any]) -> Condition:
     some = scalars if not pool else st.sampled_from(pool) | scalars
     name = draw(st.sampled_from(properties) if properties else names)
-    match draw(st.sampled_from(["equals", "in", "contains", "order", "set"])):
+    match draw(st.sampled_from(["equals", "in", "part", "order", "set"])):
         case "equals":
             return Condition(name, draw(st.sampled_from(["equals", "not_equals"])), draw(some))
         case "in":
             listed = draw(st.lists(some, min_size=1, max_size=4))
             return Condition(name, draw(st.sampled_from(["in", "not_in"])), listed)
-        case "contains":
-            part = draw(st.sampled_from([v for v in [*pool, ""] if isinstance(v, str)]) | texts)
-            return Condition(name, "contains", part[: draw(st.integers(0, 3))])
+        case "part":
+            whole = draw(st.sampled_from([v for v in [*pool, ""] if isinstance(v, str)]) | texts)
+            part = whole[draw(st.integers(0, 3)) :][: draw(st.integers(0, 3))]
+            return Condition(name, draw(st.sampled_from(PARTS)), part)
         case "order":
             like = [v for v in pool if isinstance(v, int | float) and not isinstance(v, bool)]
             bound = draw(st.sampled_from(like) | numbers if like else numbers)
             return Condition(name, draw(st.sampled_from(["gt", "gte", "lt", "lte"])), bound)
     return Condition(name, draw(st.sampled_from(["is_set", "is_not_set"])))
+
+
+def nested(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    several = st.lists(inner, min_size=1, max_size=3).map(tuple)
+    return st.one_of(
+        several.map(lambda parts: Condition(and_=parts)),
+        several.map(lambda parts: Condition(or_=parts)),
+        inner.map(lambda part: Condition(not_=part)),
+    )
 
 
 @st.composite
@@ -70,33 +84,11 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[Condition]]:
         for value in document.values()
         if isinstance(value, bool | int | float | str)
     ]
-    asked = draw(st.lists(conditions(keys, pool), min_size=1, max_size=8))
+    askable = conditions(keys, pool).filter(lambda asked: not asked.property.startswith("^`"))
+    trees = st.recursive(askable, nested, max_leaves=6)
+    asked = draw(st.lists(trees, min_size=1, max_size=8))
     ascii_only = draw(st.booleans())
-    return [json.dumps(document, ensure_ascii=ascii_only) for document in documents], [
-        condition for condition in asked if not condition.property.startswith("^`")
-    ]
-
-
-def in_clickhouse(
-    warehouse: Warehouse, documents: list[str], asked: list[Condition]
-) -> list[list[bool]]:
-    project = uuid.uuid4().hex
-    warehouse.write(
-        Event(project, "ada", "seen", 1_000 + i, doc) for i, doc in enumerate(documents)
-    )
-    bind = Binder()
-    tests = ", ".join(condition_sql(condition, bind) for condition in asked)
-    found = warehouse.client.query(
-        f"SELECT [{tests}] FROM {warehouse.settings.clickhouse_database}.events "
-        f"WHERE project_id = {bind(project, 'String')} ORDER BY timestamp",
-        parameters=bind.parameters,
-    )
-    return [[bool(holds) for holds in row[0]] for row in found.result_rows]
-
-
-def on_the_stream(documents: list[str], asked: list[Condition]) -> list[list[bool]]:
-    tests = [compile_conditions([condition]) for condition in asked]
-    return [[test(parse_properties(document)) for test in tests] for document in documents]
+    return [json.dumps(document, ensure_ascii=ascii_only) for document in documents], asked
 
 
 @settings(
@@ -144,6 +136,38 @@ def test_the_stream_and_clickhouse_agree(
         (Condition("a", "is_not_set"), {}, True),
         (Condition("a.b", "is_set"), {"a": {"b": 1}}, False),
         (Condition("a.b", "is_set"), {"a.b": 1}, True),
+        (Condition("a", "not_contains", "b"), {"a": "abc"}, False),
+        (Condition("a", "not_contains", "b"), {"a": 1}, True),
+        (Condition("a", "not_contains", "b"), {}, True),
+        (Condition("a", "starts_with", "ab"), {"a": "abc"}, True),
+        (Condition("a", "starts_with", "B"), {"a": "bc"}, False),
+        (Condition("a", "not_starts_with", "ab"), {"a": "cab"}, True),
+        (Condition("a", "ends_with", "bc"), {"a": "abc"}, True),
+        (Condition("a", "ends_with", "1"), {"a": 1}, False),
+        (Condition("a", "not_ends_with", "bc"), {"a": "abc"}, False),
+        (Condition("a", "matches", "^b"), {"a": "abc"}, False),
+        (Condition("a", "matches", "b."), {"a": "ab\n"}, True),
+        (Condition("a", "matches", "B"), {"a": "abc"}, False),
+        (Condition("a", "matches", "(?i)B"), {"a": "abc"}, True),
+        (Condition("a", "matches", "1"), {"a": 1}, False),
+        (Condition("a", "matches", "^1[0-9]+$"), {"a": 2**64}, True),
+        (Condition("a", "not_matches", "b"), {"a": 1}, True),
+        (Condition("a", "not_matches", "b"), {"a": "b"}, False),
+        (Condition("a", "before", "2026-11-22"), {"a": "2026-11-21T23:59:59.999Z"}, True),
+        (Condition("a", "before", "2026-11-22"), {"a": "2026-11-22"}, False),
+        (Condition("a", "after", "2026-11-22"), {"a": "2026-11-22"}, False),
+        (Condition("a", "after", "2026-11-22"), {"a": "2026-11-22T00:00:00.001Z"}, True),
+        (Condition("a", "after", "2026-11-22"), {"a": "2026-11-22T00:30:00+01:00"}, False),
+        (Condition("a", "after", "2026-11-22"), {"a": "tomorrow"}, False),
+        (Condition("a", "after", "2026-11-22"), {"a": 1_800_000_000_000}, False),
+        (Condition("a", "after", "2026-11-22"), {}, False),
+        (Condition(not_=Condition("a", value=1)), {}, True),
+        (Condition(not_=Condition("a", value=1)), {"a": 1}, False),
+        (Condition(not_=Condition("a", "not_equals", 1)), {}, False),
+        (Condition(not_=Condition("a", "before", "2026-11-22")), {"a": "soon"}, True),
+        (Condition(and_=(Condition("a", value=1), Condition("b", value=2))), {"a": 1}, False),
+        (Condition(or_=(Condition("a", value=1), Condition("b", value=2))), {"b": 2}, True),
+        (Condition(or_=(Condition("a", value=1), Condition("b", value=2))), {"b": 1}, False),
     ],
 )
 def test_a_condition_holds_by_the_type_of_the_value(
@@ -164,9 +188,12 @@ def test_properties_that_are_no_object_are_none(text: str) -> None:
     assert parse_properties(text) == {}
 
 
-def test_the_one_kind_of_name_that_cannot_be_asked_for_is_refused() -> None:
-    from schemas.errors import InvalidRequest
-
-    step = Step("a", where=(Condition("^`a`", value=1),))
-    with pytest.raises(InvalidRequest, match=r"steps\[1\].where\[0\].property"):
-        check_names(Funnel(steps=(Step("b"), step)))
+def test_the_one_kind_of_name_that_cannot_be_asked_for_is_refused_wherever_it_stands() -> None:
+    named = Condition("^`a`", value=1)
+    for condition, path in (
+        (named, "where[0]"),
+        (Condition(or_=(Condition("b"), Condition(not_=named))), "where[0].or[1].not"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            check_names([condition], "start.where")
+        assert caught.value.field == f"start.{path}.property"

@@ -1,7 +1,7 @@
 """What a worker takes from the definitions topic: the funnels, whatever else stands there."""
 
-from pipelines.batch import Outbox
-from pipelines.funnels import FunnelTable
+from pipelines.funnels import FUNNELS
+from pipelines.wanted import Wanted
 from schemas.follower import Follower
 from schemas.settings import Settings
 from tests.credentials import put, query_token, write_key
@@ -26,10 +26,9 @@ def test_other_kinds_and_what_cannot_be_read_are_passed_over(settings: Settings)
         ],
     )
     define(settings, "buy", ["a", "b"], 60)
-    table = FunnelTable(settings, Outbox())
     with Follower(settings.bootstrap, [topic]) as follower:
-        table._follower = follower
-        while not follower.caught_up:
-            table._follow(timeout_s=0.5)
+        wanted = Wanted([FUNNELS], follower)
+        while not wanted.caught_up:
+            wanted.follow(timeout_s=0.5)
 
-    assert [definition.id for definition in table._definitions.values()] == ["buy"]
+    assert [key.id for key in wanted] == ["buy"]

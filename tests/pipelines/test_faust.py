@@ -29,10 +29,10 @@ def command(settings: Settings, *arguments: str, app: str = "pipelines.app") -> 
 def test_agents_and_tables_are_listed(settings: Settings) -> None:
     agents = command(settings, "agents")
     assert "track" in agents
-    assert "fold_funnels" in agents
+    assert "analyse" in agents
     tables = command(settings, "tables")
     assert "dedup" in tables
-    assert "funnels" in tables
+    assert "persons" in tables
 
 
 def test_agents_of_columns_and_of_messages_share_a_topic(settings: Settings) -> None:

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import funnel_fold as ff
-from pipelines.figures import Figures
-from pipelines.funnel_fold import TOTAL, Shape
-from pipelines.funnel_state import FunnelState, Packed
+from pipelines.funnel_figures import FunnelFigures
+from pipelines.funnel_fold import Shape
+from pipelines.funnel_state import FunnelState
+from pipelines.operators import TOTAL, Packed
 from schemas.sketch import sketch_of
 from tests.oracle import DAY_MS, Folded, Happening, fold
 
@@ -42,8 +43,8 @@ def histories(draw: st.DrawFn) -> tuple[int, int, list[Event]]:
     return steps, window, draw(st.lists(event, min_size=1, max_size=40))
 
 
-def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, Figures]:
-    state, figures = FunnelState(shape), Figures(shape.steps)
+def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, FunnelFigures]:
+    state, figures = FunnelState(shape), FunnelFigures(shape.steps)
     for begin in range(0, len(events), batch):
         figures.apply(feed(state, events[begin : begin + batch], begin).changes)
     return state, figures
@@ -71,7 +72,7 @@ def expected(steps: int, window: int, events: list[Event]) -> Folded:
     return fold(happenings, steps, window)
 
 
-def assert_equal(figures: Figures, wanted: Folded) -> None:
+def assert_equal(figures: FunnelFigures, wanted: Folded) -> None:
     assert figures.reached(TOTAL) == wanted.totals
     for day, figures_of_day in wanted.days.items():
         assert figures.reached(day) == figures_of_day.reached
@@ -153,9 +154,10 @@ def test_a_window_that_closes_is_announced_once() -> None:
     assert state.expire(NOON + HOUR_MS) is None
     expired = state.expire(NOON + HOUR_MS + 1)
     assert expired is not None
-    assert (expired["step"].tolist(), expired["at"].tolist()) == ([1], [NOON + HOUR_MS])
+    changes = expired.changes
+    assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
-    assert again is None or (again["step"] == ff.NONE).all()
+    assert again is None or (again.changes["step"] == ff.NONE).all()
 
 
 def test_a_day_that_can_change_no_more_is_let_go_and_stays_counted() -> None:

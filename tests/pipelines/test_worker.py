@@ -15,6 +15,7 @@ from schemas.errors import NotFound
 from schemas.settings import _PORTS, WORKER_PORT
 from services.broker import Broker
 from services.replay import replay
+from tests.cohort_oracle import Act, grid
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
     PersonStep,
@@ -23,11 +24,13 @@ from tests.events import (
     await_equal,
     decode,
     define,
+    define_cohort,
     event_schema_id,
     figures,
     person_steps,
     record,
     rejected,
+    retention,
     send,
     steps_timed_out,
     stored_events,
@@ -39,6 +42,7 @@ from tests.workers import WorkerProcess
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
+COHORT: dict[str, Any] = {"start": {"event": "home"}, "periods": 3, "timezone": "Asia/Kathmandu"}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         define(settings, "buy", STEPS, window_s=3_600, project="random")
         define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
         define(settings, "quick", STEPS, window_s=1, project="timeouts")
+        define_cohort(settings, "before", COHORT, "random")
         with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
             worker.await_partitions(2 * PARTITIONS)
             yield worker
@@ -193,6 +198,23 @@ def test_a_funnel_defined_afterwards_has_the_figures_of_one_that_was_there(
     assert_counted(results, random_events, "after", 2 * DAY_MS)
 
 
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_cohort_has_the_figures_of_its_definition(
+    worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
+) -> None:
+    if when == "afterwards":
+        await_equal(len(random_events), lambda: len(of_project(results, "random")))
+        define_cohort(worker.settings, when, COHORT, "random")
+    acts = [
+        Act(int(event.person.split()[1]), event.at_ms, event.event == "home", True)
+        for event in random_events
+    ]
+    await_equal(
+        grid(acts, "day", COHORT["periods"], COHORT["timezone"]),
+        lambda: retention(results, when, "random"),
+    )
+
+
 def assert_counted(results: Results, events: list[Sent], funnel: str, window_ms: int) -> None:
     happenings = [
         Happening(event.person, event.at_ms, [STEPS.index(event.event) + 1]) for event in events
@@ -286,7 +308,7 @@ def test_a_window_that_closes_is_announced_without_a_further_event(
     send(settings, [Sent("ben", step, at + n, project="timeouts") for n, step in enumerate(STEPS)])
     day = at // DAY_MS
     await_equal({PersonStep("ann", day, 2)}, lambda: steps_timed_out(results, "quick", "timeouts"))
-    assert figures(results, "quick", "timeouts").totals == [2, 2, 1]
+    await_equal([2, 2, 1], lambda: figures(results, "quick", "timeouts").totals)
 
 
 def test_a_funnel_counts_all_that_ever_happened_and_anew_when_it_is_changed(

@@ -3,14 +3,15 @@
     {"events": [{"event": "purchase", "distinct_id": "u1", …}, …], "sent_at": …, "project_id": …}
 
 or an array of events, or one event, or one event a line. The write key is the object's `write_key`,
-since a beacon can send only a body, or in the `Authorization` header.
+since a beacon can send only a body, or in the `Authorization` header. On a WebSocket a message is
+the object, with an `id` of the sender's.
 """
 
-from typing import Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from schemas.errors import AvilaError, InvalidRequest
+from schemas.errors import AvilaError, InvalidRequest, Unauthorized
 from services.ingest.body import UnsupportedMedia
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.credentials import key_in
@@ -30,11 +31,29 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     write_key: str | None = None
 
 
+# Within what JSON's readers everywhere take for one number.
+_Id = (
+    Annotated[str, msgspec.Meta(max_length=100)]
+    | Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+)
+
+
+class _Message(_Body, forbid_unknown_fields=True):
+    id: _Id | None = None
+
+
+class _Credential(msgspec.Struct, forbid_unknown_fields=True):
+    write_key: str
+
+
 class _Tolerant(Event, kw_only=True, gc=False, forbid_unknown_fields=False):
     """An event whose unknown fields are skipped."""
 
 
 _body = msgspec.json.Decoder(_Body)
+_message = msgspec.json.Decoder(_Message)
+_credential = msgspec.json.Decoder(_Credential)
+_id = msgspec.json.Decoder(_Id | None)
 _array = msgspec.json.Decoder(list[Event])
 _event = msgspec.json.Decoder(Event)
 _tolerant = msgspec.json.Decoder(_Tolerant)
@@ -72,6 +91,53 @@ class Native:
         return refuse(error)
 
 
+class Message(NamedTuple):
+    """A message of a WebSocket: what its sender calls it, and its batch or why it has none."""
+
+    id: str | int | None
+    batch: Batch | InvalidRequest
+
+
+def read_message(body: bytes) -> Message:
+    """Read a batch, all at once if it is all right; the key is the message's, "" without one."""
+    try:
+        whole = _message.decode(body)
+    except BAD:
+        return _read_patiently(body)
+    return Message(whole.id, _batch(whole))
+
+
+def read_credential(body: bytes) -> str:
+    """Read the message that has nothing but the write key.
+
+    Raises:
+        Unauthorized: it is none.
+    """
+    try:
+        return _credential.decode(body).write_key
+    except BAD as error:
+        raise Unauthorized(
+            f'send {{"write_key": "…"}} first, or the key in `Authorization`: {error}'
+        ) from None
+
+
+def _read_patiently(body: bytes) -> Message:
+    try:
+        fields = _fields.decode(body)
+    except BAD as error:
+        return Message(None, InvalidRequest(f"the message is not a JSON object: {error}"))
+    try:
+        name = _id.decode(fields.pop("id", b"null"))
+    except BAD as error:
+        return Message(None, InvalidRequest(str(error), "id"))
+    if "events" not in fields:
+        return Message(name, InvalidRequest("is missing; an array of events is required", "events"))
+    try:
+        return Message(name, _read_members(fields))
+    except InvalidRequest as error:
+        return Message(name, error)
+
+
 def _read(request: Request) -> Batch:
     """Read the events: all at once if all are right, else each by itself."""
     body, kind = request.body, request.content_type
@@ -90,6 +156,10 @@ def _read(request: Request) -> Batch:
         whole = _body.decode(body)
     except BAD:
         return _read_array(body) if is_array else _read_object(request)
+    return _batch(whole)
+
+
+def _batch(whole: _Body) -> Batch:
     return Batch(
         events=whole.events,
         key=whole.write_key or "",
@@ -107,15 +177,21 @@ def _read_object(request: Request) -> Batch:
         if more and _is_json(first):
             return _read_lines(request)
         raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if "events" in fields:
+        return _read_members(fields)
+    body = request.body
     key = _read_text(fields, "write_key") or ""
-    if "events" not in fields:
-        body = request.body
-        if key:
-            del fields["write_key"]
-            body = msgspec.json.encode(fields)
-        batch = _one_by_one([body])
-        batch.key = key
-        return batch
+    if key:
+        del fields["write_key"]
+        body = msgspec.json.encode(fields)
+    batch = _one_by_one([body])
+    batch.key = key
+    return batch
+
+
+def _read_members(fields: dict[str, msgspec.Raw]) -> Batch:
+    """Read the members of an object that has `events`, passing over what is unknown."""
+    key = _read_text(fields, "write_key") or ""
     unknown = fields.keys() - set(_Body.__struct_fields__)
     notes = [f"{name[:40]}: an unknown field, ignored" for name in sorted(unknown)]
     sent_at: Time = None

@@ -55,8 +55,8 @@ async def eventually(
 
 
 async def ready(client: httpx.AsyncClient, *parts: str) -> None:
-    """Wait until the parts named are ready (all views: `view definitions`, `view funnels`)."""
-    parts = parts or ("view definitions", "view funnels")
+    """Wait until the parts named are ready (all views, if none are)."""
+    parts = parts or ("view definitions", "view funnels", "view cohorts")
     await eventually(
         lambda: client.get("/readyz"),
         lambda answer: all(answer.json()["checks"][part] == "ok" for part in parts),

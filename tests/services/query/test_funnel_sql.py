@@ -12,11 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.conditions import compile_conditions, parse_properties
-from schemas.definitions import Condition, Funnel, FunnelDefinition, Step
+from schemas.conditions import Condition
+from schemas.definitions import Funnel, FunnelDefinition, Step
 from schemas.settings import Settings
 from schemas.sketch import sketch_of
-from services.query.figures import Counted
-from services.query.funnel_sql import Statement, funnel_statement, read_counts
+from services.query.event_store import Answer
+from services.query.events_sql import Statement
+from services.query.funnel_figures import Counted
+from services.query.funnel_sql import funnel_statement, read_counts
 from services.query.store import Store
 from tests.oracle import DAY_MS, Happening, fold
 from tests.services.query.conftest import Worker, ready, serve
@@ -92,7 +95,7 @@ def ask(warehouse: Warehouse, statement: Statement) -> list[Any]:
 
 def count(warehouse: Warehouse, definition: FunnelDefinition) -> Counted:
     statement = funnel_statement(warehouse.settings.clickhouse_database, definition)
-    return read_counts(definition, ask(warehouse, statement), {}, 0)
+    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0)
 
 
 def happenings(case: Case, start_ms: int) -> list[Happening]:

@@ -41,6 +41,7 @@ async def test_it_is_ready_when_all_it_stands_on_is(
             "checks": {
                 "view definitions": "ok",
                 "view funnels": "ok",
+                "view cohorts": "ok",
                 "broker": "ok",
                 "store": "ok",
             },

@@ -1,5 +1,6 @@
 """The document, the routes and the answers say the same."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -8,6 +9,8 @@ import jsonschema
 import pytest
 from starlette.routing import Route
 
+from schemas.definitions import decode_funnel
+from schemas.errors import InvalidRequest
 from schemas.settings import Settings
 from services.query import make_query_app
 from services.query.openapi import document
@@ -122,6 +125,38 @@ async def test_a_plan_that_is_described_as_accepted_is_accepted(query: httpx.Asy
     shown = (await query.put(f"{PLANS}/buy", json=PLAN)).json()
     jsonschema.Draft202012Validator(schema).validate(shown)
     assert (await query.put(f"{PLANS}/buy", json=shown)).status_code == 200
+
+
+LEAF = {"property": "p", "op": "is_set"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "accepted"),
+    [
+        (LEAF, True),
+        ({"property": "p", "value": [1, "a"], "op": "in"}, True),
+        ({"property": "p", "value": "^a", "op": "matches"}, True),
+        ({"and": [LEAF, {"or": [LEAF, {"not": LEAF}]}]}, True),
+        ({}, False),
+        ({"op": "is_set"}, False),
+        ({"property": ""}, False),
+        (LEAF | {"not": LEAF}, False),
+        ({"and": [LEAF], "or": [LEAF]}, False),
+        ({"or": []}, False),
+        ({"not": [LEAF]}, False),
+        ({"and": [{"not": {"xor": [LEAF]}}]}, False),
+        ({"property": "p", "op": "like", "value": "a"}, False),
+    ],
+)
+def test_the_conditions_that_are_described_are_those_that_are_accepted(
+    condition: dict[str, Any], accepted: bool
+) -> None:
+    schema = document()["components"]["schemas"]["NewFunnel"]
+    checker = jsonschema.Draft202012Validator(schema | {"components": document()["components"]})
+    body = {"steps": [{"event": "a", "where": [condition]}, {"event": "b"}]}
+    assert checker.is_valid(body) is accepted
+    with contextlib.nullcontext() if accepted else pytest.raises(InvalidRequest):
+        decode_funnel(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("name", ["NewFunnel", "ChangedFunnel"])

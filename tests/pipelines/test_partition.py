@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from pipelines.funnel_partition import Backfill, EventColumns, Funnel, FunnelPartition, Stretch
+from pipelines.funnels import FUNNELS
 from pipelines.keys import Texts
-from pipelines.matching import FunnelKey, Match, key_of
+from pipelines.matching import Match
+from pipelines.operators import Backfill, Key, Running, key_of
+from pipelines.partition import EventColumns, Partition, Stretch
 from schemas import definitions
 
 DEFINITION = definitions.FunnelDefinition(
@@ -22,15 +24,13 @@ DEFINITION = definitions.FunnelDefinition(
 KEY = key_of(DEFINITION)
 
 
-def partition() -> FunnelPartition:
-    empty = FunnelPartition()
-    empty.funnels[KEY] = Funnel(DEFINITION, lateness_ms=0)
+def partition() -> Partition:
+    empty = Partition()
+    empty.running[KEY] = Running(FUNNELS, DEFINITION, 0)
     return empty
 
 
-def first_steps(
-    persons: list[str], offset: int, key: FunnelKey
-) -> tuple[EventColumns, dict[FunnelKey, Match]]:
+def first_steps(persons: list[str], offset: int, key: Key) -> tuple[EventColumns, dict[Key, Match]]:
     """A first step of each of the persons, at offsets from `offset` on."""
     count = len(persons)
     events = EventColumns(
@@ -42,16 +42,14 @@ def first_steps(
     return events, {key: Match(np.arange(count), np.ones(count, np.uint32))}
 
 
-def feed(
-    into: FunnelPartition, persons: list[str], offset: int, due: int, key: FunnelKey = KEY
-) -> None:
+def feed(into: Partition, persons: list[str], offset: int, due: int, key: Key = KEY) -> None:
     """Fold a first step of each of the persons, at offsets from `offset` on."""
     for _ in into.fold(*first_steps(persons, offset, key), due):
         pass
     into.position = offset + len(persons)
 
 
-def due_at(of: FunnelPartition, now_ms: int) -> list[bytes]:
+def due_at(of: Partition, now_ms: int) -> list[bytes]:
     """The keys of what is to be logged by now."""
     return [key for keys, _ in of.due(now_ms) for key in keys]
 
@@ -84,8 +82,9 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
 def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> None:
     one = partition()
     feed(one, ["ann", "ben", "cem"], offset=10, due=100)
-    later = key_of(replace(DEFINITION, id="later"))
-    funnel = one.funnels[later] = Funnel(replace(DEFINITION, id="later"), 0, Backfill())
+    funnel = Running(FUNNELS, replace(DEFINITION, id="later"), 0, Backfill())
+    later = funnel.key
+    one.running[later] = funnel
     feed(one, ["dan"], offset=13, due=100, key=later)
     assert funnel.state.size == 0  # live events are not for it yet
 
@@ -101,10 +100,10 @@ def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> No
     assert funnel.state.size == 5
 
 
-def backfilled(into: FunnelPartition, key: FunnelKey, persons: list[str], stretch: Stretch) -> int:
+def backfilled(into: Partition, key: Key, persons: list[str], stretch: Stretch) -> int:
     """Fold a stretch of the past that has a first step of each of the persons at its end."""
-    before = into.funnels[key].state.size
+    before = into.running[key].state.size
     events, matches = first_steps(persons, stretch.end - len(persons), key)
     for _ in into.backfill(events, matches, stretch, {"shop": 0}, due=100):
         pass
-    return into.funnels[key].state.size - before
+    return into.running[key].state.size - before

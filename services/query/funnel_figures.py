@@ -5,15 +5,13 @@ they counted differs.
 """
 
 import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from schemas.definitions import FunnelDefinition, Step
 from schemas.sketch import Sketch, mean, quantile
-
-Source = Literal["stream", "store"]
-State = Literal["backfilling", "live"]
+from services.query.requests import Source, State, instant
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
@@ -116,8 +114,8 @@ def show(definition: FunnelDefinition) -> FunnelAnswer:
         name=funnel.name,
         window_s=funnel.window_s,
         steps=funnel.steps,
-        created_at=_instant(definition.created_at),
-        updated_at=_instant(definition.updated_at),
+        created_at=instant(definition.created_at),
+        updated_at=instant(definition.updated_at),
     )
 
 
@@ -146,7 +144,7 @@ def assemble(
         totals=Totals([StepFigures(*row) for row in _rows(steps, counted.total)]),
         days=days,
         late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else _instant(counted.updated_at),
+        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
         positions=dict(sorted(counted.positions.items())),
     )
 
@@ -191,7 +189,3 @@ def _day(number: int) -> datetime.date | None:
         return _EPOCH + datetime.timedelta(days=number)
     except OverflowError:
         return None
-
-
-def _instant(ms: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(ms / 1_000, datetime.UTC)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.funnel_fold import TOTAL, UNSET, Records
+from pipelines.funnel_fold import UNSET
+from pipelines.operators import TOTAL, Changes
 from schemas.sketch import EMPTY, Sketch, bucket_of, merge
 
 
-class Figures:
+class FunnelFigures:
     """Persons who reached each step, by entry day and in total (`TOTAL`), and their times."""
 
     def __init__(self, steps: int) -> None:
@@ -22,7 +23,7 @@ class Figures:
         """The days that there are figures of."""
         return iter(self._reached)
 
-    def apply(self, changes: Records) -> set[int]:
+    def apply(self, changes: Changes) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
         days = np.unique(changes["day"]).tolist()
         for day in days:

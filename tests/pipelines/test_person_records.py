@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.funnel_records import Part, join, split
-from pipelines.funnel_state import Packed
+from pipelines.operators import Packed
+from pipelines.person_records import Part, join, split
 
-# For each funnel's tag: the persons who are in it, and their rows.
+# For each definition's tag: the persons it knows, and their rows.
 FUNNELS = st.dictionaries(
     st.integers(0, 2**64 - 1),
     st.dictionaries(st.integers(0, 9), st.binary(max_size=300), max_size=10),

@@ -5,24 +5,25 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pipelines.batch import Outbox
-from pipelines.funnel_log import FunnelLog
-from pipelines.funnel_partition import Funnel
-from pipelines.matching import key_of
+from pipelines.funnels import FUNNELS
+from pipelines.operators import Running
+from pipelines.person_log import PersonLog
 from pipelines.snapshots import Snapshots
-from tests.pipelines.test_funnel_partition import DEFINITION, KEY, feed, partition
+from tests.pipelines.test_partition import DEFINITION, KEY, feed, partition
 
 OTHER = replace(DEFINITION, id="look")
 
 
 def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
     persons, outbox = partition(), Outbox()
-    log = FunnelLog("state", 0, Snapshots(tmp_path, "funnels"), outbox)
-    persons.funnels[key_of(OTHER)] = Funnel(OTHER, lateness_ms=0)
+    log = PersonLog("state", 0, Snapshots(tmp_path, "persons"), outbox)
+    other = Running(FUNNELS, OTHER, 0)
+    persons.running[other.key] = other
     feed(persons, ["ann", "ben"], offset=0, due=0)
     log.write(persons, 0)
     log.bury(persons, KEY)
-    del persons.funnels[KEY]
-    feed(persons, ["ann"], offset=2, due=0, key=key_of(OTHER))
+    del persons.running[KEY]
+    feed(persons, ["ann"], offset=2, due=0, key=other.key)
     log.write(persons, 0)
     kept: dict[bytes | None, bytes | None] = {}
     for sent in outbox.take():

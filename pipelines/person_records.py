@@ -1,29 +1,27 @@
-"""How a person is logged: one record with the rows that they have in all funnels.
+"""How a person is logged: one record with the rows that they have of all definitions.
 
-    for each row:  the funnel's tag (8 bytes), the row's length (4 bytes), the row (`funnel_pack`)
+    for each row:  the definition's tag (8 bytes), the row's length (4 bytes), the row as packed
 
 Numbers are little-endian. A record holds all of a person, so that compaction, which keeps the
-newest record of a key, keeps what is true; and a person whom an event takes through several funnels
-is written once. Rows under a tag that is not known any more are passed over.
+newest record of a key, keeps what is true; and a person whom an event takes further in several
+definitions is written once. Rows under a tag that is not known any more are passed over.
 """
 
-import hashlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.funnel_pack import MALFORMED
-from pipelines.funnel_state import Packed
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from schemas.definitions import FunnelDefinition
+from pipelines.operators import Packed
 
+_MALFORMED: Final = -1
 _HEADER: Final = 12
 
 
 class Part(NamedTuple):
-    """The rows of one funnel: row i is of the person `persons[i]`, a place in a list of them."""
+    """Rows of one definition: row i is of the person `persons[i]`, a place in a list of them."""
 
     tag: np.uint64
     persons: NDArray[np.intp]
@@ -37,13 +35,6 @@ class Parts(NamedTuple):
     records: Int32s
     begins: Int64s
     ends: Int64s
-
-
-def tag_of(definition: FunnelDefinition) -> np.uint64:
-    """What names a version of a funnel in records; one that is made anew has another."""
-    parts = definition.project_id, definition.id, definition.version, definition.created_at
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little"))
 
 
 def join(count: int, parts: Iterable[Part]) -> list[bytes]:
@@ -76,7 +67,7 @@ def split(data: Bytes, starts: Int64s) -> Parts:
         np.empty(most, np.int64),
     )
     count = _find_rows(data, starts, *parts)
-    if count == MALFORMED:
+    if count == _MALFORMED:
         raise ValueError("a record of the state is not a person's rows")
     return Parts(
         parts.tags[:count], parts.records[:count], parts.begins[:count], parts.ends[:count]
@@ -121,7 +112,7 @@ def _find_rows(
         p, end = starts[i], starts[i + 1]
         while p < end:
             if end - p < _HEADER:
-                return MALFORMED
+                return _MALFORMED
             tag = np.uint64(0)
             for byte in range(8):
                 tag |= np.uint64(data[p + byte]) << np.uint64(8 * byte)
@@ -130,7 +121,7 @@ def _find_rows(
                 size |= np.int64(data[p + 8 + byte]) << (8 * byte)
             p += _HEADER
             if size > end - p:
-                return MALFORMED
+                return _MALFORMED
             tags[count] = tag
             records[count] = i
             begins[count] = p

@@ -1,4 +1,4 @@
-"""The log of the funnels' rows: how a partition is written down, and how it is restored.
+"""The log of the persons' rows: how a partition is written down, and how it is restored.
 
 Restored is, in this order: the local snapshot, if there is a good one; what the log holds beyond
 it; and then the events that the log may not have are folded again, each row leaving out those that
@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pipelines.batch import Outbox, Records, TopicPartition
-from pipelines.funnel_partition import Backfill, FunnelPartition, Stretch, name_of
-from pipelines.matching import FunnelKey
+from pipelines.operators import Backfill, Key
+from pipelines.partition import Partition, Stretch
 from pipelines.reader import Reader
 from pipelines.snapshots import Meta, Snapshot, Snapshots
 
@@ -22,7 +22,7 @@ _TOMBSTONES_AT_ONCE: Final = 20_000
 
 
 class BackfillMeta(msgspec.Struct, frozen=True):
-    """A funnel that is not live yet: as `Backfill`, and from where on to fold again."""
+    """A definition that is not live yet: as `Backfill`, and from where on to fold again."""
 
     redo_from: int
     at: int
@@ -32,8 +32,8 @@ class BackfillMeta(msgspec.Struct, frozen=True):
 class LogMeta(msgspec.Struct, frozen=True):
     """What a partition's log says of itself.
 
-    `redo_from`: events from this offset on may not be in the logged rows of the funnels that are
-    `live`. `backfills`: the others. `ahead`: the clocks of the projects.
+    `redo_from`: events from this offset on may not be in the logged rows of the definitions that
+    are `live`. `backfills`: the others. `ahead`: the clocks of the projects.
     """
 
     redo_from: int
@@ -42,7 +42,7 @@ class LogMeta(msgspec.Struct, frozen=True):
     ahead: dict[str, int]
 
     def unlogged(self, name: str, position: int) -> Stretch | None:
-        """The events that the log may lack of a funnel; None if it knows nothing of the funnel.
+        """The events that the log may lack of a definition; None if it knows nothing of it.
 
         `position` is where the partition stood.
         """
@@ -53,13 +53,13 @@ class LogMeta(msgspec.Struct, frozen=True):
 
 
 class Redo(NamedTuple):
-    """The events to fold again: into the funnels that are live, and into the others."""
+    """The events to fold again: into the definitions that are live, and into the others."""
 
     live: Stretch
     past: Stretch
 
 
-class FunnelLog:
+class PersonLog:
     """Writes and restores the log of one partition."""
 
     def __init__(self, topic: str, number: int, snapshots: Snapshots, outbox: Outbox) -> None:
@@ -67,18 +67,18 @@ class FunnelLog:
         self._snapshots = snapshots
         self._outbox = outbox
         self._meta: LogMeta | None = None
-        # The keys of persons who are only in funnels that have ended.
+        # The keys of persons whose definitions have all ended.
         self._dead: dict[bytes, None] = {}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-    def write(self, partition: FunnelPartition, now_ms: int) -> None:
+    def write(self, partition: Partition, now_ms: int) -> None:
         """Log what is due, and what the log then says of itself, if it says anything new."""
         wrote = False
         for keys, values in partition.due(now_ms):
             self._send(keys, list(values))
             for key in keys if self._dead else ():
-                self._dead.pop(key, None)  # they are in another funnel by now
+                self._dead.pop(key, None)  # another definition knows them by now
             wrote = True
         meta = _meta_of(partition)  # by now, rows that were due do not count as waiting any more
         news = self._meta is None or (self._meta.live, self._meta.backfills) != (
@@ -94,18 +94,18 @@ class FunnelLog:
                 del self._dead[key]
             self._send(batch, [None] * len(batch))
 
-    def bury(self, partition: FunnelPartition, key: FunnelKey) -> None:
-        """Delete, little by little, the persons who are in no other funnel than one that ends.
+    def bury(self, partition: Partition, key: Key) -> None:
+        """Delete, little by little, the persons who are of no other definition than one that ends.
 
         What the others' records still hold of it goes when they are written next.
         """
         self._dead |= dict.fromkeys(partition.only_in(key))
 
-    def snapshot(self, partition: FunnelPartition, reader: Reader) -> None:
+    def snapshot(self, partition: Partition, reader: Reader) -> None:
         """Begin to write a snapshot of what is committed now."""
         _, logged = reader.bounds(self._source)
         assert self._meta is not None, "what is committed has been logged"
-        about = msgspec.to_builtins(_About(list(partition.funnels), _meta_of(partition)))
+        about = msgspec.to_builtins(_About(list(partition.running), _meta_of(partition)))
         meta = Meta(position=partition.position, logged=logged, about=about)
         self._snapshots.save(self._source.partition, Snapshot(meta, partition.dump()))
 
@@ -115,22 +115,22 @@ class FunnelLog:
     # ── restoring ────────────────────────────────────────────────────────────────────────────────
 
     def restore(
-        self, partition: FunnelPartition, committed: int, reader: Reader
+        self, partition: Partition, committed: int, reader: Reader
     ) -> Generator[None, None, Redo]:
-        """Bring the rows of `partition`, whose funnels are in place, to what the log says.
+        """Bring the rows of `partition`, whose definitions are in place, to what the log says.
 
-        Returns what is to be folded again. Funnels that the log does not know of are backfilled.
+        Returns what is to be folded again. What the log does not know of is backfilled.
         """
         logged = 0
-        held: dict[FunnelKey, int] = {}  # up to where a funnel's events are in the snapshot
+        held: dict[Key, int] = {}  # up to where a definition's events are in the snapshot
         snapshot = self._snapshots.load(self._source.partition)
         if snapshot is not None and snapshot.meta.position <= committed:
             logged = snapshot.meta.logged
             about = msgspec.convert(snapshot.meta.about, _About)
             self._meta = about.log
             unlogged = {
-                key: about.log.unlogged(name_of(key), snapshot.meta.position) or Stretch(0, 0)
-                for key in about.funnels
+                key: about.log.unlogged(key.name, snapshot.meta.position) or Stretch(0, 0)
+                for key in about.definitions
             }
             partition.load(snapshot.columns, unlogged)
             held = {key: end for key, (_, end) in unlogged.items()}
@@ -140,22 +140,20 @@ class FunnelLog:
             yield
         return self._redo(partition, committed, held)
 
-    def _redo(
-        self, partition: FunnelPartition, committed: int, held: Mapping[FunnelKey, int]
-    ) -> Redo:
+    def _redo(self, partition: Partition, committed: int, held: Mapping[Key, int]) -> Redo:
         meta = self._meta or LogMeta(committed, [], {}, {})
         for project, ahead in meta.ahead.items():
             partition.hear(project, ahead)
         live, past = [committed], []
-        for key, funnel in partition.funnels.items():
-            unlogged = meta.unlogged(name_of(key), committed)
+        for key, one in partition.running.items():
+            unlogged = meta.unlogged(key.name, committed)
             begin = max(unlogged.begin, held.get(key, 0)) if unlogged else 0
-            if name_of(key) in meta.live:
+            if key.name in meta.live:
                 live.append(begin)
             else:
-                backfill = meta.backfills.get(name_of(key))
-                funnel.backfill = Backfill(backfill.at, backfill.ahead) if backfill else Backfill()
-                past.append(Stretch(begin, funnel.backfill.at))
+                backfill = meta.backfills.get(key.name)
+                one.backfill = Backfill(backfill.at, backfill.ahead) if backfill else Backfill()
+                past.append(Stretch(begin, one.backfill.at))
         return Redo(
             Stretch(min(live), committed),
             Stretch(min((p.begin for p in past), default=0), max((p.end for p in past), default=0)),
@@ -165,17 +163,17 @@ class FunnelLog:
 class _About(msgspec.Struct, frozen=True):
     """What a snapshot says of itself."""
 
-    funnels: list[FunnelKey]
+    definitions: list[Key]
     log: LogMeta
 
 
-def _meta_of(partition: FunnelPartition) -> LogMeta:
+def _meta_of(partition: Partition) -> LogMeta:
     return LogMeta(
         partition.redo_from,
-        [name_of(key) for key, funnel in partition.funnels.items() if funnel.backfill is None],
+        [key.name for key, one in partition.running.items() if one.backfill is None],
         {
-            name_of(key): BackfillMeta(
-                partition.funnels[key].redo_from(backfill.at), backfill.at, backfill.ahead
+            key.name: BackfillMeta(
+                partition.running[key].redo_from(backfill.at), backfill.at, backfill.ahead
             )
             for key, backfill in partition.behind.items()
         },
@@ -183,7 +181,7 @@ def _meta_of(partition: FunnelPartition) -> LogMeta:
     )
 
 
-def _take(partition: FunnelPartition, records: Records, dead: dict[bytes, None]) -> LogMeta | None:
+def _take(partition: Partition, records: Records, dead: dict[bytes, None]) -> LogMeta | None:
     """Take over some records of the log; returns the newest meta among them.
 
     `dead` is kept as the keys whose newest record holds nothing that is of use.

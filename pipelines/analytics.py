@@ -1,0 +1,277 @@
+"""Analytics on the stream: events in, changes of persons and figures of definitions out.
+
+    avila.events ─▶ match ─▶ fold ─▶ changes of persons      each kind on its own topic
+                               ├───▶ figures                 each kind on its own topic
+                               └───▶ avila.state.persons     rows, some seconds later
+
+Every partition keeps every definition, of whatever kind (`pipelines.operators`). One is taken up
+between two epochs. It counts all that ever happened: the event store is read again for it, from its
+beginning, until it has caught up and is live. One that is changed begins anew, and what its older
+version left behind is deleted.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import structlog
+from confluent_kafka import KafkaException
+
+from pipelines.batch import Outbox, Records, TopicPartition
+from pipelines.keys import Texts
+from pipelines.matching import Match
+from pipelines.metrics import stage
+from pipelines.operators import TOTAL, Backfill, Changes, Key, Kind, Running, Standing
+from pipelines.partition import EventColumns, Partition, Stretch
+from pipelines.person_log import PersonLog
+from pipelines.reader import Reader
+from pipelines.snapshots import Snapshots
+from pipelines.tables import Table
+from pipelines.wanted import Wanted
+from schemas import files
+from schemas.codec import Codec, Decoded
+from schemas.follower import Follower
+from schemas.registries import SchemaRegistry
+from schemas.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_AT_ONE_GO: Final = 20_000  # events
+_WAITED_ENOUGH: Final = 20  # times a tenth of a second
+_DONE: Final = object()
+
+
+class Analytics(Table):
+    """All definitions, of all `kinds`, in the partitions that this worker has."""
+
+    name = "persons"
+    help = "What each person did, as far as any definition asks"
+
+    def __init__(self, settings: Settings, outbox: Outbox, kinds: Sequence[Kind]) -> None:
+        self.source = settings.topics.events.name
+        self._settings = settings
+        self._outbox = outbox
+        self._kinds = kinds
+        self._lateness_ms = settings.allowed_lateness_s * 1000
+        self._snapshots = Snapshots(settings.snapshot_dir, self.name)
+        self._partitions: dict[int, Partition] = {}
+        self._logs: dict[int, PersonLog] = {}
+        self._backfills: dict[int, Iterator[None]] = {}
+
+    def connect(self, registry: SchemaRegistry) -> None:
+        """Meet the broker; to be called once, before anything else is. Blocks."""
+        topics = self._settings.topics
+        self._decode = Codec(files.load("event"), registry.find, ours=True).decode
+        self._publishers = {
+            kind.name: kind.publisher(topics, registry, self._outbox) for kind in self._kinds
+        }
+        follower = Follower(self._settings.bootstrap, [topics.definitions.name])
+        self._wanted = Wanted(self._kinds, follower)
+
+    # ── an epoch's events ────────────────────────────────────────────────────────────────────────
+
+    def fold(self, records: Records) -> None:
+        """Fold a batch of the event store; what comes of it is in the outbox when this returns."""
+        number = records.source.partition
+        partition = self._partitions[number]
+        events, matches, ahead = self._look(records)
+        for project, ms in ahead.items():
+            partition.hear(project, ms)
+        now = _now_ms()
+        with stage("analytics: fold"):
+            folded = list(partition.fold(events, matches, self._log_at(now)))
+        with stage("analytics: announce"):
+            self._announce(self._standing(number, now), folded)
+        partition.position = records.next_offset
+
+    def _look(self, records: Records) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
+        """Decode a batch, find which of its events concern what, and how projects' time goes on."""
+        with stage("analytics: decode"):
+            decoded = self._decode(records.values)
+        for failure in decoded.failures:
+            # The Tracker writes no such thing: whoever did, it is no event, and stays where it is.
+            log.error(
+                "not an event",
+                source=records.source,
+                offset=int(records.offsets[failure.row]),
+                reason=failure.reason,
+                detail=failure.detail,
+            )
+        with stage("analytics: match"):
+            return self._matched(records, decoded)
+
+    def _matched(
+        self, records: Records, decoded: Decoded
+    ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
+        column = decoded.batch.column
+        at = np.asarray(column("timestamp").cast(pa.int64()))
+        projects = Texts.of(column("project_id"))
+        ahead = self._wanted.newest(projects, at - records.timestamps[decoded.rows])
+        offsets = records.offsets[decoded.rows]
+        events = EventColumns(projects, Texts.of(column("person_id")), at, offsets)
+        matches = self._wanted.match(projects, Texts.of(column("event")), column("properties"))
+        return events, matches, ahead
+
+    def _announce(self, standing: Standing, changed: Iterable[tuple[Running, Changes]]) -> None:
+        for one, changes in changed:
+            self._publishers[one.kind.name].changes(standing, one, changes)
+
+    def _announce_expired(
+        self, standing: Standing, changed: Iterable[tuple[Running, Changes]]
+    ) -> None:
+        for one, changes in changed:
+            self._publishers[one.kind.name].expired(standing, one, changes)
+
+    def _standing(self, number: int, now_ms: int) -> Standing:
+        partition = self._partitions[number]
+        return Standing(number, partition.position, partition.persons, now_ms)
+
+    # ── commits ──────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
+        """Take up definitions, let time pass, log rows that are due, publish figures."""
+        if self._wanted.follow():
+            for number in self._partitions:
+                self._take_up_definitions(number)
+        for number, partition in self._partitions.items():
+            partition.position = positions.get(number, partition.position)
+            standing = self._standing(number, now_ms)
+            self._announce_expired(standing, partition.expire(now_ms))
+            self._logs[number].write(partition, now_ms)
+            for one in partition.running.values():
+                if one.unpublished:
+                    self._publishers[one.kind.name].figures(standing, one)
+                    one.unpublished.clear()
+
+    def _take_up_definitions(self, number: int) -> None:
+        """Begin with what is new, and end what is not wanted any more."""
+        partition, wanted = self._partitions[number], set(self._wanted)
+        for key in set(partition.running) - wanted:
+            self._logs[number].bury(partition, key)
+            self._publishers[key.kind].forget(number, partition.running.pop(key))
+        for key in wanted - partition.running.keys():
+            partition.running[key] = Running(*self._wanted[key], self._lateness_ms, Backfill())
+            partition.running[key].unpublished.add(TOTAL)
+
+    def snapshot(
+        self,
+        positions: Mapping[int, int],  # noqa: ARG002 (each partition knows its own)
+        reader: Reader,
+    ) -> None:
+        """Begin to write a snapshot of every partition."""
+        for number, partition in self._partitions.items():
+            try:
+                self._logs[number].snapshot(partition, reader)
+            except KafkaException as error:
+                log.warning("no snapshot this time", partition=number, reason=str(error))
+
+    @property
+    def rows(self) -> int:
+        """Rows of persons, of all definitions."""
+        return sum(partition.rows for partition in list(self._partitions.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory they take, spare room included."""
+        return sum(partition.nbytes for partition in list(self._partitions.values()))
+
+    # ── restoring ────────────────────────────────────────────────────────────────────────────────
+
+    def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
+        """Restore a partition as of source offset `committed`: rows, then figures, then redo."""
+        while not self._wanted.caught_up:
+            self._wanted.follow(timeout_s=0.5)
+            yield
+        number, state = partition, Partition()
+        for key in self._wanted:
+            state.running[key] = Running(*self._wanted[key], self._lateness_ms)
+        topic = self._settings.topics.person_state.name
+        person_log = PersonLog(topic, number, self._snapshots, self._outbox)
+        redo = yield from person_log.restore(state, committed, reader)
+        for publisher in self._publishers.values():
+            yield from publisher.restore(number, state.running, reader)
+        due = self._log_at(_now_ms())
+        for stretch, fold in ((redo.past, state.redo_backfill), (redo.live, state.redo)):
+            for records in reader.read(TopicPartition(self.source, number), *stretch):
+                if records is not None:
+                    events, matches, ahead = self._look(records)
+                    fold(events, matches, due)
+                    for project, ms in ahead.items() if stretch is redo.live else ():
+                        state.hear(project, ms)
+                yield
+        state.restored(committed)
+        self._logs[number] = person_log
+        self._partitions[number] = state
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition, in memory only."""
+        self._partitions.pop(partition, None)
+        self._logs.pop(partition, None)
+        self._backfills.pop(partition, None)
+
+    # ── catching up with history ─────────────────────────────────────────────────────────────────
+
+    @property
+    def behind(self) -> bool:
+        """Whether a definition of any partition is not live yet."""
+        return any(partition.behind for partition in self._partitions.values())
+
+    def catch_up(self) -> None:
+        """Fold a batch of past events into what is not live yet.
+
+        What comes of it is in the outbox, as with `fold`. Reads a partition at a time, and tries
+        again later what the broker does not give now.
+        """
+        number = next((n for n, partition in self._partitions.items() if partition.behind), None)
+        if number is None:
+            return
+        backfill = self._backfills.setdefault(number, self._backfill(number))
+        with stage("analytics: backfill"):
+            try:
+                done = next(backfill, _DONE) is _DONE
+            except KafkaException as error:
+                log.warning("backfill waits", partition=number, reason=str(error))
+                done = True
+        if done:
+            del self._backfills[number]
+
+    def _backfill(self, number: int) -> Iterator[None]:
+        """Take the definitions of a partition through history, batch by batch, until they are live.
+
+        The last few batches are taken at one go, for the partition must not move on meanwhile.
+        """
+        partition = self._partitions[number]
+        with closing(Reader(self._settings.bootstrap)) as reader:
+            while behind := partition.behind.values():
+                begin, end = min(backfill.at for backfill in behind), partition.position
+                waited = 0
+                for records in reader.read(TopicPartition(self.source, number), begin, end):
+                    if records is None:
+                        waited += 1
+                    else:
+                        self._fold_past(number, Stretch(begin, records.next_offset), records)
+                        begin = records.next_offset
+                    if end - begin > _AT_ONE_GO or waited > _WAITED_ENOUGH:
+                        yield
+                if partition.position == end:
+                    for key in partition.go_live(begin):
+                        log.info("live", definition=key.name, partition=number, since=end)
+
+    def _fold_past(self, number: int, stretch: Stretch, records: Records) -> None:
+        partition = self._partitions[number]
+        events, matches, ahead = self._look(records)
+        now = _now_ms()
+        standing = self._standing(number, now)
+        changed = partition.backfill(events, matches, stretch, ahead, self._log_at(now))
+        self._announce(standing, changed)
+        self._announce_expired(standing, partition.expire_backfill(int(records.timestamps[-1])))
+
+    def _log_at(self, now_ms: int) -> int:
+        return now_ms + self._settings.checkpoint_interval_ms
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,333 @@
+"""One partition of the event store, as all definitions see it: persons, rows, what is unlogged.
+
+Persons are logged some seconds after their first row was touched, so that one who does ten things
+in that time is logged once, with the rows of all definitions (`person_records`). Until then the
+event store is their log: `redo_from` is the offset from which events must be folded again on top of
+what is logged, and each logged row carries the offset up to which events are in it (as pages do in
+a database's write-ahead log).
+
+A definition that came later first catches up with history (`Backfill`): the events before it are
+folded into it alone, from the beginning of the event store on, between the epochs of the others. As
+soon as it has come to where the partition stands, it is live like them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.kernel import Int32s, Int64s
+from pipelines.keys import ArrowColumn, KeyIndex, Texts
+from pipelines.matching import Match
+from pipelines.metrics import LATE
+from pipelines.operators import (
+    NEVER,
+    TOTAL,
+    Backfill,
+    Changes,
+    Key,
+    Packed,
+    Running,
+    Waiting,
+)
+from pipelines.person_records import Part, join, split
+
+_NONE: Final = -1
+
+
+class Stretch(NamedTuple):
+    """Offsets from `begin` to `end`, which is not one of them."""
+
+    begin: int
+    end: int
+
+
+_ALL: Final = Stretch(0, 2**62)
+
+
+class EventColumns(NamedTuple):
+    """A batch of events, as far as operators look at it."""
+
+    projects: Texts
+    persons: Texts
+    at: Int64s
+    offsets: Int64s
+
+
+class Partition:
+    """State of one partition. Pure but for its own columns: knows no topic and no clock."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.persons = KeyIndex()
+        self.running: dict[Key, Running] = {}
+        # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
+        # added to the time of day it gives the project's own time, which goes on without events.
+        self.ahead: dict[str, int] = {}
+        self._changed_by_time: list[tuple[Key, Int32s]] = []
+
+    @property
+    def redo_from(self) -> int:
+        """The first event that may not be in what is logged of the live definitions."""
+        live = (one for one in self.running.values() if one.backfill is None)
+        return min((one.redo_from(self.position) for one in live), default=self.position)
+
+    @property
+    def behind(self) -> dict[Key, Backfill]:
+        """The definitions that are not live yet, and how far they are."""
+        return {key: one.backfill for key, one in self.running.items() if one.backfill is not None}
+
+    def position_of(self, one: Running) -> int:
+        """Events of the partition below this offset are in it."""
+        return self.position if one.backfill is None else one.backfill.at
+
+    @property
+    def rows(self) -> int:
+        """Rows of persons, of all definitions."""
+        return sum(one.state.size for one in list(self.running.values()))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by rows, and by the names of persons."""
+        states = [one.state.nbytes for one in list(self.running.values())]
+        return self.persons.nbytes + sum(states)
+
+    def fold(
+        self, events: EventColumns, matches: Mapping[Key, Match], due: int
+    ) -> Iterator[tuple[Running, Changes]]:
+        """Fold a batch into each live definition that it concerns; yields what changed.
+
+        `due` is when the rows that are touched now are to be logged.
+        """
+        return self._publish(self._fold(events, matches, self._live(), due))
+
+    def backfill(
+        self,
+        events: EventColumns,
+        matches: Mapping[Key, Match],
+        stretch: Stretch,
+        ahead: Mapping[str, int],
+        due: int,
+    ) -> Iterator[tuple[Running, Changes]]:
+        """Fold a stretch of history into the definitions that have come to it.
+
+        `ahead` is what `hear` is told of live events.
+        """
+        come = {
+            key: Stretch(backfill.at, stretch.end)
+            for key, backfill in self.behind.items()
+            if stretch.begin <= backfill.at < stretch.end
+        }
+        yield from self._publish(self._fold(events, matches, come, due))
+        for key, backfill in self.behind.items():
+            if key in come:
+                backfill.at = stretch.end
+                backfill.ahead = max(backfill.ahead, ahead.get(key.project, NEVER))
+                self.running[key].unpublished.add(TOTAL)
+
+    def go_live(self, come_to: int) -> list[Key]:
+        """Have what has come so far go on with the partition: nothing lies between."""
+        there = {key: backfill for key, backfill in self.behind.items() if backfill.at >= come_to}
+        for key, backfill in there.items():
+            self.running[key].backfill = None
+            self.running[key].unpublished.add(TOTAL)
+            self.hear(key.project, backfill.ahead)
+        return list(there)
+
+    def redo(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
+        """Fold events again whose results are published already: into what is live."""
+        for _ in self._fold(events, matches, self._live(), due):
+            pass
+
+    def redo_backfill(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
+        """Fold events again whose results are published already: into what is not live yet."""
+        behind = {key: Stretch(0, backfill.at) for key, backfill in self.behind.items()}
+        for _ in self._fold(events, matches, behind, due):
+            pass
+
+    def _live(self) -> dict[Key, Stretch]:
+        return {key: _ALL for key, one in self.running.items() if one.backfill is None}
+
+    def _publish(
+        self, folded: Iterable[tuple[Running, Changes, int]]
+    ) -> Iterator[tuple[Running, Changes]]:
+        for one, changes, late in folded:
+            one.unpublished |= one.figures.apply(changes)
+            if late:
+                one.late += late
+                LATE.labels(one.kind.name).inc(late)
+                one.unpublished.add(TOTAL)
+            yield one, changes
+
+    def _fold(
+        self,
+        events: EventColumns,
+        matches: Mapping[Key, Match],
+        stretches: Mapping[Key, Stretch],
+        due: int,
+    ) -> Iterator[tuple[Running, Changes, int]]:
+        """Fold into each definition those events that lie in its stretch."""
+        concerned = {key: match for key, match in matches.items() if key in stretches}
+        slots = self._slots(events, concerned.values())
+        for key, match in concerned.items():
+            one = self.running[key]
+            offsets = events.offsets[match.rows]
+            part = slice(*np.searchsorted(offsets, stretches[key]))
+            rows = match.rows[part]
+            if not len(rows):
+                continue
+            folded = one.state.fold(
+                len(self.persons), slots[rows], events.at[rows], match.masks[part], offsets[part]
+            )
+            if len(folded.fresh):
+                one.waiting.append(Waiting(folded.fresh, int(offsets[part][0]), due))
+            yield one, folded.changes, folded.late
+
+    def hear(self, project: str, ahead_ms: int) -> None:
+        """An event of the project bears a time so far ahead of its record's."""
+        self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
+
+    def expire(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
+        """Let time pass for every live definition: yields what it changed.
+
+        No event would bring these changes back, so their rows are `due` at once.
+        """
+        return self._expire(
+            {
+                key: now_ms + self.ahead[key.project]
+                for key, one in self.running.items()
+                if one.backfill is None and key.project in self.ahead
+            }
+        )
+
+    def expire_backfill(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
+        """Let time pass up to `now_ms` of the past for the definitions that are not live yet."""
+        return self._expire({key: now_ms + backfill.ahead for key, backfill in self.behind.items()})
+
+    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[Running, Changes]]:
+        for key, now in clocks.items():
+            one = self.running[key]
+            expired = one.state.expire(now)
+            if expired is not None:
+                if len(expired.rows):
+                    self._changed_by_time.append((key, expired.rows))
+                yield one, expired.changes
+
+    def due(self, now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """What is to be logged by now, as keys and values, project by project.
+
+        It counts as logged when the epoch commits.
+        """
+        persons: defaultdict[str, list[Int32s]] = defaultdict(list)
+        changed, self._changed_by_time = self._changed_by_time, []
+        for key, rows in changed:
+            if key in self.running:
+                persons[key.project].append(self.running[key].state.persons_of(rows))
+        for key, one in self.running.items():
+            while one.waiting and one.waiting[0].due <= now_ms:
+                rows = one.state.unlogged(one.waiting.popleft().rows)
+                persons[key.project].append(one.state.persons_of(rows))
+        for project, slots in persons.items():
+            yield self._pack(project, np.unique(np.concatenate(slots)))
+
+    def _pack(self, project: str, persons: Int32s) -> tuple[list[bytes], list[bytes]]:
+        parts = []
+        for one in self.of_project(project):
+            rows = one.state.rows_of(persons)
+            places = np.flatnonzero(rows != _NONE)
+            packed = one.state.pack(rows[places], self.position_of(one))
+            parts.append(Part(one.tag, places, packed))
+        return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
+
+    def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
+        """Take over logged records; tells which of them hold rows of a definition that is kept."""
+        starts = np.zeros(len(values) + 1, np.int64)
+        np.cumsum([len(value) for value in values], out=starts[1:])
+        data = np.frombuffer(b"".join(values), np.uint8)
+        parts = split(data, starts)
+        by_tag = {int(one.tag): one for one in self.running.values()}
+        known = [tag for tag in np.unique(parts.tags).tolist() if tag in by_tag]
+        kept = np.zeros(len(keys), np.bool_)
+        for tag in known:
+            kept[parts.records[parts.tags == tag]] = True
+        names = [key.split(b"/", 1) for key in keys]
+        projects = Texts.of(pa.array([name[0] for name in names], pa.binary()))
+        persons = Texts.of(pa.array([name[-1] for name in names], pa.binary()))
+        slots = np.zeros(len(keys), np.int32)
+        slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
+        for tag in known:
+            own = np.flatnonzero(parts.tags == tag)
+            rows = Packed(data, parts.begins[own], parts.ends[own])
+            by_tag[tag].state.unpack(len(self.persons), slots[parts.records[own]], rows)
+        return kept
+
+    def of_project(self, project: str) -> list[Running]:
+        """The definitions of a project."""
+        return [one for key, one in self.running.items() if key.project == project]
+
+    def only_in(self, key: Key) -> list[bytes]:
+        """The log keys of the persons who have a row of this definition and of no other."""
+        state = self.running[key].state
+        persons = state.persons_of(np.arange(state.size, dtype=np.int32))
+        alone = np.ones(len(persons), np.bool_)
+        for other in self.of_project(key.project):
+            if other.state is not state:
+                alone &= other.state.rows_of(persons) == _NONE
+        return person_keys(key.project, self.persons.second(persons[alone]))
+
+    def restored(self, committed: int) -> None:
+        """All that was committed is in the state."""
+        self.position = committed
+        for one in self.running.values():
+            one.state.restored()
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """A copy of the columns of all definitions, in the order of `running`."""
+        columns = {f"persons.{name}": column.copy() for name, column in self.persons.dump().items()}
+        for number, one in enumerate(self.running.values()):
+            for name, column in one.state.dump().items():
+                columns[f"{number}.{name}"] = column
+        return columns
+
+    def load(self, columns: Mapping[str, NDArray[Any]], unlogged: Mapping[Key, Stretch]) -> None:
+        """Take over what `dump` gave; definitions that are not kept any more are left out.
+
+        `unlogged` are the definitions in the order of `dump`, each with the stretch of events of
+        which the log did not hold everything then: up to its end they are in the dump. Rows that
+        were waiting wait again, for the log must be whole without the dump.
+        """
+        self.persons = KeyIndex.load(_below("persons", columns))
+        for number, (key, (since, stamp)) in enumerate(unlogged.items()):
+            if key in self.running:
+                state = self.running[key].state
+                state.load(_below(str(number), columns), stamp)
+                rows = state.unlogged(np.arange(state.size, dtype=np.int32))
+                self.running[key].waiting.append(Waiting(rows, since, due=0))
+
+    def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
+        """The person of each event that is matched, and anything for the others."""
+        matched = np.zeros(len(events.at), np.bool_)
+        for match in matches:
+            matched[match.rows] = True
+        rows = np.flatnonzero(matched)
+        slots = np.zeros(len(events.at), np.int32)
+        slots[rows] = self.persons.intern(events.projects, events.persons, rows)
+        return slots
+
+
+def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
+    """The log keys of persons: `project/person`."""
+    prefix = f"{project}/"
+    return [(prefix + person).encode() for person in persons.to_pylist()]
+
+
+def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    begin = f"{prefix}."
+    return {
+        name.removeprefix(begin): column
+        for name, column in columns.items()
+        if name.startswith(begin)
+    }

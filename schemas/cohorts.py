@@ -1,0 +1,91 @@
+"""Cohorts: persons who began in the same period, and how many of them come back in later ones."""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from schemas.calendar import Period, find_zone
+from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions
+from schemas.definitions import (
+    Definition,
+    EventName,
+    Text,
+    decode_with,
+    read_request,
+)
+from schemas.errors import InvalidRequest
+
+MAX_PERIODS: Final = 60
+MAX_COHORTS_PER_PROJECT: Final = 100
+
+
+class Occasion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An event by name, or any event if there is none, all of whose conditions hold."""
+
+    event: EventName | None = None
+    where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()
+
+
+class Cohort(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """A retention grid: a row for each period in which persons began, a column for each later one.
+
+    A person belongs to the period of their first `start`; what they did before it does not count.
+    They are back in column n if a `return` event lies in the n-th period after that one (bounded),
+    and have come back on n or later if one lies in that or any later period (unbounded). Column 0
+    is the period of the start itself, whatever came first within it. Periods are those of the time
+    zone, weeks begin on Monday. The columns are 0 to `periods` - 1.
+    """
+
+    start: Occasion
+    returning: Occasion = msgspec.field(name="return", default=Occasion())
+    period: Period = "day"
+    periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    name: Text = ""
+
+
+class CohortDefinition(Definition, frozen=True, kw_only=True):
+    """A cohort as it stands on the definitions topic."""
+
+    KIND = "cohort"
+
+    cohort: Cohort
+
+
+_decoder = msgspec.json.Decoder(Cohort)
+_definition_decoder = msgspec.json.Decoder(CohortDefinition)
+
+
+def decode_cohort(body: bytes) -> Cohort:
+    """Read a cohort from a request body.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    cohort = read_request(_decoder, body)
+    _check(cohort)
+    return cohort
+
+
+def encode(definition: CohortDefinition) -> bytes:
+    """Encode a definition as it stands on its topic."""
+    return msgspec.json.encode(definition)
+
+
+def decode(value: bytes) -> CohortDefinition:
+    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    definition = decode_with(_definition_decoder, value)
+    try:
+        _check(definition.cohort)
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    return definition
+
+
+def _check(cohort: Cohort) -> None:
+    check_conditions(cohort.start.where, "start.where")
+    check_conditions(cohort.returning.where, "return.where")
+    find_zone(cohort.timezone)

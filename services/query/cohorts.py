@@ -1,0 +1,83 @@
+"""The cohorts over HTTP: what they are, and their retention grids."""
+
+import datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.cohorts import (
+    MAX_COHORTS_PER_PROJECT,
+    Cohort,
+    CohortDefinition,
+    decode_cohort,
+    encode,
+)
+from services.commands import Commands
+from services.following import Following
+from services.query.changing import Changing, Definable
+from services.query.cohort_figures import CohortAnswer, CohortResults, assemble, show
+from services.query.cohort_results import Results
+from services.query.cohort_sql import cohort_statement, read_counts
+from services.query.condition_sql import check_names
+from services.query.definitions import Definitions
+from services.query.event_store import EventStore
+from services.query.requests import json_answer, now_ms, read_day, read_source
+
+
+class CohortPage(msgspec.Struct, frozen=True):
+    """Some of a project's cohorts, by id; `next` is the next page's `after`, null at the end."""
+
+    cohorts: list[CohortAnswer]
+    next: str | None
+
+
+def _read(body: bytes) -> Cohort:
+    cohort = decode_cohort(body)
+    check_names(cohort.start.where, "start.where")
+    check_names(cohort.returning.where, "return.where")
+    return cohort
+
+
+def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
+    return CohortDefinition(**parts, cohort=cohort)
+
+
+COHORT = Definable("cohort", MAX_COHORTS_PER_PROJECT, _read, _define, encode, show, CohortPage)
+
+
+class Cohorts(Changing[Cohort, CohortDefinition]):
+    """The endpoints under `/api/projects/{project}/cohorts`."""
+
+    def __init__(
+        self,
+        definitions: Definitions[CohortDefinition],
+        view: Following[Any],
+        results: Results,
+        results_view: Following[Any],
+        commands: Commands,
+        store: EventStore,
+    ) -> None:
+        super().__init__(COHORT, definitions, view, commands)
+        self._results = results
+        self._results_view = results_view
+        self._store = store
+
+    async def results(self, request: Request) -> Response:
+        """Show a cohort's grid, as the stream has it or counted anew in ClickHouse."""
+        source = read_source(request)
+        first = read_day(request, "from", datetime.date.min)
+        last = read_day(request, "to", datetime.date.max)
+        definition = self.find(request)
+        answer: CohortResults
+        if source == "stream":
+            self._results_view.require()
+            answer = assemble(definition, "stream", self._results.figures(definition), first, last)
+        else:
+            asked = await self._store.ask(
+                definition.project_id, lambda database: cohort_statement(database, definition)
+            )
+            counted = read_counts(definition, asked, now_ms())
+            answer = assemble(definition, "store", counted, first, last)
+        return json_answer(answer)

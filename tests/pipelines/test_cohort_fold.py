@@ -1,0 +1,137 @@
+"""The fold of a cohort gives what the definition says, whatever order events come in."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.cohort_figures import CohortFigures
+from pipelines.cohort_fold import RETURNS, STARTS
+from pipelines.cohort_state import CohortState
+from pipelines.operators import Folded, Packed
+from schemas.calendar import Period, begin_of, calendar
+from tests.cohort_oracle import Act, Grid, grid
+
+DAY_MS = 86_400_000
+NOON = 20_000 * DAY_MS + DAY_MS // 2
+PERSONS = 3
+ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]
+
+
+class Case(NamedTuple):
+    """A definition and what persons do, over some hours to some years."""
+
+    period: Period
+    periods: int
+    timezone: str
+    acts: list[Act]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    span = draw(st.sampled_from([DAY_MS // 4, 5 * DAY_MS, 100 * DAY_MS, 900 * DAY_MS]))
+    act = st.builds(
+        Act,
+        st.integers(0, PERSONS - 1),
+        st.integers(NOON - span, NOON),
+        st.booleans(),
+        st.booleans(),
+    )
+    return Case(
+        draw(st.sampled_from(["day", "week", "month"])),
+        draw(st.integers(1, 60)),
+        draw(st.sampled_from(ZONES)),
+        draw(st.lists(act.filter(lambda act: act.starts or act.returns), min_size=1, max_size=30)),
+    )
+
+
+def empty(case: Case, lateness_ms: int = 10_000 * DAY_MS) -> CohortState:
+    return CohortState(case.periods, calendar(case.period, case.timezone), lateness_ms)
+
+
+def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
+    masks = [STARTS * act.starts | RETURNS * act.returns for act in acts]
+    return state.fold(
+        PERSONS,
+        np.array([act.person for act in acts], np.int32),
+        np.array([act.at for act in acts], np.int64),
+        np.array(masks, np.uint32),
+        np.arange(offset, offset + len(acts)),
+    )
+
+
+def shown(case: Case, figures: CohortFigures) -> Grid:
+    counted = {begin_of(case.period, number): figures.counts(number) for number in figures}
+    counted = {day: counts for day, counts in counted.items() if any((counts[0], *counts[1]))}
+    return Grid(
+        {day: persons for day, (persons, _, _) in counted.items()},
+        {day: returned for day, (_, returned, _) in counted.items()},
+        {day: or_later for day, (_, _, or_later) in counted.items()},
+    )
+
+
+@given(cases(), st.integers(1, 30))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batch: int) -> None:
+    state, figures = empty(case), CohortFigures(case.periods)
+    for begin in range(0, len(case.acts), batch):
+        figures.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
+    assert shown(case, figures) == grid(case.acts, case.period, case.periods, case.timezone)
+
+
+@given(cases(), st.integers(0, 3 * DAY_MS), st.integers(1, 30))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_events_in_order_count_with_any_lateness(case: Case, lateness: int, batch: int) -> None:
+    acts = sorted(case.acts, key=lambda act: act.at)
+    state, figures = empty(case, lateness), CohortFigures(case.periods)
+    for begin in range(0, len(acts), batch):
+        folded = feed(state, acts[begin : begin + batch], begin)
+        assert folded.late == 0
+        figures.apply(folded.changes)
+    assert shown(case, figures) == grid(acts, case.period, case.periods, case.timezone)
+
+
+@given(cases(), st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+    case: Case, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(case.acts)))
+    figures, one, two = CohortFigures(case.periods), empty(case), empty(case)
+    figures.apply(feed(one, case.acts[:cut]).changes)
+    rows = np.arange(one.size, dtype=np.int32)
+    two.unpack(PERSONS, one.persons_of(rows), one.pack(rows, cut))
+    feed(two, case.acts[:cut])  # events that the rows hold already
+    two.restored()
+    if case.acts[cut:]:
+        figures.apply(feed(two, case.acts[cut:], cut).changes)
+    assert shown(case, figures) == grid(case.acts, case.period, case.periods, case.timezone)
+
+
+def test_what_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
+    case = Case("day", 3, "UTC", [])
+    state = empty(case, lateness_ms=DAY_MS)
+    acts = [Act(0, NOON, True, False), Act(0, NOON - 2 * DAY_MS, True, False)]
+    assert feed(state, acts).late == 1
+
+
+def test_a_start_that_comes_late_takes_the_returns_since_then_with_it() -> None:
+    case = Case("day", 3, "UTC", [])
+    state, figures = empty(case, lateness_ms=5 * DAY_MS), CohortFigures(3)
+    for act in (Act(0, NOON, True, False), Act(0, NOON - DAY_MS, False, True)):
+        figures.apply(feed(state, [act]).changes)
+    assert figures.counts(20_000) == (1, [0, 0, 0], [0, 0, 0])
+    figures.apply(feed(state, [Act(0, NOON - 2 * DAY_MS, True, False)]).changes)
+    assert figures.counts(20_000) == (0, [0, 0, 0], [0, 0, 0])
+    assert figures.counts(19_998) == (1, [0, 1, 0], [1, 1, 0])
+
+
+def test_a_row_of_an_unknown_layout_is_refused() -> None:
+    state = empty(Case("day", 3, "UTC", []))
+    known = np.zeros(state._packed.itemsize, np.uint8).tobytes()
+    for row in (known, b"", b"\x01\x02"):
+        packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
+        with pytest.raises(ValueError, match="layout"):
+            state.unpack(1, np.zeros(1, np.int32), packed)

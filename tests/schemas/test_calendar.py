@@ -1,0 +1,47 @@
+"""Periods are those of a calendar on the wall, also where clocks change."""
+
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.calendar import Period, begin_of, calendar, number_of
+from schemas.errors import InvalidRequest
+from tests.cohort_oracle import first_day, next_period
+
+ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]
+PERIODS: list[Period] = ["day", "week", "month"]
+
+
+@given(st.sampled_from(PERIODS), st.sampled_from(ZONES), st.integers(0, 4_102_444_800_000))
+@settings(deadline=None)
+def test_an_instant_lies_in_the_period_that_the_wall_shows(
+    period: Period, timezone: str, at: int
+) -> None:
+    (number,) = calendar(period, timezone).periods(np.array([at]))
+    assert begin_of(period, int(number)) == first_day(at, period, timezone)
+
+
+@given(st.sampled_from(PERIODS), st.dates(datetime.date(1970, 1, 1), datetime.date(2100, 1, 1)))
+@settings(deadline=None)
+def test_numbers_go_on_by_one(period: Period, day: datetime.date) -> None:
+    number = number_of(period, day)
+    begin = begin_of(period, number)
+    assert begin <= day < next_period(begin, period)
+    assert begin_of(period, number + 1) == next_period(begin, period)
+
+
+def test_a_day_on_which_clocks_change_is_an_hour_shorter_or_longer() -> None:
+    lisbon = calendar("day", "Europe/Lisbon")
+    spring, autumn = (number_of("day", datetime.date(2026, m, d)) for m, d in ((3, 29), (10, 25)))
+    hours = [(lisbon.begin(day + 1) - lisbon.begin(day)) // 3_600_000 for day in (spring, autumn)]
+    assert hours == [23, 25]
+
+
+def test_a_time_zone_that_does_not_exist_is_refused() -> None:
+    for name in ("Mars/Olympus", "../etc/passwd", "", "Europe"):
+        with pytest.raises(InvalidRequest) as refused:
+            calendar("day", name)
+        assert refused.value.field == "timezone"

@@ -1,0 +1,441 @@
+"""Live results: figures and events come by themselves, and no reader holds anything up."""
+
+import contextlib
+import io
+import json
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fastavro
+import httpx
+import pytest
+import uvicorn
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from schemas.definitions import FunnelDefinition, decode_funnel, encode
+from schemas.files import load
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.subjects import value_subject
+from services.ingest.server import listen
+from services.query.app import make_query_app
+from services.query.server import serving_config
+from services.query.tail import MOST_EVENTS_PER_S, evenly
+from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
+from tests.kafka import Record, produce
+from tests.services.query.conftest import Worker
+
+TIMEOUT_S = 60.0
+TIMESTAMP = 1_772_323_200_000
+READER, WRITER, ELSEWHERE, LEAVING = (f"aqt_{name}" for name in ("read", "write", "other", "soon"))
+
+
+class Events:
+    """Writes events as the Tracker does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        with Registry(settings.bootstrap) as registry:
+            subject = value_subject(settings.topics.events.name)
+            self._header = struct.pack(">bI", 0, registry.register(subject, load("event")))
+        self._schema = fastavro.parse_schema(load("event").plain)
+
+    def publish(self, *names: str, project: str = "shop", **fields: str) -> None:
+        self.produce([self._record(name, project, fields) for name in names])
+
+    def produce(self, records: list[Record]) -> None:
+        produce(self._settings.bootstrap, self._settings.topics.events.name, records)
+
+    def _record(self, name: str, project: str, more: dict[str, str]) -> Record:
+        out = io.BytesIO()
+        fields = {
+            "event_id": str(uuid.uuid4()),
+            "project_id": project,
+            "distinct_id": "ada",
+            "person_id": "ada",
+            "event": name,
+            "timestamp": TIMESTAMP,
+            **more,
+        }
+        fastavro.schemaless_writer(out, self._schema, fields)
+        return Record(self._header + out.getvalue(), f"{project}:ada".encode())
+
+
+class Service:
+    """A query service on a port of its own, in a thread of its own."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=TIMEOUT_S).text
+
+    @contextlib.contextmanager
+    def connected(self, project: str = "shop", **options: Any) -> Iterator["Feed"]:
+        options = {"proxy": None, "open_timeout": TIMEOUT_S} | options
+        address = f"ws://127.0.0.1:{self.port}/api/projects/{project}/live"
+        with connect(address, **options) as connection:
+            yield Feed(connection)
+
+    @contextlib.contextmanager
+    def ready(self, token: str = READER, **options: Any) -> Iterator["Feed"]:
+        with self.connected(additional_headers=bearer(token), **options) as feed:
+            assert feed.receive() == {"ready": {"project_id": "shop"}}
+            yield feed
+
+
+class Feed:
+    """One connection, in JSON."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    def send(self, message: Any) -> None:
+        self.connection.send(json.dumps(message))
+
+    def receive(self) -> Any:
+        return json.loads(self.connection.recv(TIMEOUT_S))
+
+    def ask(self, message: Any) -> Any:
+        self.send(message)
+        return self.receive()
+
+    def end(self) -> tuple[list[Any], int, str]:
+        last = []
+        try:
+            while True:
+                last.append(self.receive())
+        except ConnectionClosed as closed:
+            # 1006 stands for a line that was cut without a word.
+            return (last, *((end.code, end.reason) if (end := closed.rcvd) else (1006, "")))
+
+    def subscribe(self, kind: str, **options: Any) -> None:
+        """Subscribe, again for as long as the broker is too slow for it."""
+        while (answer := self.ask({"subscribe": kind, **options})) != {"subscribed": kind}:
+            assert answer["error"]["code"] == "back_off"
+
+    def events(self, until: Callable[[list[Any], int, int], bool]) -> tuple[list[Any], int, int]:
+        """The events that came, and how many were left out and dropped, until that is enough."""
+        events: list[Any] = []
+        left_out = dropped = 0
+        while not until(events, left_out, dropped):
+            message = self.receive()
+            events += message["events"]
+            left_out += message["left_out"]
+            dropped += message["dropped"]
+        return events, left_out, dropped
+
+
+def define(settings: Settings, name: str, version: int = 1) -> None:
+    """Have a funnel of two steps stand."""
+    funnel = decode_funnel(
+        json.dumps({"window_s": 60, "steps": [{"event": "view"}, {"event": "buy"}]}).encode()
+    )
+    one = FunnelDefinition(
+        project_id="shop", id=name, version=version, created_at=0, updated_at=0, funnel=funnel
+    )
+    produce(settings.bootstrap, settings.topics.definitions.name, [Record(encode(one), one.key)])
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """The deployment, which knows more tokens and a write key."""
+    put(
+        settings,
+        query_token(READER, scopes=("read",)),
+        query_token(WRITER, scopes=("write",)),
+        query_token(ELSEWHERE, "other"),
+        write_key(),
+    )
+    return settings
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[Service]:
+    """A running service, ready."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        service = Service(listener.getsockname()[1])
+        try:
+            _wait_until_ready(service)
+            yield service
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _wait_until_ready(service: Service) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            with service.ready(TOKEN):
+                return
+        except (InvalidStatus, OSError):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+# ── who may look ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_token_may_be_the_first_message(service: Service) -> None:
+    with service.connected() as feed:
+        assert feed.ask({"token": READER}) == {"ready": {"project_id": "shop"}}
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [("aqt_unknown", 401), (KEY, 401), (WRITER, 403), (ELSEWHERE, 403)],
+)
+def test_what_is_no_token_for_this_is_refused(service: Service, token: str, status: int) -> None:
+    with pytest.raises(InvalidStatus) as refused, service.ready(token):
+        pass
+    assert refused.value.response.status_code == status
+    with service.connected() as feed:
+        feed.send({"token": token})
+        [answer], code, _ = feed.end()
+    assert code == 1008
+    assert answer["error"]["code"] == ("unauthorized" if status == 401 else "forbidden")
+    assert "id" not in answer
+
+
+def test_a_token_that_is_revoked_ends_the_connection(service: Service, settings: Settings) -> None:
+    put(settings, query_token(LEAVING))
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        with contextlib.suppress(InvalidStatus), service.ready(LEAVING) as feed:
+            one = query_token(LEAVING, expires_at=1)
+            put(settings, one)
+            [answer], code, _ = feed.end()
+            break
+        assert time.monotonic() < deadline
+    assert (code, answer["error"]["code"]) == (1008, "unauthorized")
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "why"),
+    [
+        ({"subscribe": "metrics"}, "subscribe", "accepted are events, funnels"),
+        ({"unsubscribe": "metrics"}, "unsubscribe", "accepted are events, funnels"),
+        ({"subscribe": "events", "sample": 0}, "sample", "above 0"),
+        ({"subscribe": "events", "sample": 2}, "sample", "up to 1"),
+        ({"subscribe": "funnels", "sample": 1}, "sample", "for events"),
+        ({"subscribe": "funnels", "unsubscribe": "funnels"}, "", "either"),
+        ({}, "", "either"),
+        ([], "", "cannot be read"),
+    ],
+)
+def test_what_is_not_understood_is_answered_and_the_rest_goes_on(
+    service: Service, message: Any, field: str, why: str
+) -> None:
+    with service.ready() as feed:
+        answer = feed.ask(message)
+        assert (answer["id"], answer["error"].get("field", "")) == (None, field)
+        assert why in answer["error"]["message"]
+        assert feed.ask({"subscribe": "funnels"}) == {"subscribed": "funnels"}
+        assert feed.ask({"unsubscribe": "funnels"}) == {"unsubscribed": "funnels"}
+
+
+# ── funnels ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def reached(message: Any, name: str) -> list[int]:
+    [funnel] = [one for one in message["funnels"] if one["id"] == name]
+    return [step["reached"] for step in funnel["totals"]["steps"]]
+
+
+def test_a_funnel_comes_at_first_and_whenever_it_changes(
+    service: Service, settings: Settings, worker: Worker
+) -> None:
+    define(settings, "buy")
+    with service.ready() as feed:
+        feed.subscribe("funnels")
+        assert reached(feed.receive(), "buy") == [0, 0]
+        worker.publish({"reached": [5, 2]}, {"reached": [1, 1], "partition": 1})
+        while (now := reached(feed.receive(), "buy")) != [6, 3]:
+            assert now in ([5, 2], [1, 1])
+        define(settings, "other")
+        assert reached(feed.receive(), "other") == [0, 0]
+        define(settings, "buy", version=2)
+        assert reached(feed.receive(), "buy") == [0, 0]
+        produce(
+            settings.bootstrap, settings.topics.definitions.name, [Record(None, b"shop/funnel/buy")]
+        )
+        assert feed.receive() == {"funnels": [], "deleted": ["buy"]}
+
+
+def test_who_reads_slowly_gets_the_newest_figures_and_no_backlog(
+    service: Service, settings: Settings, worker: Worker
+) -> None:
+    define(settings, "buy")
+    figures: list[int] = []
+    with service.ready() as feed:
+        feed.subscribe("funnels")
+        worker.publish(*({"reached": [count, 0], "position": count} for count in range(1, 301)))
+        while figures[-1:] != [300]:
+            figures.append(reached(feed.receive(), "buy")[0])
+    assert figures == sorted(set(figures))
+    assert len(figures) < 200
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_events_of_ones_own_project_come_from_now_on(service: Service, settings: Settings) -> None:
+    events = Events(settings)
+    events.publish("before")
+    with service.ready() as feed:
+        feed.subscribe("events")
+        events.publish("foreign", project="other")
+        events.publish("broken-key", project="shop2")
+        events.produce([Record(b"no event", b"shop:ada")])
+        events.publish("view", "buy", properties='{"amount": 12.5}', context="}, no JSON")
+        came, left_out, dropped = feed.events(lambda events, *_: len(events) == 2)
+        assert [one["event"] for one in came] == ["view", "buy"]
+        assert (came[0]["properties"], came[0]["context"]) == ({"amount": 12.5}, "}, no JSON")
+        assert came[0]["timestamp"] == TIMESTAMP
+        assert "project_id" not in came[0]
+        assert left_out <= 1  # what cannot be read
+        assert dropped == 0
+        feed.ask({"unsubscribe": "events"})
+        eventually_no_tail()
+
+
+def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
+    service: Service, settings: Settings
+) -> None:
+    events = Events(settings)
+    count = 20 * MOST_EVENTS_PER_S
+    with service.ready() as feed:
+        feed.subscribe("events")
+        begun = time.monotonic()
+        events.publish(*(str(number) for number in range(count)))
+        came, left_out, dropped = feed.events(
+            lambda events, left_out, _: len(events) + left_out == count
+        )
+        took_s = time.monotonic() - begun
+    assert dropped == 0
+    assert 0 < len(came) <= MOST_EVENTS_PER_S * (2 + took_s)
+    assert left_out > 0
+
+
+def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -> None:
+    events = Events(settings)
+    with service.ready() as feed:
+        feed.subscribe("events", sample=0.25)
+        events.publish(*(str(number) for number in range(80)))
+        came, left_out, _ = feed.events(lambda events, left_out, _: len(events) + left_out == 80)
+    assert (len(came), left_out) == (20, 60)
+
+
+def test_nothing_is_read_while_nobody_looks(service: Service) -> None:
+    eventually_no_tail()
+    with service.ready() as feed:
+        feed.subscribe("events")
+        assert tails() == 1
+        with service.ready() as other:
+            other.subscribe("events")
+            assert tails() == 1
+    eventually_no_tail()
+
+
+def tails() -> int:
+    return sum(thread.name == "tail" for thread in threading.enumerate())
+
+
+def eventually_no_tail() -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while tails():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("count", "picked"), [(0, []), (1, [0]), (2, [0, 5]), (20, [*range(10)])])
+def test_values_are_picked_evenly(count: int, picked: list[int]) -> None:
+    assert evenly(range(10), count) == picked
+
+
+# ── slow readers ─────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def unread(service: Service) -> Iterator[Feed]:
+    """A subscriber to events whose own side holds as little as may be of what comes."""
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        line.connect(("127.0.0.1", service.port))
+        with service.ready(sock=line, max_queue=1) as feed:
+            feed.subscribe("events")
+            yield feed
+
+
+def test_who_reads_slowly_loses_events_and_is_told_how_many(
+    service: Service, settings: Settings
+) -> None:
+    events = Events(settings)
+    wide = json.dumps({"text": "x" * 60_000})
+    names = [str(number) for number in range(80)]
+    with unread(service) as feed:
+        events.publish(*names, properties=wide)
+        time.sleep(2)
+        came, left_out, dropped = feed.events(
+            lambda events, left_out, dropped: len(events) + left_out + dropped == 80
+        )
+    assert dropped > 0
+    assert came[-1]["event"] == "79"
+    assert len(came) < 80 - left_out
+
+
+def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, settings: Settings) -> None:
+    events = Events(settings)
+    with unread(service) as feed:
+        feed.subscribe("funnels")
+        events.publish(*map(str, range(80)), properties=json.dumps({"text": "x" * 60_000}))
+        time.sleep(2)
+        feed.send({"unsubscribe": "funnels"})
+        while feed.receive() != {"unsubscribed": "funnels"}:
+            pass
+        events.publish("last")
+        feed.events(lambda events, *_: bool(events) and events[-1]["event"] == "last")
+
+
+def test_who_reads_nothing_is_closed(service: Service, settings: Settings) -> None:
+    events = Events(settings)
+    wide = json.dumps({"text": "x" * 60_000})
+    refused = 'avila_query_live_refused_total{code="slow_reader"} 1.0'
+    deadline = time.monotonic() + TIMEOUT_S
+    with unread(service) as feed:
+        while refused not in service.metrics():
+            assert time.monotonic() < deadline
+            events.publish("view", "view", properties=wide)
+        # 1006 if what waited for it was not read within some seconds either.
+        _, code, reason = feed.end()
+    assert (code, reason) in {(1013, "nothing was read for 10 s: connect again"), (1006, "")}
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_service_that_stops_says_so(settings: Settings) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        service = Service(listener.getsockname()[1])
+        _wait_until_ready(service)
+        with service.ready() as feed:
+            feed.subscribe("events")
+            server.should_exit = True
+            assert feed.end()[1] == 1012
+        thread.join()
