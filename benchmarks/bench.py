@@ -303,7 +303,9 @@ def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) ->
         raise RuntimeError(f"{group} was through at once: give it more --events")
     end = position_after(goal, _LONG_ENOUGH_S)
     events, seconds = end - begin, time.monotonic() - began
-    return Timed(events / seconds, 1e6 * (cpu_s(reader) - cpu) / max(events, 1))
+    found = Timed(events / seconds, 1e6 * (cpu_s(reader) - cpu) / max(events, 1))
+    console.print(f"{found.events_per_s:,.0f} events/s, {found.cpu_us_per_event:.1f} µs CPU each")
+    return found
 
 
 def cpu_s(running: psutil.Process) -> float:

@@ -149,12 +149,14 @@ class Analytics(Table):
     def _take_up_definitions(self, number: int) -> None:
         """Begin with what is new, and end what is not wanted any more."""
         partition, wanted = self._partitions[number], set(self._wanted)
+        standing = self._standing(number, _now_ms())
         for key in set(partition.running) - wanted:
             self._logs[number].bury(partition, key)
-            self._publishers[key.kind].forget(number, partition.running.pop(key))
+            self._publishers[key.kind].forget(standing, partition.running.pop(key))
         for key in wanted - partition.running.keys():
             partition.running[key] = Running(*self._wanted[key], self._lateness_ms, Backfill())
             partition.running[key].unpublished.add(TOTAL)
+        partition.go_live(partition.position)  # there is no history before the first event
 
     def snapshot(
         self,
@@ -203,6 +205,7 @@ class Analytics(Table):
                         state.hear(project, ms)
                 yield
         state.restored(committed)
+        state.go_live(committed)  # what nothing lies before
         self._logs[number] = person_log
         self._partitions[number] = state
 

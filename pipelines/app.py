@@ -1,6 +1,6 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts, …
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts, avila.metrics
 """
 
 from typing import Any, cast
@@ -12,12 +12,16 @@ from pipelines.analytics import Analytics
 from pipelines.batch import Records
 from pipelines.cohorts import COHORTS
 from pipelines.funnels import FUNNELS
+from pipelines.project_metrics import METRICS
+from pipelines.segments import SEGMENTS
 from pipelines.tables import TableManager
 from pipelines.tracker import Tracker
 from pipelines.transport import App, Columns
 from pipelines.warm_up import warm_up
 from schemas.registries import open_registry
 from schemas.settings import read_settings
+
+KINDS = (FUNNELS, COHORTS, SEGMENTS, METRICS)
 
 settings = read_settings()
 topics = settings.topics
@@ -38,7 +42,7 @@ app = App(
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
 seen = tables.add(Tracker(settings, tables.outbox))
-persons = tables.add(Analytics(settings, tables.outbox, [FUNNELS, COHORTS]))
+persons = tables.add(Analytics(settings, tables.outbox, KINDS))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())

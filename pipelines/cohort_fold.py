@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from pipelines.bits import drop, has, put
 from pipelines.kernel import Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.operators import Masks
 
@@ -104,7 +105,7 @@ def fold(
             touched[heads[TOUCHED]] = r
             heads[TOUCHED] += 1
         rows[r].horizon = max(rows[r].horizon, horizons[i])
-        _rebase(shape, rows, bits, r)
+        _rebase(rows, bits, r)
         if masks[i] & STARTS:
             _start(shape, rows, bits, changes, heads, r, np.int64(periods[i]))
         if masks[i] & RETURNS:
@@ -113,7 +114,7 @@ def fold(
 
 
 @kernel
-def _rebase(shape: Shape, rows: Records, bits: UInt64s, r: Int) -> None:
+def _rebase(rows: Records, bits: UInt64s, r: Int) -> None:
     """Let go of periods that no start can move back to any more."""
     base = np.int64(rows[r].horizon)
     if rows[r].first != NEVER:
@@ -122,25 +123,7 @@ def _rebase(shape: Shape, rows: Records, bits: UInt64s, r: Int) -> None:
     if ahead <= 0:
         return
     rows[r].base = base
-    words, within = ahead // 64, np.uint64(ahead % 64)
-    for w in range(shape.words):
-        low = high = np.uint64(0)
-        if w + words < shape.words:
-            low = bits[r, w + words]
-        if w + words + 1 < shape.words:
-            high = bits[r, w + words + 1]
-        if within == 0:
-            bits[r, w] = low
-        else:
-            bits[r, w] = (low >> within) | (high << (np.uint64(64) - within))
-
-
-@kernel
-def _returned(shape: Shape, rows: Records, bits: UInt64s, r: Int, period: Int) -> Int:
-    place = period - rows[r].base
-    if place < 0 or place >= 64 * shape.words:
-        return 0
-    return np.int64((bits[r, place // 64] >> np.uint64(place % 64)) & np.uint64(1))
+    drop(bits, r, np.int64(ahead))
 
 
 @kernel
@@ -177,8 +160,8 @@ def _return(
     after = period - first  # which of its columns, if the person has begun by then
     begun = first != NEVER and after >= 0
     place = period - rows[r].base
-    if place < 64 * shape.words and not _returned(shape, rows, bits, r, period):
-        bits[r, place // 64] |= np.uint64(1) << np.uint64(place % 64)
+    if place < 64 * shape.words and not has(bits, r, np.int64(place)):
+        put(bits, r, np.int64(place))
         if begun and after < shape.periods:
             _add(changes, heads, first, 1 + after, 1)
     if period > last:
@@ -203,7 +186,7 @@ def _count(
     first, last = np.int64(rows[r].first), np.int64(rows[r].last)
     _add(changes, heads, first, 0, sign)
     for n in range(shape.periods):
-        if _returned(shape, rows, bits, r, first + n):
+        if has(bits, r, np.int64(first + n - rows[r].base)):
             _add(changes, heads, first, 1 + n, sign)
         if first + n <= last:
             _add(changes, heads, first, 1 + shape.periods + n, sign)

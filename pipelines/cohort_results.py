@@ -43,9 +43,11 @@ class CohortResults:
         """Take over the published figures, in steps; delete those of cohorts that have ended."""
         return self._figures.restore(partition, running, reader, _take)
 
-    def forget(self, partition: int, running: Running) -> None:
+    def forget(self, standing: Standing, running: Running) -> None:
         """Delete the figures of a cohort that has ended."""
-        self._figures.forget(partition, running, lambda period: _first_day(running, period))
+        self._figures.forget(
+            standing.partition, running, lambda period: _first_day(running, period)
+        )
 
 
 def _record(running: Running, period: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from schemas.patterns import compile_pattern
 from schemas.rfc3339 import read_time
 
 Test = Callable[[Mapping[str, Any]], bool]
+Read = Callable[[Mapping[str, Any]], Any]
 Value = bool | int | float | str
 
 _DOT: Final = "%2E"
@@ -76,6 +77,25 @@ def stored_name(name: str) -> str:
     return name.replace(".", _DOT)
 
 
+def compile_read(name: str) -> Read:
+    """Return what reads a property, as it is kept, off parsed properties; None if it is not set."""
+    stored = stored_name(name)
+    if stored != name or _DOT in name:
+        return lambda properties: _read_spellings(properties, stored)
+    return lambda properties: _as_kept(properties.get(name))
+
+
+def compile_member_read(outer: str, name: str) -> Read:
+    """Return what reads a property in the same way off the object that is one called `outer`."""
+    read = compile_read(name)
+
+    def read_member(properties: Mapping[str, Any]) -> Any:
+        members = properties.get(outer)
+        return read(members) if isinstance(members, dict) else None
+
+    return read_member
+
+
 def _always(_: Mapping[str, Any]) -> bool:
     return True
 
@@ -102,24 +122,20 @@ def _compile(condition: Condition) -> Test:
 
 
 def _compile_comparison(condition: Condition) -> Test:
-    name, values = condition.property, operands(condition)
-    read = _read_spellings if stored_name(name) != name or _DOT in name else _read_key
-    name = stored_name(name)
+    values, read = operands(condition), compile_read(condition.property)
     match condition.op:
         case "is_set":
-            return lambda properties: read(properties, name) is not None
+            return lambda properties: read(properties) is not None
         case "equals" | "in":
             accepted = _by_type(values)
-            return lambda properties: (
-                (value := read(properties, name)) in accepted.get(type(value), ())
-            )
+            return lambda properties: (value := read(properties)) in accepted.get(type(value), ())
         case "gt" | "gte" | "lt" | "lte":
             bound, compare = values[0], _COMPARISONS[condition.op]
             return lambda properties: (
-                type(value := read(properties, name)) in _NUMBERS and compare(value, bound)
+                type(value := read(properties)) in _NUMBERS and compare(value, bound)
             )
     holds = _compile_text(condition)
-    return lambda properties: isinstance(value := read(properties, name), str) and holds(value)
+    return lambda properties: isinstance(value := read(properties), str) and holds(value)
 
 
 def _compile_text(condition: Condition) -> Callable[[str], bool]:
@@ -160,10 +176,6 @@ def _by_type(values: list[Value]) -> dict[type, Collection[Value]]:
         bool: frozenset(value for value in values if type(value) is bool),
         str: frozenset(value for value in values if type(value) is str),
     }
-
-
-def _read_key(properties: Mapping[str, Any], name: str) -> Any:
-    return _as_kept(properties.get(name))
 
 
 def _read_spellings(properties: Mapping[str, Any], stored: str) -> Any:

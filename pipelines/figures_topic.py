@@ -1,11 +1,13 @@
 """A topic of figures: what is counted of a definition, one record a period and partition.
 
+A period is a number to the kind, and its begin (a day, an instant) on the topic.
+
 The topic is compacted, so that it is its own table: its newest records are the figures, and what a
 worker counts goes on from them. The period of `TOTAL` has the record of the whole, with what is
 said once: late events and how far the definition has caught up with history.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +25,8 @@ from schemas.topics import Topic
 class FiguresTopic:
     """Writes and reads the figures of one kind, each partition to its own number's.
 
-    `period` is the name of the schema's field for it: a date as days from 1970, null for the whole.
+    `period` is the name of the schema's field for its begin, null for the whole: a date, which is
+    days from 1970, or a timestamp.
     """
 
     def __init__(
@@ -45,12 +48,12 @@ class FiguresTopic:
         self,
         standing: Standing,
         one: Running,
-        figures: Callable[[int], dict[str, Any]],
+        figures: Callable[[int], dict[str, Any] | None],
         begin_of: Callable[[int], int] = int,
     ) -> None:
         """Send what `figures` gives for each period that is not published yet, and the whole.
 
-        `begin_of` gives the first day of a period.
+        A period of which it gives None is deleted. `begin_of` gives the begin of a period.
         """
         _, project, name, version = one.key
         position = standing.position if one.backfill is None else one.backfill.at
@@ -66,16 +69,22 @@ class FiguresTopic:
         of_whole = {
             "late_dropped": one.late,
             "backfilling_to": None if one.backfill is None else standing.position,
+            "live_since": one.live_since,
+            "failed": one.failed or None,
         }
-        periods = sorted(one.unpublished | {TOTAL})
-        days = [None if period == TOTAL else begin_of(period) for period in periods]
-        records = [
-            common | {self._period: day} | (of_whole if day is None else {}) | figures(period)
-            for day, period in zip(days, periods, strict=True)
-        ]
+        keys, records, gone = [], [], []
+        for period in sorted(one.unpublished | {TOTAL}):
+            begin = None if period == TOTAL else begin_of(period)
+            key, own = _record_key(one.key, begin, standing.partition), figures(period)
+            if own is None:
+                gone.append(key)
+            else:
+                keys.append(key)
+                whole = of_whole if begin is None else {}
+                records.append(common | {self._period: begin} | whole | own)
         batch = pa.RecordBatch.from_pylist(records, schema=self._encoder.arrow)
-        keys = [_record_key(one.key, day, standing.partition) for day in days]
         self._send(standing.partition, keys, self._encoder.encode(batch))
+        self._bury(standing.partition, gone)
 
     def restore(
         self,
@@ -83,9 +92,13 @@ class FiguresTopic:
         running: dict[Key, Running],
         reader: Reader,
         take: Callable[[Running, dict[str, Any]], None],
-    ) -> Iterator[None]:
-        """Give every published record to `take`, in steps; delete those of what has ended."""
-        stale: dict[bytes, None] = {}
+    ) -> Generator[None, None, set[Key]]:
+        """Give every published record to `take`, in steps; delete those of what has ended.
+
+        Returns what that was: it ended when nobody was there to `forget` it. A period that was
+        deleted may be given all the same, if its record has not been compacted away yet.
+        """
+        stale: dict[bytes, Key] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
             if records is None:
                 yield
@@ -93,23 +106,26 @@ class FiguresTopic:
             decoded = self._decode(records.values)
             for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
                 project, name = record["project_id"], record[f"{self._kind}_id"]
-                one = running.get(Key(self._kind, project, name, record["version"]))
+                key = Key(self._kind, project, name, record["version"])
+                one = running.get(key)
                 if one is None:
-                    stale[records.keys[row] or b""] = None
+                    stale[records.keys[row] or b""] = key
                 else:
                     if record[self._period] is None:
                         one.late = record["late_dropped"]
+                        one.live_since, one.failed = record["live_since"], record["failed"] or ""
                     take(one, record)
             for failure in decoded.failures:
                 stale.pop(records.keys[failure.row] or b"", None)
             yield
         self._bury(partition, stale)
+        return set(stale.values())
 
     def forget(self, partition: int, one: Running, begin_of: Callable[[int], int] = int) -> None:
         """Delete the figures of a definition that has ended."""
         periods = {TOTAL, *one.figures}
-        days = [None if period == TOTAL else begin_of(period) for period in periods]
-        self._bury(partition, [_record_key(one.key, day, partition) for day in days])
+        begins = [None if period == TOTAL else begin_of(period) for period in periods]
+        self._bury(partition, [_record_key(one.key, begin, partition) for begin in begins])
 
     def _bury(self, partition: int, keys: Iterable[bytes]) -> None:
         keys = list(keys)
@@ -119,6 +135,6 @@ class FiguresTopic:
         self._outbox.send(self._topic, keys, values, partition=partition)
 
 
-def _record_key(key: Key, day: int | None, partition: int) -> bytes:
+def _record_key(key: Key, begin: int | None, partition: int) -> bytes:
     _, project, name, version = key
-    return f"{project}/{name}/{version}/{'total' if day is None else day}/{partition}".encode()
+    return f"{project}/{name}/{version}/{'total' if begin is None else begin}/{partition}".encode()

@@ -49,9 +49,22 @@ class FunnelFigures:
         """How long they took to each step; none for the total."""
         return self._times.get(day, [])
 
-    def load(self, day: int, reached: list[int], times: list[dict[str, Any]]) -> None:
+    def entries(self, day: int) -> list[int]:  # noqa: ARG002 (only persons are counted)
+        """Chains that reached each step; none where they are not counted."""
+        return []
+
+    def breakdown(self, day: int) -> list[dict[str, Any]]:  # noqa: ARG002 (there is none)
+        """The figures of each value of a property; none where there is no such property."""
+        return []
+
+    @staticmethod
+    def of_persons(changes: Changes) -> Changes:
+        """Those of the changes that tell of persons, and are to be announced."""
+        return changes
+
+    def load(self, day: int, record: dict[str, Any]) -> None:
         """Take over figures as they were published."""
-        self._reached[day] = np.array(reached, np.int64)
+        self._reached[day] = np.array(record["reached"], np.int64)
         if day != TOTAL:
             self._times[day] = [
                 Sketch(
@@ -59,7 +72,7 @@ class FunnelFigures:
                     np.array(time["counts"], np.int64),
                     time["sum_ms"],
                 )
-                for time in times
+                for time in record["times"]
             ]
 
 

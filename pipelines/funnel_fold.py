@@ -241,8 +241,7 @@ def _enlarge(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
         block = heads[TAIL]
         heads[TAIL] += SMALLEST_BLOCK << size
     for i in range(length):
-        tail[block + i].at = tail[old + i].at
-        tail[block + i].mask = tail[old + i].mask
+        tail[block + i] = tail[old + i]
     if size > 0:
         _free_block(tail, heads, old, size - 1)
     rows[r].block = block

@@ -36,7 +36,8 @@ class FunnelResults:
 
     def changes(self, standing: Standing, funnel: Running, changes: Changes) -> None:
         """Announce the steps that persons reached, or reached at another time than announced."""
-        own = np.flatnonzero(changes["day"] != TOTAL)
+        changes = funnel.figures.of_persons(changes)
+        own = np.flatnonzero((changes["day"] != TOTAL) & (changes["before"] != changes["after"]))
         if not len(own):
             return
         before, after = changes["before"][own], changes["after"][own]
@@ -115,9 +116,9 @@ class FunnelResults:
         """Take over the published figures, in steps; delete those of funnels that have ended."""
         return self._figures.restore(partition, running, reader, _take)
 
-    def forget(self, partition: int, funnel: Running) -> None:
+    def forget(self, standing: Standing, funnel: Running) -> None:
         """Delete the figures of a funnel that has ended."""
-        self._figures.forget(partition, funnel)
+        self._figures.forget(standing.partition, funnel)
 
 
 def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
@@ -125,12 +126,17 @@ def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
         {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
         for time in figures.times(day)
     ]
-    return {"reached": figures.reached(day), "times": times}
+    return {
+        "reached": figures.reached(day),
+        "times": times,
+        "entries": figures.entries(day),
+        "breakdown": figures.breakdown(day),
+    }
 
 
 def _take(funnel: Running, record: dict[str, Any]) -> None:
     day = TOTAL if record["day"] is None else record["day"]
-    funnel.figures.load(day, record["reached"], record["times"])
+    funnel.figures.load(day, record)
 
 
 def _constant(text: str, count: int) -> ArrowColumn:

@@ -14,7 +14,7 @@ from pipelines.funnel_pack import MALFORMED, pack, pack_bound, unpack
 from pipelines.funnel_timers import EXPIRED, expire, schedule
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
-from pipelines.operators import Expired, Folded, Masks, Packed
+from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
 from pipelines.timers import Timers
 
@@ -46,7 +46,13 @@ class FunnelState(PersonRows):
         return sum(array.nbytes for array in held)
 
     def fold(
-        self, persons: int, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s
+        self,
+        persons: int,
+        slots: Int32s,
+        at: Int64s,
+        masks: Masks,
+        offsets: Int64s,
+        values: Values = (),  # noqa: ARG002 (it reads no property)
     ) -> Folded:
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 

@@ -33,6 +33,14 @@ class Texts(NamedTuple):
         starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4)
         return cls(starts, np.frombuffer(data or b"", np.uint8))
 
+    def take(self, rows: Int64s) -> list[str]:
+        """Some of the texts."""
+        columns: list[Any] = [self.starts, self.data]
+        buffers = [None, *map(pa.py_buffer, columns)]
+        texts: ArrowColumn = pa.Array.from_buffers(pa.string(), len(self.starts) - 1, buffers)
+        taken: list[str] = texts.take(rows).to_pylist()
+        return taken
+
 
 class KeyIndex:
     """Grows without bound, at 1.5 to 3 table cells, 16 bytes and its own length a key."""

@@ -9,55 +9,140 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipelines.conditions import Test, compile_conditions, parse_properties
+from pipelines.conditions import (
+    Read,
+    Test,
+    compile_conditions,
+    compile_member_read,
+    compile_read,
+    parse_properties,
+)
 from pipelines.kernel import Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
-from pipelines.operators import Key, Look, Masks
+from pipelines.operators import EVENT_NAME, Holding, Key, Look, Masks, Member, Values
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
 
 
 class Match(NamedTuple):
-    """The events of a batch that a definition looks at: their rows, ascending, and which looks."""
+    """The events of a batch that a definition looks at: their rows, ascending, and which looks.
+
+    `values` are those of the properties that it reads.
+    """
 
     rows: Int64s
     masks: Masks
+    values: Values = ()
+
+    def cut(self, part: slice) -> "Match":
+        """Some of the events."""
+        values = [column[part] for column in self.values]
+        return Match(self.rows[part], self.masks[part], values)
+
+
+class _Properties:
+    """The properties of a batch: parsed where they are asked for, and once."""
+
+    def __init__(self, texts: ArrowColumn) -> None:
+        self._texts = texts
+        self._parsed: dict[int, Mapping[str, Any]] = {}
+        self._holding: dict[str, NDArray[np.bool_]] = {}
+
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
+        known = self._parsed.get(row)
+        if known is None:
+            known = self._parsed[row] = parse_properties(self._texts[row].as_py())
+        return known
+
+    def holding(self, name: str) -> NDArray[np.bool_]:
+        """Whether the events have a property of that name; some that have none are in."""
+        found = self._holding.get(name)
+        if found is None:
+            # Escaped or not: what ASCII text is escaped as begins like this.
+            mentions = (pc.match_substring(self._texts, text) for text in (name, "\\u00"))
+            found = self._holding[name] = np.asarray(pc.or_(*mentions))
+        return found
 
 
 class _Use(NamedTuple):
     key: Key
     mask: int
     test: Test | None
+    holding: str | None
+
+    def pick(self, rows: Int64s, properties: _Properties) -> Int64s:
+        """Those of `rows` that it is about."""
+        if self.holding is not None:
+            rows = rows[properties.holding(self.holding)[rows]]
+        test = self.test
+        if test is None:
+            return rows
+        return np.array([row for row in rows.tolist() if test(properties[row])], np.int64)
+
+
+class _Reader(NamedTuple):
+    read: Read
+    holding: str | None
+
+    def values(self, rows: Int64s, properties: _Properties) -> list[Any]:
+        """What it reads of `rows`."""
+        if self.holding is None:
+            return [self.read(properties[row]) for row in rows.tolist()]
+        held = properties.holding(self.holding)[rows].tolist()
+        return [
+            self.read(properties[row]) if holds else None
+            for row, holds in zip(rows.tolist(), held, strict=True)
+        ]
 
 
 class Matcher:
-    """Compiled once for each change of the definitions; pure from then on."""
+    """Compiled once for each change of the definitions; pure from then on.
 
-    def __init__(self, definitions: Iterable[tuple[Key, Sequence[Look]]]) -> None:
+    A definition is given as its key, its looks and the properties that it reads.
+    """
+
+    def __init__(
+        self, definitions: Iterable[tuple[Key, Sequence[Look], Sequence[str | Member]]]
+    ) -> None:
         self._events = KeyIndex()
         self._any = False
         self._uses: list[list[_Use]] = []
-        for key, looks in definitions:
+        self._readers: dict[Key, list[_Reader | None]] = {}  # None: the event's name
+        for key, looks, names in definitions:
+            self._readers[key] = [None if name == EVENT_NAME else _reader(name) for name in names]
             for place, look in enumerate(looks):
                 test = compile_conditions(look.where) if look.where else None
+                holding = look.object if isinstance(look, Holding) else None
                 code = self._code(key.project, look.event or _ANY)
                 self._any = self._any or look.event is None
-                self._uses[code].append(_Use(key, 1 << place, test))
+                self._uses[code].append(_Use(key, 1 << place, test, holding))
 
-    def match(self, projects: Texts, events: Texts, properties: ArrowColumn) -> dict[Key, Match]:
-        """Find the events of each definition; those that none of them concerns are left out."""
+    def match(self, projects: Texts, events: Texts, texts: ArrowColumn) -> dict[Key, Match]:
+        """Find the events of each definition; those that none of them concerns are left out.
+
+        `texts` are their properties.
+        """
         count = len(events.starts) - 1
-        parsed: dict[int, Mapping[str, Any]] = {}
+        properties = _Properties(texts)
         pieces: dict[Key, list[tuple[Int64s, int]]] = {}
         for names in (events, _no_names(count)) if self._any else (events,):
             for code, rows in self._rows_by_code(projects, names, count):
                 for use in self._uses[code]:
-                    test = use.test
-                    kept = rows if test is None else _passing(test, rows, properties, parsed)
+                    kept = use.pick(rows, properties)
                     if len(kept):
                         pieces.setdefault(use.key, []).append((kept, use.mask))
-        return {key: _joined(parts) for key, parts in pieces.items()}
+        found = {}
+        for key, parts in pieces.items():
+            rows, masks = _joined(parts)
+            values = [
+                events.take(rows) if reader is None else reader.values(rows, properties)
+                for reader in self._readers[key]
+            ]
+            found[key] = Match(rows, masks, values)
+        return found
 
     def _rows_by_code(
         self, projects: Texts, names: Texts, count: int
@@ -83,20 +168,13 @@ def _no_names(count: int) -> Texts:
     return Texts(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
 
 
-def _passing(
-    test: Test, rows: Int64s, properties: ArrowColumn, parsed: dict[int, Mapping[str, Any]]
-) -> Int64s:
-    kept = []
-    for row in rows.tolist():
-        known = parsed.get(row)
-        if known is None:
-            known = parsed[row] = parse_properties(properties[row].as_py())
-        if test(known):
-            kept.append(row)
-    return np.array(kept, np.int64)
+def _reader(of: str | Member) -> _Reader:
+    if isinstance(of, Member):
+        return _Reader(compile_member_read(*of), of.object)
+    return _Reader(compile_read(of), None)
 
 
-def _joined(parts: list[tuple[Int64s, int]]) -> Match:
+def _joined(parts: list[tuple[Int64s, int]]) -> tuple[Int64s, Masks]:
     rows = np.concatenate([rows for rows, _ in parts])
     masks = np.repeat(
         np.array([mask for _, mask in parts], np.uint32), [len(rows) for rows, _ in parts]
@@ -104,4 +182,4 @@ def _joined(parts: list[tuple[Int64s, int]]) -> Match:
     order = np.argsort(rows, kind="stable")
     rows, masks = rows[order], masks[order]
     firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-    return Match(rows[firsts], np.bitwise_or.reduceat(masks, firsts))
+    return rows[firsts], np.bitwise_or.reduceat(masks, firsts)

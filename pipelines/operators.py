@@ -11,10 +11,11 @@ by its `Kind`, and everything else (restoring, the log, backfill, time) is the s
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from pipelines.batch import Outbox
@@ -26,11 +27,17 @@ from schemas.definitions import Definition
 from schemas.registries import SchemaRegistry
 from schemas.topics import Topics
 
+log = structlog.get_logger(__name__)
+
 Masks = NDArray[np.uint32]
+# Of each property that a definition reads: its values, event by event, None where it is not set.
+Values = Sequence[Sequence[Any]]
 # An array of records of the kind's own type: what became different of whom.
 Changes = Any
 
 NEVER = -(2**62)
+# Among the properties that a kind reads: the event's name, which is no property. None is called so.
+EVENT_NAME = ""
 TOTAL = -(2**31)  # stands for the day (or the period) in what is counted over all of them
 
 
@@ -44,6 +51,25 @@ class Look(Protocol):
     @property
     def where(self) -> Sequence[Condition]:
         """What must hold of its properties."""
+
+
+class Member(NamedTuple):
+    """What is read of an object among the properties: `plan` of `$set`. Its name is ASCII text."""
+
+    object: str
+    name: str
+
+
+class Holding(NamedTuple):
+    """A look at the events whose properties hold an object of this name, which is ASCII text.
+
+    It is told by the text of the properties, which is not parsed for it: some that have no such
+    object are looked at too, none that has one is passed over.
+    """
+
+    object: str
+    event: str | None = None
+    where: Sequence[Condition] = ()
 
 
 class Key(NamedTuple):
@@ -71,12 +97,16 @@ class Packed(NamedTuple):
         return len(self.begins)
 
 
+NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
+
+
 class Folded(NamedTuple):
     """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
 
     changes: Changes
     fresh: Int32s
     late: int  # events left out, for they came later than the lateness allows
+    at_once: Int32s = NO_ROWS  # rows to be logged by the commit that announces the changes
 
 
 class Expired(NamedTuple):
@@ -84,6 +114,7 @@ class Expired(NamedTuple):
 
     changes: Changes
     rows: Int32s
+    counted: bool = False  # the changes are to be applied to the figures
 
 
 class PersonState(Protocol):
@@ -94,6 +125,10 @@ class PersonState(Protocol):
     """
 
     @property
+    def by_person(self) -> bool:
+        """Whether it looks at persons at all; if not, `fold` is given any slots."""
+
+    @property
     def size(self) -> int:
         """Rows: persons who ever did something that the definition looks at."""
 
@@ -102,16 +137,27 @@ class PersonState(Protocol):
         """Memory held, the spare room of growing columns included."""
 
     def fold(
-        self, persons: int, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s
+        self,
+        persons: int,
+        slots: Int32s,
+        at: Int64s,
+        masks: Masks,
+        offsets: Int64s,
+        values: Values = (),
     ) -> Folded:
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 
-        Bit i of an event's mask says that it is one the definition's i-th look asks for. The
-        changes are views, good until the next call.
+        Bit i of an event's mask says that it is one the definition's i-th look asks for;
+        `values[j][k]` is what event k has of the j-th property that its kind `reads`. The changes
+        are views, good until the next call.
         """
 
     def expire(self, now: int) -> Expired | None:
-        """Do what is due at `now` (ms); None if nothing is."""
+        """Do what is due at `now` (ms), or if it is much, a part of it; None if nothing is.
+
+        The rest is for the next call. A partition that has much to do in others may leave a call
+        out.
+        """
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""
@@ -187,6 +233,20 @@ class Running:
         self.figures: Any = kind.figures(definition)  # some `Figures`
         self.late = 0  # events that came too late to be counted
         self.unpublished: set[int] = set()  # periods
+        self.live_since: int | None = None  # an offset
+        self.failed = ""  # why nothing more is counted
+
+    @property
+    def live(self) -> bool:
+        """Whether it takes in events as they come."""
+        return self.backfill is None and not self.failed
+
+    def fail(self, error: Exception) -> None:
+        """Count nothing more: what it has stands, and says why. A new version begins anew."""
+        self.failed = f"{type(error).__name__}: {error}"
+        self.waiting.clear()
+        self.unpublished.add(TOTAL)
+        log.error("a definition failed", definition=self.key.name, exc_info=error)
 
     def redo_from(self, position: int) -> int:
         """The first event that may not be in what is logged; `position` is the next one to come."""
@@ -219,8 +279,12 @@ class Publisher(Protocol):
     ) -> Iterator[None]:
         """Take over the published figures, in steps; delete those of what has ended."""
 
-    def forget(self, partition: int, running: Running) -> None:
-        """Delete the figures of a definition that has ended."""
+    def forget(self, standing: Standing, running: Running) -> None:
+        """Delete what is published of a definition that has ended."""
+
+
+def _reads_nothing(_: Any) -> Sequence[str | Member]:
+    return ()
 
 
 class Kind(NamedTuple):
@@ -232,6 +296,8 @@ class Kind(NamedTuple):
     state: Callable[[Any, int], PersonState]  # of a definition and the allowed lateness in ms
     figures: Callable[[Any], Figures]
     publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
+    # The properties whose values `PersonState.fold` is given: they cost parsing, so few or none.
+    reads: Callable[[Any], Sequence[str | Member]] = _reads_nothing
 
 
 def key_of(definition: Definition) -> Key:

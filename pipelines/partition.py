@@ -13,10 +13,12 @@ soon as it has come to where the partition stands, it is live like them.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.kernel import Int32s, Int64s
@@ -28,6 +30,7 @@ from pipelines.operators import (
     TOTAL,
     Backfill,
     Changes,
+    Folded,
     Key,
     Packed,
     Running,
@@ -36,6 +39,9 @@ from pipelines.operators import (
 from pipelines.person_records import Part, join, split
 
 _NONE: Final = -1
+# Rows that time changes in one call: who has more to do goes on with it in the next, so that no
+# commit takes long, however many are due in one moment.
+_EXPIRED_AT_ONCE: Final = 20_000
 
 
 class Stretch(NamedTuple):
@@ -67,7 +73,8 @@ class Partition:
         # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
         # added to the time of day it gives the project's own time, which goes on without events.
         self.ahead: dict[str, int] = {}
-        self._changed_by_time: list[tuple[Key, Int32s]] = []
+        self._to_log: list[tuple[Key, Int32s]] = []  # by the next commit
+        self._expire_first: Key | None = None
 
     @property
     def redo_from(self) -> int:
@@ -78,7 +85,11 @@ class Partition:
     @property
     def behind(self) -> dict[Key, Backfill]:
         """The definitions that are not live yet, and how far they are."""
-        return {key: one.backfill for key, one in self.running.items() if one.backfill is not None}
+        return {
+            key: one.backfill
+            for key, one in self.running.items()
+            if one.backfill is not None and not one.failed
+        }
 
     def position_of(self, one: Running) -> int:
         """Events of the partition below this offset are in it."""
@@ -133,6 +144,7 @@ class Partition:
         there = {key: backfill for key, backfill in self.behind.items() if backfill.at >= come_to}
         for key, backfill in there.items():
             self.running[key].backfill = None
+            self.running[key].live_since = self.position
             self.running[key].unpublished.add(TOTAL)
             self.hear(key.project, backfill.ahead)
         return list(there)
@@ -149,17 +161,22 @@ class Partition:
             pass
 
     def _live(self) -> dict[Key, Stretch]:
-        return {key: _ALL for key, one in self.running.items() if one.backfill is None}
+        return {key: _ALL for key, one in self.running.items() if one.live}
 
     def _publish(
-        self, folded: Iterable[tuple[Running, Changes, int]]
+        self, folded: Iterable[tuple[Running, Folded]]
     ) -> Iterator[tuple[Running, Changes]]:
-        for one, changes, late in folded:
-            one.unpublished |= one.figures.apply(changes)
+        for one, (changes, _, late, at_once) in folded:
+            with going_on(one):
+                one.unpublished |= one.figures.apply(changes)
+            if one.failed:
+                continue
             if late:
                 one.late += late
                 LATE.labels(one.kind.name).inc(late)
                 one.unpublished.add(TOTAL)
+            if len(at_once):
+                self._to_log.append((one.key, at_once))
             yield one, changes
 
     def _fold(
@@ -168,27 +185,35 @@ class Partition:
         matches: Mapping[Key, Match],
         stretches: Mapping[Key, Stretch],
         due: int,
-    ) -> Iterator[tuple[Running, Changes, int]]:
+    ) -> Iterator[tuple[Running, Folded]]:
         """Fold into each definition those events that lie in its stretch."""
         concerned = {key: match for key, match in matches.items() if key in stretches}
-        slots = self._slots(events, concerned.values())
+        slots = self._slots(
+            events,
+            (match for key, match in concerned.items() if self.running[key].state.by_person),
+        )
         for key, match in concerned.items():
             one = self.running[key]
             offsets = events.offsets[match.rows]
             part = slice(*np.searchsorted(offsets, stretches[key]))
-            rows = match.rows[part]
+            rows, masks, values = match.cut(part)
             if not len(rows):
                 continue
-            folded = one.state.fold(
-                len(self.persons), slots[rows], events.at[rows], match.masks[part], offsets[part]
-            )
+            offsets = offsets[part]
+            with going_on(one):
+                folded = one.state.fold(
+                    len(self.persons), slots[rows], events.at[rows], masks, offsets, values
+                )
+            if one.failed:
+                continue
             if len(folded.fresh):
-                one.waiting.append(Waiting(folded.fresh, int(offsets[part][0]), due))
-            yield one, folded.changes, folded.late
+                one.waiting.append(Waiting(folded.fresh, int(offsets[0]), due))
+            yield one, folded
 
     def hear(self, project: str, ahead_ms: int) -> None:
-        """An event of the project bears a time so far ahead of its record's."""
-        self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
+        """An event of the project bears a time so far ahead of its record's; `NEVER`: none does."""
+        if ahead_ms != NEVER:
+            self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
 
     def expire(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
         """Let time pass for every live definition: yields what it changed.
@@ -199,21 +224,38 @@ class Partition:
             {
                 key: now_ms + self.ahead[key.project]
                 for key, one in self.running.items()
-                if one.backfill is None and key.project in self.ahead
+                if one.live and key.project in self.ahead
             }
         )
 
     def expire_backfill(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
         """Let time pass up to `now_ms` of the past for the definitions that are not live yet."""
-        return self._expire({key: now_ms + backfill.ahead for key, backfill in self.behind.items()})
+        return self._expire(
+            {
+                key: now_ms + backfill.ahead
+                for key, backfill in self.behind.items()
+                if backfill.ahead != NEVER
+            }
+        )
 
     def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[Running, Changes]]:
-        for key, now in clocks.items():
+        keys, rows = list(clocks), 0
+        first, self._expire_first = self._expire_first, None
+        begin = keys.index(first) if first is not None and first in clocks else 0
+        for key in (*keys[begin:], *keys[:begin]):
+            if rows >= _EXPIRED_AT_ONCE:
+                self._expire_first = key
+                break
             one = self.running[key]
-            expired = one.state.expire(now)
-            if expired is not None:
+            expired = None
+            with going_on(one):
+                expired = one.state.expire(clocks[key])
+                if expired is not None and expired.counted:
+                    one.unpublished |= one.figures.apply(expired.changes)
+            if expired is not None and not one.failed:
+                rows += len(expired.rows)
                 if len(expired.rows):
-                    self._changed_by_time.append((key, expired.rows))
+                    self._to_log.append((key, expired.rows))
                 yield one, expired.changes
 
     def due(self, now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
@@ -222,8 +264,8 @@ class Partition:
         It counts as logged when the epoch commits.
         """
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
-        changed, self._changed_by_time = self._changed_by_time, []
-        for key, rows in changed:
+        to_log, self._to_log = self._to_log, []
+        for key, rows in to_log:
             if key in self.running:
                 persons[key.project].append(self.running[key].state.persons_of(rows))
         for key, one in self.running.items():
@@ -244,18 +286,16 @@ class Partition:
 
     def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
         """Take over logged records; tells which of them hold rows of a definition that is kept."""
-        starts = np.zeros(len(values) + 1, np.int64)
-        np.cumsum([len(value) for value in values], out=starts[1:])
-        data = np.frombuffer(b"".join(values), np.uint8)
-        parts = split(data, starts)
+        starts, data = Texts.of(pa.array(values, pa.binary()))
+        parts = split(data, starts.astype(np.int64))
         by_tag = {int(one.tag): one for one in self.running.values()}
         known = [tag for tag in np.unique(parts.tags).tolist() if tag in by_tag]
         kept = np.zeros(len(keys), np.bool_)
         for tag in known:
             kept[parts.records[parts.tags == tag]] = True
-        names = [key.split(b"/", 1) for key in keys]
-        projects = Texts.of(pa.array([name[0] for name in names], pa.binary()))
-        persons = Texts.of(pa.array([name[-1] for name in names], pa.binary()))
+        names: ArrowColumn = pa.array(keys, pa.binary())
+        names = pc.split_pattern(names, "/", max_splits=1)
+        projects, persons = (Texts.of(pc.list_element(names, place)) for place in (0, 1))
         slots = np.zeros(len(keys), np.int32)
         slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
         for tag in known:
@@ -316,6 +356,17 @@ class Partition:
         slots = np.zeros(len(events.at), np.int32)
         slots[rows] = self.persons.intern(events.projects, events.persons, rows)
         return slots
+
+
+@contextmanager
+def going_on(one: Running) -> Iterator[None]:
+    """Whatever a definition raises inside ends it, with the reason, and nothing else."""
+    try:
+        yield
+    except MemoryError:  # which is nobody's own
+        raise
+    except Exception as error:  # noqa: BLE001
+        one.fail(error)
 
 
 def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:

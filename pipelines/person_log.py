@@ -6,12 +6,13 @@ it holds already.
 """
 
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
-from pipelines.batch import Outbox, Records, TopicPartition
+from pipelines.batch import Outbox, TopicPartition
 from pipelines.operators import Backfill, Key
 from pipelines.partition import Partition, Stretch
 from pipelines.reader import Reader
@@ -19,6 +20,10 @@ from pipelines.snapshots import Meta, Snapshot, Snapshots
 
 _META_KEY: Final = b"\0meta"
 _TOMBSTONES_AT_ONCE: Final = 20_000
+# Of a person who is in the log many times, the newest record among so many persons' is unpacked,
+# and of those some at a time: the broker is to hear of the worker meanwhile.
+_PERSONS_AT_ONCE: Final = 200_000
+_UNPACKED_AT_ONCE: Final = 20_000
 
 
 class BackfillMeta(msgspec.Struct, frozen=True):
@@ -134,11 +139,32 @@ class PersonLog:
             }
             partition.load(snapshot.columns, unlogged)
             held = {key: end for key, (_, end) in unlogged.items()}
+        newest: dict[bytes | None, bytes | None] = {}
         for records in reader.read(self._source, logged):
             if records is not None:
-                self._meta = _take(partition, records, self._dead) or self._meta
+                newest.update(zip(records.keys, records.values, strict=True))
+            if len(newest) > _PERSONS_AT_ONCE:
+                yield from self._take(partition, newest)
             yield
+        yield from self._take(partition, newest)
         return self._redo(partition, committed, held)
+
+    def _take(
+        self, partition: Partition, newest: dict[bytes | None, bytes | None]
+    ) -> Iterator[None]:
+        """Take over the newest records of some keys, some at a time, and empty `newest`."""
+        newest.pop(None, None)  # nobody's: we write none such
+        meta = newest.pop(_META_KEY, None)
+        self._meta = msgspec.json.decode(meta, type=LogMeta) if meta else self._meta
+        for key in newest if self._dead else ():
+            self._dead.pop(key or b"", None)
+        rows = ((key, value) for key, value in newest.items() if key and value)
+        while some := dict(itertools.islice(rows, _UNPACKED_AT_ONCE)):
+            keys = list(some)
+            useless = np.flatnonzero(~partition.unpack(keys, list(some.values())))
+            self._dead |= dict.fromkeys(keys[place] for place in useless.tolist())
+            yield
+        newest.clear()
 
     def _redo(self, partition: Partition, committed: int, held: Mapping[Key, int]) -> Redo:
         meta = self._meta or LogMeta(committed, [], {}, {})
@@ -179,30 +205,3 @@ def _meta_of(partition: Partition) -> LogMeta:
         },
         dict(partition.ahead),
     )
-
-
-def _take(partition: Partition, records: Records, dead: dict[bytes, None]) -> LogMeta | None:
-    """Take over some records of the log; returns the newest meta among them.
-
-    `dead` is kept as the keys whose newest record holds nothing that is of use.
-    """
-    meta = None
-    newest: dict[bytes, bytes] = {}
-    for key, value in zip(records.keys, records.values, strict=True):
-        if key is None:
-            continue
-        if key == _META_KEY:
-            meta = msgspec.json.decode(value, type=LogMeta) if value else meta
-        elif value is None:
-            dead.pop(key, None)
-            newest.pop(key, None)
-        else:
-            newest[key] = value
-    if newest:
-        keys = list(newest)
-        for key, kept in zip(keys, partition.unpack(keys, list(newest.values())), strict=True):
-            if kept:
-                dead.pop(key, None)
-            else:
-                dead[key] = None
-    return meta

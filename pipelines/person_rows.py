@@ -4,7 +4,7 @@ A row is made when a person first does what the definition looks at. Columns gro
 are full, so that there is no capacity to choose.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ class PersonRows:
     `heads[0]` tells how many rows are used. `stamps`, which there are only while a partition is
     being restored, are the source offsets below which events are in a row already.
     """
+
+    by_person: ClassVar[bool] = True
 
     def __init__(self, row: np.dtype[Any], heads: int) -> None:
         self.heads = np.zeros(heads, np.int64)

@@ -1,5 +1,7 @@
 """Timers of a partition: which of its numbered things are due, by a clock that is passed in."""
 
+import sys
+
 import numpy as np
 
 from pipelines.kernel import Int32s, Int64s
@@ -26,11 +28,12 @@ class Timers:
         if len(run[0]):
             self._runs.append(run)
 
-    def take(self, now: int) -> tuple[Int64s, Int32s]:
-        """Remove and return the timers due at `now` or before."""
+    def take(self, now: int, most: int = sys.maxsize) -> tuple[Int64s, Int32s]:
+        """Remove and return the timers due at `now` or before, no more than `most` of them."""
         taken, kept = [_NO_RUN], []
         for due, ids in self._runs:
-            split = int(np.searchsorted(due, now, "right"))
+            split = min(int(np.searchsorted(due, now, "right")), most)
+            most -= split
             taken.append((due[:split], ids[:split]))
             if split < len(due):
                 kept.append((due[split:], ids[split:]))

@@ -95,7 +95,8 @@ class Wanted:
 
     def _compile(self) -> None:
         self._matcher = Matcher(
-            (key, kind.looks(definition)) for key, (kind, definition) in self._found.items()
+            (key, kind.looks(definition), kind.reads(definition))
+            for key, (kind, definition) in self._found.items()
         )
         self._projects = sorted({key.project for key in self._found})
         self._project_index = KeyIndex()

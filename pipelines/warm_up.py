@@ -9,9 +9,12 @@ import time
 import structlog
 
 from pipelines import person_records
+from pipelines.actives_state import ActivesState
 from pipelines.cohort_state import CohortState
 from pipelines.dedup import SeenIds
+from pipelines.funnel_chain_state import ChainState
 from pipelines.funnel_state import FunnelState
+from pipelines.segment_state import SegmentState
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +26,10 @@ def warm_up() -> None:
     SeenIds.warm_up()
     person_records.warm_up()
     FunnelState.warm_up()
+    ChainState.warm_up()
     CohortState.warm_up()
+    ActivesState.warm_up()
+    SegmentState.warm_up()
     log.info("compiled", seconds=round(time.monotonic() - began, 1))
 
 

@@ -37,7 +37,7 @@ class Calendar:
         self._first = number_of(period, datetime.date(_FIRST_YEAR, 1, 1))
         last = number_of(period, datetime.date(_LAST_YEAR, 1, 1))
         begins = (begin_of(period, number) for number in range(self._first, last))
-        self._begins = np.array([_midnight(day, zone) for day in begins], np.int64)
+        self._begins = np.array([midnight(day, zone) for day in begins], np.int64)
 
     def periods(self, at: NDArray[np.int64]) -> NDArray[np.int32]:
         """The number of the period that each instant (ms) lies in; shape as `at`.
@@ -103,7 +103,8 @@ def begin_of(period: Period, number: int) -> datetime.date:
             return datetime.date(_EPOCH.year + number // 12, number % 12 + 1, 1)
 
 
-def _midnight(day: datetime.date, zone: zoneinfo.ZoneInfo) -> int:
+def midnight(day: datetime.date, zone: zoneinfo.ZoneInfo) -> int:
+    """The instant (ms) at which a day begins."""
     # A midnight that a clock skips is taken by its offset before: the moment of the change.
     instant = datetime.datetime.combine(day, datetime.time(), zone)
     return int(instant.timestamp()) * _MS

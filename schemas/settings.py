@@ -7,6 +7,7 @@ not show in `repr`, so that a settings object may be logged.
 import os
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     schema_registry_url: Secret = Secret()
     data_dir: Path = Path(".avila")
     host: str = "127.0.0.1"
+    # Addresses and networks (192.0.2.1,10.0.0.0/8) whose word on who is behind them is believed.
+    trusted_proxies: str = ""
+    # Which requests have a line in the log: none, refused, all.
+    access_log: str = "refused"
     port_base: int = 0
 
     # Kafka
@@ -100,6 +105,7 @@ BROKER_PORT = 9092
 CONTROLLER_PORT = 9093
 WORKER_PORT = 8090
 SINK_PORT = 8091
+QUERY_GRPC_PORT = 50052
 _PORTS = (
     INGEST_PORT,
     QUERY_PORT,
@@ -110,6 +116,7 @@ _PORTS = (
     CONTROLLER_PORT,
     WORKER_PORT,
     SINK_PORT,
+    QUERY_GRPC_PORT,
 )
 PORTS_PER_SYSTEM = len(_PORTS)
 
@@ -170,6 +177,14 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
                 "AVILA_SCHEMA_REGISTRY_URL must be http:// or https:// addresses of one schema "
                 "registry, such as http://user:password@host:8081"
             )
+    for network in filter(None, settings.trusted_proxies.split(",")):
+        try:
+            ip_network(network.strip())
+        except ValueError as error:
+            raise Misconfigured(
+                f"AVILA_TRUSTED_PROXIES: {error}; accepted are addresses and networks, such as "
+                "192.0.2.1,10.0.0.0/8"
+            ) from None
     return settings
 
 

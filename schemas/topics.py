@@ -39,6 +39,9 @@ class Topics:
         self.definitions = Topic(f"{prefix}.definitions", "compact", partitions=1)
         self.funnels = Topic(f"{prefix}.funnels", "compact")
         self.cohorts = Topic(f"{prefix}.cohorts", "compact")
+        self.metrics = Topic(f"{prefix}.metrics", "compact")
+        self.segments = Topic(f"{prefix}.segments", "compact")
+        self.segment_sizes = Topic(f"{prefix}.segment-sizes", "compact")
         self.funnel_steps = Topic(f"{prefix}.funnel-steps", "delete", 30 * _DAY_MS)
         self.person_state = Topic(f"{prefix}.state.persons", "compact")
         self.schemas = SCHEMAS

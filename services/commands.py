@@ -9,7 +9,7 @@ two writers that replace version 3, one gets version 4 and the other a `Conflict
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -34,12 +34,16 @@ _LONGEST_PAUSE_S: Final = 0.25
 
 
 class Write(NamedTuple, Generic[T]):
-    """A record to write, and what to return once everyone can see it."""
+    """A record to write, and what to return once everyone can see it.
+
+    `also` is written with it, all or nothing.
+    """
 
     key: bytes
     value: bytes | None
     headers: dict[str, bytes]
     result: T
+    also: Sequence["Write[Any]"] = ()
 
 
 class Commands:
@@ -113,7 +117,7 @@ class Commands:
             consumer.close()
 
     def _commit(self, producer: Producer, write: Write[T]) -> int:
-        """Commit one record, return its offset; `_FencedError` if another process has the pen."""
+        """Commit a write, return its last offset; `_FencedError` if another process has the pen."""
         offsets: list[int] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -122,20 +126,21 @@ class Commands:
 
         try:
             producer.begin_transaction()
-            producer.produce(
-                self._partition.topic,
-                write.value,
-                write.key,
-                partition=self._partition.number,
-                headers=list(write.headers.items()),
-                on_delivery=delivered,
-            )
+            for one in (write, *write.also):
+                producer.produce(
+                    self._partition.topic,
+                    one.value,
+                    one.key,
+                    partition=self._partition.number,
+                    headers=list(one.headers.items()),
+                    on_delivery=delivered,
+                )
             producer.commit_transaction(_CALL_S)
         except KafkaException as failure:
             if failure.args[0].code() in _FENCED:
                 raise _FencedError from failure
             raise
-        return offsets[0]
+        return max(offsets)
 
 
 class _FencedError(Exception):

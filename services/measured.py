@@ -1,9 +1,11 @@
-"""Middleware that times requests by the route that answered them."""
+"""Middleware that times requests by the route that answered them, and gives each a log line."""
 
 import time
 from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.access_log import AccessLog
 
 
 class Observer(Protocol):
@@ -16,9 +18,10 @@ class Observer(Protocol):
 class Measured:
     """Middleware that times every request by the route that answered it."""
 
-    def __init__(self, app: ASGIApp, metrics: Observer) -> None:
+    def __init__(self, app: ASGIApp, metrics: Observer, log: AccessLog) -> None:
         self._app = app
         self._metrics = metrics
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it whatever comes of it."""
@@ -38,7 +41,10 @@ class Measured:
             await self._app(scope, receive, note)
         finally:
             seconds = time.perf_counter() - begun
-            self._metrics.observe(_method(scope), _route(scope), status, seconds)
+            method = _method(scope)
+            self._metrics.observe(method, _route(scope), status, seconds)
+            client = scope["client"][0] if scope["client"] else ""
+            self._log.line(status, seconds, method=method, path=scope["path"], client=client)
 
 
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -1,30 +1,31 @@
-"""`avila replay`: funnels counted anew, from the first event of the event store on.
+"""`avila replay`: definitions counted anew, from the first event of the event store on.
 
-A funnel that is replayed gets a new version of the same definition, which the workers backfill as
-they do any new one. So it may be done while events flow, and whoever asks for the funnel sees the
-new figures grow.
+A definition that is replayed gets a new version of itself, which the workers backfill as they do
+any new one. So it may be done while events flow, and whoever asks for it sees the new figures grow.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from schemas import cohorts, definitions, metrics, segments
 from schemas.codec import Codec
-from schemas.definitions import FunnelDefinition, encode
+from schemas.definitions import Definition, Kind
 from schemas.errors import NotFound, Unavailable
 from schemas.files import load
-from schemas.registries import open_registry
+from schemas.registries import SchemaRegistry, open_registry
 from schemas.settings import Settings
+from schemas.topics import Topic, Topics
 from services.commands import Commands, Write
 from services.following import Following
-from services.query.definitions import Definitions, Key, read_changes
-from services.query.funnel_results import Results, read_results
-from services.query.newest import Reader
+from services.query import cohort_results, funnel_results, metric_results, segment_sizes
+from services.query.definitions import Change, Definitions, Key, read_changes
+from services.query.newest import Newest, Reader
 from services.query.requests import now_ms
 
 _CAUGHT_UP_WITHIN_S: Final = 60.0
@@ -33,20 +34,53 @@ _LOOK_EVERY_S: Final = 0.25
 Show = Callable[[float], None]
 
 
-def replay(
-    settings: Settings,
-    project: str | None = None,
-    funnel: str | None = None,
-    *,
-    quiet: bool = False,
-) -> int:
-    """Replay a funnel, or all of a project, or all there are; returns how many were.
+class _Counted(NamedTuple):
+    """A kind of definition that is counted, and where it is said how far that is."""
+
+    encode: Callable[[Any], bytes]
+    topic: Callable[[Topics], Topic]
+    schema: str
+    read: Callable[[Any], Sequence[Any]]
+
+
+_KINDS: Final[Mapping[Kind, _Counted]] = {
+    "funnel": _Counted(
+        definitions.encode, lambda of: of.funnels, "funnel-result", funnel_results.read_results
+    ),
+    "cohort": _Counted(
+        cohorts.encode, lambda of: of.cohorts, "cohort-result", cohort_results.read_results
+    ),
+    "segment": _Counted(
+        segments.encode, lambda of: of.segment_sizes, "segment-size", segment_sizes.read_results
+    ),
+    "metric": _Counted(
+        metrics.encode, lambda of: of.metrics, "metric-result", metric_results.read_results
+    ),
+}
+KINDS: Final = tuple(_KINDS)
+
+
+class Asked(NamedTuple):
+    """What is to be replayed; what is None does not matter."""
+
+    project: str | None = None
+    kind: str | None = None
+    id: str | None = None
+
+    def holds_of(self, definition: Definition) -> bool:
+        """Whether a definition is asked for."""
+        given = (definition.project_id, definition.KIND, definition.id)
+        return all(asked in {None, is_} for asked, is_ in zip(self, given, strict=True))
+
+
+def replay(settings: Settings, asked: Asked, *, quiet: bool = False) -> int:
+    """Replay what is asked for, or all there is; returns how many definitions were.
 
     Blocks until they are live again, with a progress bar unless `quiet`. The workers do it: whoever
     stops waiting stops nothing.
 
     Raises:
-        NotFound: there is none of that name.
+        NotFound: something is asked for that there is not.
         Unavailable: Kafka does not answer.
     """
     columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -56,78 +90,70 @@ def replay(
         def show(done: float) -> None:
             progress.update(task, completed=done)
 
-        return asyncio.run(_replay(settings, project, funnel, show))
+        with closing(open_registry(settings)) as registry:
+            return asyncio.run(_replay(settings, registry, asked, show))
 
 
-async def _replay(settings: Settings, project: str | None, funnel: str | None, show: Show) -> int:
-    definitions = Definitions[FunnelDefinition]("funnel")
-    results = Results(settings.partitions)
+async def _replay(settings: Settings, registry: SchemaRegistry, asked: Asked, show: Show) -> int:
     topics = settings.topics
-    with closing(open_registry(settings)) as registry:
-        views = (
-            Following(
-                "definitions",
-                settings.bootstrap,
-                [topics.definitions.name],
-                read_changes,
-                definitions.apply,
-            ),
-            Following(
-                "funnels",
-                settings.bootstrap,
-                [topics.funnels.name],
-                Reader(Codec(load("funnel-result"), registry.find), read_results),
-                results.apply,
-            ),
-        )
-        for view in views:
-            view.start()
-        try:
-            async with asyncio.timeout(_CAUGHT_UP_WITHIN_S):
-                for view in views:
-                    await view.catch_up()
-            commands = Commands(settings, views[0])
-            chosen = _chosen(definitions, project, funnel)
-            begun = [await _begin(commands, definitions, key) for key in chosen]
-            await _await_live(results, begun, show)
-        except TimeoutError as error:
-            raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
-        finally:
+    known = {kind: Definitions[Definition](kind) for kind in KINDS}
+    results = {kind: Newest[Any](settings.partitions) for kind in KINDS}
+
+    def apply(changes: Sequence[Change]) -> None:
+        for one in known.values():
+            one.apply(changes)
+
+    commanded = Following(
+        "definitions", settings.bootstrap, [topics.definitions.name], read_changes, apply
+    )
+    views: list[Following[Any]] = [commanded]
+    for kind, (_, topic, schema, read) in _KINDS.items():
+        reader = Reader(Codec(load(schema), registry.find), read)
+        names = [topic(topics).name]
+        views.append(Following(kind, settings.bootstrap, names, reader, results[kind].apply))
+    for view in views:
+        view.start()
+    try:
+        async with asyncio.timeout(_CAUGHT_UP_WITHIN_S):
             for view in views:
-                await view.stop()
+                await view.catch_up()
+        chosen = [one for of_kind in known.values() for one in of_kind.all() if asked.holds_of(one)]
+        if not chosen and asked != Asked():
+            raise NotFound(f"there is no {asked.kind or 'definition'} that is asked for")
+        commands = Commands(settings, commanded)
+        begun = [await _begin(commands, known[one.KIND], one) for one in chosen]
+        await _await_live(results, begun, show)
+    except TimeoutError as error:
+        raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
+    finally:
+        for view in views:
+            await view.stop()
     return len(begun)
 
 
-def _chosen(
-    definitions: Definitions[FunnelDefinition], project: str | None, funnel: str | None
-) -> list[Key]:
-    keys = [Key(definition.project_id, definition.id) for definition in definitions.all()]
-    chosen = [key for key in keys if project in {None, key[0]} and funnel in {None, key[1]}]
-    if not chosen and (project or funnel):
-        raise NotFound(f"there is no funnel {funnel or ''} in {project or 'any project'}")
-    return chosen
-
-
 async def _begin(
-    commands: Commands, definitions: Definitions[FunnelDefinition], key: Key
-) -> FunnelDefinition:
-    """Raise the version of a funnel; returns what is defined then."""
+    commands: Commands, known: Definitions[Definition], chosen: Definition
+) -> Definition:
+    """Raise the version of a definition; returns what is defined then."""
+    key = Key(chosen.project_id, chosen.id)
 
-    def decide() -> Write[FunnelDefinition]:
-        before = definitions.get(key)
+    def decide() -> Write[Definition]:
+        before = known.get(key)
         again = msgspec.structs.replace(
             before,
-            version=definitions.next_version(key),
+            version=known.next_version(key),
             updated_at=max(now_ms(), before.updated_at),
         )
-        return Write(again.key, encode(again), {}, again)
+        return Write(again.key, _KINDS[again.KIND].encode(again), {}, again)
 
     return await commands.change(decide)
 
 
-async def _await_live(results: Results, funnels: list[FunnelDefinition], show: Show) -> None:
+async def _await_live(
+    results: Mapping[Kind, Newest[Any]], begun: Sequence[Definition], show: Show
+) -> None:
     done = 0.0
-    while funnels and done < 1:
-        done = sum(results.figures(one).backfilled for one in funnels) / len(funnels)
+    while begun and done < 1:
+        done = sum(results[one.KIND].status(one).backfilled for one in begun) / len(begun)
         show(done)
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -82,6 +82,7 @@ class Socket:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, write_timeout_s: float) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.client = scope["client"][0] if scope["client"] else ""  # an address
         self.accepted = False
         self._receive = receive
         self._send = send

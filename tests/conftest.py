@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from schemas.settings import Settings, read_settings
@@ -19,6 +20,12 @@ from tests.stores import store
 from tests.warehouse import warehouse
 
 __all__ = ["store", "warehouse"]
+
+# No test is judged by the time that it takes.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 PARTITIONS = 2
 

@@ -29,7 +29,15 @@ from tests.kafka import Log, Record, produce
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in ("event", "funnel-result", "funnel-step", "cohort-result")
+    for name in (
+        "event",
+        "funnel-result",
+        "funnel-step",
+        "cohort-result",
+        "metric-result",
+        "segment-change",
+        "segment-size",
+    )
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]
@@ -85,12 +93,13 @@ def define(
     window_s: int,
     project: str = "shop",
     version: int = 1,
+    **options: Any,
 ) -> None:
     """Put a funnel on the definitions topic."""
     funnel = {
         "steps": [{"event": step} if isinstance(step, str) else step for step in steps],
         "window_s": window_s,
-    }
+    } | options
     _define(settings, project, "funnel", funnel_id, version, funnel)
 
 
@@ -101,8 +110,33 @@ def define_cohort(
     _define(settings, project, "cohort", cohort_id, 1, cohort)
 
 
+def define_metric(
+    settings: Settings, metric_id: str, metric: dict[str, Any], project: str = "shop"
+) -> None:
+    """Put a metric on the definitions topic."""
+    _define(settings, project, "metric", metric_id, 1, metric)
+
+
+def define_segment(
+    settings: Settings,
+    segment_id: str,
+    rule: dict[str, Any],
+    project: str = "shop",
+    version: int = 1,
+) -> None:
+    """Put a segment without references on the definitions topic."""
+    body = {"rule": rule}
+    _define(settings, project, "segment", segment_id, version, body, rule=rule)
+
+
 def _define(
-    settings: Settings, project: str, kind: str, name: str, version: int, body: dict[str, Any]
+    settings: Settings,
+    project: str,
+    kind: str,
+    name: str,
+    version: int,
+    body: dict[str, Any],
+    **more: Any,
 ) -> None:
     definition = {
         "project_id": project,
@@ -111,6 +145,7 @@ def _define(
         "created_at": 0,
         "updated_at": 0,
         kind: body,
+        **more,
     }
     key = f"{project}/{kind}/{name}".encode()
     topic = settings.topics.definitions.name
@@ -202,6 +237,22 @@ def figures(results: Results, funnel_id: str, project: str = "shop") -> Figures:
     return Figures(totals, {day: sums for day, sums in sorted(days.items()) if any(sums)}, late)
 
 
+def values(results: Results, funnel_id: str, project: str) -> dict[Any, tuple[list[int], ...]]:
+    """Persons and chains of each value in total, the partitions added up."""
+    newest = {message.key(): message for message in results.read(results.topics.funnels)}
+    found: dict[Any, tuple[list[int], ...]] = {}
+    for message in newest.values():
+        if message.value() is None:
+            continue
+        result = decode("funnel-result", message)
+        own = (result["project_id"], result["funnel_id"]) == (project, funnel_id)
+        for one in result["breakdown"] if own and result["day"] is None else ():
+            value = None if one["value"] is None else json.loads(one["value"])
+            persons, chains = found.get(value, ([], []))
+            found[value] = _added(persons, one["reached"]), _added(chains, one["entries"])
+    return {value: counts for value, counts in found.items() if any(counts[0])}
+
+
 def retention(results: Results, cohort_id: str, project: str = "shop") -> Grid:
     """Read the cohorts' topic from its beginning and add the partitions up."""
     newest: dict[bytes, Message] = {}
@@ -219,6 +270,58 @@ def retention(results: Results, cohort_id: str, project: str = "shop") -> Grid:
         grid.returned[day] = _added(grid.returned.get(day, []), result["returned"])
         grid.or_later[day] = _added(grid.or_later.get(day, []), result["returned_or_later"])
     return grid
+
+
+def measured(results: Results, metric_id: str, project: str = "shop") -> dict[int, list[Parsed]]:
+    """Read the metrics' topic from its beginning: what each partition has, by begin (ms)."""
+    newest: dict[bytes, Message] = {}
+    for message in results.read(results.topics.metrics):
+        newest[message.key() or b""] = message
+    found: defaultdict[int, list[Parsed]] = defaultdict(list)
+    for message in newest.values():
+        if message.value() is None:
+            continue
+        result = decode("metric-result", message)
+        if (result["project_id"], result["metric_id"]) == (project, metric_id) and result["bucket"]:
+            found[round(result["bucket"].timestamp() * 1_000)].append(result)
+    return dict(found)
+
+
+class Segmented(NamedTuple):
+    """Who is in a segment by the records of persons, and how many by those of sizes."""
+
+    members: set[str]
+    size: int
+
+
+def segmented(results: Results, segment_id: str, project: str = "shop") -> Segmented:
+    """Read both topics of the segments from their beginning; of a version that is the newest.
+
+    Fails if a person enters who is in, or leaves who is not.
+    """
+    members: dict[str, int] = {}  # by person, the version at which they are in
+    for message in results.read(results.topics.segments):
+        of_project, of_segment, person = (message.key() or b"").decode().split("/", 2)
+        if (of_project, of_segment) != (project, segment_id):
+            continue
+        change = None if message.value() is None else decode("segment-change", message)
+        if change is None or change["change"] == "left":
+            assert change is None or members[person] == change["version"], f"left twice: {person}"
+            members.pop(person, None)
+        else:
+            assert members.get(person, 0) < change["version"], f"entered twice: {person}"
+            members[person] = change["version"]
+    newest: dict[bytes, Message] = {}
+    for message in results.read(results.topics.segment_sizes):
+        newest[message.key() or b""] = message
+    size = 0
+    for message in newest.values():
+        if message.value() is not None:
+            result = decode("segment-size", message)
+            of = (result["project_id"], result["segment_id"], result["day"])
+            if of == (project, segment_id, None):
+                size += result["entered"] - result["left"]
+    return Segmented(set(members), size)
 
 
 class PersonStep(NamedTuple):

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from schemas.errors import AvilaError, Misconfigured, Unavailable
+from services.access_log import AccessLog
 from services.errors import answer_defect, answer_error
 from services.following import Following
 from services.ingest import rpc
@@ -26,6 +27,7 @@ from services.ingest.doors.posthog_v1 import PostHogV1
 from services.ingest.doors.segment import Segment
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import Endpoint
+from services.ingest.journal import Journal
 from services.ingest.limits import Limits
 from services.ingest.metrics import Metrics
 from services.ingest.path import Path
@@ -72,6 +74,7 @@ class IngestApp:
         grpc_address: str = "",
         clock: Callable[[], int] = now_ms,
         doors: Iterable[Door] = DOORS,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
@@ -84,6 +87,7 @@ class IngestApp:
         self._clock = clock
         self._doors = tuple(doors)
         self._metrics = Metrics()
+        self._journal = Journal(self._metrics, access_log or AccessLog("none"))
         self._producer: Producer | None = None
         self._sockets: Sockets | None = None
         self._hot: dict[str, ASGIApp] = {}
@@ -120,12 +124,12 @@ class IngestApp:
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._following.caught_up, self._clock)
         path = Path(producer, self._encoder, limits, access, self._plans, self._clock)
-        sockets = Sockets(path, access, admission, limits, self._metrics)
+        sockets = Sockets(path, access, admission, limits, self._journal)
         self._metrics.watch(
             lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: sockets.open
         )
         for door in self._doors:
-            endpoint = Endpoint(door, path, admission, limits, self._metrics)
+            endpoint = Endpoint(door, path, admission, limits, self._journal)
             self._hot |= dict.fromkeys(door.paths, endpoint)
         self._producer = producer
         self._sockets = sockets
@@ -134,7 +138,7 @@ class IngestApp:
             stack.push_async_callback(self._following.stop)
             stack.push_async_callback(producer.close)
             if self._grpc_address:
-                calls = Calls(path, admission, limits, self._metrics)
+                calls = Calls(path, admission, limits, self._journal)
                 server = rpc.serving(self._grpc_address, calls, limits, self._is_ready)
                 try:
                     await stack.enter_async_context(server)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -19,8 +20,8 @@ from services.ingest.admission import Admission, Hold
 from services.ingest.body import TooSlow
 from services.ingest.doors import protobuf
 from services.ingest.events import Batch, Result
+from services.ingest.journal import Journal
 from services.ingest.limits import Limits
-from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 from services.ingest.streams import Stream, Streams
 
@@ -43,11 +44,11 @@ class _Sent(NamedTuple):
 class Calls:
     """Serves the calls of one server; to be made and used in its event loop."""
 
-    def __init__(self, path: Path, admission: Admission, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, path: Path, admission: Admission, limits: Limits, journal: Journal) -> None:
         self._path = path
         self._admission = admission
         self._limits = limits
-        self._metrics = metrics
+        self._journal = journal
         self._streams = Streams(limits.max_calls, "max_calls", limits.retry_after_s)
 
     async def drain(self) -> None:
@@ -67,7 +68,7 @@ class Calls:
                 results = await self._path.take(self._read(body, _key(context)))
             if any(result.result == "retry" for result in results):
                 context.set_trailing_metadata(_come_again(self._limits.retry_after_s))
-            return self._answer(results, start)
+            return self._answer(context, results, start)
 
     async def track_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Answer a stream of batches, in their order, while more of them are read."""
@@ -79,7 +80,7 @@ class Calls:
         stream = Stream[_Sent](self._limits.max_stream_batches, hold, self._admission)
 
         async def answer(sent: _Sent) -> None:
-            await context.write(self._answer(await sent.results, sent.start))
+            await context.write(self._answer(context, await sent.results, sent.start))
             stream.forget(sent.size)
 
         await self._streams.pump(stream, self._read_on(context, stream), answer)
@@ -115,9 +116,11 @@ class Calls:
         """The one place where a message of either kind becomes a batch."""
         return protobuf.parse(body, key, self._limits)
 
-    def _answer(self, results: list[Result], start: float) -> bytes:
-        self._metrics.taken(DOOR, results)
-        self._metrics.answered(DOOR, grpc.StatusCode.OK.name, time.perf_counter() - start)
+    def _answer(self, context: Context, results: list[Result], start: float) -> bytes:
+        seconds = time.perf_counter() - start
+        self._journal.answered(
+            DOOR, grpc.StatusCode.OK.name, seconds, results, client=_client(context)
+        )
         return protobuf.answer(results)
 
     @asynccontextmanager
@@ -128,13 +131,13 @@ class Calls:
                 self._streams.check()
                 yield
             except asyncio.CancelledError:
-                self._metrics.gone(DOOR)
+                self._journal.gone(DOOR)
                 raise
             except AvilaError as error:
                 await self._refuse(context, error, start)
             except Exception:  # whatever it is, this client gets an answer
                 if context.cancelled():  # but for one that has left: gRPC knows
-                    self._metrics.gone(DOOR)
+                    self._journal.gone(DOOR)
                     raise
                 _log.exception("ingest_defect", door=DOOR)
                 await self._abort(
@@ -154,8 +157,14 @@ class Calls:
         start: float,
         more: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        self._metrics.answered(DOOR, status, time.perf_counter() - start)
+        self._journal.answered(DOOR, status, time.perf_counter() - start, client=_client(context))
         await context.abort(grpc.StatusCode[status], details, (("error-code", code), *more))
+
+
+def _client(context: Context) -> str:
+    """The address of whoever calls: gRPC gives `ipv4:192.0.2.1:50000` or `ipv6:[…]:50000`."""
+    kind, _, rest = str(context.peer()).partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else kind
 
 
 def _key(context: Context) -> str:

@@ -10,8 +10,9 @@ from services.ingest import cors
 from services.ingest.admission import Admission
 from services.ingest.body import Gone, read_body
 from services.ingest.doors import Answer, Door, Request
+from services.ingest.events import Result
+from services.ingest.journal import Journal
 from services.ingest.limits import Limits
-from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 from services.ingest.refusals import DEFECT, headers, wrong_method
 
@@ -22,13 +23,13 @@ class Endpoint:
     """Serves one door."""
 
     def __init__(
-        self, door: Door, path: Path, admission: Admission, limits: Limits, metrics: Metrics
+        self, door: Door, path: Path, admission: Admission, limits: Limits, journal: Journal
     ) -> None:
         self._door = door
         self._path = path
         self._admission = admission
         self._limits = limits
-        self._metrics = metrics
+        self._journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; returns without an answer if the client has left."""
@@ -37,10 +38,11 @@ class Endpoint:
         if scope["method"] == "OPTIONS":
             await cors.permit(send, given, self._door.methods)
             return
+        results: list[Result] = []
         try:
-            answer = await self._answer(scope, given, receive)
+            answer = await self._answer(scope, given, receive, results)
         except Gone:
-            self._metrics.gone(self._door.name)
+            self._journal.gone(self._door.name)
             return
         except AvilaError as error:
             answer = self._door.refuse(error)
@@ -48,9 +50,19 @@ class Endpoint:
             _log.exception("ingest_defect", door=self._door.name)
             answer = DEFECT
         await _send(send, answer, given.get(b"origin"))
-        self._metrics.answered(self._door.name, answer.status, time.perf_counter() - start)
+        self._journal.answered(
+            self._door.name,
+            answer.status,
+            time.perf_counter() - start,
+            results,
+            client=_client(scope),
+            path=scope["path"],
+        )
 
-    async def _answer(self, scope: Scope, given: dict[bytes, bytes], receive: Receive) -> Answer:
+    async def _answer(
+        self, scope: Scope, given: dict[bytes, bytes], receive: Receive, results: list[Result]
+    ) -> Answer:
+        """Do what is asked; what became of the events is in `results` then."""
         if scope["method"] not in self._door.methods:
             return wrong_method(self._door.methods)
         length = given.get(b"content-length")
@@ -67,15 +79,18 @@ class Endpoint:
                 headers=given,
                 content_type=kind.partition(";")[0].strip().lower(),
                 body=body,
-                client_ip=scope["client"][0] if scope["client"] else "",
+                client_ip=_client(scope),
                 limits=self._limits,
                 grow=hold.grow,
             )
             batch = self._door.parse(request)
             batch.origin = given.get(b"origin", b"").decode("latin-1")
-            results = await self._path.take(batch)
-        self._metrics.taken(self._door.name, results)
+            results += await self._path.take(batch)
         return self._door.answer(batch, results, self._limits.retry_after_s)
+
+
+def _client(scope: Scope) -> str:
+    return scope["client"][0] if scope["client"] else ""
 
 
 async def _send(send: Send, answer: Answer, origin: bytes | None) -> None:

@@ -1,11 +1,9 @@
 """What the ingest service tells Prometheus. The names are public: dashboards are built on them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from services.ingest.events import Result
 
 # Fine around the 10 ms that single events and batches are promised in.
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -73,11 +71,8 @@ class Metrics:
         self._requests.labels(door, str(status)).inc()
         self._seconds.labels(door).observe(seconds)
 
-    def taken(self, door: str, results: Iterable[Result]) -> None:
-        """Count the events of a request by their results."""
-        counts: dict[str, int] = {}
-        for result in results:
-            counts[result.result] = counts.get(result.result, 0) + 1
+    def taken(self, door: str, counts: Mapping[str, int]) -> None:
+        """Count the events of a request, given how many had which result."""
         for name, count in counts.items():
             self._events.labels(door, name).inc(count)
 

@@ -14,6 +14,7 @@ from schemas.errors import AvilaError, Misconfigured
 from schemas.files import load
 from schemas.registries import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
+from services.access_log import AccessLog
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
 from services.sockets import Protocol
@@ -69,6 +70,7 @@ class IngestServer:
             limits,
             grpc_address=f"{host}:{grpc_port}" if grpc_port else "",
             on_fatal=self._fail,
+            access_log=AccessLog(settings.access_log),
         )
         self._failure: AvilaError | None = None
         self._listener = listener
@@ -85,8 +87,10 @@ class IngestServer:
                 # `write_timeout_s` are what ends a connection. Pings keep it open on its way.
                 ws_ping_timeout=None,
                 lifespan="on",
-                # A client's address is what the socket says, until proxies can be trusted by name.
-                proxy_headers=False,
+                # A client's address is what the socket says, and if that is a trusted proxy,
+                # what this says, back to the last one that is none (`X-Forwarded-For`).
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
                 server_header=False,
                 access_log=False,
                 log_config=None,

@@ -34,8 +34,8 @@ from services.ingest.body import TooSlow
 from services.ingest.doors.credentials import key_in
 from services.ingest.doors.native import read_credential, read_message
 from services.ingest.events import Result
+from services.ingest.journal import Journal
 from services.ingest.limits import Limits
-from services.ingest.metrics import Metrics
 from services.ingest.path import Path
 from services.ingest.refusals import headers, refuse
 from services.ingest.streams import Stream, Streams
@@ -77,13 +77,13 @@ class Sockets:
     """Serves the connections of one server; to be made and used in its event loop."""
 
     def __init__(
-        self, path: Path, access: Access, admission: Admission, limits: Limits, metrics: Metrics
+        self, path: Path, access: Access, admission: Admission, limits: Limits, journal: Journal
     ) -> None:
         self._path = path
         self._access = access
         self._admission = admission
         self._limits = limits
-        self._metrics = metrics
+        self._journal = journal
         self._streams = Streams(limits.max_sockets, "max_sockets", limits.retry_after_s)
 
     @property
@@ -103,7 +103,7 @@ class Sockets:
             try:
                 await self._serve(socket)
             except Gone:
-                self._metrics.gone(DOOR)
+                self._journal.gone(DOOR)
             except AvilaError as error:
                 await self._refuse(socket, error, start)
             except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
@@ -116,7 +116,7 @@ class Sockets:
             stream = Stream[_Read](self._limits.max_stream_batches, hold, self._admission)
 
             async def answer(read: _Read) -> None:
-                await socket.send(await self._answer(read))
+                await socket.send(await self._answer(socket, read))
                 stream.forget(read.size)
 
             try:
@@ -170,22 +170,24 @@ class Sockets:
         await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
         return _Sender(key, origin)
 
-    async def _answer(self, read: _Read) -> bytes:
+    async def _answer(self, socket: Socket, read: _Read) -> bytes:
+        results: list[Result] = []
         if isinstance(read.results, AvilaError):
             status, body = refuse(read.results).status, trouble(read.results, read.id)
         else:
             results = await read.results
-            self._metrics.taken(DOOR, results)
             retry = any(result.result == "retry" for result in results)
             after = self._limits.retry_after_s if retry else 0
             status, body = _OK, msgspec.json.encode(Answered(read.id, results, after))
-        self._metrics.answered(DOOR, int(status), time.perf_counter() - read.start)
+        seconds = time.perf_counter() - read.start
+        self._journal.answered(DOOR, int(status), seconds, results, client=socket.client)
         return body
 
     async def _refuse(self, socket: Socket, error: AvilaError, start: float) -> None:
         """End the connection, in HTTP if it has not begun."""
         answer = refuse(error)
-        self._metrics.answered(DOOR, int(answer.status), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._journal.answered(DOOR, int(answer.status), seconds, client=socket.client)
         try:
             if not socket.accepted:
                 await socket.deny(answer.status, headers(answer), answer.body)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,9 +19,12 @@ from schemas.cohorts import CohortDefinition
 from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
 from schemas.files import load
+from schemas.metrics import MetricDefinition
 from schemas.plans import PlanDefinition
 from schemas.registries import open_registry
+from schemas.segments import SegmentDefinition
 from schemas.settings import Settings
+from services.access_log import AccessLog
 from services.commands import Commands
 from services.errors import answer_defect, answer_error
 from services.following import Following
@@ -29,7 +33,9 @@ from services.keys.view import Keys, read_keys
 from services.measured import Measured
 from services.query import cohort_results as cohort_view
 from services.query import funnel_results as funnel_view
-from services.query import openapi
+from services.query import metric_results as metric_view
+from services.query import openapi, rpc
+from services.query import segment_sizes as sizes_view
 from services.query.cohorts import Cohorts
 from services.query.definitions import Change, Definitions, Key, read_changes
 from services.query.event_store import EventStore
@@ -41,6 +47,9 @@ from services.query.live_funnels import LiveFunnels
 from services.query.metrics import Metrics
 from services.query.newest import Reader, Update
 from services.query.plans import Plans
+from services.query.project_metrics import ProjectMetrics
+from services.query.segment_members import Members, read_memberships
+from services.query.segments import Segments
 from services.query.store import Store
 from services.query.tail import Tail
 
@@ -50,24 +59,32 @@ _REGISTRY_WITHIN_S: Final = 3
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_query_app(settings: Settings) -> Starlette:
+def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     """The query service; it follows its topics for as long as the app's lifespan.
 
-    The topics must exist by then. Broker and store may be away: `/readyz` says so.
+    The topics must exist by then. Broker and store may be away: `/readyz` says so. With
+    `grpc_address` it also answers gRPC there; the lifespan raises `Misconfigured` if it cannot.
     """
     topics = settings.topics
     registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
     funnel_definitions = Definitions[FunnelDefinition]("funnel")
     cohort_definitions = Definitions[CohortDefinition]("cohort")
+    metric_definitions = Definitions[MetricDefinition]("metric")
+    segment_definitions = Definitions[SegmentDefinition]("segment")
     plan_definitions = Definitions[PlanDefinition]("plan")
     keys = Keys()
     funnel_results = funnel_view.Results(settings.partitions)
     cohort_results = cohort_view.Results(settings.partitions)
+    metric_results = metric_view.Results(settings.partitions)
+    segment_sizes = sizes_view.Results(settings.partitions)
+    segment_members = Members()
     live_funnels = LiveFunnels(funnel_definitions, funnel_results)
 
     def apply(changes: _Changes) -> None:
         funnel_definitions.apply(changes.definitions)
         cohort_definitions.apply(changes.definitions)
+        metric_definitions.apply(changes.definitions)
+        segment_definitions.apply(changes.definitions)
         plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
         live_funnels.changed(one.key for one in changes.definitions if one.kind == "funnel")
@@ -97,7 +114,35 @@ def make_query_app(settings: Settings) -> Starlette:
         Reader(Codec(load("cohort-result"), registry.find), cohort_view.read_results),
         cohort_results.apply,
     )
-    followings = (definitions_view, funnels_view, cohorts_view)
+    metrics_view = Following(
+        "metrics",
+        settings.bootstrap,
+        [topics.metrics.name],
+        Reader(Codec(load("metric-result"), registry.find), metric_view.read_results),
+        metric_results.apply,
+    )
+    segment_sizes_view = Following(
+        "segment sizes",
+        settings.bootstrap,
+        [topics.segment_sizes.name],
+        Reader(Codec(load("segment-size"), registry.find), sizes_view.read_results),
+        segment_sizes.apply,
+    )
+    segment_members_view = Following(
+        "segment members",
+        settings.bootstrap,
+        [topics.segments.name],
+        Reader(Codec(load("segment-change"), registry.find), read_memberships),
+        segment_members.apply,
+    )
+    followings = (
+        definitions_view,
+        funnels_view,
+        cohorts_view,
+        metrics_view,
+        segment_sizes_view,
+        segment_members_view,
+    )
     store = Store(settings)
     events = EventStore(store, settings.clickhouse_database)
     commands = Commands(settings, definitions_view)
@@ -106,6 +151,19 @@ def make_query_app(settings: Settings) -> Starlette:
     )
     cohorts = Cohorts(
         cohort_definitions, definitions_view, cohort_results, cohorts_view, commands, events
+    )
+    project_metrics = ProjectMetrics(
+        metric_definitions, definitions_view, metric_results, metrics_view, commands, events
+    )
+    segments = Segments(
+        segment_definitions,
+        definitions_view,
+        segment_sizes,
+        segment_sizes_view,
+        segment_members,
+        segment_members_view,
+        commands,
+        events,
     )
     plans = Plans(plan_definitions, definitions_view, commands)
     health = Health(
@@ -116,11 +174,12 @@ def make_query_app(settings: Settings) -> Starlette:
     live = Live(keys, definitions_view, funnels_view, live_funnels, tail, metrics)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for following in followings:
             following.start()
         try:
-            yield
+            async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
+                yield
         finally:
             await tail.stop()
             for following in followings:
@@ -136,6 +195,8 @@ def make_query_app(settings: Settings) -> Starlette:
     projects = "/api/projects/{project}"
     many, one = f"{projects}/funnels", f"{projects}/funnels/{{id}}"
     cohort_many, cohort_one = f"{projects}/cohorts", f"{projects}/cohorts/{{id}}"
+    metric_many, metric_one = f"{projects}/metrics", f"{projects}/metrics/{{id}}"
+    segment_many, segment_one = f"{projects}/segments", f"{projects}/segments/{{id}}"
     plan_many, plan_one = f"{projects}/plans", f"{projects}/plans/{{id}}"
     return Starlette(
         routes=[
@@ -144,13 +205,33 @@ def make_query_app(settings: Settings) -> Starlette:
             api(one, funnels.read, "GET"),
             api(one, funnels.replace, "PUT"),
             api(one, funnels.delete, "DELETE"),
+            api(f"{one}/status", funnels.status, "GET"),
             api(f"{one}/results", funnels.results, "GET"),
+            api(f"{one}/times", funnels.times, "GET"),
+            api(f"{one}/persons", funnels.persons, "GET"),
             api(cohort_many, cohorts.list, "GET"),
             api(cohort_many, cohorts.create, "POST"),
             api(cohort_one, cohorts.read, "GET"),
             api(cohort_one, cohorts.replace, "PUT"),
             api(cohort_one, cohorts.delete, "DELETE"),
+            api(f"{cohort_one}/status", cohorts.status, "GET"),
             api(f"{cohort_one}/results", cohorts.results, "GET"),
+            api(metric_many, project_metrics.list, "GET"),
+            api(metric_many, project_metrics.create, "POST"),
+            api(metric_one, project_metrics.read, "GET"),
+            api(metric_one, project_metrics.replace, "PUT"),
+            api(metric_one, project_metrics.delete, "DELETE"),
+            api(f"{metric_one}/status", project_metrics.status, "GET"),
+            api(f"{metric_one}/results", project_metrics.results, "GET"),
+            api(segment_many, segments.list, "GET"),
+            api(segment_many, segments.create, "POST"),
+            api(segment_one, segments.read, "GET"),
+            api(segment_one, segments.replace, "PUT"),
+            api(segment_one, segments.delete, "DELETE"),
+            api(f"{segment_one}/status", segments.status, "GET"),
+            api(f"{segment_one}/results", segments.results, "GET"),
+            api(f"{segment_one}/members", segments.members, "GET"),
+            api(f"{segment_one}/overlap", segments.overlap, "GET"),
             api(plan_many, plans.list, "GET"),
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),
@@ -161,7 +242,7 @@ def make_query_app(settings: Settings) -> Starlette:
             Route("/metrics", metrics.answer, methods=["GET"]),
             Route("/openapi.json", _describe, methods=["GET"]),
         ],
-        middleware=[Middleware(Measured, metrics=metrics)],
+        middleware=[Middleware(Measured, metrics=metrics, log=AccessLog(settings.access_log))],
         exception_handlers={
             AvilaError: answer_error,
             HTTPException: answer_error,

@@ -17,6 +17,7 @@ from schemas.errors import Conflict, InvalidRequest
 from services.commands import Commands, Write
 from services.following import Following
 from services.query.definitions import ENDED_VERSION, Definitions, Key
+from services.query.newest import Newest
 from services.query.requests import (
     DEFAULT_PAGE,
     check_version,
@@ -55,11 +56,15 @@ class Changing(Generic[B, D]):
         kind: Definable[B, D],
         definitions: Definitions[D],
         view: Following[Any],
+        figures: Newest[Any],
+        figures_view: Following[Any],
         commands: Commands,
     ) -> None:
         self._kind = kind
         self._definitions = definitions
         self._view = view
+        self._figures = figures
+        self._figures_view = figures_view
         self._commands = commands
 
     def find(self, request: Request) -> D:
@@ -115,6 +120,12 @@ class Changing(Generic[B, D]):
         """Show one."""
         return self._answer(self.find(request))
 
+    async def status(self, request: Request) -> Response:
+        """Show how far one is."""
+        definition = self.find(request)
+        self._figures_view.require()
+        return json_answer(self._figures.status(definition))
+
     async def replace(self, request: Request) -> Response:
         """Give one a new definition, which is counted anew from the beginning."""
         key = key_of(request)
@@ -146,13 +157,18 @@ class Changing(Generic[B, D]):
         def decide() -> Write[None]:
             before = self._definitions.get(key)
             check_version(before, expected)
+            self._check_unused(before)
             headers = {ENDED_VERSION: str(before.version).encode()}
             return Write(before.key, None, headers, None)
 
         await self._commands.change(decide)
         return Response(status_code=204)
 
+    def _check_unused(self, definition: D) -> None:
+        """Raise `Conflict` if a definition must not be deleted."""
+
     def _write(self, definition: D) -> Write[D]:
+        """What is written when a definition is made or changed; raises what refuses it."""
         return Write(definition.key, self._kind.encode(definition), {}, definition)
 
     def _answer(

@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.calendar import Period
 from schemas.cohorts import CohortDefinition, Occasion
+from services.query.newest import LIVE, Status
 from services.query.requests import Source, State, instant
 
 
@@ -24,14 +25,14 @@ Grid: TypeAlias = dict[datetime.date, Row]
 class Counted(NamedTuple):
     """All that is counted of a cohort, by the first day of the period.
 
-    `backfilled` is the share of the events that is counted, 1 if none is missing.
+    `status` says how far that is.
     """
 
     rows: Grid
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
-    backfilled: float = 1.0
+    status: Status = LIVE
 
 
 class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +111,8 @@ def assemble(
     return CohortResults(
         cohort=show(definition),
         source=source,
-        state="live" if counted.backfilled == 1 else "backfilling",
-        backfilled=counted.backfilled,
+        state=counted.status.state,
+        backfilled=counted.status.backfilled,
         rows=[
             CohortRow(begin, *row)
             for begin, row in sorted(counted.rows.items())

@@ -8,7 +8,7 @@ import pyarrow as pa
 from schemas.calendar import begin_of
 from schemas.cohorts import CohortDefinition
 from services.query.cohort_figures import Counted, Grid, Row
-from services.query.newest import Newest, Progress, Version
+from services.query.newest import Newest, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -23,6 +23,11 @@ class Result(NamedTuple):
     late_dropped: int
     updated_at: int
     progress: Progress
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the record of the whole."""
+        return self.period is None
 
 
 class Results(Newest[Result]):
@@ -42,7 +47,7 @@ class Results(Newest[Result]):
             late_dropped=sum(result.late_dropped for result in whole),
             updated_at=max((result.updated_at for result in results), default=None),
             positions={result.partition: result.progress.position for result in whole},
-            backfilled=self.backfilled(result.progress for result in whole),
+            status=self.status(definition),
         )
 
 
@@ -68,7 +73,7 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
             record["returned_or_later"],
             record["late_dropped"],
             record["updated_at"],
-            Progress(record["position"], record["backfilling_to"]),
+            progress_of(record),
         )
         for record in batch.to_pylist()
     ]

@@ -59,7 +59,7 @@ class Cohorts(Changing[Cohort, CohortDefinition]):
         commands: Commands,
         store: EventStore,
     ) -> None:
-        super().__init__(COHORT, definitions, view, commands)
+        super().__init__(COHORT, definitions, view, results, results_view, commands)
         self._results = results
         self._results_view = results_view
         self._store = store

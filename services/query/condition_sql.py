@@ -48,24 +48,43 @@ def check_names(where: Sequence[Condition], path: str) -> None:
         InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
     """
     for condition, place in comparisons(where, path):
-        if condition.property.startswith("^`"):
-            raise InvalidRequest("a name that begins with ^` is not accepted", f"{place}.property")
+        check_name(condition.property, f"{place}.property")
 
 
-def condition_sql(condition: Condition, bind: Binder) -> str:
-    """Return an expression over `properties` that is 1 where the condition holds, and else 0."""
+def check_name(name: str, path: str) -> None:
+    """Refuse a property's name that reads as a path expression of ClickHouse's JSON type.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    if name.startswith("^`"):
+        raise InvalidRequest("a name that begins with ^` is not accepted", path)
+
+
+def property_sql(name: str, bind: Binder, within: str = "") -> str:
+    """Return an expression for a property's value, null if it is not set.
+
+    It is one of the event's `properties`, or of the object that is one called `within`.
+    """
+    path = f"{stored_name(within)}.{stored_name(name)}" if within else stored_name(name)
+    return f"properties.{bind(Identifier(path), 'Identifier')}"
+
+
+def condition_sql(condition: Condition, bind: Binder, within: str = "") -> str:
+    """Return an expression that is 1 where the condition holds, and else 0.
+
+    It is over what `property_sql` finds.
+    """
     if condition.and_:
-        return f"({' AND '.join(condition_sql(inner, bind) for inner in condition.and_)})"
+        return f"({' AND '.join(condition_sql(inner, bind, within) for inner in condition.and_)})"
     if condition.or_:
-        return f"({' OR '.join(condition_sql(inner, bind) for inner in condition.or_)})"
+        return f"({' OR '.join(condition_sql(inner, bind, within) for inner in condition.or_)})"
     if (inner := condition.negated()) is not None:
-        return f"(NOT {condition_sql(inner, bind)})"
-    return _comparison(condition, bind)
+        return f"(NOT {condition_sql(inner, bind, within)})"
+    return _comparison(condition, property_sql(condition.property, bind, within), bind)
 
 
-def _comparison(condition: Condition, bind: Binder) -> str:
-    name = Identifier(stored_name(condition.property))
-    value = f"properties.{bind(name, 'Identifier')}"
+def _comparison(condition: Condition, value: str, bind: Binder) -> str:
     match condition.op:
         case "is_set":
             return f"({value} IS NOT NULL)"

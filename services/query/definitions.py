@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import cohorts, definitions, plans
+from schemas import cohorts, definitions, metrics, plans, segments
 from schemas.definitions import Definition, Kind, parse_key
 from schemas.errors import NotFound
 
@@ -22,6 +22,8 @@ D = TypeVar("D", bound=Definition)
 _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     "funnel": definitions.decode,
     "cohort": cohorts.decode,
+    "metric": metrics.decode,
+    "segment": segments.decode,
     "plan": plans.decode,
 }
 

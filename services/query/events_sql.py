@@ -5,6 +5,7 @@ Nothing of a definition becomes text of a statement: names and values are bound.
 
 from typing import NamedTuple
 
+from pipelines.conditions import stored_name
 from pipelines.operators import Look
 from services.query.condition_sql import Binder, Identifier, condition_sql
 
@@ -26,6 +27,31 @@ def holds(look: Look, bind: Binder) -> str:
     """An expression that is 1 for the events that are looked for, and else 0."""
     named = "1" if look.event is None else f"event = {bind(look.event, 'String')}"
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in look.where)])
+
+
+def fingerprint_sql(tokens: str) -> str:
+    """An expression that is the same number for equal values, of which it is given the tokens.
+
+    The twin of `pipelines.fingerprints.fingerprint`.
+    """
+    digests = f"arrayStringConcat(arrayMap(one -> hex(MD5(one)), {tokens}))"
+    return f"reinterpretAsUInt64(substring(MD5({digests}), 1, 8))"
+
+
+def token_sql(name: str, bind: Binder) -> str:
+    """An expression that is a property's value as text which equal values have in common.
+
+    The twin of `pipelines.fingerprints.token`.
+    """
+    value = f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
+    number = f"toFloat64(coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)) + 0"
+    return f"""ifNull(multiIf(
+        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
+        {value}.:String IS NOT NULL, concat('s', substringUTF8({value}.:String, 1, 200)),
+        {value}.:Float64 IS NOT NULL OR {value}.:Int64 IS NOT NULL OR {value}.:UInt64 IS NOT NULL,
+        concat('n', lower(leftPad(hex(reinterpretAsUInt64({number})), 16, '0'))),
+        ''
+    ), '')"""
 
 
 def positions_statement(database: str, project_id: str) -> Statement:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.definitions import FunnelDefinition
 from schemas.sketch import Sketch, merge
-from services.query.funnel_figures import Counted, Counts
-from services.query.newest import Newest, Progress, Version
+from services.query.funnel_figures import Counted, Counts, OfValue, Values, add_up
+from services.query.newest import Newest, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -23,9 +23,16 @@ class Result(NamedTuple):
     day: int | None
     reached: list[int]
     times: list[Sketch]
+    entries: list[int]
+    values: Values
     late_dropped: int
     updated_at: int
     progress: Progress
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the record of the whole."""
+        return self.day is None
 
 
 class Results(Newest[Result]):
@@ -51,9 +58,14 @@ class Results(Newest[Result]):
     ) -> Counted:
         steps = len(definition.funnel.steps)
         return Counted(
-            total=_sum(steps, totals),
+            total=_reached(steps, totals),
             days={
-                day: Counts(_sum(steps, parts), _merge(steps, parts))
+                day: Counts(
+                    _reached(steps, parts),
+                    _merge(steps, parts),
+                    _entries(steps, parts),
+                    _values(parts),
+                )
                 for day, parts in by_day.items()
                 if day is not None
             },
@@ -63,12 +75,27 @@ class Results(Newest[Result]):
                 default=None,
             ),
             positions={result.partition: result.progress.position for result in totals},
-            backfilled=self.backfilled(result.progress for result in totals),
+            status=self.status(definition),
+            entries=_entries(steps, totals),
+            values=_values(totals),
         )
 
 
-def _sum(steps: int, results: Sequence[Result]) -> list[int]:
+def _reached(steps: int, results: Sequence[Result]) -> list[int]:
     return [sum(result.reached[step] for result in results) for step in range(steps)]
+
+
+def _entries(steps: int, results: Sequence[Result]) -> list[int]:
+    counted = [result.entries for result in results if result.entries]
+    return [sum(entries[step] for entries in counted) for step in range(steps if counted else 0)]
+
+
+def _values(results: Sequence[Result]) -> Values:
+    parts: defaultdict[str | None, list[OfValue]] = defaultdict(list)
+    for result in results:
+        for value, counts in result.values.items():
+            parts[value].append(counts)
+    return {value: add_up(own) for value, own in parts.items()}
 
 
 def _merge(steps: int, results: Sequence[Result]) -> list[Sketch]:
@@ -87,9 +114,14 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
             plain["day"][row],
             plain["reached"][row],
             times,
+            plain["entries"][row],
+            {
+                one["value"]: OfValue(one["reached"], one["entries"])
+                for one in plain["breakdown"][row]
+            },
             plain["late_dropped"][row],
             plain["updated_at"][row],
-            Progress(plain["position"][row], plain["backfilling_to"][row]),
+            progress_of({name: column[row] for name, column in plain.items()}),
         )
         for row, times in enumerate(_sketches(batch.column("times")))
     ]

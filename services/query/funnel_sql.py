@@ -46,23 +46,44 @@ def funnel_statement(
     Of the entry days it has those from `first` to `last`, and a total over all of them.
     """
     bind = Binder()
-    steps = definition.funnel.steps
     window_ms = definition.funnel.window_s * 1_000
-    chains = _first_step(_entries(database, definition, first, last, bind))
-    for number in range(1, len(steps)):
-        chains = _next_step(number, chains)
     text = f"""
-WITH
-    {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
-    {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
-SELECT day, step, if(day = total, 0, roundDown(took, {bind(_floors(window_ms), "Array(Int64)")}))
+WITH {constants(definition, bind)}
+SELECT day, step, if(day = total, 0, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}))
     AS time, count() AS persons, sum(took) AS sum_ms
-FROM (SELECT day, {_times(len(steps))} AS times FROM ({chains}))
+FROM ({times_sql(database, definition, first, last, bind)})
 ARRAY JOIN times AS took, arrayEnumerate(times) AS step
 WHERE took >= 0
 GROUP BY day, step, time
 """  # noqa: S608
     return Statement(text, bind.parameters)
+
+
+def constants(definition: FunnelDefinition, bind: Binder) -> str:
+    """What stands behind the WITH of a statement that has `times_sql` in it."""
+    window_ms = definition.funnel.window_s * 1_000
+    return f"""
+    {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
+    {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
+"""
+
+
+def times_sql(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date,
+    last: datetime.date,
+    bind: Binder,
+) -> str:
+    """One row for each person's entry day, and one for the total: `person_id`, `day`, `times`.
+
+    The times are those to the steps, negative where they were not reached.
+    """
+    steps = len(definition.funnel.steps)
+    chains = _first_step(_entries(database, definition, first, last, bind))
+    for number in range(1, steps):
+        chains = _next_step(number, chains)
+    return f"SELECT person_id, day, {_times(steps)} AS times FROM ({chains})"  # noqa: S608
 
 
 def _entries(
@@ -72,18 +93,19 @@ def _entries(
     last: datetime.date,
     bind: Binder,
 ) -> str:
-    """One row for each person's entry day, and one for the total: `day`, `moments`."""
+    """One row for each person's entry day, and one for the total, with its `moments`."""
     steps = definition.funnel.steps
     moments = ", ".join(
         f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
         for number, step in enumerate(steps)
     )
     names = bind(sorted({step.event for step in steps}), "Array(String)")
-    days = f"{bind(_number(first), 'Int32')} AND {bind(_number(last), 'Int32')}"
+    days = f"{bind(day_number(first), 'Int32')} AND {bind(day_number(last), 'Int32')}"
     return f"""
-SELECT day, moments
+SELECT person_id, day, moments
 FROM (
     SELECT
+        person_id,
         arraySort(groupArrayArray(arrayFilter(moment -> moment != unset, [{moments}]))) AS moments,
         arrayDistinct(arrayMap(
             moment -> {_day_of(_AT)}, arrayFilter(moment -> {_STEP} = 0, moments)
@@ -103,15 +125,16 @@ def _first_step(entries: str) -> str:
     """The moments that can matter to a row, and the chains that begin at its first steps."""
     return f"""
 SELECT
-    day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
+    person_id, day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
     arrayFill(start -> start != unset, arrayMap(
         (at, step) -> if(step = 0 AND (day = total OR {_day_of("at")} = day), at, unset), ats, steps
     )) AS starts_1
 FROM (
     SELECT
-        day, arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
+        person_id, day,
+        arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
     FROM (
-        SELECT day, if(day = total, moments, arrayFilter(
+        SELECT person_id, day, if(day = total, moments, arrayFilter(
             moment -> {_AT} BETWEEN day * day_ms AND (day + 1) * day_ms + window, moments
         )) AS near
         FROM ({entries})
@@ -127,7 +150,7 @@ def _next_step(number: int, chains: str) -> str:
     """
     return f"""
 SELECT
-    day, ats, steps, {_times(number)} AS times_{number},
+    person_id, day, ats, steps, {_times(number)} AS times_{number},
     arrayFill(start -> start != unset, arrayMap(
         (at, step, start) -> if(step = {number} AND at - window <= start, start, unset),
         ats, steps, starts_{number}
@@ -153,30 +176,31 @@ def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Co
     table = table[:, np.lexsort(table[1::-1])]
     total = [0] * steps
     days: dict[int, Counts] = {}
-    for day, step, rows in _groups(table[0], table[1]):
+    for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms = table[:, rows]
         reached = int(persons.sum())
         if day == _TOTAL:
             total[step - 1] = reached
             continue
-        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps))
+        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps, []))
         counts.reached[step - 1] = reached
         counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
     return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
 
 
-def _groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
+def groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
     """The runs of equal day and step."""
     begins = np.flatnonzero(np.diff(day, prepend=0) | np.diff(step, prepend=0)).tolist()
     for begin, end in pairwise([*begins, len(day)]):
         yield int(day[begin]), int(step[begin]), slice(begin, end)
 
 
-def _number(day: datetime.date) -> int:
+def day_number(day: datetime.date) -> int:
+    """The days from 1970 to a day."""
     return (day - _EPOCH).days
 
 
-def _floors(window_ms: int) -> list[int]:
+def floors(window_ms: int) -> list[int]:
     """The least time of each bucket of times: what ClickHouse replaces the times in it by."""
     floors = [0, *(np.unique(EDGES)[:-1] + 1).tolist()]
     return [floor for floor in floors if floor <= window_ms]

@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.calendar import Period
 from schemas.definitions import (
     MAX_FUNNELS_PER_PROJECT,
     Funnel,
@@ -14,16 +15,25 @@ from schemas.definitions import (
     decode_funnel,
     encode,
 )
+from schemas.errors import InvalidRequest
 from services.commands import Commands
 from services.following import Following
 from services.query.changing import Changing, Definable
-from services.query.condition_sql import check_names
+from services.query.condition_sql import check_name, check_names
 from services.query.definitions import Definitions
 from services.query.event_store import EventStore
-from services.query.funnel_figures import FunnelAnswer, FunnelResults, assemble, show
+from services.query.funnel_chain_sql import chain_statement, read_chain_counts
+from services.query.funnel_figures import Counted, FunnelAnswer, assemble, show
+from services.query.funnel_persons import (
+    persons_statement,
+    read_asked,
+    read_persons,
+    read_step,
+)
 from services.query.funnel_results import Results
 from services.query.funnel_sql import funnel_statement, read_counts
-from services.query.requests import json_answer, now_ms, read_day, read_source
+from services.query.funnel_times import DEFAULT_BINS, MAX_BINS, histogram
+from services.query.requests import Source, json_answer, now_ms, read_day, read_source
 
 
 class FunnelPage(msgspec.Struct, frozen=True):
@@ -37,6 +47,12 @@ def _read(body: bytes) -> Funnel:
     funnel = decode_funnel(body)
     for number, step in enumerate(funnel.steps):
         check_names(step.where, f"steps[{number}].where")
+    for number, exclusion in enumerate(funnel.exclusions):
+        check_names(exclusion.where, f"exclusions[{number}].where")
+    for number, name in enumerate(funnel.hold_constant):
+        check_name(name, f"hold_constant[{number}]")
+    if funnel.breakdown:
+        check_name(funnel.breakdown.property, "breakdown.property")
     return funnel
 
 
@@ -59,26 +75,75 @@ class Funnels(Changing[Funnel, FunnelDefinition]):
         commands: Commands,
         store: EventStore,
     ) -> None:
-        super().__init__(FUNNEL, definitions, view, commands)
+        super().__init__(FUNNEL, definitions, view, results, results_view, commands)
         self._results = results
         self._results_view = results_view
         self._store = store
 
     async def results(self, request: Request) -> Response:
         """Show a funnel's figures, as the stream has them or counted anew in ClickHouse."""
-        source = read_source(request)
-        first = read_day(request, "from", datetime.date.min)
-        last = read_day(request, "to", datetime.date.max)
+        source, period = read_source(request), _read_period(request)
+        first, last = _read_days(request)
         definition = self.find(request)
-        answer: FunnelResults
+        counted = await self._counted(definition, source, first, last)
+        return json_answer(assemble(definition, source, counted, first, last, period))
+
+    async def times(self, request: Request) -> Response:
+        """Show how long persons took to a step."""
+        source, bins = read_source(request), _read_bins(request)
+        first, last = _read_days(request)
+        definition = self.find(request)
+        step = read_step(request, 2, len(definition.funnel.steps))
+        counted = await self._counted(definition, source, first, last)
+        return json_answer(histogram(counted, source, step, bins, first, last))
+
+    async def persons(self, request: Request) -> Response:
+        """Show who reached a step, or dropped out before it, as ClickHouse has them."""
+        definition = self.find(request)
+        asked = read_asked(request, definition)
+        answer = await self._store.ask(
+            definition.project_id,
+            lambda database: persons_statement(database, definition, asked),
+        )
+        return json_answer(read_persons(asked, answer))
+
+    async def _counted(
+        self,
+        definition: FunnelDefinition,
+        source: Source,
+        first: datetime.date,
+        last: datetime.date,
+    ) -> Counted:
         if source == "stream":
             self._results_view.require()
-            answer = assemble(definition, "stream", self._results.figures(definition), first, last)
-        else:
-            asked = await self._store.ask(
-                definition.project_id,
-                lambda database: funnel_statement(database, definition, first, last),
-            )
-            counted = read_counts(definition, asked, now_ms())
-            answer = assemble(definition, "store", counted, first, last)
-        return json_answer(answer)
+            return self._results.figures(definition)
+        statement, read = (
+            (funnel_statement, read_counts)
+            if definition.funnel.plain
+            else (chain_statement, read_chain_counts)
+        )
+        asked = await self._store.ask(
+            definition.project_id,
+            lambda database: statement(database, definition, first, last),
+        )
+        return read(definition, asked, now_ms())
+
+
+def _read_days(request: Request) -> tuple[datetime.date, datetime.date]:
+    first = read_day(request, "from", datetime.date.min)
+    return first, read_day(request, "to", datetime.date.max)
+
+
+def _read_period(request: Request) -> Period:
+    try:
+        period: Period = msgspec.convert(request.query_params.get("period", "day"), Period)
+    except msgspec.ValidationError:
+        raise InvalidRequest("accepted are `day`, `week` and `month`", "period") from None
+    return period
+
+
+def _read_bins(request: Request) -> int:
+    text = request.query_params.get("bins", str(DEFAULT_BINS))
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_BINS:
+        return int(text)
+    raise InvalidRequest(f"accepted are 1 to {MAX_BINS}", "bins")

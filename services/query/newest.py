@@ -1,15 +1,17 @@
 """A view of results: the newest record of each key, by the version of the definition it is of."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import msgspec
 import pyarrow as pa
 import structlog
 from confluent_kafka import Message
 
 from schemas.codec import Codec
 from schemas.definitions import Definition
+from services.query.requests import State
 
 log = structlog.get_logger(__name__)
 
@@ -17,24 +19,44 @@ Version: TypeAlias = tuple[str, str, int]  # project, definition, version
 
 
 class Result(Protocol):
-    """What is common to the results of all kinds."""
+    """What is common to the records of all kinds' topics."""
 
     @property
     def of(self) -> Version:
         """The definition that was counted."""
 
 
+class Figures(Result, Protocol):
+    """What is common to the figures of all kinds, one record of which says how far they are."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a partition's record of the whole, which says how far that one is."""
+
+    @property
+    def partition(self) -> int:
+        """The partition of the event store that was counted."""
+
+    @property
+    def progress(self) -> "Progress":
+        """How far it is."""
+
+
 R = TypeVar("R", bound=Result)
+F = TypeVar("F", bound=Figures)
 
 
 class Progress(NamedTuple):
     """How far one partition is: events below `position` are counted.
 
-    `backfilling_to` is the offset it has to reach to be live, None if it is.
+    `backfilling_to` is the offset it has to reach to be live, None if it is, `live_since` the one
+    from which on it has been; `failed` says why it counts nothing more.
     """
 
     position: int
     backfilling_to: int | None
+    live_since: int | None = None
+    failed: str | None = None
 
     @property
     def share(self) -> float:
@@ -44,6 +66,31 @@ class Progress(NamedTuple):
         return min(0.99, self.position / max(1, self.backfilling_to))
 
 
+def progress_of(record: Mapping[str, Any]) -> Progress:
+    """What a record of figures, of whatever kind, says of it."""
+    return Progress(*(record[name] for name in Progress._fields))
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a definition is.
+
+    It is `backfilling` until it has caught up with the events that came before it: `backfilled` is
+    the share of them that is counted (0 to 1), and `text` says it for people. It is `live` then;
+    `live_since` has for each partition of the event store the offset from which on it took in
+    events as they came. It has `failed` if a worker could not go on with it: its figures stand
+    where they stood, `reason` says why; a new version of it, or `avila replay`, begins anew.
+    """
+
+    state: State
+    backfilled: float = 1.0
+    live_since: Mapping[int, int] = {}
+    reason: str | None = None
+    text: str = ""
+
+
+LIVE: Final = Status(state="live")
+
+
 class Update(NamedTuple, Generic[R]):
     """A record by its key; None for a tombstone."""
 
@@ -51,18 +98,18 @@ class Update(NamedTuple, Generic[R]):
     result: R | None
 
 
-class Newest(Generic[R]):
+class Newest(Generic[F]):
     """The newest record of each key; for one thread."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._by_key: dict[bytes, R] = {}
-        self._by_version: defaultdict[Version, dict[bytes, R]] = defaultdict(dict)
+        self._by_key: dict[bytes, F] = {}
+        self._by_version: defaultdict[Version, dict[bytes, F]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def apply(self, updates: Iterable[Update[R]]) -> None:
+    def apply(self, updates: Iterable[Update[F]]) -> None:
         """Take in records in the order of their partitions; some again change nothing."""
         for key, result in updates:
             before = self._by_key.pop(key, None)
@@ -75,15 +122,34 @@ class Newest(Generic[R]):
                 self._by_key[key] = result
                 self._by_version[result.of][key] = result
 
-    def of(self, definition: Definition) -> list[R]:
+    def of(self, definition: Definition) -> list[F]:
         """The records of this version of the definition; others do not count."""
         version = (definition.project_id, definition.id, definition.version)
         return list(self._by_version.get(version, {}).values())
 
-    def backfilled(self, progress: Iterable[Progress]) -> float:
-        """The share of all events that is counted, of what the partitions say."""
+    def status(self, definition: Definition) -> Status:
+        """How far this version of the definition is, of what the partitions say."""
+        progress = {one.partition: one.progress for one in self.of(definition) if one.whole}
         # Of a definition that is new, some partitions may have said nothing yet.
-        return min(1.0, sum(of_one.share for of_one in progress) / self._partitions)
+        share = min(1.0, sum(of_one.share for of_one in progress.values()) / self._partitions)
+        since = {number: of_one.live_since for number, of_one in progress.items()}
+        live_since = {number: at for number, at in since.items() if at is not None}
+        for number, of_one in progress.items():
+            if of_one.failed:
+                reason = f"partition {number}: {of_one.failed}"
+                return Status(
+                    state="failed",
+                    backfilled=share,
+                    live_since=live_since,
+                    reason=reason,
+                    text=f"failed: {reason}",
+                )
+        if share < 1:
+            text = f"backfilling ({share:.0%})"
+            return Status(state="backfilling", backfilled=share, live_since=live_since, text=text)
+        offsets = ", ".join(f"{at} of {number}" for number, at in sorted(live_since.items()))
+        text = f"live since offset {offsets}" if offsets else "live"
+        return Status(state="live", live_since=live_since, text=text)
 
 
 class Reader(Generic[R]):

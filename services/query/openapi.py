@@ -13,15 +13,29 @@ import msgspec
 from schemas.cohorts import Cohort
 from schemas.definitions import Funnel, Step
 from schemas.keys import TOKEN_PREFIX
+from schemas.metrics import KEPT, MAX_WINDOW, Metric
 from schemas.plans import Plan
+from schemas.segments import Segment
 from services.errors import ErrorBody
 from services.query.cohort_figures import CohortAnswer, CohortResults
 from services.query.cohorts import CohortPage
 from services.query.funnel_figures import FunnelAnswer, FunnelResults
+from services.query.funnel_persons import FunnelPersons
+from services.query.funnel_times import DEFAULT_BINS, MAX_BINS, FunnelTimes
 from services.query.funnels import FunnelPage
 from services.query.health import Alive, Readiness
+from services.query.metric_figures import MetricAnswer, MetricResults
+from services.query.newest import Status
 from services.query.plans import PlanAnswer, PlanPage
+from services.query.project_metrics import DEFAULT_BUCKETS, MetricPage
 from services.query.requests import DEFAULT_PAGE, MAX_PAGE
+from services.query.segment_figures import (
+    SegmentAnswer,
+    SegmentMembers,
+    SegmentOverlap,
+    SegmentResults,
+)
+from services.query.segments import SegmentPage
 
 VERSION: Final = "3.1.0"
 _ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -33,10 +47,21 @@ _ANSWERED: Final = (
     ErrorBody,
     FunnelAnswer,
     FunnelPage,
+    FunnelPersons,
     FunnelResults,
+    FunnelTimes,
+    MetricAnswer,
+    MetricPage,
+    MetricResults,
     PlanAnswer,
     PlanPage,
     Readiness,
+    Status,
+    SegmentAnswer,
+    SegmentMembers,
+    SegmentOverlap,
+    SegmentPage,
+    SegmentResults,
 )
 
 
@@ -48,11 +73,12 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Avila Analytics: queries",
             "version": "1",
-            "description": "Define funnels and cohorts, and read their figures as they stand on "
-            "the stream; define what the properties of events have to be when they are taken in. "
-            "On the WebSocket `/api/projects/{project}/live`, which this document has no words "
-            'for, figures and events come by themselves: send `{"subscribe": "funnels"}` or '
-            '`{"subscribe": "events"}`; pages send `{"token": "…"}` first.',
+            "description": "Define funnels, cohorts, segments and metrics, and read their figures "
+            "as they stand on the stream; define what the properties of events have to be when "
+            "they are taken in. On the WebSocket `/api/projects/{project}/live`, which this "
+            "document has no words for, figures and events come by themselves: send "
+            '`{"subscribe": "funnels"}` or `{"subscribe": "events"}`; pages send `{"token": "…"}` '
+            "first.",
         },
         "security": [{"queryToken": []}],
         "paths": {
@@ -67,9 +93,21 @@ def document() -> dict[str, Any]:
                 "put": _replace("Funnel"),
                 "delete": _delete("deleteFunnel", "funnel", "Deleted, with its figures"),
             },
+            "/api/projects/{project}/funnels/{id}/status": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _status("Funnel"),
+            },
             "/api/projects/{project}/funnels/{id}/results": {
                 "parameters": [_path("project"), _path("id")],
-                "get": _results("Funnel", "entry day (UTC)", "totals are over all days"),
+                "get": _funnel_results(),
+            },
+            "/api/projects/{project}/funnels/{id}/times": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _funnel_times(),
+            },
+            "/api/projects/{project}/funnels/{id}/persons": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _funnel_persons(),
             },
             "/api/projects/{project}/cohorts": {
                 "parameters": [_path("project")],
@@ -82,9 +120,61 @@ def document() -> dict[str, Any]:
                 "put": _replace("Cohort"),
                 "delete": _delete("deleteCohort", "cohort", "Deleted, with its figures"),
             },
+            "/api/projects/{project}/cohorts/{id}/status": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _status("Cohort"),
+            },
             "/api/projects/{project}/cohorts/{id}/results": {
                 "parameters": [_path("project"), _path("id")],
                 "get": _results("Cohort", "first day of a period", "all are counted"),
+            },
+            "/api/projects/{project}/metrics": {
+                "parameters": [_path("project")],
+                "get": _list("listMetrics", "metric", "MetricPage"),
+                "post": _create("Metric"),
+            },
+            "/api/projects/{project}/metrics/{id}": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _operation("readMetric", "A metric", {"200": _tagged("MetricAnswer")}, 404),
+                "put": _replace("Metric"),
+                "delete": _delete("deleteMetric", "metric", "Deleted, with its figures"),
+            },
+            "/api/projects/{project}/metrics/{id}/status": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _status("Metric"),
+            },
+            "/api/projects/{project}/metrics/{id}/results": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _metric_results(),
+            },
+            "/api/projects/{project}/segments": {
+                "parameters": [_path("project")],
+                "get": _list("listSegments", "segment", "SegmentPage"),
+                "post": _create("Segment"),
+            },
+            "/api/projects/{project}/segments/{id}": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _operation(
+                    "readSegment", "A segment", {"200": _tagged("SegmentAnswer")}, 404
+                ),
+                "put": _replace("Segment"),
+                "delete": _delete("deleteSegment", "segment", "Deleted, with its figures"),
+            },
+            "/api/projects/{project}/segments/{id}/status": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _status("Segment"),
+            },
+            "/api/projects/{project}/segments/{id}/results": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _results("Segment", "day (UTC)", "who is in now is counted in any case"),
+            },
+            "/api/projects/{project}/segments/{id}/members": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _members(),
+            },
+            "/api/projects/{project}/segments/{id}/overlap": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _overlap(),
             },
             "/api/projects/{project}/plans": {
                 "parameters": [_path("project")],
@@ -152,6 +242,24 @@ def _list(name: str, kind: str, page: str) -> dict[str, Any]:
     return operation
 
 
+def _members() -> dict[str, Any]:
+    operation = _list("listSegmentMembers", "person", "SegmentMembers")
+    operation["responses"]["404"] = _json("ErrorBody")
+    operation["summary"] = "The persons in a segment, by id"
+    operation["parameters"].append(_source())
+    return operation
+
+
+def _overlap() -> dict[str, Any]:
+    summary, answer = "Persons that segments have in common", {"200": _json("SegmentOverlap")}
+    operation = _operation("readSegmentOverlap", summary, answer, 400, 404)
+    others = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2}
+    others_in = _query("with", others, "One or two other segments: `a,b`.")
+    others_in |= {"required": True, "explode": False}
+    operation["parameters"] = [others_in, _source()]
+    return operation
+
+
 def _create(kind: str) -> dict[str, Any]:
     created = _tagged(f"{kind}Answer")
     created["headers"]["Location"] = {"schema": {"type": "string"}}
@@ -187,17 +295,90 @@ def _delete(name: str, kind: str, done: str) -> dict[str, Any]:
     return operation | {"parameters": [_if_match()]}
 
 
+def _status(kind: str) -> dict[str, Any]:
+    summary, answer = f"How far a {kind.lower()} is", {"200": _json("Status")}
+    return _operation(f"read{kind}Status", summary, answer, 404)
+
+
 def _results(kind: str, day_of: str, note: str) -> dict[str, Any]:
     summary, answer = f"A {kind.lower()}'s figures", {"200": _json(f"{kind}Results")}
     operation = _operation(f"read{kind}Results", summary, answer, 400, 404)
     day = {"type": "string", "format": "date"}
-    source = {"enum": ["stream", "store"], "default": "stream"}
     operation["parameters"] = [
-        _query("source", source, "As the stream has them, or counted now in ClickHouse."),
+        _source(),
         _query("from", day, f"The earliest {day_of} to show; {note}."),
         _query("to", day, f"The latest {day_of} to show."),
     ]
     return operation
+
+
+def _metric_results() -> dict[str, Any]:
+    operation = _results("Metric", "", "")
+    time = {"type": "string", "description": "A date (its beginning, UTC) or a date and time."}
+    window = {"type": "integer", "minimum": 1}
+    limit = {"type": "integer", "minimum": 1, "maximum": KEPT, "default": DEFAULT_BUCKETS}
+    operation["parameters"][1:] = [
+        _query("from", time, "The earliest begin of a bucket to show."),
+        _query("to", time, "The latest begin of a bucket to show."),
+        _query(
+            "window_s",
+            window,
+            "Show windows of so many seconds that end with each bucket: a multiple of the length "
+            f"of a bucket, up to {MAX_WINDOW} of them. Not of `persons`.",
+        ),
+        _query("limit", limit, "The most buckets to show, of which the newest are."),
+    ]
+    return operation
+
+
+def _funnel_results() -> dict[str, Any]:
+    operation = _results("Funnel", "entry day (UTC)", "totals are over all days")
+    period = {"enum": ["day", "week", "month"], "default": "day"}
+    described = _query("period", period, "Entry days are added up by it; weeks begin on Monday.")
+    operation["parameters"].append(described)
+    return operation
+
+
+def _funnel_times() -> dict[str, Any]:
+    operation = _results("Funnel", "entry day (UTC)", "all are counted")
+    bins = {"type": "integer", "minimum": 1, "maximum": MAX_BINS, "default": DEFAULT_BINS}
+    operation["parameters"] += [
+        _query("step", {"type": "integer", "minimum": 2}, "The step, the last one if left out."),
+        _query("bins", bins, "How many bins at most."),
+    ]
+    return operation | {
+        "operationId": "readFunnelTimes",
+        "summary": "How long persons took to a step",
+        "responses": operation["responses"] | {"200": _json("FunnelTimes")},
+    }
+
+
+def _funnel_persons() -> dict[str, Any]:
+    answer = {"200": _json("FunnelPersons")}
+    summary = "The persons who reached a step, or dropped out before it, from ClickHouse"
+    operation = _operation("listFunnelPersons", summary, answer, 400, 404)
+    day = {"type": "string", "format": "date"}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
+    outcome = {"enum": ["reached", "dropped"], "default": "reached"}
+    operation["parameters"] = [
+        _query("step", {"type": "integer", "minimum": 1}, "The step, the last one if left out."),
+        _query(
+            "outcome",
+            outcome,
+            "Who reached the step, or who reached the one before it (that is not optional) and not "
+            "this one.",
+        ),
+        _query("from", day, "The earliest entry day (UTC) that counts."),
+        _query("to", day, "The latest one."),
+        _query("limit", limit, "The most to return."),
+        _query("after", {"type": "string"}, "Only persons whose ids come after this one."),
+    ]
+    return operation
+
+
+def _source() -> dict[str, Any]:
+    source = {"enum": ["stream", "store"], "default": "stream"}
+    return _query("source", source, "As the stream has it, or counted now in ClickHouse.")
 
 
 def _open(operation: dict[str, Any]) -> dict[str, Any]:
@@ -256,12 +437,13 @@ def _if_match() -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{name}"
     _, schemas = msgspec.json.schema_components(
-        (*_ANSWERED, Cohort, Funnel, Plan, Step), ref_template=template
+        (*_ANSWERED, Cohort, Funnel, Metric, Plan, Segment, Step), ref_template=template
     )
     for schema in schemas.values():
         if "description" in schema:  # which is Markdown, where indented text is code
             schema["description"] = inspect.cleandoc(schema["description"])
     schemas["Condition"] = _condition(schemas["Condition"])
+    schemas["Rule"] = _one_of(schemas["Rule"], dict.fromkeys(_RULES, ()))
     named = {"id": {"type": "string", "pattern": _ID}}
     known = {
         **named,
@@ -269,7 +451,7 @@ def _schemas() -> dict[str, Any]:
         "created_at": {"description": "Not looked at."},
         "updated_at": {"description": "Not looked at."},
     }
-    for kind in ("Funnel", "Cohort"):
+    for kind in ("Funnel", "Cohort", "Metric", "Segment"):
         schema = schemas[kind]
         schemas[f"New{kind}"] = schema | {"properties": schema["properties"] | named}
         schemas[f"Changed{kind}"] = schema | {"properties": schema["properties"] | known}
@@ -279,11 +461,20 @@ def _schemas() -> dict[str, Any]:
 
 
 def _condition(derived: dict[str, Any]) -> dict[str, Any]:
-    """The four forms of a condition, one by one, from a schema that has the fields of all."""
-    fields = derived["properties"] | {"not": {"$ref": "#/components/schemas/Condition"}}
+    return _one_of(derived, {"property": ("op", "value"), "and": (), "or": (), "not": ()})
 
-    def form(name: str, *optional: str) -> dict[str, Any]:
+
+def _one_of(derived: dict[str, Any], forms: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The forms of a type, one by one, from a schema that has the fields of all.
+
+    Each has the field that it is named by, and some more that it may have.
+    """
+    fields = derived["properties"]
+
+    def form(name: str, optional: tuple[str, ...]) -> dict[str, Any]:
         required = {key: value for key, value in fields[name].items() if key != "default"}
+        if "anyOf" in required:
+            (required,) = (one for one in required["anyOf"] if one != {"type": "null"})
         return {
             "title": name,
             "type": "object",
@@ -292,5 +483,11 @@ def _condition(derived: dict[str, Any]) -> dict[str, Any]:
             "additionalProperties": False,
         }
 
-    forms = [form("property", "op", "value"), form("and"), form("or"), form("not")]
-    return {"title": derived["title"], "description": derived["description"], "oneOf": forms}
+    shapes = [form(*of) for of in forms.items()]
+    return {"title": derived["title"], "description": derived["description"], "oneOf": shapes}
+
+
+_RULES: Final = (
+    *("and", "or", "not", "person"),
+    *("did", "first_seen", "last_seen", "performed", "segment"),
+)

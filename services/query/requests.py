@@ -14,7 +14,7 @@ from schemas.errors import Conflict, InvalidRequest, NotFound
 from services.query.definitions import Key
 
 Source = Literal["stream", "store"]
-State = Literal["backfilling", "live"]
+State = Literal["backfilling", "live", "failed"]
 
 MAX_BODY_BYTES: Final = 262_144
 MAX_PAGE: Final = 200

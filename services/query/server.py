@@ -6,7 +6,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from schemas.settings import QUERY_PORT, Settings
+from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.listening import listen
 from services.query.app import make_query_app
 from services.query.live import MOST_MESSAGE_BYTES
@@ -21,17 +21,22 @@ def run_query(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests then have five seconds to end.
 
     Raises:
-        Misconfigured: the port is taken.
+        Misconfigured: a port is taken.
     """
     port = settings.port(QUERY_PORT)
+    grpc_port = settings.port(QUERY_GRPC_PORT)
+    # Known before anything runs, so that it can be said in one line.
+    listen(settings.host, grpc_port, "query service").close()
     with listen(settings.host, port, "query service") as listener:
-        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        app = make_query_app(settings, grpc_address=f"{host}:{grpc_port}")
+        server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
         log.info("query service listens", host=settings.host, port=port)
         server.run(sockets=[listener])
 
 
-def serving_config(app: ASGIApp) -> uvicorn.Config:
-    """How `app` is served, wherever it listens."""
+def serving_config(app: ASGIApp, trusted_proxies: str = "") -> uvicorn.Config:
+    """How `app` is served wherever it listens; proxies are believed on who is behind them."""
     return uvicorn.Config(
         app,
         http="httptools",
@@ -39,6 +44,8 @@ def serving_config(app: ASGIApp) -> uvicorn.Config:
         ws=Protocol,
         ws_max_size=MOST_MESSAGE_BYTES,
         ws_per_message_deflate=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=trusted_proxies,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -17,6 +17,12 @@ _RUNNING: Final = 4
 _WAITING: Final = 32
 _CONNECT_S: Final = 3
 
+# A question is seldom asked twice, and to compile it costs more than it saves.
+NOT_COMPILED: Final = {
+    "compile_expressions": 0,
+    "compile_aggregate_expressions": 0,
+    "compile_sort_description": 0,
+}
 # No question may change anything, nor take more than its share.
 MAX_EXECUTION_S: Final = 30
 _LIMITS: Final = {
@@ -24,8 +30,7 @@ _LIMITS: Final = {
     "max_execution_time": MAX_EXECUTION_S,
     "max_memory_usage": 2 << 30,
     "max_result_rows": 1_000_000,
-    # A question is seldom asked twice, and to compile it costs more than it saves.
-    "compile_expressions": 0,
+    **NOT_COMPILED,
 }
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from schemas.errors import AvilaError, Unavailable
 from schemas.registry import Registry
+from services.access_log import AccessLog
 from services.measured import Measured
 from services.registry.errors import answer_defect, answer_error
 from services.registry.ids import IdsApi
@@ -25,7 +26,7 @@ from services.registry.subjects import SubjectsApi
 _READY_WITHIN_S: Final = 5
 
 
-def make_registry_app(registry: Registry) -> Starlette:
+def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
     """The API over `registry`, which it closes at its end. Its topic must exist by then."""
     desk = Desk(registry)
     subjects, ids, levels, metrics = SubjectsApi(desk), IdsApi(desk), LevelsApi(desk), Metrics()
@@ -80,7 +81,7 @@ def make_registry_app(registry: Registry) -> Starlette:
             Route("/readyz", ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
         ],
-        middleware=[Middleware(Measured, metrics=metrics)],
+        middleware=[Middleware(Measured, metrics=metrics, log=log)],
         exception_handlers={
             AvilaError: answer_error,
             HTTPException: answer_error,

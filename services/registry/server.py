@@ -8,6 +8,7 @@ import uvicorn
 from schemas.errors import Misconfigured
 from schemas.registry import Registry
 from schemas.settings import REGISTRY_PORT, Settings
+from services.access_log import AccessLog
 from services.listening import listen
 from services.registry.app import make_registry_app
 from services.topics import ensure_topics
@@ -43,17 +44,18 @@ def run_registry(settings: Settings) -> None:
     registry = Registry(settings.bootstrap, settings.topics.schemas.name, timeout_s=_WITHIN_S)
     with listen(settings.host, port, "schema registry") as listener:
         log.info("schema registry listens", host=settings.host, port=port)
-        make_server(registry).run(sockets=[listener])
+        make_server(registry, AccessLog(settings.access_log)).run(sockets=[listener])
 
 
-def make_server(registry: Registry) -> uvicorn.Server:
+def make_server(registry: Registry, log: AccessLog | None = None) -> uvicorn.Server:
     """The API over `registry` as a server, which is yet to be run on a socket."""
     return uvicorn.Server(
         uvicorn.Config(
-            make_registry_app(registry),
+            make_registry_app(registry, log or AccessLog("none")),
             http="httptools",
             loop="uvloop",
             ws="none",
+            proxy_headers=False,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -7,9 +7,13 @@ from msgspec.structs import replace
 from pipelines.funnels import FUNNELS
 from pipelines.keys import Texts
 from pipelines.matching import Match
-from pipelines.operators import Backfill, Key, Running, key_of
+from pipelines.operators import TOTAL, Backfill, Folded, Key, Running, key_of
 from pipelines.partition import EventColumns, Partition, Stretch
-from schemas import definitions
+from pipelines.project_metrics import METRICS
+from pipelines.segment_state import TIMERS_AT_ONCE
+from pipelines.segments import SEGMENTS
+from schemas import definitions, metrics
+from schemas.segments import Did, Rule, Segment, SegmentDefinition
 
 DEFINITION = definitions.FunnelDefinition(
     project_id="shop",
@@ -52,6 +56,55 @@ def feed(into: Partition, persons: list[str], offset: int, due: int, key: Key = 
 def due_at(of: Partition, now_ms: int) -> list[bytes]:
     """The keys of what is to be logged by now."""
     return [key for keys, _ in of.due(now_ms) for key in keys]
+
+
+def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() -> None:
+    one, other = partition(), replace(DEFINITION, id="other")
+    one.running[key_of(other)] = Running(FUNNELS, other, 0)
+    feed(one, ["ann"], offset=10, due=100)
+    broken = one.running[KEY]
+
+    def fold(*_: object) -> Folded:
+        raise ZeroDivisionError("of that event")
+
+    broken.state.fold = fold  # type: ignore[method-assign, assignment]
+    events, matches = first_steps(["ben"], offset=11, key=KEY)
+    both = {KEY: matches[KEY], key_of(other): matches[KEY]}
+    assert [running.key for running, _ in one.fold(events, both, due=200)] == [key_of(other)]
+    one.position = 12
+    assert broken.failed == "ZeroDivisionError: of that event"
+    assert TOTAL in broken.unpublished
+    assert (broken.state.size, one.running[key_of(other)].state.size) == (1, 1)
+
+    # It is asked nothing more, and nothing waits for it.
+    assert [running.key for running, _ in one.fold(*events_again(both, 12), due=200)] == [
+        key_of(other)
+    ]
+    assert one.redo_from == 11
+    assert due_at(one, 300) == [b"shop/ben", b"shop/cem"]
+
+
+def events_again(matches: dict[Key, Match], offset: int) -> tuple[EventColumns, dict[Key, Match]]:
+    events, _ = first_steps(["cem"], offset, KEY)
+    return events, matches
+
+
+def test_a_definition_that_fails_while_it_catches_up_is_not_waited_for() -> None:
+    one = partition()
+    one.running[KEY].backfill = Backfill()
+    one.position = 5
+    assert list(one.behind) == [KEY]
+    one.running[KEY].fail(ValueError("of history"))
+    assert not one.behind
+    assert one.go_live(5) == []
+
+
+def test_a_definition_knows_since_when_it_is_live() -> None:
+    one = partition()
+    one.running[KEY].backfill = Backfill(at=7)
+    one.position = 7
+    assert one.go_live(7) == [KEY]
+    assert (one.running[KEY].live, one.running[KEY].live_since) == (True, 7)
 
 
 def test_rows_are_logged_when_they_are_due_and_redone_from_until_then() -> None:
@@ -107,3 +160,100 @@ def backfilled(into: Partition, key: Key, persons: list[str], stretch: Stretch) 
     for _ in into.backfill(events, matches, stretch, {"shop": 0}, due=100):
         pass
     return into.running[key].state.size - before
+
+
+METRIC = metrics.MetricDefinition(
+    project_id="shop",
+    id="visits",
+    version=1,
+    created_at=0,
+    updated_at=0,
+    metric=metrics.Metric(measure="events"),
+)
+
+
+def test_a_metric_of_events_knows_no_persons_and_logs_nothing() -> None:
+    one, running = Partition(), Running(METRICS, METRIC, 0)
+    one.running[running.key] = running
+    feed(one, ["ann", "ben"], offset=10, due=100, key=running.key)
+    assert running.figures.tally(0).events == 2
+    assert (len(one.persons), one.redo_from) == (0, 12)
+    assert due_at(one, 100) == []
+    two = Partition()
+    two.running[running.key] = Running(METRICS, METRIC, 0)
+    two.load(one.dump(), {running.key: Stretch(12, 12)})
+    two.restored(12)
+    assert due_at(two, 0) == []
+    assert two.redo_from == 12
+
+
+def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
+    one, running = partition(), Running(METRICS, METRIC, 0)
+    one.running[running.key] = running
+    feed(one, ["ann"], offset=10, due=100)
+    feed(one, ["ann"], offset=11, due=100, key=running.key)
+    ((keys, values),) = one.due(100)
+    two = partition()
+    two.running[running.key] = Running(METRICS, METRIC, 0)
+    assert two.unpack(keys, values).tolist() == [True]
+    assert two.only_in(running.key) == []
+    assert two.only_in(KEY) == [b"shop/ann"]
+
+
+def segment(name: str) -> SegmentDefinition:
+    rule = Rule(did=Did(event="home", within_s=60))
+    return SegmentDefinition(
+        project_id="shop",
+        id=name,
+        version=1,
+        created_at=0,
+        updated_at=0,
+        segment=Segment(rule=rule),
+        rule=rule,
+    )
+
+
+def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
+    one, definition = Partition(), segment("active")
+    key = key_of(definition)
+    one.running[key] = Running(SEGMENTS, definition, 0)
+    feed(one, ["ann", "ben"], offset=0, due=1_000, key=key)
+    assert due_at(one, 0) == [b"shop/ann", b"shop/ben"]
+    feed(one, ["ann", "ann"], offset=2, due=1_000, key=key)  # who is in already
+    assert due_at(one, 0) == []
+    assert due_at(one, 1_000) == [b"shop/ann"]
+
+
+def test_a_project_has_no_clock_before_its_first_event() -> None:
+    one, definition = Partition(), segment("active")
+    key = key_of(definition)
+    one.running[key] = Running(SEGMENTS, definition, 0, Backfill())
+    assert list(one.expire_backfill(5_000)) == []
+    assert one.go_live(0) == [key]
+    assert list(one.expire(5_000)) == []
+    assert one.ahead == {}
+    assert one.running[key].state.clock is None  # type: ignore[attr-defined]
+    one.hear("shop", -1_000)
+    assert list(one.expire(5_000)) == []
+    assert one.running[key].state.clock == 4_000  # type: ignore[attr-defined]
+
+
+def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_none_behind() -> None:
+    one, keys = Partition(), []
+    names = [str(number) for number in range(TIMERS_AT_ONCE + 1)]
+    for definition in (segment("a"), segment("b")):
+        keys.append(key_of(definition))
+        one.running[keys[-1]] = Running(SEGMENTS, definition, 0)
+        feed(one, names, offset=0, due=0, key=keys[-1])
+    one.hear("shop", 0)
+    due_at(one, 0)
+    calls = []
+    while done := [(of.key.id, len(changes)) for of, changes in one.expire(200_000)]:
+        calls.append(done)
+        assert len(due_at(one, 0)) <= TIMERS_AT_ONCE + 1
+    assert calls == [
+        [("a", TIMERS_AT_ONCE)],
+        [("b", TIMERS_AT_ONCE)],
+        [("a", 1), ("b", 1)],
+    ]
+    assert one.running[keys[0]].figures.of(0) == (len(names), len(names))

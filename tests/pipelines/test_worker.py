@@ -4,17 +4,25 @@ import json
 import random
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipelines.fingerprints import fingerprint
+from schemas.buckets import Buckets
+from schemas.definitions import Funnel
 from schemas.errors import NotFound
+from schemas.segments import Rule
 from schemas.settings import _PORTS, WORKER_PORT
+from schemas.top_values import TopValues
 from services.broker import Broker
-from services.replay import replay
+from services.replay import Asked, replay
+from tests import funnel_oracle, segment_oracle
 from tests.cohort_oracle import Act, grid
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
@@ -25,24 +33,56 @@ from tests.events import (
     decode,
     define,
     define_cohort,
+    define_metric,
+    define_segment,
     event_schema_id,
     figures,
+    measured,
     person_steps,
     record,
     rejected,
     retention,
+    segmented,
     send,
     steps_timed_out,
     stored_events,
+    values,
 )
 from tests.kafka import Record, produce
+from tests.metric_oracle import Act as MetricAct
+from tests.metric_oracle import measure, persons
 from tests.oracle import DAY_MS, Happening, fold
 from tests.workers import WorkerProcess
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
+SEGMENT: dict[str, Any] = {
+    "or": [
+        {"did": {"event": "purchase", "exactly": 3}},
+        {
+            "and": [
+                {"first_seen": {"event": "cart", "after": "2020-01-01"}},
+                {"did": {"at_most": 9}},
+            ]
+        },
+        {"performed": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
+        {"not": {"last_seen": {"event": "home", "within_s": 2 * 86_400}}},
+    ]
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "strict": {"order": "strict", "entries": True},
+    "any": {"order": "any", "exclusions": [{"event": "purchase", "after": 2}]},
+    "values": {
+        "once": True,
+        "entries": True,
+        "hold_constant": ["list"],
+        "breakdown": {"property": "plan", "attribution": 2},
+    },
+}
 COHORT: dict[str, Any] = {"start": {"event": "home"}, "periods": 3, "timezone": "Asia/Kathmandu"}
+NAMES: dict[str, Any] = {"measure": "events", "by_event": True, "bucket_s": 3_600}
+ACTIVES: dict[str, Any] = {"measure": "persons", "bucket_s": 86_400, "timezone": "Asia/Kathmandu"}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +97,18 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         define(settings, "buy", STEPS, window_s=3_600)
         define(settings, "buy", STEPS, window_s=3_600, project="random")
         define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
+        for name, options in OPTIONS.items():
+            define(settings, name, STEPS, window_s=2 * 86_400, project="random", **options)
         define(settings, "quick", STEPS, window_s=1, project="timeouts")
         define_cohort(settings, "before", COHORT, "random")
+        define_metric(settings, "names-before", NAMES, "random")
+        define_metric(settings, "actives-before", ACTIVES, "random")
+        define_metric(settings, "paid", {"measure": "sum", "property": "price"}, "paying")
+        define_segment(settings, "before", SEGMENT, "random")
+        online = {"last_seen": {"within_s": 1}}
+        define_segment(settings, "online", online, "segments")
+        pro = {"person": [{"property": "plan", "value": "pro"}]}
+        define_segment(settings, "pro", pro, "segments")
         with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
             worker.await_partitions(2 * PARTITIONS)
             yield worker
@@ -198,6 +248,43 @@ def test_a_funnel_defined_afterwards_has_the_figures_of_one_that_was_there(
     assert_counted(results, random_events, "after", 2 * DAY_MS)
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_funnel_with_options_has_the_figures_of_its_definition(
+    worker: WorkerProcess, results: Results, random_events: list[Sent], name: str, when: str
+) -> None:
+    options, defined = OPTIONS[name], name
+    if when == "afterwards":
+        await_equal(len(random_events), lambda: len(of_project(results, "random")))
+        defined = f"{name}-later"
+        define(worker.settings, defined, STEPS, 2 * 86_400, "random", **options)
+    steps = [{"event": step} for step in STEPS]
+    funnel = msgspec.convert({"steps": steps, "window_s": 2 * 86_400} | options, Funnel)
+    expected = funnel_oracle.fold(funnel, [_happening(funnel, event) for event in random_events])
+    await_equal(
+        (expected.reached, {day: own.reached for day, own in expected.days.items()}, 0),
+        lambda: tuple(figures(results, defined, "random")),
+    )
+    if funnel.breakdown:
+        by_fingerprint = {
+            fingerprint([value]): funnel_oracle.OfValue(*counts)
+            for value, counts in values(results, defined, "random").items()
+        }
+        assert by_fingerprint == expected.values
+
+
+def _happening(funnel: Funnel, event: Sent) -> funnel_oracle.Happening:
+    properties = json.loads(event.properties)
+    return funnel_oracle.Happening(
+        event.person,
+        event.at_ms,
+        frozenset([STEPS.index(event.event) + 1]),
+        frozenset(n for n, one in enumerate(funnel.exclusions, 1) if one.event == event.event),
+        fingerprint([properties["list"]]) if funnel.hold_constant else 0,
+        fingerprint([properties.get("plan")]) if funnel.breakdown else funnel_oracle.NOT_SET,
+    )
+
+
 @pytest.mark.parametrize("when", ["before", "afterwards"])
 def test_a_cohort_has_the_figures_of_its_definition(
     worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
@@ -213,6 +300,123 @@ def test_a_cohort_has_the_figures_of_its_definition(
         grid(acts, "day", COHORT["periods"], COHORT["timezone"]),
         lambda: retention(results, when, "random"),
     )
+
+
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_metric_has_the_figures_of_its_definition(
+    worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
+) -> None:
+    if when == "afterwards":
+        await_equal(len(random_events), lambda: len(of_project(results, "random")))
+        define_metric(worker.settings, "names-afterwards", NAMES, "random")
+        define_metric(worker.settings, "actives-afterwards", ACTIVES, "random")
+    acts = [
+        MetricAct(int(event.person.split()[1]), event.at_ms, event.event) for event in random_events
+    ]
+    await_equal(
+        {
+            number * HOUR_MS: (found.events, dict(found.names))
+            for number, found in measure(acts, 3_600, "UTC").items()
+        },
+        lambda: names_of(results, f"names-{when}"),
+    )
+    zone = ACTIVES["timezone"]
+    days = Buckets(86_400, zone)
+    await_equal(
+        {days.begin(day): of for day, of in persons(acts, 86_400, zone, (1, 7, 30)).items()},
+        lambda: {
+            begin: [sum(of) for of in zip(*(part["persons"] for part in parts), strict=True)]
+            for begin, parts in measured(results, f"actives-{when}", "random").items()
+        },
+    )
+
+
+def names_of(results: Results, metric: str) -> dict[int, tuple[int, dict[Any, int]]]:
+    found = {}
+    for begin, parts in measured(results, metric, "random").items():
+        merged = TopValues()
+        for part in parts:
+            merged = merged.merged(TopValues.read(part["sketch"]))
+        found[begin] = sum(part["events"] for part in parts), dict(merged.top(10).values)
+    return found
+
+
+def test_a_sum_is_of_the_numbers_and_counts_what_is_none(
+    worker: WorkerProcess, results: Results
+) -> None:
+    begin = NOW_MS // 60_000 * 60_000
+    prices = ['{"price": 2.5}', '{"price": "2.5"}', "{}", '{"price": 4}']
+    events = [
+        Sent(f"p{n}", "buy", begin + n, price, project="paying") for n, price in enumerate(prices)
+    ]
+    send(worker.settings, events)
+    await_equal(
+        (4, 2, 6.5),
+        lambda: tuple(
+            sum(part[name] for part in measured(results, "paid", "paying").get(begin, []))
+            for name in ("events", "unmeasured", "sum")
+        ),
+    )
+
+
+@pytest.mark.parametrize("when", ["before", "afterwards"])
+def test_a_segment_has_the_members_of_its_rule(
+    worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
+) -> None:
+    if when == "afterwards":
+        await_equal(len(random_events), lambda: len(of_project(results, "random")))
+        define_segment(worker.settings, when, SEGMENT, "random")
+    happenings = [
+        segment_oracle.Happening(int(event.person.split()[1]), event.event, event.at_ms, {})
+        for event in random_events
+    ]
+    # The project's clock is that of its newest event, so much behind that all is within the spans.
+    now = max(event.at_ms for event in random_events)
+    members = segment_oracle.members(msgspec.convert(SEGMENT, Rule), happenings, now)
+    persons = {f"person {person}" for person in members}
+    await_equal((persons, len(persons)), lambda: tuple(segmented(results, when, "random")))
+
+
+def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
+    worker: WorkerProcess, results: Results
+) -> None:
+    settings = worker.settings
+    now = time.time_ns() // 1_000_000
+    traits = json.dumps({"$set": {"plan": "pro"}})
+    send(
+        settings,
+        [
+            Sent("ann", "home", now, project="segments"),
+            Sent("ben", "$identify", now, traits, project="segments"),
+        ],
+    )
+    await_equal({"ben"}, lambda: segmented(results, "pro", "segments").members)
+    await_equal((set(), 0), lambda: tuple(segmented(results, "online", "segments")))
+    changes = [
+        (change["person_id"], change["change"], change["event_at"] is None)
+        for message in results.read(results.topics.segments)
+        if message.value() is not None
+        and (change := decode("segment-change", message))["segment_id"] == "online"
+        and change["project_id"] == "segments"
+    ]
+    assert sorted(changes) == [
+        ("ann", "entered", False),
+        ("ann", "left", True),
+        ("ben", "entered", False),
+        ("ben", "left", True),
+    ]
+
+
+def test_a_segment_that_changes_begins_anew_from_nobody(
+    worker: WorkerProcess, results: Results
+) -> None:
+    settings = worker.settings
+    define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
+    send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
+    send(settings, [Sent("ben", "cart", NOW_MS, project="anew")])
+    await_equal(({"ann", "ben"}, 2), lambda: tuple(segmented(results, "some", "anew")))
+    define_segment(settings, "some", {"did": {"event": "cart"}}, "anew", version=2)
+    await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 
 def assert_counted(results: Results, events: list[Sent], funnel: str, window_ms: int) -> None:
@@ -246,6 +450,7 @@ def random_events(worker: WorkerProcess) -> list[Sent]:
             f"person {rng.randrange(150)}",
             rng.choice(STEPS),
             begin + rng.randrange(2 * DAY_MS // 60_000) * 60_000,
+            rng.choice(['{"list": 1}', '{"list": 2, "plan": "pro"}', '{"list": 2, "plan": 1.5}']),
             event_id=f"{number:032x}",
             project="random",
         )
@@ -325,14 +530,37 @@ def test_a_funnel_counts_all_that_ever_happened_and_anew_when_it_is_changed(
     await_equal([1, 0], lambda: figures(results, "late", "later").totals)
 
 
+def test_everything_of_a_project_can_be_replayed(
+    worker: WorkerProcess, results: Results, random_events: list[Sent]
+) -> None:
+    settings = worker.settings
+    own = [replace_project(event, "everything") for event in random_events]
+    define(settings, "buy", STEPS, window_s=3_600, project="everything")
+    define_cohort(settings, "back", COHORT, "everything")
+    send(settings, own)
+    acts = [
+        Act(int(event.person.split()[1]), event.at_ms, event.event == "home", True) for event in own
+    ]
+    expected = grid(acts, "day", COHORT["periods"], COHORT["timezone"])
+    await_equal(expected, lambda: retention(results, "back", "everything"))
+    before = figures(results, "buy", "everything")
+    assert replay(settings, Asked("everything"), quiet=True) == 2
+    await_equal(expected, lambda: retention(results, "back", "everything"))
+    await_equal(before, lambda: figures(results, "buy", "everything"))
+
+
+def replace_project(event: Sent, project: str) -> Sent:
+    return event._replace(project=project, event_id=f"{uuid.uuid4()}")
+
+
 def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
     define(settings, "again", ["home", "cart"], window_s=60, project="replayed")
     send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     with pytest.raises(NotFound):
-        replay(settings, "replayed", "another", quiet=True)
-    assert replay(settings, "replayed", quiet=True) == 1
+        replay(settings, Asked("replayed", id="another"), quiet=True)
+    assert replay(settings, Asked("replayed", "funnel"), quiet=True) == 1
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]

@@ -383,8 +383,9 @@ def test_no_mutation_of_a_nested_datum_stops_the_batch(data: st.DataObject) -> N
     decoded = codec(RICH).decode(values)
 
     assert_whole(decoded, len(values))
+    # Compared as bytes: what is no number equals nothing.
     again = Encoder(RICH, 2).encode(decoded.batch)
-    assert codec(RICH).decode(list(again)).batch.equals(decoded.batch) or "nan" in repr(again)
+    assert Encoder(RICH, 2).encode(codec(RICH).decode(list(again)).batch) == again
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:

@@ -26,12 +26,12 @@ NOTHING = {"buckets": [], "counts": [], "sum_ms": 0}
 
 
 @contextlib.asynccontextmanager
-async def serve(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def serve(settings: Settings, grpc_address: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """Run the application for the settings; it may be asked at once, ready or not.
 
     The client shows `TOKEN`.
     """
-    app = make_query_app(settings)
+    app = make_query_app(settings, grpc_address=grpc_address)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -56,7 +56,8 @@ async def eventually(
 
 async def ready(client: httpx.AsyncClient, *parts: str) -> None:
     """Wait until the parts named are ready (all views, if none are)."""
-    parts = parts or ("view definitions", "view funnels", "view cohorts")
+    views = ("definitions", "funnels", "cohorts", "metrics", "segment sizes", "segment members")
+    parts = parts or tuple(f"view {view}" for view in views)
     await eventually(
         lambda: client.get("/readyz"),
         lambda answer: all(answer.json()["checks"][part] == "ok" for part in parts),
@@ -124,10 +125,14 @@ def _filled(result: dict[str, Any]) -> dict[str, Any]:
         "partition": 0,
         "day": None,
         "times": [],
+        "entries": [],
+        "breakdown": [],
         "late_dropped": 0,
         "position": 0,
         "updated_at": 1_000,
         "backfilling_to": None,
+        "live_since": None,
+        "failed": None,
     }
     return defaults | result
 

@@ -19,6 +19,14 @@ BUY: dict[str, Any] = {
         {"event": "purchase", "where": [{"property": "amount", "op": "gt", "value": 10}]},
     ],
 }
+OPTIONS: dict[str, Any] = {
+    "order": "strict",
+    "exclusions": [{"event": "refund", "before": 2}],
+    "once": True,
+    "hold_constant": ["cart"],
+    "entries": True,
+    "breakdown": {"property": "plan", "attribution": 2},
+}
 FUNNELS = "/api/projects/shop/funnels"
 
 
@@ -91,6 +99,24 @@ async def test_what_is_shown_may_be_sent_back(query: httpx.AsyncClient) -> None:
     assert answer.json()["name"] == "Renamed"
     stale = await query.put(f"{FUNNELS}/buy", json=created | {"name": "Too late"})
     assert stale.status_code == 409
+
+
+async def test_options_are_shown_as_they_were_given_and_may_be_sent_back(
+    query: httpx.AsyncClient,
+) -> None:
+    created = await create(query, "full", **OPTIONS)
+    assert created["order"] == "strict"
+    assert created["breakdown"] == OPTIONS["breakdown"]
+    assert (await query.put(f"{FUNNELS}/full", json=created)).json()["version"] == 2
+    plain = await create(query, "plain")
+    assert (plain["order"], plain["breakdown"]) == ("ordered", None)
+    for refused, field in (
+        ({"hold_constant": ["^`a"]}, "hold_constant[0]"),
+        ({"breakdown": {"property": "^`a"}}, "breakdown.property"),
+        ({"exclusions": [{"event": "x", "after": 2}]}, "exclusions[0].after"),
+    ):
+        answer = await query.post(FUNNELS, json=BUY | refused)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
 async def test_a_change_meant_for_another_version_is_refused(query: httpx.AsyncClient) -> None:

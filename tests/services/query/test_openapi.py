@@ -15,7 +15,7 @@ from schemas.settings import Settings
 from services.query import make_query_app
 from services.query.openapi import document
 from tests.services.query.conftest import NOTHING, Worker
-from tests.services.query.test_funnels import BUY, FUNNELS, create
+from tests.services.query.test_funnels import BUY, FUNNELS, OPTIONS, create
 from tests.services.query.test_plans import PLAN, PLANS
 from tests.services.query.test_results import DAY, RESULTS, reaches
 
@@ -104,6 +104,13 @@ async def test_answers_are_as_described(query: httpx.AsyncClient, worker: Worker
     await reaches(query, [1, 0])
     check(f"{one}/results", await query.get(RESULTS))
     check(f"{one}/results", await query.get(RESULTS, params={"source": "store"}))
+    check(f"{one}/results", await query.get(RESULTS, params={"period": "month"}))
+    check(f"{one}/times", await query.get(f"{FUNNELS}/buy/times"))
+    check(f"{one}/times", await query.get(f"{FUNNELS}/buy/times", params={"bins": 0}))
+    check(f"{one}/persons", await query.get(f"{FUNNELS}/buy/persons"))
+    check(f"{one}/persons", await query.get(f"{FUNNELS}/buy/persons", params={"step": 9}))
+    check(many, await query.post(FUNNELS, json=BUY | OPTIONS | {"id": "full"}))
+    check(one, await query.get(f"{FUNNELS}/full"))
     many, one = "/api/projects/{project}/plans", "/api/projects/{project}/plans/{id}"
     check(one, await query.put(f"{PLANS}/buy", json=PLAN))
     check(one, await query.put(f"{PLANS}/buy", json=PLAN))

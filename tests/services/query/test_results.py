@@ -37,7 +37,7 @@ async def test_a_funnel_that_nobody_entered_has_figures_of_nought(
 ) -> None:
     created = await create(query, "buy")
     shown = (await query.get(RESULTS)).json()
-    nothing = {"reached": 0, "conversion": 0.0, "conversion_from_previous": 0.0}
+    nothing = {"reached": 0, "conversion": 0.0, "conversion_from_previous": 0.0, "entries": None}
     assert shown == {
         "funnel": created,
         "source": "stream",
@@ -47,7 +47,8 @@ async def test_a_funnel_that_nobody_entered_has_figures_of_nought(
             "steps": [
                 {"step": 1, "event": "home"} | nothing,
                 {"step": 2, "event": "purchase"} | nothing,
-            ]
+            ],
+            "breakdown": [],
         },
         "days": [],
         "late_dropped": 0,
@@ -70,7 +71,8 @@ async def test_figures_of_partitions_add_up(query: httpx.AsyncClient, worker: Wo
         "steps": [
             _step(1, "home", 8, 1.0, 1.0),
             _step(2, "purchase", 4, 0.5, 0.5),
-        ]
+        ],
+        "breakdown": [],
     }
     at_once = {"mean_ms": 0, "median_ms": 0, "p90_ms": 0}
     never = {"mean_ms": None, "median_ms": None, "p90_ms": None}
@@ -87,6 +89,7 @@ async def test_figures_of_partitions_add_up(query: httpx.AsyncClient, worker: Wo
                 _step(1, "home", 7, 1.0, 1.0) | at_once,
                 _step(2, "purchase", 3, 3 / 7, 3 / 7) | timed,
             ],
+            "breakdown": [],
         },
         {
             "day": "2026-11-23",
@@ -94,6 +97,7 @@ async def test_figures_of_partitions_add_up(query: httpx.AsyncClient, worker: Wo
                 _step(1, "home", 1, 1.0, 1.0) | at_once,
                 _step(2, "purchase", 0, 0.0, 0.0) | never,
             ],
+            "breakdown": [],
         },
     ]
     assert shown["late_dropped"] == 3
@@ -202,4 +206,48 @@ def _step(number: int, event: str, reached: int, share: float, step: float) -> d
         "reached": reached,
         "conversion": share,
         "conversion_from_previous": step,
+        "entries": None,
     }
+
+
+async def test_values_of_partitions_add_up_and_times_are_told_as_a_histogram(
+    query: httpx.AsyncClient, worker: Worker
+) -> None:
+    await create(query, "buy", breakdown={"property": "plan"}, entries=True)
+
+    def value(text: str | None, *reached: int) -> dict[str, object]:
+        return {"value": text, "reached": list(reached), "entries": [2 * n for n in reached]}
+
+    worker.publish(
+        {
+            "reached": [3, 2],
+            "entries": [6, 4],
+            "breakdown": [value('"pro"', 2, 1), value("null", 1, 1)],
+        },
+        {
+            "reached": [2, 0],
+            "entries": [2, 0],
+            "breakdown": [value('"pro"', 1, 0), value(None, 1, 0)],
+            "partition": 1,
+        },
+        {"day": DAY, "reached": [3, 2], "times": [NOTHING, sketch(1_000, 3_000)]},
+        {"day": DAY + 1, "reached": [1, 1], "times": [NOTHING, sketch(2_000)]},
+    )
+    shown = await reaches(query, [5, 2])
+    assert isinstance(shown["totals"], dict)
+    assert [step["entries"] for step in shown["totals"]["steps"]] == [8, 4]
+    assert [
+        (one["value"], one["other"], [step["reached"] for step in one["steps"]])
+        for one in shown["totals"]["breakdown"]
+    ] == [("pro", False, [3, 1]), (None, False, [1, 1]), (None, True, [1, 0])]
+    week = (await query.get(RESULTS, params={"period": "month"})).json()["days"]
+    assert [(one["day"], one["steps"][1]["reached"]) for one in week] == [("2026-11-01", 3)]
+    times = (await query.get(RESULTS.replace("results", "times"), params={"bins": 4})).json()
+    assert (times["persons"], times["mean_ms"], times["step"]) == (3, 2_000, 2)
+    assert sum(one["persons"] for one in times["bins"]) == 3
+    for wrong in ({"bins": "0"}, {"step": "1"}, {"step": "3"}, {"source": "elsewhere"}):
+        answer = await query.get(RESULTS.replace("results", "times"), params=wrong)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (400, next(iter(wrong)))
+    for wrong in ({"outcome": "lost"}, {"outcome": "dropped", "step": "1"}, {"limit": "0"}):
+        answer = await query.get(RESULTS.replace("results", "persons"), params=wrong)
+        assert answer.status_code == 400

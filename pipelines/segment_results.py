@@ -1,0 +1,125 @@
+"""What the segments publish: who entered and left, and figures that readers add up."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.batch import Outbox, TopicPartition
+from pipelines.figures_topic import FiguresTopic
+from pipelines.operators import NEVER, TOTAL, Changes, Key, Running, Standing
+from pipelines.reader import Reader
+from pipelines.segment_figures import Moves
+from pipelines.segment_state import SegmentState
+from schemas import files
+from schemas.codec import Codec, Encoder
+from schemas.registries import SchemaRegistry
+from schemas.subjects import value_subject
+from schemas.topics import Topics
+
+KIND: Final = "segment"
+_MOVES = pa.array(["left", "entered"])
+
+
+class SegmentResults:
+    """Writes to `avila.segments` and `avila.segment-sizes`, each partition to its own number's."""
+
+    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
+        self._figures = FiguresTopic(
+            KIND, topics.segment_sizes, "segment-size", "day", registry, outbox
+        )
+        self._outbox = outbox
+        self._topic = topics.segments.name
+        change = files.load("segment-change")
+        self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
+        self._decode = Codec(change, registry.find).decode
+
+    def changes(self, standing: Standing, running: Running, changes: Changes) -> None:
+        """Announce who entered and who left."""
+        if not len(changes):
+            return
+        # The key's newest record is what counts, and a person's changes stand in their order.
+        _, project, name, version = running.key
+        count = len(changes)
+        persons = standing.persons.second(running.state.persons_of(changes["row"]))
+        event_at = changes["event_at"]
+        batch = pa.RecordBatch.from_arrays(
+            [
+                pa.repeat(project, count),
+                pa.repeat(name, count),
+                pa.array(np.full(count, version, np.int32)),
+                persons,
+                _MOVES.take(pa.array(changes["entered"])),
+                pa.array(np.ascontiguousarray(changes["at"])),
+                pa.array(np.ascontiguousarray(event_at), mask=event_at == NEVER),
+            ],
+            names=self._changes.arrow.names,
+        )
+        keys = _keys(project, name, persons.to_pylist())
+        self._outbox.send(
+            self._topic, keys, self._changes.encode(batch), partition=standing.partition
+        )
+
+    def expired(self, standing: Standing, running: Running, changes: Changes) -> None:
+        """Announce who entered and who left for time passed."""
+        self.changes(standing, running, changes)
+
+    def figures(self, standing: Standing, running: Running) -> None:
+        """Publish the days that are not published yet, and the whole."""
+        self._figures.publish(standing, running, lambda day: _record(running, day))
+
+    def restore(
+        self, partition: int, running: dict[Key, Running], reader: Reader
+    ) -> Iterator[None]:
+        """Take over the published figures, in steps; delete all that is of ended segments."""
+        ended = yield from self._figures.restore(partition, running, reader, _take)
+        if ended:
+            yield from self._bury_ended(partition, ended, reader)
+
+    def forget(self, standing: Standing, running: Running) -> None:
+        """Delete the figures of a segment that has ended, and who was in it."""
+        self._figures.forget(standing.partition, running)
+        _, project, name, _ = running.key
+        assert isinstance(running.state, SegmentState)
+        persons = standing.persons.second(running.state.announced)
+        self._bury(standing.partition, _keys(project, name, persons.to_pylist()))
+
+    def _bury_ended(self, partition: int, ended: set[Key], reader: Reader) -> Iterator[None]:
+        """Delete persons whose newest change is of a segment that ended while nobody looked."""
+        stale: dict[bytes, None] = {}
+        for records in reader.read(TopicPartition(self._topic, partition), 0):
+            if records is not None:
+                decoded = self._decode(records.values)
+                names = ("project_id", "segment_id", "version")
+                columns = (decoded.batch.column(name).to_pylist() for name in names)
+                for row, *of in zip(decoded.rows.tolist(), *columns, strict=True):
+                    key = records.keys[row] or b""
+                    if Key(KIND, *of) in ended:
+                        stale[key] = None
+                    else:
+                        stale.pop(key, None)
+                for failure in decoded.failures:
+                    stale.pop(records.keys[failure.row] or b"", None)
+            yield
+        self._bury(partition, list(stale))
+
+    def _bury(self, partition: int, keys: list[bytes]) -> None:
+        self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
+
+
+def _record(running: Running, day: int) -> dict[str, Any]:
+    assert isinstance(running.state, SegmentState)
+    moves = running.figures.of(day)
+    clock = running.state.clock if day == TOTAL else None
+    return {"entered": moves.entered, "left": moves.left, "clock": clock}
+
+
+def _take(running: Running, record: dict[str, Any]) -> None:
+    day = TOTAL if record["day"] is None else record["day"]
+    running.figures.load(day, Moves(record["entered"], record["left"]))
+
+
+def _keys(project: str, name: str, persons: Iterable[str]) -> list[bytes]:
+    prefix = f"{project}/{name}/"
+    return [(prefix + person).encode() for person in persons]

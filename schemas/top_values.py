@@ -1,0 +1,100 @@
+"""The most frequent among values, in the frequent items sketch of Apache DataSketches.
+
+Sketches of parts merge into one of the whole. Up to 384 different values are counted exactly;
+beyond that a count is at most `off_by` too low, which is `WORST` of all values or less.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from datasketches import frequent_items_error_type, frequent_strings_sketch
+
+_LG_PLACES: Final = 9
+WORST: Final[float] = frequent_strings_sketch.get_epsilon_for_lg_size(_LG_PLACES)
+MAX_TEXT: Final = 200  # characters of a text that tell it from others
+
+Value = str | int | float | bool
+
+
+class Top(NamedTuple):
+    """The most frequent values with how often each was there, and how many others there were."""
+
+    values: list[tuple[Value, int]]
+    other: int
+    off_by: int = 0
+
+
+class TopValues:
+    """How often values were there, as their keys (`key_of`) count; at most some 12 kB of text."""
+
+    def __init__(self) -> None:
+        self.sketch: Any = frequent_strings_sketch(_LG_PLACES)
+
+    @classmethod
+    def of(cls, keys: Iterable[str]) -> "TopValues":
+        """Count some keys."""
+        made = cls()
+        for key, count in Counter(keys).items():
+            made.sketch.update(key, count)
+        return made
+
+    @classmethod
+    def read(cls, data: bytes) -> "TopValues":
+        """Read what `bytes()` wrote, here or by a frequent items sketch in another language."""
+        made = cls()
+        made.sketch = frequent_strings_sketch.deserialize(data)
+        return made
+
+    def __bytes__(self) -> bytes:
+        data: bytes = self.sketch.serialize()
+        return data
+
+    def __len__(self) -> int:
+        count: int = self.sketch.total_weight
+        return count
+
+    def merged(self, other: "TopValues") -> "TopValues":
+        """A sketch of the values of both, which stay as they are."""
+        made = TopValues()
+        made.sketch.merge(self.sketch)
+        made.sketch.merge(other.sketch)
+        return made
+
+    def top(self, limit: int) -> Top:
+        """The `limit` most frequent values; those that are as frequent in the order of keys."""
+        every = frequent_items_error_type.NO_FALSE_NEGATIVES
+        items = self.sketch.get_frequent_items(every, 0)
+        # A line is the key, an estimate, and the bounds that the count is certainly within.
+        counted = sorted((-least, key) for key, _, least, _ in items)[:limit]
+        return Top(
+            [(value_of(key), -least) for least, key in counted],
+            len(self) + sum(least for least, _ in counted),
+            max((most - least for _, _, least, most in items), default=0),
+        )
+
+
+def key_of(value: Any) -> str | None:
+    """What names a value in a sketch; None for what is not counted as one."""
+    match value:
+        case bool():
+            return f"b{int(value)}"
+        case str():
+            return f"s{value[:MAX_TEXT]}"
+        case int():
+            return f"n{value}"
+        case float():
+            whole = value.is_integer() and abs(value) < 2**53  # 1.0 is 1
+            return f"n{int(value)}" if whole else f"n{value!r}"
+    return None
+
+
+def value_of(key: str) -> Value:
+    """The value that a key names."""
+    text = key[1:]
+    match key[0]:
+        case "b":
+            return text == "1"
+        case "s":
+            return text
+    return int(text) if text.lstrip("-").isdigit() else float(text)

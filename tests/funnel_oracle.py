@@ -1,0 +1,188 @@
+"""What the figures of a funnel with options must be: chain after chain, event after event.
+
+Shares no code with the product.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import md5
+from typing import NamedTuple
+
+from schemas.definitions import Funnel
+
+DAY_MS = 86_400_000
+NOT_SET = int.from_bytes(md5(md5(b"").hexdigest().upper().encode()).digest()[:8], "little")
+
+
+class Happening(NamedTuple):
+    """One event: the steps it satisfies, and the exclusions (both from 1), and what it has.
+
+    `held` stands for the values of the properties that are held constant, `value` for the one that
+    figures are broken down by; of events that are alike otherwise, those with lesser ones come
+    first. `NOT_SET` stands for a value that is not set.
+    """
+
+    person: str
+    at_ms: int
+    steps: frozenset[int]
+    excluded: frozenset[int] = frozenset()
+    held: int = 0
+    value: int = NOT_SET
+
+
+class Day(NamedTuple):
+    """Persons (with their times, ascending) and chains of one entry day that reached each step."""
+
+    reached: list[int]
+    times: list[list[int]]
+    entries: list[int]
+
+
+class OfValue(NamedTuple):
+    """Persons and chains of one value that reached each step."""
+
+    reached: list[int]
+    entries: list[int]
+
+
+class Folded(NamedTuple):
+    """Figures by entry day (days since 1970), and over all of them."""
+
+    days: dict[int, Day]
+    reached: list[int]
+    entries: list[int]
+    values: dict[int, OfValue]
+    values_by_day: dict[tuple[int, int], OfValue]
+
+
+class Chain(NamedTuple):
+    """When a chain began, when it reached which step, and the value it has at last."""
+
+    begin: int
+    reached: dict[int, int]
+    value: int
+
+
+def fold(funnel: Funnel, events: Iterable[Happening]) -> Folded:
+    """Return the figures of a funnel, whatever order the events come in."""
+    count = len(funnel.steps)
+    found = Folded({}, [0] * count, [0] * count, {}, {})
+    persons: defaultdict[str, list[Happening]] = defaultdict(list)
+    for event in events:
+        persons[event.person].append(event)
+    for own in persons.values():
+        days: defaultdict[int, list[Chain]] = defaultdict(list)
+        for chain in chains(funnel, own):
+            days[chain.begin // DAY_MS].append(chain)
+        count_values(found, count, [chain for of_day in days.values() for chain in of_day])
+        for step in range(1, count + 1):
+            there = False
+            for day, of_day in days.items():
+                figures = found.days.setdefault(
+                    day, Day([0] * count, [[] for _ in range(count)], [0] * count)
+                )
+                first = min(
+                    (
+                        (chain.reached[step], -chain.begin)
+                        for chain in of_day
+                        if step in chain.reached
+                    ),
+                    default=None,
+                )
+                if first is not None:
+                    there = True
+                    figures.reached[step - 1] += 1
+                    figures.times[step - 1].append(sum(first))
+                entries = sum(step in chain.reached for chain in of_day)
+                figures.entries[step - 1] += entries
+                found.entries[step - 1] += entries
+            found.reached[step - 1] += there
+    for figures in found.days.values():
+        for times in figures.times:
+            times.sort()
+    return found
+
+
+def count_values(found: Folded, steps: int, own: Sequence[Chain]) -> None:
+    """Add one person's chains to the figures of their values, in total and by day."""
+    by_value: defaultdict[int, list[Chain]] = defaultdict(list)
+    by_day: defaultdict[tuple[int, int], list[Chain]] = defaultdict(list)
+    for chain in own:
+        by_value[chain.value].append(chain)
+        by_day[chain.begin // DAY_MS, chain.value].append(chain)
+    for value, of_value in by_value.items():
+        _count(found.values.setdefault(value, OfValue([0] * steps, [0] * steps)), of_value)
+    for key, of_day in by_day.items():
+        _count(found.values_by_day.setdefault(key, OfValue([0] * steps, [0] * steps)), of_day)
+
+
+def _count(figures: OfValue, own: Sequence[Chain]) -> None:
+    for index in range(len(figures.reached)):
+        chains_there = sum(index + 1 in chain.reached for chain in own)
+        figures.reached[index] += chains_there > 0
+        figures.entries[index] += chains_there
+
+
+def chains(funnel: Funnel, events: Sequence[Happening]) -> Iterator[Chain]:
+    """All chains of one person."""
+    line = sorted(events, key=place_in_line)
+    for place, event in enumerate(line):
+        if event.steps if funnel.order == "any" else 1 in event.steps:
+            yield run(funnel, line[place:])
+
+
+def place_in_line(event: Happening) -> tuple[int, list[int], list[int], int, int]:
+    """By time; those of one moment by the last step they satisfy, and so on."""
+    steps, excluded = sorted(event.steps), sorted(event.excluded)
+    return event.at_ms, steps[::-1], excluded[::-1], event.held, event.value
+
+
+def run(funnel: Funnel, line: Sequence[Happening]) -> Chain:
+    """The chain that begins with the first of the events."""
+    entry = line[0]
+    chain = Chain(entry.at_ms, {}, NOT_SET)
+    values: dict[int, int] = {}
+    taken: list[int] = []
+    for event in line:
+        if event.at_ms > entry.at_ms + 1_000 * funnel.window_s:
+            break
+        takes = False
+        for step in range(1, len(funnel.steps) + 1):
+            if step not in event.steps or event.held != entry.held:
+                continue
+            if takes and funnel.once:
+                break
+            if may_come_next(funnel, taken, step):
+                takes = True
+                taken.append(step)
+                number = len(taken) if funnel.order == "any" else step
+                chain.reached[number] = event.at_ms
+                values[number] = event.value
+        if not takes and (funnel.order == "strict" or excludes(funnel, chain, event)):
+            break
+    match funnel.breakdown and funnel.breakdown.attribution:
+        case "first":
+            return chain._replace(value=entry.value)
+        case "last":
+            return chain._replace(value=values[max(values)])
+        case int() as step:
+            return chain._replace(value=values.get(step, NOT_SET))
+    return chain
+
+
+def may_come_next(funnel: Funnel, taken: Sequence[int], step: int) -> bool:
+    """Whether a chain that has taken these steps may take another now."""
+    if funnel.order == "any":
+        return step not in taken
+    last = taken[-1] if taken else 0
+    skipped = funnel.steps[last : step - 1]
+    return step > last and all(step.optional for step in skipped)
+
+
+def excludes(funnel: Funnel, chain: Chain, event: Happening) -> bool:
+    """Whether an event that the chain does not take ends it."""
+    last = max(chain.reached)
+    return any(
+        number in event.excluded and one.after <= last < (one.before or len(funnel.steps))
+        for number, one in enumerate(funnel.exclusions, 1)
+    )

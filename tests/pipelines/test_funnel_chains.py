@@ -1,0 +1,364 @@
+"""The fold of a funnel with options gives what its definition says, in any order of arrival."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines import funnel_chain_fold as cf
+from pipelines import funnel_fold as ff
+from pipelines.fingerprints import fingerprint
+from pipelines.funnel_chain_figures import ChainFigures
+from pipelines.funnel_chain_state import ChainState, rules_of
+from pipelines.funnel_chains import CLOSED
+from pipelines.operators import TOTAL, Folded, Packed
+from schemas.definitions import Breakdown, Exclusion, Funnel, Order, Step
+from schemas.sketch import sketch_of
+from tests import funnel_oracle, oracle
+from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, OfValue, fold
+
+NOON = 20_000 * DAY_MS + DAY_MS // 2
+HOUR_MS = 3_600_000
+PERSONS = 2
+ORDERS: list[Order] = ["ordered", "strict", "any"]
+
+
+class Event(NamedTuple):
+    """A person (by slot), a time, the looks that hold of the event, and what it has set."""
+
+    person: int
+    at: int
+    mask: int
+    value: Any = None
+
+
+class Case(NamedTuple):
+    funnel: Funnel
+    events: list[Event]
+
+
+@st.composite
+def funnels(draw: st.DrawFn, steps: int, windows_s: Sequence[int]) -> Funnel:
+    """A funnel of some steps whose names are 0, 1 and so on; exclusions follow."""
+    order: Order = draw(st.sampled_from(ORDERS))
+    optional = [False, *(order != "any" and draw(st.booleans()) for _ in range(steps - 1))]
+    excluded = draw(st.lists(st.tuples(st.integers(1, steps - 1), st.integers(1, 3)), max_size=2))
+    return Funnel(
+        steps=tuple(Step(str(number), optional=of) for number, of in enumerate(optional)),
+        window_s=draw(st.sampled_from(windows_s)),
+        order=order,
+        exclusions=tuple(
+            Exclusion(
+                str(steps + number),
+                after=after,
+                before=draw(st.sampled_from([None, after + 1, min(steps, after + length)])),
+            )
+            for number, (after, length) in enumerate(excluded)
+        ),
+        once=draw(st.booleans()),
+        hold_constant=draw(st.sampled_from([(), (), ("plan",)])),
+        entries=draw(st.booleans()),
+        breakdown=draw(st.sampled_from([None, "first", "last", 1, 2]).map(_breakdown)),
+    )
+
+
+def _breakdown(attribution: Any) -> Breakdown | None:
+    return None if attribution is None else Breakdown("plan", attribution)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A funnel and events, with many ties."""
+    steps = draw(st.integers(2, 4))
+    funnel = draw(funnels(steps, [1, 3_600, 86_400, 3 * 86_400]))
+    looks = steps + len(funnel.exclusions)
+    singly = st.integers(0, looks - 1).map(lambda look: 1 << look)
+    event = st.builds(
+        Event,
+        st.integers(0, PERSONS - 1),
+        st.integers(NOON, NOON + draw(st.sampled_from([10, 4_000, 5 * DAY_MS]))),
+        st.one_of(singly, singly, st.integers(0 if funnel.order == "strict" else 1, 2**looks - 1)),
+        st.sampled_from([None, None, 1, "a"]),
+    )
+    return Case(funnel, draw(st.lists(event, min_size=1, max_size=30)))
+
+
+def run(case: Case, lateness: int, batch: int) -> tuple[ChainState, ChainFigures]:
+    state = ChainState(rules_of(case.funnel, lateness))
+    figures = ChainFigures(len(case.funnel.steps), entries=case.funnel.entries)
+    for begin in range(0, len(case.events), batch):
+        folded = feed(state, case.funnel, case.events[begin : begin + batch], begin)
+        figures.apply(folded.changes)
+    return state, figures
+
+
+def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0) -> Folded:
+    any_look = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
+    return state.fold(
+        PERSONS,
+        np.array([event.person for event in events], np.int32),
+        np.array([event.at for event in events], np.int64),
+        np.array([event.mask | any_look for event in events], np.uint32),
+        np.arange(offset, offset + len(events)),
+        [[event.value for event in events]] * (len(funnel.hold_constant) + bool(funnel.breakdown)),
+    )
+
+
+def happening(funnel: Funnel, event: Event) -> Happening:
+    steps, exclusions = len(funnel.steps), len(funnel.exclusions)
+    return Happening(
+        str(event.person),
+        event.at,
+        frozenset(step for step in range(1, steps + 1) if event.mask >> step - 1 & 1),
+        frozenset(n for n in range(1, exclusions + 1) if event.mask >> steps + n - 1 & 1),
+        fingerprint([event.value]) if funnel.hold_constant else 0,
+        fingerprint([event.value]) if funnel.breakdown else NOT_SET,
+    )
+
+
+def expected(case: Case) -> funnel_oracle.Folded:
+    return fold(case.funnel, [happening(case.funnel, event) for event in case.events])
+
+
+def assert_equal(funnel: Funnel, figures: ChainFigures, wanted: funnel_oracle.Folded) -> None:
+    assert figures.reached(TOTAL) == wanted.reached
+    assert figures.entries(TOTAL) == (wanted.entries if funnel.entries else [])
+    for day, of_day in wanted.days.items():
+        assert figures.reached(day) == of_day.reached
+        assert figures.entries(day) == (of_day.entries if funnel.entries else [])
+        for sketch, times in zip(figures.times(day), of_day.times, strict=True):
+            right = sketch_of(np.array(times, np.int64))
+            assert sketch.sum_ms == right.sum_ms
+            assert sketch.buckets.tolist() == right.buckets.tolist()
+            assert sketch.counts.tolist() == right.counts.tolist()
+    if funnel.breakdown:
+        assert values_of(figures, TOTAL) == _counted(funnel, wanted.values)
+        assert {
+            (day, value): counts
+            for day in wanted.days
+            for value, counts in values_of(figures, day).items()
+        } == _counted(funnel, wanted.values_by_day)
+    assert {day for day in figures if sum(figures.reached(day))} <= {TOTAL, *wanted.days}
+
+
+def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
+    """Chains of a value are counted only where they are asked for."""
+    if funnel.entries:
+        return values
+    return {key: counts._replace(entries=[]) for key, counts in values.items()}
+
+
+def values_of(figures: ChainFigures, day: int) -> dict[int, OfValue]:
+    found = {}
+    for one in figures.breakdown(day):
+        key = fingerprint([json.loads(one["value"])])
+        found[key] = OfValue(one["reached"], one["entries"])
+    return {key: counts for key, counts in found.items() if any(counts.reached)}
+
+
+def rows_of(state: ChainState) -> list[bytes]:
+    """All rows as they are logged, in the order of persons."""
+    present = [row for row in state.row_of.tolist() if row != ff.NONE]
+    data, begins, ends = state.pack(np.array(present, np.int32), 0)
+    return [data[begin:end].tobytes() for begin, end in zip(begins, ends, strict=True)]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.integers(1, 40))
+def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batch: int) -> None:
+    _, figures = run(case, 40 * DAY_MS, batch)
+    assert_equal(case.funnel, figures, expected(case))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.integers(1, 7))
+def test_days_that_are_closed_stay_counted(case: Case, batch: int) -> None:
+    ordered = case._replace(events=sorted(case.events, key=lambda event: event.at))
+    state, figures = run(ordered, 0, batch)
+    assert_equal(case.funnel, figures, expected(case))
+    state.expire(NOON + 40 * DAY_MS)
+    for row in range(state.size):
+        block, length = int(state.rows[row]["block"]), int(state.rows[row]["length"])
+        assert (state.tail["at"][block : block + length] == CLOSED).all()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.integers(1, 7), st.sampled_from([0, 5, HOUR_MS, DAY_MS]))
+def test_the_state_does_not_depend_on_where_batches_end(
+    case: Case, batch: int, lateness: int
+) -> None:
+    one, in_one = run(case, lateness, len(case.events))
+    many, in_many = run(case, lateness, batch)
+    assert rows_of(one) == rows_of(many)
+    assert in_one.reached(TOTAL) == in_many.reached(TOTAL)
+    assert in_one.entries(TOTAL) == in_many.entries(TOTAL)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.sampled_from([0, HOUR_MS, 10 * DAY_MS]), st.data())
+def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+    case: Case, lateness: int, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(case.events)))
+    whole, figures = run(case, lateness, len(case.events))
+    before, counted = run(case._replace(events=case.events[:cut]), lateness, max(cut, 1))
+    present = np.array([row for row in before.row_of.tolist() if row != ff.NONE], np.int32)
+    packed = before.pack(present, cut)
+    after = ChainState(rules_of(case.funnel, lateness))
+    after.unpack(PERSONS, before.rows["slot"][present], packed)
+    # What is in the rows already is fed again, as when a partition is restored, and left out.
+    counted.apply(feed(after, case.funnel, case.events).changes)
+    assert rows_of(after) == rows_of(whole)
+    assert counted.reached(TOTAL) == figures.reached(TOTAL)
+    after.restored()
+    copy = ChainState(rules_of(case.funnel, lateness))
+    copy.load(after.dump(), len(case.events))
+    copy.restored()
+    end = NOON + 40 * DAY_MS
+    assert _expired(copy, end) == _expired(after, end)
+    assert rows_of(copy) == rows_of(after)
+
+
+def _expired(state: ChainState, now: int) -> list[Any]:
+    expired = state.expire(now)
+    return [] if expired is None else expired.changes.tolist()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
+    """But for one moment's events of several steps: chains take them one by one."""
+    steps = len(case.funnel.steps)
+    plain = Funnel(
+        steps=tuple(Step(step.event) for step in case.funnel.steps), window_s=case.funnel.window_s
+    )
+    times = iter(range(NOON, NOON + 10**9, 1_700))
+    events = [event._replace(at=next(times), mask=event.mask % 2**steps) for event in case.events]
+    found = fold(plain, [happening(plain, event) for event in events])
+    other = oracle.fold(
+        [oracle.Happening(str(event.person), event.at, _steps(event, steps)) for event in events],
+        steps,
+        1_000 * plain.window_s,
+    )
+    assert found.reached == other.totals
+    assert {day: figures[:2] for day, figures in found.days.items()} == other.days
+
+
+def _steps(event: Event, steps: int) -> list[int]:
+    return [step + 1 for step in range(steps) if event.mask >> step & 1]
+
+
+# ── each rule by itself ──────────────────────────────────────────────────────────────────────────
+
+
+def reached(funnel: dict[str, Any], *events: str, steps: int = 3) -> list[int]:
+    """Which steps a person reaches whose events, a second apart, are `events`.
+
+    An event is the steps it satisfies, `x` for an exclusion, and what it has set.
+    """
+    options: dict[str, Any] = {"steps": tuple(Step(str(n)) for n in range(steps)), "window_s": 60}
+    one = Funnel(**(options | funnel))
+    case = Case(
+        one,
+        [
+            Event(
+                0,
+                NOON + 1_000 * place,
+                sum(1 << int(sign) - 1 for sign in event if sign.isdigit())
+                | (1 << steps if "x" in event else 0),
+                "".join(sign for sign in event if sign.isalpha() and sign != "x") or None,
+            )
+            for place, event in enumerate(events)
+        ],
+    )
+    _, figures = run(case, 0, 1)
+    assert_equal(one, figures, expected(case))
+    return figures.entries(TOTAL) if one.entries else figures.reached(TOTAL)
+
+
+STRICT = {"order": "strict"}
+ANY = {"order": "any"}
+EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
+
+
+@pytest.mark.parametrize(
+    ("funnel", "events", "wanted"),
+    [
+        (STRICT, ["1", "2", "3"], [1, 1, 1]),
+        (STRICT, ["1", "", "2", "3"], [1, 0, 0]),  # something else came between
+        (STRICT, ["1", "2", "2", "3"], [1, 1, 0]),  # so did the second step again
+        (STRICT, ["1", "", "1", "2", "3"], [1, 1, 1]),  # the next entry has its own chance
+        (ANY, ["3", "1", "2"], [1, 1, 1]),
+        (ANY, ["3", "3", "1"], [1, 1, 0]),  # the same step twice is one
+        (ANY, ["", "2"], [1, 0, 0]),
+        (EXCLUDE, ["1", "x", "2", "3"], [1, 0, 0]),
+        (EXCLUDE, ["1", "2", "x", "3"], [1, 1, 1]),  # not between the two
+        (EXCLUDE, ["1", "x", "1", "2"], [1, 1, 0]),  # the person begins anew
+        (EXCLUDE, ["1", "2x", "3"], [1, 1, 1]),  # it is the step, so it does not lie before it
+        ({"once": True}, ["12", "3"], [1, 0, 0]),
+        ({"once": True}, ["12", "12", "3"], [1, 1, 1]),
+        ({}, ["12", "3"], [1, 1, 1]),
+        ({"hold_constant": ("plan",)}, ["1a", "2b", "2a", "3b"], [1, 1, 0]),
+        ({"hold_constant": ("plan",)}, ["1", "2", "3a"], [1, 1, 0]),  # not set is a value too
+        ({"entries": True}, ["1", "1", "2", "3", "1"], [3, 2, 2]),
+        (STRICT | {"entries": True}, ["1", "1", "2", "3", "1"], [3, 1, 1]),
+    ],
+)
+def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], wanted: list[int]) -> None:
+    assert reached(funnel, *events) == wanted
+
+
+OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
+
+
+@pytest.mark.parametrize(
+    ("events", "wanted"),
+    [
+        (["1", "2", "3"], [1, 1, 1]),
+        (["1", "3"], [1, 0, 1]),
+        (["1", "3", "2"], [1, 0, 1]),  # too late to be one of the chain
+        (["1", "2"], [1, 1, 0]),
+    ],
+)
+def test_an_optional_step_may_be_left_out(events: list[str], wanted: list[int]) -> None:
+    assert reached(OPTIONAL, *events) == wanted
+
+
+def test_an_event_of_any_step_begins_a_chain_in_any_order() -> None:
+    funnel = Funnel((Step("a"), Step("b")), window_s=3_600, order="any")
+    case = Case(funnel, [Event(0, NOON, 2), Event(0, NOON + DAY_MS, 1)])
+    _, figures = run(case, 0, 1)
+    assert [figures.reached(NOON // DAY_MS + day) for day in (0, 1)] == [[1, 0], [1, 0]]
+
+
+def test_a_person_keeps_so_many_events_and_the_rest_is_counted_as_left_out() -> None:
+    funnel = Funnel((Step("a"), Step("b")), once=True)
+    state = ChainState(rules_of(funnel, 0))
+    events = [Event(0, NOON + place, 2) for place in range(cf.MAX_EVENTS + 3)]
+    assert feed(state, funnel, events).late == 3
+    assert feed(state, funnel, [Event(0, NOON + 9 * DAY_MS, 1)]).late == 0
+
+
+def test_a_window_that_closes_is_announced_once() -> None:
+    funnel = Funnel((Step("a"), Step("b"), Step("c")), window_s=3_600, once=True)
+    state = ChainState(rules_of(funnel, 0))
+    feed(state, funnel, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
+    assert state.expire(NOON + HOUR_MS) is None
+    expired = state.expire(NOON + HOUR_MS + 1)
+    assert expired is not None
+    changes = expired.changes
+    assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
+    again = state.expire(NOON + HOUR_MS + 2)
+    assert again is None or (again.changes["step"] == ff.NONE).all()
+
+
+def test_a_row_of_an_unknown_layout_is_refused() -> None:
+    state = ChainState(rules_of(Funnel((Step("a"), Step("b")), once=True), 0))
+    for row in (b"\x09", b"", b"\x01\x02"):
+        packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
+        with pytest.raises(ValueError, match="layout"):
+            state.unpack(1, np.zeros(1, np.int32), packed)

@@ -1,0 +1,102 @@
+"""The figures of values: told apart up to a bound, and the same after they were published."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.fingerprints import fingerprint, to_json, token
+from pipelines.funnel_chain_figures import MAX_VALUES, ChainChanges, ChainFigures
+from pipelines.funnel_chain_fold import CHANGE
+from pipelines.funnel_chains import VALUE
+from pipelines.funnel_fold import UNSET
+from pipelines.operators import TOTAL
+from schemas.codec import Codec, Encoder
+from schemas.files import history, load
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (1, "1"),
+        (1.0, "1"),
+        (-0.0, "0"),
+        (0.1, "0.1"),
+        (1e300, "1e+300"),
+        (2**64 - 1, "1.8446744073709552e+19"),
+        ("1", '"1"'),
+        ("", '""'),
+        ('é"', '"é\\""'),
+        ([1], "null"),
+    ],
+)
+def test_a_value_is_written_as_json_and_told_apart_from_others(value: Any, text: str) -> None:
+    assert to_json(token(value)) == text
+    assert fingerprint([json.loads(text)]) == fingerprint([value])
+
+
+def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> None:
+    values: list[list[Any]] = [[None], [""], [0], ["0"], [False], ["t"], [True], [1, 2], [2, 1], []]
+    assert len(set(map(fingerprint, values))) == len(values)
+    assert fingerprint(["x" * 200 + "y"]) == fingerprint(["x" * 200 + "z"])
+
+
+def entered(*values: Any) -> ChainChanges:
+    """A person of each of the values has reached the first step."""
+    records = np.zeros(len(values), CHANGE)
+    records["before"], records["day"], records["scope"] = UNSET, TOTAL, VALUE
+    records["value"] = [fingerprint([value]) for value in values]
+    records["entries"] = 2
+    return ChainChanges(records, {fingerprint([value]): token(value) for value in values})
+
+
+def test_only_so_many_values_are_told_apart() -> None:
+    figures = ChainFigures(2, entries=True)
+    figures.apply(entered(*range(MAX_VALUES), "one too many", None))
+    figures.apply(entered(0, "another"))
+    found = {one["value"]: (one["reached"], one["entries"]) for one in figures.breakdown(TOTAL)}
+    assert len(found) == MAX_VALUES + 2
+    assert found["0"] == ([2, 0], [4, 0])
+    assert found["1"] == found["null"] == ([1, 0], [2, 0])
+    assert found[None] == ([2, 0], [4, 0])
+
+
+def test_figures_that_were_published_go_on_as_they_were() -> None:
+    figures, copy = ChainFigures(2, entries=True), ChainFigures(2, entries=True)
+    figures.apply(entered(*range(MAX_VALUES - 1), "x"))
+    published = {
+        "reached": figures.reached(TOTAL),
+        "times": [],
+        "entries": figures.entries(TOTAL),
+        "breakdown": figures.breakdown(TOTAL),
+    }
+    copy.load(TOTAL, published)
+    for one in (figures, copy):
+        one.apply(entered("x", "y"))
+    assert copy.breakdown(TOTAL) == figures.breakdown(TOTAL)
+
+
+def test_figures_of_older_layouts_are_read_beside_those_of_values() -> None:
+    current, *_, older = [load("funnel-result"), *history("funnel-result")[:-1]]
+    common = {"project_id": "p", "funnel_id": "f", "version": 1, "partition": 0, "position": 1}
+    common |= {"times": [], "late_dropped": 0, "updated_at": 0, "day": None, "reached": [1, 0]}
+    values = [
+        {"value": None, "reached": [1, 2], "entries": []},
+        {"value": '"x"', "reached": [1, 0], "entries": [3, 4]},
+    ]
+    records: list[bytes | None] = []
+    for schema_id, schema in enumerate((current, older)):
+        encoder = Encoder(schema, schema_id)
+        row = common | {"entries": [3, 4], "breakdown": values}
+        records += encoder.encode(pa.RecordBatch.from_pylist([row], schema=encoder.arrow))
+    decoded = Codec(current, lambda ids: {n: (current, older)[n] for n in ids}).decode(records)
+    assert not decoded.failures
+    assert [(row["entries"], row["breakdown"]) for row in decoded.batch.to_pylist()] == [
+        ([3, 4], values),
+        ([], []),
+    ]

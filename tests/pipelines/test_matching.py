@@ -1,0 +1,70 @@
+"""What a batch's events come down to for each definition."""
+
+import pyarrow as pa
+
+from pipelines.keys import Texts
+from pipelines.matching import Match, Matcher
+from pipelines.operators import EVENT_NAME, Key
+from schemas.cohorts import Occasion
+from schemas.conditions import Condition
+
+KEY = Key("any", "shop", "one", 1)
+OTHER = Key("any", "shop", "other", 1)
+
+
+def match(matcher: Matcher, *events: tuple[str, str]) -> dict[Key, Match]:
+    names, properties = zip(*events, strict=True)
+    projects = Texts.of(pa.array(["shop"] * len(events)))
+    return matcher.match(projects, Texts.of(pa.array(names)), pa.array(properties))
+
+
+def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
+    looks = (Occasion("buy"), Occasion("buy", (Condition("price", "gt", 5),)), Occasion("look"))
+    found = match(
+        Matcher([(KEY, looks, ()), (OTHER, (Occasion("return"),), ())]),
+        ("buy", '{"price": 3}'),
+        ("sleep", "{}"),
+        ("look", "not JSON"),
+        ("buy", '{"price": 7}'),
+    )
+    assert found.keys() == {KEY}
+    assert found[KEY].rows.tolist() == [0, 2, 3]
+    assert found[KEY].masks.tolist() == [0b001, 0b100, 0b011]
+    assert not found[KEY].values
+
+
+def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
+    found = match(
+        Matcher([(KEY, (Occasion("buy"), Occasion("look")), ("price", "a.b"))]),
+        ("look", '{"price": 2.5, "a.b": "dotted"}'),
+        ("buy", '{"price": {"an": "object"}, "a%2Eb": [1]}'),
+        ("sleep", '{"price": 99}'),
+        ("buy", '{"price": 18446744073709551616}'),
+        ("buy", "[]"),
+    )
+    price, dotted = found[KEY].values
+    assert price == [2.5, None, "18446744073709551616", None]
+    assert dotted == ["dotted", [1], None, None]
+
+
+def test_an_any_look_reads_every_event_of_its_project() -> None:
+    found = match(
+        Matcher([(KEY, (Occasion(),), ("n",))]), ("a", '{"n": 1}'), ("b", "{}"), ("c", '{"n": 3}')
+    )
+    assert found[KEY].rows.tolist() == [0, 1, 2]
+    assert found[KEY].values == [[1, None, 3]]
+
+
+def test_the_name_of_an_event_may_be_read_as_well() -> None:
+    matcher = Matcher([(KEY, (Occasion(),), (EVENT_NAME, "n"))])
+    found = match(matcher, ("naïve", '{"n": 1}'), ("b", "{}"))
+    assert found[KEY].values == [["naïve", "b"], [1, None]]
+
+
+def test_a_cut_keeps_rows_masks_and_values_together() -> None:
+    found = match(
+        Matcher([(KEY, (Occasion(),), ("n",))]), ("a", '{"n": 1}'), ("b", '{"n": 2}'), ("c", "{}")
+    )
+    cut = found[KEY].cut(slice(1, 3))
+    assert cut.rows.tolist() == [1, 2]
+    assert cut.values == [[2, None]]

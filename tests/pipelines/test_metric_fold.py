@@ -1,0 +1,340 @@
+"""The fold of a metric gives what the definition says, whatever order events come in."""
+
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.metric_results import record_of, take
+from pipelines.operators import TOTAL, Folded, Running
+from pipelines.project_metrics import METRICS
+from schemas.buckets import Buckets
+from schemas.metrics import KEPT, BucketLength, Measure, Metric, MetricDefinition
+from schemas.percentiles import RANK_ERROR, Percentiles
+from schemas.tally import Tally
+from schemas.top_values import WORST, TopValues
+from services.query.metric_figures import figure_of
+from services.query.sliding import slide
+from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
+
+DAY_MS = 86_400_000
+NOON = 20_000 * DAY_MS + DAY_MS // 2
+ZONES = ["UTC", "Europe/Lisbon", "Asia/Kathmandu", "Pacific/Apia"]
+EVER = 10_000 * DAY_MS
+MEASURES: list[Measure] = ["events", "sum", "percentiles", "top"]
+
+
+class Case(NamedTuple):
+    """Buckets, a lateness, and events in the order of their arrival."""
+
+    bucket_s: BucketLength
+    timezone: str
+    lateness_ms: int
+    acts: list[Act]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.sampled_from([2**53, -(2**63), 2**64 - 1, 1.0, 0.1, -2.5, 1e300]),
+    st.sampled_from(["", "pro", "1", "true", "x" * 300, "naïve"]),
+    st.lists(st.integers(0, 1), max_size=1),
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> Case:
+    lengths: list[BucketLength] = [1, 10, 60, 600, 3_600, 86_400]
+    bucket_s = draw(st.sampled_from(lengths))
+    span = 1_000 * bucket_s * draw(st.sampled_from([2, 20, 2 * KEPT]))
+    act = st.builds(
+        Act,
+        st.integers(0, 3),
+        st.integers(max(0, NOON - span), NOON),
+        st.sampled_from(["a", "b", "c"]),
+        values,
+    )
+    return Case(
+        bucket_s,
+        draw(st.sampled_from(ZONES)),
+        draw(st.sampled_from([0, 1_500, 90_000, DAY_MS, EVER])),
+        draw(st.lists(act, min_size=1, max_size=25)),
+    )
+
+
+def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
+    if measure not in {"events", "persons"}:
+        more["property"] = "p"
+    metric = Metric(measure=measure, bucket_s=case.bucket_s, timezone=case.timezone, **more)
+    return MetricDefinition(
+        project_id="shop", id="m", version=1, created_at=0, updated_at=0, metric=metric
+    )
+
+
+def start(case: Case, measure: Measure, **more: Any) -> Running:
+    return Running(METRICS, define(case, measure, **more), case.lateness_ms)
+
+
+def feed(running: Running, acts: list[Act], offset: int = 0) -> Folded:
+    names = running.kind.reads(running.definition)
+    columns: dict[Any, list[Any]] = {
+        "p": [act.value for act in acts],
+        "": [act.event for act in acts],
+    }
+    folded = running.state.fold(
+        4,
+        np.array([act.person for act in acts], np.int32),
+        np.array([act.at for act in acts], np.int64),
+        np.ones(len(acts), np.uint32),
+        np.arange(offset, offset + len(acts)),
+        [columns[name] for name in names],
+    )
+    running.late += folded.late
+    running.unpublished |= running.figures.apply(folded.changes)
+    return folded
+
+
+def whole(case: Case) -> InTime:
+    return in_time(case.acts, case.bucket_s, case.timezone, case.lateness_ms)
+
+
+def assert_tally(metric: Metric, tally: Tally, wanted: Measured) -> None:
+    assert tally.events == wanted.events
+    match metric.measure:
+        case "sum" | "percentiles":
+            numbers = wanted.numbers
+            assert tally.unmeasured == wanted.events - len(numbers)
+            off = len(numbers) * 2**-53 * math.fsum(map(abs, numbers))
+            assert tally.sum == pytest.approx(math.fsum(numbers), abs=off, rel=0)
+            assert (tally.minimum, tally.maximum) == (
+                min(numbers, default=math.inf),
+                max(numbers, default=-math.inf),
+            )
+            if metric.measure == "percentiles" and numbers:  # so few are kept as they are
+                figure = figure_of(metric, tally)
+                assert figure.percentiles == [
+                    percentile(numbers, permille) for permille in (500, 900, 950, 990)
+                ]
+        case "top":
+            figure = figure_of(metric, tally)
+            assert tally.unmeasured == wanted.events - wanted.values.total()
+            assert Counter(dict(_typed(figure.top or []))) == wanted.values
+            assert (figure.other, figure.off_by) == (0, 0)
+        case "events" if metric.by_event:
+            assert dict(figure_of(metric, tally).top or []) == wanted.names
+
+
+def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
+    names = {bool: "bool", str: "str", int: "number", float: "number"}
+    return [((names[type(value)], value), count) for value, count in top]
+
+
+def assert_counted(case: Case, running: Running) -> None:
+    counted = whole(case)
+    assert running.late == counted.late
+    wanted = measure(counted.acts, case.bucket_s, case.timezone)
+    assert set(running.figures) == wanted.keys()
+    for number, measured in wanted.items():
+        assert_tally(running.definition.metric, running.figures.tally(number), measured)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@given(case=cases(), batch=st.integers(1, 25))
+@settings(max_examples=40, deadline=None)
+def test_the_fold_equals_the_definition_in_any_order_and_any_lateness(
+    measure: Measure, case: Case, batch: int
+) -> None:
+    more: dict[str, Any] = {"by_event": True} if measure == "events" else {}
+    running = start(case, measure, **more)
+    for begin in range(0, len(case.acts), batch):
+        feed(running, case.acts[begin : begin + batch], begin)
+    assert_counted(case, running)
+
+
+class Topic:
+    """What stands on the results topic of one partition, by key, as records are published."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, dict[str, Any]] = {}
+
+    def publish(self, running: Running) -> None:
+        for number in running.unpublished | {TOTAL}:
+            record = record_of(running, number)
+            if record is None:
+                del self.records[number]
+            else:
+                buckets = Buckets(
+                    running.definition.metric.bucket_s, running.definition.metric.timezone
+                )
+                begin = None if number == TOTAL else buckets.begin(number)
+                rest = {"newest_at": None, "complete_until": None, "bucket": begin}
+                self.records[number] = rest | record | {"late_dropped": running.late}
+        running.unpublished.clear()
+
+    def restore(self, running: Running) -> None:
+        for record in self.records.values():
+            take(running, record)
+        running.late = self.records[TOTAL]["late_dropped"]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@given(case=cases(), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_is_restored_from_the_topic_goes_on_as_if_nothing_had_happened(
+    measure: Measure, case: Case, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(case.acts)))
+    again = data.draw(st.integers(0, cut))
+    one, two, topic = start(case, measure), start(case, measure), Topic()
+    for begin in range(0, cut, 7):
+        feed(one, case.acts[begin : min(cut, begin + 7)], begin)
+        topic.publish(one)
+    topic.restore(two)
+    if case.acts[again:cut]:  # events that the figures hold already: the changes are let go
+        redo = start(case, measure)
+        redo.state = two.state
+        feed(redo, case.acts[again:cut], again)
+    if case.acts[cut:]:
+        feed(two, case.acts[cut:], cut)
+    assert_counted(case, two)
+
+
+@given(case=cases(), window=st.integers(1, 20))
+@settings(max_examples=40, deadline=None)
+def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
+    case: Case, window: int
+) -> None:
+    case = case._replace(lateness_ms=EVER)
+    parts = [start(case, "percentiles"), start(case, "percentiles")]
+    for act in case.acts:
+        feed(parts[act.person % 2], [act])
+    merged: dict[int, Tally] = {}
+    for part in parts:
+        for number in part.figures:
+            tally = part.figures.tally(number)
+            known = merged.get(number)
+            merged[number] = tally if known is None else known.merged(tally)
+    kept = max(merged) - KEPT
+    merged = {number: tally for number, tally in merged.items() if number > kept}
+    counted = [
+        act for act in case.acts if measure([act], case.bucket_s, case.timezone).keys() & merged
+    ]
+    wanted = measure(counted, case.bucket_s, case.timezone, window)
+    slid = slide(merged, window, range(kept, max(merged) + window))
+    assert slid.keys() == wanted.keys()
+    for number, measured in wanted.items():
+        assert_tally(parts[0].definition.metric, slid[number], measured)
+
+
+def minutes(*acts: tuple[float, Any]) -> list[Act]:
+    return [Act(0, NOON + int(60_000 * minute), "a", value) for minute, value in acts]
+
+
+CASE = Case(60, "UTC", 2 * 60_000, [])
+FIRST = NOON // 60_000
+
+
+def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
+    running = start(CASE, "events")
+    feed(running, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
+    assert running.late == 1  # the last: its minute ended two minutes before the newest event
+    assert running.figures.tally(FIRST).events == 2
+
+
+def test_a_bucket_that_is_not_kept_any_more_is_deleted_from_the_topic() -> None:
+    running, topic = start(CASE, "events"), Topic()
+    feed(running, minutes((0, None), (1, None)))
+    topic.publish(running)
+    assert topic.records.keys() == {TOTAL, FIRST, FIRST + 1}
+    feed(running, minutes((KEPT, None)))
+    topic.publish(running)
+    assert topic.records.keys() == {TOTAL, FIRST + 1, FIRST + KEPT}
+
+
+def test_an_event_whose_bucket_is_not_kept_is_late_however_great_the_lateness() -> None:
+    running = start(CASE._replace(lateness_ms=EVER), "events")
+    feed(running, minutes((KEPT, None), (0, None), (1, None)))
+    assert (running.late, sorted(running.figures)) == (1, [FIRST + 1, FIRST + KEPT])
+
+
+def test_what_is_no_number_is_counted_as_unmeasured() -> None:
+    running = start(CASE, "average")
+    values = [1, 2.5, True, "3", None, [4]]
+    feed(running, minutes(*((0, value) for value in values)))
+    tally = running.figures.tally(FIRST)
+    assert (tally.events, tally.unmeasured, tally.sum) == (6, 4, 3.5)
+
+
+def test_a_day_is_that_of_the_time_zone() -> None:
+    case = Case(86_400, "Asia/Kathmandu", EVER, [])
+    running = start(case, "events")
+    midnight = 20_000 * DAY_MS - 20_700_000  # 5 hours and 45 minutes before that of UTC
+    feed(running, [Act(0, midnight - 1), Act(0, midnight)])
+    assert sorted(running.figures) == [19_999, 20_000]
+    assert Buckets(86_400, "Asia/Kathmandu").begin(20_000) == midnight
+
+
+def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
+    running = start(CASE, "top")
+    feed(running, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
+    figure = figure_of(running.definition.metric, running.figures.tally(FIRST))
+    assert [(type(value), value, count) for value, count in figure.top or []] == [
+        (int, 1, 3),
+        (bool, True, 1),
+        (str, "1", 1),
+    ]
+
+
+def test_the_less_frequent_values_are_other() -> None:
+    running = start(CASE, "top", limit=1)
+    feed(running, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
+    figure = figure_of(running.definition.metric, running.figures.tally(FIRST))
+    assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
+
+
+def test_a_metric_of_events_has_no_rows_and_nothing_in_the_log() -> None:
+    running = start(CASE, "events")
+    assert not len(feed(running, minutes((0, None))).fresh)
+    assert running.state.size == 0
+    assert not running.state.by_person
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_percentiles_of_many_numbers_are_within_the_stated_error(seed: int, parts: int) -> None:
+    rng = np.random.default_rng(seed)
+    numbers = rng.lognormal(size=40_000)
+    sketch = Percentiles()
+    for part in np.array_split(numbers, parts):
+        sketch = sketch.merged(Percentiles.read(bytes(Percentiles.of(part))))
+    assert len(sketch) == len(numbers)
+    ordered = np.sort(numbers)
+    wanted = np.arange(1, 100)
+    ranks = np.searchsorted(ordered, sketch.at(wanted.tolist()), "right") / len(numbers)
+    # The error is stated with 99 % confidence for a rank: three times as much is never seen.
+    assert np.abs(ranks - wanted / 100).max() < 3 * RANK_ERROR
+    assert np.mean(np.abs(ranks - wanted / 100) > RANK_ERROR) < 0.2
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_counts_of_many_values_are_within_the_stated_error(seed: int, parts: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = [str(value) for value in rng.zipf(1.2, 20_000).tolist()]
+    exact, sketch = Counter(values), TopValues()
+    for part in range(parts):
+        keys = [f"s{value}" for value in values[part::parts]]
+        sketch = sketch.merged(TopValues.read(bytes(TopValues.of(keys))))
+    top = sketch.top(20)
+    assert len(exact) > 384
+    assert 0 < top.off_by <= WORST * len(values)
+    for value, count in top.values:
+        assert count <= exact[str(value)] <= count + top.off_by
+    assert top.other == len(values) - sum(count for _, count in top.values)
+    listed = {value for value, _ in sketch.top(len(exact)).values}
+    assert all(value in listed for value, count in exact.items() if count > top.off_by)

@@ -1,0 +1,345 @@
+"""ClickHouse's figures of funnels with options, the oracle's, and those of `windowFunnel`."""
+
+import datetime
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipelines.conditions import compile_read, parse_properties
+from pipelines.fingerprints import fingerprint
+from schemas.definitions import Breakdown, Exclusion, Funnel, FunnelDefinition, Step
+from schemas.sketch import sketch_of
+from services.query.condition_sql import Binder
+from services.query.event_store import Answer
+from services.query.events_sql import fingerprint_sql, token_sql
+from services.query.funnel_chain_sql import chain_statement, read_chain_counts
+from services.query.funnel_figures import MAX_SHOWN, Counted, OfValue, Values
+from services.query.funnel_persons import (
+    Asked,
+    FunnelPersons,
+    Outcome,
+    persons_statement,
+    read_persons,
+)
+from tests import funnel_oracle
+from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
+from tests.pipelines.test_funnel_chains import HOUR_MS, funnels
+from tests.services.query.test_funnel_sql import ask
+from tests.warehouse import Event, Warehouse
+
+MIDNIGHT = 20_000 * DAY_MS
+
+
+class Case(NamedTuple):
+    """A funnel and events: person, name, time since a midnight, properties."""
+
+    funnel: Funnel
+    events: list[tuple[str, str, int, str]]
+
+
+times = st.one_of(
+    st.integers(-3, 3).map(lambda hours: hours * HOUR_MS),
+    st.integers(0, 5),
+    st.sampled_from([-1, DAY_MS - 1, DAY_MS, DAY_MS + 1]),
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """The looks of a funnel are named 0, 1 and so on, but some look for the same event."""
+    drawn = draw(funnels(draw(st.integers(2, 4)), [1, 3_600, 86_400]))
+    looks = [*drawn.steps, *drawn.exclusions]
+    same = draw(st.sampled_from([len(looks), len(looks), 2]))
+
+    def named(look: Any) -> Any:
+        return type(look)(**{**_fields(look), "event": str(int(look.event) % same)})
+
+    funnel = Funnel(
+        **{
+            **_fields(drawn),
+            "steps": tuple(map(named, drawn.steps)),
+            "exclusions": tuple(map(named, drawn.exclusions)),
+        }
+    )
+    events = st.tuples(
+        st.sampled_from(["ada", "bob"]),
+        st.sampled_from([*(str(number) for number in range(len(looks))), "other"]),
+        times,
+        st.sampled_from(["{}", '{"plan": 1}', '{"plan": 1.0}', '{"plan": "a"}']),
+    )
+    return Case(funnel, draw(st.lists(events, max_size=20)))
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def define(funnel: Funnel) -> FunnelDefinition:
+    return FunnelDefinition(
+        project_id=uuid.uuid4().hex, id="f", version=1, created_at=0, updated_at=0, funnel=funnel
+    )
+
+
+def write(warehouse: Warehouse, case: Case) -> FunnelDefinition:
+    definition = define(case.funnel)
+    warehouse.write(
+        Event(definition.project_id, person, name, MIDNIGHT + at, properties)
+        for person, name, at, properties in case.events
+    )
+    return definition
+
+
+def count(warehouse: Warehouse, definition: FunnelDefinition) -> Counted:
+    statement = chain_statement(warehouse.settings.clickhouse_database, definition)
+    return read_chain_counts(definition, Answer(ask(warehouse, statement), {}), 0)
+
+
+def happenings(case: Case) -> list[Happening]:
+    funnel = case.funnel
+    looks: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
+    reads, plan = [compile_read(name) for name in funnel.hold_constant], compile_read("plan")
+    return [
+        Happening(
+            person,
+            MIDNIGHT + at,
+            _numbers(funnel.steps, name),
+            _numbers(funnel.exclusions, name),
+            fingerprint([read(parse_properties(properties)) for read in reads]) if reads else 0,
+            fingerprint([plan(parse_properties(properties))]) if funnel.breakdown else NOT_SET,
+        )
+        for person, name, at, properties in case.events
+        if funnel.order == "strict" or any(look.event == name for look in looks)
+    ]
+
+
+def _numbers(looks: Sequence[Step | Exclusion], name: str) -> frozenset[int]:
+    return frozenset(number for number, look in enumerate(looks, 1) if look.event == name)
+
+
+def plain(counted: Counted) -> Any:
+    return (
+        counted.total,
+        list(counted.entries),
+        {
+            day: (
+                counts.reached,
+                counts.entries,
+                [_plain(times) for times in counts.times],
+                _by_fingerprint(counts.values),
+            )
+            for day, counts in sorted(counted.days.items())
+        },
+        _by_fingerprint(counted.values),
+    )
+
+
+def _by_fingerprint(values: Values) -> dict[int, tuple[list[int], list[int]]]:
+    return {
+        fingerprint([json.loads(value or "")]): (of.reached, of.entries)
+        for value, of in values.items()
+    }
+
+
+def _plain(times: Any) -> Any:
+    return times.buckets.tolist(), times.counts.tolist(), times.sum_ms
+
+
+def expected(case: Case) -> Any:
+    folded, counted = fold(case.funnel, happenings(case)), case.funnel.entries
+    return (
+        folded.reached,
+        folded.entries if counted else [],
+        {
+            day: (
+                of_day.reached,
+                of_day.entries if counted else [],
+                [_plain(sketch_of(np.array(times, np.int64))) for times in of_day.times],
+                _of_values(
+                    case.funnel,
+                    {key[1]: of for key, of in folded.values_by_day.items() if key[0] == day},
+                ),
+            )
+            for day, of_day in sorted(folded.days.items())
+        },
+        _of_values(case.funnel, folded.values),
+    )
+
+
+def _of_values(funnel: Funnel, values: dict[int, funnel_oracle.OfValue]) -> dict[int, Any]:
+    if funnel.breakdown is None:
+        return {}
+    return {
+        value: (of.reached, of.entries if funnel.entries else []) for value, of in values.items()
+    }
+
+
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_clickhouse_counts_what_the_oracle_counts(warehouse: Warehouse, case: Case) -> None:
+    assert plain(count(warehouse, write(warehouse, case))) == expected(case)
+
+
+def levels(
+    warehouse: Warehouse, definition: FunnelDefinition, mode: str, per: str = "person_id"
+) -> list[int]:
+    """How many persons reached each step, as ClickHouse's own function has it."""
+    steps = definition.funnel.steps
+    tests = ", ".join(f"event = '{step.event}'" for step in steps)
+    rows = warehouse.client.query(
+        f"""
+        SELECT person_id, max(level) FROM (
+            SELECT person_id,
+                windowFunnel({definition.funnel.window_s * 1_000}, {mode})(at, {tests}) AS level
+            FROM (
+                SELECT *, toUInt64(toUnixTimestamp64Milli(timestamp)) AS at,
+                    countIf(event = '{steps[0].event}') OVER (
+                        PARTITION BY person_id ORDER BY timestamp
+                    ) AS attempt
+                FROM {warehouse.settings.clickhouse_database}.events
+                WHERE project_id = '{definition.project_id}'
+            )
+            GROUP BY {per}
+        ) GROUP BY person_id
+        """
+    ).result_rows
+    return [sum(level > step for _, level in rows) for step in range(len(steps))]
+
+
+@st.composite
+def walks(draw: st.DrawFn, *, once: bool) -> Case:
+    """Events each at its own time; in a strict funnel each satisfies one step at most."""
+    names = draw(st.lists(st.sampled_from("abcx"), max_size=12))
+    steps = draw(st.lists(st.sampled_from("abc"), min_size=3, max_size=3, unique=not once))
+    funnel = Funnel(
+        tuple(map(Step, steps)),
+        window_s=draw(st.sampled_from([3, 100])),
+        once=once,
+        order="ordered" if once else "strict",
+    )
+    return Case(funnel, [("ada", name, 1_000 * at, "{}") for at, name in enumerate(names)])
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(walks(once=False))
+def test_each_entry_of_a_strict_funnel_goes_as_far_as_window_funnel_in_strict_order(
+    warehouse: Warehouse, case: Case
+) -> None:
+    """There, a person's whole search ends with the first chain; here the next has its chance."""
+    definition = write(warehouse, case)
+    own = levels(
+        warehouse, definition, "'strict_order', 'strict_deduplication'", "person_id, attempt"
+    )
+    assert count(warehouse, definition).total == own
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(walks(once=True))
+def test_once_is_what_window_funnel_calls_strict_once(warehouse: Warehouse, case: Case) -> None:
+    definition = write(warehouse, case)
+    assert count(warehouse, definition).total == levels(warehouse, definition, "'strict_once'")
+
+
+def test_values_are_told_apart_as_on_the_stream(warehouse: Warehouse) -> None:
+    values = [
+        *("{}", '{"a": null}', '{"a": {}}', '{"a": [1]}', '{"a": ""}', '{"a": 0}', '{"a": -0.0}'),
+        *('{"a": true}', '{"a": "true"}', '{"a": 1}', '{"a": 1.0}', '{"a": "1"}', '{"a": 1e300}'),
+        *('{"a": 18446744073709551615}', '{"a": 123456789012345678901}', '{"a": -7}'),
+        *('{"a": "é' + "x" * 300 + '"}', '{"a": "é' + "x" * 301 + '"}', '{"a": 0.1}', '{"b": 1}'),
+    ]
+    project = uuid.uuid4().hex
+    warehouse.write(Event(project, "ada", "a", at, value) for at, value in enumerate(values))
+    bind = Binder()
+    tokens = f"[{token_sql('a', bind)}, {token_sql('b', bind)}]"
+    found = warehouse.client.query(
+        f"SELECT {fingerprint_sql(tokens)} "
+        f"FROM {warehouse.settings.clickhouse_database}.events "
+        f"WHERE project_id = {bind(project, 'String')} ORDER BY timestamp",
+        parameters=bind.parameters,
+    ).result_columns[0]
+    reads = [compile_read(name) for name in "ab"]
+    wanted = [fingerprint([read(parse_properties(value)) for read in reads]) for value in values]
+    assert list(found) == wanted
+
+
+def test_no_part_of_a_definition_is_text_of_the_statement() -> None:
+    mark = "\\'`\"}{x:String}; DROP"
+    definition = define(
+        Funnel(
+            (Step(mark), Step(mark, optional=True)),
+            exclusions=(Exclusion(mark),),
+            hold_constant=(mark,),
+        )
+    )
+    statement = chain_statement(mark, definition)
+    assert "DROP" not in statement.text
+
+
+def persons(
+    warehouse: Warehouse, definition: FunnelDefinition, step: int, outcome: Outcome
+) -> list[str]:
+    """All pages of persons, one person each."""
+    asked = Asked(step, outcome, "", 1, datetime.date.min, datetime.date.max)
+    found = []
+    while True:
+        statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
+        page = read_persons(asked, Answer(ask(warehouse, statement), {}))
+        found += page.persons
+        if page.next is None:
+            return found
+        asked = asked._replace(after=page.next)
+
+
+def test_persons_of_a_step_are_paged_and_those_who_dropped_out_before_it(
+    warehouse: Warehouse,
+) -> None:
+    events = [
+        *(("ada", name, at, "{}") for at, name in enumerate("abc")),
+        *(("bob", name, at, "{}") for at, name in enumerate("ac")),
+        ("cy", "a", 0, "{}"),
+        ("dan", "b", 0, "{}"),
+    ]
+    steps = Step("a"), Step("b"), Step("c")
+    skipping = Step("a"), Step("b", optional=True), Step("c")
+    for funnel, wanted in (
+        (Funnel(steps), [["ada"], ["ada", "bob", "cy"], ["bob", "cy"], []]),
+        (Funnel(steps, once=True), [["ada"], ["ada", "bob", "cy"], ["bob", "cy"], []]),
+        (Funnel(skipping), [["ada", "bob"], ["ada", "bob", "cy"], ["bob", "cy"], ["cy"]]),
+    ):
+        definition = write(warehouse, Case(funnel, events))
+        assert [
+            persons(warehouse, definition, 3, "reached"),
+            persons(warehouse, definition, 1, "reached"),
+            persons(warehouse, definition, 2, "dropped"),
+            persons(warehouse, definition, 3, "dropped"),
+        ] == wanted
+
+
+def test_persons_are_those_who_entered_on_the_days_asked_for(warehouse: Warehouse) -> None:
+    day = datetime.date(1970, 1, 1) + datetime.timedelta(days=20_000)
+    for once in (False, True):
+        funnel = Funnel((Step("a"), Step("b")), once=once)
+        events = [("ada", "a", 0, "{}"), ("ada", "b", DAY_MS, "{}"), ("bob", "a", DAY_MS, "{}")]
+        definition = write(warehouse, Case(funnel, events))
+        asked = Asked(1, "reached", "", 9, day, day)
+        statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
+        found = read_persons(asked, Answer(ask(warehouse, statement), {}))
+        assert found == FunnelPersons(["ada"], None)
+
+
+def test_the_rest_of_the_values_is_other(warehouse: Warehouse) -> None:
+    funnel = Funnel((Step("a"), Step("b")), breakdown=Breakdown("plan"))
+    events = [
+        (f"{value}-{number}", "a", 0, f'{{"plan": {value}}}')
+        for value in range(MAX_SHOWN + 3)
+        for number in range(3 if value > 2 else 1)
+    ]
+    definition = write(warehouse, Case(funnel, [*events, ("0-0", "b", 1, "{}")]))
+    values = count(warehouse, definition).values
+    assert values[None] == OfValue([3, 1], [])
+    assert len(values) == MAX_SHOWN + 1

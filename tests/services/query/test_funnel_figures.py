@@ -1,0 +1,82 @@
+"""What the API makes of counts: periods, values, previous steps."""
+
+import datetime
+from typing import Any
+
+import numpy as np
+
+from schemas.definitions import Breakdown, Funnel, FunnelDefinition, Step
+from schemas.sketch import sketch_of
+from services.query.funnel_figures import MAX_SHOWN, Counted, Counts, OfValue, Values, assemble
+
+FRIDAY = 20_000 - 20_000 % 7 + 1  # days from 1970, which began on a Thursday
+
+
+def definition(*steps: Step, breakdown: Breakdown | None = None) -> FunnelDefinition:
+    return FunnelDefinition(
+        project_id="shop",
+        id="f",
+        version=1,
+        created_at=0,
+        updated_at=0,
+        funnel=Funnel(steps=steps or (Step("a"), Step("b")), breakdown=breakdown),
+    )
+
+
+def day(*reached: int, values: Values | None = None) -> Counts:
+    times = [sketch_of(np.full(persons, 1_000 * step)) for step, persons in enumerate(reached)]
+    return Counts(list(reached), times, [2 * persons for persons in reached], values or {})
+
+
+def counted(total: list[int], days: dict[int, Counts] | None = None, **more: Any) -> Counted:
+    return Counted(total, days or {}, late_dropped=0, updated_at=None, positions={}, **more)
+
+
+def test_days_of_a_week_are_added_up() -> None:
+    days = {
+        FRIDAY: day(3, 1, values={'"x"': OfValue([3, 1], [])}),
+        FRIDAY + 1: day(1, 1, values={'"x"': OfValue([1, 1], []), "2": OfValue([1, 0], [])}),
+        FRIDAY + 3: day(5, 0),
+    }
+    found = assemble(definition(), "stream", counted([9, 2], days), period="week").days
+    monday = datetime.date(1970, 1, 1) + datetime.timedelta(days=FRIDAY - 4)
+    assert [one.day for one in found] == [monday, monday + datetime.timedelta(days=7)]
+    assert [step.reached for step in found[0].steps] == [4, 2]
+    assert [step.entries for step in found[0].steps] == [8, 4]
+    assert [step.mean_ms for step in found[0].steps] == [0, 1_000]
+    month = assemble(definition(), "stream", counted([9, 2], days), period="month").days
+    assert [step.reached for step in month[0].steps] == [9, 2]
+
+
+def test_the_values_that_most_persons_entered_with_are_shown_and_the_rest_is_other() -> None:
+    values: dict[str | None, OfValue] = {
+        str(number): OfValue([10 + number, 1], []) for number in range(MAX_SHOWN + 2)
+    }
+    values |= {"null": OfValue([100, 5], []), None: OfValue([7, 7], [])}
+    days = {FRIDAY: day(1, 0, values={"0": OfValue([1, 0], []), "3": OfValue([1, 0], [])})}
+    found = assemble(definition(), "stream", counted([9, 2], days, values=values))
+    shown = found.totals.breakdown
+    assert [one.value for one in shown] == [None, *range(MAX_SHOWN + 1, 2, -1), None]
+    assert [one.other for one in shown] == [False] * MAX_SHOWN + [True]
+    assert [step.reached for step in shown[-1].steps] == [10 + 11 + 12 + 7, 3 + 7]
+    of_day = found.days[0].breakdown
+    assert [(one.value, one.other) for one in of_day] == [(3, False), (None, True)]
+
+
+def test_values_that_as_many_entered_with_are_shown_in_the_order_of_their_text() -> None:
+    values: dict[str | None, OfValue] = {
+        '"b"': OfValue([1, 0], []),
+        '"a"': OfValue([1, 0], []),
+        "true": OfValue([1, 0], []),
+        "1.5": OfValue([1, 0], []),
+        '"gone"': OfValue([0, 0], []),
+    }
+    shown = assemble(definition(), "stream", counted([4, 0], values=values)).totals.breakdown
+    assert [one.value for one in shown] == [1.5, "a", "b", True]
+
+
+def test_conversion_is_from_the_last_step_that_is_not_optional() -> None:
+    funnel = definition(Step("a"), Step("b", optional=True), Step("c"))
+    steps = assemble(funnel, "stream", counted([8, 2, 4])).totals.steps
+    assert [step.conversion_from_previous for step in steps] == [1.0, 0.25, 0.5]
+    assert [step.entries for step in steps] == [None] * 3

@@ -1,0 +1,199 @@
+"""What the API answers of a metric is what its partitions have published, merged."""
+
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.operators import TOTAL, Running
+from schemas.codec import Codec, Encoder
+from schemas.files import load
+from schemas.metrics import WINDOWS
+from schemas.top_values import WORST
+from services.query.metric_figures import Asked, MetricFigure, MetricResults, assemble
+from services.query.metric_results import Result, Results, read_results
+from services.query.newest import Update
+from tests.metric_oracle import Act, measure, percentile, persons
+from tests.pipelines.test_actives_fold import cases as cases_of_persons
+from tests.pipelines.test_metric_fold import (
+    CASE,
+    DAY_MS,
+    EVER,
+    FIRST,
+    NOON,
+    Case,
+    Topic,
+    cases,
+    feed,
+    minutes,
+    start,
+)
+
+SCHEMA = load("metric-result")
+MINUTE = 60_000
+
+
+def encoded(running: Running, partition: int = 0, schema_id: int = 1) -> dict[bytes, bytes]:
+    """What a worker publishes of all that it has, by key."""
+    topic, definition = Topic(), running.definition
+    running.unpublished |= set(running.figures)
+    topic.publish(running)
+    common: dict[str, Any] = {
+        "project_id": definition.project_id,
+        "metric_id": definition.id,
+        "version": definition.version,
+        "partition": partition,
+        "position": 7,
+        "backfilling_to": None,
+        "updated_at": 5,
+    }
+    rows = [common | record for record in topic.records.values()]
+    encoder = Encoder(SCHEMA, schema_id)
+    values = encoder.encode(pa.RecordBatch.from_pylist(rows, schema=encoder.arrow))
+    keys = (f"{partition}/{number}".encode() for number in topic.records)
+    return dict(zip(keys, values, strict=True))
+
+
+def published(running: Running, partition: int) -> list[Update[Result]]:
+    """The same as a reader of the topic finds it."""
+    records = encoded(running, partition)
+    decoded = Codec(SCHEMA, lambda _: {1: SCHEMA}).decode(list(records.values()))
+    assert not decoded.failures
+    return [Update(*pair) for pair in zip(records, read_results(decoded.batch), strict=True)]
+
+
+def answer(asked: Asked, *partitions: Running) -> MetricResults:
+    results = Results(len(partitions))
+    for number, running in enumerate(partitions):
+        results.apply(published(running, number))
+    definition = partitions[0].definition
+    return assemble(definition, "stream", results.figures(definition, asked), asked)
+
+
+def split(case: Case, measured: Any, **more: Any) -> list[Running]:
+    """Two partitions, each with the events of its persons."""
+    parts = [start(case, measured, **more), start(case, measured, **more)]
+    for act in case.acts:
+        feed(parts[act.person % 2], [act])
+    return parts
+
+
+def by_end(figures: list[MetricFigure]) -> dict[int, MetricFigure]:
+    return {round(figure.end.timestamp() * 1_000): figure for figure in figures}
+
+
+@given(case=cases(st.integers(-5, 5)), window=st.integers(1, 40))
+@settings(max_examples=8, deadline=None)
+def test_windows_of_buckets_are_merged_over_partitions(case: Case, window: int) -> None:
+    case = case._replace(lateness_ms=EVER, bucket_s=60, timezone="UTC")
+    # No bucket so old that it is let go of.
+    case = case._replace(acts=[act._replace(at=NOON - act.at % DAY_MS // 2) for act in case.acts])
+    found = answer(Asked(NOON + DAY_MS, window, limit=1_440), *split(case, "percentiles"))
+    wanted = measure(case.acts, 60, "UTC", window)
+    shown = by_end(found.buckets)
+    assert shown.keys() == {(number + 1) * MINUTE for number in wanted}
+    for number, measured in wanted.items():
+        figure = shown[(number + 1) * MINUTE]
+        assert round((figure.end - figure.begin).total_seconds()) == 60 * window
+        assert figure.events == measured.events
+        assert figure.percentiles == {
+            f"{permille / 10:g}": percentile(measured.numbers, permille)
+            for permille in (500, 900, 950, 990)
+        }
+
+
+@given(case=cases_of_persons())
+@settings(max_examples=15, deadline=None)
+def test_persons_of_partitions_add_up_in_every_window(case: Case) -> None:
+    found = answer(Asked(NOON + 60 * DAY_MS, limit=1_440), *split(case, "persons"))
+    wanted = persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
+    assert [[one.persons for one in figure.persons or []] for figure in found.buckets] == [
+        wanted[number] for number in sorted(wanted)
+    ]
+    seconds = {one.seconds for figure in found.buckets for one in figure.persons or []}
+    assert seconds == {case.bucket_s * window for window in WINDOWS[case.bucket_s]}
+
+
+def test_events_per_second_are_by_the_seconds_that_have_passed() -> None:
+    running = start(CASE, "events")
+    feed(running, minutes((0, None), (0.5, None), (1, None)))
+    found = answer(Asked(NOON + MINUTE + 10_000), running)
+    assert [figure.per_second for figure in found.buckets] == [2 / 60, 1 / 10]
+    assert found.now == found.buckets[-1]
+    assert answer(Asked(NOON + MINUTE + 10_000, window=2), running).now.per_second == 3 / 70
+
+
+def test_now_moves_on_without_events() -> None:
+    running = start(CASE, "sum")
+    feed(running, minutes((0, 2), (1, 3)))
+    values = [answer(Asked(NOON + n * MINUTE, window=2), running).now.value for n in (1, 2, 3)]
+    assert values == [5, 3, 0]
+
+
+def test_what_is_still_to_come_is_not_shown() -> None:
+    running = start(Case(86_400, "UTC", EVER, []), "persons")
+    feed(running, minutes((0, None)))
+    shown = answer(Asked(NOON + 2 * DAY_MS), running).buckets
+    assert [[one.persons for one in figure.persons or []] for figure in shown] == [
+        [1, 1, 1],
+        [0, 1, 1],
+        [0, 1, 1],
+    ]
+
+
+def test_the_newest_buckets_are_shown_within_the_bounds() -> None:
+    running = start(CASE, "events")
+    feed(running, minutes(*((n, None) for n in range(10))))
+    asked = Asked(NOON + DAY_MS, first=NOON + 1, last=NOON + 5 * MINUTE)
+    assert [one.timestamp() // 60 for one in begins(answer(asked, running))] == [
+        FIRST + n for n in (1, 2, 3, 4, 5)
+    ]
+    few = answer(asked._replace(limit=2), running)
+    assert [one.timestamp() // 60 for one in begins(few)] == [FIRST + 4, FIRST + 5]
+
+
+def begins(found: MetricResults) -> list[Any]:
+    return [figure.begin for figure in found.buckets]
+
+
+def test_figures_are_complete_as_far_as_the_partition_that_is_least_far() -> None:
+    case = CASE._replace(lateness_ms=MINUTE)
+    one, two, silent = (start(case, "events") for _ in range(3))
+    feed(one, minutes((5, None), (0, None)))
+    feed(two, minutes((3, None)))
+    found = answer(Asked(NOON + DAY_MS), one, two, silent)
+    assert found.late_dropped == 1
+    assert found.complete_until is not None
+    assert found.complete_until.timestamp() * 1_000 == NOON + 2 * MINUTE
+    assert answer(Asked(NOON), silent).complete_until is None
+
+
+def test_a_quiet_partition_shows_no_buckets_that_others_have_let_go_of() -> None:
+    quiet, busy = start(CASE, "events"), start(CASE, "events")
+    feed(quiet, minutes((0, None)))
+    feed(busy, minutes((2_000, None)))
+    assert len(answer(Asked(NOON + 2 * DAY_MS), quiet, busy).buckets) == 1
+
+
+def test_a_sketch_says_what_it_is_and_how_far_off_it_may_be() -> None:
+    running = start(CASE, "top")
+    feed(running, [Act(0, NOON, "a", number % 1_000) for number in range(3_000)])
+    found = answer(Asked(NOON), running)
+    assert found.approximate is not None
+    assert found.approximate.count_error == WORST
+    (figure,) = found.buckets
+    assert figure.off_by is not None
+    assert 0 < figure.off_by <= WORST * 3_000
+    assert running.unpublished == set()
+    assert TOTAL not in running.figures
+
+
+def test_an_answer_has_no_numbers_that_json_has_not() -> None:
+    for measured in ("minimum", "maximum", "average", "sum", "percentiles", "top"):
+        running = start(CASE, measured)
+        feed(running, minutes((0, None)))
+        found = msgspec.json.decode(msgspec.json.encode(answer(Asked(NOON), running)))
+        assert found["buckets"][0]["unmeasured"] == 1
+        assert found["buckets"][0]["value"] in (None, 0)

@@ -1,0 +1,143 @@
+"""A metric asked of ClickHouse has the figures of its definition."""
+
+import json
+import math
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas.cohorts import Occasion
+from schemas.conditions import Condition
+from schemas.metrics import ACTIVE_S, WINDOWS, Measure, MetricDefinition
+from services.query.event_store import Answer
+from services.query.metric_figures import Asked, Figure, active_in
+from services.query.metric_sql import metric_statement, read_figures, read_seen, seen_statement
+from tests.metric_oracle import Act, Measured, active, measure, percentile, persons
+from tests.pipelines import test_actives_fold, test_metric_fold
+from tests.pipelines.test_metric_fold import CASE, FIRST, NOON, Case, _typed, define, minutes
+from tests.services.query.test_funnel_sql import ask
+from tests.warehouse import Event, Warehouse
+
+patient = hypothesis_settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+MONTHS_MS = 100 * 86_400_000  # an insert makes a part a month
+MEASURES: list[Measure] = ["events", "sum", "percentiles", "top"]
+SOON = Asked(as_of=NOON + 40 * 86_400_000, limit=10_000)
+
+
+def write(warehouse: Warehouse, definition: MetricDefinition, acts: list[Act]) -> MetricDefinition:
+    """Store the events in a project of its own."""
+    own = replace(definition, project_id=uuid.uuid4().hex)
+    warehouse.write(
+        Event(
+            own.project_id,
+            str(act.person),
+            act.event,
+            act.at,
+            "{}" if act.value is None else json.dumps({"p": act.value}),
+        )
+        for act in acts
+    )
+    return own
+
+
+def count(
+    warehouse: Warehouse, definition: MetricDefinition, acts: list[Act], asked: Asked = SOON
+) -> dict[int, Figure]:
+    own = write(warehouse, definition, acts)
+    statement = metric_statement(warehouse.settings.clickhouse_database, own, asked)
+    return read_figures(own, Answer(ask(warehouse, statement), {}))
+
+
+def assert_figure(measure: Measure, figure: Figure, wanted: Measured) -> None:
+    numbers = wanted.numbers
+    assert figure.events == wanted.events
+    match measure:
+        case "events":
+            assert dict(figure.top or []) == wanted.names
+        case "top":
+            assert dict(_typed(figure.top or [])) == wanted.values
+            assert (figure.unmeasured, figure.other) == (wanted.events - wanted.values.total(), 0)
+        case _:
+            assert figure.unmeasured == wanted.events - len(numbers)
+            off = len(numbers) * 2**-53 * math.fsum(map(abs, numbers))
+            assert figure.sum == pytest.approx(math.fsum(numbers), abs=off, rel=0)
+            assert (figure.minimum, figure.maximum) == (
+                min(numbers, default=None),
+                max(numbers, default=None),
+            )
+    if measure == "percentiles":
+        assert figure.percentiles == [
+            percentile(numbers, permille) for permille in (500, 900, 950, 990) if numbers
+        ]
+
+
+@pytest.mark.parametrize("measured", MEASURES)
+@given(case=test_metric_fold.cases(), window=st.sampled_from([1, 2, 7]))
+@patient
+def test_clickhouse_measures_what_the_definition_says(
+    warehouse: Warehouse, measured: Measure, case: Case, window: int
+) -> None:
+    near = [act._replace(at=NOON - (NOON - act.at) % MONTHS_MS) for act in case.acts]
+    case = case._replace(acts=near)
+    more: dict[str, Any] = {"limit": 100} if measured == "top" else {}
+    more |= {"by_event": True} if measured == "events" else {}
+    figures = count(
+        warehouse, define(case, measured, **more), case.acts, SOON._replace(window=window)
+    )
+    wanted = measure(case.acts, case.bucket_s, case.timezone, window)
+    assert figures.keys() == wanted.keys()
+    for number, figure in figures.items():
+        assert_figure(measured, figure, wanted[number])
+
+
+@given(case=test_actives_fold.cases())
+@patient
+def test_clickhouse_counts_the_persons_that_the_definition_says(
+    warehouse: Warehouse, case: Case
+) -> None:
+    own = write(warehouse, define(case, "persons"), case.acts)
+    database = warehouse.settings.clickhouse_database
+    answer = Answer(ask(warehouse, metric_statement(database, own, SOON)), {})
+    figures = {number: figure.persons for number, figure in read_figures(own, answer).items()}
+    assert figures == persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
+    as_of = max(act.at for act in case.acts) + 100_000
+    seen = read_seen(Answer(ask(warehouse, seen_statement(database, own, as_of)), {}))
+    found = active_in(seen, as_of)
+    assert [one.persons for one in found] == [
+        active(case.acts, as_of, seconds) for seconds in ACTIVE_S
+    ]
+
+
+def test_only_the_buckets_that_are_asked_for_are_measured_and_that_of_now(
+    warehouse: Warehouse,
+) -> None:
+    acts = minutes(*((minute, None) for minute in range(10)))
+    asked = Asked(NOON + 9 * 60_000, 2, NOON + 60_000, NOON + 4 * 60_000)
+    figures = count(warehouse, define(CASE, "events"), acts, asked)
+    assert figures == dict.fromkeys([FIRST + n for n in (1, 2, 3, 4, 9)], Figure(2))
+
+
+def test_no_more_buckets_come_than_are_asked_for_and_that_of_now(warehouse: Warehouse) -> None:
+    acts = minutes(*((minute, None) for minute in range(10)))
+    figures = count(warehouse, define(CASE, "events"), acts, Asked(NOON + 9 * 60_000, limit=2))
+    assert sorted(figures) == [FIRST + 7, FIRST + 8, FIRST + 9]
+
+
+def test_only_the_events_that_are_looked_for_count(warehouse: Warehouse) -> None:
+    acts = [Act(0, NOON, "a", 1), Act(0, NOON, "a", 5), Act(0, NOON, "b", 7)]
+    of = Occasion("a", (Condition("p", "gt", 2),))
+    figures = count(warehouse, define(CASE, "sum", of=of), acts)
+    assert figures == {FIRST: Figure(1, 0, 5.0, 5.0, 5.0, [])}
+
+
+def test_nothing_is_no_bucket(warehouse: Warehouse) -> None:
+    assert count(warehouse, define(CASE, "percentiles"), []) == {}

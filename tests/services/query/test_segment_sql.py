@@ -1,0 +1,119 @@
+"""A segment asked of ClickHouse has the members that its rule says, whoever tells them."""
+
+import json
+import uuid
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from schemas.conditions import Condition
+from schemas.segments import Did, Rule, Seen, Segment, SegmentDefinition
+from services.query.segment_sql import Clocks, members_statement, sets_of, sizes_statement
+from tests.pipelines.test_segment_fold import NOW, PERSONS, did, lives, rules
+from tests.segment_oracle import Happening, members
+from tests.services.query.test_funnel_sql import ask
+from tests.warehouse import Event, Warehouse
+
+
+def define(project: str, rule: Rule, name: str = "s") -> SegmentDefinition:
+    return SegmentDefinition(
+        project_id=project,
+        id=name,
+        version=1,
+        created_at=0,
+        updated_at=0,
+        segment=Segment(rule=rule),
+        rule=rule,
+    )
+
+
+def write(warehouse: Warehouse, life: Sequence[Happening]) -> str:
+    """Write events in the order in which they come, into a project of their own; returns it."""
+    project = uuid.uuid4().hex
+    warehouse.write(
+        Event(project, str(one.person), one.event, one.at, json.dumps(one.properties), one.person)
+        for one in life
+    )
+    return project
+
+
+def count(
+    warehouse: Warehouse, definitions: Sequence[SegmentDefinition], clocks: Clocks
+) -> list[int]:
+    statement = sizes_statement(warehouse.settings.clickhouse_database, definitions, clocks)
+    return [int(column[0]) for column in ask(warehouse, statement)]
+
+
+def page(
+    warehouse: Warehouse,
+    definition: SegmentDefinition,
+    clocks: Clocks,
+    after: str = "",
+    limit: int = 10,
+) -> list[str]:
+    database = warehouse.settings.clickhouse_database
+    columns = ask(warehouse, members_statement(database, definition, clocks, after, limit))
+    return [str(name) for name in columns[0]] if columns else []
+
+
+@given(
+    asked=st.lists(rules, min_size=3, max_size=3),
+    life=lives,
+    clocks=st.lists(st.integers(NOW, NOW + 25_000), min_size=PERSONS, max_size=PERSONS),
+)
+@hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_clickhouse_finds_whom_the_rule_says(
+    warehouse: Warehouse, asked: list[Rule], life: list[Happening], clocks: list[int]
+) -> None:
+    """Each person is on a partition of their own, and each partition has its own clock."""
+    project = write(warehouse, life)
+    wanted = {
+        str(number): {
+            str(person)
+            for person in range(PERSONS)
+            if person in members(rule, life, clocks[person])
+        }
+        for number, rule in enumerate(asked)
+    }
+    definitions = [define(project, rule, str(number)) for number, rule in enumerate(asked)]
+    told = Clocks(0, dict(enumerate(clocks)))
+    assert count(warehouse, definitions, told) == [
+        len(set.intersection(*(wanted[name] for name in some))) for some in sets_of(list(wanted))
+    ]
+    assert page(warehouse, definitions[0], told) == sorted(wanted["0"])
+
+
+def test_a_project_without_events_has_nobody_in_its_segments(warehouse: Warehouse) -> None:
+    nobody = define("nobody", Rule(did=Did(exactly=0)))
+    assert count(warehouse, [nobody], Clocks(NOW)) == [0]
+    assert page(warehouse, nobody, Clocks(NOW)) == []
+
+
+def test_the_borders_are_those_of_the_stream(warehouse: Warehouse) -> None:
+    project = write(warehouse, [did("a", 0)])
+    within = define(project, Rule(did=Did(within_s=10)), "within")
+    longer = define(project, Rule(last_seen=Seen(longer_ago_s=10)), "longer")
+    for later, counts in ((10_000, [1, 0, 0]), (10_001, [0, 1, 0])):
+        assert count(warehouse, [within, longer], Clocks(NOW + later)) == counts
+    at = "2027-01-15T08:00:00Z"
+    for seen in (Seen(before=at), Seen(after=at)):
+        assert count(warehouse, [define(project, Rule(first_seen=seen))], Clocks(NOW)) == [0]
+
+
+def test_members_come_in_pages_by_id(warehouse: Warehouse) -> None:
+    project = write(warehouse, [did("a", 0)._replace(person=person) for person in (11, 2, 1)])
+    everybody = define(project, Rule(did=Did()))
+    assert page(warehouse, everybody, Clocks(NOW), limit=2) == ["1", "11"]
+    assert page(warehouse, everybody, Clocks(NOW), after="11") == ["2"]
+
+
+def test_a_property_of_a_person_is_none_of_the_event(warehouse: Warehouse) -> None:
+    project = write(warehouse, [did("a", 0, {"$set.plan": "pro", "plan": "pro"})])
+    asked = define(project, Rule(person=(Condition("plan", value="pro"),)))
+    assert count(warehouse, [asked], Clocks(NOW)) == [0]
