@@ -1,18 +1,22 @@
 """The state of one metric of persons in one partition: the columns that `actives_fold` works on."""
 
+from typing import Final
+
 import numpy as np
 
 from pipelines import actives_fold as af
 from pipelines.actives_fold import CHANGE, ROW
-from pipelines.bit_rows import BitRows
+from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Values
 from schemas.buckets import Buckets
 from schemas.metrics import DAY_S, MAX_LATE_BUCKETS, WINDOWS
 
+_LOGGED: Final = ("base", "horizon", "seen")
 
-class ActivesState(BitRows):
+
+class ActivesState(FixedRows):
     """One metric of persons, one partition. A person is a slot of the partition's key index.
 
     `newest` is the time of the newest event, `NEVER` at first. The lateness reaches back over
@@ -24,14 +28,14 @@ class ActivesState(BitRows):
         self._buckets = Buckets(bucket_s, timezone)
         self.lateness_ms = min(lateness_ms, 1_000 * bucket_s * MAX_LATE_BUCKETS)
         reach = int(self._windows[-1]) + self._buckets.most_in(self.lateness_ms)
-        super().__init__(ROW, af.HEADS, -(-reach // 64))
+        super().__init__(ROW, af.HEADS, _LOGGED, -(-reach // 64), np.uint64)
         self.newest = NEVER
         self._changes = np.zeros(256, CHANGE)
 
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.bits, self._changes)
+        held = (self.row_of, self.rows, self.words, self._changes)
         return sum(array.nbytes for array in held)
 
     def fold(
@@ -51,7 +55,7 @@ class ActivesState(BitRows):
         af.fold(
             self._windows,
             self.rows,
-            self.bits,
+            self.words,
             self._changes,
             self.heads,
             self.row_of,
@@ -65,11 +69,10 @@ class ActivesState(BitRows):
         )
         self.newest = max(self.newest, int(at.max()))
         touched = touched[: self.heads[af.TOUCHED]]
-        fresh = touched[self.rows["touched"][touched] & 2 == 0]
-        self.rows["touched"][touched] = 2
+        fresh = self.touch(touched)
         return Folded(self._changes[: self.heads[af.CHANGES]], fresh, int(self.heads[af.LATE]))
 
-    def expire(self, now: int) -> Expired | None:  # noqa: ARG002
+    def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (buckets end by events)
         """Nothing: which windows end when is for readers to know."""
         return None
 

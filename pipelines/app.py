@@ -1,6 +1,7 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts, avila.metrics
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts,
+                                                      avila.segments, avila.metrics
 """
 
 from typing import Any, cast

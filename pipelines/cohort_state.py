@@ -1,23 +1,27 @@
 """The state of one cohort definition in one partition: the columns that `cohort_fold` works on."""
 
+from typing import Final
+
 import numpy as np
 
 from pipelines import cohort_fold as cf
-from pipelines.bit_rows import BitRows
 from pipelines.cohort_fold import CHANGE, ROW, Shape
+from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Values
 from schemas.calendar import Calendar, calendar
 
+_LOGGED: Final = ("first", "last", "base", "horizon")
 
-class CohortState(BitRows):
+
+class CohortState(FixedRows):
     """One cohort definition, one partition. A person is a slot of the partition's key index."""
 
     def __init__(self, periods: int, of: Calendar, lateness_ms: int) -> None:
         reach = max(periods, of.most_in(lateness_ms))  # a start may move back by the lateness
         self.shape = Shape(periods, -(-reach // 64))
-        super().__init__(ROW, cf.HEADS, self.shape.words)
+        super().__init__(ROW, cf.HEADS, _LOGGED, self.shape.words, np.uint64)
         self._calendar = of
         self._lateness_ms = lateness_ms
         self._changes = np.zeros(max(256, 8 * (1 + periods)), CHANGE)
@@ -25,7 +29,7 @@ class CohortState(BitRows):
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.bits, self._changes)
+        held = (self.row_of, self.rows, self.words, self._changes)
         return sum(array.nbytes for array in held)
 
     def fold(
@@ -48,7 +52,7 @@ class CohortState(BitRows):
             done = cf.fold(
                 self.shape,
                 self.rows,
-                self.bits,
+                self.words,
                 self._changes,
                 self.heads,
                 self.row_of,
@@ -65,8 +69,7 @@ class CohortState(BitRows):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
         touched = touched[: self.heads[cf.TOUCHED]]
-        fresh = touched[self.rows["touched"][touched] & 2 == 0]
-        self.rows["touched"][touched] = 2
+        fresh = self.touch(touched)
         changes = self._changes[: self.heads[cf.CHANGES]]
         return Folded(changes, fresh, int(self.heads[cf.LATE]))
 

@@ -129,7 +129,7 @@ def fold(
                 changed = True
                 _insert(rules, rows, tail, heads, r, at[i], np.int64(masks[i]), held[i], values[i])
             i += 1
-            ff._touch(rows, touched, heads, r)  # noqa: SLF001
+            ff.touch(rows, touched, heads, r)
         first = rows[r].block
         after = evaluate(rules, tail, first, first + rows[r].length, cells[1], numbers[1], reached)
         if changed:
@@ -215,7 +215,7 @@ def append(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
     length = np.int64(rows[r].length)
     block = np.int64(rows[r].block)
     if rows[r].size == ff.NO_BLOCK or length == ff.SMALLEST_BLOCK << rows[r].size:
-        block = ff._enlarge(rows, tail, heads, r)  # noqa: SLF001
+        block = ff.enlarge(rows, tail, heads, r)
     rows[r].length = length + 1
     return block
 
@@ -261,7 +261,7 @@ def settle(
         kept += 1
     rows[r].length = kept - block
     if kept == block:
-        ff._free_block(tail, heads, block, np.int64(rows[r].size))  # noqa: SLF001
+        ff.free_block(tail, heads, block, np.int64(rows[r].size))
         rows[r].size = ff.NO_BLOCK
 
 

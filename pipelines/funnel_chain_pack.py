@@ -15,11 +15,11 @@ import numpy as np
 from pipelines import funnel_chain_fold as fold
 from pipelines import funnel_fold as ff
 from pipelines.funnel_chains import Records
-from pipelines.funnel_pack import MALFORMED, _get, _get_signed, _put, _put_signed
+from pipelines.funnel_pack import MALFORMED
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, kernel
+from pipelines.varints import LONGEST, get, get_signed, put, put_signed
 
 VERSION: Final = 1
-_LONGEST: Final = 10  # bytes of a number
 
 
 @kernel
@@ -28,7 +28,7 @@ def pack_bound(rows: Records, which: Int32s) -> Int:
     numbers = 0
     for i in range(len(which)):
         numbers += 5 + 4 * rows[which[i]].length
-    return numbers * _LONGEST
+    return numbers * LONGEST
 
 
 @kernel
@@ -38,16 +38,16 @@ def pack(rows: Records, tail: Records, which: Int32s, stamp: Int, out: Bytes, en
     for i in range(len(which)):
         r = which[i]
         out[p] = VERSION
-        p = _put(out, p + 1, stamp)
-        p = _put_signed(out, p, rows[r].horizon)
-        p = _put_signed(out, p, rows[r].told)
-        p = _put(out, p, np.int64(rows[r].length))
+        p = put(out, p + 1, stamp)
+        p = put_signed(out, p, rows[r].horizon)
+        p = put_signed(out, p, rows[r].told)
+        p = put(out, p, np.int64(rows[r].length))
         previous = np.int64(0)
         for j in range(rows[r].block, rows[r].block + rows[r].length):
-            p = _put_signed(out, p, tail[j].at - previous)
-            p = _put(out, p, np.int64(tail[j].mask))
-            p = _put(out, p, np.int64(tail[j].held))
-            p = _put(out, p, np.int64(tail[j].value))
+            p = put_signed(out, p, tail[j].at - previous)
+            p = put(out, p, np.int64(tail[j].mask))
+            p = put(out, p, np.int64(tail[j].held))
+            p = put(out, p, np.int64(tail[j].value))
             previous = tail[j].at
         ends[i] = p
 
@@ -74,10 +74,10 @@ def unpack(
         p, end = begins[i], ends[i]
         if p == end or data[p] != VERSION:
             return MALFORMED
-        stamp, p = _get(data, p + 1, end)
-        horizon, p = _get_signed(data, p, end)
-        told, p = _get_signed(data, p, end)
-        length, p = _get(data, p, end)
+        stamp, p = get(data, p + 1, end)
+        horizon, p = get_signed(data, p, end)
+        told, p = get_signed(data, p, end)
+        length, p = get(data, p, end)
         if length > fold.MAX_EVENTS or p > end:
             return MALFORMED
         if heads[ff.TAIL] + 4 * length > len(tail):
@@ -86,9 +86,7 @@ def unpack(
         if r == ff.NONE:
             r = fold.blank_row(rows, heads, row_of, slots[i])
         elif rows[r].size != ff.NO_BLOCK:
-            ff._free_block(  # noqa: SLF001
-                tail, heads, np.int64(rows[r].block), np.int64(rows[r].size)
-            )
+            ff.free_block(tail, heads, np.int64(rows[r].block), np.int64(rows[r].size))
         rows[r].length = 0
         rows[r].size = ff.NO_BLOCK
         rows[r].touched = 0
@@ -96,10 +94,10 @@ def unpack(
         rows[r].told = told
         at = np.int64(0)
         for _ in range(length):
-            since, p = _get_signed(data, p, end)
-            mask, p = _get(data, p, end)
-            held, p = _get(data, p, end)
-            value, p = _get(data, p, end)
+            since, p = get_signed(data, p, end)
+            mask, p = get(data, p, end)
+            held, p = get(data, p, end)
+            value, p = get(data, p, end)
             at += since
             place = fold.append(rows, tail, heads, r) + rows[r].length - 1
             tail[place].at = at

@@ -141,8 +141,7 @@ class ChainState(PersonRows):
                 break
             self._make_room_for(slots, done)
         touched = touched[: self.heads[ff.TOUCHED]]
-        fresh = touched[self.rows["touched"][touched] & 2 == 0]
-        self.rows["touched"][touched] = 2
+        fresh = self.touch(touched)
         self._schedule(touched)
         changes = ChainChanges(self._changes[: self.heads[ff.CHANGES]], tokens)
         return Folded(changes, fresh, int(self.heads[ff.LATE]))
@@ -181,7 +180,7 @@ class ChainState(PersonRows):
         out = np.empty(pack_bound(self.rows, rows), np.uint8)
         ends = np.empty(len(rows), np.int64)
         pack(self.rows, self.tail, rows, stamp, out, ends)
-        self.rows["touched"][rows] &= 1
+        self.logged(rows)
         return Packed(out, np.concatenate([_FROM_THE_START, ends[:-1]]), ends)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:

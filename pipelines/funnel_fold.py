@@ -144,15 +144,15 @@ def fold(
                 return i
             # A person with more steps than that within the lateness: give up the older half's.
             middle = tail[rows[r].block + MAX_TAIL // 2].at
-            _touch(rows, touched, heads, r)
-            _show(shape, rows, entries, times, tail, changes, heads, r, scratch)
+            touch(rows, touched, heads, r)
+            show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
             _settle(shape, rows, entries, times, tail, heads, r, max(rows[r].horizon, middle))
         if at[i] < rows[r].horizon:
             heads[LATE] += 1
             continue
-        _touch(rows, touched, heads, r)
+        touch(rows, touched, heads, r)
         rows[r].horizon = max(rows[r].horizon, at[i] - shape.lateness)
-        _insert(rows, tail, heads, r, at[i], np.int64(masks[i]))
+        insert(rows, tail, heads, r, at[i], np.int64(masks[i]))
     return len(at)
 
 
@@ -177,9 +177,8 @@ def show(
         r = np.int64(touched[i])
         if not _room_for_changes(shape, rows, entries, changes, heads, r):
             return i
-        _show(shape, rows, entries, times, tail, changes, heads, r, scratch)
+        show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
         _settle(shape, rows, entries, times, tail, heads, r, rows[r].horizon)
-        rows[r].touched = 2 | rows[r].touched & ~1
     return heads[TOUCHED]
 
 
@@ -199,7 +198,8 @@ def settle(
 
 
 @kernel
-def _touch(rows: Records, touched: Int32s, heads: Int64s, r: Int) -> None:
+def touch(rows: Records, touched: Int32s, heads: Int64s, r: Int) -> None:
+    """Note, once a batch, that a row was touched."""
     if not rows[r].touched & 1:
         rows[r].touched |= 1
         touched[heads[TOUCHED]] = r
@@ -210,7 +210,7 @@ def _touch(rows: Records, touched: Int32s, heads: Int64s, r: Int) -> None:
 
 
 @kernel
-def _insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: Int) -> None:
+def insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: Int) -> None:
     """Put an event into its place; events of one time become one."""
     block, length = rows[r].block, rows[r].length
     place = length
@@ -220,7 +220,7 @@ def _insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: 
         tail[block + place - 1].mask |= np.uint32(mask)
         return
     if rows[r].size == NO_BLOCK or length == SMALLEST_BLOCK << rows[r].size:
-        block = _enlarge(rows, tail, heads, r)
+        block = enlarge(rows, tail, heads, r)
     for i in range(length, place, -1):
         tail[block + i].at = tail[block + i - 1].at
         tail[block + i].mask = tail[block + i - 1].mask
@@ -230,7 +230,8 @@ def _insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: 
 
 
 @kernel
-def _enlarge(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
+def enlarge(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
+    """Give a row a block of twice the size, or its first; returns where it begins."""
     old, length = np.int64(rows[r].block), rows[r].length
     size = np.int64(0) if rows[r].size == NO_BLOCK else np.int64(rows[r].size) + 1
     free = heads[FREE_BLOCK + size]
@@ -243,14 +244,15 @@ def _enlarge(rows: Records, tail: Records, heads: Int64s, r: Int) -> Int:
     for i in range(length):
         tail[block + i] = tail[old + i]
     if size > 0:
-        _free_block(tail, heads, old, size - 1)
+        free_block(tail, heads, old, size - 1)
     rows[r].block = block
     rows[r].size = size
     return block
 
 
 @kernel
-def _free_block(tail: Records, heads: Int64s, block: Int, size: Int) -> None:
+def free_block(tail: Records, heads: Int64s, block: Int, size: Int) -> None:
+    """Keep a block for the next row that needs one of its size."""
     tail[block].at = heads[FREE_BLOCK + size]
     heads[FREE_BLOCK + size] = block
 
@@ -282,7 +284,7 @@ def _advance(shape: Shape, start: Int, took: Int, day: Int, at: Int, mask: Int) 
 
 
 @kernel
-def _entry(
+def entry_of(
     shape: Shape, rows: Records, entries: Records, times: Records, heads: Int64s, r: Int, day: Int
 ) -> Int:
     """The row's entry of that day, made if there is none; entries stand newest day first."""
@@ -330,7 +332,7 @@ def _room_for_changes(
 
 
 @kernel
-def _show(
+def show_row(
     shape: Shape,
     rows: Records,
     entries: Records,
@@ -345,7 +347,7 @@ def _show(
     block, length = rows[r].block, rows[r].length
     for i in range(block, block + length):
         if tail[i].mask & 1:
-            _entry(shape, rows, entries, times, heads, r, tail[i].at // DAY_MS)
+            entry_of(shape, rows, entries, times, heads, r, tail[i].at // DAY_MS)
     start, took, reached_at = scratch[0], scratch[1], scratch[2]
     best: Int = np.int64(rows[r].closed)
     e = rows[r].first
@@ -434,7 +436,7 @@ def _settle(
             tail[i].mask = tail[i + gone].mask
         rows[r].length = length - gone
         if gone == length:
-            _free_block(tail, heads, np.int64(block), np.int64(rows[r].size))
+            free_block(tail, heads, np.int64(block), np.int64(rows[r].size))
             rows[r].size = NO_BLOCK
     before = NONE
     e = rows[r].first

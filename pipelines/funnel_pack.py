@@ -1,4 +1,4 @@
-"""How a funnel's row is packed: version byte, then unsigned LEB128 numbers.
+"""How a funnel's row is packed: version byte, then numbers as in `varints`.
 
     version 1:  stamp, horizon~, closed,
                 entries, and for each, newest first:  day~, announced, (start+1, took+1) per step,
@@ -16,10 +16,10 @@ import numpy as np
 from pipelines import funnel_fold as ff
 from pipelines.funnel_fold import NONE, START, TOOK, UNSET, Records, Shape
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, kernel
+from pipelines.varints import LONGEST, get, get_signed, put, put_signed
 
 VERSION: Final = 1
 MALFORMED: Final = -1
-_LONGEST: Final = 10  # bytes of a number
 
 
 @kernel
@@ -32,7 +32,7 @@ def pack_bound(shape: Shape, rows: Records, entries: Records, which: Int32s) -> 
         while e != NONE:
             numbers += 2 + 2 * shape.steps
             e = entries[e].next
-    return numbers * _LONGEST
+    return numbers * LONGEST
 
 
 @kernel
@@ -52,29 +52,29 @@ def pack(
     for i in range(len(which)):
         r = which[i]
         out[p] = VERSION
-        p = _put(out, p + 1, stamp)
-        p = _put_signed(out, p, rows[r].horizon)
-        p = _put(out, p, np.int64(rows[r].closed))
+        p = put(out, p + 1, stamp)
+        p = put_signed(out, p, rows[r].horizon)
+        p = put(out, p, np.int64(rows[r].closed))
         count = 0
         e = rows[r].first
         while e != NONE:
             count += 1
             e = entries[e].next
-        p = _put(out, p, count)
+        p = put(out, p, count)
         e = rows[r].first
         while e != NONE:
-            p = _put_signed(out, p, np.int64(entries[e].day))
-            p = _put(out, p, np.int64(entries[e].announced))
+            p = put_signed(out, p, np.int64(entries[e].day))
+            p = put(out, p, np.int64(entries[e].announced))
             for step in range(shape.steps):
-                p = _put(out, p, np.int64(times[e, START, step]) + 1)
-                p = _put(out, p, np.int64(times[e, TOOK, step]) + 1)
+                p = put(out, p, np.int64(times[e, START, step]) + 1)
+                p = put(out, p, np.int64(times[e, TOOK, step]) + 1)
             e = entries[e].next
-        p = _put(out, p, np.int64(rows[r].length))
+        p = put(out, p, np.int64(rows[r].length))
         previous = np.int64(0)
         for j in range(rows[r].block, rows[r].block + rows[r].length):
             at = tail[j].at
-            p = _put_signed(out, p, at) if j == rows[r].block else _put(out, p, at - previous)
-            p = _put(out, p, np.int64(tail[j].mask))
+            p = put_signed(out, p, at) if j == rows[r].block else put(out, p, at - previous)
+            p = put(out, p, np.int64(tail[j].mask))
             previous = at
         ends[i] = p
 
@@ -113,41 +113,41 @@ def unpack(
         p, end = begins[i], ends[i]
         if p == end or data[p] != VERSION:
             return MALFORMED
-        stamp, p = _get(data, p + 1, end)
-        horizon, p = _get_signed(data, p, end)
-        closed, p = _get(data, p, end)
-        count, p = _get(data, p, end)
+        stamp, p = get(data, p + 1, end)
+        horizon, p = get_signed(data, p, end)
+        closed, p = get(data, p, end)
+        count, p = get(data, p, end)
         if count > ff.MAX_TAIL:
             return MALFORMED
         for _ in range(count):
-            day, p = _get_signed(data, p, end)
-            e = ff._entry(shape, rows, entries, times, heads, r, day)  # noqa: SLF001
-            announced, p = _get(data, p, end)
+            day, p = get_signed(data, p, end)
+            e = ff.entry_of(shape, rows, entries, times, heads, r, day)
+            announced, p = get(data, p, end)
             entries[e].announced = announced
             for step in range(shape.steps):
-                start, p = _get(data, p, end)
-                took, p = _get(data, p, end)
+                start, p = get(data, p, end)
+                took, p = get(data, p, end)
                 times[e, START, step] = start - 1
                 times[e, TOOK, step] = took - 1
-        length, p = _get(data, p, end)
+        length, p = get(data, p, end)
         if length > ff.MAX_TAIL:
             return MALFORMED
         at = np.int64(0)
         for j in range(length):
             if j == 0:
-                at, p = _get_signed(data, p, end)
+                at, p = get_signed(data, p, end)
             else:
-                since, p = _get(data, p, end)
+                since, p = get(data, p, end)
                 at += since
-            mask, p = _get(data, p, end)
-            ff._insert(rows, tail, heads, r, at, mask)  # noqa: SLF001
+            mask, p = get(data, p, end)
+            ff.insert(rows, tail, heads, r, at, mask)
         if p != end:
             return MALFORMED
         rows[r].horizon = horizon
         rows[r].closed = closed
         rows[r].best = closed
         heads[ff.CHANGES] = 0
-        ff._show(shape, rows, entries, times, tail, changes, heads, r, scratch)  # noqa: SLF001
+        ff.show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
         heads[ff.CHANGES] = 0
         stamps[r] = stamp
     return len(slots)
@@ -171,52 +171,12 @@ def _blank_row(
             heads[ff.FREE_ENTRY] = e
             e = following
         if rows[r].size != ff.NO_BLOCK:
-            ff._free_block(  # noqa: SLF001
-                tail, heads, np.int64(rows[r].block), np.int64(rows[r].size)
-            )
+            ff.free_block(tail, heads, np.int64(rows[r].block), np.int64(rows[r].size))
     rows[r].first = NONE
     rows[r].length = 0
     rows[r].size = ff.NO_BLOCK
     rows[r].touched = 0
     return r
-
-
-@kernel
-def _put(out: Bytes, p: Int, number: Int) -> Int:
-    rest = np.uint64(number)
-    while rest >= np.uint64(128):
-        out[p] = np.uint8(rest & np.uint64(127)) | np.uint8(128)
-        rest >>= np.uint64(7)
-        p += 1
-    out[p] = np.uint8(rest)
-    return p + 1
-
-
-@kernel
-def _put_signed(out: Bytes, p: Int, number: Int) -> Int:
-    return _put(out, p, (number << 1) ^ (number >> 63))
-
-
-@kernel
-def _get(data: Bytes, p: Int, end: Int) -> tuple[Int, Int]:
-    """The number at `p` and where it ends; past `end` there are zeros, of which `p` tells."""
-    number = np.uint64(0)
-    shift = np.uint64(0)
-    while p < end:
-        byte = data[p]
-        p += 1
-        number |= np.uint64(byte & 127) << shift
-        if byte < 128:
-            return np.int64(number), p
-        shift += np.uint64(7)
-    return np.int64(0), end + 1
-
-
-@kernel
-def _get_signed(data: Bytes, p: Int, end: Int) -> tuple[Int, Int]:
-    number, p = _get(data, p, end)
-    unsigned = np.uint64(number)
-    return np.int64(unsigned >> np.uint64(1)) ^ -np.int64(number & 1), p
 
 
 assert UNSET == -1, "a packed time is one more than the time, so that 0 stands for none"

@@ -84,7 +84,7 @@ class FunnelState(PersonRows):
                 break
             self._make_more_room()
         touched = touched[: self.heads[ff.TOUCHED]]
-        fresh = touched[self.rows["touched"][touched] & 2 == 0]
+        fresh = self.touch(touched)
         done = 0
         while True:
             done = ff.show(
@@ -133,7 +133,7 @@ class FunnelState(PersonRows):
         out = np.empty(pack_bound(self.shape, self.rows, self.entries, rows), np.uint8)
         ends = np.empty(len(rows), np.int64)
         pack(self.shape, self.rows, self.entries, self.times, self.tail, rows, stamp, out, ends)
-        self.rows["touched"][rows] &= 1
+        self.logged(rows)
         return Packed(out, np.concatenate([_FROM_THE_START, ends[:-1]]), ends)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:

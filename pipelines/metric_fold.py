@@ -55,10 +55,10 @@ class MetricFold(NoRows):
     def fold(
         self,
         persons: int,  # noqa: ARG002 (whose events they are does not matter)
-        slots: Int32s,  # noqa: ARG002
+        slots: Int32s,  # noqa: ARG002 (see `persons`)
         at: Int64s,
         masks: Masks,  # noqa: ARG002 (there is one look)
-        offsets: Int64s,  # noqa: ARG002
+        offsets: Int64s,  # noqa: ARG002 (no rows are restored)
         values: Values = (),
     ) -> Folded:
         """Tally events in order of arrival; see `PersonState.fold`. The changes are `Tallies`."""

@@ -27,7 +27,7 @@ class NoRows:
         """Nothing."""
         return None
 
-    def pack(self, rows: Int32s, stamp: int) -> Packed:  # noqa: ARG002
+    def pack(self, rows: Int32s, stamp: int) -> Packed:  # noqa: ARG002 (no rows)
         """Nothing, of no rows."""
         assert not len(rows)
         return Packed(np.empty(0, np.uint8), _NO_OFFSETS, _NO_OFFSETS)
@@ -38,7 +38,7 @@ class NoRows:
     def restored(self) -> None:
         """Nothing."""
 
-    def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002
+    def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
         """None."""
         return _NO_ROWS
 
@@ -46,7 +46,7 @@ class NoRows:
         """-1 for all."""
         return np.full(len(persons), -1, np.int32)
 
-    def persons_of(self, rows: Int32s) -> Int32s:  # noqa: ARG002
+    def persons_of(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
         """None."""
         return _NO_ROWS
 

@@ -365,7 +365,7 @@ def going_on(one: Running) -> Iterator[None]:
         yield
     except MemoryError:  # which is nobody's own
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 (whatever it is)
         one.fail(error)
 
 

@@ -52,10 +52,20 @@ class PersonRows:
         persons: Int32s = self.rows["slot"][rows]
         return persons
 
+    def touch(self, rows: Int32s) -> Int32s:
+        """Mark rows as not logged yet; returns those that were not so marked already."""
+        fresh: Int32s = rows[self.rows["touched"][rows] & UNLOGGED == 0]
+        self.rows["touched"][rows] = UNLOGGED
+        return fresh
+
     def unlogged(self, rows: Int32s) -> Int32s:
         """Those of `rows` that were touched since they were last logged."""
         unlogged: Int32s = rows[self.rows["touched"][rows] & UNLOGGED != 0]
         return unlogged
+
+    def logged(self, rows: Int32s) -> None:
+        """Mark rows as logged as they are."""
+        self.rows["touched"][rows] &= ~np.uint8(UNLOGGED)
 
     def restored(self) -> None:
         """The state is complete: from here on every event counts."""

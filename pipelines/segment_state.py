@@ -13,33 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import segment_fold as sf
+from pipelines.fixed_rows import FixedRows
 from pipelines.funnel_fold import Shape
 from pipelines.funnel_state import FunnelState
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Packed, Values
 from pipelines.person_records import Part, join, split
-from pipelines.person_rows import UNLOGGED, PersonRows
 from pipelines.segment_fold import CHANGE, RECHECK, ROW
 from pipelines.segment_program import FOREVER, Program, compile_rule
 from pipelines.timers import Timers
 from schemas.segments import Did, Rule
 
-_LAYOUT: Final = 1
+_LOGGED: Final = ("member", "known", "until")
 # What is due beyond waits for the next call, so that none takes long.
 TIMERS_AT_ONCE: Final = 20_000
 _NONE: Final = -1
 _OWN_ROW: Final = np.uint64(0)  # the tag beside which the orders have theirs
 
 
-class SegmentState(PersonRows):
+class SegmentState(FixedRows):
     """One segment, one partition. A person is a slot of the partition's key index."""
 
     def __init__(self, program: Program, lateness_ms: int) -> None:
-        super().__init__(ROW, sf.HEADS)
+        super().__init__(ROW, sf.HEADS, _LOGGED, len(program.blank), np.int64)
         self.heads[sf.CLOCK] = NEVER
         self._program = program
-        self.cells = np.zeros((64, len(program.blank)), np.int64)
         self._orders = [
             FunnelState(Shape(len(order.bits), order.window_ms, lateness_ms))
             for order in program.orders
@@ -47,21 +46,11 @@ class SegmentState(PersonRows):
         self._changes = np.zeros(max(256, 8 * len(program.code)), CHANGE)
         self._timers = Timers()
         self._values, self._untils = np.zeros((2, program.depth), np.int64)
-        self._packed = np.dtype(
-            [
-                ("layout", "u1"),
-                ("stamp", "<i8"),
-                ("member", "u1"),
-                ("known", "u1"),
-                ("until", "<i8"),
-                ("cells", "<i8", (len(program.blank),)),
-            ]
-        )
 
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.cells, self._changes)
+        held = (self.row_of, self.rows, self.words, self._changes)
         own = sum(array.nbytes for array in held) + 12 * len(self._timers)
         return own + sum(order.nbytes for order in self._orders)
 
@@ -104,7 +93,7 @@ class SegmentState(PersonRows):
                 self._program.code,
                 self._program.blank,
                 self.rows,
-                self.cells,
+                self.words,
                 self._changes,
                 self.heads,
                 self.row_of,
@@ -126,8 +115,7 @@ class SegmentState(PersonRows):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
         touched = touched[: self.heads[sf.TOUCHED]]
-        fresh = touched[self.rows["touched"][touched] & UNLOGGED == 0]
-        self.rows["touched"][touched] = UNLOGGED
+        fresh = self.touch(touched)
         timers = self.heads[sf.TIMERS]
         self._timers.add(due[:timers], ids[:timers])
         changes = self._changes[: self.heads[sf.CHANGES]]
@@ -184,7 +172,7 @@ class SegmentState(PersonRows):
             done = sf.expire(
                 self._program.code,
                 self.rows,
-                self.cells,
+                self.words,
                 self._changes,
                 self.heads,
                 int(self.heads[sf.CLOCK]),
@@ -204,14 +192,7 @@ class SegmentState(PersonRows):
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""
-        packed = np.zeros(len(rows), self._packed)
-        packed["layout"], packed["stamp"] = _LAYOUT, stamp
-        for name in ("member", "known", "until"):
-            packed[name] = self.rows[name][rows]
-        packed["cells"] = self.cells[rows]
-        self.rows["touched"][rows] &= ~np.uint8(UNLOGGED)
-        begins = np.arange(len(rows), dtype=np.int64) * self._packed.itemsize
-        own = Packed(packed.view(np.uint8).ravel(), begins, begins + self._packed.itemsize)
+        own = super().pack(rows, stamp)
         if not self._orders:
             return own
         parts = [Part(_OWN_ROW, np.arange(len(rows)), own)]
@@ -245,24 +226,9 @@ class SegmentState(PersonRows):
             unpack(persons, slots[parts.records[own]], rows)
 
     def _unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
-        self.reserve(persons, len(slots))
-        size = self._packed.itemsize
-        if not (packed.ends - packed.begins == size).all():
-            raise ValueError(f"a row of the state was not packed by layout {_LAYOUT}")
-        data = packed.data[packed.begins[:, None] + np.arange(size)]
-        logged = np.ascontiguousarray(data).view(self._packed).ravel()
-        if not (logged["layout"] == _LAYOUT).all():
-            raise ValueError(f"a row of the state was not packed by layout {_LAYOUT}")
-        new = np.flatnonzero(self.row_of[slots] < 0)
-        self.row_of[slots[new]] = np.arange(self.size, self.size + len(new), dtype=np.int32)
-        self.heads[sf.ROWS] += len(new)
-        self.stamps = grown(self.stamps, len(self.rows))
+        super().unpack(persons, slots, packed)
         rows = self.row_of[slots]
-        for name in ("member", "known", "until"):
-            self.rows[name][rows] = logged[name]
-        self.rows["logged_member"][rows] = logged["member"]
-        self.rows["slot"][rows], self.rows["touched"][rows] = slots, 0
-        self.cells[rows], self.stamps[rows] = logged["cells"], logged["stamp"]
+        self.rows["logged_member"][rows] = self.rows["member"][rows]
 
     def restored(self) -> None:
         """The state is complete: from here on every event counts."""
@@ -280,7 +246,7 @@ class SegmentState(PersonRows):
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
-        columns = super().dump() | {"cells": self.cells[: self.size].copy()}
+        columns = super().dump()
         for number, order in enumerate(self._orders):
             columns |= {f"{number}.{name}": column for name, column in order.dump().items()}
         return columns
@@ -288,7 +254,6 @@ class SegmentState(PersonRows):
     def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         super().load(columns, stamp)
-        self.cells = columns["cells"]
         self.rows["logged_member"] = self.rows["member"]
         for number, order in enumerate(self._orders):
             begin = f"{number}."
@@ -304,11 +269,6 @@ class SegmentState(PersonRows):
         one = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
         state.expire(10_000)
-
-    def reserve(self, persons: int, rows: int) -> None:
-        """Make room for `rows` more of them, and for `persons` in all."""
-        super().reserve(persons, rows)
-        self.cells = grown(self.cells, len(self.rows))
 
 
 def _has_done(state: FunnelState, slots: Int32s, steps: int) -> NDArray[np.bool_]:

@@ -170,10 +170,9 @@ def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any)
 @click.pass_obj
 def replay(settings: Callable[[], Settings], /, **asked: str | None) -> None:
     """Count all that is defined anew, from the first event on; live events go on meanwhile."""
-    from services.replay import Asked  # noqa: PLC0415
-    from services.replay import replay as run  # noqa: PLC0415
+    from services import replay as replays  # noqa: PLC0415
 
-    count = run(settings(), Asked(**asked))
+    count = replays.replay(settings(), replays.Asked(**asked))
     click.echo(f"{count} definitions replayed")
 
 

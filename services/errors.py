@@ -44,7 +44,7 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     Misconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# By name: only the ingest service loads gRPC.
+# By name: not every service that answers errors loads gRPC.
 _CODES: Final[dict[type[AvilaError], str]] = {
     InvalidRequest: "INVALID_ARGUMENT",
     InvalidRecord: "INVALID_ARGUMENT",
@@ -56,6 +56,13 @@ _CODES: Final[dict[type[AvilaError], str]] = {
     OverLimit: "RESOURCE_EXHAUSTED",
     Unavailable: "UNAVAILABLE",
     Misconfigured: "INTERNAL",
+}
+
+# What says in gRPC what a status says in HTTP; they agree where several errors share one.
+_CODES_OF_STATUSES: Final[Mapping[int, str]] = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "UNIMPLEMENTED",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_ARGUMENT",
+    **{status: _CODES[error] for error, status in _STATUSES.items()},
 }
 
 
@@ -85,6 +92,11 @@ def status_of(error: AvilaError) -> HTTPStatus:
 def code_of(error: AvilaError) -> str:
     """Return the name of the gRPC status that an error is answered with, in the same way."""
     return _nearest(error, _CODES, "INTERNAL")
+
+
+def code_of_status(status: int) -> str:
+    """Return the name of the gRPC status that says what an HTTP status of ours says."""
+    return _CODES_OF_STATUSES.get(status, "INTERNAL")
 
 
 def _nearest(error: AvilaError, statuses: Mapping[type[AvilaError], _S], otherwise: _S) -> _S:

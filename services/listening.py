@@ -1,11 +1,13 @@
-"""A socket to serve on, and who is told if there is none."""
+"""Where a service listens, who is told if it cannot, and who calls."""
 
 import socket
 from typing import Final
 
+from starlette.types import Scope
+
 from schemas.errors import Misconfigured
 
-_BACKLOG: Final = 1024
+_BACKLOG: Final = 2048
 
 
 def listen(host: str, port: int, service: str) -> socket.socket:
@@ -27,3 +29,13 @@ def listen(host: str, port: int, service: str) -> socket.socket:
         ) from error
     listener.listen(_BACKLOG)
     return listener
+
+
+def grpc_address(host: str, port: int) -> str:
+    """The address as gRPC wants it: of IPv6, the host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def client_of(scope: Scope) -> str:
+    """The address of whoever calls, as far as the server believes it; empty if none is known."""
+    return scope["client"][0] if scope["client"] else ""

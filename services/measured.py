@@ -6,6 +6,7 @@ from typing import Final, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.access_log import AccessLog
+from services.listening import client_of
 
 
 class Observer(Protocol):
@@ -43,8 +44,9 @@ class Measured:
             seconds = time.perf_counter() - begun
             method = _method(scope)
             self._metrics.observe(method, _route(scope), status, seconds)
-            client = scope["client"][0] if scope["client"] else ""
-            self._log.line(status, seconds, method=method, path=scope["path"], client=client)
+            self._log.line(
+                status, seconds, method=method, path=scope["path"], client=client_of(scope)
+            )
 
 
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

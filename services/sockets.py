@@ -28,6 +28,7 @@ from websockets.frames import CloseCode, Frame
 
 from schemas.errors import AvilaError, BackOff, Unavailable
 from services.errors import ErrorDetail, describe
+from services.listening import client_of
 
 # What a sender calls one of its messages.
 MessageId: TypeAlias = str | int | None
@@ -82,7 +83,7 @@ class Socket:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, write_timeout_s: float) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.client = scope["client"][0] if scope["client"] else ""  # an address
+        self.client = client_of(scope)
         self.accepted = False
         self._receive = receive
         self._send = send

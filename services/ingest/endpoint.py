@@ -15,6 +15,7 @@ from services.ingest.journal import Journal
 from services.ingest.limits import Limits
 from services.ingest.path import Path
 from services.ingest.refusals import DEFECT, headers, wrong_method
+from services.listening import client_of
 
 _log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ class Endpoint:
             answer.status,
             time.perf_counter() - start,
             results,
-            client=_client(scope),
+            client=client_of(scope),
             path=scope["path"],
         )
 
@@ -79,7 +80,7 @@ class Endpoint:
                 headers=given,
                 content_type=kind.partition(";")[0].strip().lower(),
                 body=body,
-                client_ip=_client(scope),
+                client_ip=client_of(scope),
                 limits=self._limits,
                 grow=hold.grow,
             )
@@ -87,10 +88,6 @@ class Endpoint:
             batch.origin = given.get(b"origin", b"").decode("latin-1")
             results += await self._path.take(batch)
         return self._door.answer(batch, results, self._limits.retry_after_s)
-
-
-def _client(scope: Scope) -> str:
-    return scope["client"][0] if scope["client"] else ""
 
 
 async def _send(send: Send, answer: Answer, origin: bytes | None) -> None:

@@ -10,13 +10,14 @@ from contextlib import closing, contextmanager
 import structlog
 import uvicorn
 
-from schemas.errors import AvilaError, Misconfigured
+from schemas.errors import AvilaError
 from schemas.files import load
 from schemas.registries import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.access_log import AccessLog
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
+from services.listening import grpc_address, listen
 from services.sockets import Protocol
 from services.topics import ensure_topics
 
@@ -40,7 +41,8 @@ def run_ingest(settings: Settings) -> None:
     )
     with closing(open_registry(settings)) as registry:
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
-    with listen(settings.host, settings.port(INGEST_PORT)) as listener, _signals_kept():
+    listener = listen(settings.host, settings.port(INGEST_PORT), "ingest service")
+    with listener, _signals_kept():
         grpc_port = settings.port(GRPC_PORT)
         IngestServer(settings, listener, schema_id, grpc_port=grpc_port).run()
 
@@ -61,14 +63,13 @@ class IngestServer:
         grpc_port: int | None = None,
     ) -> None:
         limits = limits or read_limits(settings)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         app = IngestApp(
             settings.bootstrap,
             settings.topics.inbox.name,
             settings.topics.definitions.name,
             schema_id,
             limits,
-            grpc_address=f"{host}:{grpc_port}" if grpc_port else "",
+            grpc_address=grpc_address(settings.host, grpc_port) if grpc_port else "",
             on_fatal=self._fail,
             access_log=AccessLog(settings.access_log),
         )
@@ -140,24 +141,6 @@ class _Server(uvicorn.Server):
         except TimeoutError:
             _log.warning("websockets_not_drained")
         await super().shutdown(sockets)
-
-
-@contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens, for as long as the block lasts.
-
-    Raises:
-        Misconfigured: something else listens there, or the address is not this machine's.
-    """
-    try:
-        listener = socket.create_server((host, port), backlog=2_048)
-    except OSError as error:
-        raise Misconfigured(
-            f"the ingest service cannot listen on {host}:{port}: {error.strerror}; "
-            "set AVILA_PORT_BASE or AVILA_HOST"
-        ) from error
-    with listener:
-        yield listener
 
 
 @contextmanager

@@ -6,7 +6,6 @@ So both have the same rules, errors and limits, and there is one place where the
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp
 
 from schemas import avila_pb2 as pb
 from services import grpc_server
+from services.errors import code_of_status
 from services.grpc_server import Method, Methods
 from services.query.requests import MAX_BODY_BYTES
 
@@ -34,17 +34,6 @@ _PLURALS: Final[Mapping[int, str]] = {
     pb.KIND_COHORT: "cohorts",
     pb.KIND_SEGMENT: "segments",
     pb.KIND_METRIC: "metrics",
-}
-_CODES: Final[Mapping[int, grpc.StatusCode]] = {
-    HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
-    HTTPStatus.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
-    HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
-    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    HTTPStatus.METHOD_NOT_ALLOWED: grpc.StatusCode.UNIMPLEMENTED,
-    HTTPStatus.CONFLICT: grpc.StatusCode.ABORTED,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
-    HTTPStatus.TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -139,7 +128,7 @@ class Calls:
         told += [("error-field", error["field"])] if "field" in error else []
         again = answer.headers.get("retry-after")
         told += [("retry-after", again)] if again else []
-        code = _CODES.get(answer.status_code, grpc.StatusCode.INTERNAL)
+        code = grpc.StatusCode[code_of_status(answer.status_code)]
         return await context.abort(code, error["message"], tuple(told))
 
 

@@ -7,7 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
-from services.listening import listen
+from services.listening import grpc_address, listen
 from services.query.app import make_query_app
 from services.query.live import MOST_MESSAGE_BYTES
 from services.sockets import Protocol
@@ -28,8 +28,7 @@ def run_query(settings: Settings) -> None:
     # Known before anything runs, so that it can be said in one line.
     listen(settings.host, grpc_port, "query service").close()
     with listen(settings.host, port, "query service") as listener:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        app = make_query_app(settings, grpc_address=f"{host}:{grpc_port}")
+        app = make_query_app(settings, grpc_address=grpc_address(settings.host, grpc_port))
         server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
         log.info("query service listens", host=settings.host, port=port)
         server.run(sockets=[listener])

@@ -174,7 +174,7 @@ def test_persons_are_remembered_for_a_bounded_number_of_buckets() -> None:
     feed(running, of(0, 200, 200 - MAX_LATE_BUCKETS, 199 - MAX_LATE_BUCKETS))
     assert running.late == 1
     state: Any = running.state
-    assert state.bits.shape[1] == 2
+    assert state.words.shape[1] == 2
 
 
 def test_who_was_active_now_goes_by_the_clock_when_no_events_come() -> None:

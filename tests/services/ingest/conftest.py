@@ -17,7 +17,8 @@ from schemas.files import load
 from schemas.settings import Settings, read_settings
 from services.broker import Broker
 from services.ingest.limits import Limits
-from services.ingest.server import IngestServer, listen
+from services.ingest.server import IngestServer
+from services.listening import listen
 from services.topics import ensure_topics
 from tests.conftest import PARTITIONS
 from tests.credentials import KEY, bearer, put_keys
@@ -99,7 +100,7 @@ def serving(settings: Settings, *, grpc_port: int | None = None, **limits: Any) 
     """Run a service whose limits are the defaults but for `limits`, ready."""
     # A loaded machine is no reason for a retry; tests of that set their own.
     limits = {"delivery_timeout_ms": 120_000} | limits
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0, "test") as listener:
         server = IngestServer(settings, listener, SCHEMA_ID, Limits(**limits), grpc_port=grpc_port)
         thread = threading.Thread(target=server.run, name="ingest")
         thread.start()

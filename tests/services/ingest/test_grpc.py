@@ -26,7 +26,8 @@ from schemas.settings import Settings
 from services.broker import Broker
 from services.ingest.doors.protobuf import parse
 from services.ingest.limits import Limits, TooLarge
-from services.ingest.server import IngestServer, listen
+from services.ingest.server import IngestServer
+from services.listening import listen
 from tests.conftest import free_ports
 from tests.credentials import KEY
 from tests.services.ingest.conftest import (
@@ -563,7 +564,10 @@ def test_a_service_that_stops_answers_what_is_in_flight(settings: Settings) -> N
 
 
 def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, listen("127.0.0.1", 0) as listener:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        listen("127.0.0.1", 0, "test") as listener,
+    ):
         port = other.getsockname()[1]
         server = IngestServer(settings, listener, SCHEMA_ID, grpc_port=port)
 

@@ -135,11 +135,12 @@ def test_too_large_a_batch_is_refused_before_it_is_charged(serve: Callable[..., 
 
 def test_it_is_not_ready_and_sends_nobody_away_before_the_keys_are_known() -> None:
     from services.ingest.limits import Limits
-    from services.ingest.server import IngestServer, listen
+    from services.ingest.server import IngestServer
+    from services.listening import listen
 
     [port] = free_ports(1)
     away = read_settings({}, kafka_bootstrap=f"127.0.0.1:{port}")
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0, "test") as listener:
         server = IngestServer(away, listener, 7, Limits())
         thread = threading.Thread(target=server.run)
         thread.start()

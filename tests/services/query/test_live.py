@@ -23,7 +23,7 @@ from schemas.files import load
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
-from services.ingest.server import listen
+from services.listening import listen
 from services.query.app import make_query_app
 from services.query.server import serving_config
 from services.query.tail import MOST_EVENTS_PER_S, evenly
@@ -159,7 +159,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def service(settings: Settings) -> Iterator[Service]:
     """A running service, ready."""
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0, "test") as listener:
         server = uvicorn.Server(serving_config(make_query_app(settings)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -428,7 +428,7 @@ def test_who_reads_nothing_is_closed(service: Service, settings: Settings) -> No
 
 
 def test_a_service_that_stops_says_so(settings: Settings) -> None:
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0, "test") as listener:
         server = uvicorn.Server(serving_config(make_query_app(settings)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -1,4 +1,4 @@
-"""Rows of persons of one size, with bits beside them: how they are logged."""
+"""Rows of persons that all have one size, and words of 64 bits beside them: how they are logged."""
 
 from typing import Any, Final
 
@@ -11,25 +11,31 @@ from pipelines.operators import Packed
 from pipelines.person_rows import PersonRows
 
 _LAYOUT: Final = 1
-_NOT_LOGGED: Final = ("slot", "touched")
 
 
-class BitRows(PersonRows):
-    """Rows of a type as for `PersonRows`, and `words` of 64 bits of each.
+class FixedRows(PersonRows):
+    """Rows of a type as for `PersonRows`, and `words` numbers of type `of` beside each.
 
-    `heads[0]` tells how many rows are used.
+    Logged are the columns named by `logged`, and the words.
     """
 
-    def __init__(self, row: np.dtype[Any], heads: int, words: int) -> None:
+    def __init__(
+        self,
+        row: np.dtype[Any],
+        heads: int,
+        logged: tuple[str, ...],
+        words: int,
+        of: type[np.int64 | np.uint64],
+    ) -> None:
         super().__init__(row, heads)
-        self.bits = np.zeros((64, words), np.uint64)
-        self._logged = [name for name in row.names or () if name not in _NOT_LOGGED]
+        self.words: NDArray[Any] = np.zeros((64, words), of)
+        self._logged = logged
         self._packed = np.dtype(
             [
                 ("layout", "u1"),
                 ("stamp", "<i8"),
-                *((name, row[name]) for name in self._logged),
-                ("bits", "<u8", (words,)),
+                *((name, row[name]) for name in logged),
+                ("words", np.dtype(of), (words,)),
             ]
         )
 
@@ -39,8 +45,8 @@ class BitRows(PersonRows):
         packed["layout"], packed["stamp"] = _LAYOUT, stamp
         for name in self._logged:
             packed[name] = self.rows[name][rows]
-        packed["bits"] = self.bits[rows]
-        self.rows["touched"][rows] &= 1
+        packed["words"] = self.words[rows]
+        self.logged(rows)
         begins = np.arange(len(rows), dtype=np.int64) * self._packed.itemsize
         return Packed(packed.view(np.uint8).ravel(), begins, begins + self._packed.itemsize)
 
@@ -66,18 +72,18 @@ class BitRows(PersonRows):
         for name in self._logged:
             self.rows[name][rows] = logged[name]
         self.rows["slot"][rows], self.rows["touched"][rows] = slots, 0
-        self.bits[rows], self.stamps[rows] = logged["bits"], logged["stamp"]
+        self.words[rows], self.stamps[rows] = logged["words"], logged["stamp"]
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
-        return super().dump() | {"bits": self.bits[: self.size].copy()}
+        return super().dump() | {"words": self.words[: self.size].copy()}
 
     def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         super().load(columns, stamp)
-        self.bits = columns["bits"]
+        self.words = columns["words"]
 
     def reserve(self, persons: int, rows: int) -> None:
         """Make room for `rows` more of them, and for `persons` in all."""
         super().reserve(persons, rows)
-        self.bits = grown(self.bits, len(self.rows))
+        self.words = grown(self.words, len(self.rows))
