@@ -19,11 +19,19 @@ class Act(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Persons by the first day of the period they began in; and who of them was back when."""
+    """How many began in each period, by its first day; and how many of them were back when."""
 
     persons: dict[datetime.date, int]
     returned: dict[datetime.date, list[int]]
     or_later: dict[datetime.date, list[int]]
+
+
+class Persons(NamedTuple):
+    """Who began in a period; and who of them was back when."""
+
+    persons: set[int]
+    returned: list[set[int]]
+    or_later: list[set[int]]
 
 
 def first_day(at: int, period: Period, timezone: str) -> datetime.date:
@@ -52,6 +60,18 @@ def next_period(day: datetime.date, period: Period) -> datetime.date:
 
 def grid(acts: Iterable[Act], period: Period, periods: int, timezone: str) -> Grid:
     """Count it all, person by person."""
+    found = Grid({}, {}, {})
+    for begin, row in persons(acts, period, periods, timezone).items():
+        found.persons[begin] = len(row.persons)
+        found.returned[begin] = [len(cell) for cell in row.returned]
+        found.or_later[begin] = [len(cell) for cell in row.or_later]
+    return found
+
+
+def persons(
+    acts: Iterable[Act], period: Period, periods: int, timezone: str
+) -> dict[datetime.date, Persons]:
+    """Who is in which cell, by the first day of the period they began in."""
     began: dict[int, datetime.date] = {}
     returned: defaultdict[int, set[datetime.date]] = defaultdict(set)
     for act in acts:
@@ -60,14 +80,16 @@ def grid(acts: Iterable[Act], period: Period, periods: int, timezone: str) -> Gr
             began[act.person] = min(day, began.get(act.person, day))
         if act.returns:
             returned[act.person].add(day)
-    found = Grid({}, {}, {})
+    found: dict[datetime.date, Persons] = {}
     for person, begin in began.items():
-        found.persons[begin] = found.persons.get(begin, 0) + 1
-        on = found.returned.setdefault(begin, [0] * periods)
-        later = found.or_later.setdefault(begin, [0] * periods)
+        nobody = Persons(set(), [set() for _ in range(periods)], [set() for _ in range(periods)])
+        row = found.setdefault(begin, nobody)
+        row.persons.add(person)
         day = begin
         for column in range(periods):
-            on[column] += day in returned[person]
-            later[column] += any(other >= day for other in returned[person])
+            if day in returned[person]:
+                row.returned[column].add(person)
+            if any(other >= day for other in returned[person]):
+                row.or_later[column].add(person)
             day = next_period(day, period)
     return found

@@ -216,6 +216,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             api(cohort_one, cohorts.delete, "DELETE"),
             api(f"{cohort_one}/status", cohorts.status, "GET"),
             api(f"{cohort_one}/results", cohorts.results, "GET"),
+            api(f"{cohort_one}/persons", cohorts.persons, "GET"),
             api(metric_many, project_metrics.list, "GET"),
             api(metric_many, project_metrics.create, "POST"),
             api(metric_one, project_metrics.read, "GET"),

@@ -22,9 +22,8 @@ _NUMBERS: Final[dict[Period, str]] = {
 
 def cohort_statement(database: str, definition: CohortDefinition) -> Statement:
     """Return the statement whose result `read_counts` understands."""
-    bind, cohort = Binder(), definition.cohort
-    day = f"toDate32(toTimeZone(timestamp, {bind(cohort.timezone, 'String')}))"
-    columns = bind(cohort.periods, "UInt16")
+    bind = Binder()
+    columns = bind(definition.cohort.periods, "UInt16")
     text = f"""
 SELECT began, count() AS persons, sumForEach(returned), sumForEach(returned_or_later)
 FROM (
@@ -32,27 +31,34 @@ FROM (
         began,
         arrayMap(column -> has(back, began + column), range({columns})) AS returned,
         arrayMap(column -> last >= began + column, range({columns})) AS returned_or_later
-    FROM (
-        SELECT
-            person_id,
-            minIf(period, starts) AS began,
-            groupUniqArrayIf(period, returns) AS back,
-            if(empty(back), -2147483648, arrayMax(back)) AS last
-        FROM (
-            SELECT
-                person_id,
-                toInt32({_NUMBERS[cohort.period].format(day=day)}) AS period,
-                {holds(cohort.start, bind)} AS starts,
-                {holds(cohort.returning, bind)} AS returns
-            FROM {events(database, definition.project_id, bind)}
-        )
-        GROUP BY person_id
-        HAVING countIf(starts) > 0
-    )
+    FROM ({persons_sql(database, definition, bind)})
 )
 GROUP BY began
 """  # noqa: S608
     return Statement(text, bind.parameters)
+
+
+def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> str:
+    """A table of persons who began: in which period, in which they came `back`, and the `last`."""
+    cohort = definition.cohort
+    day = f"toDate32(toTimeZone(timestamp, {bind(cohort.timezone, 'String')}))"
+    return f"""
+SELECT
+    person_id,
+    minIf(period, starts) AS began,
+    groupUniqArrayIf(period, returns) AS back,
+    if(empty(back), -2147483648, arrayMax(back)) AS last
+FROM (
+    SELECT
+        person_id,
+        toInt32({_NUMBERS[cohort.period].format(day=day)}) AS period,
+        {holds(cohort.start, bind)} AS starts,
+        {holds(cohort.returning, bind)} AS returns
+    FROM {events(database, definition.project_id, bind)}
+)
+GROUP BY person_id
+HAVING countIf(starts) > 0
+"""  # noqa: S608
 
 
 def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Counted:

@@ -18,6 +18,7 @@ from services.commands import Commands
 from services.following import Following
 from services.query.changing import Changing, Definable
 from services.query.cohort_figures import CohortAnswer, CohortResults, assemble, show
+from services.query.cohort_persons import cell_statement, read_cell, read_persons
 from services.query.cohort_results import Results
 from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.condition_sql import check_names
@@ -81,3 +82,12 @@ class Cohorts(Changing[Cohort, CohortDefinition]):
             counted = read_counts(definition, asked, now_ms())
             answer = assemble(definition, "store", counted, first, last)
         return json_answer(answer)
+
+    async def persons(self, request: Request) -> Response:
+        """Show who is counted in a cell of the grid, as ClickHouse has them."""
+        definition = self.find(request)
+        cell = read_cell(request, definition)
+        answer = await self._store.ask(
+            definition.project_id, lambda database: cell_statement(database, definition, cell)
+        )
+        return json_answer(read_persons(cell, answer))

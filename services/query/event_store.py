@@ -14,6 +14,12 @@ class Answer(NamedTuple):
     columns: Sequence[Sequence[Any]]
     positions: dict[int, int]
 
+    @property
+    def only(self) -> Sequence[Any]:
+        """The column of a result that has one: no rows may come as no columns."""
+        (column,) = self.columns or ((),)
+        return column
+
 
 class EventStore:
     """The events in one database of a store."""

@@ -18,6 +18,7 @@ from schemas.plans import Plan
 from schemas.segments import Segment
 from services.errors import ErrorBody
 from services.query.cohort_figures import CohortAnswer, CohortResults
+from services.query.cohort_persons import CohortPersons
 from services.query.cohorts import CohortPage
 from services.query.funnel_figures import FunnelAnswer, FunnelResults
 from services.query.funnel_persons import FunnelPersons
@@ -43,6 +44,7 @@ _ANSWERED: Final = (
     Alive,
     CohortAnswer,
     CohortPage,
+    CohortPersons,
     CohortResults,
     ErrorBody,
     FunnelAnswer,
@@ -127,6 +129,10 @@ def document() -> dict[str, Any]:
             "/api/projects/{project}/cohorts/{id}/results": {
                 "parameters": [_path("project"), _path("id")],
                 "get": _results("Cohort", "first day of a period", "all are counted"),
+            },
+            "/api/projects/{project}/cohorts/{id}/persons": {
+                "parameters": [_path("project"), _path("id")],
+                "get": _cohort_persons(),
             },
             "/api/projects/{project}/metrics": {
                 "parameters": [_path("project")],
@@ -370,6 +376,24 @@ def _funnel_persons() -> dict[str, Any]:
         ),
         _query("from", day, "The earliest entry day (UTC) that counts."),
         _query("to", day, "The latest one."),
+        _query("limit", limit, "The most to return."),
+        _query("after", {"type": "string"}, "Only persons whose ids come after this one."),
+    ]
+    return operation
+
+
+def _cohort_persons() -> dict[str, Any]:
+    answer = {"200": _json("CohortPersons")}
+    summary = "The persons who are counted in one cell of the grid, from ClickHouse"
+    operation = _operation("listCohortPersons", summary, answer, 400, 404)
+    day = {"type": "string", "format": "date"}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
+    counted = {"enum": ["persons", "returned", "returned_or_later"], "default": "persons"}
+    column = {"type": "integer", "minimum": 0, "default": 0}
+    operation["parameters"] = [
+        _query("begin", day, "The `begin` of the row.") | {"required": True},
+        _query("counted", counted, "The field of the row."),
+        _query("column", column, "The place in that field, from 0; `persons` has none."),
         _query("limit", limit, "The most to return."),
         _query("after", {"type": "string"}, "Only persons whose ids come after this one."),
     ]

@@ -220,9 +220,8 @@ class Segments(Changing[Segment, SegmentDefinition]):
             definition.project_id,
             lambda database: sizes_statement(database, [definition], clocks),
         )
-        (column,) = answer.columns
         return Counted(
-            persons=int(column[0]),
+            persons=int(answer.only[0]),
             days={},
             late_dropped=0,
             updated_at=now_ms(),

@@ -1,17 +1,27 @@
 """A cohort asked of ClickHouse has the figures of its definition."""
 
+import datetime
 import uuid
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from schemas.calendar import number_of
 from schemas.cohorts import Cohort, CohortDefinition, Occasion
 from schemas.conditions import Condition
 from services.query.cohort_figures import Grid, Row
+from services.query.cohort_persons import (
+    Cell,
+    CohortPersons,
+    Counted,
+    cell_statement,
+    read_persons,
+)
 from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.event_store import Answer
-from tests.cohort_oracle import Act, grid
+from tests.cohort_oracle import Act, grid, persons
 from tests.pipelines.test_cohort_fold import Case, cases
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
@@ -39,6 +49,17 @@ def define(case: Case, start: Occasion = START, returning: Occasion = RETURN) ->
 
 
 def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> Grid:
+    write(warehouse, definition, acts)
+    statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
+    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0).rows
+
+
+def find(warehouse: Warehouse, definition: CohortDefinition, cell: Cell) -> CohortPersons:
+    statement = cell_statement(warehouse.settings.clickhouse_database, definition, cell)
+    return read_persons(cell, Answer(ask(warehouse, statement), {}))
+
+
+def write(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> None:
     warehouse.write(
         Event(
             definition.project_id,
@@ -49,8 +70,6 @@ def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
         )
         for act in acts
     )
-    statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
-    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0).rows
 
 
 @given(case=cases())
@@ -65,6 +84,44 @@ def test_clickhouse_counts_what_the_definition_says(warehouse: Warehouse, case: 
         day: Row(persons, wanted.returned[day], wanted.or_later[day])
         for day, persons in wanted.persons.items()
     }
+
+
+@given(case=cases(), column=st.integers(0, 3))
+@hypothesis_settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_the_persons_of_a_cell_are_those_it_counts(
+    warehouse: Warehouse, case: Case, column: int
+) -> None:
+    definition = define(case)
+    write(warehouse, definition, case.acts)
+    column %= case.periods
+    for begin, row in persons(case.acts, case.period, case.periods, case.timezone).items():
+        cell = Cell(number_of(case.period, begin), "persons", column, "", 200)
+        cells: dict[Counted, set[int]] = {
+            "persons": row.persons,
+            "returned": row.returned[column],
+            "returned_or_later": row.or_later[column],
+        }
+        for counted, wanted in cells.items():
+            found = find(warehouse, definition, cell._replace(counted=counted))
+            assert found == CohortPersons(sorted(map(str, wanted)), None)
+
+
+def test_the_persons_of_a_cell_come_page_by_page(warehouse: Warehouse) -> None:
+    definition = define(Case("week", 2, "UTC", []))
+    write(warehouse, definition, [Act(person, 0, True, False) for person in range(5)])
+    cell = Cell(number_of("week", datetime.date(1969, 12, 29)), "persons", 0, "", 2)
+    pages = []
+    while True:
+        page = find(warehouse, definition, cell)
+        pages.append(page.persons)
+        if page.next is None:
+            break
+        cell = cell._replace(after=page.next)
+    assert pages == [["0", "1"], ["2", "3"], ["4"]]
 
 
 @pytest.mark.parametrize("returning", [Occasion("back"), Occasion()])

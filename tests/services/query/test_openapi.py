@@ -19,6 +19,7 @@ from tests.services.query.test_funnels import BUY, FUNNELS, OPTIONS, create
 from tests.services.query.test_plans import PLAN, PLANS
 from tests.services.query.test_results import DAY, RESULTS, reaches
 
+COHORTS = "/api/projects/shop/cohorts"
 METHODS = {"get", "post", "put", "delete", "patch"}
 
 
@@ -111,6 +112,18 @@ async def test_answers_are_as_described(query: httpx.AsyncClient, worker: Worker
     check(f"{one}/persons", await query.get(f"{FUNNELS}/buy/persons", params={"step": 9}))
     check(many, await query.post(FUNNELS, json=BUY | OPTIONS | {"id": "full"}))
     check(one, await query.get(f"{FUNNELS}/full"))
+    one = "/api/projects/{project}/cohorts/{id}"
+    await query.post(COHORTS, json={"id": "back", "start": {"event": "buy"}, "period": "week"})
+    for asked, field in (
+        ("begin=2024-01-01&counted=returned&column=11", None),
+        ("", "begin"),
+        ("begin=2024-01-02", "begin"),
+        ("begin=2024-01-01&column=12", "column"),
+        ("begin=2024-01-01&counted=all", "counted"),
+    ):
+        answer = await query.get(f"{COHORTS}/back/persons?{asked}")
+        check(f"{one}/persons", answer)
+        assert answer.json().get("error", {}).get("field") == field
     many, one = "/api/projects/{project}/plans", "/api/projects/{project}/plans/{id}"
     check(one, await query.put(f"{PLANS}/buy", json=PLAN))
     check(one, await query.put(f"{PLANS}/buy", json=PLAN))
