@@ -12,6 +12,7 @@ from pipelines import metrics
 from pipelines.analytics import Analytics
 from pipelines.batch import Records
 from pipelines.cohorts import COHORTS
+from pipelines.collector import settle
 from pipelines.funnels import FUNNELS
 from pipelines.project_metrics import METRICS
 from pipelines.segments import SEGMENTS
@@ -57,6 +58,7 @@ def connect(*_: Any, **__: Any) -> None:
     registry = open_registry(settings)
     seen.connect(registry)
     persons.connect(registry)
+    settle()
 
 
 @app.agent(inbox)
