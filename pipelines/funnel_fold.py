@@ -26,6 +26,7 @@ import numpy as np
 
 from pipelines.kernel import Int, Int32s, Int64s, kernel
 from pipelines.operators import TOTAL, Masks
+from pipelines.prefetch import FAR, NEAR, prefetch
 
 Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
 
@@ -45,6 +46,7 @@ ROW: Final = np.dtype(
         ("first", np.int32),  # the newest open entry
         ("block", np.int32),  # where in the tail its events are
         ("length", np.int16),  # how many they are
+        ("shown", np.int16),  # how many of them, from the first on, are in what is published
         ("size", np.uint8),  # the class of its block, or NO_BLOCK
         ("closed", np.uint8),  # the furthest step on days that are closed
         ("best", np.uint8),  # the furthest step on any day, as published
@@ -59,7 +61,6 @@ ENTRY: Final = np.dtype(
         ("row", np.int32),
         ("next", np.int32),  # the person's next older entry, or the next free one
         ("day", np.int32),
-        ("latest", np.int32),  # the latest first step, tail included, from the day's begin
         ("announced", np.uint8),  # the step whose time-out is announced
     ],
     align=True,
@@ -78,10 +79,12 @@ CHANGE: Final = np.dtype(
     align=True,
 )
 
-# The times of entry e are `times[e]`, shape (3, steps), in milliseconds:
+# The times of entry e are `times[e]`, shape (TIMES, steps), in milliseconds:
 START: Final = 0  # base: begin of the latest chain that got so far, from the day's begin
 TOOK: Final = 1  # base: time to the step from the chain's begin, when it was first reached
-SHOWN: Final = 2  # the same, tail included: what is published
+SHOWN: Final = 2  # as TOOK, tail included: what is published
+TIP: Final = 3  # as START, tail included
+TIMES: Final = 4
 
 # The places of `heads`: how much of each array is used, and where the free lists begin.
 ROWS, ENTRIES, FREE_ENTRY, TAIL, CHANGES, LATE, TOUCHED, FREE_BLOCK = range(8)
@@ -124,6 +127,7 @@ def fold(
     for i in range(begin, len(at)):
         if heads[TAIL] + 2 * MAX_TAIL > len(tail):
             return i
+        _ask_ahead(rows, tail, row_of, slots, i)
         r = np.int64(row_of[slots[i]])
         if r == NONE:
             r = heads[ROWS]
@@ -135,6 +139,7 @@ def fold(
             rows[r].best = 0
             rows[r].first = NONE
             rows[r].length = 0
+            rows[r].shown = 0
             rows[r].size = NO_BLOCK
             rows[r].touched = 0
         if len(stamps) > r and offsets[i] < stamps[r]:
@@ -157,6 +162,26 @@ def fold(
 
 
 @kernel
+def _ask_ahead(rows: Records, tail: Records, row_of: Int32s, slots: Int32s, i: Int) -> None:
+    if i + 2 * FAR < len(slots):
+        prefetch(row_of, slots[i + 2 * FAR])
+    if i + FAR < len(slots):
+        prefetch(rows, row_of[slots[i + FAR]])
+    if i + NEAR < len(slots):
+        r = row_of[slots[i + NEAR]]
+        if r != NONE:
+            prefetch(tail, rows[r].block)
+
+
+@kernel
+def ask_for_row(rows: Records, entries: Records, times: Records, tail: Records, r: Int) -> None:
+    """Have what a row refers to on its way: its events, and its newest entry."""
+    prefetch(tail, rows[r].block)
+    prefetch(entries, rows[r].first)
+    prefetch(times, rows[r].first)
+
+
+@kernel
 def show(
     shape: Shape,
     rows: Records,
@@ -175,6 +200,8 @@ def show(
     scratch = np.zeros((3, shape.steps), np.int64)
     for i in range(begin, heads[TOUCHED]):
         r = np.int64(touched[i])
+        if i + NEAR < heads[TOUCHED]:
+            ask_for_row(rows, entries, times, tail, np.int64(touched[i + NEAR]))
         if not _room_for_changes(shape, rows, entries, changes, heads, r):
             return i
         show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
@@ -211,14 +238,22 @@ def touch(rows: Records, touched: Int32s, heads: Int64s, r: Int) -> None:
 
 @kernel
 def insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: Int) -> None:
-    """Put an event into its place; events of one time become one."""
+    """Put an event into its place; events of one time become one.
+
+    If that is not the last place, what was shown is to be worked out anew.
+    """
     block, length = rows[r].block, rows[r].length
     place = length
     while place > 0 and tail[block + place - 1].at > at:
         place -= 1
     if place > 0 and tail[block + place - 1].at == at:
-        tail[block + place - 1].mask |= np.uint32(mask)
+        before = np.int64(tail[block + place - 1].mask)
+        if before | mask != before:
+            tail[block + place - 1].mask = before | mask
+            rows[r].shown = 0
         return
+    if place < length:
+        rows[r].shown = 0
     if rows[r].size == NO_BLOCK or length == SMALLEST_BLOCK << rows[r].size:
         block = enlarge(rows, tail, heads, r)
     for i in range(length, place, -1):
@@ -305,13 +340,13 @@ def entry_of(
     entries[e].row = r
     entries[e].day = day
     entries[e].next = following
-    entries[e].latest = 0
     entries[e].announced = 0
     entries[e].timer = 0
     for step in range(shape.steps):
         times[e, START, step] = UNSET
         times[e, TOOK, step] = UNSET
         times[e, SHOWN, step] = UNSET
+        times[e, TIP, step] = UNSET
     if before == NONE:
         rows[r].first = e
     else:
@@ -343,9 +378,14 @@ def show_row(
     r: Int,
     scratch: Int64s,
 ) -> None:
-    """Fold the tail over the base and write down what differs from what is published."""
-    block, length = rows[r].block, rows[r].length
-    for i in range(block, block + length):
+    """Fold the tail over the base and write down what differs from what is published.
+
+    Events that came in order go on from what was shown before them.
+    """
+    block, length, shown = rows[r].block, rows[r].length, rows[r].shown
+    base, base_took = (START, TOOK) if shown == 0 else (TIP, SHOWN)
+    rows[r].shown = length
+    for i in range(block + shown, block + length):
         if tail[i].mask & 1:
             entry_of(shape, rows, entries, times, heads, r, tail[i].at // DAY_MS)
     start, took, reached_at = scratch[0], scratch[1], scratch[2]
@@ -354,23 +394,23 @@ def show_row(
     while e != NONE:
         day = np.int64(entries[e].day)
         for step in range(shape.steps):
-            start[step] = times[e, START, step]
-            took[step] = times[e, TOOK, step]
-        for i in range(block, block + length):
+            start[step] = times[e, base, step]
+            took[step] = times[e, base_took, step]
+        for i in range(block + shown, block + length):
             reached = _advance(shape, start, took, day, tail[i].at, np.int64(tail[i].mask))
             if reached:
                 for step in range(shape.steps):
                     if (reached >> step) & 1:
                         reached_at[step] = tail[i].at
-        entries[e].latest = start[0]
         level = 0
         for step in range(shape.steps):
-            shown = np.int64(times[e, SHOWN, step])
+            before = np.int64(times[e, SHOWN, step])
             if took[step] != UNSET:
                 level = step + 1
-            if shown != took[step]:
-                _write_change(changes, heads, r, day, step, shown, took[step], reached_at[step])
+            if before != took[step]:
+                _write_change(changes, heads, r, day, step, before, took[step], reached_at[step])
                 times[e, SHOWN, step] = took[step]
+            times[e, TIP, step] = start[step]
         best = max(best, level)
         e = entries[e].next
     shown_best = np.int64(rows[r].best)
@@ -435,6 +475,7 @@ def _settle(
             tail[i].at = tail[i + gone].at
             tail[i].mask = tail[i + gone].mask
         rows[r].length = length - gone
+        rows[r].shown = length - gone  # nobody settles a row before it is shown
         if gone == length:
             free_block(tail, heads, np.int64(block), np.int64(rows[r].size))
             rows[r].size = NO_BLOCK

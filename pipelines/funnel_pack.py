@@ -16,6 +16,7 @@ import numpy as np
 from pipelines import funnel_fold as ff
 from pipelines.funnel_fold import NONE, START, TOOK, UNSET, Records, Shape
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, kernel
+from pipelines.prefetch import FAR, NEAR, prefetch
 from pipelines.varints import LONGEST, get, get_signed, put, put_signed
 
 VERSION: Final = 1
@@ -23,10 +24,16 @@ MALFORMED: Final = -1
 
 
 @kernel
-def pack_bound(shape: Shape, rows: Records, entries: Records, which: Int32s) -> Int:
-    """How many bytes `pack` may need at most."""
+def pack_bound(
+    shape: Shape, rows: Records, entries: Records, times: Records, tail: Records, which: Int32s
+) -> Int:
+    """How many bytes `pack` may need at most; what it will read is in the cache then."""
     numbers = 0
     for i in range(len(which)):
+        if i + FAR < len(which):
+            prefetch(rows, which[i + FAR])
+        if i + NEAR < len(which):
+            ff.ask_for_row(rows, entries, times, tail, np.int64(which[i + NEAR]))
         numbers += 6 + 2 * rows[which[i]].length
         e = rows[which[i]].first
         while e != NONE:
@@ -174,6 +181,7 @@ def _blank_row(
             ff.free_block(tail, heads, np.int64(rows[r].block), np.int64(rows[r].size))
     rows[r].first = NONE
     rows[r].length = 0
+    rows[r].shown = 0
     rows[r].size = ff.NO_BLOCK
     rows[r].touched = 0
     return r

@@ -10,7 +10,7 @@ from pipelines.batch import Outbox
 from pipelines.figures_topic import FiguresTopic
 from pipelines.funnel_figures import FunnelFigures
 from pipelines.funnel_fold import NONE, UNSET
-from pipelines.keys import ArrowColumn
+from pipelines.keys import ArrowColumn, prefixed
 from pipelines.operators import TOTAL, Changes, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas import files
@@ -100,8 +100,7 @@ class FunnelResults:
             ],
             names=self._steps.arrow.names,
         )
-        prefix = f"{project}/{name}/"
-        keys = [(prefix + person).encode() for person in persons.to_pylist()]
+        keys = prefixed(f"{project}/{name}/", persons)
         self._outbox.send(
             self._topic, keys, self._steps.encode(batch), partition=standing.partition
         )

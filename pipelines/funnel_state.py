@@ -34,7 +34,7 @@ class FunnelState(PersonRows):
         self.heads[ff.FREE_ENTRY] = self.heads[ff.FREE_BLOCK :] = ff.NONE
         self.entries = np.zeros(64, ENTRY)
         relative = np.int32 if shape.window <= _NARROW_WINDOW_MS else np.int64
-        self.times = np.zeros((64, 3, shape.steps), relative)
+        self.times = np.zeros((64, ff.TIMES, shape.steps), relative)
         self.tail = np.zeros(64, EVENT)
         self._changes = np.zeros(256, CHANGE)
         self._timers = Timers()
@@ -130,7 +130,9 @@ class FunnelState(PersonRows):
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""
-        out = np.empty(pack_bound(self.shape, self.rows, self.entries, rows), np.uint8)
+        out = np.empty(
+            pack_bound(self.shape, self.rows, self.entries, self.times, self.tail, rows), np.uint8
+        )
         ends = np.empty(len(rows), np.int64)
         pack(self.shape, self.rows, self.entries, self.times, self.tail, rows, stamp, out, ends)
         self.logged(rows)

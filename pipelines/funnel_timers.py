@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from pipelines import funnel_fold as ff
-from pipelines.funnel_fold import DAY_MS, NONE, SHOWN, UNSET, Records, Shape
+from pipelines.funnel_fold import DAY_MS, NONE, SHOWN, TIP, UNSET, Records, Shape
 from pipelines.kernel import Int, Int32s, Int64s, kernel
 
 # What `expire` found, one line an entry that was due; `row` is NONE where nothing changed.
@@ -74,7 +74,7 @@ def expire(
         entries[e].timer = 0
         row, day = np.int64(entries[e].row), np.int64(entries[e].day)
         level = _level(shape, times, e)
-        closes = day * DAY_MS + entries[e].latest + shape.window
+        closes = day * DAY_MS + times[e, TIP, 0] + shape.window
         if level < shape.steps and entries[e].announced < level and closes < now:
             entries[e].announced = level
             expired[i].row = row
@@ -102,7 +102,7 @@ def _level(shape: Shape, times: Records, e: Int) -> Int:
 def _due(shape: Shape, entries: Records, times: Records, e: Int) -> Int:
     level = _level(shape, times, e)
     if level < shape.steps and entries[e].announced < level:
-        return entries[e].day * DAY_MS + entries[e].latest + shape.window + 1
+        return entries[e].day * DAY_MS + times[e, TIP, 0] + shape.window + 1
     return _last(shape, np.int64(entries[e].day))
 
 

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.prefetch import FAR, NEAR, prefetch
 
 ArrowColumn: TypeAlias = Any  # an Arrow array; its stubs take every value to be nullable
 
@@ -154,6 +156,13 @@ def grown(column: Column, least: int) -> Column:
     return larger  # type: ignore[return-value]
 
 
+def prefixed(prefix: str, texts: ArrowColumn) -> list[bytes]:
+    """The texts of an Arrow string array, each behind the same others: keys of records."""
+    joined = pc.binary_join_element_wise(prefix, texts, "")
+    keys: list[bytes] = joined.cast(pa.binary()).to_pylist()
+    return keys
+
+
 @kernel
 def _mix(h: Int, data: Bytes, start: Int, end: Int) -> Int:
     for i in range(start, end):
@@ -171,8 +180,33 @@ def _same(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> Int:
 
 
 @kernel
+def _hash(
+    seed: Int, first: Int32s, first_data: Bytes, second: Int32s, second_data: Bytes, row: Int
+) -> Int:
+    h = _mix(seed, first_data, first[row], first[row + 1])
+    h ^= np.uint64(0xFF51AFD7ED558CCD)
+    return _mix(h, second_data, second[row], second[row + 1])
+
+
+@kernel
+def _ask_ahead(
+    cells: Int32s, hashes: UInt64s, starts: Int64s, data: Bytes, wanted: UInt64s, i: Int
+) -> None:
+    mask = len(cells) - 1
+    if i + 2 * FAR < len(wanted):
+        prefetch(cells, np.int64(wanted[i + 2 * FAR]) & mask)
+    if i + FAR < len(wanted):
+        slot = cells[np.int64(wanted[i + FAR]) & mask] - 1
+        prefetch(hashes, slot)
+        prefetch(starts, slot)
+    if i + NEAR < len(wanted):
+        slot = cells[np.int64(wanted[i + NEAR]) & mask] - 1
+        if slot >= 0:
+            prefetch(data, starts[slot])
+
+
+@kernel
 def _cell(
-    seed: Int,
     cells: Int32s,
     hashes: UInt64s,
     starts: Int64s,
@@ -182,12 +216,11 @@ def _cell(
     second: Int32s,
     second_data: Bytes,
     row: Int,
-) -> tuple[Int, Int]:
-    """The cell where the key of `row` is, or is to be put, and the key's hash."""
+    h: Int,
+) -> Int:
+    """The cell where the key of `row`, whose hash is `h`, is or is to be put."""
     a, b = first[row], second[row]
     a_length, b_length = first[row + 1] - a, second[row + 1] - b
-    h = _mix(seed, first_data, a, a + a_length)
-    h = _mix(h ^ np.uint64(0xFF51AFD7ED558CCD), second_data, b, b + b_length)
     mask = len(cells) - 1
     cell = np.int64(h) & mask
     while cells[cell] != 0:
@@ -202,7 +235,7 @@ def _cell(
             ):
                 break
         cell = (cell + 1) & mask
-    return cell, h
+    return cell
 
 
 @kernel
@@ -220,11 +253,13 @@ def _intern(
     rows: Int64s,
     slots: Int32s,
 ) -> Int:
+    wanted = np.empty(len(rows), np.uint64)
     for i in range(len(rows)):
-        row = rows[i]
-        cell, h = _cell(
-            seed, cells, hashes, starts, data, first, first_data, second, second_data, row
-        )
+        wanted[i] = _hash(seed, first, first_data, second, second_data, rows[i])
+    for i in range(len(rows)):
+        _ask_ahead(cells, hashes, starts, data, wanted, i)
+        row, h = rows[i], wanted[i]
+        cell = _cell(cells, hashes, starts, data, first, first_data, second, second_data, row, h)
         if cells[cell] == 0:
             end = starts[size]
             for j in range(first[row], first[row + 1]):
@@ -258,9 +293,9 @@ def _find(
     slots: Int32s,
 ) -> None:
     for i in range(len(rows)):
-        cell, _ = _cell(
-            seed, cells, hashes, starts, data, first, first_data, second, second_data, rows[i]
-        )
+        row = rows[i]
+        h = _hash(seed, first, first_data, second, second_data, row)
+        cell = _cell(cells, hashes, starts, data, first, first_data, second, second_data, row, h)
         slots[i] = cells[cell] - 1
 
 

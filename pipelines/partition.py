@@ -12,9 +12,10 @@ soon as it has come to where the partition stands, it is live like them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import ArrowColumn, KeyIndex, Texts
+from pipelines.keys import ArrowColumn, KeyIndex, Texts, prefixed
 from pipelines.matching import Match
 from pipelines.metrics import LATE
 from pipelines.operators import (
@@ -37,6 +38,9 @@ from pipelines.operators import (
     Waiting,
 )
 from pipelines.person_records import Part, join, split
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 _NONE: Final = -1
 # Rows that time changes in one call: who has more to do goes on with it in the next, so that no
@@ -192,23 +196,28 @@ class Partition:
             events,
             (match for key, match in concerned.items() if self.running[key].state.by_person),
         )
-        for key, match in concerned.items():
-            one = self.running[key]
+
+        def fold(key: Key) -> tuple[Running, int, Folded] | None:
+            one, match = self.running[key], concerned[key]
             offsets = events.offsets[match.rows]
             part = slice(*np.searchsorted(offsets, stretches[key]))
             rows, masks, values = match.cut(part)
             if not len(rows):
-                continue
+                return None
             offsets = offsets[part]
+            folded: Folded | None = None
             with going_on(one):
                 folded = one.state.fold(
                     len(self.persons), slots[rows], events.at[rows], masks, offsets, values
                 )
-            if one.failed:
-                continue
-            if len(folded.fresh):
-                one.waiting.append(Waiting(folded.fresh, int(offsets[0]), due))
-            yield one, folded
+            return None if folded is None else (one, int(offsets[0]), folded)
+
+        for found in side_by_side(fold, concerned):
+            if found is not None:
+                one, since, folded = found
+                if len(folded.fresh):
+                    one.waiting.append(Waiting(folded.fresh, since, due))
+                yield one, folded
 
     def hear(self, project: str, ahead_ms: int) -> None:
         """An event of the project bears a time so far ahead of its record's; `NEVER`: none does."""
@@ -276,12 +285,13 @@ class Partition:
             yield self._pack(project, np.unique(np.concatenate(slots)))
 
     def _pack(self, project: str, persons: Int32s) -> tuple[list[bytes], list[bytes]]:
-        parts = []
-        for one in self.of_project(project):
+        def pack(one: Running) -> Part:
             rows = one.state.rows_of(persons)
             places = np.flatnonzero(rows != _NONE)
             packed = one.state.pack(rows[places], self.position_of(one))
-            parts.append(Part(one.tag, places, packed))
+            return Part(one.tag, places, packed)
+
+        parts = side_by_side(pack, self.of_project(project))
         return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
 
     def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
@@ -358,6 +368,14 @@ class Partition:
         return slots
 
 
+_threads: Final = ThreadPoolExecutor(2, thread_name_prefix="definitions")
+
+
+def side_by_side(call: Callable[[A], B], definitions: Collection[A]) -> Iterator[B]:
+    """Make a call for each definition, two at a time: kernels run without the GIL."""
+    return (_threads.map if len(definitions) > 1 else map)(call, definitions)
+
+
 @contextmanager
 def going_on(one: Running) -> Iterator[None]:
     """Whatever a definition raises inside ends it, with the reason, and nothing else."""
@@ -371,8 +389,7 @@ def going_on(one: Running) -> Iterator[None]:
 
 def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
     """The log keys of persons: `project/person`."""
-    prefix = f"{project}/"
-    return [(prefix + person).encode() for person in persons.to_pylist()]
+    return prefixed(f"{project}/", persons)
 
 
 def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

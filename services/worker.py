@@ -9,15 +9,14 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.settings import PREFIX, Settings
 
-# Every epoch takes some tens of megabytes and gives them back. Taken in large pages, and kept for
-# the next epoch instead of being returned to the system, they cost a quarter to a half less of a
-# worker's time, the more the dearer a page fault is (as on virtual machines). Other allocators than
-# glibc's take no notice of the first.
+# Every epoch takes some tens of megabytes of columns and gives them back. Taken in large pages, and
+# kept for the next epoch instead of being returned to the system, they cost less, the more the
+# dearer a page fault is (as on virtual machines). Other allocators than glibc's take no notice.
+# Python's own allocator keeps the small objects, of which a batch has a hundred thousand.
 MEMORY: Final = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
     ":glibc.malloc.mmap_threshold=1000000000"
     ":glibc.malloc.trim_threshold=1000000000",
-    "PYTHONMALLOC": "malloc",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 
