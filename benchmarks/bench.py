@@ -56,7 +56,13 @@ ROOT = Path(__file__).parents[1]
 PROJECT = "shop"
 EVENTS = ("home", "search", "product", "cart", "address", "pay", "purchase", "return")
 PARTITIONS = 2
+PROPERTIES = tuple(
+    f'{{"plan":"{plan}","price":{price}.5,"path":"/products/{price}"}}'
+    for plan in ("free", "pro", "team", "school")
+    for price in range(5, 45)
+)
 _PORT_BASE = 21_000
+_RIVAL_EVENTS = 300_000
 _WARM_UP_S = 2.0
 _LONG_ENOUGH_S = 60.0
 _FIRST_COMMIT_WITHIN_S = 600.0
@@ -172,7 +178,7 @@ def _batch(
         "timestamp": at + np.arange(count) * 1_000 // count,
         "sent_at": [None] * count,
         "received_at": np.full(count, at + 1_000),
-        "properties": ['{"plan":"pro","price":9.5,"path":"/products/17"}'] * count,
+        "properties": [PROPERTIES[n] for n in rng.integers(0, len(PROPERTIES), count)],
         "context": ["{}"] * count,
     }
     return pa.RecordBatch.from_arrays(
@@ -230,6 +236,15 @@ def time_ours(settings: Settings, topic: str) -> tuple[Timed, dict[str, float]]:
     """Our worker, and what it then says of itself."""
     with process(WORKER, environment_of(settings)) as reader:
         return timed(settings, reader, settings.app_id, topic), scraped(settings)
+
+
+def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
+    """Plain Faust on a topic of its own: an agent that counts records and does nothing else."""
+    create_topics(settings, [Topic(topic, "delete")])
+    fill(settings, topic, events=_RIVAL_EVENTS, persons=persons)
+    app = faust_command("benchmarks.rivals.faust_count")
+    with process(app, rival_environment(settings, topic)) as reader:
+        return timed(settings, reader, "rival-faust", topic)
 
 
 def scraped(settings: Settings) -> dict[str, float]:

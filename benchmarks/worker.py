@@ -13,28 +13,22 @@ import time
 
 from benchmarks.bench import (
     WORKER,
-    Timed,
     console,
-    create_topics,
     define_funnels,
     environment_of,
-    faust_command,
     fill,
     process,
     report,
-    rival_environment,
     scraped,
     shares,
     system,
+    time_faust,
     time_ours,
-    timed,
 )
 from schemas.settings import Settings
-from schemas.topics import Topic
 from services.worker import partitions_held
 
 FUNNELS = 8
-RIVAL_EVENTS = 300_000
 _RESTORED_WITHIN_S = 600.0
 
 
@@ -74,15 +68,6 @@ def main() -> None:
             "analytics_shares": shares(analytics_metrics),
         },
     )
-
-
-def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
-    """Plain Faust on a topic of its own."""
-    create_topics(settings, [Topic(topic, "delete")])
-    fill(settings, topic, events=RIVAL_EVENTS, persons=persons)
-    app = faust_command("benchmarks.rivals.faust_count")
-    with process(app, rival_environment(settings, topic)) as reader:
-        return timed(settings, reader, "rival-faust", topic)
 
 
 def restore(settings: Settings) -> dict[str, float]:

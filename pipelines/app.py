@@ -4,6 +4,7 @@ avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.fun
                                                       avila.segments, avila.metrics
 """
 
+from functools import cache
 from typing import Any, cast
 
 import faust
@@ -19,7 +20,7 @@ from pipelines.segments import SEGMENTS
 from pipelines.tables import TableManager
 from pipelines.tracker import Tracker
 from pipelines.transport import App, Columns
-from pipelines.warm_up import warm_up
+from pipelines.warm_up import tell_of_late_ones, warm_up
 from schemas.registries import open_registry
 from schemas.settings import read_settings
 
@@ -52,9 +53,15 @@ events = app.topic(topics.events.name, schema=Columns())
 
 @app.on_worker_init.connect
 def connect(*_: Any, **__: Any) -> None:
-    """Meet the broker before the first record comes."""
+    """Meet the broker before the first record comes; Faust says twice that a worker begins."""
+    _connect()
+
+
+@cache
+def _connect() -> None:
     metrics.serve(settings)
     warm_up()
+    tell_of_late_ones()
     registry = open_registry(settings)
     seen.connect(registry)
     persons.connect(registry)

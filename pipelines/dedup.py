@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.keys import Texts
 
 _FIRST, _SIZE, _NEWEST = range(3)
 _UUID_CHARS: Final = 36
@@ -64,8 +65,10 @@ class SeenIds:
     def warm_up(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         ids = np.zeros((1, 2), np.uint64)
-        cls(1, 1).admit(ids, ids[:, 0].copy(), np.zeros(1, np.int64))
-        read_uuids(np.zeros(2, np.int32), np.zeros(0, np.uint8), ids, np.zeros(1, np.bool_))
+        seen = cls(1, 1)
+        seen.admit(ids, ids[:, 0].copy(), np.zeros(1, np.int64))
+        seen.load(seen.dump())
+        read_uuids(*Texts.empty(1), ids, np.zeros(1, np.bool_))
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the ids, the oldest first."""

@@ -33,7 +33,20 @@ class Texts(NamedTuple):
         """View an Arrow string or binary array without nulls; copies nothing."""
         _, offsets, data = column.buffers()
         starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4)
-        return cls(starts, np.frombuffer(data or b"", np.uint8))
+        return cls._locked(starts, np.frombuffer(data or b"", np.uint8))
+
+    @classmethod
+    def empty(cls, count: int) -> "Texts":
+        """As many empty texts: an index of single names has them for second ones."""
+        return cls._locked(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
+
+    @classmethod
+    def _locked(cls, starts: Int32s, data: Bytes) -> "Texts":
+        # Kernels are compiled for what may be written to and what may not: here, never.
+        texts = cls(starts.view(), data.view())
+        for array in texts:
+            array.flags.writeable = False
+        return texts
 
     def take(self, rows: Int64s) -> list[str]:
         """Some of the texts."""
@@ -107,6 +120,15 @@ class KeyIndex:
         _gather(self._data, begins, starts, data)
         buffers = [None, pa.py_buffer(starts.tobytes()), pa.py_buffer(data.tobytes())]
         return pa.Array.from_buffers(pa.string(), len(slots), buffers)
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Have every kernel compiled, for columns of Arrow, which cannot be written to."""
+        index, texts, rows = cls(), Texts.of(pa.array(["a"])), np.zeros(1, np.int64)
+        slots = index.intern(texts, texts, rows)
+        index.find(texts, texts, rows)
+        index.second(slots)
+        index.load(index.dump())
 
     def dump(self) -> dict[str, NDArray[np.generic]]:
         """The keys in the order of their slots."""

@@ -128,7 +128,7 @@ class Matcher:
         count = len(events.starts) - 1
         properties = _Properties(texts)
         pieces: dict[Key, list[tuple[Int64s, int]]] = {}
-        for names in (events, _no_names(count)) if self._any else (events,):
+        for names in (events, Texts.empty(count)) if self._any else (events,):
             for code, rows in self._rows_by_code(projects, names, count):
                 for use in self._uses[code]:
                     kept = use.pick(rows, properties)
@@ -162,10 +162,6 @@ class Matcher:
         if code == len(self._uses):
             self._uses.append([])
         return int(code)
-
-
-def _no_names(count: int) -> Texts:
-    return Texts(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
 
 
 def _reader(of: str | Member) -> _Reader:

@@ -76,8 +76,12 @@ def split(data: Bytes, starts: Int64s) -> Parts:
 
 def warm_up() -> None:
     """Have the kernels compiled."""
-    row = Packed(np.zeros(1, np.uint8), np.zeros(1, np.int64), np.ones(1, np.int64))
-    (record,) = join(1, [Part(np.uint64(1), np.zeros(1, np.intp), row)])
+    bounds = np.zeros(1, np.int64), np.ones(1, np.int64)
+    rows = [
+        Packed(data, *bounds) for data in (np.zeros(1, np.uint8), np.frombuffer(b"0", np.uint8))
+    ]
+    parts = [Part(np.uint64(1), np.zeros(1, np.intp), row) for row in rows]
+    (record,) = join(1, parts)
     split(np.frombuffer(record, np.uint8), np.array([0, len(record)]))
 
 

@@ -87,7 +87,7 @@ class Wanted:
 
     def newest(self, projects: Texts, ahead: Int64s) -> dict[str, int]:
         """The largest `ahead` among the events of each project that anything is wanted of."""
-        codes = self._project_index.find(projects, _nothing(len(ahead)), np.arange(len(ahead)))
+        codes = self._project_index.find(projects, Texts.empty(len(ahead)), np.arange(len(ahead)))
         return {
             self._projects[code]: int(ahead[codes == code].max())
             for code in np.unique(codes[codes >= 0]).tolist()
@@ -102,9 +102,4 @@ class Wanted:
         self._project_index = KeyIndex()
         names = Texts.of(pa.array(self._projects, pa.string()))
         places = np.arange(len(self._projects))
-        self._project_index.intern(names, _nothing(len(places)), places)
-
-
-def _nothing(count: int) -> Texts:
-    """As many empty texts: an index of single names has them for second ones."""
-    return Texts(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
+        self._project_index.intern(names, Texts.empty(len(places)), places)

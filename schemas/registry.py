@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -50,18 +50,21 @@ class Registry:
         self._subjects = Subjects()
         self._position = 0
         self._client = {"bootstrap.servers": bootstrap}
-        self._consumer = Consumer(
-            self._client
-            | {
-                "group.id": topic,  # librdkafka wants a name; nothing is ever committed to it
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "log_level": 0,  # lost connections are mended by the library
-            }
-        )
+        config: dict[str, Any] = self._client | {
+            "group.id": topic,  # librdkafka wants a name; nothing is ever committed to it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            # That a transaction's mark follows the last record is told by an empty fetch.
+            "fetch.wait.max.ms": 100,
+            "log_level": 0,  # lost connections are mended by the library
+        }
+        self._consumer = Consumer(config)
+        # On a connection of its own: on the other one it would wait for a fetch to time out.
+        self._ends = Consumer(config)
         self._consumer.assign([KafkaPartition(topic, 0, OFFSET_BEGINNING)])
+        self._writer: Producer | None = None  # kept for the next change, until another fences it
 
     def __enter__(self) -> "Registry":
         return self
@@ -72,7 +75,9 @@ class Registry:
     def close(self) -> None:
         """Give back the connections."""
         with self._lock:
+            self._writer = None
             self._consumer.close()
+            self._ends.close()
 
     def view(self, look: Callable[[Subjects], T]) -> T:
         """What `look` finds in all that is committed by now; it must not change anything."""
@@ -123,6 +128,7 @@ class Registry:
                     return self._change_alone(decide, deadline)
                 except KafkaException as error:
                     # Fenced by another, or the broker wavers: look again at what stands.
+                    self._writer = None
                     if time.monotonic() > deadline:
                         raise self._unavailable(error) from error
                     time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
@@ -131,16 +137,9 @@ class Registry:
     def _change_alone(
         self, decide: Callable[[Subjects], tuple[T, list[Record]]], deadline: float
     ) -> T:
-        producer = Producer(
-            self._client
-            | {
-                "transactional.id": f"{self._topic}-registrar",
-                # What a killed process leaves open holds up all readers for no longer than this.
-                "transaction.timeout.ms": 10_000,
-                "log_level": 0,  # to be fenced is no news here
-            }
-        )
-        producer.init_transactions(_left(deadline))
+        if self._writer is None:
+            self._writer = self._alone(deadline)
+        producer = self._writer
         self._read_to_end(deadline)
         result, records = decide(self._subjects)
         if not records:
@@ -158,6 +157,20 @@ class Registry:
         self._read_to_end(deadline, max(offsets) + 1)
         return result
 
+    def _alone(self, deadline: float) -> Producer:
+        """A producer that fences the one before: who writes with that one fails from now on."""
+        producer = Producer(
+            self._client
+            | {
+                "transactional.id": f"{self._topic}-registrar",
+                # What a killed process leaves open holds up all readers for no longer than this.
+                "transaction.timeout.ms": 10_000,
+                "log_level": 0,  # to be fenced is no news here
+            }
+        )
+        producer.init_transactions(_left(deadline))
+        return producer
+
     def _read_to_end(self, deadline: float, at_least: int = 0) -> None:
         end = max(self._end(deadline), at_least)
         trouble: object = "records are held up by an open transaction"
@@ -173,7 +186,7 @@ class Registry:
         while True:
             try:
                 partition = KafkaPartition(self._topic, 0)
-                return self._consumer.get_watermark_offsets(partition, timeout=_left(deadline))[1]
+                return self._ends.get_watermark_offsets(partition, timeout=_left(deadline))[1]
             except KafkaException as error:
                 # A topic that was just created has no leader yet; one that is not there never will.
                 if time.monotonic() > deadline:

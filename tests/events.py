@@ -372,7 +372,7 @@ def steps_timed_out(results: Results, funnel_id: str, project: str = "shop") -> 
     }
 
 
-def await_equal(expected: Any, read: Callable[[], Any], within_s: float = 120) -> None:
+def await_equal(expected: Any, read: Callable[[], Any], within_s: float = 300) -> None:
     """Read again until what is read is as expected."""
     deadline = time.monotonic() + within_s
     while (found := read()) != expected:  # reading waits a little for more to come

@@ -1,0 +1,202 @@
+"""All operators in one worker beside plain Faust: `python -m benchmarks.operators`.
+
+20 funnels (4 to 8 steps, 5 of them broken down and with conditions), 20 segments, 10 cohorts and 10
+metrics look at the events of 200,000 persons. Besides all together, each operator is timed alone,
+and so are definitions that look at events which never come: what a definition costs an event is
+the CPU time that it adds to a worker without any, its output and its log included.
+
+Then a funnel is counted anew over all events, which is how fast a backfill is.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import Producer
+
+from benchmarks.bench import (
+    EVENTS,
+    PROJECT,
+    WORKER,
+    Timed,
+    console,
+    environment_of,
+    fill,
+    process,
+    report,
+    scraped,
+    system,
+    time_faust,
+    timed,
+)
+from schemas.cohorts import Cohort, CohortDefinition
+from schemas.definitions import Definition, Funnel, FunnelDefinition
+from schemas.metrics import Metric, MetricDefinition
+from schemas.segments import Rule, Segment, SegmentDefinition
+from schemas.settings import Settings
+from services.replay import Asked, replay
+
+_COHORT_PERIODS = ("day", "week", "month")
+_EXPENSIVE = {"property": "price", "op": "gte", "value": 20}
+
+
+class Load(NamedTuple):
+    """What is counted."""
+
+    events: int
+    persons: int
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--persons", type=int, default=200_000)
+    load = Load(**vars(parser.parse_args()))
+    kinds: dict[str, Sequence[Definition]] = {
+        "funnel": list(islice(_funnels(EVENTS), 20)),
+        "segment": list(islice(_segments(EVENTS), 20)),
+        "cohort": list(islice(_cohorts(EVENTS), 10)),
+        "metric": list(islice(_metrics(EVENTS), 10)),
+    }
+    everything = [one for kind in kinds.values() for one in kind]
+    elsewhere = [f"never {name}" for name in EVENTS]
+    with system() as settings:
+        rival = time_faust(settings, "rival", load.persons)
+    nothing, _ = time_with([], load)
+    idle, _ = time_with(list(islice(_funnels(elsewhere), 20)), load)
+    half, _ = time_with(kinds["funnel"][:10], load)
+    alone = {kind: time_with(definitions, load) for kind, definitions in kinds.items()}
+    together, rows = time_with(everything, load)
+
+    def cost(found: Timed, definitions: Sequence[Definition]) -> float:
+        added = found.cpu_us_per_event - nothing.cpu_us_per_event
+        return round(added / len(definitions), 3)
+
+    costs = {kind: cost(found, kinds[kind]) for kind, (found, _) in alone.items()}
+    report(
+        f"{load.events:,} events of {load.persons:,} persons",
+        {
+            "plain Faust, counting": rival,
+            "no definitions": nothing,
+            "20 funnels on other events": idle,
+            "10 funnels": half,
+            **{f"{len(kinds[kind])} {kind}s": found for kind, (found, _) in alone.items()},
+            f"all {len(everything)}": together,
+        },
+        {
+            "ratio": round(together.events_per_s / rival.events_per_s, 1),
+            "events_per_s": round(together.events_per_s),
+            "faust_events_per_s": round(rival.events_per_s),
+            "cost_us": costs,
+            "cost_us_half_of_the_funnels": cost(half, kinds["funnel"][:10]),
+            "cost_us_on_other_events": cost(idle, kinds["funnel"]),
+            "state_bytes_per_row": {kind: row for kind, (_, row) in alone.items()},
+            "state_bytes_per_row_all": rows,
+            "backfill_events_per_s": round(backfill(load)),
+        },
+    )
+
+
+def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, float]:
+    """A worker with these definitions, and the bytes that it keeps a row."""
+    with system(checkpoint_interval_ms=2_000) as settings:
+        _define(settings, definitions)
+        fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
+        with process(WORKER, environment_of(settings)) as reader:
+            found = timed(settings, reader, settings.app_id, settings.topics.events.name)
+            metrics = scraped(settings)
+    rows = metrics["table_rows persons"]
+    return found, round(metrics["table_bytes persons"] / rows, 1) if rows else 0.0
+
+
+def backfill(load: Load) -> float:
+    """How many past events a second a funnel takes in that is counted anew, live events beside."""
+    with system(checkpoint_interval_ms=2_000) as settings:
+        _define(settings, list(islice(_funnels(EVENTS), 1)))
+        fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
+        with process(WORKER, environment_of(settings)) as reader:
+            timed(settings, reader, settings.app_id, settings.topics.events.name)
+            console.print("counting a funnel anew")
+            began = time.monotonic()
+            replay(settings, Asked(kind="funnel"), quiet=True)
+            return load.events / (time.monotonic() - began)
+
+
+def _define(settings: Settings, definitions: Sequence[Definition]) -> None:
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for one in definitions:
+        producer.produce(settings.topics.definitions.name, msgspec.json.encode(one), one.key)
+    assert not producer.flush(30)
+
+
+def _parts(name: str, number: int) -> dict[str, Any]:
+    return {
+        "project_id": PROJECT,
+        "id": f"{name}-{number}",
+        "version": 1,
+        "created_at": 0,
+        "updated_at": 0,
+    }
+
+
+def _funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
+    for number in range(10**6):
+        count = 4 + number % 5
+        steps: list[dict[str, Any]] = [
+            {"event": names[(number + step) % len(names)]} for step in range(count)
+        ]
+        funnel: dict[str, Any] = {"steps": steps, "window_s": 3_600}
+        if number % 4 == 3:
+            steps[1]["where"] = [_EXPENSIVE]
+            funnel["breakdown"] = {"property": "plan", "attribution": "first"}
+        yield FunnelDefinition(**_parts("funnel", number), funnel=msgspec.convert(funnel, Funnel))
+
+
+def _segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
+    for number, name in zip(range(10**6), cycle(names), strict=False):
+        following = names[(number + 1) % len(names)]
+        rules: list[Mapping[str, Any]] = [
+            {"did": {"event": name, "at_least": 3, "within_s": 604_800}},
+            {"last_seen": {"event": name, "within_s": 86_400}},
+            {"and": [{"did": {"event": name}}, {"not": {"did": {"event": following}}}]},
+            {"performed": {"steps": [{"event": name}, {"event": following}], "window_s": 3_600}},
+            {"did": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
+        ]
+        rule = msgspec.convert(rules[number % len(rules)], Rule)
+        parts = _parts("segment", number)
+        yield SegmentDefinition(**parts, segment=Segment(rule=rule), rule=rule)
+
+
+def _cohorts(names: Sequence[str]) -> Iterator[CohortDefinition]:
+    for number, name in zip(range(10**6), cycle(names), strict=False):
+        cohort = {
+            "start": {"event": name},
+            "return": {} if number % 2 else {"event": names[(number + 1) % len(names)]},
+            "period": _COHORT_PERIODS[number % len(_COHORT_PERIODS)],
+        }
+        yield CohortDefinition(**_parts("cohort", number), cohort=msgspec.convert(cohort, Cohort))
+
+
+def _metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
+    kinds: list[Mapping[str, Any]] = [
+        {"measure": "events", "by_event": True, "bucket_s": 1},
+        {"measure": "persons", "bucket_s": 60},
+        {"measure": "persons", "bucket_s": 86_400},
+        {"measure": "sum", "property": "price", "of": {"event": names[-2]}},
+        {"measure": "percentiles", "property": "price", "of": {"event": names[0]}},
+        {"measure": "top", "property": "plan", "of": {"event": names[1]}},
+        {"measure": "events", "of": {"event": names[2]}},
+        {"measure": "average", "property": "price", "of": {"event": names[3]}},
+        {"measure": "top", "property": "path", "of": {"event": names[4]}},
+        {"measure": "events", "of": {"event": names[5], "where": [_EXPENSIVE]}},
+    ]
+    for number, metric in enumerate(cycle(kinds)):
+        yield MetricDefinition(**_parts("metric", number), metric=msgspec.convert(metric, Metric))
+
+
+if __name__ == "__main__":
+    main()
