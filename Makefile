@@ -38,10 +38,11 @@ format: $(STUBS) ## Put code into shape
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: $(STUBS) ## Measure the worker and the ingest service beside others, and how fresh results are
+bench: $(STUBS) ## Measure the worker, its operators and the ingest service beside others, and how fresh results are
 	$(UV) sync --locked --group bench --quiet --compile-bytecode
 	$(RUN) python -m benchmarks.worker
 	$(RUN) python -m benchmarks.peers
+	$(RUN) python -m benchmarks.operators
 	$(RUN) python -m benchmarks.freshness
 	$(RUN) python -m benchmarks.ingest
 

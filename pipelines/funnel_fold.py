@@ -11,11 +11,13 @@ So that events may come in any order, a row (a person in a funnel) is two things
     base   the entries (days), folded over all events before the row's `horizon`
     tail   the events from the horizon on, in order of time, as (time, mask of steps)
 
-and what is true now is the fold of the tail over the base. The horizon is the row's newest event
-less the allowed lateness: an older event is late, and is counted and left out. It moves with the
-row's own events only, never with the clock of others, so that the fold of a row is a function of
-its events in their order of arrival and of nothing else: replaying them gives the same row. That is
-what restoring rests on.
+and what is true now is the fold of the tail over the base. It is kept beside the base, so that an
+event that comes in order goes on from there; one that does not has the tail folded anew.
+
+The horizon is the row's newest event less the allowed lateness: an older event is late, and is
+counted and left out. It moves with the row's own events only, never with the clock of others, so
+that the fold of a row is a function of its events in their order of arrival and of nothing else:
+replaying them gives the same row. That is what restoring rests on.
 
 Everything here is pure: kernels over columns, growing is left to the caller.
 """
