@@ -60,8 +60,11 @@ def main() -> None:
                 for name, latencies in (("rest", rest), ("topic", topic)):
                     p50, p99 = np.percentile(latencies, [50, 99]).round().astype(int).tolist()
                     console.print(f"{rate:>7,} events/s  {name:<6} p50 {p50} ms  p99 {p99} ms")
-                    figures["p50_ms"][f"{name}_{rate}"] = p50
-                    figures["p99_ms"][f"{name}_{rate}"] = p99
+                    # Of the two ways to see an event, the slower one; and each by itself.
+                    for figure, found in (("p50_ms", p50), ("p99_ms", p99)):
+                        slower = max(figures[figure].get(str(rate), 0), found)
+                        figures[figure][str(rate)] = slower
+                        figures.setdefault(f"{name}_{figure}", {})[str(rate)] = found
             probe.close()
     print(json.dumps(figures))
 
