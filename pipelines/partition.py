@@ -308,10 +308,14 @@ class Partition:
         projects, persons = (Texts.of(pc.list_element(names, place)) for place in (0, 1))
         slots = np.zeros(len(keys), np.int32)
         slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
-        for tag in known:
+
+        def unpack(tag: int) -> None:
             own = np.flatnonzero(parts.tags == tag)
             rows = Packed(data, parts.begins[own], parts.ends[own])
             by_tag[tag].state.unpack(len(self.persons), slots[parts.records[own]], rows)
+
+        for _ in side_by_side(unpack, known):
+            pass
         return kept
 
     def of_project(self, project: str) -> list[Running]:

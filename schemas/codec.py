@@ -94,7 +94,7 @@ class Codec:
             ValueError: the values are 2 GiB or more together.
             Exception: whatever `find` raises; nothing is decided then, call again.
         """
-        if sum(len(value) for value in values if value) > MAX_CALL_BYTES:
+        if sum(map(len, filter(None, values))) > MAX_CALL_BYTES:
             raise ValueError("2 GiB of values in one call; accepted is less")
         headers = [value and value[:HEADER_BYTES] for value in values]
         groups: dict[bytes | None, Sequence[int]] = {}

@@ -343,7 +343,7 @@ def test_v1_has_what_v0_has_where_v0_has_it(ingest: Ingest) -> None:
         V1,
         json={"created_at": "x", "batch": [plain, full]},
         headers={
-            "Authorization": "Bearer k",
+            "Authorization": f"Bearer {KEY}",
             "PostHog-Sdk-Info": "posthog-python/7.9",
             "PostHog-Request-Timestamp": "1970-01-01T00:00:01Z",
         },

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.settings import Settings
+from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.errors import ErrorBody
 from tests.conftest import free_ports
 from tests.credentials import TOKEN, bearer
@@ -122,10 +122,11 @@ async def test_what_is_not_there_is_answered_in_the_same_form(query: httpx.Async
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_serves_until_it_is_told_to_end(settings: Settings, end: int) -> None:
-    (port,) = free_ports(1)
+    port, grpc_port = free_ports(2)
+    ports = {QUERY_PORT: port, QUERY_GRPC_PORT: grpc_port}
     run = (
-        "import os; from schemas import settings; from services.query import run_query; "
-        "settings.Settings.port = lambda self, default: int(os.environ['QUERY_PORT']); "
+        "from schemas import settings; from services.query import run_query; "
+        f"settings.Settings.port = lambda self, default: {ports}.get(default, default); "
         "run_query(settings.read_settings())"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AVILA_")}
@@ -134,7 +135,6 @@ def test_the_process_serves_until_it_is_told_to_end(settings: Settings, end: int
         cwd=ROOT,
         env=kept
         | {
-            "QUERY_PORT": str(port),
             "AVILA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
             "AVILA_TOPIC_PREFIX": settings.topic_prefix,
         },
