@@ -16,6 +16,8 @@ COMMON = {
     "late_dropped": 0,
     "position": 5,
     "backfilling_to": None,
+    "live_since": None,
+    "failed": None,
     "clock": None,
     "updated_at": 1_000,
 }
