@@ -53,7 +53,7 @@ class Load(NamedTuple):
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
     load = Load(**vars(parser.parse_args()))
     kinds: dict[str, Sequence[Definition]] = {

@@ -111,9 +111,7 @@ class _Columns:
         return f"({' AND '.join(self._condition(condition) for condition in rule.person)})"
 
     def _column(self, sql: str) -> str:
-        name = f"c{len(self.columns)}"
-        self.columns[sql] = name
-        return name
+        return self.columns.setdefault(sql, f"c{len(self.columns)}")
 
     def _ms(self, seconds: int) -> str:
         return self._bind(1_000 * seconds, "Int64")

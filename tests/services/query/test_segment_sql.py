@@ -89,6 +89,12 @@ def test_clickhouse_finds_whom_the_rule_says(
     assert page(warehouse, definitions[0], told) == sorted(wanted["0"])
 
 
+def test_segments_that_ask_the_same_share_what_is_counted(warehouse: Warehouse) -> None:
+    project = write(warehouse, [did("a", 0)])
+    twins = [define(project, Rule(did=Did()), name) for name in ("one", "two")]
+    assert count(warehouse, twins, Clocks(NOW)) == [1, 1, 1]
+
+
 def test_a_project_without_events_has_nobody_in_its_segments(warehouse: Warehouse) -> None:
     nobody = define("nobody", Rule(did=Did(exactly=0)))
     assert count(warehouse, [nobody], Clocks(NOW)) == [0]
