@@ -18,7 +18,7 @@ app = faust.App(
     datadir=os.environ["RIVAL_DIRECTORY"],
 )
 events = app.topic(os.environ["RIVAL_TOPIC"], key_serializer="raw", value_serializer="raw")
-written = faust.Schema(key_serializer="raw", value_serializer="json")
+written: "faust.Schema[bytes, int]" = faust.Schema(key_serializer="raw", value_serializer="json")
 counts = app.Table("counts", default=int, schema=written)
 
 

@@ -69,7 +69,7 @@ _person = st.sampled_from(
         (Condition("plan", "not_equals", "free"),),
         (Condition("b.c", "is_set"),),
         (Condition("age", "gt", 2), Condition("plan", "is_not_set")),
-        (Condition(or_=(Condition("age", "lt", 2), Condition(not_=Condition("plan")))),),
+        (Condition(or_=(Condition("age", "lt", 2), Condition(not_=Condition("plan", "is_set")))),),
     ]
 )
 _leaves = st.one_of(
