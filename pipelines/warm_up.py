@@ -6,7 +6,7 @@ says so if a kernel has been left out.
 """
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from numba.core import event
@@ -22,7 +22,7 @@ from pipelines.segment_state import SegmentState
 
 log = structlog.get_logger(__name__)
 
-_COMPILED: str = "numba:compile"
+_COMPILED: Final = "numba:compile"
 
 
 def warm_up() -> None:

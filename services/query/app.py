@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 import msgspec
+import pyarrow as pa
 from confluent_kafka import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ from schemas.plans import PlanDefinition
 from schemas.registries import open_registry
 from schemas.segments import SegmentDefinition
 from schemas.settings import Settings
+from schemas.topics import Topic
 from services.access_log import AccessLog
 from services.commands import Commands
 from services.errors import answer_defect, answer_error
@@ -45,7 +47,7 @@ from services.query.health import Health, broker_check
 from services.query.live import Live
 from services.query.live_funnels import LiveFunnels
 from services.query.metrics import Metrics
-from services.query.newest import Reader, Update
+from services.query.newest import R, Reader, Update
 from services.query.plans import Plans
 from services.query.project_metrics import ProjectMetrics
 from services.query.segment_members import Members, read_memberships
@@ -93,6 +95,16 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         funnel_results.apply(updates)
         live_funnels.changed(Key(*one.result.of[:2]) for one in updates if one.result)
 
+    def results_of(
+        name: str,
+        topic: Topic,
+        schema: str,
+        read: Callable[[pa.RecordBatch], Sequence[R]],
+        apply: Callable[[Sequence[Update[R]]], None],
+    ) -> Following[Sequence[Update[R]]]:
+        reader = Reader(Codec(load(schema), registry.find), read)
+        return Following(name, settings.bootstrap, [topic.name], reader, apply)
+
     definitions_view = Following(
         "definitions",
         settings.bootstrap,
@@ -100,39 +112,27 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         _read,
         apply,
     )
-    funnels_view = Following(
-        "funnels",
-        settings.bootstrap,
-        [topics.funnels.name],
-        Reader(Codec(load("funnel-result"), registry.find), funnel_view.read_results),
-        apply_funnel_results,
+    funnels_view = results_of(
+        "funnels", topics.funnels, "funnel-result", funnel_view.read_results, apply_funnel_results
     )
-    cohorts_view = Following(
-        "cohorts",
-        settings.bootstrap,
-        [topics.cohorts.name],
-        Reader(Codec(load("cohort-result"), registry.find), cohort_view.read_results),
-        cohort_results.apply,
+    cohorts_view = results_of(
+        "cohorts", topics.cohorts, "cohort-result", cohort_view.read_results, cohort_results.apply
     )
-    metrics_view = Following(
-        "metrics",
-        settings.bootstrap,
-        [topics.metrics.name],
-        Reader(Codec(load("metric-result"), registry.find), metric_view.read_results),
-        metric_results.apply,
+    metrics_view = results_of(
+        "metrics", topics.metrics, "metric-result", metric_view.read_results, metric_results.apply
     )
-    segment_sizes_view = Following(
+    segment_sizes_view = results_of(
         "segment sizes",
-        settings.bootstrap,
-        [topics.segment_sizes.name],
-        Reader(Codec(load("segment-size"), registry.find), sizes_view.read_results),
+        topics.segment_sizes,
+        "segment-size",
+        sizes_view.read_results,
         segment_sizes.apply,
     )
-    segment_members_view = Following(
+    segment_members_view = results_of(
         "segment members",
-        settings.bootstrap,
-        [topics.segments.name],
-        Reader(Codec(load("segment-change"), registry.find), read_memberships),
+        topics.segments,
+        "segment-change",
+        read_memberships,
         segment_members.apply,
     )
     followings = (
@@ -192,47 +192,33 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     def api(path: str, endpoint: _Endpoint, method: str) -> Route:
         return Route(path, endpoint, methods=[method], middleware=[guard])
 
+    def defined(many: str, kind: Funnels | Cohorts | ProjectMetrics | Segments) -> list[Route]:
+        one = f"{many}/{{id}}"
+        return [
+            api(many, kind.list, "GET"),
+            api(many, kind.create, "POST"),
+            api(one, kind.read, "GET"),
+            api(one, kind.replace, "PUT"),
+            api(one, kind.delete, "DELETE"),
+            api(f"{one}/status", kind.status, "GET"),
+            api(f"{one}/results", kind.results, "GET"),
+        ]
+
     projects = "/api/projects/{project}"
-    many, one = f"{projects}/funnels", f"{projects}/funnels/{{id}}"
-    cohort_many, cohort_one = f"{projects}/cohorts", f"{projects}/cohorts/{{id}}"
-    metric_many, metric_one = f"{projects}/metrics", f"{projects}/metrics/{{id}}"
-    segment_many, segment_one = f"{projects}/segments", f"{projects}/segments/{{id}}"
+    funnels_at, cohorts_at = f"{projects}/funnels", f"{projects}/cohorts"
+    segments_at = f"{projects}/segments"
     plan_many, plan_one = f"{projects}/plans", f"{projects}/plans/{{id}}"
     return Starlette(
         routes=[
-            api(many, funnels.list, "GET"),
-            api(many, funnels.create, "POST"),
-            api(one, funnels.read, "GET"),
-            api(one, funnels.replace, "PUT"),
-            api(one, funnels.delete, "DELETE"),
-            api(f"{one}/status", funnels.status, "GET"),
-            api(f"{one}/results", funnels.results, "GET"),
-            api(f"{one}/times", funnels.times, "GET"),
-            api(f"{one}/persons", funnels.persons, "GET"),
-            api(cohort_many, cohorts.list, "GET"),
-            api(cohort_many, cohorts.create, "POST"),
-            api(cohort_one, cohorts.read, "GET"),
-            api(cohort_one, cohorts.replace, "PUT"),
-            api(cohort_one, cohorts.delete, "DELETE"),
-            api(f"{cohort_one}/status", cohorts.status, "GET"),
-            api(f"{cohort_one}/results", cohorts.results, "GET"),
-            api(f"{cohort_one}/persons", cohorts.persons, "GET"),
-            api(metric_many, project_metrics.list, "GET"),
-            api(metric_many, project_metrics.create, "POST"),
-            api(metric_one, project_metrics.read, "GET"),
-            api(metric_one, project_metrics.replace, "PUT"),
-            api(metric_one, project_metrics.delete, "DELETE"),
-            api(f"{metric_one}/status", project_metrics.status, "GET"),
-            api(f"{metric_one}/results", project_metrics.results, "GET"),
-            api(segment_many, segments.list, "GET"),
-            api(segment_many, segments.create, "POST"),
-            api(segment_one, segments.read, "GET"),
-            api(segment_one, segments.replace, "PUT"),
-            api(segment_one, segments.delete, "DELETE"),
-            api(f"{segment_one}/status", segments.status, "GET"),
-            api(f"{segment_one}/results", segments.results, "GET"),
-            api(f"{segment_one}/members", segments.members, "GET"),
-            api(f"{segment_one}/overlap", segments.overlap, "GET"),
+            *defined(funnels_at, funnels),
+            api(f"{funnels_at}/{{id}}/times", funnels.times, "GET"),
+            api(f"{funnels_at}/{{id}}/persons", funnels.persons, "GET"),
+            *defined(cohorts_at, cohorts),
+            api(f"{cohorts_at}/{{id}}/persons", cohorts.persons, "GET"),
+            *defined(f"{projects}/metrics", project_metrics),
+            *defined(segments_at, segments),
+            api(f"{segments_at}/{{id}}/members", segments.members, "GET"),
+            api(f"{segments_at}/{{id}}/overlap", segments.overlap, "GET"),
             api(plan_many, plans.list, "GET"),
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),

@@ -81,6 +81,4 @@ ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
 
 def read_persons(cell: Cell, answer: Answer) -> CohortPersons:
     """Read the answer to a `cell_statement`."""
-    persons = answer.only
-    page = [str(person) for person in persons[: cell.limit]]
-    return CohortPersons(page, page[-1] if len(persons) > cell.limit else None)
+    return CohortPersons(*answer.page(cell.limit))

@@ -20,6 +20,11 @@ class Answer(NamedTuple):
         (column,) = self.columns or ((),)
         return column
 
+    def page(self, limit: int) -> tuple[list[str], str | None]:
+        """The first texts of the only column, and the last of them if there are more."""
+        texts = [str(text) for text in self.only[:limit]]
+        return texts, texts[-1] if len(self.only) > limit else None
+
 
 class EventStore:
     """The events in one database of a store."""

@@ -99,9 +99,7 @@ def previous(steps: Sequence[Step], step: int) -> int:
 
 def read_persons(asked: Asked, answer: Answer) -> FunnelPersons:
     """Read the answer to a `persons_statement`."""
-    persons = answer.only
-    page = [str(person) for person in persons[: asked.limit]]
-    return FunnelPersons(page, page[-1] if len(persons) > asked.limit else None)
+    return FunnelPersons(*answer.page(asked.limit))
 
 
 def _plain(database: str, definition: FunnelDefinition, asked: Asked, bind: Binder) -> str:

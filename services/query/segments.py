@@ -169,7 +169,7 @@ class Segments(Changing[Segment, SegmentDefinition]):
                 definition.project_id,
                 lambda database: members_statement(database, definition, clocks, after, limit + 1),
             )
-            found = list(answer.columns[0]) if answer.columns else []
+            found = list(answer.only)
         page, more = found[:limit], len(found) > limit
         return json_answer(
             SegmentMembers(
