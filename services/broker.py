@@ -330,7 +330,6 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
-controlled.shutdown.enable=false
 
 # Topics are declared in schemas/topics.py; a misspelt one must fail.
 auto.create.topics.enable=false
@@ -344,7 +343,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 # One node has nobody to fail over to: on a machine that is busy or wakes from sleep it must not
 # count itself as dead, nor give up its start.
-broker.session.timeout.ms=60000
+broker.session.timeout.ms=30000
 initial.broker.registration.timeout.ms=300000
 
 # A small machine: a thread that waits wakes several times a second, and by default the controller

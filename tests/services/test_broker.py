@@ -126,6 +126,11 @@ def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) 
         broker.stop()
     assert broker.process.returncode is not None
     assert eventually(lambda: not processes_of_session(broker.process.pid), 5)
+    log = tmp_path / "kafka.log"
+    logged = log.stat().st_size
+    start(tmp_path).stop()
+    # One that was stopped in order is not waited for as if it might still be there.
+    assert b"DUPLICATE_BROKER_REGISTRATION" not in log.read_bytes()[logged:]
 
 
 def test_a_signal_to_the_terminals_processes_does_not_reach_the_broker(broker: Broker) -> None:
