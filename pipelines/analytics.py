@@ -11,6 +11,7 @@ version left behind is deleted.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final
@@ -24,7 +25,7 @@ from pipelines.batch import Outbox, Records, TopicPartition
 from pipelines.keys import Texts
 from pipelines.matching import Match
 from pipelines.metrics import stage
-from pipelines.operators import TOTAL, Backfill, Changes, Key, Kind, Running, Standing
+from pipelines.operators import TOTAL, Backfill, Changed, Changes, Key, Kind, Running, Standing
 from pipelines.partition import EventColumns, Partition, Stretch
 from pipelines.person_log import PersonLog
 from pipelines.reader import Reader
@@ -116,14 +117,14 @@ class Analytics(Table):
         return events, matches, ahead
 
     def _announce(self, standing: Standing, changed: Iterable[tuple[Running, Changes]]) -> None:
-        for one, changes in changed:
-            self._publishers[one.kind.name].changes(standing, one, changes)
+        for kind, of_kind in _by_kind(changed).items():
+            self._publishers[kind].changes(standing, of_kind)
 
     def _announce_expired(
         self, standing: Standing, changed: Iterable[tuple[Running, Changes]]
     ) -> None:
-        for one, changes in changed:
-            self._publishers[one.kind.name].expired(standing, one, changes)
+        for kind, of_kind in _by_kind(changed).items():
+            self._publishers[kind].expired(standing, of_kind)
 
     def _standing(self, number: int, now_ms: int) -> Standing:
         partition = self._partitions[number]
@@ -274,6 +275,13 @@ class Analytics(Table):
 
     def _log_at(self, now_ms: int) -> int:
         return now_ms + self._settings.checkpoint_interval_ms
+
+
+def _by_kind(changed: Iterable[tuple[Running, Changes]]) -> dict[str, Changed]:
+    kinds: defaultdict[str, list[tuple[Running, Changes]]] = defaultdict(list)
+    for one, changes in changed:
+        kinds[one.kind.name].append((one, changes))
+    return dict(kinds)
 
 
 def _now_ms() -> int:

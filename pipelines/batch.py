@@ -6,6 +6,7 @@ pay for them. Nothing here changes after it is made: any number of agents may sh
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -63,8 +64,8 @@ class Records:
     @cached_property
     def timestamps(self) -> Int64s:
         """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
-        stamps = [stamp for _, stamp in map(Message.timestamp, self._messages)]
-        return np.maximum(np.array(stamps, np.int64), 0)
+        stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
+        return np.maximum(np.fromiter(stamps, np.int64, len(self)), 0)
 
     @cached_property
     def values(self) -> list[bytes | None]:

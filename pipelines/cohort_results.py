@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pipelines.batch import Outbox
 from pipelines.figures_topic import FiguresTopic
-from pipelines.operators import TOTAL, Changes, Key, Running, Standing
+from pipelines.operators import TOTAL, Changed, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas.calendar import begin_of, number_of
 from schemas.registries import SchemaRegistry
@@ -22,10 +22,10 @@ class CohortResults:
             KIND, topics.cohorts, "cohort-result", "period", registry, outbox
         )
 
-    def changes(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def changes(self, standing: Standing, changed: Changed) -> None:
         """Nothing: what one person does in a cohort is announced nowhere."""
 
-    def expired(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def expired(self, standing: Standing, changed: Changed) -> None:
         """Nothing: time alone changes no cohort."""
 
     def figures(self, standing: Standing, running: Running) -> None:

@@ -19,8 +19,10 @@ committed by then, and reading goes on from there. What a worker promises is nev
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from itertools import groupby
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message
@@ -255,18 +257,14 @@ class Epochs:
         return message
 
     def _group(self, messages: list[Message]) -> list[Records]:
-        groups: dict[TopicPartition, list[Message]] = {}
-        for message in messages:
-            error = message.error()
-            if error is not None:
+        if any(errors := list(map(Message.error, messages))):
+            for error in filter(None, errors):
                 log_client_error(error)
-                continue
-            source = (message.topic(), message.partition())
-            group = groups.get(source)  # type: ignore[call-overload]
-            if group is None:
-                groups[TopicPartition(*source)] = [message]  # type: ignore[arg-type]
-            else:
-                group.append(message)
+            messages = [message for message in messages if message.error() is None]
+        # They come in runs: what was fetched of one partition, then of the next.
+        groups: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
+        for source, run in groupby(messages, _source_of):
+            groups[TopicPartition(*source)] += run
         # A rebalance inside this very fetch may have taken a partition whose records it brought.
         epoch = [Records(s, group) for s, group in groups.items() if s in self._positions]
         for records in epoch:
@@ -389,6 +387,10 @@ class Epochs:
             self._positions.pop(source, None)
             self._state.drop(source)
         log.info("partitions given up", gone=len(gone), now=len(self.assignment))
+
+
+def _source_of(message: Message) -> tuple[Any, Any]:
+    return message.topic(), message.partition()
 
 
 def _sources(partitions: list[KafkaPartition]) -> set[TopicPartition]:

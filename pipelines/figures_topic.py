@@ -10,8 +10,6 @@ said once: late events and how far the definition has caught up with history.
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-import pyarrow as pa
-
 from pipelines.batch import Column, Outbox, TopicPartition
 from pipelines.operators import TOTAL, Key, Running, Standing
 from pipelines.reader import Reader
@@ -82,8 +80,7 @@ class FiguresTopic:
                 keys.append(key)
                 whole = of_whole if begin is None else {}
                 records.append(common | {self._period: begin} | whole | own)
-        batch = pa.RecordBatch.from_pylist(records, schema=self._encoder.arrow)
-        self._send(standing.partition, keys, self._encoder.encode(batch))
+        self._send(standing.partition, keys, self._encoder.encode_records(records))
         self._bury(standing.partition, gone)
 
     def restore(

@@ -1,14 +1,17 @@
 """The figures of one funnel in one partition: counts of persons that add up over partitions."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.funnel_fold import UNSET
+from pipelines.funnel_fold import CHANGE, UNSET
+from pipelines.kernel import Int, Int32s, Int64s, kernel
 from pipelines.operators import TOTAL, Changes
-from schemas.sketch import EMPTY, Sketch, bucket_of, merge
+from schemas.sketch import EDGES, EMPTY, GROWTH, Sketch, moved_by
+
+_DAYS_AT_ONCE: Final = 16  # bounds what counting takes: days by steps by buckets
+_LOG_GROWTH: Final = float(np.log(GROWTH))
 
 
 class FunnelFigures:
@@ -16,7 +19,7 @@ class FunnelFigures:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._reached: dict[int, NDArray[np.int64]] = {}
+        self._reached: dict[int, Int64s] = {}
         self._times: dict[int, list[Sketch]] = {}
 
     def __iter__(self) -> Iterator[int]:
@@ -25,20 +28,26 @@ class FunnelFigures:
 
     def apply(self, changes: Changes) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
-        days = np.unique(changes["day"]).tolist()
-        for day in days:
-            of_day = np.flatnonzero(changes["day"] == day)
-            steps, before = changes["step"][of_day], changes["before"][of_day]
-            after = changes["after"][of_day]
-            reached = self._reached.setdefault(day, np.zeros(self._steps, np.int64))
-            np.add.at(reached, steps[before == UNSET], 1)
-            np.add.at(reached, steps[after == UNSET], -1)
-            if day != TOTAL:
-                times = self._times.setdefault(day, [EMPTY] * self._steps)
-                for step in np.unique(steps).tolist():
-                    of_step = steps == step
-                    times[step] = _moved(times[step], before[of_step], after[of_step])
+        days, places = numbered(changes["day"])
+        steps = np.ascontiguousarray(changes["step"])
+        before, after = (np.ascontiguousarray(changes[time]) for time in ("before", "after"))
+        for first in range(0, len(days), _DAYS_AT_ONCE):
+            own = days[first : first + _DAYS_AT_ONCE]
+            reached = np.zeros((len(own), self._steps), np.int64)
+            sums = np.zeros_like(reached)
+            moved = np.zeros((*reached.shape, len(EDGES)), np.int64)
+            _count(places, first, steps, before, after, EDGES, reached, sums, moved)
+            for place, day in enumerate(own):
+                self._add(day, reached[place], moved[place], sums[place])
         return set(days)
+
+    def _add(self, day: int, reached: Int64s, moved: Int64s, sums: Int64s) -> None:
+        known = self._reached.get(day)
+        self._reached[day] = reached if known is None else known + reached
+        if day != TOTAL:
+            times = self._times.setdefault(day, [EMPTY] * self._steps)
+            for step in np.flatnonzero(moved.any(axis=1)).tolist():
+                times[step] = moved_by(times[step], moved[step], int(sums[step]))
 
     def reached(self, day: int) -> list[int]:
         """Persons who reached each step."""
@@ -62,6 +71,11 @@ class FunnelFigures:
         """Those of the changes that tell of persons, and are to be announced."""
         return changes
 
+    @classmethod
+    def warm_up(cls) -> None:
+        """Have every kernel compiled."""
+        cls(1).apply(np.zeros(1, CHANGE))
+
     def load(self, day: int, record: dict[str, Any]) -> None:
         """Take over figures as they were published."""
         self._reached[day] = np.array(record["reached"], np.int64)
@@ -76,11 +90,65 @@ class FunnelFigures:
             ]
 
 
-def _moved(times: Sketch, before: NDArray[np.int64], after: NDArray[np.int64]) -> Sketch:
-    gone, new = before[before != UNSET], after[after != UNSET]
-    moved = Sketch(
-        bucket_of(np.concatenate([new, gone])),
-        np.repeat(np.array([1, -1], np.int64), [len(new), len(gone)]),
-        int(new.sum()) - int(gone.sum()),
-    )
-    return merge([times, moved])
+def numbered(days: Int32s) -> tuple[list[int], Int64s]:
+    """The days that there are, in order of appearance, and the place of each one among them."""
+    places = np.empty(len(days), np.int64)
+    known = np.empty(len(days), np.int64)
+    count = _number(np.ascontiguousarray(days), known, places)
+    return known[:count].tolist(), places
+
+
+@kernel
+def _number(days: Int32s, known: Int64s, places: Int64s) -> Int:
+    # They are few, and mostly the one before comes again.
+    count = last = 0
+    for i in range(len(days)):
+        if count == 0 or known[last] != days[i]:
+            last = 0
+            while last < count and known[last] != days[i]:
+                last += 1
+            if last == count:
+                known[count] = days[i]
+                count += 1
+        places[i] = last
+    return count
+
+
+@kernel
+def _count(
+    places: Int64s,
+    first: Int,
+    steps: Int32s,
+    before: Int64s,
+    after: Int64s,
+    edges: Int64s,
+    reached: Int64s,
+    sums: Int64s,
+    moved: Int64s,
+) -> None:
+    """Count the changes of `len(reached)` days from the `first` one on, each in its own cell."""
+    for i in range(len(places)):
+        day, step = places[i] - first, steps[i]
+        if day < 0 or day >= len(reached):
+            continue
+        if before[i] == UNSET:
+            reached[day, step] += 1
+        else:
+            moved[day, step, _bucket(edges, before[i])] -= 1
+            sums[day, step] -= before[i]
+        if after[i] == UNSET:
+            reached[day, step] -= 1
+        else:
+            moved[day, step, _bucket(edges, after[i])] += 1
+            sums[day, step] += after[i]
+
+
+@kernel
+def _bucket(edges: Int64s, ms: Int) -> Int:
+    """As `schemas.sketch.bucket_of`: a guess, put right."""
+    bucket: Int = min(np.int64(np.log(max(ms, 1)) / _LOG_GROWTH), len(edges) - 1)
+    while edges[bucket] < ms:
+        bucket += 1
+    while bucket > 0 and edges[bucket - 1] >= ms:
+        bucket -= 1
+    return bucket

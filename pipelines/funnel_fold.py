@@ -181,6 +181,7 @@ def ask_for_row(rows: Records, entries: Records, times: Records, tail: Records, 
     prefetch(tail, rows[r].block)
     prefetch(entries, rows[r].first)
     prefetch(times, rows[r].first)
+    prefetch(times, rows[r].first + 1)  # they lie across two cache lines
 
 
 @kernel

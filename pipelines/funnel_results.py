@@ -1,17 +1,18 @@
 """What the funnels publish: changes of persons, and figures that readers add up over partitions."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.announcing import columns_and_keys
 from pipelines.batch import Outbox
 from pipelines.figures_topic import FiguresTopic
 from pipelines.funnel_figures import FunnelFigures
 from pipelines.funnel_fold import NONE, UNSET
-from pipelines.keys import ArrowColumn, prefixed
-from pipelines.operators import TOTAL, Changes, Key, Running, Standing
+from pipelines.kernel import Int32s, Int64s
+from pipelines.operators import TOTAL, Changed, Changes, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas import files
 from schemas.codec import Encoder
@@ -24,6 +25,17 @@ _CHANGES = pa.array(["reached", "corrected", "retracted", "timed_out"])
 _REACHED, _CORRECTED, _RETRACTED, _TIMED_OUT = range(4)
 
 
+class _Steps(NamedTuple):
+    """What is told of rows of a funnel, a column each."""
+
+    rows: Int32s
+    day: Int32s
+    step: Int32s  # from 1
+    change: Int64s  # one of `_CHANGES`
+    at: Int64s
+    took: Int64s
+
+
 class FunnelResults:
     """Writes to `avila.funnels` and `avila.funnel-steps`, each partition to its own number's."""
 
@@ -34,73 +46,26 @@ class FunnelResults:
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 
-    def changes(self, standing: Standing, funnel: Running, changes: Changes) -> None:
+    def changes(self, standing: Standing, changed: Changed) -> None:
         """Announce the steps that persons reached, or reached at another time than announced."""
-        changes = funnel.figures.of_persons(changes)
-        own = np.flatnonzero((changes["day"] != TOTAL) & (changes["before"] != changes["after"]))
-        if not len(own):
-            return
-        before, after = changes["before"][own], changes["after"][own]
-        kinds = np.where(
-            before == UNSET, _REACHED, np.where(after == UNSET, _RETRACTED, _CORRECTED)
-        )
-        rows = changes["row"][own]
-        self._send_steps(
-            standing,
-            funnel,
-            rows,
-            changes["day"][own],
-            changes["step"][own],
-            kinds,
-            changes["at"][own],
-            np.maximum(after, 0),
-        )
+        told = [(one, _reached(one.figures.of_persons(changes))) for one, changes in changed]
+        self._announce(standing, told)
 
-    def expired(self, standing: Standing, funnel: Running, changes: Changes) -> None:
+    def expired(self, standing: Standing, changed: Changed) -> None:
         """Announce the windows that closed before the last step."""
-        own = np.flatnonzero(changes["step"] != NONE)
-        if not len(own):
-            return
-        self._send_steps(
-            standing,
-            funnel,
-            changes["row"][own],
-            changes["day"][own],
-            changes["step"][own],
-            np.full(len(own), _TIMED_OUT),
-            changes["at"][own],
-            np.full(len(own), 1_000 * funnel.definition.funnel.window_s),
-        )
+        self._announce(standing, [(one, _closed(one, changes)) for one, changes in changed])
 
-    def _send_steps(
-        self,
-        standing: Standing,
-        funnel: Running,
-        rows: Any,
-        days: Any,
-        steps: Any,
-        kinds: Any,
-        at: Any,
-        took: Any,
-    ) -> None:
-        _, project, name, version = funnel.key
-        persons = standing.persons.second(funnel.state.persons_of(rows))
-        count = len(persons)
+    def _announce(self, standing: Standing, told: Iterable[tuple[Running, _Steps]]) -> None:
+        told = [(one, steps) for one, steps in told if len(steps.rows)]
+        if not told:
+            return
+        whose, keys = columns_and_keys(standing, [(one, steps.rows) for one, steps in told])
+        steps = [np.concatenate(column) for column in zip(*(own for _, own in told), strict=True)]
+        _, day, step, change, at, took = steps
+        columns = [pa.array(day), pa.array(step), _CHANGES.take(change), pa.array(at)]
         batch = pa.RecordBatch.from_arrays(
-            [
-                _constant(project, count),
-                _constant(name, count),
-                pa.array(np.full(count, version, np.int32)),
-                persons,
-                pa.array(days.astype(np.int32)),
-                pa.array((steps + 1).astype(np.int32)),
-                _CHANGES.take(pa.array(kinds)),
-                pa.array(at.astype(np.int64)),
-                pa.array(took.astype(np.int64)),
-            ],
-            names=self._steps.arrow.names,
+            [*whose, *columns, pa.array(took)], names=self._steps.arrow.names
         )
-        keys = prefixed(f"{project}/{name}/", persons)
         self._outbox.send(
             self._topic, keys, self._steps.encode(batch), partition=standing.partition
         )
@@ -120,6 +85,21 @@ class FunnelResults:
         self._figures.forget(standing.partition, funnel)
 
 
+def _reached(changes: Changes) -> _Steps:
+    own = changes[(changes["day"] != TOTAL) & (changes["before"] != changes["after"])]
+    before, after = own["before"], own["after"]
+    change = np.where(before == UNSET, _REACHED, np.where(after == UNSET, _RETRACTED, _CORRECTED))
+    took = np.maximum(after, 0)
+    return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
+
+
+def _closed(funnel: Running, changes: Changes) -> _Steps:
+    own = changes[changes["step"] != NONE]
+    change = np.full(len(own), _TIMED_OUT)
+    took = np.full(len(own), 1_000 * funnel.definition.funnel.window_s)
+    return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
+
+
 def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
     times = [
         {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
@@ -136,7 +116,3 @@ def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
 def _take(funnel: Running, record: dict[str, Any]) -> None:
     day = TOTAL if record["day"] is None else record["day"]
     funnel.figures.load(day, record)
-
-
-def _constant(text: str, count: int) -> ArrowColumn:
-    return pa.repeat(text, count)

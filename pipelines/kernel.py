@@ -3,6 +3,9 @@
 A kernel has no I/O, allocates nothing that outlives it and looks at no clock. Compiled code is
 cached beside the module, or in the user's cache where that is not writable. A kernel is compiled
 anew for every combination of types it is called with: kernels hand each other int64 scalars.
+
+A kernel that another one calls becomes part of it. To hand over an array is to hand over seven
+numbers, and a fold hands over half a dozen of them for every event: that took a third of its time.
 """
 
 from collections.abc import Callable
@@ -25,4 +28,4 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile `function` at its first call."""
-    return cast(Callable[P, T], njit(cache=True, nogil=True)(function))
+    return cast(Callable[P, T], njit(cache=True, nogil=True, forceinline=True)(function))

@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, cast
 
 from pipelines.batch import Outbox
 from pipelines.figures_topic import FiguresTopic
-from pipelines.operators import NEVER, TOTAL, Changes, Key, Running, Standing
+from pipelines.operators import NEVER, TOTAL, Changed, Key, Running, Standing
 from pipelines.reader import Reader
 from schemas.buckets import Buckets
 from schemas.registries import SchemaRegistry
@@ -36,10 +36,10 @@ class MetricResults:
             KIND, topics.metrics, "metric-result", "bucket", registry, outbox
         )
 
-    def changes(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def changes(self, standing: Standing, changed: Changed) -> None:
         """Nothing: what one event does is announced nowhere."""
 
-    def expired(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def expired(self, standing: Standing, changed: Changed) -> None:
         """Nothing: time alone changes no bucket."""
 
     def figures(self, standing: Standing, running: Running) -> None:

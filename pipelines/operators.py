@@ -11,7 +11,7 @@ by its `Kind`, and everything else (restoring, the log, backfill, time) is the s
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -262,13 +262,17 @@ class Standing(NamedTuple):
     now_ms: int
 
 
+# What changed of each definition of a kind.
+Changed: TypeAlias = Sequence[tuple[Running, Changes]]
+
+
 class Publisher(Protocol):
     """Writes what a kind publishes, each partition to the partition of its own number."""
 
-    def changes(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def changes(self, standing: Standing, changed: Changed) -> None:
         """Announce what a batch changed for persons."""
 
-    def expired(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def expired(self, standing: Standing, changed: Changed) -> None:
         """Announce what time changed for persons."""
 
     def figures(self, standing: Standing, running: Running) -> None:

@@ -117,7 +117,7 @@ class Partition:
 
         `due` is when the rows that are touched now are to be logged.
         """
-        return self._publish(self._fold(events, matches, self._live(), due))
+        return self._publish(self._fold(events, matches, self._live(), due, count=True))
 
     def backfill(
         self,
@@ -136,7 +136,7 @@ class Partition:
             for key, backfill in self.behind.items()
             if stretch.begin <= backfill.at < stretch.end
         }
-        yield from self._publish(self._fold(events, matches, come, due))
+        yield from self._publish(self._fold(events, matches, come, due, count=True))
         for key, backfill in self.behind.items():
             if key in come:
                 backfill.at = stretch.end
@@ -155,13 +155,13 @@ class Partition:
 
     def redo(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
         """Fold events again whose results are published already: into what is live."""
-        for _ in self._fold(events, matches, self._live(), due):
+        for _ in self._fold(events, matches, self._live(), due, count=False):
             pass
 
     def redo_backfill(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
         """Fold events again whose results are published already: into what is not live yet."""
         behind = {key: Stretch(0, backfill.at) for key, backfill in self.behind.items()}
-        for _ in self._fold(events, matches, behind, due):
+        for _ in self._fold(events, matches, behind, due, count=False):
             pass
 
     def _live(self) -> dict[Key, Stretch]:
@@ -171,10 +171,6 @@ class Partition:
         self, folded: Iterable[tuple[Running, Folded]]
     ) -> Iterator[tuple[Running, Changes]]:
         for one, (changes, _, late, at_once) in folded:
-            with going_on(one):
-                one.unpublished |= one.figures.apply(changes)
-            if one.failed:
-                continue
             if late:
                 one.late += late
                 LATE.labels(one.kind.name).inc(late)
@@ -189,8 +185,10 @@ class Partition:
         matches: Mapping[Key, Match],
         stretches: Mapping[Key, Stretch],
         due: int,
+        *,
+        count: bool,
     ) -> Iterator[tuple[Running, Folded]]:
-        """Fold into each definition those events that lie in its stretch."""
+        """Fold into each definition those events that lie in its stretch, and `count` changes."""
         concerned = {key: match for key, match in matches.items() if key in stretches}
         slots = self._slots(
             events,
@@ -205,12 +203,15 @@ class Partition:
             if not len(rows):
                 return None
             offsets = offsets[part]
-            folded: Folded | None = None
+            found: tuple[Running, int, Folded] | None = None
             with going_on(one):
                 folded = one.state.fold(
                     len(self.persons), slots[rows], events.at[rows], masks, offsets, values
                 )
-            return None if folded is None else (one, int(offsets[0]), folded)
+                if count:
+                    one.unpublished |= one.figures.apply(folded.changes)
+                found = one, int(offsets[0]), folded
+            return found  # noqa: RET504 (nothing, if something was raised)
 
         for found in side_by_side(fold, concerned):
             if found is not None:

@@ -6,9 +6,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pipelines.announcing import columns_and_keys
 from pipelines.batch import Outbox, TopicPartition
 from pipelines.figures_topic import FiguresTopic
-from pipelines.operators import NEVER, TOTAL, Changes, Key, Running, Standing
+from pipelines.operators import NEVER, TOTAL, Changed, Key, Running, Standing
 from pipelines.reader import Reader
 from pipelines.segment_figures import Moves
 from pipelines.segment_state import SegmentState
@@ -35,35 +36,31 @@ class SegmentResults:
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode
 
-    def changes(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def changes(self, standing: Standing, changed: Changed) -> None:
         """Announce who entered and who left."""
-        if not len(changes):
-            return
         # The key's newest record is what counts, and a person's changes stand in their order.
-        _, project, name, version = running.key
-        count = len(changes)
-        persons = standing.persons.second(running.state.persons_of(changes["row"]))
-        event_at = changes["event_at"]
+        told = [(one, changes) for one, changes in changed if len(changes)]
+        if not told:
+            return
+        whose, keys = columns_and_keys(standing, [(one, own["row"]) for one, own in told])
+        changes = np.concatenate([own for _, own in told])
+        event_at = np.ascontiguousarray(changes["event_at"])
         batch = pa.RecordBatch.from_arrays(
             [
-                pa.repeat(project, count),
-                pa.repeat(name, count),
-                pa.array(np.full(count, version, np.int32)),
-                persons,
+                *whose,
                 _MOVES.take(pa.array(changes["entered"])),
                 pa.array(np.ascontiguousarray(changes["at"])),
-                pa.array(np.ascontiguousarray(event_at), mask=event_at == NEVER),
+                pa.array(event_at, mask=event_at == NEVER),
             ],
             names=self._changes.arrow.names,
         )
-        keys = _keys(project, name, persons.to_pylist())
         self._outbox.send(
             self._topic, keys, self._changes.encode(batch), partition=standing.partition
         )
 
-    def expired(self, standing: Standing, running: Running, changes: Changes) -> None:
+    def expired(self, standing: Standing, changed: Changed) -> None:
         """Announce who entered and who left for time passed."""
-        self.changes(standing, running, changes)
+        self.changes(standing, changed)
 
     def figures(self, standing: Standing, running: Running) -> None:
         """Publish the days that are not published yet, and the whole."""

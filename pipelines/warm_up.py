@@ -16,6 +16,7 @@ from pipelines.actives_state import ActivesState
 from pipelines.cohort_state import CohortState
 from pipelines.dedup import SeenIds
 from pipelines.funnel_chain_state import ChainState
+from pipelines.funnel_figures import FunnelFigures
 from pipelines.funnel_state import FunnelState
 from pipelines.keys import KeyIndex
 from pipelines.segment_state import SegmentState
@@ -33,6 +34,7 @@ def warm_up() -> None:
     SeenIds.warm_up()
     person_records.warm_up()
     FunnelState.warm_up()
+    FunnelFigures.warm_up()
     ChainState.warm_up()
     CohortState.warm_up()
     ActivesState.warm_up()

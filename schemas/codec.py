@@ -8,7 +8,9 @@ in more bytes than it needs, an array in several blocks).
 """
 
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import fastavro
@@ -31,6 +33,8 @@ HEADER_BYTES: Final = 5
 MAX_CALL_BYTES: Final = 2**31 - 1
 Rows: TypeAlias = NDArray[np.int32]
 _NO_ROWS: Final = np.empty(0, np.int32)
+
+_DATUM: Final = itemgetter(slice(HEADER_BYTES, None))
 
 # Below this, one by one is cheaper than further halving.
 _FEW_ROWS: Final = 32
@@ -96,13 +100,7 @@ class Codec:
         """
         if sum(map(len, filter(None, values))) > MAX_CALL_BYTES:
             raise ValueError("2 GiB of values in one call; accepted is less")
-        headers = [value and value[:HEADER_BYTES] for value in values]
-        groups: dict[bytes | None, Sequence[int]] = {}
-        if len(set(headers)) == 1:
-            groups[headers[0]] = range(len(values))
-        else:
-            for row, header in enumerate(headers):
-                cast(list[int], groups.setdefault(header, [])).append(row)
+        groups = _by_header(values)
         self._meet(groups)
         parts: list[_Part] = []
         for header, picked in groups.items():
@@ -113,7 +111,7 @@ class Codec:
                 parts.append(_Part(None, _NO_ROWS, failures))
             else:
                 own = values if len(groups) == 1 else [values[row] for row in picked]
-                datums = [value[HEADER_BYTES:] for value in own if value]
+                datums = list(map(_DATUM, cast(Sequence[bytes], own)))
                 parts += writer.decode(datums, np.array(picked, np.int32))
         return _joined(parts, self.arrow)
 
@@ -247,12 +245,20 @@ class Encoder:
         """
         batch = self._conform(batch)
         if not self._schema.bulk:
-            return [self._encode_one(record) for record in batch.to_pylist()]
+            return self.encode_records(batch.to_pylist())
         (datums,) = pyruhvro.serialize_record_batch(batch, self._schema.plain_text, 1)
         nothing = pa.scalar(b"", pa.binary())
         header = pa.scalar(self._header, pa.binary())
         values: list[bytes] = pc.binary_join_element_wise(header, datums, nothing).to_pylist()
         return values
+
+    def encode_records(self, records: Iterable[Mapping[str, Any]]) -> list[bytes]:
+        """One value a record: for a few of them, and long ones, which columns do not pay for.
+
+        Raises:
+            ValueError: a field is missing, or has a value that its type does not hold.
+        """
+        return [self._encode_one(record) for record in records]
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if batch.schema.equals(self.arrow):
@@ -267,11 +273,25 @@ class Encoder:
                 raise ValueError(f"{field.name}: null, where the schema allows none")
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
-    def _encode_one(self, record: dict[str, Any]) -> bytes:
+    def _encode_one(self, record: Mapping[str, Any]) -> bytes:
         out = io.BytesIO()
         out.write(self._header)
         fastavro.schemaless_writer(out, self._fast, record)
         return out.getvalue()
+
+
+def _by_header(values: Sequence[bytes | None]) -> dict[bytes | None, Sequence[int]]:
+    """The rows of the values by their headers: mostly there is but one."""
+    first = values[0] if values else None
+    if first and None not in values:
+        header, whole = first[:HEADER_BYTES], cast(Sequence[bytes], values)
+        if all(map(bytes.startswith, whole, repeat(header))):
+            return {header: range(len(values))}
+    groups: dict[bytes | None, Sequence[int]] = {}
+    for row, value in enumerate(values):
+        header_or_none = value and value[:HEADER_BYTES]
+        cast(list[int], groups.setdefault(header_or_none, [])).append(row)
+    return groups
 
 
 def _misframed(value: bytes | None) -> str:

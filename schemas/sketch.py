@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+GROWTH: Final = 1.01 / 0.99
 _MAX_MS: Final = 2**63 - 1
 
 # The greatest whole millisecond of each bucket, floor((101/99)^b); the last bucket takes the rest.
@@ -46,7 +47,7 @@ def value_of(bucket: int) -> float:
 
     Bucket 0 is 0 ms, since two steps of one moment are common and 1 ms apart is not.
     """
-    return 0.99 * (1.01 / 0.99) ** bucket if bucket else 0.0
+    return 0.99 * GROWTH**bucket if bucket else 0.0
 
 
 def sketch_of(ms: NDArray[np.int64]) -> Sketch:
@@ -73,6 +74,17 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
         np.concatenate([part.counts for part in parts] or [EMPTY.counts]),
         sum(part.sum_ms for part in parts),
     )
+
+
+def moved_by(sketch: Sketch, counts: NDArray[np.int64], sum_ms: int) -> Sketch:
+    """Add to a sketch the `counts` of all buckets, shape (len(EDGES),), of times that come and go.
+
+    A count below 0 takes times away, which must be in the sketch.
+    """
+    counts = counts.copy()
+    counts[sketch.buckets] += sketch.counts
+    kept = np.flatnonzero(counts)
+    return Sketch(kept.astype(np.int32), counts[kept], sketch.sum_ms + sum_ms)
 
 
 def mean(sketch: Sketch) -> float | None:
