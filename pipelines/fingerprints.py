@@ -8,8 +8,12 @@ not set.
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
+
+import numpy as np
+
+from pipelines.kernel import UInt64s
 
 _LONGEST: Final = 200
 _EXACT: Final = 2**53  # whole doubles below it are written as such
@@ -18,18 +22,29 @@ _EXACT: Final = 2**53  # whole doubles below it are written as such
 def token(value: Any) -> str:
     """A value as text that equal values have in common; empty if it is not set."""
     match value:
+        case str():
+            return f"s{value[:_LONGEST]}"
         case bool():
             return "t" if value else "f"
         case int() | float():
             return f"n{struct.pack('>d', value + 0.0).hex()}"
-        case str():
-            return f"s{value[:_LONGEST]}"
     return ""
 
 
 def fingerprint(values: Iterable[Any]) -> int:
     """The same 64 bits for equal values, in their order."""
-    digests = "".join(_md5(token(value)).hexdigest().upper() for value in values)
+    return _fingerprint(map(token, values))
+
+
+def fingerprints(columns: Sequence[Sequence[Any]]) -> tuple[UInt64s, dict[tuple[str, ...], int]]:
+    """The fingerprints of rows of values, and those of the different rows by their tokens."""
+    rows = list(zip(*(map(token, column) for column in columns), strict=True))
+    known = {row: _fingerprint(row) for row in set(rows)}
+    return np.fromiter(map(known.__getitem__, rows), np.uint64, len(rows)), known
+
+
+def _fingerprint(tokens: Iterable[str]) -> int:
+    digests = "".join(_md5(text).hexdigest().upper() for text in tokens)
     return int.from_bytes(_md5(digests).digest()[:8], "little")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines import funnel_chain_fold as cf
 from pipelines import funnel_fold as ff
-from pipelines.fingerprints import fingerprint, token
+from pipelines.fingerprints import fingerprints
 from pipelines.funnel_chain_figures import ChainChanges
 from pipelines.funnel_chain_fold import CHANGE, ROW
 from pipelines.funnel_chain_pack import pack, pack_bound, unpack
@@ -112,10 +112,8 @@ class ChainState(PersonRows):
         order = np.argsort(slots, kind="stable")
         slots, at, masks, offsets = slots[order], at[order], masks[order], offsets[order]
         broken_down = self.rules.attribution != NOBODY
-        held = _fingerprints(values[:-1] if broken_down else values, len(at))[order]
-        of = _fingerprints(values[-1:] if broken_down else (), len(at))
-        tokens = dict(zip(of.tolist(), map(token, values[-1]), strict=True)) if broken_down else {}
-        of = of[order]
+        held, _ = _fingerprints(values[:-1] if broken_down else values, order)
+        of, known = _fingerprints(values[-1:] if broken_down else (), order)
         done = 0
         while True:
             done = cf.fold(
@@ -143,6 +141,7 @@ class ChainState(PersonRows):
         touched = touched[: self.heads[ff.TOUCHED]]
         fresh = self.touch(touched)
         self._schedule(touched)
+        tokens = {number: text for (text,), number in known.items()}
         changes = ChainChanges(self._changes[: self.heads[ff.CHANGES]], tokens)
         return Folded(changes, fresh, int(self.heads[ff.LATE]))
 
@@ -270,8 +269,11 @@ class ChainState(PersonRows):
         self._numbers = np.zeros((2, count, 3, self.rules.steps), np.int64)
 
 
-def _fingerprints(columns: Values, events: int) -> UInt64s:
-    """The fingerprints of what each event has in some columns; 0 if there are none."""
+def _fingerprints(
+    columns: Values, order: NDArray[np.intp]
+) -> tuple[UInt64s, dict[tuple[str, ...], int]]:
+    """As `fingerprints`, of the events in an order; all 0 if there are no columns."""
     if not columns:
-        return np.zeros(events, np.uint64)
-    return np.fromiter(map(fingerprint, zip(*columns, strict=True)), np.uint64, events)
+        return np.zeros(len(order), np.uint64), {}
+    found, known = fingerprints(columns)
+    return found[order], known

@@ -46,7 +46,8 @@ class FunnelFigures:
         self._reached[day] = reached if known is None else known + reached
         if day != TOTAL:
             times = self._times.setdefault(day, [EMPTY] * self._steps)
-            for step in np.flatnonzero(moved.any(axis=1)).tolist():
+            # A time may change and stay in its bucket.
+            for step in np.flatnonzero(moved.any(axis=1) | (sums != 0)).tolist():
                 times[step] = moved_by(times[step], moved[step], int(sums[step]))
 
     def reached(self, day: int) -> list[int]:

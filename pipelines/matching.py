@@ -4,9 +4,11 @@ An event that no definition names costs one look-up, however many definitions th
 properties of an event are parsed only if a condition asks for them, and once for all that do.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,19 +45,40 @@ class Match(NamedTuple):
         return Match(self.rows[part], self.masks[part], values)
 
 
+class _Memo:
+    """What was asked of the events of a batch: of each of them once, however many ask."""
+
+    def __init__(self, count: int) -> None:
+        self._known = np.zeros(count, np.bool_)
+        self._answers = np.empty(count, object)
+
+    def ask(self, rows: Int64s, answer: Callable[[Int64s], Iterable[Any]]) -> NDArray[np.object_]:
+        """The answers for `rows`; `answer` is called for those that are not known."""
+        unknown = rows[~self._known[rows]]
+        if len(unknown):
+            self._known[unknown] = True
+            self._answers[unknown] = np.fromiter(answer(unknown), object, len(unknown))
+        return self._answers[rows]
+
+
 class _Properties:
-    """The properties of a batch: parsed where they are asked for, and once."""
+    """The properties of a batch: parsed, tested and read where that is asked for, and once."""
 
     def __init__(self, texts: ArrowColumn) -> None:
         self._texts = texts
-        self._parsed: dict[int, Mapping[str, Any]] = {}
+        self._parsed = _Memo(len(texts))
+        self._memos: dict[Test | Read, _Memo] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
-    def __getitem__(self, row: int) -> Mapping[str, Any]:
-        known = self._parsed.get(row)
-        if known is None:
-            known = self._parsed[row] = parse_properties(self._texts[row].as_py())
-        return known
+    def ask(self, question: Test | Read, rows: Int64s) -> NDArray[np.object_]:
+        """What a test or a read makes of the properties of some events."""
+        memo = self._memos.get(question)
+        if memo is None:
+            memo = self._memos[question] = _Memo(len(self._texts))
+        return memo.ask(rows, lambda unknown: map(question, self._parsed.ask(unknown, self._parse)))
+
+    def _parse(self, rows: Int64s) -> Iterator[Mapping[str, Any]]:
+        return map(parse_properties, self._texts.take(rows).to_pylist())
 
     def holding(self, name: str) -> NDArray[np.bool_]:
         """Whether the events have a property of that name; some that have none are in."""
@@ -77,10 +100,9 @@ class _Use(NamedTuple):
         """Those of `rows` that it is about."""
         if self.holding is not None:
             rows = rows[properties.holding(self.holding)[rows]]
-        test = self.test
-        if test is None:
+        if self.test is None:
             return rows
-        return np.array([row for row in rows.tolist() if test(properties[row])], np.int64)
+        return rows[properties.ask(self.test, rows).astype(np.bool_)]
 
 
 class _Reader(NamedTuple):
@@ -89,13 +111,10 @@ class _Reader(NamedTuple):
 
     def values(self, rows: Int64s, properties: _Properties) -> list[Any]:
         """What it reads of `rows`."""
-        if self.holding is None:
-            return [self.read(properties[row]) for row in rows.tolist()]
-        held = properties.holding(self.holding)[rows].tolist()
-        return [
-            self.read(properties[row]) if holds else None
-            for row, holds in zip(rows.tolist(), held, strict=True)
-        ]
+        values = np.full(len(rows), None, object)
+        held = slice(None) if self.holding is None else properties.holding(self.holding)[rows]
+        values[held] = properties.ask(self.read, rows[held])
+        return values.tolist()
 
 
 class Matcher:
@@ -111,10 +130,16 @@ class Matcher:
         self._any = False
         self._uses: list[list[_Use]] = []
         self._readers: dict[Key, list[_Reader | None]] = {}  # None: the event's name
+        # Definitions that ask the same ask it once an event.
+        reader = cache(_reader)
+        tests: dict[bytes, Test] = {}
         for key, looks, names in definitions:
-            self._readers[key] = [None if name == EVENT_NAME else _reader(name) for name in names]
+            self._readers[key] = [None if name == EVENT_NAME else reader(name) for name in names]
             for place, look in enumerate(looks):
-                test = compile_conditions(look.where) if look.where else None
+                test = None
+                if look.where:
+                    alike = msgspec.json.encode(look.where)
+                    test = tests.setdefault(alike, compile_conditions(look.where))
                 holding = look.object if isinstance(look, Holding) else None
                 code = self._code(key.project, look.event or _ANY)
                 self._any = self._any or look.event is None

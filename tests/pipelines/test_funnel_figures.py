@@ -1,0 +1,65 @@
+"""Figures of funnels: what changes come to, counted in one pass, and one by one."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipelines.funnel_figures import FunnelFigures
+from pipelines.funnel_fold import CHANGE, UNSET
+from pipelines.operators import TOTAL
+from schemas.sketch import EDGES, Sketch, sketch_of
+
+STEPS = 3
+
+times = st.integers(0, 2**62) | st.sampled_from(EDGES.tolist()) | st.integers(0, 1_000)
+steps = st.tuples(st.integers(0, 40) | st.just(TOTAL), st.integers(0, STEPS - 1))
+reached = st.dictionaries(steps, st.lists(times, max_size=3), max_size=30)
+
+
+def changes(*rows: tuple[int, int, int, int]) -> NDArray[Any]:
+    """Of a day and a step: the time before, and the time after."""
+    found = np.zeros(len(rows), CHANGE)
+    for row, (found["day"][row], found["step"][row], before, after) in enumerate(rows):
+        found["before"][row], found["after"][row] = before, after
+    return found
+
+
+def equal(one: Sketch, other: Sketch) -> bool:
+    return (one.buckets.tolist(), one.counts.tolist(), one.sum_ms) == (
+        other.buckets.tolist(),
+        other.counts.tolist(),
+        other.sum_ms,
+    )
+
+
+@given(reached, reached)
+@example({}, {(0, 0): [2**63 - 1]})
+def test_figures_are_those_of_what_is_true_now(
+    first: dict[tuple[int, int], list[int]], then: dict[tuple[int, int], list[int]]
+) -> None:
+    """Persons reach steps, and then all of it is taken back for something else."""
+    figures = FunnelFigures(STEPS)
+    came = [(*step, UNSET, at) for step, found in first.items() for at in found]
+    went = [(day, step, at, UNSET) for day, step, _, at in came]
+    figures.apply(changes(*came))
+    differ = figures.apply(
+        changes(*went, *((*step, UNSET, at) for step, found in then.items() for at in found))
+    )
+    assert differ == {day for day, *_ in came} | {day for (day, _), found in then.items() if found}
+    for day in differ:
+        found = [then.get((day, step), []) for step in range(STEPS)]
+        assert figures.reached(day) == list(map(len, found))
+        if day != TOTAL:
+            right = [sketch_of(np.array(at, np.int64)) for at in found]
+            assert all(map(equal, figures.times(day), right))
+
+
+def test_a_time_that_stays_in_its_bucket_is_counted_anew() -> None:
+    figures = FunnelFigures(2)
+    figures.apply(changes((7, 1, UNSET, 1)))
+    assert figures.apply(changes((7, 1, 1, 0))) == {7}
+    assert figures.reached(7) == [0, 1]
+    assert equal(figures.times(7)[1], sketch_of(np.zeros(1, np.int64)))
