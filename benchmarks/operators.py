@@ -103,7 +103,7 @@ def main() -> None:
 
 def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, float]:
     """A worker with these definitions, and the bytes that it keeps a row."""
-    with system(checkpoint_interval_ms=2_000) as settings:
+    with system() as settings:
         _define(settings, definitions)
         fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
@@ -115,7 +115,7 @@ def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, flo
 
 def backfill(load: Load) -> float:
     """How many past events a second a funnel takes in that is counted anew, live events beside."""
-    with system(checkpoint_interval_ms=2_000) as settings:
+    with system() as settings:
         _define(settings, list(islice(_funnels(EVENTS), 1)))
         fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:

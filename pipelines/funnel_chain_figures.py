@@ -7,14 +7,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pipelines.fingerprints import fingerprint, to_json
-from pipelines.funnel_chains import ALL, NOT_SET, VALUE
-from pipelines.funnel_figures import FunnelFigures
+from pipelines.funnel_chains import ALL, NOT_SET
+from pipelines.funnel_figures import FunnelFigures, numbered
 from pipelines.funnel_fold import UNSET
 from pipelines.kernel import Int64s
 from pipelines.operators import TOTAL, Changes
 
 MAX_VALUES: Final = 100
-_OTHER: Final = 0
+_OTHER: Final = 0  # the place of all values that are not told apart
 
 
 class ChainChanges(NamedTuple):
@@ -25,7 +25,7 @@ class ChainChanges(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many reached each step."""
+    """How many reached each step, by the place of their value: shape (values, steps)."""
 
     persons: Int64s
     chains: Int64s
@@ -42,41 +42,59 @@ class ChainFigures(FunnelFigures):
         super().__init__(steps)
         self._counts_entries = entries
         self._entries: dict[int, Int64s] = {}
-        self._values = {int(NOT_SET): "null"}  # by fingerprint, in JSON
-        self._of_values: dict[int, dict[int, Counts]] = {}  # by day and fingerprint
+        self._places = {int(NOT_SET): _OTHER + 1}  # by fingerprint
+        self._values: list[str | None] = [None, "null"]  # by place, in JSON
+        self._of_values: dict[int, Counts] = {}  # by day
 
     def apply(self, changes: ChainChanges) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
         for key, token in changes.tokens.items():
             self._admit(key, to_json(token))
         records = changes.records
-        for day in np.unique(records["day"]).tolist():
-            of_day = records[records["day"] == day]
-            self._add_entries(day, of_day[of_day["scope"] == ALL])
-            self._add_values(day, of_day[of_day["scope"] == VALUE])
-        return super().apply(self.of_persons(changes)) | set(records["day"].tolist())
+        days, places = numbered(records["day"])
+        whole = records["scope"] == ALL
+        if self._counts_entries:
+            self._add_entries(days, places[whole], records[whole])
+        if not whole.all():
+            self._add_values(days, places[~whole], records[~whole])
+        return super().apply(records[whole]) | set(days)
 
     def _admit(self, key: int, value: str) -> None:
-        if key not in self._values and len(self._values) <= MAX_VALUES:
-            self._values[key] = value
+        if key not in self._places and len(self._places) <= MAX_VALUES:
+            self._places[key] = len(self._values)
+            self._values.append(value)
 
-    def _add_entries(self, day: int, changes: Changes) -> None:
-        if self._counts_entries:
-            counts = self._entries.setdefault(day, np.zeros(self._steps, np.int64))
-            np.add.at(counts, changes["step"], changes["entries"])
+    def _add_entries(self, days: list[int], places: Int64s, records: Changes) -> None:
+        added = np.zeros((len(days), self._steps), np.int64)
+        np.add.at(added, (places, records["step"]), records["entries"])
+        for day, entries in zip(days, added, strict=True):
+            known = self._entries.get(day)
+            self._entries[day] = entries if known is None else known + entries
 
-    def _add_values(self, day: int, changes: Changes) -> None:
-        for key in np.unique(changes["value"]).tolist():
-            own = changes[changes["value"] == key]
-            counts = self._counts(day, key if key in self._values else _OTHER)
-            steps, before, after = own["step"], own["before"], own["after"]
-            np.add.at(counts.persons, steps[before == UNSET], 1)
-            np.add.at(counts.persons, steps[after == UNSET], -1)
-            np.add.at(counts.chains, steps, own["entries"])
+    def _add_values(self, days: list[int], places: Int64s, records: Changes) -> None:
+        shape = len(days), len(self._values), self._steps
+        added = Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        keys, which = np.unique(records["value"], return_inverse=True)
+        values = np.array([self._places.get(key, _OTHER) for key in keys.tolist()], np.int64)
+        cells = places, values[which], records["step"]
+        more = (records["before"] == UNSET).astype(np.int64) - (records["after"] == UNSET)
+        np.add.at(added.persons, cells, more)
+        np.add.at(added.chains, cells, records["entries"])
+        for place in np.unique(places).tolist():
+            counts = self._counts(days[place])
+            counts.persons[:] += added.persons[place]
+            counts.chains[:] += added.chains[place]
 
-    def _counts(self, day: int, key: int) -> Counts:
-        nothing = Counts(np.zeros(self._steps, np.int64), np.zeros(self._steps, np.int64))
-        return self._of_values.setdefault(day, {}).setdefault(key, nothing)
+    def _counts(self, day: int) -> Counts:
+        """The counts of a day, with a place for each value that is told apart by now."""
+        counts, size = self._of_values.get(day), len(self._values)
+        if counts is None or len(counts.persons) < size:
+            larger = Counts(*np.zeros((2, size, self._steps), np.int64))
+            if counts is not None:
+                for old, new in zip(counts, larger, strict=True):
+                    new[: len(old)] = old
+            counts = self._of_values[day] = larger
+        return counts
 
     def entries(self, day: int) -> list[int]:
         """Chains that reached each step; none where they are not counted."""
@@ -90,17 +108,19 @@ class ChainFigures(FunnelFigures):
 
         Those of the total have all values that are told apart, counted or not.
         """
+        if day != TOTAL and day not in self._of_values:
+            return []
+        counts = self._counts(day)
+        counted = np.asarray(counts.persons.any(axis=1))
         if day == TOTAL:
-            for key in self._values:
-                self._counts(TOTAL, key)
+            counted[_OTHER + 1 :] = True
         return [
             {
-                "value": self._values.get(key),
-                "reached": counts.persons.tolist(),
-                "entries": counts.chains.tolist() if self._counts_entries else [],
+                "value": self._values[place],
+                "reached": counts.persons[place].tolist(),
+                "entries": counts.chains[place].tolist() if self._counts_entries else [],
             }
-            for key, counts in self._of_values.get(day, {}).items()
-            if day == TOTAL or counts.persons.any()
+            for place in np.flatnonzero(counted).tolist()
         ]
 
     @staticmethod
@@ -114,10 +134,11 @@ class ChainFigures(FunnelFigures):
         if self._counts_entries:
             self._entries[day] = np.array(record["entries"], np.int64)
         for one in record["breakdown"]:
-            key = _OTHER
+            place = _OTHER
             if one["value"] is not None:
                 key = fingerprint([json.loads(one["value"])])
-                self._values[key] = one["value"]
-            counts = self._counts(day, key)
-            counts.persons[:] = one["reached"]
-            counts.chains[:] = one["entries"] or 0
+                self._admit(key, one["value"])
+                place = self._places[key]
+            counts = self._counts(day)
+            counts.persons[place] = one["reached"]
+            counts.chains[place] = one["entries"] or 0
