@@ -37,6 +37,7 @@ from pipelines.funnel_chains import (
 from pipelines.funnel_fold import CHANGES, DAY_MS, LATE, NONE, ROWS, TAIL, UNSET
 from pipelines.kernel import Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.operators import Masks
+from pipelines.prefetch import FAR, NEAR, prefetch
 
 MAX_EVENTS: Final = 4_096
 BLOCK_CLASSES: Final = 12  # blocks of 2, 4, … 4,096 events
@@ -103,6 +104,7 @@ def fold(
     reached = np.empty(rules.steps, np.int64)
     i = begin
     while i < len(at):
+        _ask_ahead(rows, tail, row_of, slots, i)
         end = i
         while end < len(at) and slots[end] == slots[i]:
             end += 1
@@ -137,6 +139,18 @@ def fold(
         settle(rules, rows, tail, heads, r, reached)
         rows[r].due = due_at(rules, rows, tail, r, cells[1], numbers[1], after)
     return len(at)
+
+
+@kernel
+def _ask_ahead(rows: Records, tail: Records, row_of: Int32s, slots: Int32s, i: Int) -> None:
+    # The slots ascend, so that the rows' numbers are on their way by themselves.
+    if i + FAR < len(slots):
+        prefetch(rows, row_of[slots[i + FAR]])
+    if i + NEAR < len(slots):
+        r = row_of[slots[i + NEAR]]
+        if r != NONE:
+            prefetch(tail, rows[r].block)
+            prefetch(tail, rows[r].block + 2)  # two to a cache line
 
 
 @kernel

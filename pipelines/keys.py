@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.copying import copy
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.prefetch import FAR, NEAR, prefetch
 
@@ -283,15 +284,10 @@ def _intern(
         row, h = rows[i], wanted[i]
         cell = _cell(cells, hashes, starts, data, first, first_data, second, second_data, row, h)
         if cells[cell] == 0:
-            end = starts[size]
-            for j in range(first[row], first[row + 1]):
-                data[end] = first_data[j]
-                end += 1
+            a, b = np.int64(first[row]), np.int64(second[row])
+            end = copy(data, starts[size], first_data, a, first[row + 1] - a)
             data[end] = _SEPARATOR
-            end += 1
-            for j in range(second[row], second[row + 1]):
-                data[end] = second_data[j]
-                end += 1
+            end = copy(data, end + 1, second_data, b, second[row + 1] - b)
             hashes[size] = h
             size += 1
             starts[size] = end
@@ -366,5 +362,4 @@ def _measure_second(
 @kernel
 def _gather(source: Bytes, begins: Int64s, starts: Int32s, out: Bytes) -> None:
     for i in range(len(begins)):
-        for j in range(starts[i + 1] - starts[i]):
-            out[starts[i] + j] = source[begins[i] + j]
+        copy(out, np.int64(starts[i]), source, begins[i], np.int64(starts[i + 1] - starts[i]))

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.copying import copy
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.operators import Packed
 
@@ -102,9 +103,7 @@ def _put_rows(
             out[p + byte] = np.uint8((tag >> np.uint64(8 * byte)) & np.uint64(255))
         for byte in range(4):
             out[p + 8 + byte] = np.uint8((size >> (8 * byte)) & 255)
-        for byte in range(size):
-            out[p + _HEADER + byte] = data[begins[i] + byte]
-        places[persons[i]] = p + _HEADER + size
+        places[persons[i]] = copy(out, p + _HEADER, data, begins[i], size)
 
 
 @kernel
