@@ -15,10 +15,11 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -37,7 +38,7 @@ from rich.table import Table
 
 from schemas import files
 from schemas.codec import Encoder
-from schemas.definitions import Funnel, FunnelDefinition, Step, encode
+from schemas.definitions import Definition, Funnel, FunnelDefinition, Step, encode
 from schemas.registry import Registry
 from schemas.settings import (
     BROKER_PORT,
@@ -133,9 +134,13 @@ class Filler:
 
     def write(self, events: int) -> None:
         """Write so many events of this very time."""
-        names = [f"person-{n}" for n in self._rng.integers(0, self._persons, events)]
-        now = time.time_ns() // 1_000_000
-        batch = _batch(self._encoder.arrow, self._rng, names, now - 1_000)
+        persons = [f"person-{n}" for n in self._rng.integers(0, self._persons, events)]
+        names = [EVENTS[n] for n in self._rng.integers(0, len(EVENTS), events)]
+        self.send(persons, names, time.time_ns() // 1_000_000 - 1_000)
+
+    def send(self, names: list[str], events: list[str], at: int) -> None:
+        """Write an event of each person named, all of the second that begins `at` (ms)."""
+        batch = _batch(self._encoder.arrow, self._rng, names, events, at)
         for name, value in zip(names, self._encoder.encode(batch), strict=True):
             while True:
                 try:
@@ -159,7 +164,7 @@ def fill(settings: Settings, topic: str, *, events: int, persons: int) -> None:
 
 
 def _batch(
-    schema: pa.Schema, rng: np.random.Generator, names: list[str], at: int
+    schema: pa.Schema, rng: np.random.Generator, names: list[str], events: list[str], at: int
 ) -> pa.RecordBatch:
     count = len(names)
     ids = rng.bytes(16 * count).hex()
@@ -174,7 +179,7 @@ def _batch(
         "person_id": names,
         "anonymous_id": [None] * count,
         "session_id": [None] * count,
-        "event": [EVENTS[n] for n in rng.integers(0, len(EVENTS), count)],
+        "event": events,
         "timestamp": at + np.arange(count) * 1_000 // count,
         "sent_at": [None] * count,
         "received_at": np.full(count, at + 1_000),
@@ -184,6 +189,25 @@ def _batch(
     return pa.RecordBatch.from_arrays(
         [pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema
     )
+
+
+def define(settings: Settings, definitions: Sequence[Definition]) -> None:
+    """Put definitions on their topic."""
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for one in definitions:
+        producer.produce(settings.topics.definitions.name, msgspec.json.encode(one), one.key)
+    assert not producer.flush(30)
+
+
+def parts_of(name: str, number: int) -> dict[str, Any]:
+    """What every definition has."""
+    return {
+        "project_id": PROJECT,
+        "id": f"{name}-{number}",
+        "version": 1,
+        "created_at": 0,
+        "updated_at": 0,
+    }
 
 
 def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:

@@ -15,16 +15,16 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import msgspec
-from confluent_kafka import Producer
 
 from benchmarks.bench import (
     EVENTS,
-    PROJECT,
     WORKER,
     Timed,
     console,
+    define,
     environment_of,
     fill,
+    parts_of,
     process,
     report,
     scraped,
@@ -36,7 +36,6 @@ from schemas.cohorts import Cohort, CohortDefinition
 from schemas.definitions import Definition, Funnel, FunnelDefinition
 from schemas.metrics import Metric, MetricDefinition
 from schemas.segments import Rule, Segment, SegmentDefinition
-from schemas.settings import Settings
 from services.replay import Asked, replay
 
 _COHORT_PERIODS = ("day", "week", "month")
@@ -104,7 +103,7 @@ def main() -> None:
 def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, float]:
     """A worker with these definitions, and the bytes that it keeps a row."""
     with system() as settings:
-        _define(settings, definitions)
+        define(settings, definitions)
         fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
             found = timed(settings, reader, settings.app_id, settings.topics.events.name)
@@ -116,7 +115,7 @@ def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, flo
 def backfill(load: Load) -> float:
     """How many past events a second a funnel takes in that is counted anew, live events beside."""
     with system() as settings:
-        _define(settings, list(islice(_funnels(EVENTS), 1)))
+        define(settings, list(islice(_funnels(EVENTS), 1)))
         fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
             timed(settings, reader, settings.app_id, settings.topics.events.name)
@@ -124,23 +123,6 @@ def backfill(load: Load) -> float:
             began = time.monotonic()
             replay(settings, Asked(kind="funnel"), quiet=True)
             return load.events / (time.monotonic() - began)
-
-
-def _define(settings: Settings, definitions: Sequence[Definition]) -> None:
-    producer = Producer({"bootstrap.servers": settings.bootstrap})
-    for one in definitions:
-        producer.produce(settings.topics.definitions.name, msgspec.json.encode(one), one.key)
-    assert not producer.flush(30)
-
-
-def _parts(name: str, number: int) -> dict[str, Any]:
-    return {
-        "project_id": PROJECT,
-        "id": f"{name}-{number}",
-        "version": 1,
-        "created_at": 0,
-        "updated_at": 0,
-    }
 
 
 def _funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
@@ -153,7 +135,7 @@ def _funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
         if number % 4 == 3:
             steps[1]["where"] = [_EXPENSIVE]
             funnel["breakdown"] = {"property": "plan", "attribution": "first"}
-        yield FunnelDefinition(**_parts("funnel", number), funnel=msgspec.convert(funnel, Funnel))
+        yield FunnelDefinition(**parts_of("funnel", number), funnel=msgspec.convert(funnel, Funnel))
 
 
 def _segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
@@ -167,7 +149,7 @@ def _segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
             {"did": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
         ]
         rule = msgspec.convert(rules[number % len(rules)], Rule)
-        parts = _parts("segment", number)
+        parts = parts_of("segment", number)
         yield SegmentDefinition(**parts, segment=Segment(rule=rule), rule=rule)
 
 
@@ -178,7 +160,7 @@ def _cohorts(names: Sequence[str]) -> Iterator[CohortDefinition]:
             "return": {} if number % 2 else {"event": names[(number + 1) % len(names)]},
             "period": _COHORT_PERIODS[number % len(_COHORT_PERIODS)],
         }
-        yield CohortDefinition(**_parts("cohort", number), cohort=msgspec.convert(cohort, Cohort))
+        yield CohortDefinition(**parts_of("cohort", number), cohort=msgspec.convert(cohort, Cohort))
 
 
 def _metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
@@ -195,7 +177,7 @@ def _metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
         {"measure": "events", "of": {"event": names[5], "where": [_EXPENSIVE]}},
     ]
     for number, metric in enumerate(cycle(kinds)):
-        yield MetricDefinition(**_parts("metric", number), metric=msgspec.convert(metric, Metric))
+        yield MetricDefinition(**parts_of("metric", number), metric=msgspec.convert(metric, Metric))
 
 
 if __name__ == "__main__":
