@@ -87,9 +87,9 @@ def fold(
         if ahead > 0:
             rows[r].horizon += ahead
             rows[r].base += ahead
-            drop(bits, r, np.int64(ahead))
+            drop(bits, bits.shape[1], r, np.int64(ahead))
         place = np.int64(numbers[i] - rows[r].base)
-        if not has(bits, r, place):
+        if not has(bits, bits.shape[1], r, place):
             _count(windows, bits, changes, heads, r, place, np.int64(rows[r].base))
             put(bits, r, place)
         if seconds[i] > rows[r].seen:
@@ -111,9 +111,9 @@ def _count(
     longest = windows[-1]
     before = after = np.int64(0)  # how far away the nearest active buckets are, if within reach
     for distance in range(1, longest):
-        if before == 0 and has(bits, r, place - distance):
+        if before == 0 and has(bits, bits.shape[1], r, place - distance):
             before = np.int64(distance)
-        if after == 0 and has(bits, r, place + distance):
+        if after == 0 and has(bits, bits.shape[1], r, place + distance):
             after = np.int64(distance)
     for w in range(len(windows)):
         begin, end = np.int64(0), windows[w]

@@ -1,4 +1,4 @@
-"""Bits of a row, as a row of 64-bit words: place 0 is the lowest bit of the first word."""
+"""Bits of a row: its first `words` numbers of 64 bits, from the lowest bit of the first one on."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from pipelines.kernel import Int, UInt64s, kernel
 
 
 @kernel
-def has(bits: UInt64s, row: Int, place: Int) -> Int:
+def has(bits: UInt64s, words: Int, row: Int, place: Int) -> Int:
     """Whether the bit at `place` is set, 0 or 1; 0 outside of the words."""
-    if place < 0 or place >= 64 * bits.shape[1]:
+    if place < 0 or place >= 64 * words:
         return 0
     return np.int64((bits[row, place // 64] >> np.uint64(place % 64)) & np.uint64(1))
 
@@ -20,15 +20,15 @@ def put(bits: UInt64s, row: Int, place: Int) -> None:
 
 
 @kernel
-def drop(bits: UInt64s, row: Int, count: Int) -> None:
+def drop(bits: UInt64s, words: Int, row: Int, count: Int) -> None:
     """Let go of the lowest `count` bits: what was at place `count` is at place 0."""
-    words, within = count // 64, np.uint64(count % 64)
-    for w in range(bits.shape[1]):
+    ahead, within = count // 64, np.uint64(count % 64)
+    for w in range(words):
         low = high = np.uint64(0)
-        if w + words < bits.shape[1]:
-            low = bits[row, w + words]
-        if w + words + 1 < bits.shape[1]:
-            high = bits[row, w + words + 1]
+        if w + ahead < words:
+            low = bits[row, w + ahead]
+        if w + ahead + 1 < words:
+            high = bits[row, w + ahead + 1]
         if within == 0:
             bits[row, w] = low
         else:

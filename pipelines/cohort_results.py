@@ -54,16 +54,20 @@ def _record(running: Running, period: int) -> dict[str, Any]:
     persons, returned, or_later = running.figures.counts(period)
     if period == TOTAL:
         returned, or_later = [], []
-    return {"persons": persons, "returned": returned, "returned_or_later": or_later}
+    return {
+        "persons": persons,
+        "returned": returned,
+        "returned_or_later": or_later,
+        "breakdown": running.figures.breakdown(period),
+    }
 
 
 def _take(running: Running, record: dict[str, Any]) -> None:
+    period = TOTAL
     if record["period"] is not None:
         first_day = begin_of("day", record["period"])
         period = number_of(running.definition.cohort.period, first_day)
-        running.figures.load(
-            period, record["persons"], record["returned"], record["returned_or_later"]
-        )
+    running.figures.load(period, record)
 
 
 def _first_day(running: Running, period: int) -> int:

@@ -5,7 +5,9 @@ from typing import Final
 import numpy as np
 
 from pipelines import cohort_fold as cf
+from pipelines.cohort_figures import CohortChanges
 from pipelines.cohort_fold import CHANGE, ROW, Shape
+from pipelines.fingerprints import fingerprints
 from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
@@ -18,10 +20,13 @@ _LOGGED: Final = ("first", "last", "base", "horizon")
 class CohortState(FixedRows):
     """One cohort definition, one partition. A person is a slot of the partition's key index."""
 
-    def __init__(self, periods: int, of: Calendar, lateness_ms: int) -> None:
+    def __init__(
+        self, periods: int, of: Calendar, lateness_ms: int, *, broken_down: bool = False
+    ) -> None:
         reach = max(periods, of.most_in(lateness_ms))  # a start may move back by the lateness
-        self.shape = Shape(periods, -(-reach // 64))
-        super().__init__(ROW, cf.HEADS, _LOGGED, self.shape.words, np.uint64)
+        self.shape = Shape(periods, -(-reach // 64), broken_down)
+        beside = 2 if broken_down else 0
+        super().__init__(ROW, cf.HEADS, _LOGGED, self.shape.words + beside, np.uint64)
         self._calendar = of
         self._lateness_ms = lateness_ms
         self._changes = np.zeros(max(256, 8 * (1 + periods)), CHANGE)
@@ -39,9 +44,13 @@ class CohortState(FixedRows):
         at: Int64s,
         masks: Masks,
         offsets: Int64s,
-        values: Values = (),  # noqa: ARG002 (it reads no property)
+        values: Values = (),
     ) -> Folded:
         """Fold events in order of arrival; see `PersonState.fold`."""
+        of, tokens = np.zeros(len(at), np.uint64), {}
+        if self.shape.broken_down:
+            of, known = fingerprints(values)
+            tokens = {number: text for (text,), number in known.items()}
         self.reserve(persons, len(at))
         periods = self._calendar.periods(at)
         horizons = self._calendar.periods(at - self._lateness_ms)
@@ -58,9 +67,11 @@ class CohortState(FixedRows):
                 self.row_of,
                 touched,
                 slots,
+                at,
                 periods,
                 horizons,
                 masks,
+                of,
                 offsets,
                 self.stamps,
                 done,
@@ -70,7 +81,7 @@ class CohortState(FixedRows):
             self._changes = grown(self._changes, 2 * len(self._changes))
         touched = touched[: self.heads[cf.TOUCHED]]
         fresh = self.touch(touched)
-        changes = self._changes[: self.heads[cf.CHANGES]]
+        changes = CohortChanges(self._changes[: self.heads[cf.CHANGES]], tokens)
         return Folded(changes, fresh, int(self.heads[cf.LATE]))
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (time alone changes no cohort)

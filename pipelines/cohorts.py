@@ -12,13 +12,24 @@ def _looks(definition: CohortDefinition) -> tuple[Occasion, ...]:
     return definition.cohort.start, definition.cohort.returning
 
 
+def _reads(definition: CohortDefinition) -> tuple[str, ...]:
+    breakdown = definition.cohort.breakdown
+    return () if breakdown is None else (breakdown.property,)
+
+
 def _state(definition: CohortDefinition, lateness_ms: int) -> CohortState:
     cohort = definition.cohort
-    return CohortState(cohort.periods, calendar(cohort.period, cohort.timezone), lateness_ms)
+    return CohortState(
+        cohort.periods,
+        calendar(cohort.period, cohort.timezone),
+        lateness_ms,
+        broken_down=cohort.breakdown is not None,
+    )
 
 
 def _figures(definition: CohortDefinition) -> CohortFigures:
-    return CohortFigures(definition.cohort.periods)
+    cohort = definition.cohort
+    return CohortFigures(cohort.periods, broken_down=cohort.breakdown is not None)
 
 
-COHORTS = Kind(KIND, decode, _looks, _state, _figures, CohortResults)
+COHORTS = Kind(KIND, decode, _looks, _state, _figures, CohortResults, _reads)

@@ -1,20 +1,16 @@
 """The figures of one funnel with options in one partition: besides persons, chains and values."""
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.fingerprints import fingerprint, to_json
-from pipelines.funnel_chains import ALL, NOT_SET
+from pipelines.funnel_chains import ALL
 from pipelines.funnel_figures import FunnelFigures, numbered
 from pipelines.funnel_fold import UNSET
 from pipelines.kernel import Int64s
 from pipelines.operators import TOTAL, Changes
-
-MAX_VALUES: Final = 100
-_OTHER: Final = 0  # the place of all values that are not told apart
+from pipelines.told_apart import OTHER, ToldApart
 
 
 class ChainChanges(NamedTuple):
@@ -34,22 +30,19 @@ class Counts(NamedTuple):
 class ChainFigures(FunnelFigures):
     """Persons and chains that reached each step, by entry day and in total; and of each value.
 
-    The first `MAX_VALUES` values to come are told apart, and not to be set; the others are counted
-    as one.
+    Values are told apart as `ToldApart` says.
     """
 
     def __init__(self, steps: int, *, entries: bool) -> None:
         super().__init__(steps)
         self._counts_entries = entries
         self._entries: dict[int, Int64s] = {}
-        self._places = {int(NOT_SET): _OTHER + 1}  # by fingerprint
-        self._values: list[str | None] = [None, "null"]  # by place, in JSON
+        self._told_apart = ToldApart()
         self._of_values: dict[int, Counts] = {}  # by day
 
     def apply(self, changes: ChainChanges) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
-        for key, token in changes.tokens.items():
-            self._admit(key, to_json(token))
+        self._told_apart.admit(changes.tokens)
         records = changes.records
         days, places = numbered(records["day"])
         whole = records["scope"] == ALL
@@ -59,11 +52,6 @@ class ChainFigures(FunnelFigures):
             self._add_values(days, places[~whole], records[~whole])
         return super().apply(records[whole]) | set(days)
 
-    def _admit(self, key: int, value: str) -> None:
-        if key not in self._places and len(self._places) <= MAX_VALUES:
-            self._places[key] = len(self._values)
-            self._values.append(value)
-
     def _add_entries(self, days: list[int], places: Int64s, records: Changes) -> None:
         added = np.zeros((len(days), self._steps), np.int64)
         np.add.at(added, (places, records["step"]), records["entries"])
@@ -72,11 +60,9 @@ class ChainFigures(FunnelFigures):
             self._entries[day] = entries if known is None else known + entries
 
     def _add_values(self, days: list[int], places: Int64s, records: Changes) -> None:
-        shape = len(days), len(self._values), self._steps
+        shape = len(days), len(self._told_apart), self._steps
         added = Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
-        keys, which = np.unique(records["value"], return_inverse=True)
-        values = np.array([self._places.get(key, _OTHER) for key in keys.tolist()], np.int64)
-        cells = places, values[which], records["step"]
+        cells = places, self._told_apart.places(records["value"]), records["step"]
         more = (records["before"] == UNSET).astype(np.int64) - (records["after"] == UNSET)
         np.add.at(added.persons, cells, more)
         np.add.at(added.chains, cells, records["entries"])
@@ -87,7 +73,7 @@ class ChainFigures(FunnelFigures):
 
     def _counts(self, day: int) -> Counts:
         """The counts of a day, with a place for each value that is told apart by now."""
-        counts, size = self._of_values.get(day), len(self._values)
+        counts, size = self._of_values.get(day), len(self._told_apart)
         if counts is None or len(counts.persons) < size:
             larger = Counts(*np.zeros((2, size, self._steps), np.int64))
             if counts is not None:
@@ -113,10 +99,10 @@ class ChainFigures(FunnelFigures):
         counts = self._counts(day)
         counted = np.asarray(counts.persons.any(axis=1))
         if day == TOTAL:
-            counted[_OTHER + 1 :] = True
+            counted[OTHER + 1 :] = True
         return [
             {
-                "value": self._values[place],
+                "value": self._told_apart.values[place],
                 "reached": counts.persons[place].tolist(),
                 "entries": counts.chains[place].tolist() if self._counts_entries else [],
             }
@@ -134,11 +120,7 @@ class ChainFigures(FunnelFigures):
         if self._counts_entries:
             self._entries[day] = np.array(record["entries"], np.int64)
         for one in record["breakdown"]:
-            place = _OTHER
-            if one["value"] is not None:
-                key = fingerprint([json.loads(one["value"])])
-                self._admit(key, one["value"])
-                place = self._places[key]
+            place = self._told_apart.load(one["value"])
             counts = self._counts(day)
             counts.persons[place] = one["reached"]
             counts.chains[place] = one["entries"] or 0

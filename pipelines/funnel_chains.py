@@ -19,10 +19,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.fingerprints import fingerprint
 from pipelines.funnel_fold import DAY_MS
 from pipelines.kernel import Int, Int64s, kernel
 from pipelines.operators import TOTAL
+from pipelines.told_apart import NOT_SET
 
 Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
 
@@ -58,7 +58,6 @@ EXCLUDED: Final = np.dtype([("look", np.int64), ("after", np.int64), ("before", 
 
 
 NOBODY, FIRST, LAST = range(3)
-NOT_SET: Final = np.uint64(fingerprint([None]))
 
 
 class Rules(NamedTuple):

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.calendar import Period, find_zone
-from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions
+from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
 from schemas.definitions import (
     Definition,
     EventName,
@@ -27,6 +27,19 @@ class Occasion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()
 
 
+class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A grid for each value of a property: each person counts for that of their first start.
+
+    Of several starts at the same millisecond it is always the same one's. Not to be set (null) is a
+    value like others. The 25 values of most persons are shown by themselves, all others together as
+    `other`. On the stream a partition tells the first 100 values apart that it meets, and counts
+    later ones as `other` too; so where no partition meets more, the figures are those of
+    ClickHouse.
+    """
+
+    property: PropertyName
+
+
 class Cohort(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
@@ -44,6 +57,7 @@ class Cohort(
     period: Period = "day"
     periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    breakdown: ByValue | None = None
     name: Text = ""
 
 

@@ -4,8 +4,9 @@ import datetime
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pipelines.fingerprints import fingerprint
 from schemas.calendar import Period
 
 
@@ -16,6 +17,7 @@ class Act(NamedTuple):
     at: int
     starts: bool
     returns: bool
+    value: Any = None
 
 
 class Grid(NamedTuple):
@@ -66,6 +68,24 @@ def grid(acts: Iterable[Act], period: Period, periods: int, timezone: str) -> Gr
         found.returned[begin] = [len(cell) for cell in row.returned]
         found.or_later[begin] = [len(cell) for cell in row.or_later]
     return found
+
+
+def grids(acts: list[Act], period: Period, periods: int, timezone: str) -> dict[int, Grid]:
+    """Count it for each value that persons first start with, by its fingerprint."""
+    first: dict[int, tuple[int, int]] = {}
+    for act in acts:
+        if act.starts:
+            came = act.at, fingerprint([act.value])
+            first[act.person] = min(came, first.get(act.person, came))
+    return {
+        value: grid(
+            (act for act in acts if act.person in first and first[act.person][1] == value),
+            period,
+            periods,
+            timezone,
+        )
+        for value in {value for _, value in first.values()}
+    }
 
 
 def persons(

@@ -1,6 +1,7 @@
 """The fold of a cohort gives what the definition says, whatever order events come in."""
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from pipelines.cohort_figures import CohortFigures
 from pipelines.cohort_fold import RETURNS, STARTS
 from pipelines.cohort_state import CohortState
-from pipelines.operators import Folded, Packed
+from pipelines.fingerprints import fingerprint
+from pipelines.operators import TOTAL, Folded, Packed
+from pipelines.told_apart import MAX_VALUES
 from schemas.calendar import Period, begin_of, calendar
-from tests.cohort_oracle import Act, Grid, grid
+from tests.cohort_oracle import Act, Grid, grid, grids
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -38,6 +41,7 @@ def cases(draw: st.DrawFn) -> Case:
         st.integers(NOON - span, NOON),
         st.booleans(),
         st.booleans(),
+        st.sampled_from([None, "a", "b", 1, 1.0, True]),
     )
     return Case(
         draw(st.sampled_from(["day", "week", "month"])),
@@ -47,8 +51,11 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def empty(case: Case, lateness_ms: int = 10_000 * DAY_MS) -> CohortState:
-    return CohortState(case.periods, calendar(case.period, case.timezone), lateness_ms)
+def empty(
+    case: Case, lateness_ms: int = 10_000 * DAY_MS, *, broken_down: bool = False
+) -> CohortState:
+    of = calendar(case.period, case.timezone)
+    return CohortState(case.periods, of, lateness_ms, broken_down=broken_down)
 
 
 def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
@@ -59,6 +66,7 @@ def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
         np.array([act.at for act in acts], np.int64),
         np.array(masks, np.uint32),
         np.arange(offset, offset + len(acts)),
+        [[act.value for act in acts]] if state.shape.broken_down else (),
     )
 
 
@@ -79,6 +87,77 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batc
     for begin in range(0, len(case.acts), batch):
         figures.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
     assert shown(case, figures) == grid(case.acts, case.period, case.periods, case.timezone)
+
+
+def shown_by_value(case: Case, figures: CohortFigures) -> dict[int, Grid]:
+    found: dict[int, Grid] = {}
+    for number in figures:
+        for one in figures.breakdown(number):
+            of = fingerprint([json.loads(one["value"])])
+            of_value = found.setdefault(of, Grid({}, {}, {}))
+            day = begin_of(case.period, number)
+            of_value.persons[day] = one["persons"]
+            of_value.returned[day] = one["returned"]
+            of_value.or_later[day] = one["returned_or_later"]
+    return found
+
+
+def published(figures: CohortFigures) -> dict[int, dict[str, Any]]:
+    """The figures as they stand on their topic, by period."""
+    names = "persons", "returned", "returned_or_later"
+    return {
+        number: dict(zip(names, figures.counts(number), strict=True))
+        | {"breakdown": figures.breakdown(number)}
+        for number in (*figures, TOTAL)
+    }
+
+
+@given(cases(), st.integers(1, 30), st.integers(0, 30))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_broken_down_the_fold_equals_the_definition_as_well(
+    case: Case, batch: int, again: int
+) -> None:
+    state = empty(case, broken_down=True)
+    figures = CohortFigures(case.periods, broken_down=True)
+    for begin in range(0, len(case.acts), batch):
+        figures.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
+        if begin == again:  # another worker goes on, from the log and from what is published
+            copy, rows = empty(case, broken_down=True), np.arange(state.size, dtype=np.int32)
+            copy.unpack(PERSONS, state.persons_of(rows), state.pack(rows, begin + batch))
+            copy.restored()
+            state, before = copy, published(figures)
+            figures = CohortFigures(case.periods, broken_down=True)
+            for number, record in before.items():
+                figures.load(number, record)
+    of = case.period, case.periods, case.timezone
+    assert shown(case, figures) == grid(case.acts, *of)
+    assert shown_by_value(case, figures) == grids(case.acts, *of)
+
+
+def test_an_earlier_start_within_the_period_takes_its_value() -> None:
+    case = Case("month", 2, "UTC", [])
+    state = empty(case, broken_down=True)
+    figures = CohortFigures(2, broken_down=True)
+    for at, value in ((NOON, "later"), (NOON - 5, "first"), (NOON - 3, "between")):
+        figures.apply(feed(state, [Act(0, at, True, True, value)]).changes)
+    (number,) = figures
+    assert figures.breakdown(number) == [
+        {"value": '"first"', "persons": 1, "returned": [1, 0], "returned_or_later": [1, 0]}
+    ]
+
+
+def test_values_beyond_those_told_apart_are_counted_as_one() -> None:
+    case = Case("month", 1, "UTC", [])
+    state, figures = empty(case, broken_down=True), CohortFigures(1, broken_down=True)
+    for begin in range(0, MAX_VALUES + 10, PERSONS):
+        state = empty(case, broken_down=True)
+        acts = [Act(n, NOON, True, False, begin + n) for n in range(PERSONS)]
+        figures.apply(feed(state, acts).changes)
+    (number,) = figures
+    found = {one["value"]: one["persons"] for one in figures.breakdown(number)}
+    assert len(found) == MAX_VALUES + 1
+    assert sum(found.values()) == figures.counts(number)[0]
+    assert found[None] == figures.counts(number)[0] - MAX_VALUES
 
 
 @given(cases(), st.integers(0, 3 * DAY_MS), st.integers(1, 30))

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines.fingerprints import fingerprint, to_json, token
-from pipelines.funnel_chain_figures import MAX_VALUES, ChainChanges, ChainFigures
+from pipelines.funnel_chain_figures import ChainChanges, ChainFigures
 from pipelines.funnel_chain_fold import CHANGE
 from pipelines.funnel_chains import VALUE
 from pipelines.funnel_fold import UNSET
 from pipelines.operators import TOTAL
+from pipelines.told_apart import MAX_VALUES
 from schemas.codec import Codec, Encoder
 from schemas.files import history, load
 

@@ -1,0 +1,50 @@
+"""Values that figures are broken down by: the first to come are told apart, the rest is one."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from pipelines.fingerprints import fingerprint, to_json
+from pipelines.kernel import Int64s, UInt64s
+
+MAX_VALUES: Final = 100
+OTHER: Final = 0  # the place of all values that are not told apart
+NOT_SET: Final = np.uint64(fingerprint([None]))
+
+
+class ToldApart:
+    """The first `MAX_VALUES` values to come, and not to be set: each has a place of its own."""
+
+    def __init__(self) -> None:
+        self._places = {int(NOT_SET): OTHER + 1}  # by fingerprint
+        self.values: list[str | None] = [None, "null"]  # by place, in JSON
+
+    def __len__(self) -> int:
+        """How many places there are, that of all others included."""
+        return len(self.values)
+
+    def admit(self, tokens: Mapping[int, str]) -> None:
+        """Give values a place for as long as there are some; tokens by their fingerprints."""
+        for key, token in tokens.items():
+            self._admit(key, to_json(token))
+
+    def load(self, value: str | None) -> int:
+        """The place of a value that had one when it was published, in JSON."""
+        if value is None:
+            return OTHER
+        key = fingerprint([json.loads(value)])
+        self._admit(key, value)
+        return self._places[key]
+
+    def places(self, keys: UInt64s) -> Int64s:
+        """The places of values, by their fingerprints."""
+        unique, which = np.unique(keys, return_inverse=True)
+        known = [self._places.get(key, OTHER) for key in unique.tolist()]
+        return np.array(known, np.int64)[which]
+
+    def _admit(self, key: int, value: str) -> None:
+        if key not in self._places and len(self._places) <= MAX_VALUES:
+            self._places[key] = len(self.values)
+            self.values.append(value)
