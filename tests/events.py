@@ -11,7 +11,7 @@ import struct
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -255,21 +255,40 @@ def values(results: Results, funnel_id: str, project: str) -> dict[Any, tuple[li
 
 def retention(results: Results, cohort_id: str, project: str = "shop") -> Grid:
     """Read the cohorts' topic from its beginning and add the partitions up."""
+    grid = Grid({}, {}, {})
+    for result in _cohort_results(results, cohort_id, project):
+        _add_row(grid, result["period"], result)
+    return grid
+
+
+def retention_by_value(
+    results: Results, cohort_id: str, project: str = "shop"
+) -> dict[str | None, Grid]:
+    """The same of each value, in JSON, and of all that are not told apart (None)."""
+    grids: defaultdict[str | None, Grid] = defaultdict(lambda: Grid({}, {}, {}))
+    for result in _cohort_results(results, cohort_id, project):
+        for one in result["breakdown"]:
+            _add_row(grids[one["value"]], result["period"], one)
+    return dict(grids)
+
+
+def _cohort_results(results: Results, cohort_id: str, project: str) -> Iterator[Parsed]:
     newest: dict[bytes, Message] = {}
     for message in results.read(results.topics.cohorts):
         newest[message.key() or b""] = message
-    grid = Grid({}, {}, {})
     for message in newest.values():
         if message.value() is None:
             continue
         result = decode("cohort-result", message)
-        day = result["period"]
-        if (result["project_id"], result["cohort_id"]) != (project, cohort_id) or day is None:
-            continue
-        grid.persons[day] = grid.persons.get(day, 0) + result["persons"]
-        grid.returned[day] = _added(grid.returned.get(day, []), result["returned"])
-        grid.or_later[day] = _added(grid.or_later.get(day, []), result["returned_or_later"])
-    return grid
+        own = (result["project_id"], result["cohort_id"]) == (project, cohort_id)
+        if own and result["period"] is not None:
+            yield result
+
+
+def _add_row(grid: Grid, day: datetime.date, row: Parsed) -> None:
+    grid.persons[day] = grid.persons.get(day, 0) + row["persons"]
+    grid.returned[day] = _added(grid.returned.get(day, []), row["returned"])
+    grid.or_later[day] = _added(grid.or_later.get(day, []), row["returned_or_later"])
 
 
 def measured(results: Results, metric_id: str, project: str = "shop") -> dict[int, list[Parsed]]:

@@ -1,13 +1,14 @@
 """The view of the cohorts' results: the newest figures of each partition, added up when asked."""
 
-from typing import NamedTuple
+import datetime
+from collections import defaultdict
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
 from schemas.calendar import begin_of
 from schemas.cohorts import CohortDefinition
-from services.query.cohort_figures import Counted, Grid, Row
+from services.query.cohort_figures import Counted, Grid, Row, add_up
 from services.query.newest import Newest, Progress, Version, progress_of
 
 
@@ -20,6 +21,7 @@ class Result(NamedTuple):
     persons: int
     returned: list[int]
     returned_or_later: list[int]
+    breakdown: list[dict[str, Any]]
     late_dropped: int
     updated_at: int
     progress: Progress
@@ -37,28 +39,31 @@ class Results(Newest[Result]):
         """Add up what the partitions say of this version of the cohort."""
         results = self.of(definition)
         whole = [result for result in results if result.period is None]
-        rows: Grid = {}
+        parts: _Parts = defaultdict(list)
+        of_values: defaultdict[str | None, _Parts] = defaultdict(lambda: defaultdict(list))
         for result in results:
             if result.period is not None:
                 begin = begin_of("day", result.period)
-                rows[begin] = _added(rows.get(begin), result)
+                row = Row(result.persons, result.returned, result.returned_or_later)
+                parts[begin].append(row)
+                for one in result.breakdown:
+                    row = Row(one["persons"], one["returned"], one["returned_or_later"])
+                    of_values[one["value"]][begin].append(row)
         return Counted(
-            rows=rows,
+            rows=_added_up(parts),
             late_dropped=sum(result.late_dropped for result in whole),
             updated_at=max((result.updated_at for result in results), default=None),
             positions={result.partition: result.progress.position for result in whole},
             status=self.status(definition),
+            values={value: _added_up(parts) for value, parts in of_values.items()},
         )
 
 
-def _added(row: Row | None, result: Result) -> Row:
-    if row is None:
-        return Row(result.persons, result.returned, result.returned_or_later)
-    return Row(
-        row.persons + result.persons,
-        np.add(row.returned, result.returned).tolist(),
-        np.add(row.returned_or_later, result.returned_or_later).tolist(),
-    )
+_Parts: TypeAlias = defaultdict[datetime.date, list[Row]]
+
+
+def _added_up(parts: _Parts) -> Grid:
+    return {begin: row for begin, rows in parts.items() if (row := add_up(rows)) is not None}
 
 
 def read_results(batch: pa.RecordBatch) -> list[Result]:
@@ -71,6 +76,7 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
             record["persons"],
             record["returned"],
             record["returned_or_later"],
+            record["breakdown"],
             record["late_dropped"],
             record["updated_at"],
             progress_of(record),

@@ -23,7 +23,7 @@ from schemas.top_values import TopValues
 from services.broker import Broker
 from services.replay import Asked, replay
 from tests import funnel_oracle, segment_oracle
-from tests.cohort_oracle import Act, grid
+from tests.cohort_oracle import Act, grid, grids
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import (
     PersonStep,
@@ -42,6 +42,7 @@ from tests.events import (
     record,
     rejected,
     retention,
+    retention_by_value,
     segmented,
     send,
     steps_timed_out,
@@ -80,7 +81,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "breakdown": {"property": "plan", "attribution": 2},
     },
 }
-COHORT: dict[str, Any] = {"start": {"event": "home"}, "periods": 3, "timezone": "Asia/Kathmandu"}
+COHORT: dict[str, Any] = {
+    "start": {"event": "home"},
+    "periods": 3,
+    "timezone": "Asia/Kathmandu",
+    "breakdown": {"property": "plan"},
+}
 NAMES: dict[str, Any] = {"measure": "events", "by_event": True, "bucket_s": 3_600}
 ACTIVES: dict[str, Any] = {"measure": "persons", "bucket_s": 86_400, "timezone": "Asia/Kathmandu"}
 
@@ -286,6 +292,12 @@ def _happening(funnel: Funnel, event: Sent) -> funnel_oracle.Happening:
     )
 
 
+def act_of(event: Sent) -> Act:
+    person = int(event.person.split()[1])
+    value = json.loads(event.properties).get("plan")
+    return Act(person, event.at_ms, event.event == "home", True, value)
+
+
 @pytest.mark.parametrize("when", ["before", "afterwards"])
 def test_a_cohort_has_the_figures_of_its_definition(
     worker: WorkerProcess, results: Results, random_events: list[Sent], when: str
@@ -293,14 +305,14 @@ def test_a_cohort_has_the_figures_of_its_definition(
     if when == "afterwards":
         await_equal(len(random_events), lambda: len(of_project(results, "random")))
         define_cohort(worker.settings, when, COHORT, "random")
-    acts = [
-        Act(int(event.person.split()[1]), event.at_ms, event.event == "home", True)
-        for event in random_events
-    ]
+    acts = list(map(act_of, random_events))
     await_equal(
         grid(acts, "day", COHORT["periods"], COHORT["timezone"]),
         lambda: retention(results, when, "random"),
     )
+    found = retention_by_value(results, when, "random")
+    by_value = {fingerprint([json.loads(value or "")]): rows for value, rows in found.items()}
+    assert by_value == grids(acts, "day", COHORT["periods"], COHORT["timezone"])
 
 
 @pytest.mark.parametrize("when", ["before", "afterwards"])
@@ -539,9 +551,7 @@ def test_everything_of_a_project_can_be_replayed(
     define(settings, "buy", STEPS, window_s=3_600, project="everything")
     define_cohort(settings, "back", COHORT, "everything")
     send(settings, own)
-    acts = [
-        Act(int(event.person.split()[1]), event.at_ms, event.event == "home", True) for event in own
-    ]
+    acts = list(map(act_of, own))
     expected = grid(acts, "day", COHORT["periods"], COHORT["timezone"])
     await_equal(expected, lambda: retention(results, "back", "everything"))
     before = figures(results, "buy", "everything")

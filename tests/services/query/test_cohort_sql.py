@@ -1,6 +1,7 @@
 """A cohort asked of ClickHouse has the figures of its definition."""
 
 import datetime
+import json
 import uuid
 
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipelines.fingerprints import fingerprint
 from schemas.calendar import number_of
-from schemas.cohorts import Cohort, CohortDefinition, Occasion
+from schemas.cohorts import ByValue, Cohort, CohortDefinition, Occasion
 from schemas.conditions import Condition
-from services.query.cohort_figures import Grid, Row
+from services.query import cohort_figures
+from services.query.cohort_figures import Grid, Row, assemble
 from services.query.cohort_persons import (
     Cell,
     CohortPersons,
@@ -21,7 +24,9 @@ from services.query.cohort_persons import (
 )
 from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.event_store import Answer
-from tests.cohort_oracle import Act, grid, persons
+from services.query.funnel_figures import MAX_SHOWN
+from tests import cohort_oracle as oracle
+from tests.cohort_oracle import Act, grid, grids, persons
 from tests.pipelines.test_cohort_fold import Case, cases
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
@@ -31,7 +36,12 @@ START = Occasion(where=(Condition("starts", value=True),))
 RETURN = Occasion(where=(Condition("returns", value=True),))
 
 
-def define(case: Case, start: Occasion = START, returning: Occasion = RETURN) -> CohortDefinition:
+def define(
+    case: Case,
+    start: Occasion = START,
+    returning: Occasion = RETURN,
+    breakdown: ByValue | None = None,
+) -> CohortDefinition:
     return CohortDefinition(
         project_id=uuid.uuid4().hex,
         id="c",
@@ -44,14 +54,28 @@ def define(case: Case, start: Occasion = START, returning: Occasion = RETURN) ->
             period=case.period,
             periods=case.periods,
             timezone=case.timezone,
+            breakdown=breakdown,
         ),
     )
 
 
 def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> Grid:
+    return count_all(warehouse, definition, acts).rows
+
+
+def count_all(
+    warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]
+) -> cohort_figures.Counted:
     write(warehouse, definition, acts)
     statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
-    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0).rows
+    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0)
+
+
+def rows_of(wanted: oracle.Grid) -> Grid:
+    return {
+        day: Row(persons, wanted.returned[day], wanted.or_later[day])
+        for day, persons in wanted.persons.items()
+    }
 
 
 def find(warehouse: Warehouse, definition: CohortDefinition, cell: Cell) -> CohortPersons:
@@ -66,7 +90,7 @@ def write(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
             str(act.person),
             NAMES[act.starts, act.returns],
             act.at,
-            f'{{"starts": {str(act.starts).lower()}, "returns": {str(act.returns).lower()}}}',
+            json.dumps({"starts": act.starts, "returns": act.returns, "plan": act.value}),
         )
         for act in acts
     )
@@ -80,10 +104,34 @@ def write(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
 )
 def test_clickhouse_counts_what_the_definition_says(warehouse: Warehouse, case: Case) -> None:
     wanted = grid(case.acts, case.period, case.periods, case.timezone)
-    assert count(warehouse, define(case), case.acts) == {
-        day: Row(persons, wanted.returned[day], wanted.or_later[day])
-        for day, persons in wanted.persons.items()
-    }
+    assert count(warehouse, define(case), case.acts) == rows_of(wanted)
+
+
+@given(case=cases())
+@hypothesis_settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_clickhouse_counts_each_value_as_the_definition_says(
+    warehouse: Warehouse, case: Case
+) -> None:
+    of = case.period, case.periods, case.timezone
+    counted = count_all(warehouse, define(case, breakdown=ByValue("plan")), case.acts)
+    assert counted.rows == rows_of(grid(case.acts, *of))
+    found = {fingerprint([json.loads(value or "")]): rows for value, rows in counted.values.items()}
+    assert found == {value: rows_of(wanted) for value, wanted in grids(case.acts, *of).items()}
+
+
+def test_the_values_of_most_persons_are_shown_and_the_rest_as_one(warehouse: Warehouse) -> None:
+    definition = define(Case("day", 2, "UTC", []), breakdown=ByValue("plan"))
+    acts = [Act(person, 0, True, False, person % (MAX_SHOWN + 5)) for person in range(40)]
+    (row,) = assemble(definition, "store", count_all(warehouse, definition, acts)).rows
+    twice = 40 - MAX_SHOWN - 5  # so many values have two persons
+    found = [(one.value, one.other, one.persons) for one in row.breakdown]
+    assert {value for value, _, persons in found if persons == 2} == set(range(twice))
+    assert found[-1] == (None, True, 5)
+    assert sum(persons for _, _, persons in found) == row.persons == 40
 
 
 @given(case=cases(), column=st.integers(0, 3))
