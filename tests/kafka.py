@@ -88,21 +88,26 @@ class Log:
         self._consumer = self._closing.enter_context(_reader(bootstrap))
         partitions = self._consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        self._partitions = set(partitions)
         self._behind = set(partitions)
         self._messages: list[Message] = []
 
     def read(self) -> list[Message]:
         """At least what was committed before the log was opened, by partition in their order.
 
-        Later records come with later calls.
+        Later records come with later calls: it does not run after what keeps coming.
         """
         deadline = time.monotonic() + TIMEOUT_S
+        to_end = set(self._partitions)
         while (more := self._consumer.consume(10_000, 0.2)) or self._behind:
             for message in more:
                 if message.error() is None:
                     self._messages.append(message)
                 else:
                     self._behind.discard(message.partition() or 0)
+                    to_end.discard(message.partition() or 0)
+            if not to_end:
+                break
             assert more or time.monotonic() < deadline, f"no end of {self._behind}"
         return self._messages
 
