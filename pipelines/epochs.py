@@ -60,6 +60,14 @@ class EpochSettings(NamedTuple):
     commit_interval_ms: int = 200
     session_timeout_ms: int = 10_000
 
+    @property
+    def transaction_timeout_ms(self) -> int:
+        """For how long a dead worker's open transaction can hold readers up.
+
+        A broker that was killed must be back before, with time to spare: see `services.broker`.
+        """
+        return max(2 * self.session_timeout_ms, 45_000)
+
 
 class State(Protocol):
     """What the worker keeps in memory, as the epochs see it."""
@@ -123,7 +131,7 @@ class Epochs:
             settings.bootstrap,
             settings.transactional_id,
             settings.client_id,
-            timeout_ms=max(2 * settings.session_timeout_ms, 30_000),
+            timeout_ms=settings.transaction_timeout_ms,
         )
         self._committed_at = time.monotonic()
         self._catch_up_at = 0.0

@@ -341,9 +341,12 @@ offsets.retention.minutes=5256000
 # What a dead worker left open holds up every reader until it is noticed.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
-# One node has nobody to fail over to: on a machine that is busy or wakes from sleep it must not
-# count itself as dead, nor give up its start.
-broker.session.timeout.ms=30000
+# One node has nobody to fail over to: on a machine that is busy it must not count itself as dead,
+# nor give up its start. But one that was killed comes back only when its last session has run out,
+# and that must be before a transaction times out that it left open: the coordinator has no leader
+# to send the end of it to until then, takes all partitions for deleted, and it stays open for ever.
+# See `EpochSettings.transaction_timeout_ms`.
+broker.session.timeout.ms=18000
 initial.broker.registration.timeout.ms=300000
 
 # A small machine: a thread that waits wakes several times a second, and by default the controller
