@@ -39,6 +39,7 @@ from pipelines.client import (
 from pipelines.metrics import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
 from pipelines.transactions import FENCED, Transactions
 from schemas.errors import Misconfigured
+from schemas.lasting import LASTING
 
 log = structlog.get_logger(__name__)
 
@@ -117,8 +118,7 @@ class Epochs:
                 "heartbeat.interval.ms": settings.session_timeout_ms // 5,
                 # Restoring polls, so this bounds the processing of one epoch.
                 "max.poll.interval.ms": 300_000,
-                # A topic that is deleted, or made anew, is noticed within this.
-                "topic.metadata.refresh.interval.ms": 10_000,
+                **LASTING,  # and within that time a topic that is deleted or made anew is noticed
                 # librdkafka's second of rest after a full queue would starve a fast worker.
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": 65_536,

@@ -8,6 +8,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Records, TopicPartition
 from pipelines.client import QUIETLY
+from schemas.lasting import LASTING
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
@@ -26,6 +27,7 @@ class Reader:
             "fetch.queue.backoff.ms": 10,
             # The end is told by a fetch that finds nothing; nobody fetches at other times.
             "fetch.wait.max.ms": 20,
+            **LASTING,
             **QUIETLY,
         }
         self._consumer = Consumer(config)

@@ -19,6 +19,7 @@ from confluent_kafka import (
 )
 
 from schemas.errors import Misconfigured
+from schemas.lasting import LASTING
 
 _BATCH: Final = 10_000
 
@@ -60,6 +61,7 @@ class Follower:
                 "fetch.error.backoff.ms": 100,
                 "reconnect.backoff.max.ms": 1_000,
                 "queued.max.messages.kbytes": 16_384,
+                **LASTING,
                 # Lost connections are mended by the library.
                 "log_level": 0,
             }

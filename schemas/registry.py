@@ -24,6 +24,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.avro import Schema
 from schemas.errors import Unavailable
+from schemas.lasting import LASTING
 from schemas.subjects import Record, Subjects
 from schemas.topics import SCHEMAS
 
@@ -58,6 +59,7 @@ class Registry:
             "isolation.level": "read_committed",
             # That a transaction's mark follows the last record is told by an empty fetch.
             "fetch.wait.max.ms": 100,
+            **LASTING,
             "log_level": 0,  # lost connections are mended by the library
         }
         self._consumer = Consumer(config)

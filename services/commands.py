@@ -100,8 +100,9 @@ class Commands:
             self._client
             | {
                 "transactional.id": f"{self._partition.topic}-writer",
-                # What a killed process leaves open holds up all readers for no longer than this.
-                "transaction.timeout.ms": 10_000,
+                # What a killed process leaves open holds up all readers for no longer than this; a
+                # broker that is killed must be back before (see `services.broker`).
+                "transaction.timeout.ms": 45_000,
                 "linger.ms": 0,
             }
         )

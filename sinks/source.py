@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import Misconfigured, Unavailable
+from schemas.lasting import LASTING
 from sinks.cuts import Plan, checksum, length, offsets, read_plan
 
 log = structlog.get_logger(__name__)
@@ -194,6 +195,7 @@ class Source:
                 "queued.max.messages.kbytes": _QUEUE_KBYTES,
                 "socket.timeout.ms": 10_000,
                 "reconnect.backoff.max.ms": 1_000,
+                **LASTING,
                 # Lost connections are mended by the library; what matters is told by its answers.
                 "log_level": 0,
             }

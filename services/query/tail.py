@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.codec import Codec
 from schemas.errors import AvilaError
+from schemas.lasting import LASTING
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +126,7 @@ class Tail:
                 "auto.offset.reset": "latest",
                 "reconnect.backoff.max.ms": 1_000,
                 "queued.max.messages.kbytes": 16_384,
+                **LASTING,
                 "log_level": 0,
             }
         )
