@@ -33,6 +33,7 @@ class Reader:
         self._consumer = Consumer(config)
         # The end of a partition is asked for without regard to open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
+        self.share = 0.0  # of what is being read that has been read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
         """The first offset that is kept and the offset that the next record will get."""
@@ -61,7 +62,8 @@ class Reader:
         """
         first, last = self.bounds(source)
         end = last if end is None else end
-        position = max(start, first)
+        position = begin = max(start, first)
+        self.share = 0.0
         if position >= end:
             return
         self._consumer.assign([KafkaPartition(*source, position)])
@@ -72,6 +74,7 @@ class Reader:
                     position = _position_after(message)
                     if message.error() is None and position <= end:
                         messages.append(message)
+                self.share = min(1.0, (position - begin) / (end - begin))
                 yield Records(source, messages) if messages else None
         finally:
             self._consumer.unassign()

@@ -18,6 +18,7 @@ from faust.tables.manager import TableManager as FaustTableManager
 from pipelines import metrics
 from pipelines.batch import Outbox, TopicPartition
 from pipelines.reader import Reader
+from pipelines.restoring import told
 
 T = TypeVar("T", bound=Any)
 
@@ -98,8 +99,12 @@ class TableManager(FaustTableManager):
 
     def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
         """Restore what is kept of the source's partition, in steps."""
-        for table in self._tables(source.topic):
-            yield from table.restore(source.partition, committed, self._reader)
+        reader = self._reader
+        with told(f"{source.topic}/{source.partition}") as tell:
+            for table in self._tables(source.topic):
+                for step in table.restore(source.partition, committed, reader):
+                    tell(table.name, reader.share)
+                    yield step
 
     def drop(self, source: TopicPartition) -> None:
         """Forget what is kept of the source's partition."""
