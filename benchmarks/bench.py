@@ -38,7 +38,7 @@ from rich.table import Table
 
 from schemas import files
 from schemas.codec import Encoder
-from schemas.definitions import Definition, Funnel, FunnelDefinition, Step, encode
+from schemas.definitions import Definition, Funnel, FunnelDefinition, Step
 from schemas.registry import Registry
 from schemas.settings import (
     BROKER_PORT,
@@ -212,19 +212,12 @@ def parts_of(name: str, number: int) -> dict[str, Any]:
 
 def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
     """Define funnels of some steps each, no two alike."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    definitions = []
     for number in range(count):
         names = [EVENTS[(number + step) % len(EVENTS)] for step in range(steps)]
-        definition = FunnelDefinition(
-            project_id=PROJECT,
-            id=f"funnel-{number}",
-            version=1,
-            created_at=0,
-            updated_at=0,
-            funnel=Funnel(steps=tuple(Step(name) for name in names), window_s=3_600),
-        )
-        producer.produce(settings.topics.definitions.name, encode(definition), definition.key)
-    assert not producer.flush(30)
+        funnel = Funnel(steps=tuple(Step(name) for name in names), window_s=3_600)
+        definitions.append(FunnelDefinition(**parts_of("funnel", number), funnel=funnel))
+    define(settings, definitions)
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def _of(latency: Any) -> dict[str, int]:
 
 
 def records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, Any] | None]:
-    """What is committed on a topic, from its end on; None now and then."""
+    """What is committed on a topic, from its beginning on; None now and then."""
     decode = Codec(files.load(schema), Registry(settings.bootstrap).find).decode
     consumer = Consumer(
         {

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.kernel import Int32s
-from pipelines.keys import ArrowColumn
+from pipelines.keys import ArrowColumn, prefixed
 from pipelines.operators import Running, Standing
 
 
@@ -33,5 +32,4 @@ def columns_and_keys(
         persons,
     ]
     prefixes = pa.array([f"{key.project}/{key.id}/" for key in keys]).take(whose)
-    joined = pc.binary_join_element_wise(prefixes, persons, "")
-    return columns, joined.cast(pa.binary()).to_pylist()
+    return columns, prefixed(prefixes, persons)

@@ -179,8 +179,8 @@ def grown(column: Column, least: int) -> Column:
     return larger  # type: ignore[return-value]
 
 
-def prefixed(prefix: str, texts: ArrowColumn) -> list[bytes]:
-    """The texts of an Arrow string array, each behind the same others: keys of records."""
+def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> list[bytes]:
+    """The texts of an Arrow string array, each behind one and the same, or its own: keys."""
     joined = pc.binary_join_element_wise(prefix, texts, "")
     keys: list[bytes] = joined.cast(pa.binary()).to_pylist()
     return keys

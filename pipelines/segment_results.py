@@ -1,6 +1,6 @@
 """What the segments publish: who entered and left, and figures that readers add up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipelines.announcing import columns_and_keys
 from pipelines.batch import Outbox, TopicPartition
 from pipelines.figures_topic import FiguresTopic
+from pipelines.keys import prefixed
 from pipelines.operators import NEVER, TOTAL, Changed, Key, Running, Standing
 from pipelines.reader import Reader
 from pipelines.segment_figures import Moves
@@ -80,7 +81,7 @@ class SegmentResults:
         _, project, name, _ = running.key
         assert isinstance(running.state, SegmentState)
         persons = standing.persons.second(running.state.announced)
-        self._bury(standing.partition, _keys(project, name, persons.to_pylist()))
+        self._bury(standing.partition, prefixed(f"{project}/{name}/", persons))
 
     def _bury_ended(self, partition: int, ended: set[Key], reader: Reader) -> Iterator[None]:
         """Delete persons whose newest change is of a segment that ended while nobody looked."""
@@ -115,8 +116,3 @@ def _record(running: Running, day: int) -> dict[str, Any]:
 def _take(running: Running, record: dict[str, Any]) -> None:
     day = TOTAL if record["day"] is None else record["day"]
     running.figures.load(day, Moves(record["entered"], record["left"]))
-
-
-def _keys(project: str, name: str, persons: Iterable[str]) -> list[bytes]:
-    prefix = f"{project}/{name}/"
-    return [(prefix + person).encode() for person in persons]

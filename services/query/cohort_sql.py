@@ -34,7 +34,7 @@ def cohort_statement(database: str, definition: CohortDefinition) -> Statement:
     persons = persons_sql(database, definition, bind)
     label = f"'{_OTHER}'"
     if definition.cohort.breakdown is not None:
-        top = f"SELECT value FROM ({persons}) GROUP BY value ORDER BY count() DESC, value"  # noqa: S608
+        top = f"SELECT value FROM ({persons}) GROUP BY value ORDER BY count() DESC, value"  # noqa: S608 (of placeholders)
         label = f"if(value IN ({top} LIMIT {MAX_SHOWN}), concat('{_VALUE}', value), '{_OTHER}')"
     text = f"""
 SELECT began, label, count() AS persons, sumForEach(returned), sumForEach(returned_or_later)
