@@ -1,23 +1,16 @@
 """The figures of one cohort in one partition: counts of persons that add up over partitions."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.cohort_fold import Shape, columns
-from pipelines.operators import TOTAL, Changes
-from pipelines.told_apart import OTHER, ToldApart
+from pipelines.operators import TOTAL
+from pipelines.told_apart import OTHER, ToldApart, ValuedChanges
 
 Counts: TypeAlias = NDArray[np.int64]
-
-
-class CohortChanges(NamedTuple):
-    """What a batch changed, and the values that came with it: their tokens by fingerprint."""
-
-    records: Changes
-    tokens: Mapping[int, str] = {}
 
 
 class CohortFigures:
@@ -37,7 +30,7 @@ class CohortFigures:
         """The periods that there are figures of."""
         return iter(self._counts)
 
-    def apply(self, changes: CohortChanges) -> set[int]:
+    def apply(self, changes: ValuedChanges) -> set[int]:
         """Add what changed; returns the periods whose figures differ now."""
         records = changes.records
         periods, places = np.unique(records["period"], return_inverse=True)

@@ -5,13 +5,13 @@ from typing import Final
 import numpy as np
 
 from pipelines import cohort_fold as cf
-from pipelines.cohort_figures import CohortChanges
 from pipelines.cohort_fold import CHANGE, ROW, Shape
 from pipelines.fingerprints import fingerprints
 from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Values
+from pipelines.told_apart import ValuedChanges
 from schemas.calendar import Calendar, calendar
 
 _LOGGED: Final = ("first", "last", "base", "horizon")
@@ -47,10 +47,9 @@ class CohortState(FixedRows):
         values: Values = (),
     ) -> Folded:
         """Fold events in order of arrival; see `PersonState.fold`."""
-        of, tokens = np.zeros(len(at), np.uint64), {}
+        of, known = np.zeros(len(at), np.uint64), dict[tuple[str, ...], int]()
         if self.shape.broken_down:
             of, known = fingerprints(values)
-            tokens = {number: text for (text,), number in known.items()}
         self.reserve(persons, len(at))
         periods = self._calendar.periods(at)
         horizons = self._calendar.periods(at - self._lateness_ms)
@@ -81,7 +80,7 @@ class CohortState(FixedRows):
             self._changes = grown(self._changes, 2 * len(self._changes))
         touched = touched[: self.heads[cf.TOUCHED]]
         fresh = self.touch(touched)
-        changes = CohortChanges(self._changes[: self.heads[cf.CHANGES]], tokens)
+        changes = ValuedChanges.of(self._changes[: self.heads[cf.CHANGES]], known)
         return Folded(changes, fresh, int(self.heads[cf.LATE]))
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (time alone changes no cohort)

@@ -1,6 +1,5 @@
 """The figures of one funnel with options in one partition: besides persons, chains and values."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +9,7 @@ from pipelines.funnel_figures import FunnelFigures, numbered
 from pipelines.funnel_fold import UNSET
 from pipelines.kernel import Int64s
 from pipelines.operators import TOTAL, Changes
-from pipelines.told_apart import OTHER, ToldApart
-
-
-class ChainChanges(NamedTuple):
-    """What a batch changed, and the values that came with it: their tokens by fingerprint."""
-
-    records: Changes
-    tokens: Mapping[int, str] = {}
+from pipelines.told_apart import OTHER, ToldApart, ValuedChanges
 
 
 class Counts(NamedTuple):
@@ -40,7 +32,7 @@ class ChainFigures(FunnelFigures):
         self._told_apart = ToldApart()
         self._of_values: dict[int, Counts] = {}  # by day
 
-    def apply(self, changes: ChainChanges) -> set[int]:
+    def apply(self, changes: ValuedChanges) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
         self._told_apart.admit(changes.tokens)
         records = changes.records
@@ -110,7 +102,7 @@ class ChainFigures(FunnelFigures):
         ]
 
     @staticmethod
-    def of_persons(changes: ChainChanges) -> Changes:
+    def of_persons(changes: ValuedChanges) -> Changes:
         """Those of the changes that tell of persons, and are to be announced."""
         return changes.records[changes.records["scope"] == ALL]
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipelines import funnel_chain_fold as cf
 from pipelines import funnel_fold as ff
 from pipelines.fingerprints import fingerprints
-from pipelines.funnel_chain_figures import ChainChanges
 from pipelines.funnel_chain_fold import CHANGE, ROW
 from pipelines.funnel_chain_pack import pack, pack_bound, unpack
 from pipelines.funnel_chain_timers import expire, look, schedule
@@ -23,6 +22,7 @@ from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
 from pipelines.timers import Timers
+from pipelines.told_apart import ValuedChanges
 from schemas.definitions import Breakdown, Funnel
 
 _FROM_THE_START: Final = np.zeros(1, np.int64)
@@ -141,8 +141,7 @@ class ChainState(PersonRows):
         touched = touched[: self.heads[ff.TOUCHED]]
         fresh = self.touch(touched)
         self._schedule(touched)
-        tokens = {number: text for (text,), number in known.items()}
-        changes = ChainChanges(self._changes[: self.heads[ff.CHANGES]], tokens)
+        changes = ValuedChanges.of(self._changes[: self.heads[ff.CHANGES]], known)
         return Folded(changes, fresh, int(self.heads[ff.LATE]))
 
     def expire(self, now: int) -> Expired | None:

@@ -2,16 +2,29 @@
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from pipelines.fingerprints import fingerprint, to_json
 from pipelines.kernel import Int64s, UInt64s
+from pipelines.operators import Changes
 
 MAX_VALUES: Final = 100
 OTHER: Final = 0  # the place of all values that are not told apart
 NOT_SET: Final = np.uint64(fingerprint([None]))
+
+
+class ValuedChanges(NamedTuple):
+    """What a batch changed, and the values that came with it: their tokens by fingerprint."""
+
+    records: Changes
+    tokens: Mapping[int, str] = {}
+
+    @classmethod
+    def of(cls, records: Changes, known: Mapping[tuple[str, ...], int]) -> "ValuedChanges":
+        """With the values of one property, as `fingerprints` tells the different ones."""
+        return cls(records, {number: token for (token,), number in known.items()})
 
 
 class ToldApart:

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines.fingerprints import fingerprint, to_json, token
-from pipelines.funnel_chain_figures import ChainChanges, ChainFigures
+from pipelines.funnel_chain_figures import ChainFigures
 from pipelines.funnel_chain_fold import CHANGE
 from pipelines.funnel_chains import VALUE
 from pipelines.funnel_fold import UNSET
 from pipelines.operators import TOTAL
-from pipelines.told_apart import MAX_VALUES
+from pipelines.told_apart import MAX_VALUES, ValuedChanges
 from schemas.codec import Codec, Encoder
 from schemas.files import history, load
 
@@ -47,13 +47,13 @@ def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> Non
     assert fingerprint(["x" * 200 + "y"]) == fingerprint(["x" * 200 + "z"])
 
 
-def entered(*values: Any) -> ChainChanges:
+def entered(*values: Any) -> ValuedChanges:
     """A person of each of the values has reached the first step."""
     records = np.zeros(len(values), CHANGE)
     records["before"], records["day"], records["scope"] = UNSET, TOTAL, VALUE
     records["value"] = [fingerprint([value]) for value in values]
     records["entries"] = 2
-    return ChainChanges(records, {fingerprint([value]): token(value) for value in values})
+    return ValuedChanges(records, {fingerprint([value]): token(value) for value in values})
 
 
 def test_only_so_many_values_are_told_apart() -> None:
