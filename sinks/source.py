@@ -234,8 +234,8 @@ class Source:
             raise Unavailable(f"the broker does not tell the group's offsets: {error}") from error
         consumer.incremental_assign(starts)
         if starts:
-            if self._paused:
-                consumer.pause(starts)
+            # Said either way: the library remembers a pause from when they were ours before.
+            (consumer.pause if self._paused else consumer.resume)(starts)
             log.info("partitions assigned", offsets={at.partition: at.offset for at in starts})
 
     def _revoked(self, _: Consumer, places: list[TopicPartition]) -> None:
