@@ -11,7 +11,7 @@ from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
 
 _EMPTY: Final = b"{}"
-_LEAST_PROPERTY_BYTES: Final = len('"":1,')
+LEAST_PROPERTY_BYTES: Final = len('"":1,')
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ def _object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
     if (
-        len(text) > _LEAST_PROPERTY_BYTES * limits.max_properties
+        len(text) > LEAST_PROPERTY_BYTES * limits.max_properties
         or text.count(b"{") + text.count(b"[") > limits.max_depth
     ):
         _count(text, field, limits)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from struct import pack
 from typing import Final
 
+from services.ingest.check import Arrival
 from services.ingest.events import Row
 
 # What the hand-written layout below stands for, in the order of `event.avsc`.
@@ -35,6 +36,15 @@ class Encoder:
 
     def __init__(self, schema_id: int) -> None:
         self._head = b"\x00" + pack(">I", schema_id)
+
+    def shared(self, arrival: Arrival) -> tuple[bytes, bytes, bytes]:
+        """What the data of all events of a request have in common.
+
+        It stands before the event's id, behind that, and behind the event's time.
+        """
+        _, project = _project(arrival.project_id)
+        sent_at = _NULL if arrival.sent_at is None else _shared_time(arrival.sent_at)
+        return self._head, project, sent_at + _shared_time(arrival.received_at)
 
     def encode(self, row: Row, received_at: int) -> tuple[bytes, bytes]:
         """Return the record's key, `project:distinct_id`, and its value."""

@@ -8,7 +8,7 @@ that are complete by then.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as KafkaProducer
@@ -20,8 +20,8 @@ _POLL_S: Final = 0.5
 _READY_TIMEOUT_S: Final = 2.0
 
 
-class Record(NamedTuple):
-    """What to produce."""
+class Record(TypedDict):
+    """What to produce, as the Kafka library takes it."""
 
     key: bytes
     value: bytes
@@ -108,12 +108,12 @@ class Producer:
         """Return, when the broker has answered for all `records`, the failures by their place.
 
         Waits for the delivery time-out at most. Records of one key keep their order. If the caller
-        is cancelled, what it sent is still delivered.
+        is cancelled, what it sent is still delivered. `records` are the producer's from now on.
         """
         if not records:
             return {}
         countdown = _Countdown(len(records), self._loop.create_future(), self._complete.append)
-        messages = [{"key": record.key, "value": record.value} for record in records]
+        messages = cast(list[dict[str, Any]], records)
         accepted = self._kafka.produce_batch(self._topic, messages, on_delivery=countdown)
         self.unacknowledged += accepted
         failures: dict[int, Failure] = {}
@@ -131,8 +131,8 @@ class Producer:
             # them may hold for all.
             reasons = {value: _failure(error) for value, error in countdown.failed}
             for place, record in enumerate(records):
-                if record.value in reasons:
-                    failures.setdefault(place, reasons[record.value])
+                if record["value"] in reasons:
+                    failures.setdefault(place, reasons[record["value"]])
         return failures
 
     async def is_ready(self) -> bool:

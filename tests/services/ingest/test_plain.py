@@ -1,0 +1,172 @@
+"""What is encoded together is encoded as it would be one by one, and calls for no remark."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas.errors import InvalidRequest
+from services.ingest.check import arrive, check
+from services.ingest.encode import Encoder
+from services.ingest.events import NOTHING, Event, Unreadable
+from services.ingest.limits import Limits
+from services.ingest.plain import PlainEncoder
+from services.ingest.produce import Record
+from tests.services.ingest.conftest import UNHURRIED
+
+NOW = 1_762_000_000_000
+LIMITS = Limits(max_name_chars=6, max_id_chars=8, max_properties=4, max_depth=3)
+ENCODER = Encoder(7)
+PLAIN = PlainEncoder(ENCODER, LIMITS)
+ID = "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d"
+
+TEXTS = st.text("aZ9-:é🎁", max_size=9)
+MINUTES = st.integers(-24 * 60 + 1, 24 * 60 - 1)
+TIMES = st.builds(
+    lambda moment, east: moment.replace(tzinfo=timezone(timedelta(minutes=east))),
+    st.datetimes(datetime(1969, 12, 30), datetime(9999, 12, 31, 23)),  # noqa: DTZ001
+    MINUTES,
+).map(datetime.isoformat)
+
+
+@st.composite
+def nearly_times(draw: st.DrawFn) -> str:
+    """A time with a character changed, or cut off."""
+    text = list(draw(TIMES | st.just("2025-11-01T10:00:00.25Z")))
+    text[draw(st.integers(0, len(text) - 1))] = draw(st.sampled_from("0123456789-:.T +Zé"))
+    return "".join(text[: draw(st.integers(15, 40))])
+
+
+OBJECTS = st.sampled_from(
+    [
+        *(b"{}", b'{"a":1}', b'{"a":"\xc3\xa9"}', b'{"a":"\xff"}', b"null", b"[1]", b"7", b'"x"'),
+        *(b'{"a":{"b":1}}', b'{"a":[[[1]]]}', b'{"a":"[[[[["}', b'{"a":1,"b":2,"c":3,"d":4,"e":5}'),
+    ]
+).map(msgspec.Raw)
+EVENTS = st.builds(
+    Event,
+    event=st.just("view") | TEXTS,
+    distinct_id=st.just("ada") | TEXTS,
+    event_id=st.just(ID) | st.uuids().map(str) | st.none() | TEXTS | st.just(ID.upper()),
+    project_id=st.sampled_from([None, None, None, "", "shop", "other"]),
+    timestamp=TIMES | nearly_times() | st.none() | st.integers(-1, 1 << 70) | st.floats(0, 1e15),
+    sent_at=st.sampled_from([None, None, None, NOW]),
+    anonymous_id=st.none() | TEXTS,
+    session_id=st.none() | TEXTS,
+    properties=OBJECTS,
+    context=OBJECTS | st.just(NOTHING),
+)
+ARRIVALS = st.builds(
+    lambda sent_at, named: arrive("shop", sent_at, NOW, named),
+    st.sampled_from([None, NOW - 5, "2025-11-01T10:00:00Z", "2025-11-01T10:00:00", "x"]),
+    st.sampled_from([None, None, "shop", "other"]),
+)
+
+
+def event(**values: Any) -> Event:
+    return Event(**{"event": "view", "distinct_id": "ada", "event_id": ID} | values)
+
+
+@UNHURRIED
+@given(events=st.lists(EVENTS | st.builds(event), max_size=6), arrival=ARRIVALS)
+@example([event(event="", distinct_id="", event_id="")], arrive("shop", None, NOW))
+def test_what_is_plain_is_the_same_one_by_one_and_gives_no_warning(
+    events: list[Event], arrival: Any
+) -> None:
+    for one, record in zip(events, PLAIN.encode(events, arrival), strict=True):
+        if record is not None:
+            row = check(one, arrival, "", LIMITS)
+            key, value = ENCODER.encode(row, NOW)
+            assert not row.warning
+            assert row.event_id == one.event_id
+            assert record == {"key": key, "value": value}
+
+
+@UNHURRIED
+@given(text=TIMES | nearly_times())
+def test_a_time_that_is_plain_is_the_time_that_is_read(text: str) -> None:
+    arrival = arrive("shop", None, NOW)
+    (record,) = PLAIN.encode([event(timestamp=text)], arrival)
+    try:
+        row = check(event(timestamp=text), arrival, "", LIMITS)
+    except InvalidRequest:
+        assert record is None
+    else:
+        assert record is None or record["value"] == ENCODER.encode(row, NOW)[1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"timestamp": NOW},
+        {"timestamp": "2025-11-01T10:00:00Z"},
+        {"timestamp": "2024-02-29 23:59:59.123456+05:30"},
+        {"timestamp": datetime.now(UTC).isoformat()},
+        {"timestamp": "9999-12-31T23:59:59.9-00:00"},
+        {"event": "éééééé", "distinct_id": "🎁" * 8},
+        {"project_id": "shop"},
+        {"anonymous_id": "a", "session_id": "s"},
+        {"properties": msgspec.Raw(b'{"a":"\xc3\xa9","b":[{}]}'), "context": msgspec.Raw(b"{}")},
+    ],
+)
+def test_what_clients_send_is_plain(values: dict[str, Any]) -> None:
+    assert plain(event(**values)) is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"event": ""},
+        {"event": "éééééé-"},
+        {"distinct_id": ""},
+        {"event_id": None},
+        {"event_id": ID.upper()},
+        {"event_id": "order-17"},
+        {"timestamp": "2025-11-01T10:00:00"},
+        {"timestamp": "2025-02-29T10:00:00Z"},
+        {"timestamp": "2025-11-01T24:00:00Z"},
+        {"timestamp": "1969-12-31T23:59:59Z"},
+        {"timestamp": "1970-01-01T00:00:00+00:01"},
+        {"timestamp": 1.5},
+        {"timestamp": -1},
+        {"sent_at": NOW},
+        {"project_id": "other"},
+        {"anonymous_id": "123456789"},
+        {"properties": msgspec.Raw(b"[1]")},
+        {"properties": msgspec.Raw(b'{"a":"\xff"}')},
+        {"properties": msgspec.Raw(b'{"a":[[[1]]]}')},
+        {"context": msgspec.Raw(b'{"a":1,"b":2,"c":3,"d":4,"e":5}')},
+    ],
+)
+def test_what_is_to_be_looked_at_is_not_plain(values: dict[str, Any]) -> None:
+    assert plain(event(**values)) is None
+
+
+def test_an_event_that_is_not_plain_leaves_its_neighbours_alone() -> None:
+    given = [event(), event(event=""), event(properties=msgspec.Raw(b'{"a":1}'))]
+
+    found = PLAIN.encode(given, arrive("shop", None, NOW))
+
+    assert [record is None for record in found] == [False, True, False]
+    assert found[2] == plain(given[2])
+
+
+def test_a_request_with_an_event_that_cannot_be_read_is_not_plain() -> None:
+    unreadable = Unreadable(InvalidRequest("is no event"))
+
+    assert PLAIN.encode([event(), unreadable], arrive("shop", None, NOW)) == [None, None]
+
+
+def test_an_event_that_is_too_large_as_a_record_is_not_plain() -> None:
+    small = PlainEncoder(ENCODER, Limits(max_event_bytes=70))
+
+    assert list(small.encode([event()], arrive("shop", None, NOW))) == [None]
+
+
+def plain(one: Event) -> Record | None:
+    (record,) = PLAIN.encode([one], arrive("shop", None, NOW))
+    return record
