@@ -137,6 +137,26 @@ def test_good_events_are_taken_and_bad_ones_dropped_with_the_field(ingest: Inges
     assert sorted(stored["event_id"][0] for stored in ingest.inbox()) == ["1", "2"]
 
 
+def test_among_many_events_each_has_its_own_result(ingest: Ingest) -> None:
+    events = [event() for _ in range(1_200)]  # more than are checked at one go
+    events[3] |= {"distinct_id": ""}
+    events[700] |= {"timestamp": "2026-03-01T10:00:00"}  # no zone
+    events[1_100] |= {"timestamp": "yesterday"}
+
+    results = ingest.results(json={"events": events})
+
+    assert [(r["event_id"], r["result"]) for r in results] == [
+        (e["event_id"], {3: "drop", 700: "warning", 1_100: "drop"}.get(place, "ok"))
+        for place, e in enumerate(events)
+    ]
+    stored = {e.pop("event_id"): e for e in ingest.inbox()}
+    one, looked_at = (stored[events[place]["event_id"]] for place in (4, 700))
+    assert len(stored) == 1_198
+    assert looked_at.pop("timestamp") == 1_772_359_200_000
+    assert one.pop("timestamp") == one["received_at"]
+    assert one == looked_at
+
+
 def test_what_had_to_be_mapped_or_assumed_is_a_warning(ingest: Ingest) -> None:
     results = ingest.results(
         [
