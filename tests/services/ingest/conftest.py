@@ -36,7 +36,10 @@ UNHURRIED = hypothesis.settings(
 class Ingest:
     """A running service and what tests ask of it."""
 
-    def __init__(self, settings: Settings, port: int, server: IngestServer) -> None:
+    def __init__(
+        self, settings: Settings, port: int, server: IngestServer, schema_id: int = SCHEMA_ID
+    ) -> None:
+        self.schema_id = schema_id
         self.settings = settings
         self.port = port
         self.server = server
@@ -59,7 +62,7 @@ class Ingest:
 
     def inbox(self) -> list[dict[str, Any]]:
         """All events on the inbox, decoded by fastavro."""
-        return read_inbox(self.settings)
+        return read_inbox(self.settings, self.schema_id)
 
     def metric(self, line: str) -> float:
         """The value of the metric whose line starts with `line`."""
@@ -69,17 +72,17 @@ class Ingest:
         return 0.0
 
 
-def read_inbox(settings: Settings) -> list[dict[str, Any]]:
+def read_inbox(settings: Settings, schema_id: int = SCHEMA_ID) -> list[dict[str, Any]]:
     """All events on the inbox of a deployment, decoded by fastavro."""
     return [
-        decode(message.value() or b"")
+        decode(message.value() or b"", schema_id)
         for message in read_all(settings.bootstrap, settings.topics.inbox.name)
     ]
 
 
-def decode(value: bytes) -> dict[str, Any]:
+def decode(value: bytes, schema_id: int = SCHEMA_ID) -> dict[str, Any]:
     """Read one event in Confluent wire format; nothing may follow the datum."""
-    assert value[:5] == b"\0" + SCHEMA_ID.to_bytes(4, "big")
+    assert value[:5] == b"\0" + schema_id.to_bytes(4, "big")
     stream = io.BytesIO(value[5:])
     event = fastavro.schemaless_reader(stream, load("event").plain, None)
     assert not stream.read()
@@ -96,15 +99,21 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(settings: Settings, *, grpc_port: int | None = None, **limits: Any) -> Iterator[Ingest]:
+def serving(
+    settings: Settings,
+    *,
+    grpc_port: int | None = None,
+    schema_id: int = SCHEMA_ID,
+    **limits: Any,
+) -> Iterator[Ingest]:
     """Run a service whose limits are the defaults but for `limits`, ready."""
     # A loaded machine is no reason for a retry; tests of that set their own.
     limits = {"delivery_timeout_ms": 120_000} | limits
     with listen("127.0.0.1", 0, "test") as listener:
-        server = IngestServer(settings, listener, SCHEMA_ID, Limits(**limits), grpc_port=grpc_port)
+        server = IngestServer(settings, listener, schema_id, Limits(**limits), grpc_port=grpc_port)
         thread = threading.Thread(target=server.run, name="ingest")
         thread.start()
-        ingest = Ingest(settings, listener.getsockname()[1], server)
+        ingest = Ingest(settings, listener.getsockname()[1], server, schema_id)
         try:
             eventually(lambda: ingest.http.get("/readyz").status_code == 200)
             yield ingest
