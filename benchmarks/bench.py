@@ -305,8 +305,12 @@ def rival_environment(settings: Settings, topic: str) -> dict[str, str]:
     }
 
 
-def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) -> Timed:
+def timed(
+    settings: Settings, reader: psutil.Process, group: str, topic: str, after: int = 0
+) -> Timed:
     """Time a reader on a topic that is full, as the head of this module says.
+
+    The first `after` events were read before.
 
     Raises:
         RuntimeError: it ended, committed nothing, or was through before the clock started.
@@ -326,7 +330,7 @@ def timed(settings: Settings, reader: psutil.Process, group: str, topic: str) ->
             time.sleep(0.05)  # asked more often, the broker would be timed as well
         return position
 
-    if not position_after(1, _FIRST_COMMIT_WITHIN_S):
+    if position_after(after + 1, _FIRST_COMMIT_WITHIN_S) <= after:
         raise RuntimeError(f"{group} committed nothing")
     time.sleep(_WARM_UP_S)  # its caches, its JIT compiler
     begin = _committed(admin, group, topic)

@@ -5,12 +5,14 @@ metrics look at the events of 200,000 persons. Besides all together, each operat
 and so are definitions that look at events which never come: what a definition costs an event is
 the CPU time that it adds to a worker without any, its output and its log included.
 
-Then a funnel is counted anew over all events, which is how fast a backfill is.
+Then a funnel is counted anew over a longer history: once with nothing else to do, which is how fast
+a backfill is, and once while as many events as before are waiting, which tells what it costs those.
 """
 
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from benchmarks.bench import (
     Timed,
     console,
     define,
+    ends,
     environment_of,
     fill,
     parts_of,
@@ -43,10 +46,18 @@ _EXPENSIVE = {"property": "price", "op": "gte", "value": 20}
 
 
 class Load(NamedTuple):
-    """What is counted."""
+    """What is counted; `history` is what is counted anew."""
 
     events: int
     persons: int
+    history: int
+
+
+class Backfilled(NamedTuple):
+    """How many past events a second, and by how much live events were slower meanwhile, of 1."""
+
+    events_per_s: float
+    slowdown: float
 
 
 def main() -> None:
@@ -54,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
+    parser.add_argument("--history", type=int, default=10_000_000)
     load = Load(**vars(parser.parse_args()))
     kinds: dict[str, Sequence[Definition]] = {
         "funnel": list(islice(_funnels(EVENTS), 20)),
@@ -70,6 +82,7 @@ def main() -> None:
     half, _ = time_with(kinds["funnel"][:10], load)
     alone = {kind: time_with(definitions, load) for kind, definitions in kinds.items()}
     together, rows = time_with(everything, load)
+    anew = backfill(load)
 
     def cost(found: Timed, definitions: Sequence[Definition]) -> float:
         added = found.cpu_us_per_event - nothing.cpu_us_per_event
@@ -95,7 +108,8 @@ def main() -> None:
             "cost_us_on_other_events": cost(idle, kinds["funnel"]),
             "state_bytes_per_row": {kind: row for kind, (_, row) in alone.items()},
             "state_bytes_per_row_all": rows,
-            "backfill_events_per_s": round(backfill(load)),
+            "backfill_events_per_s": round(anew.events_per_s),
+            "backfill_slows_live_by": round(anew.slowdown, 2),
         },
     )
 
@@ -112,17 +126,26 @@ def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, flo
     return found, round(metrics["table_bytes persons"] / rows, 1) if rows else 0.0
 
 
-def backfill(load: Load) -> float:
-    """How many past events a second a funnel takes in that is counted anew, live events beside."""
+def backfill(load: Load) -> Backfilled:
+    """Count a funnel anew, twice."""
     with system() as settings:
         define(settings, list(islice(_funnels(EVENTS), 1)))
-        fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
+        group, topic = settings.app_id, settings.topics.events.name
+        fill(settings, topic, events=load.history, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
-            timed(settings, reader, settings.app_id, settings.topics.events.name)
+            alone = timed(settings, reader, group, topic)
             console.print("counting a funnel anew")
             began = time.monotonic()
             replay(settings, Asked(kind="funnel"), quiet=True)
-            return load.events / (time.monotonic() - began)
+            took = time.monotonic() - began
+        done = sum(ends(settings, topic).values())
+        fill(settings, topic, events=load.events, persons=load.persons)
+        with ThreadPoolExecutor(1) as pool:
+            again = pool.submit(replay, settings, Asked(kind="funnel"), quiet=True)
+            with process(WORKER, environment_of(settings)) as reader:
+                beside = timed(settings, reader, group, topic, after=done)
+                again.result()
+    return Backfilled(load.history / took, 1 - beside.events_per_s / alone.events_per_s)
 
 
 def _funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:

@@ -11,7 +11,8 @@ _MIB = 1 << 20
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one request and one event may be, and how much the process holds at once."""
 
-    # One request
+    # One request; its head and its body have the same time each.
+    max_head_bytes: int = 65_536
     max_compressed_bytes: int = 4 * _MIB
     max_body_bytes: int = 10 * _MIB
     max_compression_ratio: int = 250

@@ -15,6 +15,7 @@ from schemas.files import load
 from schemas.registries import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.access_log import AccessLog
+from services.connections import connections
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
 from services.listening import grpc_address, listen
@@ -80,7 +81,7 @@ class IngestServer:
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=connections(limits.max_head_bytes, limits.read_timeout_s),
                 ws=Protocol,
                 ws_max_size=limits.max_socket_message_bytes,
                 ws_per_message_deflate=False,

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
+from services.connections import Connection
 from services.listening import grpc_address, listen
 from services.query.app import make_query_app
 from services.query.live import MOST_MESSAGE_BYTES
@@ -38,7 +39,7 @@ def serving_config(app: ASGIApp, trusted_proxies: str = "") -> uvicorn.Config:
     """How `app` is served wherever it listens; proxies are believed on who is behind them."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         loop="uvloop",
         ws=Protocol,
         ws_max_size=MOST_MESSAGE_BYTES,

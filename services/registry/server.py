@@ -9,6 +9,7 @@ from schemas.errors import Misconfigured
 from schemas.registry import Registry
 from schemas.settings import REGISTRY_PORT, Settings
 from services.access_log import AccessLog
+from services.connections import Connection
 from services.listening import listen
 from services.registry.app import make_registry_app
 from services.topics import ensure_topics
@@ -52,7 +53,7 @@ def make_server(registry: Registry, log: AccessLog | None = None) -> uvicorn.Ser
     return uvicorn.Server(
         uvicorn.Config(
             make_registry_app(registry, log or AccessLog("none")),
-            http="httptools",
+            http=Connection,
             loop="uvloop",
             ws="none",
             proxy_headers=False,

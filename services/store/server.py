@@ -10,6 +10,7 @@ import uvicorn
 
 from schemas.errors import Misconfigured
 from schemas.settings import STORE_PORT, Settings
+from services.connections import Connection
 from services.store.app import HANDLES, WAITING_PER_HANDLE, make_app
 from services.store.engine import Engine
 
@@ -37,7 +38,7 @@ def run_store(settings: Settings) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Connection,
                 loop="uvloop",
                 ws="none",
                 access_log=False,

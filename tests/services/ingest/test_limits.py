@@ -1,9 +1,12 @@
 """Each limit of a request is answered with its status, its name and its value; nothing is taken."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import secrets
+import socket
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -157,6 +160,42 @@ def test_a_body_that_does_not_come_is_not_waited_for(serve: Serve) -> None:
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"read_timeout_s" in answer
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"POST /v1/ev", b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n"]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(serve: Serve, begun: bytes) -> None:
+    ingest = serve(read_timeout_s=0.2)
+
+    with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
+        client.sendall(begun)
+        answers = b"".join(iter(lambda: client.recv(65_536), b""))
+
+    assert answers.count(b"HTTP/1.1 200 ") == begun.count(b"GET")
+
+
+@pytest.mark.parametrize("piece", [b"a: b\r\n", b"a"], ids=["many headers", "a long one"])
+def test_a_head_that_has_no_end_is_refused_where_the_limit_is(serve: Serve, piece: bytes) -> None:
+    ingest = serve(max_head_bytes=100_000)
+
+    with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
+        client.sendall(b"POST /v1/events HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):  # what we sent last may not have been read
+            for _ in range(1_000):
+                client.sendall(piece * (1_000 // len(piece)))
+        answer = client.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"accepted are 100000 bytes (max_head_bytes)" in answer
+
+
+def test_a_connection_is_kept_for_many_requests_with_large_bodies(serve: Serve) -> None:
+    ingest = serve(max_head_bytes=2_000, read_timeout_s=1)
+
+    for _ in range(3):
+        assert ingest.results([EVENT | {"properties": {"a": "x" * 5_000}}] * 100)
+        time.sleep(0.4)
 
 
 def test_requests_beyond_the_memory_there_is_are_told_to_come_back(serve: Serve) -> None:

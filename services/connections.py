@@ -1,0 +1,95 @@
+"""HTTP connections as all services have them: uvicorn's, and the head of a request is bounded.
+
+uvicorn leaves it to whoever is connected how long they take for the head of a request, from its
+first byte to the empty line, and how large it is.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.errors import ErrorBody, ErrorDetail
+
+MOST_HEAD_BYTES: Final = 65_536
+HEAD_WITHIN_S: Final = 30.0
+
+
+class Connection(HttpToolsProtocol):
+    """Given to uvicorn as `http`; closes itself if no request has come, or half of one, in time.
+
+    A head may be larger than it may be by what came in one piece with its end.
+    """
+
+    most_head_bytes = MOST_HEAD_BYTES
+    head_within_s = HEAD_WITHIN_S
+    _deadline: asyncio.TimerHandle | None = None  # while a head is awaited
+    _head_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Await the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Await nothing more."""
+        self._await_nothing()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """It is whole; what follows is the body, which has limits of its own."""
+        self._await_nothing()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it is too much."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()  # what came is the space before one
+        if self._deadline is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.most_head_bytes:
+                self._refuse()
+
+    def _await_head(self) -> None:
+        self._await_nothing()
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(self.head_within_s, self.timeout_keep_alive_handler)
+
+    def _await_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self) -> None:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        detail = ErrorDetail(
+            "too_large",
+            f"the head of the request is larger; accepted are {self.most_head_bytes} bytes "
+            "(max_head_bytes)",
+        )
+        body = msgspec.json.encode(ErrorBody(detail))
+        self.transport.write(
+            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+            + body
+        )
+        self.transport.close()
+
+
+def connections(most_head_bytes: int, head_within_s: float) -> type[Connection]:
+    """Connections with other bounds."""
+    return type(
+        "Connection",
+        (Connection,),
+        {"most_head_bytes": most_head_bytes, "head_within_s": head_within_s},
+    )
