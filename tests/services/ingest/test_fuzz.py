@@ -127,21 +127,34 @@ def test_any_bytes_are_read_or_refused(
     json.loads(door.answer(batch, results, 1).body)
 
 
+DELIVERIES: dict[str, st.SearchStrategy[Any]] = {
+    "data": st.data(),
+    "body": BODIES,
+    "content_type": TYPES | st.just("image/png"),
+    "encoding": st.sampled_from(["", "gzip", "zstd", "deflate", *REALLY]),
+}
+
+
 @settings(UNHURRIED, max_examples=40)
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
-@given(
-    data=st.data(),
-    body=BODIES,
-    content_type=TYPES | st.just("image/png"),
-    encoding=st.sampled_from(["", "gzip", "zstd", "deflate", *REALLY]),
-)
-def test_no_request_is_answered_with_a_500(
-    shared: Ingest,
-    door: Door,
-    data: st.DataObject,
-    body: bytes,
-    content_type: str,
-    encoding: str,
+@given(**DELIVERIES)
+def test_no_request_is_answered_with_a_500(shared: Ingest, door: Door, **delivery: Any) -> None:
+    assert_answered_on_purpose(shared, door, **delivery)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1_200)
+@settings(UNHURRIED, max_examples=10_000 // len(DOORS))
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@given(**DELIVERIES)
+def test_none_of_ten_thousand_requests_is_answered_with_a_500(
+    shared: Ingest, door: Door, **delivery: Any
+) -> None:
+    assert_answered_on_purpose(shared, door, **delivery)
+
+
+def assert_answered_on_purpose(
+    shared: Ingest, door: Door, data: st.DataObject, body: bytes, content_type: str, encoding: str
 ) -> None:
     if encoding in REALLY:
         body = REALLY[encoding](body)
