@@ -88,8 +88,13 @@ class Analytics(Table):
             self._announce(self._standing(number, now), folded)
         partition.position = records.next_offset
 
-    def _look(self, records: Records) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
-        """Decode a batch, find which of its events concern what, and how projects' time goes on."""
+    def _look(
+        self, records: Records, only: frozenset[Key] | None = None
+    ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
+        """Decode a batch, find which of its events concern what, and how projects' time goes on.
+
+        What concerns others than `only` some definitions is then left out.
+        """
         with stage("analytics: decode"):
             decoded = self._decode(records.values)
         for failure in decoded.failures:
@@ -102,10 +107,10 @@ class Analytics(Table):
                 detail=failure.detail,
             )
         with stage("analytics: match"):
-            return self._matched(records, decoded)
+            return self._matched(records, decoded, only)
 
     def _matched(
-        self, records: Records, decoded: Decoded
+        self, records: Records, decoded: Decoded, only: frozenset[Key] | None
     ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
         column = decoded.batch.column
         at = np.asarray(column("timestamp").cast(pa.int64()))
@@ -113,7 +118,8 @@ class Analytics(Table):
         ahead = self._wanted.newest(projects, at - records.timestamps[decoded.rows])
         offsets = records.offsets[decoded.rows]
         events = EventColumns(projects, Texts.of(column("person_id")), at, offsets)
-        matches = self._wanted.match(projects, Texts.of(column("event")), column("properties"))
+        names = Texts.of(column("event"))
+        matches = self._wanted.match(projects, names, column("properties"), only)
         return events, matches, ahead
 
     def _announce(self, standing: Standing, changed: Iterable[tuple[Running, Changes]]) -> None:
@@ -266,7 +272,7 @@ class Analytics(Table):
 
     def _fold_past(self, number: int, stretch: Stretch, records: Records) -> None:
         partition = self._partitions[number]
-        events, matches, ahead = self._look(records)
+        events, matches, ahead = self._look(records, frozenset(partition.behind))
         now = _now_ms()
         standing = self._standing(number, now)
         changed = partition.backfill(events, matches, stretch, ahead, self._log_at(now))

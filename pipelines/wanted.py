@@ -4,7 +4,7 @@ It follows the definitions topic. Records of kinds that no operator evaluates, a
 definition, are passed over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +37,7 @@ class Wanted:
         self._kinds = {kind.name: kind for kind in kinds}
         self._follower = follower
         self._found: dict[Key, Found] = {}
+        self._some: tuple[frozenset[Key], Matcher] | None = None  # the last ones asked for
         self._compile()
 
     def __iter__(self) -> Iterator[Key]:
@@ -81,9 +82,19 @@ class Wanted:
             return
         self._found[key_of(definition)] = Found(kind, definition)
 
-    def match(self, projects: Texts, events: Texts, properties: ArrowColumn) -> dict[Key, Match]:
-        """Find the events that each definition looks at: see `Matcher.match`."""
-        return self._matcher.match(projects, events, properties)
+    def match(
+        self,
+        projects: Texts,
+        events: Texts,
+        properties: ArrowColumn,
+        only: frozenset[Key] | None = None,
+    ) -> dict[Key, Match]:
+        """Find the events that each definition looks at, or each of some: see `Matcher.match`."""
+        if only is None:
+            return self._matcher.match(projects, events, properties)
+        if self._some is None or self._some[0] != only:
+            self._some = only, self._matcher_of(only)
+        return self._some[1].match(projects, events, properties)
 
     def newest(self, projects: Texts, ahead: Int64s) -> dict[str, int]:
         """The largest `ahead` among the events of each project that anything is wanted of."""
@@ -94,12 +105,17 @@ class Wanted:
         }
 
     def _compile(self) -> None:
-        self._matcher = Matcher(
-            (key, kind.looks(definition), kind.reads(definition))
-            for key, (kind, definition) in self._found.items()
-        )
+        self._matcher = self._matcher_of(self._found)
+        self._some = None
         self._projects = sorted({key.project for key in self._found})
         self._project_index = KeyIndex()
         names = Texts.of(pa.array(self._projects, pa.string()))
         places = np.arange(len(self._projects))
         self._project_index.intern(names, Texts.empty(len(places)), places)
+
+    def _matcher_of(self, keys: Collection[Key]) -> Matcher:
+        return Matcher(
+            (key, kind.looks(definition), kind.reads(definition))
+            for key, (kind, definition) in self._found.items()
+            if key in keys
+        )
