@@ -27,6 +27,7 @@ class Connection(HttpToolsProtocol):
     head_within_s = HEAD_WITHIN_S
     _deadline: asyncio.TimerHandle | None = None  # while a head is awaited
     _head_bytes = 0
+    _head_is_next = True  # not a body's rest, or a WebSocket's frames
 
     def connection_made(self, transport: Any) -> None:
         """Await the first head."""
@@ -46,12 +47,23 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It is whole; what follows is the body, which has limits of its own."""
         self._await_nothing()
+        self._head_is_next = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """So is the body."""
+        self._head_is_next = True
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on the connection is another protocol's."""
+        super().handle_websocket_upgrade()
+        self._head_is_next = False
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or not self._head_is_next:
             return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()  # what came is the space before one

@@ -195,7 +195,7 @@ def test_a_connection_is_kept_for_many_requests_with_large_bodies(serve: Serve) 
 
     for _ in range(3):
         assert ingest.results([EVENT | {"properties": {"a": "x" * 5_000}}] * 100)
-        time.sleep(0.4)
+        time.sleep(0.4)  # so that all three take longer than one head may
 
 
 def test_requests_beyond_the_memory_there_is_are_told_to_come_back(serve: Serve) -> None:

@@ -34,8 +34,8 @@ __all__ = ["own_broker", "own_settings"]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 IDLE = 2_000
-AWAY_S = 10.0
-SIEGE_S = 5.0
+AWAY_S = 10.0  # so long is the broker gone
+SIEGE_S = 5.0  # so long does each phase last
 # What buffers of two thousand connections, and of what waits for the broker, may leave behind.
 GROWTH_BYTES = 64 << 20
 BOMB = gzip.compress(b"[" + b" " * 9_000_000 + b"]")

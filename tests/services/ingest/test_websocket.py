@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -456,3 +457,9 @@ def test_no_bytes_on_the_line_are_an_error_of_the_server(shared: Ingest, junk: b
             line.shutdown(socket.SHUT_WR)
         assert stream.end()[1] in {1002, 1005, 1006, 1007, 1008, 1009}
     assert shared.http.get("/healthz").status_code == 200
+
+
+def test_a_connection_outlives_the_time_that_its_head_has(serve: Callable[..., Ingest]) -> None:
+    with ready(serve(read_timeout_s=0.2)) as stream:
+        time.sleep(0.6)  # longer than that
+        assert stream.ask({"id": 1, "events": [{"event": "e", "distinct_id": "d"}]})["id"] == 1
