@@ -26,7 +26,14 @@ from tests.conftest import free_ports
 from tests.credentials import KEY, bearer
 from tests.kafka import read_all
 from tests.services.ingest.conftest import TIMEOUT_S, eventually
-from tests.services.ingest.test_faults import OwnBroker, events, own_broker, own_settings
+from tests.services.ingest.test_faults import (
+    OwnBroker,
+    events,
+    is_ready,
+    listens,
+    own_broker,
+    own_settings,
+)
 from tests.sinks.processes import environment
 
 __all__ = ["own_broker", "own_settings"]
@@ -116,18 +123,11 @@ def service(settings: Settings) -> Iterator[tuple[psutil.Process, int]]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: is_ready(port))
+        eventually(lambda: listens(port) and is_ready(port))
         yield process, port
     finally:
         process.kill()
         process.wait()
-
-
-def is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def stored(settings: Settings) -> set[str]:
