@@ -1,7 +1,7 @@
 """The application: its parts put together once, and its routes."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Final, NamedTuple
 
@@ -45,11 +45,14 @@ from services.query.funnels import Funnels
 from services.query.guard import Guard
 from services.query.health import Health, broker_check
 from services.query.live import Live
-from services.query.live_funnels import LiveFunnels
+from services.query.live_funnels import live_funnel
+from services.query.live_metrics import EVERY_S, live_metric
+from services.query.live_results import LiveResults
 from services.query.metrics import Metrics
 from services.query.newest import R, Reader, Update
 from services.query.plans import Plans
 from services.query.project_metrics import ProjectMetrics
+from services.query.requests import now_ms
 from services.query.segment_members import Members, read_memberships
 from services.query.segments import Segments
 from services.query.store import Store
@@ -80,7 +83,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     metric_results = metric_view.Results(settings.partitions)
     segment_sizes = sizes_view.Results(settings.partitions)
     segment_members = Members()
-    live_funnels = LiveFunnels(funnel_definitions, funnel_results)
+    live_funnels = LiveResults(funnel_definitions, lambda one: live_funnel(one, funnel_results))
+    live_metrics = LiveResults(
+        metric_definitions, lambda one: live_metric(one, metric_results, now_ms()), EVERY_S
+    )
 
     def apply(changes: _Changes) -> None:
         funnel_definitions.apply(changes.definitions)
@@ -90,10 +96,15 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         plan_definitions.apply(changes.definitions)
         keys.apply(changes.keys)
         live_funnels.changed(one.key for one in changes.definitions if one.kind == "funnel")
+        live_metrics.changed(one.key for one in changes.definitions if one.kind == "metric")
 
     def apply_funnel_results(updates: Sequence[Update[funnel_view.Result]]) -> None:
         funnel_results.apply(updates)
-        live_funnels.changed(Key(*one.result.of[:2]) for one in updates if one.result)
+        live_funnels.changed(_counted(updates))
+
+    def apply_metric_results(updates: Sequence[Update[metric_view.Result]]) -> None:
+        metric_results.apply(updates)
+        live_metrics.changed(_counted(updates))
 
     def results_of(
         name: str,
@@ -119,7 +130,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "cohorts", topics.cohorts, "cohort-result", cohort_view.read_results, cohort_results.apply
     )
     metrics_view = results_of(
-        "metrics", topics.metrics, "metric-result", metric_view.read_results, metric_results.apply
+        "metrics", topics.metrics, "metric-result", metric_view.read_results, apply_metric_results
     )
     segment_sizes_view = results_of(
         "segment sizes",
@@ -171,7 +182,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     )
     metrics = Metrics(followings)
     tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
-    live = Live(keys, definitions_view, funnels_view, live_funnels, tail, metrics)
+    live = Live(
+        keys,
+        (definitions_view, funnels_view, metrics_view),
+        {"funnels": live_funnels, "metrics": live_metrics},
+        tail,
+        metrics,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -248,6 +265,11 @@ class _Changes(NamedTuple):
 
 def _read(messages: list[Message]) -> _Changes:
     return _Changes(read_changes(messages), read_keys(messages))
+
+
+def _counted(updates: Iterable[Update[R]]) -> Iterator[Key]:
+    """The definitions that some new results are of."""
+    return (Key(*one.result.of[:2]) for one in updates if one.result)
 
 
 async def _describe(_: Request) -> Response:

@@ -8,6 +8,9 @@ looked at again for as long as the connection lasts.
     ▶ {"subscribe": "funnels"}
     ◀ {"subscribed": "funnels"}
     ◀ {"funnels": [{"id": "buy", "version": 1, "totals": {"steps": […]}, …}], "deleted": []}
+    ▶ {"subscribe": "metrics"}
+    ◀ {"subscribed": "metrics"}
+    ◀ {"metrics": [{"id": "sales", "version": 1, "now": {"value": 12.5, …}, …}], "deleted": []}
     ▶ {"subscribe": "events", "sample": 0.1}
     ◀ {"subscribed": "events"}
     ◀ {"events": [{"event": "purchase", "person_id": "u1", …}], "left_out": 9, "dropped": 0}
@@ -17,6 +20,8 @@ looked at again for as long as the connection lasts.
 There is a message of a kind at most each `_TICK_S`, and none while there is nothing new:
 - `funnels`: the figures, over all days, of each funnel that has changed since the last message; at
   first of all. Who reads slowly gets fewer messages, each with the newest figures.
+- `metrics`: the same of metrics: their figures now, in the bucket that is not over and in the one
+  before. They change as time passes, too, which is looked for every second or two.
 - `events`: what the Tracker has taken from now on, as it stands on Kafka (its times in milliseconds
   since 1970); of that the share `sample` (up to 1, which it is if left out), evenly, and never more
   than `MOST_EVENTS_PER_S` a second for a project. `left_out` says how many were not shown for that.
@@ -31,7 +36,7 @@ or the other side took nothing for `WRITE_TIMEOUT_S` (1013, without words, as it
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -45,7 +50,7 @@ from services.errors import error_response
 from services.following import Following
 from services.keys.tokens import authorize
 from services.keys.view import Keys
-from services.query.live_funnels import LiveFunnels
+from services.query.live_results import LiveResults
 from services.query.metrics import Metrics
 from services.query.requests import now_ms
 from services.query.tail import Seen, Tail, evenly
@@ -90,10 +95,11 @@ class _Kind(Protocol):
 _Wake = Callable[[], None]
 
 
-class _Funnels:
-    """Which funnels have changed since the last message: as many as there are, at most."""
+class _Results:
+    """Which results have changed since the last message: those of all definitions, at most."""
 
-    def __init__(self, feed: LiveFunnels, project_id: str, wake: _Wake) -> None:
+    def __init__(self, name: str, feed: LiveResults[Any], project_id: str, wake: _Wake) -> None:
+        self._name = name
         self._feed = feed
         self._project_id = project_id
         self._wake = wake
@@ -107,6 +113,7 @@ class _Funnels:
         self._feed.leave(self._project_id, self._touch)
 
     def message(self) -> dict[str, Any] | None:
+        self._feed.refresh()
         new: list[msgspec.Raw] = []
         deleted: list[str] = []
         for name in sorted(self._changed):
@@ -118,7 +125,7 @@ class _Funnels:
                 self._sent[name] = state
                 new.append(msgspec.Raw(state))
         self._changed.clear()
-        return {"funnels": new, "deleted": deleted} if new or deleted else None
+        return {self._name: new, "deleted": deleted} if new or deleted else None
 
     def _touch(self, name: str) -> None:
         self._changed.add(name)
@@ -171,18 +178,21 @@ class _Events:
         self._wake()
 
 
-KINDS: Final = ("events", "funnels")
+KINDS: Final = ("events", "funnels", "metrics")
 
 
 class Live:
-    """The ASGI application of the route; `clock` gives milliseconds since 1970."""
+    """The ASGI application of the route.
+
+    `views` are those that are read from, without which nobody is let in. `results` has the results
+    of each kind but events, by its name. `clock` gives milliseconds since 1970.
+    """
 
     def __init__(
         self,
         keys: Keys,
-        definitions_view: Following[Any],
-        results_view: Following[Any],
-        funnels: LiveFunnels,
+        views: Sequence[Following[Any]],
+        results: Mapping[str, LiveResults[Any]],
         tail: Tail,
         metrics: Metrics,
         *,
@@ -190,8 +200,8 @@ class Live:
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self._keys = keys
-        self._views = (definitions_view, results_view)
-        self._funnels = funnels
+        self._views = views
+        self._results = results
         self._tail = tail
         self._metrics = metrics
         self._clock = clock
@@ -260,11 +270,11 @@ class Live:
 
     def _kind(self, command: _Command, project_id: str, wake: _Wake) -> _Kind:
         """The one place where what may be subscribed to is named."""
-        sample = command.sample
-        if _known(command.subscribe, "subscribe") == "funnels":
+        name, sample = _known(command.subscribe, "subscribe"), command.sample
+        if name != "events":
             if sample is not None:
                 raise InvalidRequest("is for events", "sample")
-            return _Funnels(self._funnels, project_id, wake)
+            return _Results(name, self._results[name], project_id, wake)
         if sample is not None and not 0 < sample <= 1:
             raise InvalidRequest("accepted is a share, above 0 and up to 1", "sample")
         return _Events(self._tail, project_id, 1 if sample is None else sample, wake)

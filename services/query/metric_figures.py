@@ -79,6 +79,12 @@ class Asked(NamedTuple):
             first += 1
         return first, buckets.number(last)
 
+    def needs(self, buckets: Buckets) -> tuple[int, int]:
+        """The first and the last bucket of the windows that may be shown, and of that of now."""
+        first, _ = self.numbers(buckets)
+        current = buckets.number(self.as_of)
+        return min(first, current) - self.window + 1, current
+
 
 class TopValue(msgspec.Struct, frozen=True):
     """A value of a property, or the name of an event, and how many events had it."""

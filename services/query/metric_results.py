@@ -37,17 +37,22 @@ class Results(Newest[Result]):
     """The newest records of all metrics."""
 
     def figures(self, definition: MetricDefinition, asked: Asked) -> Counted:
-        """Merge what the partitions say of this version of the metric."""
+        """Merge what the partitions say of this version of the metric.
+
+        Only buckets of windows that may be shown are merged: a look at little costs little.
+        """
         results, metric = self.of(definition), definition.metric
         whole = [result for result in results if result.bucket is None]
         buckets = Buckets(metric.bucket_s, metric.timezone)
         newest = _known(result.record["newest_at"] for result in whole)
         # A partition that had no event lately still has buckets which others have let go of.
         oldest = buckets.number(max(newest)) - KEPT if newest else 0
+        first, last = asked.needs(buckets)
+        begin, end = buckets.begin(max(first, oldest + 1)), buckets.begin(last)
         records = [
-            (number, result.record)
+            (buckets.number(result.bucket), result.record)
             for result in results
-            if result.bucket is not None and (number := buckets.number(result.bucket)) > oldest
+            if result.bucket is not None and begin <= result.bucket <= end
         ]
         return Counted(
             figures=(
@@ -60,7 +65,7 @@ class Results(Newest[Result]):
             complete_until=min(
                 _known(result.record["complete_until"] for result in whole), default=None
             ),
-            updated_at=max((result.record["updated_at"] for result in results), default=None),
+            updated_at=max((result.record["updated_at"] for result in whole), default=None),
             positions={result.partition: result.progress.position for result in whole},
             status=self.status(definition),
         )

@@ -79,8 +79,8 @@ def document() -> dict[str, Any]:
             "as they stand on the stream; define what the properties of events have to be when "
             "they are taken in. On the WebSocket `/api/projects/{project}/live`, which this "
             "document has no words for, figures and events come by themselves: send "
-            '`{"subscribe": "funnels"}` or `{"subscribe": "events"}`; pages send `{"token": "…"}` '
-            "first.",
+            '`{"subscribe": "funnels"}`, `{"subscribe": "metrics"}` or `{"subscribe": "events"}`; '
+            'pages send `{"token": "…"}` first.',
         },
         "security": [{"queryToken": []}],
         "paths": {

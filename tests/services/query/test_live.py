@@ -18,8 +18,11 @@ import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from schemas import metrics
+from schemas.codec import Encoder
 from schemas.definitions import FunnelDefinition, decode_funnel, encode
 from schemas.files import load
+from schemas.metrics import MetricDefinition, decode_metric
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.subjects import value_subject
@@ -65,6 +68,31 @@ class Events:
         }
         fastavro.schemaless_writer(out, self._schema, fields)
         return Record(self._header + out.getvalue(), f"{project}:ada".encode())
+
+
+class Measurer:
+    """Publishes what a worker measures of metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.topics.metrics.name
+        schema = load("metric-result")
+        with Registry(settings.bootstrap) as registry:
+            self._encoder = Encoder(schema, registry.register(value_subject(self._topic), schema))
+
+    def publish(self, name: str, **fields: Any) -> None:
+        """Write a record; what is not given has a value that is most ordinary."""
+        times = dict.fromkeys(("bucket", "newest_at", "complete_until", "seen_until"))
+        progress = {"position": 0, "backfilling_to": None, "live_since": None, "failed": None}
+        measured = {"events": 0, "unmeasured": 0, "sum": 0.0, "persons": [], "seen": []}
+        sketched = dict.fromkeys(("minimum", "maximum", "sketch"))
+        common = {"project_id": "shop", "version": 1, "partition": 0, "updated_at": 1_000}
+        common |= {"metric_id": name, "late_dropped": 0}
+        row: dict[str, Any] = common | progress | times | measured | sketched | fields
+        (value,) = self._encoder.encode_records([row])
+        key = f"shop/{name}/{row['version']}/{row['bucket'] or 'total'}/{row['partition']}"
+        record = Record(value, key.encode(), row["partition"])
+        produce(self._settings.bootstrap, self._topic, [record])
 
 
 class Service:
@@ -131,6 +159,13 @@ class Feed:
             dropped += message["dropped"]
         return events, left_out, dropped
 
+    def metric(self, name: str, is_right: Callable[[Any], bool] = bool) -> Any:
+        """A metric as soon as it is right."""
+        while True:
+            for one in self.receive()["metrics"]:
+                if one["id"] == name and is_right(one):
+                    return one
+
 
 def define(settings: Settings, name: str, version: int = 1) -> None:
     """Have a funnel of two steps stand."""
@@ -141,6 +176,21 @@ def define(settings: Settings, name: str, version: int = 1) -> None:
         project_id="shop", id=name, version=version, created_at=0, updated_at=0, funnel=funnel
     )
     produce(settings.bootstrap, settings.topics.definitions.name, [Record(encode(one), one.key)])
+
+
+def define_metric(settings: Settings, name: str, version: int = 1, **metric: Any) -> None:
+    """Have a metric stand, in buckets of days unless it says so: few of them end during a test."""
+    body = json.dumps({"bucket_s": 86_400} | metric).encode()
+    one = MetricDefinition(
+        project_id="shop",
+        id=name,
+        version=version,
+        created_at=0,
+        updated_at=0,
+        metric=decode_metric(body),
+    )
+    record = Record(metrics.encode(one), one.key)
+    produce(settings.bootstrap, settings.topics.definitions.name, [record])
 
 
 @pytest.fixture
@@ -226,11 +276,12 @@ def test_a_token_that_is_revoked_ends_the_connection(service: Service, settings:
 @pytest.mark.parametrize(
     ("message", "field", "why"),
     [
-        ({"subscribe": "metrics"}, "subscribe", "accepted are events, funnels"),
-        ({"unsubscribe": "metrics"}, "unsubscribe", "accepted are events, funnels"),
+        ({"subscribe": "cohorts"}, "subscribe", "accepted are events, funnels, metrics"),
+        ({"unsubscribe": "cohorts"}, "unsubscribe", "accepted are events, funnels, metrics"),
         ({"subscribe": "events", "sample": 0}, "sample", "above 0"),
         ({"subscribe": "events", "sample": 2}, "sample", "up to 1"),
         ({"subscribe": "funnels", "sample": 1}, "sample", "for events"),
+        ({"subscribe": "metrics", "sample": 1}, "sample", "for events"),
         ({"subscribe": "funnels", "unsubscribe": "funnels"}, "", "either"),
         ({}, "", "either"),
         ([], "", "cannot be read"),
@@ -287,6 +338,73 @@ def test_who_reads_slowly_gets_the_newest_figures_and_no_backlog(
             figures.append(reached(feed.receive(), "buy")[0])
     assert figures == sorted(set(figures))
     assert len(figures) < 200
+
+
+# ── metrics ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def sums(metric: Any) -> list[float]:
+    return [figure["value"] for figure in metric["buckets"]]
+
+
+def test_a_metric_comes_at_first_and_whenever_it_changes(
+    service: Service, settings: Settings
+) -> None:
+    measurer = Measurer(settings)
+    sales: dict[str, Any] = {"measure": "sum", "property": "p"}
+    define_metric(settings, "sales", **sales)
+    today = int(time.time()) // 86_400 * 86_400_000
+    with service.ready() as feed:
+        feed.subscribe("metrics")
+        first = feed.receive()
+        assert first["deleted"] == []
+        [metric] = first["metrics"]
+        assert (metric["id"], metric["version"], metric["state"]) == ("sales", 1, "backfilling")
+        assert (metric["now"]["value"], metric["active"], metric["buckets"]) == (0, None, [])
+        measurer.publish("sales", bucket=today, events=2, sum=5.0)
+        measurer.publish("sales", bucket=today, events=1, sum=2.5, partition=1)
+        # Of days that ended before yesterday nothing is shown.
+        measurer.publish("sales", bucket=today - 5 * 86_400_000, events=1, sum=1.0)
+        feed.metric("sales", lambda one: sums(one) == [7.5])
+        measurer.publish("sales", late_dropped=3)
+        assert sums(feed.metric("sales", lambda one: one["late_dropped"] == 3)) == [7.5]
+        define_metric(settings, "other", **sales)
+        assert sums(feed.metric("other")) == []
+        define_metric(settings, "sales", version=2, **sales)
+        assert sums(feed.metric("sales", lambda one: one["version"] == 2)) == []
+        name = settings.topics.definitions.name
+        produce(settings.bootstrap, name, [Record(None, b"shop/metric/sales")])
+        assert feed.receive() == {"metrics": [], "deleted": ["sales"]}
+
+
+def test_persons_are_active_no_more_as_time_passes_for_all_who_look(
+    service: Service, settings: Settings
+) -> None:
+    define_metric(settings, "users", measure="persons")
+    # Somebody was last active in each second of the half hour: so one less is, each second.
+    Measurer(settings).publish("users", seen_until=int(time.time()), seen=[1] * 1_800)
+    with service.ready() as one, service.ready() as other:
+        for feed in (one, other):
+            feed.subscribe("metrics")
+        for feed in (one, other):
+            feed.metric("users", lambda metric: active(metric) > 0)
+            persons = [active(feed.metric("users")) for _ in range(3)]
+            assert persons == sorted(set(persons), reverse=True)
+
+
+def active(metric: Any) -> int:
+    persons: int = metric["active"][-1]["persons"]
+    return persons
+
+
+def test_a_metric_of_which_nothing_changes_comes_once(service: Service, settings: Settings) -> None:
+    define_metric(settings, "users", measure="persons")
+    with service.ready() as feed:
+        feed.subscribe("metrics")
+        feed.metric("users")
+        time.sleep(3)
+        define_metric(settings, "other", measure="persons")
+        assert [one["id"] for one in feed.receive()["metrics"]] == ["other"]
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────

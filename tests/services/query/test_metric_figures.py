@@ -1,6 +1,7 @@
 """What the API answers of a metric is what its partitions have published, merged."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -8,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.operators import TOTAL, Running
+from schemas.buckets import Buckets
 from schemas.codec import Codec, Encoder
 from schemas.files import load
 from schemas.metrics import WINDOWS
 from schemas.top_values import WORST
+from services.query.live_metrics import LiveMetric, live_metric
 from services.query.metric_figures import Asked, MetricFigure, MetricResults, assemble
 from services.query.metric_results import Result, Results, read_results
 from services.query.newest import Update
-from tests.metric_oracle import Act, measure, percentile, persons
+from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
 from tests.pipelines.test_metric_fold import (
     CASE,
@@ -38,7 +41,7 @@ MINUTE = 60_000
 def encoded(running: Running, partition: int = 0, schema_id: int = 1) -> dict[bytes, bytes]:
     """What a worker publishes of all that it has, by key."""
     topic, definition = Topic(), running.definition
-    running.unpublished |= set(running.figures)
+    running.unpublished = set(running.figures)
     topic.publish(running)
     common: dict[str, Any] = {
         "project_id": definition.project_id,
@@ -114,6 +117,82 @@ def test_persons_of_partitions_add_up_in_every_window(case: Case) -> None:
     ]
     seconds = {one.seconds for figure in found.buckets for one in figure.persons or []}
     assert seconds == {case.bucket_s * window for window in WINDOWS[case.bucket_s]}
+
+
+class Look(NamedTuple):
+    """What is asked, and between which buckets that is."""
+
+    asked: Asked
+    first: int
+    last: int
+
+    def shown(self, wanted: Iterable[int]) -> list[int]:
+        return [n for n in sorted(wanted) if self.first <= n <= self.last][-self.asked.limit :]
+
+
+@st.composite
+def looks(draw: st.DrawFn, case: Case, windows: int = 40) -> Look:
+    """Any look at some buckets of a case, from among them or from after all of them."""
+    buckets = Buckets(case.bucket_s, case.timezone)
+    newest = bucket_of(max(act.at for act in case.acts), case.bucket_s, case.timezone)
+    current = newest + draw(st.integers(-40, 40))
+    first, last = (current + draw(st.integers(-80, 5)) for _ in range(2))
+    asked = Asked(
+        as_of=buckets.begin(current) + draw(st.integers(0, 900)),
+        window=draw(st.integers(1, windows)),
+        first=buckets.begin(first),
+        last=buckets.begin(last),
+        limit=draw(st.sampled_from([1, 2, 1_440])),
+    )
+    return Look(asked, first, min(last, current))
+
+
+@given(case=cases(st.integers(-5, 5)), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_what_is_left_out_unasked_is_in_nothing_that_is_shown(
+    case: Case, data: st.DataObject
+) -> None:
+    case = case._replace(lateness_ms=EVER)
+    look = data.draw(looks(case))
+    found = answer(look.asked, *split(case, "sum"))
+    kept = in_time(case.acts, case.bucket_s, case.timezone, EVER).acts
+    wanted = measure(kept, case.bucket_s, case.timezone, look.asked.window)
+    ends = Buckets(case.bucket_s, case.timezone).begin
+    assert {end: (one.events, one.value) for end, one in by_end(found.buckets).items()} == {
+        ends(number + 1): (wanted[number].events, sum(wanted[number].numbers))
+        for number in look.shown(wanted)
+    }
+    now = wanted.get(bucket_of(look.asked.as_of, case.bucket_s, case.timezone))
+    assert found.now.events == (now.events if now else 0)
+
+
+@given(case=cases_of_persons(), data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_persons_that_are_left_out_unasked_are_in_nothing_that_is_shown(
+    case: Case, data: st.DataObject
+) -> None:
+    look = data.draw(looks(case, windows=1))
+    found = answer(look.asked, *split(case, "persons"))
+    wanted = persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
+    ends = Buckets(case.bucket_s, case.timezone).begin
+    assert {
+        end: [one.persons for one in figure.persons or []]
+        for end, figure in by_end(found.buckets).items()
+    } == {ends(number + 1): wanted[number] for number in look.shown(wanted)}
+    now = wanted.get(bucket_of(look.asked.as_of, case.bucket_s, case.timezone), [0, 0, 0])
+    assert [one.persons for one in found.now.persons or []] == now
+
+
+def test_a_live_look_shows_this_bucket_and_the_one_before() -> None:
+    running = start(CASE, "sum")
+    feed(running, minutes((0, 2), (1, 3), (2, 4)))
+    results = Results(1)
+    results.apply(published(running, 0))
+    for minute, now, shown in ((1.5, 3, [2, 3]), (2, 4, [3, 4]), (3, 0, [4]), (4, 0, [])):
+        state = live_metric(running.definition, results, NOON + int(minute * MINUTE))
+        live = msgspec.json.decode(state, type=LiveMetric)
+        assert (live.id, live.active, live.now.value) == ("m", None, now)
+        assert [figure.value for figure in live.buckets] == shown
 
 
 def test_events_per_second_are_by_the_seconds_that_have_passed() -> None:
