@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines import cohort_fold as cf
 from pipelines.cohort_fold import CHANGE, ROW, Shape
-from pipelines.fingerprints import fingerprints
+from pipelines.fingerprints import Fingerprints
 from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
@@ -47,9 +47,7 @@ class CohortState(FixedRows):
         values: Values = (),
     ) -> Folded:
         """Fold events in order of arrival; see `PersonState.fold`."""
-        of, known = np.zeros(len(at), np.uint64), dict[tuple[str, ...], int]()
-        if self.shape.broken_down:
-            of, known = fingerprints(values)
+        of = values[0] if self.shape.broken_down else Fingerprints.none(len(at))
         self.reserve(persons, len(at))
         periods = self._calendar.periods(at)
         horizons = self._calendar.periods(at - self._lateness_ms)
@@ -70,7 +68,7 @@ class CohortState(FixedRows):
                 periods,
                 horizons,
                 masks,
-                of,
+                of.numbers,
                 offsets,
                 self.stamps,
                 done,
@@ -80,7 +78,7 @@ class CohortState(FixedRows):
             self._changes = grown(self._changes, 2 * len(self._changes))
         touched = touched[: self.heads[cf.TOUCHED]]
         fresh = self.touch(touched)
-        changes = ValuedChanges.of(self._changes[: self.heads[cf.CHANGES]], known)
+        changes = ValuedChanges(self._changes[: self.heads[cf.CHANGES]], of.told())
         return Folded(changes, fresh, int(self.heads[cf.LATE]))
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (time alone changes no cohort)

@@ -3,7 +3,7 @@
 from pipelines.cohort_figures import CohortFigures
 from pipelines.cohort_results import KIND, CohortResults
 from pipelines.cohort_state import CohortState
-from pipelines.operators import Kind
+from pipelines.operators import Alike, Kind
 from schemas.calendar import calendar
 from schemas.cohorts import CohortDefinition, Occasion, decode
 
@@ -12,9 +12,9 @@ def _looks(definition: CohortDefinition) -> tuple[Occasion, ...]:
     return definition.cohort.start, definition.cohort.returning
 
 
-def _reads(definition: CohortDefinition) -> tuple[str, ...]:
+def _reads(definition: CohortDefinition) -> tuple[Alike, ...]:
     breakdown = definition.cohort.breakdown
-    return () if breakdown is None else (breakdown.property,)
+    return () if breakdown is None else (Alike((breakdown.property,)),)
 
 
 def _state(definition: CohortDefinition, lateness_ms: int) -> CohortState:

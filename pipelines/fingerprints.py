@@ -8,7 +8,8 @@ not set.
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,35 @@ from pipelines.kernel import UInt64s
 
 _LONGEST: Final = 200
 _EXACT: Final = 2**53  # whole doubles below it are written as such
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """A column of rows of values: their fingerprints, and the tokens that some numbers stand for.
+
+    `tokens` has those of all rows that there are in the column, and maybe others.
+    """
+
+    numbers: UInt64s
+    tokens: Mapping[int, tuple[str, ...]]
+
+    @classmethod
+    def none(cls, count: int) -> "Fingerprints":
+        """Of so many rows, of which nothing was read: 0 for each of them."""
+        return cls(np.zeros(count, np.uint64), {})
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, part: slice) -> "Fingerprints":
+        """Some of the rows."""
+        return Fingerprints(self.numbers[part], self.tokens)
+
+    def told(self) -> dict[int, str]:
+        """The tokens of its rows, which are of one value each, in the order in which they came."""
+        if not self.tokens:
+            return {}
+        return {number: self.tokens[number][0] for number in dict.fromkeys(self.numbers.tolist())}
 
 
 def token(value: Any) -> str:
@@ -36,11 +66,12 @@ def fingerprint(values: Iterable[Any]) -> int:
     return _fingerprint(map(token, values))
 
 
-def fingerprints(columns: Sequence[Sequence[Any]]) -> tuple[UInt64s, dict[tuple[str, ...], int]]:
-    """The fingerprints of rows of values, and those of the different rows by their tokens."""
+def fingerprints(columns: Sequence[Iterable[Any]]) -> Fingerprints:
+    """The fingerprints of rows of values, column by column."""
     rows = list(zip(*(map(token, column) for column in columns), strict=True))
-    known = {row: _fingerprint(row) for row in set(rows)}
-    return np.fromiter(map(known.__getitem__, rows), np.uint64, len(rows)), known
+    known = {row: _fingerprint(row) for row in dict.fromkeys(rows)}
+    numbers = np.fromiter(map(known.__getitem__, rows), np.uint64, len(rows))
+    return Fingerprints(numbers, {number: row for row, number in known.items()})
 
 
 def _fingerprint(tokens: Iterable[str]) -> int:

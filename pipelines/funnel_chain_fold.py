@@ -6,7 +6,8 @@ still changes; so a day is closed when its window has passed behind the row's `h
 the row's newest event less the allowed lateness. Events of closed days go, and leave behind a
 summary of the steps reached on them.
 
-What a batch changed is the difference between what `evaluate` says after it and before it. As in
+What a batch changed is the difference between what `evaluate` says after it and before it. Most
+events come last and are taken by no chain: then there is none, and nothing is evaluated. As in
 `pipelines.funnel_fold`, the horizon moves with the row's own events only, so that the fold of a row
 is a function of its events in their order of arrival and of nothing else.
 
@@ -33,6 +34,7 @@ from pipelines.funnel_chains import (
     find_cell,
     is_entry,
     run_chain,
+    takes_up,
 )
 from pipelines.funnel_fold import CHANGES, DAY_MS, LATE, NONE, ROWS, TAIL, UNSET
 from pipelines.kernel import Int, Int32s, Int64s, UInt64s, kernel
@@ -42,6 +44,7 @@ from pipelines.prefetch import FAR, NEAR, prefetch
 MAX_EVENTS: Final = 4_096
 BLOCK_CLASSES: Final = 12  # blocks of 2, 4, … 4,096 events
 HEADS: Final = ff.FREE_BLOCK + BLOCK_CLASSES
+UNKNOWN: Final = -1
 
 ROW: Final = np.dtype(
     [
@@ -111,9 +114,10 @@ def fold(
         r = _row(rules, rows, heads, row_of, slots[i], at[i])
         if not room(rules, rows, tail, changes, cells, heads, r, end - i):
             return i
-        first = rows[r].block
-        before = evaluate(rules, tail, first, first + rows[r].length, cells[0], numbers[0], reached)
-        changed = False
+        known, before = np.int64(rows[r].length), UNKNOWN
+        if not _come_last(rows, tail, at, r, i, end):
+            first = rows[r].block
+            before = evaluate(rules, tail, first, first + known, cells[0], numbers[0], reached)
         while i < end:
             if len(stamps) > r and offsets[i] < stamps[r]:
                 i += 1
@@ -128,17 +132,38 @@ def fold(
                     break  # to let go of what is over by now, and then to look again
                 heads[LATE] += 1
             else:
-                changed = True
                 _insert(rules, rows, tail, heads, r, at[i], np.int64(masks[i]), held[i], values[i])
             i += 1
             ff.touch(rows, touched, heads, r)
         first = rows[r].block
-        after = evaluate(rules, tail, first, first + rows[r].length, cells[1], numbers[1], reached)
-        if changed:
+        last = first + rows[r].length
+        if before == UNKNOWN and takes_up(rules, tail, first, first + known, last, reached):
+            before = evaluate(rules, tail, first, first + known, cells[0], numbers[0], reached)
+        if before != UNKNOWN:
+            after = evaluate(rules, tail, first, last, cells[1], numbers[1], reached)
             _write_changes(rules, changes, heads, r, cells, numbers, before, after)
-        settle(rules, rows, tail, heads, r, reached)
-        rows[r].due = due_at(rules, rows, tail, r, cells[1], numbers[1], after)
+            settle(rules, rows, tail, heads, r, reached)
+            rows[r].due = due_at(rules, rows, tail, r, cells[1], numbers[1], after)
+        elif settle(rules, rows, tail, heads, r, reached):
+            first = rows[r].block
+            last = first + rows[r].length
+            after = evaluate(rules, tail, first, last, cells[1], numbers[1], reached)
+            rows[r].due = due_at(rules, rows, tail, r, cells[1], numbers[1], after)
+        elif rows[r].due == 0:
+            rows[r].due = due_at(rules, rows, tail, r, cells[1], numbers[1], 0)
     return len(at)
+
+
+@kernel
+def _come_last(rows: Records, tail: Records, at: Int64s, r: Int, begin: Int, end: Int) -> bool:
+    """Whether events come after all that a row has, and one after the other."""
+    length = np.int64(rows[r].length)
+    newest = tail[rows[r].block + length - 1].at if length else NEVER
+    for i in range(begin, end):
+        if at[i] <= newest:
+            return False
+        newest = at[i]
+    return True
 
 
 @kernel
@@ -254,8 +279,11 @@ def _is_before(
 @kernel
 def settle(
     rules: Rules, rows: Records, tail: Records, heads: Int64s, r: Int, reached: Int64s
-) -> None:
-    """Let go of the events of closed days, and keep which steps were reached on them."""
+) -> bool:
+    """Let go of the events of closed days, and keep which steps were reached on them.
+
+    Tells whether there were any.
+    """
     block, length = np.int64(rows[r].block), np.int64(rows[r].length)
     open_from = _open_from(rules, rows, r)
     kept = gone = block
@@ -265,11 +293,11 @@ def settle(
         if tail[gone].at == CLOSED:
             kept = _summarise(tail, block, kept, mask, tail[gone].value)
         elif is_entry(rules, mask):
-            value = run_chain(rules, tail, gone, end, reached)
+            value, _ = run_chain(rules, tail, gone, end, reached)
             kept = _summarise(tail, block, kept, _steps_of(rules, reached), value)
         gone += 1
     if gone == kept:
-        return
+        return False
     for place in range(gone, end):
         tail[kept] = tail[place]
         kept += 1
@@ -277,6 +305,7 @@ def settle(
     if kept == block:
         ff.free_block(tail, heads, block, np.int64(rows[r].size))
         rows[r].size = ff.NO_BLOCK
+    return True
 
 
 @kernel

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from pipelines import funnel_chain_fold as cf
 from pipelines import funnel_fold as ff
-from pipelines.fingerprints import fingerprints
+from pipelines.fingerprints import Fingerprints
 from pipelines.funnel_chain_fold import CHANGE, ROW
 from pipelines.funnel_chain_pack import pack, pack_bound, unpack
 from pipelines.funnel_chain_timers import expire, look, schedule
 from pipelines.funnel_chains import CELL, EVENT, EXCLUDED, FIRST, LAST, NOBODY, Rules, cells_needed
 from pipelines.funnel_pack import MALFORMED
 from pipelines.funnel_timers import EXPIRED
-from pipelines.kernel import Int32s, Int64s, UInt64s
+from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
@@ -102,8 +102,8 @@ class ChainState(PersonRows):
     ) -> Folded:
         """Fold events in order of arrival; see `PersonState.fold`.
 
-        The last of the `values` are those that figures are broken down by, if they are; the others
-        are held constant.
+        The `values` are what is held constant, and then what figures are broken down by: each as
+        `Fingerprints`, and only if there is such a thing.
         The changes are views, good until the next call.
         """
         self.reserve(persons, len(at))
@@ -111,9 +111,11 @@ class ChainState(PersonRows):
         touched = np.empty(len(at), np.int32)
         order = np.argsort(slots, kind="stable")
         slots, at, masks, offsets = slots[order], at[order], masks[order], offsets[order]
-        broken_down = self.rules.attribution != NOBODY
-        held, _ = _fingerprints(values[:-1] if broken_down else values, order)
-        of, known = _fingerprints(values[-1:] if broken_down else (), order)
+        held = of = Fingerprints.none(len(at))
+        if self.rules.attribution != NOBODY:
+            *values, of = values
+        if values:
+            (held,) = values
         done = 0
         while True:
             done = cf.fold(
@@ -129,8 +131,8 @@ class ChainState(PersonRows):
                 slots,
                 at,
                 masks,
-                held,
-                of,
+                held.numbers[order],
+                of.numbers[order],
                 offsets,
                 self.stamps,
                 done,
@@ -141,7 +143,7 @@ class ChainState(PersonRows):
         touched = touched[: self.heads[ff.TOUCHED]]
         fresh = self.touch(touched)
         self._schedule(touched)
-        changes = ValuedChanges.of(self._changes[: self.heads[ff.CHANGES]], known)
+        changes = ValuedChanges(self._changes[: self.heads[ff.CHANGES]], of.told())
         return Folded(changes, fresh, int(self.heads[ff.LATE]))
 
     def expire(self, now: int) -> Expired | None:
@@ -266,13 +268,3 @@ class ChainState(PersonRows):
         count = max(count, 2 * self._cells.shape[1])
         self._cells = np.zeros((2, count), CELL)
         self._numbers = np.zeros((2, count, 3, self.rules.steps), np.int64)
-
-
-def _fingerprints(
-    columns: Values, order: NDArray[np.intp]
-) -> tuple[UInt64s, dict[tuple[str, ...], int]]:
-    """As `fingerprints`, of the events in an order; all 0 if there are no columns."""
-    if not columns:
-        return np.zeros(len(order), np.uint64), {}
-    found, known = fingerprints(columns)
-    return found[order], known

@@ -88,8 +88,8 @@ def is_entry(rules: Rules, mask: Int) -> Int:
 
 
 @kernel
-def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) -> Int:
-    """Run the chain that begins with event i; returns its value.
+def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) -> tuple[Int, Int]:
+    """Run the chain that begins with event i; returns its value, and the last event it takes.
 
     `reached` gets the time of each step, or NEVER.
     """
@@ -99,6 +99,7 @@ def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) 
     every = (1 << rules.steps) - 1
     nexts = every if rules.any_order else 1
     taken = last = 0  # the steps taken; the number of the last of them, or how many in any order
+    newest = i
     for j in range(i, end):
         if events[j].at > begin + rules.window:
             break
@@ -106,6 +107,8 @@ def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) 
         fits = mask & nexts if events[j].held == held else 0
         if fits == 0 and (rules.strict or _is_excluded(rules, mask, last)):
             break
+        if fits:
+            newest = j
         while fits:
             step = _lowest(fits)
             taken |= 1 << step
@@ -117,7 +120,25 @@ def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) 
             fits = 0 if rules.once else mask & nexts
         if nexts == 0:
             break
-    return value
+    return value, newest
+
+
+@kernel
+def takes_up(
+    rules: Rules, events: Records, begin: Int, fresh: Int, end: Int, reached: Int64s
+) -> bool:
+    """Whether a chain begins with an event from `fresh` on, or takes one: else nothing is new."""
+    for i in range(fresh, end):
+        if is_entry(rules, np.int64(events[i].mask)):
+            return True
+    for i in range(begin, fresh if fresh < end else begin):
+        if events[i].at == CLOSED or events[i].at + rules.window < events[fresh].at:
+            continue
+        if is_entry(rules, np.int64(events[i].mask)):
+            _, newest = run_chain(rules, events, i, end, reached)
+            if newest >= fresh:
+                return True
+    return False
 
 
 @kernel
@@ -167,7 +188,7 @@ def evaluate(
             for step in range(rules.steps):
                 reached[step] = 0 if (mask >> step) & 1 else NEVER
         elif is_entry(rules, mask):
-            value = run_chain(rules, events, i, end, reached)
+            value, _ = run_chain(rules, events, i, end, reached)
         else:
             continue
         chains = 0 if events[i].at == CLOSED else 1

@@ -12,7 +12,7 @@ from pipelines.funnel_figures import FunnelFigures
 from pipelines.funnel_fold import Shape
 from pipelines.funnel_results import KIND, FunnelResults
 from pipelines.funnel_state import FunnelState
-from pipelines.operators import Kind, Look
+from pipelines.operators import Alike, Kind, Look
 from schemas.cohorts import Occasion
 from schemas.definitions import FunnelDefinition, decode
 
@@ -24,11 +24,12 @@ def looks(definition: FunnelDefinition) -> Sequence[Look]:
     return [*funnel.steps, *funnel.exclusions, *anything]
 
 
-def reads(definition: FunnelDefinition) -> Sequence[str]:
-    """The properties whose values a funnel needs."""
+def reads(definition: FunnelDefinition) -> Sequence[Alike]:
+    """What a funnel holds constant, and then what its figures are broken down by."""
     funnel = definition.funnel
-    broken_down = [funnel.breakdown.property] if funnel.breakdown else []
-    return [*funnel.hold_constant, *broken_down]
+    held = [Alike(tuple(funnel.hold_constant))] if funnel.hold_constant else []
+    broken_down = [Alike((funnel.breakdown.property,))] if funnel.breakdown else []
+    return [*held, *broken_down]
 
 
 def _state(definition: FunnelDefinition, lateness_ms: int) -> FunnelState | ChainState:

@@ -22,9 +22,20 @@ from pipelines.conditions import (
     compile_read,
     parse_properties,
 )
+from pipelines.fingerprints import Fingerprints, fingerprints
 from pipelines.kernel import Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
-from pipelines.operators import EVENT_NAME, Holding, Key, Look, Masks, Member, Values
+from pipelines.operators import (
+    EVENT_NAME,
+    Alike,
+    Holding,
+    Key,
+    Look,
+    Masks,
+    Member,
+    Reading,
+    Values,
+)
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
 
@@ -61,6 +72,25 @@ class _Memo:
         return self._answers[rows]
 
 
+class _Alike:
+    """Fingerprints of the events of a batch: worked out where they are asked for, and once."""
+
+    def __init__(self, count: int) -> None:
+        self._known = np.zeros(count, np.bool_)
+        self._numbers = np.zeros(count, np.uint64)
+        self._tokens: dict[int, tuple[str, ...]] = {}
+
+    def ask(self, rows: Int64s, columns: Callable[[Int64s], Sequence[Any]]) -> Fingerprints:
+        """Those of `rows`; `columns` gives the values of those that are not known."""
+        unknown = rows[~self._known[rows]]
+        if len(unknown):
+            self._known[unknown] = True
+            found = fingerprints(columns(unknown))
+            self._numbers[unknown] = found.numbers
+            self._tokens |= found.tokens
+        return Fingerprints(self._numbers[rows], self._tokens)
+
+
 class _Properties:
     """The properties of a batch: parsed, tested and read where that is asked for, and once."""
 
@@ -68,6 +98,7 @@ class _Properties:
         self._texts = texts
         self._parsed = _Memo(len(texts))
         self._memos: dict[Test | Read, _Memo] = {}
+        self._alike: dict[Alike, _Alike] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
     def ask(self, question: Test | Read, rows: Int64s) -> NDArray[np.object_]:
@@ -76,6 +107,13 @@ class _Properties:
         if memo is None:
             memo = self._memos[question] = _Memo(len(self._texts))
         return memo.ask(rows, lambda unknown: map(question, self._parsed.ask(unknown, self._parse)))
+
+    def alike(self, of: Alike, reads: Sequence[Read], rows: Int64s) -> Fingerprints:
+        """The fingerprints of what the `reads` make of the properties of some events."""
+        known = self._alike.get(of)
+        if known is None:
+            known = self._alike[of] = _Alike(len(self._texts))
+        return known.ask(rows, lambda unknown: [self.ask(read, unknown) for read in reads])
 
     def _parse(self, rows: Int64s) -> Iterator[Mapping[str, Any]]:
         return map(parse_properties, self._texts.take(rows).to_pylist())
@@ -105,11 +143,28 @@ class _Use(NamedTuple):
         return rows[properties.ask(self.test, rows).astype(np.bool_)]
 
 
+class _NameReader:
+    """Reads the event's name."""
+
+    def values(self, rows: Int64s, events: Texts, _: _Properties) -> list[str]:
+        """What it reads of `rows`."""
+        return events.take(rows)
+
+
+class _AlikeReader(NamedTuple):
+    of: Alike
+    reads: tuple[Read, ...]
+
+    def values(self, rows: Int64s, _: Texts, properties: _Properties) -> Fingerprints:
+        """What it reads of `rows`."""
+        return properties.alike(self.of, self.reads, rows)
+
+
 class _Reader(NamedTuple):
     read: Read
     holding: str | None
 
-    def values(self, rows: Int64s, properties: _Properties) -> list[Any]:
+    def values(self, rows: Int64s, _: Texts, properties: _Properties) -> list[Any]:
         """What it reads of `rows`."""
         values = np.full(len(rows), None, object)
         held = slice(None) if self.holding is None else properties.holding(self.holding)[rows]
@@ -124,17 +179,17 @@ class Matcher:
     """
 
     def __init__(
-        self, definitions: Iterable[tuple[Key, Sequence[Look], Sequence[str | Member]]]
+        self, definitions: Iterable[tuple[Key, Sequence[Look], Sequence[Reading]]]
     ) -> None:
         self._events = KeyIndex()
         self._any = False
         self._uses: list[list[_Use]] = []
-        self._readers: dict[Key, list[_Reader | None]] = {}  # None: the event's name
+        self._readers: dict[Key, list[_NameReader | _AlikeReader | _Reader]] = {}
         # Definitions that ask the same ask it once an event.
         reader = cache(_reader)
         tests: dict[bytes, Test] = {}
         for key, looks, names in definitions:
-            self._readers[key] = [None if name == EVENT_NAME else reader(name) for name in names]
+            self._readers[key] = [reader(name) for name in names]
             for place, look in enumerate(looks):
                 test = None
                 if look.where:
@@ -162,10 +217,7 @@ class Matcher:
         found = {}
         for key, parts in pieces.items():
             rows, masks = _joined(parts)
-            values = [
-                events.take(rows) if reader is None else reader.values(rows, properties)
-                for reader in self._readers[key]
-            ]
+            values = [reader.values(rows, events, properties) for reader in self._readers[key]]
             found[key] = Match(rows, masks, values)
         return found
 
@@ -189,10 +241,15 @@ class Matcher:
         return int(code)
 
 
-def _reader(of: str | Member) -> _Reader:
-    if isinstance(of, Member):
-        return _Reader(compile_member_read(*of), of.object)
-    return _Reader(compile_read(of), None)
+def _reader(of: Reading) -> _NameReader | _AlikeReader | _Reader:
+    match of:
+        case Alike(properties):
+            return _AlikeReader(of, tuple(map(compile_read, properties)))
+        case Member(outer, name):
+            return _Reader(compile_member_read(outer, name), outer)
+        case str(name) if name != EVENT_NAME:
+            return _Reader(compile_read(name), None)
+    return _NameReader()
 
 
 def _joined(parts: list[tuple[Int64s, int]]) -> tuple[Int64s, Masks]:

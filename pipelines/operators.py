@@ -30,8 +30,9 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 Masks = NDArray[np.uint32]
-# Of each property that a definition reads: its values, event by event, None where it is not set.
-Values = Sequence[Sequence[Any]]
+# Of each thing that a definition reads: its values, event by event, None where it is not set, or
+# `Fingerprints` if that is what it asks for.
+Values = Sequence[Any]
 # An array of records of the kind's own type: what became different of whom.
 Changes = Any
 
@@ -58,6 +59,18 @@ class Member(NamedTuple):
 
     object: str
     name: str
+
+
+class Alike(NamedTuple):
+    """Some properties, read as a number that is the same where their values are: `Fingerprints`.
+
+    It is worked out once an event, however many definitions read it.
+    """
+
+    properties: tuple[str, ...]
+
+
+Reading: TypeAlias = str | Member | Alike  # what a definition may read of an event
 
 
 class Holding(NamedTuple):
@@ -287,7 +300,7 @@ class Publisher(Protocol):
         """Delete what is published of a definition that has ended."""
 
 
-def _reads_nothing(_: Any) -> Sequence[str | Member]:
+def _reads_nothing(_: Any) -> Sequence[Reading]:
     return ()
 
 
@@ -301,7 +314,7 @@ class Kind(NamedTuple):
     figures: Callable[[Any], Figures]
     publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
     # The properties whose values `PersonState.fold` is given: they cost parsing, so few or none.
-    reads: Callable[[Any], Sequence[str | Member]] = _reads_nothing
+    reads: Callable[[Any], Sequence[Reading]] = _reads_nothing
 
 
 def key_of(definition: Definition) -> Key:

@@ -21,11 +21,6 @@ class ValuedChanges(NamedTuple):
     records: Changes
     tokens: Mapping[int, str] = {}
 
-    @classmethod
-    def of(cls, records: Changes, known: Mapping[tuple[str, ...], int]) -> "ValuedChanges":
-        """With the values of one property, as `fingerprints` tells the different ones."""
-        return cls(records, {number: token for (token,), number in known.items()})
-
 
 class ToldApart:
     """The first `MAX_VALUES` values to come, and not to be set: each has a place of its own."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipelines.cohort_figures import CohortFigures
 from pipelines.cohort_fold import RETURNS, STARTS
 from pipelines.cohort_state import CohortState
-from pipelines.fingerprints import fingerprint
+from pipelines.fingerprints import fingerprint, fingerprints
 from pipelines.operators import TOTAL, Folded, Packed
 from pipelines.told_apart import MAX_VALUES
 from schemas.calendar import Period, begin_of, calendar
@@ -66,7 +66,7 @@ def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
         np.array([act.at for act in acts], np.int64),
         np.array(masks, np.uint32),
         np.arange(offset, offset + len(acts)),
-        [[act.value for act in acts]] if state.shape.broken_down else (),
+        [fingerprints([[act.value for act in acts]])] if state.shape.broken_down else (),
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines import funnel_chain_fold as cf
 from pipelines import funnel_fold as ff
-from pipelines.fingerprints import fingerprint
+from pipelines.fingerprints import fingerprint, fingerprints
 from pipelines.funnel_chain_figures import ChainFigures
 from pipelines.funnel_chain_state import ChainState, rules_of
 from pipelines.funnel_chains import CLOSED
@@ -104,7 +104,8 @@ def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int
         np.array([event.at for event in events], np.int64),
         np.array([event.mask | any_look for event in events], np.uint32),
         np.arange(offset, offset + len(events)),
-        [[event.value for event in events]] * (len(funnel.hold_constant) + bool(funnel.breakdown)),
+        [fingerprints([[event.value for event in events]])]
+        * (bool(funnel.hold_constant) + bool(funnel.breakdown)),
     )
 
 

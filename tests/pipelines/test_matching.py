@@ -2,9 +2,10 @@
 
 import pyarrow as pa
 
+from pipelines.fingerprints import fingerprint
 from pipelines.keys import Texts
 from pipelines.matching import Match, Matcher
-from pipelines.operators import EVENT_NAME, Key
+from pipelines.operators import EVENT_NAME, Alike, Key
 from schemas.cohorts import Occasion
 from schemas.conditions import Condition
 
@@ -59,6 +60,26 @@ def test_the_name_of_an_event_may_be_read_as_well() -> None:
     matcher = Matcher([(KEY, (Occasion(),), (EVENT_NAME, "n"))])
     found = match(matcher, ("naïve", '{"n": 1}'), ("b", "{}"))
     assert found[KEY].values == [["naïve", "b"], [1, None]]
+
+
+def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
+    both, plan = Alike(("plan", "n")), Alike(("plan",))
+    found = match(
+        Matcher([(KEY, (Occasion("a"),), (both, plan)), (OTHER, (Occasion(),), (plan,))]),
+        ("a", '{"plan": "pro", "n": 1}'),
+        ("b", '{"plan": "free"}'),
+        ("a", '{"plan": "pro", "n": 1.0}'),
+        ("a", '{"n": 2}'),
+    )
+    held, of = found[KEY].values
+    (others,) = found[OTHER].values
+    assert held.numbers.tolist() == [
+        fingerprint(values) for values in (["pro", 1], ["pro", 1], [None, 2])
+    ]
+    assert of.numbers.tolist() == [fingerprint([value]) for value in ("pro", "pro", None)]
+    assert others.numbers[[0, 2, 3]].tolist() == of.numbers.tolist()
+    assert of.told() == {fingerprint(["pro"]): "spro", fingerprint([None]): ""}
+    assert others[1:2].told() == {fingerprint(["free"]): "sfree"}
 
 
 def test_a_cut_keeps_rows_masks_and_values_together() -> None:
