@@ -95,6 +95,7 @@ def fold(
     values: UInt64s,
     offsets: Int64s,
     stamps: Int64s,
+    reached: Int64s,
     begin: Int,
 ) -> Int:
     """Fold events `begin` and following: person after person, each in order of arrival.
@@ -102,9 +103,9 @@ def fold(
     Returns how many are folded: fewer than all if the tail, the changes or the cells are full, to
     be called again when there is room (see `room`). Where `stamps` are given, events at offsets
     below a row's stamp are in it already. Rows and `touched` must have room for one more each per
-    event. `cells` and `numbers` are for what was true before, and what is after.
+    event. `cells` and `numbers` are for what was true before, and what is after;
+    `reached` is room for a number a step.
     """
-    reached = np.empty(rules.steps, np.int64)
     i = begin
     while i < len(at):
         _ask_ahead(rows, tail, row_of, slots, i)

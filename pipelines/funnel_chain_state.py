@@ -82,6 +82,7 @@ class ChainState(PersonRows):
         self.tail = np.zeros(64, EVENT)
         self._changes = np.zeros(256, CHANGE)
         self._timers = Timers()
+        self._reached = np.empty(rules.steps, np.int64)
         self._cells = np.zeros((2, 0), CELL)
         self._make_cells(8)
 
@@ -135,6 +136,7 @@ class ChainState(PersonRows):
                 of.numbers[order],
                 offsets,
                 self.stamps,
+                self._reached,
                 done,
             )
             if done == len(at):
@@ -165,6 +167,7 @@ class ChainState(PersonRows):
                 due,
                 which,
                 expired,
+                self._reached,
                 done,
                 used,
             )
@@ -217,7 +220,16 @@ class ChainState(PersonRows):
         rows = np.arange(self.size, dtype=np.int32)
         done = 0
         while True:
-            done = look(self.rules, self.rows, self.tail, self._cells, self._numbers, rows, done)
+            done = look(
+                self.rules,
+                self.rows,
+                self.tail,
+                self._cells,
+                self._numbers,
+                rows,
+                self._reached,
+                done,
+            )
             if done == len(rows):
                 break
             self._make_cells(self._needed(int(self.rows["length"][done])))

@@ -35,13 +35,13 @@ def look(
     cells: Records,
     numbers: Int64s,
     which: Int32s,
+    reached: Int64s,
     begin: Int,
 ) -> Int:
     """Work out when rows `begin` and following are due, as when they come from the log.
 
     Returns how many are done: fewer than all if the cells are full.
     """
-    reached = np.empty(rules.steps, np.int64)
     for i in range(begin, len(which)):
         r = np.int64(which[i])
         if cells_needed(rules, np.int64(rows[r].length)) > cells.shape[1]:
@@ -78,6 +78,7 @@ def expire(
     due: Int64s,
     which: Int32s,
     expired: Records,
+    reached: Int64s,
     begin: Int,
     used: Int,
 ) -> tuple[Int, Int]:
@@ -87,7 +88,6 @@ def expire(
     differs and is to be logged (its step is NONE). `due` gets the timers that are to be set, or 0.
     Returns how many rows are done (fewer than all if there is no room) and how many lines are used.
     """
-    reached = np.empty(rules.steps, np.int64)
     for i in range(begin, len(which)):
         r = np.int64(which[i])
         length = np.int64(rows[r].length)

@@ -117,15 +117,16 @@ def fold(
     masks: Masks,
     offsets: Int64s,
     stamps: Int64s,
+    scratch: Int64s,
     begin: Int,
 ) -> Int:
     """Fold events `begin` and following, which stand in order of arrival.
 
     Returns how many are folded: fewer than all if the tail or the changes are full, to be called
     again when there is room. Where `stamps` are given, events at offsets below a row's stamp are in
-    it already. Rows, entries and `touched` must have room for one more each per event.
+    it already. Rows, entries and `touched` must have room for one more each per event. `scratch`,
+    here and below, is room for three numbers a step.
     """
-    scratch = np.zeros((3, shape.steps), np.int64)
     for i in range(begin, len(at)):
         if heads[TAIL] + 2 * MAX_TAIL > len(tail):
             return i
@@ -194,13 +195,13 @@ def show(
     changes: Records,
     heads: Int64s,
     touched: Int32s,
+    scratch: Int64s,
     begin: Int,
 ) -> Int:
     """Bring what is published of the touched rows up to date, from the `begin`-th of them on.
 
     Returns how many are done: fewer than all if the changes are full, to be called again.
     """
-    scratch = np.zeros((3, shape.steps), np.int64)
     for i in range(begin, heads[TOUCHED]):
         r = np.int64(touched[i])
         if i + NEAR < heads[TOUCHED]:

@@ -101,6 +101,7 @@ def unpack(
     data: Bytes,
     begins: Int64s,
     ends: Int64s,
+    scratch: Int64s,
     first: Int,
 ) -> Int:
     """Put packed rows in the place of what is known of their persons, from the `first` on.
@@ -108,7 +109,6 @@ def unpack(
     Row i of `slots` is `data[begins[i]:ends[i]]`. Returns how many are done: fewer than all
     if a column is full, to be called again; `MALFORMED` if a row is not as `pack` wrote it.
     """
-    scratch = np.zeros((3, shape.steps), np.int64)
     for i in range(first, len(slots)):
         if (
             heads[ff.TAIL] + 2 * ff.MAX_TAIL > len(tail)

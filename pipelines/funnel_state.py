@@ -37,6 +37,7 @@ class FunnelState(PersonRows):
         self.times = np.zeros((64, ff.TIMES, shape.steps), relative)
         self.tail = np.zeros(64, EVENT)
         self._changes = np.zeros(256, CHANGE)
+        self._scratch = np.zeros((3, shape.steps), np.int64)
         self._timers = Timers()
 
     @property
@@ -78,6 +79,7 @@ class FunnelState(PersonRows):
                 masks,
                 offsets,
                 self.stamps,
+                self._scratch,
                 done,
             )
             if done == len(at):
@@ -96,6 +98,7 @@ class FunnelState(PersonRows):
                 self._changes,
                 self.heads,
                 touched,
+                self._scratch,
                 done,
             )
             if done == len(touched):
@@ -160,6 +163,7 @@ class FunnelState(PersonRows):
                 self.stamps,
                 slots,
                 *packed,
+                self._scratch,
                 done,
             )
             if done == MALFORMED:

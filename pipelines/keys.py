@@ -91,6 +91,7 @@ class KeyIndex:
             *first,
             *second,
             rows,
+            np.empty(len(rows), np.uint64),
             slots,
         )
         return slots
@@ -274,9 +275,9 @@ def _intern(
     second: Int32s,
     second_data: Bytes,
     rows: Int64s,
+    wanted: UInt64s,
     slots: Int32s,
 ) -> Int:
-    wanted = np.empty(len(rows), np.uint64)
     for i in range(len(rows)):
         wanted[i] = _hash(seed, first, first_data, second, second_data, rows[i])
     for i in range(len(rows)):

@@ -112,7 +112,8 @@ def fold(
             rows[r].logged_member = 0
             rows[r].known = 0
             rows[r].touched = 0
-            cells[r, :] = blank
+            for c in range(len(blank)):
+                cells[r, c] = blank[c]
         if len(stamps) > r and offsets[i] < stamps[r]:
             continue
         heads[CLOCK] = max(heads[CLOCK], at[i])

@@ -54,8 +54,10 @@ def write_rows(
     texts: Bytes,
     sizes: Int64s,
     numbers: Int64s,
+    at: Int64s,
     objects: Bytes,
     object_sizes: Int64s,
+    objects_at: Int64s,
     shared: Shared,
     most: Most,
     out: Bytes,
@@ -64,11 +66,12 @@ def write_rows(
     """Write the rows of the events that are plain into `out`, one after another.
 
     The text of event i in column c has `sizes[c, i]` bytes of `texts`, where all of a column stand
-    before the next; objects likewise. An event without a text for its time has it in `numbers`.
+    before the next; objects likewise. `at` and `objects_at` are room for a place in each column. An
+    event without a text for its time has it in `numbers`.
     Row i ends before `ends[i]`, which is where the row before it ends if the event is not plain.
     """
-    at = _column_begins(sizes)
-    objects_at = _column_begins(object_sizes)
+    _find_columns(sizes, at)
+    _find_columns(object_sizes, objects_at)
     p = np.int64(0)
     for i in range(len(numbers)):
         end = _write_row(
@@ -85,11 +88,12 @@ def write_rows(
 
 
 @kernel
-def _column_begins(sizes: Int64s) -> Int64s:
-    begins = np.zeros(len(sizes), np.int64)
-    for column in range(1, len(sizes)):
-        begins[column] = begins[column - 1] + sizes[column - 1].sum()
-    return begins
+def _find_columns(sizes: Int64s, begins: Int64s) -> None:
+    begin = np.int64(0)
+    for column in range(len(sizes)):
+        begins[column] = begin
+        for row in range(sizes.shape[1]):
+            begin += sizes[column, row]
 
 
 @kernel
