@@ -139,7 +139,7 @@ class FunnelState(PersonRows):
         ends = np.empty(len(rows), np.int64)
         pack(self.shape, self.rows, self.entries, self.times, self.tail, rows, stamp, out, ends)
         self.logged(rows)
-        return Packed(out, np.concatenate([_FROM_THE_START, ends[:-1]]), ends)
+        return Packed(out, np.concatenate([_FROM_THE_START, ends])[:-1], ends)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         """Put logged rows in the place of what is known of their persons.

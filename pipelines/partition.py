@@ -4,7 +4,8 @@ Persons are logged some seconds after their first row was touched, so that one w
 in that time is logged once, with the rows of all definitions (`person_records`). Until then the
 event store is their log: `redo_from` is the offset from which events must be folded again on top of
 what is logged, and each logged row carries the offset up to which events are in it (as pages do in
-a database's write-ahead log).
+a database's write-ahead log). A row that cannot wait is logged by itself, and its person's others
+do not pay for it.
 
 A definition that came later first catches up with history (`Backfill`): the events before it are
 folded into it alone, from the beginning of the event store on, between the epochs of the others. As
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import ArrowColumn, KeyIndex, Texts, prefixed
+from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.matching import Match
 from pipelines.metrics import LATE
 from pipelines.operators import (
@@ -37,12 +38,13 @@ from pipelines.operators import (
     Running,
     Waiting,
 )
-from pipelines.person_records import Part, join, split
+from pipelines.person_records import Part, join, person_key, person_keys, row_keys, split
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 _NONE: Final = -1
+_PACKED_AT_ONCE: Final = 5_000  # persons: they come to some kilobytes each
 # Rows that time changes in one call: who has more to do goes on with it in the next, so that no
 # commit takes long, however many are due in one moment.
 _EXPIRED_AT_ONCE: Final = 20_000
@@ -269,21 +271,34 @@ class Partition:
                 yield one, expired.changes
 
     def due(self, now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """What is to be logged by now, as keys and values, project by project.
+        """What is to be logged by now, as keys and values, some at a time.
 
         It counts as logged when the epoch commits.
         """
-        persons: defaultdict[str, list[Int32s]] = defaultdict(list)
-        to_log, self._to_log = self._to_log, []
-        for key, rows in to_log:
+        at_once: defaultdict[Key, list[Int32s]] = defaultdict(list)
+        for key, rows in self._to_log:
+            at_once[key].append(rows)
+        self._to_log = []
+        for key, parts in at_once.items():
             if key in self.running:
-                persons[key.project].append(self.running[key].state.persons_of(rows))
+                yield self._pack_rows(self.running[key], np.unique(np.concatenate(parts)))
+        persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         for key, one in self.running.items():
             while one.waiting and one.waiting[0].due <= now_ms:
                 rows = one.state.unlogged(one.waiting.popleft().rows)
                 persons[key.project].append(one.state.persons_of(rows))
-        for project, slots in persons.items():
-            yield self._pack(project, np.unique(np.concatenate(slots)))
+        for project, found in persons.items():
+            slots = np.unique(np.concatenate(found))
+            for begin in range(0, len(slots), _PACKED_AT_ONCE):
+                yield self._pack(project, slots[begin : begin + _PACKED_AT_ONCE])
+
+    def _pack_rows(self, one: Running, rows: Int32s) -> tuple[list[bytes], list[bytes]]:
+        packed = one.state.pack(rows, self.position_of(one))
+        keys = self._row_keys(one, one.state.persons_of(rows))
+        return keys, join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)])
+
+    def _row_keys(self, one: Running, persons: Int32s) -> list[bytes]:
+        return row_keys(one.tag, one.key.project, self.persons.second(persons))
 
     def _pack(self, project: str, persons: Int32s) -> tuple[list[bytes], list[bytes]]:
         def pack(one: Running) -> Part:
@@ -296,7 +311,10 @@ class Partition:
         return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
 
     def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
-        """Take over logged records; tells which of them hold rows of a definition that is kept."""
+        """Take over logged records, which stand in the order in which they were logged.
+
+        Tells which of them hold rows of a definition that is kept.
+        """
         starts, data = Texts.of(pa.array(values, pa.binary()))
         parts = split(data, starts.astype(np.int64))
         by_tag = {int(one.tag): one for one in self.running.values()}
@@ -304,7 +322,7 @@ class Partition:
         kept = np.zeros(len(keys), np.bool_)
         for tag in known:
             kept[parts.records[parts.tags == tag]] = True
-        names: ArrowColumn = pa.array(keys, pa.binary())
+        names: ArrowColumn = pa.array(map(person_key, keys), pa.binary())
         names = pc.split_pattern(names, "/", max_splits=1)
         projects, persons = (Texts.of(pc.list_element(names, place)) for place in (0, 1))
         slots = np.zeros(len(keys), np.int32)
@@ -312,8 +330,11 @@ class Partition:
 
         def unpack(tag: int) -> None:
             own = np.flatnonzero(parts.tags == tag)
+            # A row may be in the record of its person and in one of its own: the later holds.
+            persons, last = np.unique(slots[parts.records[own]][::-1], return_index=True)
+            own = own[::-1][last]
             rows = Packed(data, parts.begins[own], parts.ends[own])
-            by_tag[tag].state.unpack(len(self.persons), slots[parts.records[own]], rows)
+            by_tag[tag].state.unpack(len(self.persons), persons, rows)
 
         for _ in side_by_side(unpack, known):
             pass
@@ -324,14 +345,19 @@ class Partition:
         return [one for key, one in self.running.items() if key.project == project]
 
     def only_in(self, key: Key) -> list[bytes]:
-        """The log keys of the persons who have a row of this definition and of no other."""
-        state = self.running[key].state
+        """The log keys that are of this definition and of no other.
+
+        They are those of its rows, and of the persons who have no row but that.
+        """
+        one = self.running[key]
+        state = one.state
         persons = state.persons_of(np.arange(state.size, dtype=np.int32))
+        own = self._row_keys(one, persons)
         alone = np.ones(len(persons), np.bool_)
         for other in self.of_project(key.project):
             if other.state is not state:
                 alone &= other.state.rows_of(persons) == _NONE
-        return person_keys(key.project, self.persons.second(persons[alone]))
+        return own + person_keys(key.project, self.persons.second(persons[alone]))
 
     def restored(self, committed: int) -> None:
         """All that was committed is in the state."""
@@ -390,11 +416,6 @@ def going_on(one: Running) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 (whatever it is)
         one.fail(error)
-
-
-def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
-    """The log keys of persons: `project/person`."""
-    return prefixed(f"{project}/", persons)
 
 
 def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

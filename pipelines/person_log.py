@@ -6,8 +6,8 @@ it holds already.
 """
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,6 +17,8 @@ from pipelines.operators import Backfill, Key
 from pipelines.partition import Partition, Stretch
 from pipelines.reader import Reader
 from pipelines.snapshots import Meta, Snapshot, Snapshots
+
+K = TypeVar("K", bytes, bytes | None)
 
 _META_KEY: Final = b"\0meta"
 _TOMBSTONES_AT_ONCE: Final = 20_000
@@ -142,7 +144,7 @@ class PersonLog:
         newest: dict[bytes | None, bytes | None] = {}
         for records in reader.read(self._source, logged):
             if records is not None:
-                newest.update(zip(records.keys, records.values, strict=True))
+                keep_newest(newest, records.keys, records.values)
             if len(newest) > _PERSONS_AT_ONCE:
                 yield from self._take(partition, newest)
             yield
@@ -184,6 +186,15 @@ class PersonLog:
             Stretch(min(live), committed),
             Stretch(min((p.begin for p in past), default=0), max((p.end for p in past), default=0)),
         )
+
+
+def keep_newest(
+    newest: dict[K, bytes | None], keys: Iterable[K], values: Iterable[bytes | None]
+) -> None:
+    """Keep the last value of each key, in the order in which those came."""
+    for key, value in zip(keys, values, strict=True):
+        newest.pop(key, None)
+        newest[key] = value
 
 
 class _About(msgspec.Struct, frozen=True):

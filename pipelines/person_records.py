@@ -5,6 +5,9 @@
 Numbers are little-endian. A record holds all of a person, so that compaction, which keeps the
 newest record of a key, keeps what is true; and a person whom an event takes further in several
 definitions is written once. Rows under a tag that is not known any more are passed over.
+
+A row that must be logged sooner is a record of its own, under a key of its own. What holds of a row
+is the later of the two in the log.
 """
 
 from collections.abc import Iterable
@@ -15,10 +18,13 @@ from numpy.typing import NDArray
 
 from pipelines.copying import copy
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.keys import ArrowColumn, prefixed
 from pipelines.operators import Packed
 
 _MALFORMED: Final = -1
 _HEADER: Final = 12
+_ROW: Final = b"\0"  # no project's name begins like this
+_ROW_KEY: Final = len(_ROW) + 16  # and the tag in hexadecimal digits
 
 
 class Part(NamedTuple):
@@ -36,6 +42,21 @@ class Parts(NamedTuple):
     records: Int32s
     begins: Int64s
     ends: Int64s
+
+
+def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
+    """The log keys of persons: `project/person`."""
+    return prefixed(f"{project}/", persons)
+
+
+def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> list[bytes]:
+    """The log keys of persons' rows of one definition."""
+    return prefixed(f"{_ROW.decode()}{tag:016x}{project}/", persons)
+
+
+def person_key(key: bytes) -> bytes:
+    """The key of the person whom a record is of, whether it is their own or that of a row."""
+    return key[_ROW_KEY:] if key.startswith(_ROW) else key
 
 
 def join(count: int, parts: Iterable[Part]) -> list[bytes]:

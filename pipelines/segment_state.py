@@ -204,7 +204,7 @@ class SegmentState(FixedRows):
         records = join(len(rows), parts)
         ends = np.cumsum([len(record) for record in records], dtype=np.int64)
         data = np.frombuffer(b"".join(records), np.uint8)
-        return Packed(data, np.concatenate([np.zeros(1, np.int64), ends[:-1]]), ends)
+        return Packed(data, np.concatenate([np.zeros(1, np.int64), ends])[:-1], ends)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         """Put logged rows in the place of what is known of their persons.

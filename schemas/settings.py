@@ -52,7 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str = ""
     epoch_max_records: int = 20_000
     commit_interval_ms: int = 200
-    checkpoint_interval_ms: int = 10_000
+    # After a crash events are folded again from here on at most: rows wait so long to be logged.
+    checkpoint_interval_ms: int = 30_000
     snapshot_interval_s: int = 300
     session_timeout_ms: int = 10_000
 

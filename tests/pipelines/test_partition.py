@@ -2,6 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipelines.funnels import FUNNELS
@@ -9,6 +11,8 @@ from pipelines.keys import Texts
 from pipelines.matching import Match
 from pipelines.operators import TOTAL, Backfill, Folded, Key, Running, key_of
 from pipelines.partition import EventColumns, Partition, Stretch
+from pipelines.person_log import keep_newest
+from pipelines.person_records import person_key
 from pipelines.project_metrics import METRICS
 from pipelines.segment_state import TIMERS_AT_ONCE
 from pipelines.segments import SEGMENTS
@@ -34,21 +38,25 @@ def partition() -> Partition:
     return empty
 
 
-def first_steps(persons: list[str], offset: int, key: Key) -> tuple[EventColumns, dict[Key, Match]]:
-    """A first step of each of the persons, at offsets from `offset` on."""
+def first_steps(
+    persons: list[str], offset: int, key: Key, at: int = 0
+) -> tuple[EventColumns, dict[Key, Match]]:
+    """A first step of each of the persons, at offsets from `offset` on, and from `at` on (ms)."""
     count = len(persons)
     events = EventColumns(
         Texts.of(pa.array(["shop"] * count)),
         Texts.of(pa.array(persons)),
-        np.arange(count, dtype=np.int64),
+        np.arange(at, at + count, dtype=np.int64),
         np.arange(offset, offset + count, dtype=np.int64),
     )
     return events, {key: Match(np.arange(count), np.ones(count, np.uint32))}
 
 
-def feed(into: Partition, persons: list[str], offset: int, due: int, key: Key = KEY) -> None:
+def feed(
+    into: Partition, persons: list[str], offset: int, due: int, key: Key = KEY, at: int = 0
+) -> None:
     """Fold a first step of each of the persons, at offsets from `offset` on."""
-    for _ in into.fold(*first_steps(persons, offset, key), due):
+    for _ in into.fold(*first_steps(persons, offset, key, at), due):
         pass
     into.position = offset + len(persons)
 
@@ -197,7 +205,75 @@ def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
     two.running[running.key] = Running(METRICS, METRIC, 0)
     assert two.unpack(keys, values).tolist() == [True]
     assert two.only_in(running.key) == []
-    assert two.only_in(KEY) == [b"shop/ann"]
+    assert list(map(person_key, two.only_in(KEY))) == [b"shop/ann", b"shop/ann"]
+
+
+def test_a_row_that_time_changes_is_logged_by_itself() -> None:
+    one = partition()
+    other = Running(FUNNELS, replace(DEFINITION, id="other"), 0)
+    one.running[other.key] = other
+    for key in (KEY, other.key):
+        feed(one, ["ann", "ben"], offset=10, due=100, key=key)
+    whole = dict(logged(one, 100))
+    assert list(whole) == [b"shop/ann", b"shop/ben"]
+    one.hear("shop", 0)
+    assert [len(changes) for _, changes in one.expire(61_000) if len(changes)] == [2, 2]
+    by_themselves = dict(logged(one, 100))
+    assert list(map(person_key, by_themselves)) == [*whole, *whole]
+    assert not whole.keys() & by_themselves.keys()
+    assert one.only_in(KEY) == [key for key in by_themselves if tag_of(KEY, one) in key]
+
+
+def tag_of(key: Key, of: Partition) -> bytes:
+    return b"%016x" % int(of.running[key].tag)
+
+
+WHO = st.sets(st.sampled_from(["ann", "ben", "cem"]), min_size=1).map(sorted)
+
+
+@given(st.data())
+def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
+    one = both()
+    one.hear("shop", 0)
+    log: dict[bytes, bytes | None] = {}
+    for now in data.draw(st.lists(st.integers(0, 200_000), min_size=1, max_size=8).map(sorted)):
+        if data.draw(st.booleans()):
+            for key in one.running:
+                feed(one, data.draw(WHO), offset=one.position, due=0, key=key, at=now)
+        else:
+            for _ in one.expire(now):
+                pass
+        for records in one.due(data.draw(st.sampled_from([-1, 0]))):
+            keep_newest(log, *records)
+    for records in one.due(0):
+        keep_newest(log, *records)
+    two, at_once = both(), data.draw(st.integers(1, 6))
+    for begin in range(0, len(log), at_once):
+        some = dict(list(log.items())[begin : begin + at_once])
+        assert two.unpack(list(some), [value for value in some.values() if value]).all()
+    assert [rows_of(two, key) for key in two.running] == [rows_of(one, key) for key in one.running]
+
+
+def both() -> Partition:
+    """A partition with a funnel and a segment."""
+    empty, of = partition(), Running(SEGMENTS, segment("active"), 0)
+    empty.running[of.key] = of
+    return empty
+
+
+def logged(of: Partition, now_ms: int) -> list[tuple[bytes, bytes]]:
+    """What is to be logged by now, in its order."""
+    return [one for some in of.due(now_ms) for one in zip(*some, strict=True)]
+
+
+def rows_of(of: Partition, key: Key) -> dict[str, bytes]:
+    """The rows of a definition, by the persons that they are of."""
+    state = of.running[key].state
+    rows = np.arange(state.size, dtype=np.int32)
+    data, begins, ends = state.pack(rows, 0)
+    persons = of.persons.second(state.persons_of(rows)).to_pylist()
+    bounds = zip(begins.tolist(), ends.tolist(), strict=True)
+    return {person: data[slice(*of)].tobytes() for person, of in zip(persons, bounds, strict=True)}
 
 
 def segment(name: str) -> SegmentDefinition:
@@ -218,7 +294,7 @@ def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
     key = key_of(definition)
     one.running[key] = Running(SEGMENTS, definition, 0)
     feed(one, ["ann", "ben"], offset=0, due=1_000, key=key)
-    assert due_at(one, 0) == [b"shop/ann", b"shop/ben"]
+    assert list(map(person_key, due_at(one, 0))) == [b"shop/ann", b"shop/ben"]
     feed(one, ["ann", "ann"], offset=2, due=1_000, key=key)  # who is in already
     assert due_at(one, 0) == []
     assert due_at(one, 1_000) == [b"shop/ann"]
