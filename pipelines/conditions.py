@@ -14,6 +14,7 @@ this file, and a test holds the two together):
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,8 @@ Value = bool | int | float | str
 _DOT: Final = "%2E"
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
+
+_KEPT_AS_IT_IS: Final = frozenset({str, float, bool, NoneType, list})
 
 # Reads whole numbers of any size exactly; other readers turn the large ones into floats.
 _decoder: Final = msgspec.json.Decoder(dict[str, Any])
@@ -82,7 +85,12 @@ def compile_read(name: str) -> Read:
     stored = stored_name(name)
     if stored != name or _DOT in name:
         return lambda properties: _read_spellings(properties, stored)
-    return lambda properties: _as_kept(properties.get(name))
+
+    def read(properties: Mapping[str, Any]) -> Any:
+        value = properties.get(name)
+        return value if type(value) in _KEPT_AS_IT_IS else _as_kept(value)
+
+    return read
 
 
 def compile_member_read(outer: str, name: str) -> Read:

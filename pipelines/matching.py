@@ -216,7 +216,7 @@ class Matcher:
                         pieces.setdefault(use.key, []).append((kept, use.mask))
         found = {}
         for key, parts in pieces.items():
-            rows, masks = _joined(parts)
+            rows, masks = _joined(parts, count)
             values = [reader.values(rows, events, properties) for reader in self._readers[key]]
             found[key] = Match(rows, masks, values)
         return found
@@ -252,12 +252,13 @@ def _reader(of: Reading) -> _NameReader | _AlikeReader | _Reader:
     return _NameReader()
 
 
-def _joined(parts: list[tuple[Int64s, int]]) -> tuple[Int64s, Masks]:
-    rows = np.concatenate([rows for rows, _ in parts])
-    masks = np.repeat(
-        np.array([mask for _, mask in parts], np.uint32), [len(rows) for rows, _ in parts]
-    )
-    order = np.argsort(rows, kind="stable")
-    rows, masks = rows[order], masks[order]
-    firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-    return rows[firsts], np.bitwise_or.reduceat(masks, firsts)
+def _joined(parts: list[tuple[Int64s, int]], count: int) -> tuple[Int64s, Masks]:
+    """The rows, of so many, that are in any of the parts, and the masks of those they are in."""
+    if len(parts) == 1:
+        ((rows, mask),) = parts
+        return rows, np.full(len(rows), mask, np.uint32)
+    masks = np.zeros(count, np.uint32)
+    for rows, mask in parts:
+        masks[rows] |= np.uint32(mask)
+    rows = np.flatnonzero(masks)
+    return rows, masks[rows]

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel import Int32s, Int64s
+from pipelines.kernel import Int, Int32s, Int64s, kernel
 from pipelines.keys import grown
+from pipelines.prefetch import FAR, prefetch
 
 NONE: Final = -1
 # Of a row's `touched`:
@@ -54,9 +55,8 @@ class PersonRows:
 
     def touch(self, rows: Int32s) -> Int32s:
         """Mark rows as not logged yet; returns those that were not so marked already."""
-        fresh: Int32s = rows[self.rows["touched"][rows] & UNLOGGED == 0]
-        self.rows["touched"][rows] = UNLOGGED
-        return fresh
+        fresh = np.empty(len(rows), np.int32)
+        return fresh[: _touch(self.rows, rows, fresh)]
 
     def unlogged(self, rows: Int32s) -> Int32s:
         """Those of `rows` that were touched since they were last logged."""
@@ -92,3 +92,17 @@ class PersonRows:
         self.row_of = grown(self.row_of, persons)
         self.row_of[known:] = NONE
         self.rows = grown(self.rows, self.size + rows)
+
+
+@kernel
+def _touch(rows: Any, touched: Int32s, fresh: Int32s) -> Int:
+    count = 0
+    for i in range(len(touched)):
+        if i + FAR < len(touched):
+            prefetch(rows, touched[i + FAR])
+        r = touched[i]
+        if not rows[r].touched & UNLOGGED:
+            fresh[count] = r
+            count += 1
+        rows[r].touched = UNLOGGED
+    return count
