@@ -172,18 +172,14 @@ Column = TypeVar("Column", bound=NDArray[Any])
 
 
 def grown(column: Column, least: int) -> Column:
-    """A column with `least` rows, if need be at least half as long again; new rows are 0.
+    """`column` if it has `least` rows, else a copy at least half as long again; new rows are 0.
 
-    Where it can it grows in place, which moves pages instead of copying what is in them: `column`
-    and all views of it are not to be used any more.
+    It copies, without the GIL, where growing in place would hold up other threads: NumPy fills what
+    is new with zeros before it lets go of it.
     """
     if len(column) >= least:
         return column
-    shape = (max(least, len(column) * 3 // 2), *column.shape[1:])
-    if column.flags.owndata:
-        column.resize(shape, refcheck=False)
-        return column
-    larger = np.zeros(shape, column.dtype)
+    larger = np.zeros((max(least, len(column) * 3 // 2), *column.shape[1:]), column.dtype)
     larger[: len(column)] = column
     return larger  # type: ignore[return-value]
 
