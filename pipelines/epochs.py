@@ -43,7 +43,7 @@ from schemas.lasting import LASTING
 
 log = structlog.get_logger(__name__)
 
-MAX_RECORDS: Final = 20_000
+MAX_RECORDS: Final = 40_000
 _IDLE_S: Final = 0.5
 _LIVE_FOR_PAST: Final = 3.0  # the work on live events for that on past ones
 _FENCED_AT_MOST: Final = 3

@@ -61,18 +61,24 @@ def person_key(key: bytes) -> bytes:
 
 def join(count: int, parts: Iterable[Part]) -> list[bytes]:
     """The records of so many persons."""
+    data, begins, ends = join_columns(count, parts)
+    joined, bounds = data.data, zip(begins.tolist(), ends.tolist(), strict=True)
+    return [bytes(joined[begin:end]) for begin, end in bounds]
+
+
+def join_columns(count: int, parts: Iterable[Part]) -> Packed:
+    """The records of so many persons, one after another."""
     parts = list(parts)
     sizes = np.zeros(count, np.int64)
     for part in parts:
         sizes[part.persons] += _HEADER + part.rows.ends - part.rows.begins
     ends = np.cumsum(sizes)
     out = np.empty(int(ends[-1]) if count else 0, np.uint8)
-    places = ends - sizes
+    begins = ends - sizes
+    places = begins.copy()
     for tag, persons, rows in parts:
         _put_rows(tag, persons, *rows, places, out)
-    joined = out.tobytes()
-    begins = [0, *ends.tolist()]
-    return [joined[begins[i] : begins[i + 1]] for i in range(count)]
+    return Packed(out, begins, ends)
 
 
 def split(data: Bytes, starts: Int64s) -> Parts:

@@ -19,7 +19,7 @@ from pipelines.funnel_state import FunnelState
 from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Packed, Values
-from pipelines.person_records import Part, join, split
+from pipelines.person_records import Part, join_columns, split
 from pipelines.segment_fold import CHANGE, RECHECK, ROW
 from pipelines.segment_program import FOREVER, Program, compile_rule
 from pipelines.timers import Timers
@@ -201,10 +201,7 @@ class SegmentState(FixedRows):
             theirs = order.rows_of(persons)
             places = np.flatnonzero(theirs != _NONE)
             parts.append(Part(np.uint64(number), places, order.pack(theirs[places], stamp)))
-        records = join(len(rows), parts)
-        ends = np.cumsum([len(record) for record in records], dtype=np.int64)
-        data = np.frombuffer(b"".join(records), np.uint8)
-        return Packed(data, np.concatenate([np.zeros(1, np.int64), ends])[:-1], ends)
+        return join_columns(len(rows), parts)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         """Put logged rows in the place of what is known of their persons.

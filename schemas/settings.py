@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The worker
     app_id: str = "avila"
     worker_id: str = ""
-    epoch_max_records: int = 20_000
+    epoch_max_records: int = 40_000
     commit_interval_ms: int = 200
     # After a crash events are folded again from here on at most: rows wait so long to be logged.
     checkpoint_interval_ms: int = 30_000
