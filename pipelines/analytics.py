@@ -211,7 +211,7 @@ class Analytics(Table):
                     for project, ms in ahead.items() if stretch is redo.live else ():
                         state.hear(project, ms)
                 yield
-        state.restored(committed)
+        state.restored(committed, redo.clocks)
         state.go_live(committed)  # what nothing lies before
         self._logs[number] = person_log
         self._partitions[number] = state

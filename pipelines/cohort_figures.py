@@ -39,14 +39,16 @@ class CohortFigures:
         for period, row in zip(periods.tolist(), added, strict=True):
             counts = self._counts.get(period)
             self._counts[period] = row if counts is None else counts + row
+        differ = set(periods.tolist())
         if self._told_apart is not None:
-            self._told_apart.admit(changes.tokens)
+            if self._told_apart.admit(changes.tokens):
+                differ.add(TOTAL)
             values = self._told_apart.places(records["value"])
             of_values = np.zeros((len(periods), len(self._told_apart), self._columns), np.int64)
             np.add.at(of_values, (places, values, records["column"]), records["added"])
             for period, rows in zip(periods.tolist(), of_values, strict=True):
                 self._counts_of(self._told_apart, period)[:] += rows
-        return set(periods.tolist())
+        return differ
 
     def _counts_of(self, told_apart: ToldApart, period: int) -> Counts:
         """The counts of a period, with a place for each value that is told apart by now."""

@@ -34,7 +34,7 @@ class ChainFigures(FunnelFigures):
 
     def apply(self, changes: ValuedChanges) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
-        self._told_apart.admit(changes.tokens)
+        admitted = self._told_apart.admit(changes.tokens)
         records = changes.records
         days, places = numbered(records["day"])
         whole = records["scope"] == ALL
@@ -42,7 +42,7 @@ class ChainFigures(FunnelFigures):
             self._add_entries(days, places[whole], records[whole])
         if not whole.all():
             self._add_values(days, places[~whole], records[~whole])
-        return super().apply(records[whole]) | set(days)
+        return super().apply(records[whole]) | set(days) | ({TOTAL} if admitted else set())
 
     def _add_entries(self, days: list[int], places: Int64s, records: Changes) -> None:
         added = np.zeros((len(days), self._steps), np.int64)

@@ -212,9 +212,9 @@ class ChainState(PersonRows):
                 break
             self.tail = grown(self.tail, int(self.heads[ff.TAIL]) + 4 * cf.MAX_EVENTS)
 
-    def restored(self) -> None:
+    def restored(self, clock: int | None = None) -> None:
         """The state is complete: from here on every event counts."""
-        super().restored()
+        super().restored(clock)
         self.rows["timer"] = 0
         self._timers = Timers()
         rows = np.arange(self.size, dtype=np.int32)

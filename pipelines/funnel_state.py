@@ -172,9 +172,9 @@ class FunnelState(PersonRows):
                 break
             self._make_room(entries=ff.MAX_TAIL, changes=2 * ff.MAX_TAIL * self.shape.steps)
 
-    def restored(self) -> None:
+    def restored(self, clock: int | None = None) -> None:
         """The state is complete: from here on every event counts."""
-        super().restored()
+        super().restored(clock)
         self.entries["timer"] = 0
         self._timers = Timers()
         self._schedule(np.arange(self.size, dtype=np.int32))

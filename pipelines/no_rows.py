@@ -22,6 +22,7 @@ class NoRows:
     by_person: ClassVar[bool] = False
     size: ClassVar[int] = 0
     nbytes: ClassVar[int] = 0
+    clock: ClassVar[int | None] = None
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (nothing waits)
         """Nothing."""
@@ -35,7 +36,7 @@ class NoRows:
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         """Nothing: there is nothing of it in the log."""
 
-    def restored(self) -> None:
+    def restored(self, clock: int | None = None) -> None:
         """Nothing."""
 
     def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)

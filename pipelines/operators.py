@@ -182,8 +182,18 @@ class PersonState(Protocol):
             ValueError: a row is of a layout that this version does not know.
         """
 
-    def restored(self) -> None:
-        """The state is complete: from here on every event counts."""
+    @property
+    def clock(self) -> int | None:
+        """How far time has come for it (ms); None if it has no clock of its own, or was told none.
+
+        `expire` and events put it forward.
+        """
+
+    def restored(self, clock: int | None = None) -> None:
+        """The state is complete: from here on every event counts.
+
+        `clock` is what its own said when the last event was folded that is in it.
+        """
 
     def unlogged(self, rows: Int32s) -> Int32s:
         """Those of `rows` that were touched since they were last logged."""

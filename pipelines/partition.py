@@ -359,11 +359,11 @@ class Partition:
                 alone &= other.state.rows_of(persons) == _NONE
         return own + person_keys(key.project, self.persons.second(persons[alone]))
 
-    def restored(self, committed: int) -> None:
-        """All that was committed is in the state."""
+    def restored(self, committed: int, clocks: Mapping[Key, int] | None = None) -> None:
+        """All that was committed is in the state; `clocks` are what those that have one said."""
         self.position = committed
-        for one in self.running.values():
-            one.state.restored()
+        for key, one in self.running.items():
+            one.state.restored((clocks or {}).get(key))
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns of all definitions, in the order of `running`."""

@@ -40,13 +40,15 @@ class LogMeta(msgspec.Struct, frozen=True):
     """What a partition's log says of itself.
 
     `redo_from`: events from this offset on may not be in the logged rows of the definitions that
-    are `live`. `backfills`: the others. `ahead`: the clocks of the projects.
+    are `live`. `backfills`: the others. `ahead`: the clocks of the projects. `clocks`: those of the
+    definitions that have one of their own.
     """
 
     redo_from: int
     live: list[str]
     backfills: dict[str, BackfillMeta]
     ahead: dict[str, int]
+    clocks: dict[str, int] = {}
 
     def unlogged(self, name: str, position: int) -> Stretch | None:
         """The events that the log may lack of a definition; None if it knows nothing of it.
@@ -60,10 +62,14 @@ class LogMeta(msgspec.Struct, frozen=True):
 
 
 class Redo(NamedTuple):
-    """The events to fold again: into the definitions that are live, and into the others."""
+    """The events to fold again: into the definitions that are live, and into the others.
+
+    `clocks` are what is to be told when they are (`Partition.restored`).
+    """
 
     live: Stretch
     past: Stretch
+    clocks: Mapping[Key, int]
 
 
 class PersonLog:
@@ -74,6 +80,7 @@ class PersonLog:
         self._snapshots = snapshots
         self._outbox = outbox
         self._meta: LogMeta | None = None
+        self._position = 0  # of the partition, as of then
         # The keys of persons whose definitions have all ended.
         self._dead: dict[bytes, None] = {}
 
@@ -92,8 +99,9 @@ class PersonLog:
             meta.live,
             meta.backfills,
         )
-        if wrote or news:
-            self._meta = meta
+        # Events that are folded again have to find their clocks as they were.
+        if wrote or news or partition.position != self._position:
+            self._meta, self._position = meta, partition.position
             self._send([_META_KEY], [msgspec.json.encode(meta)])
         if self._dead:
             batch = list(itertools.islice(self._dead, _TOMBSTONES_AT_ONCE))
@@ -185,6 +193,7 @@ class PersonLog:
         return Redo(
             Stretch(min(live), committed),
             Stretch(min((p.begin for p in past), default=0), max((p.end for p in past), default=0)),
+            {key: meta.clocks[key.name] for key in partition.running if key.name in meta.clocks},
         )
 
 
@@ -215,4 +224,9 @@ def _meta_of(partition: Partition) -> LogMeta:
             for key, backfill in partition.behind.items()
         },
         dict(partition.ahead),
+        {
+            key.name: clock
+            for key, one in partition.running.items()
+            if (clock := one.state.clock) is not None
+        },
     )

@@ -67,7 +67,12 @@ class PersonRows:
         """Mark rows as logged as they are."""
         self.rows["touched"][rows] &= ~np.uint8(UNLOGGED)
 
-    def restored(self) -> None:
+    @property
+    def clock(self) -> int | None:
+        """None: it has no clock of its own."""
+        return None
+
+    def restored(self, clock: int | None = None) -> None:  # noqa: ARG002 (it has none)
         """The state is complete: from here on every event counts."""
         self.stamps = _NO_STAMPS
 

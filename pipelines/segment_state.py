@@ -20,6 +20,7 @@ from pipelines.kernel import Int32s, Int64s
 from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Packed, Values
 from pipelines.person_records import Part, join_columns, split
+from pipelines.person_rows import UNLOGGED
 from pipelines.segment_fold import CHANGE, RECHECK, ROW
 from pipelines.segment_program import FOREVER, Program, compile_rule
 from pipelines.timers import Timers
@@ -80,7 +81,7 @@ class SegmentState(FixedRows):
             about = (masks & ~np.uint32(self._program.person_mask) != 0) | told.any(axis=1)
             slots, at, masks, offsets = slots[about], at[about], masks[about], offsets[about]
             told = told[about]
-        performed, late = self._perform(persons, slots, at, masks, offsets)
+        performed, moved, late = self._perform(persons, slots, at, masks, offsets)
         self.reserve(persons, len(at))
         for head in (sf.CHANGES, sf.TOUCHED, sf.TIMERS):
             self.heads[head] = 0
@@ -114,8 +115,8 @@ class SegmentState(FixedRows):
             if done == len(at):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
-        touched = touched[: self.heads[sf.TOUCHED]]
-        fresh = self.touch(touched)
+        # Who only moved on in an order has a row that differs in the log, too.
+        fresh = self.touch(np.concatenate([touched[: self.heads[sf.TOUCHED]], self.row_of[moved]]))
         timers = self.heads[sf.TIMERS]
         self._timers.add(due[:timers], ids[:timers])
         changes = self._changes[: self.heads[sf.CHANGES]]
@@ -133,13 +134,13 @@ class SegmentState(FixedRows):
 
     def _perform(
         self, persons: int, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s
-    ) -> tuple[Masks, int]:
-        """Which events complete which orders, and how many were too late for one.
+    ) -> tuple[Masks, Int32s, int]:
+        """Which events complete which orders, who moved on in one, and how many came too late.
 
         Who has done it is not followed any more. Of a batch's events that are steps, the person's
         last one is taken to have done it.
         """
-        performed, late = np.zeros(len(at), np.uint32), 0
+        performed, moved, late = np.zeros(len(at), np.uint32), [np.empty(0, np.int32)], 0
         for number, (order, state) in enumerate(
             zip(self._program.orders, self._orders, strict=True)
         ):
@@ -152,10 +153,11 @@ class SegmentState(FixedRows):
                 continue
             folded = state.fold(persons, slots[own], at[own], steps[own], offsets[own])
             late += folded.late
+            moved.append(state.persons_of(folded.fresh))
             own = own[_has_done(state, slots[own], len(order.bits))]
             _, from_the_end = np.unique(slots[own][::-1], return_index=True)
             performed[own[len(own) - 1 - from_the_end]] |= np.uint32(1 << number)
-        return performed, late
+        return performed, np.concatenate(moved), late
 
     def expire(self, now: int) -> Expired | None:
         """Do what is due at `now` (ms), or a part of it; None if nothing is."""
@@ -227,12 +229,19 @@ class SegmentState(FixedRows):
         rows = self.row_of[slots]
         self.rows["logged_member"][rows] = self.rows["member"][rows]
 
-    def restored(self) -> None:
-        """The state is complete: from here on every event counts."""
-        super().restored()
+    def restored(self, clock: int | None = None) -> None:
+        """The state is complete: from here on every event counts.
+
+        What was folded again was looked at when it happened, not when it came: so nothing is told
+        of what it would have been in between, only of what is otherwise from `clock` on.
+        """
+        super().restored(clock)
         for order in self._orders:
-            order.restored()
+            order.restored(clock)
+        self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], NEVER if clock is None else clock)
         rows = self.rows[: self.size]
+        again = rows["touched"] & UNLOGGED != 0
+        rows["until"][again & (rows["until"] <= self.heads[sf.CLOCK])] = RECHECK
         rows["until"][rows["member"] != rows["logged_member"]] = RECHECK
         rows["member"] = rows["logged_member"]
         waiting = np.flatnonzero(rows["until"] != FOREVER).astype(np.int32)
@@ -271,5 +280,6 @@ class SegmentState(FixedRows):
 def _has_done(state: FunnelState, slots: Int32s, steps: int) -> NDArray[np.bool_]:
     """Whether persons have ever done all steps."""
     rows = state.rows_of(slots)
-    done: NDArray[np.bool_] = (rows != _NONE) & (state.rows["best"][rows] == steps)
+    done: NDArray[np.bool_] = rows != _NONE
+    done[done] = state.rows["best"][rows[done]] == steps
     return done

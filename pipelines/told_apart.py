@@ -33,10 +33,16 @@ class ToldApart:
         """How many places there are, that of all others included."""
         return len(self.values)
 
-    def admit(self, tokens: Mapping[int, str]) -> None:
-        """Give values a place for as long as there are some; tokens by their fingerprints."""
+    def admit(self, tokens: Mapping[int, str]) -> bool:
+        """Give values a place for as long as there are some; tokens by their fingerprints.
+
+        Tells whether any was given. It has to be published then, counted or not: of what is folded
+        again after a crash nothing is admitted.
+        """
+        known = len(self)
         for key, token in tokens.items():
             self._admit(key, to_json(token))
+        return len(self) > known
 
     def load(self, value: str | None) -> int:
         """The place of a value that had one when it was published, in JSON."""

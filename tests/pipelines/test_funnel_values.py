@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.cohort_figures import CohortFigures
+from pipelines.cohort_fold import CHANGE as COHORT_CHANGE
 from pipelines.fingerprints import fingerprint, to_json, token
 from pipelines.funnel_chain_figures import ChainFigures
 from pipelines.funnel_chain_fold import CHANGE
@@ -80,6 +82,17 @@ def test_figures_that_were_published_go_on_as_they_were() -> None:
     for one in (figures, copy):
         one.apply(entered("x", "y"))
     assert copy.breakdown(TOTAL) == figures.breakdown(TOTAL)
+
+
+def test_a_value_that_is_told_apart_is_published_though_it_counts_nothing_yet() -> None:
+    """An event that changes no figure brings a value: what comes after a crash has to know it."""
+    tokens = {fingerprint(["x"]): token("x")}
+    chains, cohort = ChainFigures(2, entries=False), CohortFigures(1, broken_down=True)
+    for figures, change in ((chains, CHANGE), (cohort, COHORT_CHANGE)):
+        nothing = ValuedChanges(np.zeros(0, change), tokens)
+        assert figures.apply(nothing) == {TOTAL}
+        assert figures.apply(nothing) == set()
+        assert [one["value"] for one in figures.breakdown(TOTAL)] == ["null", '"x"']
 
 
 def test_figures_of_older_layouts_are_read_beside_those_of_values() -> None:

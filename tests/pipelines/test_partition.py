@@ -308,10 +308,10 @@ def test_a_project_has_no_clock_before_its_first_event() -> None:
     assert one.go_live(0) == [key]
     assert list(one.expire(5_000)) == []
     assert one.ahead == {}
-    assert one.running[key].state.clock is None  # type: ignore[attr-defined]
+    assert one.running[key].state.clock is None
     one.hear("shop", -1_000)
     assert list(one.expire(5_000)) == []
-    assert one.running[key].state.clock == 4_000  # type: ignore[attr-defined]
+    assert one.running[key].state.clock == 4_000
 
 
 def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_none_behind() -> None:

@@ -365,6 +365,16 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
             state.unpack(1, np.zeros(1, np.int32), packed)
 
 
+def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
+    steps = (Occasion("a"), Occasion("b"))
+    rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c"))))
+    stream = Stream(rule).feed(did("c", 0))
+    dumped, stream.state = stream.state.dump(), SegmentState(stream.program, FOR_EVER_MS)
+    stream.state.load(dumped, 1)
+    stream.state.restored()
+    assert stream.feed(did("a", 0), did("b", 1)).members == {0}
+
+
 def test_a_dump_that_is_loaded_goes_on_as_if_nothing_had_happened() -> None:
     steps = (Occasion("a"), Occasion("b"))
     rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c", within_s=10))))

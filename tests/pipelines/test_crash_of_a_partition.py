@@ -1,0 +1,183 @@
+"""A partition that was lost and restored tells of persons what it would have told anyway."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.batch import Outbox
+from pipelines.keys import Texts
+from pipelines.matching import Match, Matcher
+from pipelines.operators import Key, Running, key_of
+from pipelines.partition import EventColumns, Partition
+from pipelines.person_log import PersonLog, keep_newest
+from pipelines.reader import Reader
+from pipelines.segments import SEGMENTS
+from pipelines.snapshots import Snapshots
+from schemas.cohorts import Occasion
+from schemas.segments import Did, Performed, Rule, Segment, SegmentDefinition
+
+NOW = 1_800_000_000_000
+_LATENESS_MS = 100_000
+_RULES = {
+    "in order": Rule(performed=Performed((Occasion("a"), Occasion("b"), Occasion("c")), 600)),
+    "lately": Rule(did=Did(event="b", within_s=10)),
+    "now and then": Rule(
+        or_=(
+            Rule(did=Did(event="a", within_s=2)),
+            Rule(and_=(Rule(did=Did(event="b")), Rule(not_=Rule(did=Did(event="c", within_s=20))))),
+        )
+    ),
+}
+DEFINITIONS = {
+    key_of(one): one
+    for one in (
+        SegmentDefinition(
+            project_id="shop",
+            id=name,
+            version=1,
+            created_at=0,
+            updated_at=0,
+            segment=Segment(rule=rule),
+            rule=rule,
+        )
+        for name, rule in _RULES.items()
+    )
+}
+
+
+class Event(NamedTuple):
+    person: str
+    name: str
+    age_ms: int  # how long it was on its way
+
+
+class Epoch(NamedTuple):
+    passed_ms: int  # since the one before
+    events: list[Event]
+    crash: bool  # after it
+
+
+_events = st.builds(
+    Event, st.sampled_from(["ann", "ben"]), st.sampled_from("abc"), st.sampled_from([0, 0, 7_000])
+)
+_epochs = st.builds(
+    Epoch, st.sampled_from([0, 1_000, 9_000, 60_000]), st.lists(_events, max_size=4), st.booleans()
+)
+
+
+class Kept:
+    """What a topic holds after compaction, to be read from its beginning."""
+
+    def __init__(self) -> None:
+        self.newest: dict[bytes, bytes | None] = {}
+
+    @property
+    def keys(self) -> list[bytes]:
+        return list(self.newest)
+
+    @property
+    def values(self) -> list[bytes | None]:
+        return list(self.newest.values())
+
+    def read(self, *_: object) -> Iterator["Kept"]:
+        yield self
+
+
+class Life:
+    """A partition and its log, epoch by epoch."""
+
+    def __init__(self, snapshots: Snapshots, checkpoint_ms: int) -> None:
+        self._snapshots, self._checkpoint_ms = snapshots, checkpoint_ms
+        self._outbox, self._kept = Outbox(), Kept()
+        self._events: list[tuple[Event, int]] = []
+        self._now = NOW
+        self._matcher = Matcher(
+            (key, SEGMENTS.looks(one), SEGMENTS.reads(one)) for key, one in DEFINITIONS.items()
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._log = PersonLog("state", 0, self._snapshots, self._outbox)
+        self._partition = Partition()
+        for key, one in DEFINITIONS.items():
+            self._partition.running[key] = Running(SEGMENTS, one, _LATENESS_MS)
+
+    def go_on(self, epoch: Epoch) -> list[tuple[Any, ...]]:
+        """Take an epoch in, and commit it; returns who entered and who left."""
+        self._now += epoch.passed_ms
+        self._events += [(event, self._now - event.age_ms) for event in epoch.events]
+        moves = []
+        if epoch.events:
+            begin = len(self._events) - len(epoch.events)
+            self._partition.hear("shop", 0)
+            looked = self._look(begin, len(self._events))
+            moves += self._told(self._partition.fold(*looked, self._now + self._checkpoint_ms))
+        self._partition.position = len(self._events)
+        moves += self._told(self._partition.expire(self._now))
+        self._log.write(self._partition, self._now)
+        for sent in self._outbox.take():
+            keep_newest(self._kept.newest, cast(list[bytes], sent.keys), sent.values)
+        return sorted(moves)
+
+    def crash(self) -> None:
+        """Lose everything but what was committed, and restore it."""
+        self._begin()
+        committed = len(self._events)
+        restoring = self._log.restore(self._partition, committed, cast(Reader, self._kept))
+        try:
+            while True:
+                next(restoring)
+        except StopIteration as done:
+            redo = done.value
+        if redo.live.begin < committed:
+            self._partition.redo(*self._look(redo.live.begin, committed), self._now)
+        self._partition.restored(committed, redo.clocks)
+        self._partition.go_live(committed)
+
+    def _look(self, begin: int, end: int) -> tuple[EventColumns, dict[Key, Match]]:
+        events, at = zip(*self._events[begin:end], strict=True)
+        projects = Texts.of(pa.array(["shop"] * len(events)))
+        persons = Texts.of(pa.array([event.person for event in events]))
+        names = Texts.of(pa.array([event.name for event in events]))
+        columns = EventColumns(
+            projects, persons, np.array(at, np.int64), np.arange(begin, end, dtype=np.int64)
+        )
+        properties = pa.array(["{}"] * len(events))
+        return columns, self._matcher.match(projects, names, properties)
+
+    def _told(self, changed: Any) -> list[tuple[Any, ...]]:
+        return [
+            (one.key.id, person, *(change[name].item() for name in ("at", "event_at", "entered")))
+            for one, changes in changed
+            for person, change in zip(
+                self._partition.persons.second(one.state.persons_of(changes["row"])).to_pylist(),
+                changes,
+                strict=True,
+            )
+        ]
+
+
+@pytest.fixture(scope="module")
+def no_snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
+    return Snapshots(tmp_path_factory.mktemp("snapshots"), "persons")
+
+
+@given(st.lists(_epochs, min_size=2, max_size=8), st.sampled_from([0, 5_000, 30_000]))
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_a_crash_changes_nothing_of_what_is_told(
+    no_snapshots: Snapshots, epochs: list[Epoch], checkpoint_ms: int
+) -> None:
+    whole, lost = (Life(no_snapshots, checkpoint_ms) for _ in range(2))
+    for epoch in epochs:
+        assert lost.go_on(epoch) == whole.go_on(epoch)
+        if epoch.crash and epoch.events:  # time alone is not committed
+            lost.crash()
