@@ -26,11 +26,6 @@ class Result(NamedTuple):
     updated_at: int
     progress: Progress
 
-    @property
-    def whole(self) -> bool:
-        """Whether it is the record of the whole."""
-        return self.period is None
-
 
 class Results(Newest[Result]):
     """The newest records of all cohorts."""
@@ -38,7 +33,7 @@ class Results(Newest[Result]):
     def figures(self, definition: CohortDefinition) -> Counted:
         """Add up what the partitions say of this version of the cohort."""
         results = self.of(definition)
-        whole = [result for result in results if result.period is None]
+        whole = self.at(definition, None)
         parts: _Parts = defaultdict(list)
         of_values: defaultdict[str | None, _Parts] = defaultdict(lambda: defaultdict(list))
         for result in results:

@@ -30,9 +30,9 @@ class Result(NamedTuple):
     progress: Progress
 
     @property
-    def whole(self) -> bool:
-        """Whether it is the record of the whole."""
-        return self.day is None
+    def period(self) -> int | None:
+        """Of what it is: a day, or None for the whole."""
+        return self.day
 
 
 class Results(Newest[Result]):
@@ -40,21 +40,19 @@ class Results(Newest[Result]):
 
     def figures(self, definition: FunnelDefinition) -> Counted:
         """Add up what the partitions say of this version of the funnel."""
-        by_day: defaultdict[int | None, list[Result]] = defaultdict(list)
-        for result in self.of(definition):
-            by_day[result.day].append(result)
-        return self._counted(definition, by_day.pop(None, []), by_day)
+        days = [day for day in self.periods(definition) if day is not None]
+        by_day = {day: self.at(definition, day) for day in days}
+        return self._counted(definition, self.at(definition, None), by_day)
 
     def totals(self, definition: FunnelDefinition) -> Counted:
         """Add up the same without the days, at a fraction of the cost."""
-        totals = [result for result in self.of(definition) if result.day is None]
-        return self._counted(definition, totals, {})
+        return self._counted(definition, self.at(definition, None), {})
 
     def _counted(
         self,
         definition: FunnelDefinition,
         totals: Sequence[Result],
-        by_day: Mapping[int | None, Sequence[Result]],
+        by_day: Mapping[int, Sequence[Result]],
     ) -> Counted:
         steps = len(definition.funnel.steps)
         return Counted(

@@ -28,9 +28,9 @@ class Result(NamedTuple):
     progress: Progress
 
     @property
-    def whole(self) -> bool:
-        """Whether it is the record of the whole."""
-        return self.bucket is None
+    def period(self) -> int | None:
+        """Of what it is: a bucket, or None for the whole."""
+        return self.bucket
 
 
 class Results(Newest[Result]):
@@ -41,8 +41,7 @@ class Results(Newest[Result]):
 
         Only buckets of windows that may be shown are merged: a look at little costs little.
         """
-        results, metric = self.of(definition), definition.metric
-        whole = [result for result in results if result.bucket is None]
+        metric, whole = definition.metric, self.at(definition, None)
         buckets = Buckets(metric.bucket_s, metric.timezone)
         newest = _known(result.record["newest_at"] for result in whole)
         # A partition that had no event lately still has buckets which others have let go of.
@@ -50,9 +49,10 @@ class Results(Newest[Result]):
         first, last = asked.needs(buckets)
         begin, end = buckets.begin(max(first, oldest + 1)), buckets.begin(last)
         records = [
-            (buckets.number(result.bucket), result.record)
-            for result in results
-            if result.bucket is not None and begin <= result.bucket <= end
+            (buckets.number(bucket), result.record)
+            for bucket in self.periods(definition)
+            if bucket is not None and begin <= bucket <= end
+            for result in self.at(definition, bucket)
         ]
         return Counted(
             figures=(

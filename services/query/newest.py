@@ -1,6 +1,5 @@
 """A view of results: the newest record of each key, by the version of the definition it is of."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -30,8 +29,8 @@ class Figures(Result, Protocol):
     """What is common to the figures of all kinds, one record of which says how far they are."""
 
     @property
-    def whole(self) -> bool:
-        """Whether it is a partition's record of the whole, which says how far that one is."""
+    def period(self) -> int | None:
+        """The day, period or bucket it is of; None for a partition's whole, which says how far."""
 
     @property
     def partition(self) -> int:
@@ -104,7 +103,8 @@ class Newest(Generic[F]):
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._by_key: dict[bytes, F] = {}
-        self._by_version: defaultdict[Version, dict[bytes, F]] = defaultdict(dict)
+        # Of each version: the records of each period.
+        self._by_version: dict[Version, dict[int | None, dict[bytes, F]]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -114,22 +114,40 @@ class Newest(Generic[F]):
         for key, result in updates:
             before = self._by_key.pop(key, None)
             if before is not None:
-                siblings = self._by_version[before.of]
-                del siblings[key]
-                if not siblings:
-                    del self._by_version[before.of]
+                self._remove(key, before)
             if result is not None:
                 self._by_key[key] = result
-                self._by_version[result.of][key] = result
+                periods = self._by_version.setdefault(result.of, {})
+                periods.setdefault(result.period, {})[key] = result
+
+    def _remove(self, key: bytes, result: F) -> None:
+        periods = self._by_version[result.of]
+        siblings = periods[result.period]
+        del siblings[key]
+        if not siblings:
+            del periods[result.period]
+        if not periods:
+            del self._by_version[result.of]
 
     def of(self, definition: Definition) -> list[F]:
         """The records of this version of the definition; others do not count."""
-        version = (definition.project_id, definition.id, definition.version)
-        return list(self._by_version.get(version, {}).values())
+        periods = self._periods(definition).values()
+        return [result for results in periods for result in results.values()]
+
+    def periods(self, definition: Definition) -> list[int | None]:
+        """The periods that it has records of, None (of the whole) among them."""
+        return list(self._periods(definition))
+
+    def at(self, definition: Definition, period: int | None) -> list[F]:
+        """Those of its records that are of one period, or of the whole: one of each partition."""
+        return list(self._periods(definition).get(period, {}).values())
+
+    def _periods(self, definition: Definition) -> Mapping[int | None, Mapping[bytes, F]]:
+        return self._by_version.get((definition.project_id, definition.id, definition.version), {})
 
     def status(self, definition: Definition) -> Status:
         """How far this version of the definition is, of what the partitions say."""
-        progress = {one.partition: one.progress for one in self.of(definition) if one.whole}
+        progress = {one.partition: one.progress for one in self.at(definition, None)}
         # Of a definition that is new, some partitions may have said nothing yet.
         share = min(1.0, sum(of_one.share for of_one in progress.values()) / self._partitions)
         since = {number: of_one.live_since for number, of_one in progress.items()}

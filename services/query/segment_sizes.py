@@ -23,9 +23,9 @@ class Result(NamedTuple):
     progress: Progress
 
     @property
-    def whole(self) -> bool:
-        """Whether it is the record of the whole."""
-        return self.day is None
+    def period(self) -> int | None:
+        """Of what it is: a day, or None for the whole."""
+        return self.day
 
 
 class Results(Newest[Result]):
@@ -34,7 +34,7 @@ class Results(Newest[Result]):
     def figures(self, definition: SegmentDefinition) -> Counted:
         """Add up what the partitions say of this version of the segment."""
         results = self.of(definition)
-        whole = [result for result in results if result.day is None]
+        whole = self.at(definition, None)
         days: defaultdict[int, Moves] = defaultdict(lambda: Moves(0, 0))
         for result in results:
             if result.day is not None:
@@ -56,7 +56,7 @@ class Results(Newest[Result]):
         """
         return {
             result.partition: now_ms + result.clock - result.updated_at
-            for result in self.of(definition)
+            for result in self.at(definition, None)
             if result.clock is not None and result.progress.backfilling_to is None
         }
 
