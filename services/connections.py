@@ -1,7 +1,8 @@
-"""HTTP connections as all services have them: uvicorn's, and the head of a request is bounded.
+"""HTTP connections as all services have them: uvicorn's, and what nobody else bounds is bounded.
 
 uvicorn leaves it to whoever is connected how long they take for the head of a request, from its
-first byte to the empty line, and how large it is.
+first byte to the empty line, and how large it is; and how long for the rest of a body that was
+answered before it had all come, which is read and thrown away.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ HEAD_WITHIN_S: Final = 30.0
 class Connection(HttpToolsProtocol):
     """Given to uvicorn as `http`; closes itself if no request has come, or half of one, in time.
 
-    A head may be larger than it may be by what came in one piece with its end.
+    The rest of a body that is answered already has as long as a head has. A head may be larger than it may be by what came in one piece with its end.
     """
 
     most_head_bytes = MOST_HEAD_BYTES
     head_within_s = HEAD_WITHIN_S
-    _deadline: asyncio.TimerHandle | None = None  # while a head is awaited
+    _deadline: asyncio.TimerHandle | None = None  # while a head or the rest of a body is awaited
     _head_bytes = 0
     _head_is_next = True  # not a body's rest, or a WebSocket's frames
 
@@ -52,8 +53,16 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """So is the body."""
+        self._await_nothing()
         self._head_is_next = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The request is answered, whether all of it has come or not."""
+        super().on_response_complete()
+        is_answered = self.cycle.response_complete  # not so if another request was waiting
+        if is_answered and not self._head_is_next and not self.transport.is_closing():
+            self._await()
 
     def handle_websocket_upgrade(self) -> None:
         """From here on the connection is another protocol's."""
@@ -73,8 +82,11 @@ class Connection(HttpToolsProtocol):
                 self._refuse()
 
     def _await_head(self) -> None:
-        self._await_nothing()
         self._head_bytes = 0
+        self._await()
+
+    def _await(self) -> None:
+        self._await_nothing()
         self._deadline = self.loop.call_later(self.head_within_s, self.timeout_keep_alive_handler)
 
     def _await_nothing(self) -> None:

@@ -198,6 +198,34 @@ def test_a_connection_is_kept_for_many_requests_with_large_bodies(serve: Serve) 
         time.sleep(0.4)  # so that all three take longer than one head may
 
 
+def begin_what_is_refused_by_its_head(client: socket.socket, length: int) -> None:
+    """Have a request refused; none of its body is sent."""
+    head = f"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    client.sendall(head.encode())
+    assert client.recv(65_536).startswith(b"HTTP/1.1 405 ")
+
+
+def test_the_rest_of_a_refused_body_is_not_waited_for(serve: Serve) -> None:
+    ingest = serve(read_timeout_s=1)
+
+    with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
+        begin_what_is_refused_by_its_head(client, 10_000)
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                client.sendall(b"x")
+                time.sleep(0.1)
+
+
+def test_a_connection_is_used_again_after_the_rest_of_a_refused_body(serve: Serve) -> None:
+    ingest = serve(max_head_bytes=2_000, read_timeout_s=1)
+
+    with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
+        begin_what_is_refused_by_its_head(client, 10_000)
+        client.sendall(b"x" * 10_000 + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_requests_beyond_the_memory_there_is_are_told_to_come_back(serve: Serve) -> None:
     ingest = serve(max_held_bytes=1_100_000)
 
