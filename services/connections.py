@@ -16,12 +16,15 @@ from services.errors import ErrorBody, ErrorDetail
 
 MOST_HEAD_BYTES: Final = 65_536
 HEAD_WITHIN_S: Final = 30.0
+# An extension of ASGI: in the scope of a request whose body is here already.
+WHOLE_BODY: Final = "avila.whole_body"
 
 
 class Connection(HttpToolsProtocol):
     """Given to uvicorn as `http`; closes itself if no request has come, or half of one, in time.
 
-    The rest of a body that is answered already has as long as a head has. A head may be larger than it may be by what came in one piece with its end.
+    The rest of a body that is answered already has as long as a head has. A head may be larger
+    than it may be by what came in one piece with its end.
     """
 
     most_head_bytes = MOST_HEAD_BYTES
@@ -52,7 +55,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """So is the body."""
+        """So is the body; often before the application is called."""
+        self.scope["extensions"] = {WHOLE_BODY: {}}
         self._await_nothing()
         self._head_is_next = True
         super().on_message_complete()

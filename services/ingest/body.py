@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 import zstandard
@@ -32,9 +33,17 @@ class UnsupportedMedia(InvalidRequest):
 
 
 async def read_body(
-    receive: Receive, encoding: str, length: int | None, hold: Hold, limits: Limits
+    receive: Receive,
+    encoding: str,
+    length: int | None,
+    hold: Hold,
+    limits: Limits,
+    *,
+    is_here: bool = False,
 ) -> bytes:
     """Return the body, decompressed as `encoding` says; `length` is what the client announced.
+
+    `is_here`: nothing of it is to be waited for.
 
     Raises:
         Gone: the client left.
@@ -46,7 +55,7 @@ async def read_body(
     """
     if encoding in {"", "identity"}:
         return await _receive(
-            receive, length, hold, limits, limits.max_body_bytes, "max_body_bytes"
+            receive, length, hold, limits, limits.max_body_bytes, "max_body_bytes", is_here=is_here
         )
     if encoding not in _ENCODINGS:
         raise UnsupportedMedia(
@@ -54,8 +63,9 @@ async def read_body(
             f"{', '.join(sorted(_ENCODINGS))}",
             "Content-Encoding",
         )
+    most = limits.max_compressed_bytes
     body = await _receive(
-        receive, length, hold, limits, limits.max_compressed_bytes, "max_compressed_bytes"
+        receive, length, hold, limits, most, "max_compressed_bytes", is_here=is_here
     )
     return expand(body, encoding, hold.grow, limits)
 
@@ -85,14 +95,22 @@ def expand(body: bytes, encoding: str, grow: Callable[[int], None], limits: Limi
 
 
 async def _receive(
-    receive: Receive, length: int | None, hold: Hold, limits: Limits, most: int, limit: str
+    receive: Receive,
+    length: int | None,
+    hold: Hold,
+    limits: Limits,
+    most: int,
+    limit: str,
+    *,
+    is_here: bool,
 ) -> bytes:
     if length is not None and length > most:
         raise TooLarge(f"the body has {length} bytes", limit, most)
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.read_timeout_s):
+        # To set a time-out takes as long as to check and encode a dozen events.
+        async with nullcontext() if is_here else asyncio.timeout(limits.read_timeout_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

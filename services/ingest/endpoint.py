@@ -6,6 +6,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from schemas.errors import AvilaError
+from services.connections import WHOLE_BODY
 from services.ingest import cors
 from services.ingest.admission import Admission
 from services.ingest.body import Gone, read_body
@@ -70,7 +71,12 @@ class Endpoint:
         encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         with self._admission.admit() as hold:
             body = await read_body(
-                receive, encoding, int(length) if length else None, hold, self._limits
+                receive,
+                encoding,
+                int(length) if length else None,
+                hold,
+                self._limits,
+                is_here=WHOLE_BODY in scope.get("extensions", ()),
             )
             kind = given.get(b"content-type", b"").decode("latin-1")
             request = Request(

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from schemas.errors import InvalidRequest
+from services.ingest.columns import Columns
 
 NOTHING: Final = msgspec.Raw(b"{}")
 
@@ -40,10 +41,11 @@ class Batch(msgspec.Struct, kw_only=True):
 
     `key` is the write key as it was given, "" if there was none, and `origin` the `Origin` header.
     `project_id` and `sent_at` hold for events without their own. `notes` are warnings of the door,
-    by the event's place.
+    by the event's place. `columns` are those of all events, where a door has them at hand.
     """
 
     events: Sequence[Event | Unreadable]
+    columns: Columns | None = None
     key: str = ""
     origin: str = ""
     project_id: str | None = None

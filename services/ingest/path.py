@@ -1,19 +1,20 @@
 """The one path from a door to the broker: admit, check, plan, encode, produce; and what became."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from itertools import count, repeat
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from pipelines.bulk_producer import Records
 from schemas.errors import InvalidRequest
 from services.ingest.access import Access
 from services.ingest.check import Arrival, arrive, check
+from services.ingest.columns import Columns
 from services.ingest.encode import Encoder
 from services.ingest.events import Batch, Event, Result, Row, Unreadable, Verdict
 from services.ingest.limits import Limits, TooLarge
-from services.ingest.plain import WORTH, PlainEncoder
+from services.ingest.plain import WORTH, PlainEncoder, columns_of, missing
 from services.ingest.plans import Plans, Rule, conform
-from services.ingest.produce import Producer, Record
+from services.ingest.produce import Producer
 
 # After this many events the other requests get a turn: two milliseconds' work at most.
 _TURN: Final = 500
@@ -24,11 +25,11 @@ _NO_RULES: Final[dict[str, Rule]] = {}
 class _Checked(NamedTuple):
     """A batch on its way: a result for each event, if all goes well, and the records to produce.
 
-    `places` are the records' places among the results.
+    They come in some parts; `places` are their places among the results.
     """
 
     results: list[Result]
-    records: list[Record]
+    parts: list[Records]
     places: list[int]
 
 
@@ -101,27 +102,46 @@ class Path:
         checked: _Checked,
     ) -> None:
         """Check the events from `begin` on that are of one turn, and add what is found."""
-        results, records, places = checked
-        events = batch.events[begin : begin + _TURN]
-        plain: Iterable[Record | None] = repeat(None)
-        if len(events) >= WORTH:
-            plain = self._plain.encode(events, arrival)
-        for place, event, ready in zip(count(begin), events, plain, strict=False):
-            note, record = batch.notes.get(place, ""), ready
-            if isinstance(event, Unreadable):
-                result = Result(event.event_id, "drop", str(event.error), event.error.field)
-            elif record is None or note or event.event in rules:
-                result, record = self._check_one(event, note, arrival, rules)
+        results, parts, places = checked
+        end = min(begin + _TURN, len(batch.events))
+        records = missing(end - begin)
+        columns = self._columns(batch, begin, end, arrival.project_id)
+        if columns is not None:
+            records = self._plain.encode(columns, arrival)
+            if not rules and not batch.notes and records.there().all():
+                results += [Result(event_id, "ok") for event_id in columns.ids()]
+                parts.append(records)
+                places += range(begin, end)
+                return
+        is_plain = records.there().tolist()
+        others: dict[int, tuple[bytes, bytes] | None] = {}
+        for number, event in enumerate(batch.events[begin:end]):
+            note = batch.notes.get(begin + number, "")
+            if (
+                is_plain[number]
+                and isinstance(event, Event)
+                and not note
+                and event.event not in rules
+            ):
+                result, is_taken = Result(event.event_id, "ok"), True
             else:
-                result = Result(event.event_id, "ok")
+                result, others[number] = self._check_one(event, note, arrival, rules)
+                is_taken = others[number] is not None
             results.append(result)
-            if record is not None:
-                records.append(record)
-                places.append(place)
+            if is_taken:
+                places.append(begin + number)
+        parts.append(records.completed(others))
+
+    def _columns(self, batch: Batch, begin: int, end: int, project_id: str) -> Columns | None:
+        if batch.columns is not None:
+            return batch.columns.part(begin, end)
+        return columns_of(batch.events[begin:end], project_id) if end - begin >= WORTH else None
 
     def _check_one(
-        self, event: Event, note: str, arrival: Arrival, rules: Mapping[str, Rule]
-    ) -> tuple[Result, Record | None]:
+        self, event: Event | Unreadable, note: str, arrival: Arrival, rules: Mapping[str, Rule]
+    ) -> tuple[Result, tuple[bytes, bytes] | None]:
+        if isinstance(event, Unreadable):
+            return Result(event.event_id, "drop", str(event.error), event.error.field), None
         try:
             row = check(event, arrival, note, self._limits)
             if rule := rules.get(row.event):
@@ -133,17 +153,17 @@ class Path:
         return Result(row.event_id, verdict, row.warning), record
 
     async def _deliver(self, checked: _Checked) -> list[Result]:
-        results, records, places = checked
-        failures = await self._producer.send(records)
+        results, parts, places = checked
+        failures = await self._producer.send(parts)
         for number, failure in failures.items():
             place = places[number]
             verdict: Verdict = "drop" if failure.too_large else "retry"
             results[place] = Result(results[place].event_id, verdict, failure.reason)
         return results
 
-    def _encode(self, row: Row, received_at: int) -> Record:
+    def _encode(self, row: Row, received_at: int) -> tuple[bytes, bytes]:
         key, value = self._encoder.encode(row, received_at)
         most = self._limits.max_event_bytes
         if len(value) > most:
             raise TooLarge(f"the event has {len(value)} bytes", "max_event_bytes", most)
-        return {"key": key, "value": value}
+        return key, value

@@ -3,28 +3,22 @@
 What is plain, `services.ingest.plain_rows` tells; most requests have nothing else.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Final
 
+import msgspec
 import numpy as np
 
+from pipelines.bulk_producer import Records
 from pipelines.kernel import Int64s
 from services.ingest.check import LEAST_PROPERTY_BYTES, Arrival
+from services.ingest.columns import COLUMNS, NONE, NOW, Columns
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
 from services.ingest.limits import Limits
-from services.ingest.plain_rows import (
-    NONE,
-    OBJECTS,
-    OVERHEAD,
-    TEXTS,
-    Most,
-    Shared,
-    write_rows,
-)
-from services.ingest.produce import Record
+from services.ingest.plain_rows import OVERHEAD, Most, Shared, write_rows
+from services.ingest.scan import scan
 
 # A call takes as long as this many events take one by one.
 WORTH: Final = 12
@@ -48,80 +42,73 @@ class PlainEncoder:
             limits.max_depth,
             limits.max_event_bytes,
         )
-        self._encode([Event(event="", distinct_id="")], Arrival("", None, None, 0, ""))
+        if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
+            self.encode(columns, Arrival("", None, None, 0, ""))
 
-    def encode(
-        self, events: Sequence[Event | Unreadable], arrival: Arrival
-    ) -> Sequence[Record | None]:
+    def encode(self, columns: Columns, arrival: Arrival) -> Records:
         """The record of each event that is plain: it would be the same one by one, and no warning.
 
-        None stands for the others; for all of them, where a request as a whole is not plain.
+        The others are missing; all are, where a request as a whole is not plain.
         """
-        given = [event for event in events if isinstance(event, Event)]
-        projects = {event.project_id or arrival.project_id for event in given}
-        if (
-            len(given) < len(events)
-            or projects != {arrival.project_id}
-            or (arrival.named or arrival.project_id) != arrival.project_id
-            or arrival.warning
-            or any(event.sent_at is not None for event in given)
-        ):
-            return [None] * len(events)
-        return self._encode(given, arrival) or [None] * len(events)
-
-    def _encode(self, events: Sequence[Event], arrival: Arrival) -> list[Record | None]:
-        """The same, of events that are their project's; empty if there is none to be encoded."""
-        distinct_ids = list(map(_distinct_ids, events))
-        times = [event.timestamp for event in events]
-        texts = [
-            *map(_names, events),
-            *distinct_ids,
-            *[event.event_id or "" for event in events],
-            *[time if type(time) is str else "" for time in times],
-            *[event.anonymous_id or "" for event in events],
-            *[event.session_id or "" for event in events],
-        ]
-        objects = [bytes(event.properties) for event in events]
-        objects += [bytes(event.context) for event in events]
-        data = b"".join(objects)
-        try:
-            data.decode()  # each is in closed JSON strings, so all are if all together is
-            text, sizes = _joined(texts)
-            numbers = np.array([_number(time, arrival.received_at) for time in times], np.int64)
-        except (UnicodeError, OverflowError):
-            return []
-        shared = _shared(*self._encoder.shared(arrival))
-        out = np.empty(
-            len(text) + len(data) + len(events) * (sum(map(len, shared)) + OVERHEAD), np.uint8
-        )
-        ends = np.empty(len(events), np.int64)
+        count = len(columns.times)
+        if arrival.warning or (arrival.named or arrival.project_id) != arrival.project_id:
+            return missing(count)
+        key = f"{arrival.project_id}:".encode()
+        shared = _shared(key, *self._encoder.shared(arrival))
+        room = 2 * len(columns.data)  # the distinct id stands twice
+        out = np.empty(room + count * (sum(map(len, shared)) + OVERHEAD), np.uint8)
+        splits = np.empty(count, np.int64)
+        ends = np.empty(count + 1, np.int64)
+        ends[0] = 0
         write_rows(
-            np.frombuffer(text, np.uint8),
-            sizes.reshape(TEXTS, len(events)),
-            numbers,
-            np.empty(TEXTS, np.int64),
-            np.frombuffer(data, np.uint8),
-            _sizes(objects).reshape(OBJECTS, len(events)),
-            np.empty(OBJECTS, np.int64),
+            np.frombuffer(columns.data, np.uint8),
+            columns.begins,
+            columns.sizes,
+            columns.times,
+            arrival.received_at,
             shared,
             self._most,
             out,
-            ends,
+            splits,
+            ends[1:],
         )
-        written = out[: ends[-1]].tobytes()
-        key = f"{arrival.project_id}:"
-        return [
-            {"key": (key + distinct_id).encode(), "value": written[begin:end]}
-            if begin < end
-            else None
-            for distinct_id, (begin, end) in zip(
-                distinct_ids, pairwise([0, *ends.tolist()]), strict=True
-            )
-        ]
+        return Records(out, ends[:-1], splits, ends[1:])
 
 
-def _shared(*parts: bytes) -> Shared:
-    return Shared(*(np.frombuffer(part, np.uint8) for part in parts))
+def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:
+    """The columns of `events`; None if one has what no column is for, or belongs elsewhere."""
+    given = [event for event in events if isinstance(event, Event)]
+    if len(given) < len(events) or any(
+        event.sent_at is not None or (event.project_id or project_id) != project_id
+        for event in given
+    ):
+        return None
+    times = [event.timestamp for event in given]
+    texts = [
+        *map(_names, given),
+        *map(_distinct_ids, given),
+        *[event.event_id or "" for event in given],
+        *[time if type(time) is str else "" for time in times],
+        *[event.anonymous_id or "" for event in given],
+        *[event.session_id or "" for event in given],
+    ]
+    objects = [bytes(event.properties) for event in given]
+    objects += [bytes(event.context) for event in given]
+    data = b"".join(objects)
+    try:
+        data.decode()  # each is in closed JSON strings, so all are if all together is
+        text, sizes = _joined(texts)
+    except UnicodeError:
+        return None
+    sizes = np.concatenate([sizes, _sizes(objects)])
+    begins = np.cumsum(sizes) - sizes
+    shape = COLUMNS, len(given)
+    return Columns(
+        text + data,
+        np.ascontiguousarray(begins.reshape(shape).T),
+        np.ascontiguousarray(sizes.reshape(shape).T),
+        np.array([_time(time) for time in times], np.int64),
+    )
 
 
 def _joined(texts: list[str]) -> tuple[bytes, Int64s]:
@@ -133,12 +120,21 @@ def _joined(texts: list[str]) -> tuple[bytes, Int64s]:
     return b"".join(parts), _sizes(parts)
 
 
-def _sizes(parts: Sequence[str] | Sequence[bytes]) -> Int64s:
-    return np.fromiter(map(len, parts), np.int64, len(parts))
+def _sizes(parts: Iterable[str] | Iterable[bytes]) -> Int64s:
+    return np.array(list(map(len, parts)), np.int64)
 
 
-def _number(time: Time, received_at: int) -> int:
-    """A time that is no text; what is below 0 is none."""
+def _time(time: Time) -> int:
     if time is None:
-        return received_at
-    return time if type(time) is int else NONE
+        return NOW
+    return time if type(time) is int and 0 <= time < 1 << 62 else NONE
+
+
+def missing(count: int) -> Records:
+    """So many records that are missing."""
+    nowhere = np.zeros(count, np.int64)
+    return Records(np.empty(0, np.uint8), nowhere, nowhere, nowhere)
+
+
+def _shared(*parts: bytes) -> Shared:
+    return Shared(*(np.frombuffer(part, np.uint8) for part in parts))

@@ -15,25 +15,34 @@ import numpy as np
 from pipelines.copying import copy
 from pipelines.kernel import Bytes, Int, Int64s, kernel
 from pipelines.varints import put, put_signed
+from services.ingest.columns import (
+    ANONYMOUS_ID,
+    COLUMNS,
+    DISTINCT_ID,
+    EVENT,
+    EVENT_ID,
+    NONE,
+    NOW,
+    SESSION_ID,
+    TEXTS,
+    TIME,
+)
 
-# The columns of texts and of objects, one after another.
-EVENT, DISTINCT_ID, EVENT_ID, TIME, ANONYMOUS_ID, SESSION_ID = range(6)
-TEXTS: Final = 6
-PROPERTIES, CONTEXT = range(2)
-OBJECTS: Final = 2
-NONE: Final = -1
-# A row has no more bytes than its texts and objects, what it shares with others, and this.
+# A record has no more bytes than its fields, the distinct id once more, what it shares with others,
+# and this.
 OVERHEAD: Final = 64
 
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 _UUID: Final = 36
 _SHORTEST_TIME: Final = len("2025-11-01T10:00:00Z")
 _ZONE: Final = len("+00:00")
+_EMPTY_OBJECT: Final = np.frombuffer(b"{}", np.uint8)
 
 
 class Shared(NamedTuple):
-    """What the rows of a request have in common, as it stands in each of them."""
+    """What the records of a request have in common, as it stands in each of them."""
 
+    key: Bytes  # before the distinct id, in the key
     head: Bytes  # before the event's id
     project: Bytes  # behind it
     times: Bytes  # when it was sent and received: behind the event's own time
@@ -51,94 +60,87 @@ class Most(NamedTuple):
 
 @kernel
 def write_rows(
-    texts: Bytes,
+    data: Bytes,
+    begins: Int64s,
     sizes: Int64s,
-    numbers: Int64s,
-    at: Int64s,
-    objects: Bytes,
-    object_sizes: Int64s,
-    objects_at: Int64s,
+    times: Int64s,
+    now: Int,
     shared: Shared,
     most: Most,
     out: Bytes,
+    splits: Int64s,
     ends: Int64s,
 ) -> None:
-    """Write the rows of the events that are plain into `out`, one after another.
+    """Write the records of the events that are plain into `out`, one after another.
 
-    The text of event i in column c has `sizes[c, i]` bytes of `texts`, where all of a column stand
-    before the next; objects likewise. `at` and `objects_at` are room for a place in each column. An
-    event without a text for its time has it in `numbers`.
-    Row i ends before `ends[i]`, which is where the row before it ends if the event is not plain.
+    The events are `services.ingest.columns.Columns`; `now` is the time of arrival.
+    Record i, its key and then its value, ends before `ends[i]`, which is where the one before it
+    ends if the event is not plain; its value begins at `splits[i]`.
     """
-    _find_columns(sizes, at)
-    _find_columns(object_sizes, objects_at)
     p = np.int64(0)
-    for i in range(len(numbers)):
-        end = _write_row(
-            texts, at, sizes[:, i], numbers[i], objects, objects_at, object_sizes[:, i], shared,
-            most, out, p,
-        )  # fmt: skip
-        if end != NONE and end - p <= most.row_bytes:
-            p = end
+    for i in range(len(times)):
+        time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
+        splits[i] = p
+        if time != NONE and _is_plain(data, begins, sizes, i, most):
+            split = copy(out, p, shared.key, 0, len(shared.key))
+            split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
+            end = _write_row(data, begins, sizes, i, time, shared, out, split)
+            if end - split <= most.row_bytes:
+                splits[i] = split
+                p = end
         ends[i] = p
-        for column in range(TEXTS):
-            at[column] += sizes[column, i]
-        for column in range(OBJECTS):
-            objects_at[column] += object_sizes[column, i]
 
 
 @kernel
-def _find_columns(sizes: Int64s, begins: Int64s) -> None:
-    begin = np.int64(0)
-    for column in range(len(sizes)):
-        begins[column] = begin
-        for row in range(sizes.shape[1]):
-            begin += sizes[column, row]
+def _time(data: Bytes, begin: Int, size: Int, number: Int, now: Int) -> Int:
+    time = now if number == NOW else number
+    if size > 0:
+        time = _read_time(data, begin, size)
+    return time if 0 <= time <= _LATEST_MS else NONE
+
+
+@kernel
+def _is_plain(data: Bytes, begins: Int64s, sizes: Int64s, i: Int, most: Most) -> bool:
+    """Whether an event is, but for its time and its size as a whole."""
+    for column in range(TEXTS, COLUMNS):
+        if not _is_object(data, begins[i, column], sizes[i, column], most):
+            return False
+    return (
+        _is_name(data, begins[i, EVENT], sizes[i, EVENT], most.name_chars)
+        and _is_name(data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID], most.id_chars)
+        and _chars(data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID]) <= most.id_chars
+        and _chars(data, begins[i, SESSION_ID], sizes[i, SESSION_ID]) <= most.id_chars
+        and _is_uuid(data, begins[i, EVENT_ID], sizes[i, EVENT_ID])
+    )
 
 
 @kernel
 def _write_row(
-    texts: Bytes,
-    at: Int64s,
+    data: Bytes,
+    begins: Int64s,
     sizes: Int64s,
-    number: Int,
-    objects: Bytes,
-    objects_at: Int64s,
-    object_sizes: Int64s,
+    i: Int,
+    time: Int,
     shared: Shared,
-    most: Most,
     out: Bytes,
     p: Int,
 ) -> Int:
-    """Write one row at `p`; returns where it ends, or `NONE`."""
-    if not (
-        _is_name(texts, at[EVENT], sizes[EVENT], most.name_chars)
-        and _is_name(texts, at[DISTINCT_ID], sizes[DISTINCT_ID], most.id_chars)
-        and _chars(texts, at[ANONYMOUS_ID], sizes[ANONYMOUS_ID]) <= most.id_chars
-        and _chars(texts, at[SESSION_ID], sizes[SESSION_ID]) <= most.id_chars
-        and _is_uuid(texts, at[EVENT_ID], sizes[EVENT_ID])
-    ):
-        return NONE
-    time = number
-    if sizes[TIME] > 0:
-        time = _read_time(texts, at[TIME], sizes[TIME])
-    if time < 0 or time > _LATEST_MS:
-        return NONE
-    for column in range(OBJECTS):
-        if not _is_object(objects, objects_at[column], object_sizes[column], most):
-            return NONE
+    """Write the value of one record at `p`; returns where it ends."""
     p = copy(out, p, shared.head, 0, len(shared.head))
-    p = _put_text(out, p, texts, at[EVENT_ID], _UUID)
+    p = _put_text(out, p, data, begins[i, EVENT_ID], _UUID)
     p = copy(out, p, shared.project, 0, len(shared.project))
-    p = _put_text(out, p, texts, at[DISTINCT_ID], sizes[DISTINCT_ID])
+    p = _put_text(out, p, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
     out[p] = 0  # person_id is empty: the Tracker's to say
-    p = _put_optional(out, p + 1, texts, at[ANONYMOUS_ID], sizes[ANONYMOUS_ID])
-    p = _put_optional(out, p, texts, at[SESSION_ID], sizes[SESSION_ID])
-    p = _put_text(out, p, texts, at[EVENT], sizes[EVENT])
+    p = _put_optional(out, p + 1, data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID])
+    p = _put_optional(out, p, data, begins[i, SESSION_ID], sizes[i, SESSION_ID])
+    p = _put_text(out, p, data, begins[i, EVENT], sizes[i, EVENT])
     p = put_signed(out, p, time)
     p = copy(out, p, shared.times, 0, len(shared.times))
-    for column in range(OBJECTS):
-        p = _put_text(out, p, objects, objects_at[column], object_sizes[column])
+    for column in range(TEXTS, COLUMNS):
+        if sizes[i, column] == 0:
+            p = _put_text(out, p, _EMPTY_OBJECT, 0, len(_EMPTY_OBJECT))
+        else:
+            p = _put_text(out, p, data, begins[i, column], sizes[i, column])
     return p
 
 
@@ -187,8 +189,10 @@ def _is_uuid(data: Bytes, begin: Int, size: Int) -> bool:
 
 @kernel
 def _is_object(data: Bytes, begin: Int, size: Int, most: Most) -> Int:
-    """Whether some JSON is an object, and surely within the limits."""
-    if size == 0 or size > most.object_bytes or data[begin] != ord("{"):
+    """Whether some JSON is an object, and surely within the limits; what is left out is."""
+    if size == 0:
+        return True
+    if size > most.object_bytes or data[begin] != ord("{"):
         return False
     brackets = 0
     for p in range(begin, begin + size):

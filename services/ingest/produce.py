@@ -1,30 +1,27 @@
 """Brings records to the broker and says, once for a whole request, which of them it has.
 
-The loop's thread produces, one thread of our own polls. A delivery report is one call of the
-request's countdown on the polling thread; when a poll ends, the loop is woken once for all requests
-that are complete by then.
+The loop's thread produces, one thread of our own polls; what it is told, it hands to the loop, and
+all that is kept of requests is the loop's.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message
-from confluent_kafka import Producer as KafkaProducer
+import numpy as np
+from confluent_kafka import KafkaError
 
+from pipelines.bulk_producer import BulkProducer, Records, Reports
 from services.ingest.limits import Limits
 
-# Below 0.2 s: a longer poll serves its callbacks at once but returns only when its time is over.
-_POLL_S: Final = 0.5
-_READY_TIMEOUT_S: Final = 2.0
+_POLL_MS: Final = 100  # as long does it take to close, at most
+_READY_TIMEOUT_MS: Final = 2_000
 
-
-class Record(TypedDict):
-    """What to produce, as the Kafka library takes it."""
-
-    key: bytes
-    value: bytes
+# A record's tag: the request it belongs to, and its place there.
+_PLACE_BITS: Final = 32
+_MOST_REQUESTS: Final = 1 << 31
 
 
 class Failure(NamedTuple):
@@ -34,32 +31,13 @@ class Failure(NamedTuple):
     too_large: bool
 
 
-class _Countdown:
-    """Counts the delivery reports of one request; the polling thread calls it, once a record.
+@dataclass(slots=True)
+class _Request:
+    """How many of its records are not yet reported, which have failed, and who waits for it."""
 
-    `reported` is written by the polling thread alone and `expected` by the loop's alone, so neither
-    needs a lock: the last of the two writes is seen by one of the two sides at least, and to
-    complete a request twice does no harm.
-    """
-
-    __slots__ = ("_complete", "expected", "failed", "finished", "future", "reported")
-
-    def __init__(
-        self, expected: int, future: asyncio.Future[None], complete: Callable[["_Countdown"], None]
-    ) -> None:
-        self.expected = expected
-        self.reported = 0
-        self.finished = False
-        self.failed: list[tuple[bytes | None, KafkaError]] = []
-        self.future = future
-        self._complete = complete
-
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self.failed.append((message.value(), error))
-        self.reported += 1
-        if self.reported == self.expected:
-            self._complete(self)
+    left: int
+    future: asyncio.Future[None]
+    failures: dict[int, Failure] = field(default_factory=dict)
 
 
 class Producer:
@@ -73,14 +51,13 @@ class Producer:
         self, bootstrap: str, topic: str, limits: Limits, on_fatal: Callable[[str], None]
     ) -> None:
         self.unacknowledged = 0
-        self._topic = topic
-        self._limits = limits
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._complete: list[_Countdown] = []
+        self._requests: dict[int, _Request] = {}
+        self._next = 0
         self._closing = False
         self._fatal = ""
-        self._kafka = KafkaProducer(
+        self._kafka = BulkProducer(
             {
                 "bootstrap.servers": bootstrap,
                 "acks": "all",
@@ -97,87 +74,75 @@ class Producer:
                 # A broker that is back is to be found within a second, not within ten.
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
-                "error_cb": self._on_error,
                 "log_level": 0,
-            }
+            },
+            topic,
         )
         self._thread = threading.Thread(target=self._poll, name="ingest-producer", daemon=True)
         self._thread.start()
 
-    async def send(self, records: list[Record]) -> dict[int, Failure]:
-        """Return, when the broker has answered for all `records`, the failures by their place.
+    async def send(self, parts: Sequence[Records]) -> dict[int, Failure]:
+        """Return, when the broker has answered for all records, the failures by their place.
 
         Waits for the delivery time-out at most. Records of one key keep their order. If the caller
-        is cancelled, what it sent is still delivered. `records` are the producer's from now on.
+        is cancelled, what it sent is still delivered.
         """
-        if not records:
+        count = sum(len(records.ends) for records in parts)
+        if not count:
             return {}
-        countdown = _Countdown(len(records), self._loop.create_future(), self._complete.append)
-        messages = cast(list[dict[str, Any]], records)
-        accepted = self._kafka.produce_batch(self._topic, messages, on_delivery=countdown)
-        self.unacknowledged += accepted
-        failures: dict[int, Failure] = {}
-        if accepted < len(records):
-            # What is refused at once is not an exception but a mark, and has no callback.
-            for place, message in enumerate(messages):
-                if "_error" in message:
-                    failures[place] = _failure(cast(KafkaError, message["_error"]))
-            countdown.expected = accepted
-            if countdown.reported == accepted:
-                self._finish(countdown)
-        await countdown.future
-        if countdown.failed:
-            # Equal values have equal keys, so they went to one partition: what holds for one of
-            # them may hold for all.
-            reasons = {value: _failure(error) for value, error in countdown.failed}
-            for place, record in enumerate(records):
-                if record["value"] in reasons:
-                    failures.setdefault(place, reasons[record["value"]])
-        return failures
+        request = _Request(count, self._loop.create_future())
+        self._requests[self._next] = request
+        self.unacknowledged += count
+        tag = self._next << _PLACE_BITS
+        self._next = (self._next + 1) % _MOST_REQUESTS
+        for records in parts:
+            end = tag + len(records.ends)
+            self._settle(self._kafka.produce(records, np.arange(tag, end)))
+            tag = end
+        await request.future
+        return request.failures
 
     async def is_ready(self) -> bool:
         """Tell whether the broker answers and has the topic; takes two seconds at most."""
         if self._closing or self._fatal:
             return False
-        try:
-            metadata = await asyncio.to_thread(
-                self._kafka.list_topics, self._topic, _READY_TIMEOUT_S
-            )
-        except KafkaException:
-            return False
-        return metadata.topics[self._topic].error is None
+        return await asyncio.to_thread(self._kafka.is_ready, _READY_TIMEOUT_MS)
 
     async def close(self) -> None:
         """Wait until all that was sent is answered for, then end the thread and the connections."""
         self._closing = True
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._kafka.close)
 
     def _poll(self) -> None:
         try:
             while len(self._kafka) or not self._closing:
-                self._kafka.poll(_POLL_S)
-                if self._complete:
-                    complete = self._complete.copy()
-                    self._complete.clear()
-                    self._loop.call_soon_threadsafe(self._finish_all, complete)
+                reports = self._kafka.poll(_POLL_MS)
+                if len(reports.tags):
+                    self._loop.call_soon_threadsafe(self._settle, reports)
+                if self._kafka.fatal:
+                    self._fail(self._kafka.fatal)
         except Exception as error:  # noqa: BLE001  # the process ends with it, see on_fatal
             self._fail(repr(error))
 
-    def _finish_all(self, countdowns: Iterable[_Countdown]) -> None:
-        for countdown in countdowns:
-            self._finish(countdown)
-
-    def _finish(self, countdown: _Countdown) -> None:
-        if countdown.finished:
+    def _settle(self, reports: Reports) -> None:
+        tags, codes = reports
+        if not len(tags):
             return
-        countdown.finished = True
-        self.unacknowledged -= countdown.expected
-        if not countdown.future.done():  # done: its request was cancelled meanwhile
-            countdown.future.set_result(None)
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._fail(error.str())
+        for tag, code in zip(tags[codes != 0].tolist(), codes[codes != 0].tolist(), strict=True):
+            number, place = divmod(tag, 1 << _PLACE_BITS)
+            self._requests[number].failures[place] = _failure(KafkaError(code))
+        self.unacknowledged -= len(tags)
+        numbers = tags >> _PLACE_BITS
+        ends = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1, len(numbers))
+        counts = np.diff(ends, prepend=0)
+        for number, count in zip(numbers[ends - 1].tolist(), counts.tolist(), strict=True):
+            request = self._requests[number]
+            request.left -= count
+            if not request.left:
+                del self._requests[number]
+                if not request.future.done():  # done: who waited was cancelled meanwhile
+                    request.future.set_result(None)
 
     def _fail(self, reason: str) -> None:
         if not self._fatal:

@@ -7,7 +7,8 @@ since a beacon can send only a body, or in the `Authorization` header. On a WebS
 the object, with an `id` of the sender's.
 """
 
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple, overload
 
 import msgspec
 
@@ -17,18 +18,29 @@ from services.ingest.doors import Answer, Request
 from services.ingest.doors.credentials import key_in
 from services.ingest.doors.reading import BAD, unreadable
 from services.ingest.events import Batch, Event, Result, Time, Unreadable
+from services.ingest.plain import WORTH
 from services.ingest.refusals import refuse
+from services.ingest.scan import SHORTEST, scan
 
 _LINES: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 # What tools send that were not told: fetch and beacons the second but last, curl the last.
 _JSON: Final = {"", "application/json", "text/plain", "application/x-www-form-urlencoded"}
 
+_LEAST_TO_SCAN: Final = WORTH * SHORTEST  # bytes
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[Event]
+
+class _Head(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     sent_at: Time = None
     project_id: str | None = None
     write_key: str | None = None
+
+
+class _Body(_Head, kw_only=True, forbid_unknown_fields=True):
+    events: list[Event]
+
+
+class _Envelope(_Head, kw_only=True, forbid_unknown_fields=True):
+    events: msgspec.Raw
 
 
 # Within what JSON's readers everywhere take for one number.
@@ -38,7 +50,7 @@ _Id = (
 )
 
 
-class _Message(_Body, forbid_unknown_fields=True):
+class _Message(_Body, kw_only=True, forbid_unknown_fields=True):
     id: _Id | None = None
 
 
@@ -51,6 +63,7 @@ class _Tolerant(Event, kw_only=True, gc=False, forbid_unknown_fields=False):
 
 
 _body = msgspec.json.Decoder(_Body)
+_envelope = msgspec.json.Decoder(_Envelope)
 _message = msgspec.json.Decoder(_Message)
 _credential = msgspec.json.Decoder(_Credential)
 _id = msgspec.json.Decoder(_Id | None)
@@ -104,7 +117,7 @@ def read_message(body: bytes) -> Message:
         whole = _message.decode(body)
     except BAD:
         return _read_patiently(body)
-    return Message(whole.id, _batch(whole))
+    return Message(whole.id, _batch(whole, whole.events))
 
 
 def read_credential(body: bytes) -> str:
@@ -150,21 +163,59 @@ def _read(request: Request) -> Batch:
             "Content-Type",
         )
     is_array = body.lstrip()[:1] == b"["
+    if len(body) >= _LEAST_TO_SCAN and (batch := _scan(body, is_array)):
+        return batch
     try:
         if is_array:
             return Batch(events=_array.decode(body))
         whole = _body.decode(body)
     except BAD:
         return _read_array(body) if is_array else _read_object(request)
-    return _batch(whole)
+    return _batch(whole, whole.events)
 
 
-def _batch(whole: _Body) -> Batch:
+def _scan(body: bytes, is_array: bool) -> Batch | None:
+    """Find the events without reading them, if all are as they nearly always are."""
+    try:
+        head = _Envelope(events=_any.decode(body)) if is_array else _envelope.decode(body)
+    except BAD:
+        return None
+    columns = scan(head.events)
+    if columns is None:
+        return None
+    batch = _batch(head, _Unread(head.events, len(columns.times)))
+    batch.columns = columns
+    return batch
+
+
+class _Unread(Sequence[Event]):
+    """Events that have been found in an array; read when the first of them is asked for."""
+
+    def __init__(self, array: msgspec.Raw, size: int) -> None:
+        self._array = array
+        self._size = size
+        self._events: list[Event] = []
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, place: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Event]: ...
+
+    def __getitem__(self, place: int | slice) -> Event | list[Event]:
+        self._events = self._events or _array.decode(self._array)
+        return self._events[place]
+
+
+def _batch(head: _Head, events: Sequence[Event]) -> Batch:
     return Batch(
-        events=whole.events,
-        key=whole.write_key or "",
-        project_id=whole.project_id,
-        sent_at=whole.sent_at,
+        events=events,
+        key=head.write_key or "",
+        project_id=head.project_id,
+        sent_at=head.sent_at,
     )
 
 

@@ -205,15 +205,19 @@ def begin_what_is_refused_by_its_head(client: socket.socket, length: int) -> Non
     assert client.recv(65_536).startswith(b"HTTP/1.1 405 ")
 
 
+def dribble(client: socket.socket, size: int) -> None:
+    for _ in range(size):
+        client.sendall(b"x")
+        time.sleep(0.1)
+
+
 def test_the_rest_of_a_refused_body_is_not_waited_for(serve: Serve) -> None:
     ingest = serve(read_timeout_s=1)
 
     with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
         begin_what_is_refused_by_its_head(client, 10_000)
         with pytest.raises(ConnectionError):
-            for _ in range(100):
-                client.sendall(b"x")
-                time.sleep(0.1)
+            dribble(client, 100)
 
 
 def test_a_connection_is_used_again_after_the_rest_of_a_refused_body(serve: Serve) -> None:

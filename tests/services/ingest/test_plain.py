@@ -1,5 +1,6 @@
 """What is encoded together is encoded as it would be one by one, and calls for no remark."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,8 +14,7 @@ from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import NOTHING, Event, Unreadable
 from services.ingest.limits import Limits
-from services.ingest.plain import PlainEncoder
-from services.ingest.produce import Record
+from services.ingest.plain import PlainEncoder, columns_of
 from tests.services.ingest.conftest import UNHURRIED
 
 NOW = 1_762_000_000_000
@@ -76,26 +76,25 @@ def event(**values: Any) -> Event:
 def test_what_is_plain_is_the_same_one_by_one_and_gives_no_warning(
     events: list[Event], arrival: Any
 ) -> None:
-    for one, record in zip(events, PLAIN.encode(events, arrival), strict=True):
+    for one, record in zip(events, encoded(events, arrival), strict=True):
         if record is not None:
             row = check(one, arrival, "", LIMITS)
-            key, value = ENCODER.encode(row, NOW)
             assert not row.warning
             assert row.event_id == one.event_id
-            assert record == {"key": key, "value": value}
+            assert record == ENCODER.encode(row, NOW)
 
 
 @UNHURRIED
 @given(text=TIMES | nearly_times())
 def test_a_time_that_is_plain_is_the_time_that_is_read(text: str) -> None:
     arrival = arrive("shop", None, NOW)
-    (record,) = PLAIN.encode([event(timestamp=text)], arrival)
+    (record,) = encoded([event(timestamp=text)], arrival)
     try:
         row = check(event(timestamp=text), arrival, "", LIMITS)
     except InvalidRequest:
         assert record is None
     else:
-        assert record is None or record["value"] == ENCODER.encode(row, NOW)[1]
+        assert record is None or record == ENCODER.encode(row, NOW)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_what_is_to_be_looked_at_is_not_plain(values: dict[str, Any]) -> None:
 def test_an_event_that_is_not_plain_leaves_its_neighbours_alone() -> None:
     given = [event(), event(event=""), event(properties=msgspec.Raw(b'{"a":1}'))]
 
-    found = PLAIN.encode(given, arrive("shop", None, NOW))
+    found = encoded(given, arrive("shop", None, NOW))
 
     assert [record is None for record in found] == [False, True, False]
     assert found[2] == plain(given[2])
@@ -158,15 +157,29 @@ def test_an_event_that_is_not_plain_leaves_its_neighbours_alone() -> None:
 def test_a_request_with_an_event_that_cannot_be_read_is_not_plain() -> None:
     unreadable = Unreadable(InvalidRequest("is no event"))
 
-    assert PLAIN.encode([event(), unreadable], arrive("shop", None, NOW)) == [None, None]
+    assert encoded([event(), unreadable], arrive("shop", None, NOW)) == [None, None]
 
 
 def test_an_event_that_is_too_large_as_a_record_is_not_plain() -> None:
     small = PlainEncoder(ENCODER, Limits(max_event_bytes=70))
 
-    assert list(small.encode([event()], arrive("shop", None, NOW))) == [None]
+    assert encoded([event()], arrive("shop", None, NOW), small) == [None]
 
 
-def plain(one: Event) -> Record | None:
-    (record,) = PLAIN.encode([one], arrive("shop", None, NOW))
+def plain(one: Event) -> tuple[bytes, bytes] | None:
+    (record,) = encoded([one], arrive("shop", None, NOW))
     return record
+
+
+def encoded(
+    events: Sequence[Event | Unreadable], arrival: Any, encoder: PlainEncoder = PLAIN
+) -> list[tuple[bytes, bytes] | None]:
+    """The key and value of each event, None for what is not plain."""
+    columns = columns_of(events, arrival.project_id)
+    if columns is None:
+        return [None] * len(events)
+    data, *places = encoder.encode(columns, arrival)
+    return [
+        (bytes(data[begin:split]), bytes(data[split:end])) if begin < end else None
+        for begin, split, end in zip(*places, strict=True)
+    ]
