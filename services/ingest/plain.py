@@ -3,17 +3,30 @@
 What is plain, `services.ingest.plain_rows` tells; most requests have nothing else.
 """
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from pipelines.bulk_producer import Records
 from pipelines.kernel import Int64s
 from services.ingest.check import LEAST_PROPERTY_BYTES, Arrival
-from services.ingest.columns import COLUMNS, NONE, NOW, Columns
+from services.ingest.columns import (
+    ANONYMOUS_ID,
+    COLUMNS,
+    CONTEXT,
+    DISTINCT_ID,
+    EVENT,
+    EVENT_ID,
+    NONE,
+    NOW,
+    PROPERTIES,
+    SESSION_ID,
+    TIME,
+    Columns,
+)
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
 from services.ingest.limits import Limits
@@ -22,9 +35,6 @@ from services.ingest.scan import scan
 
 # A call takes as long as this many events take one by one.
 WORTH: Final = 12
-
-_names = attrgetter("event")
-_distinct_ids = attrgetter("distinct_id")
 
 
 class PlainEncoder:
@@ -77,54 +87,74 @@ class PlainEncoder:
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:
     """The columns of `events`; None if one has what no column is for, or belongs elsewhere."""
-    given = [event for event in events if isinstance(event, Event)]
-    if len(given) < len(events) or any(
-        event.sent_at is not None or (event.project_id or project_id) != project_id
-        for event in given
-    ):
+    given = [astuple(event) for event in events if isinstance(event, Event)]
+    if not given or len(given) < len(events):
         return None
-    times = [event.timestamp for event in given]
-    texts = [
-        *map(_names, given),
-        *map(_distinct_ids, given),
-        *[event.event_id or "" for event in given],
-        *[time if type(time) is str else "" for time in times],
-        *[event.anonymous_id or "" for event in given],
-        *[event.session_id or "" for event in given],
-    ]
-    objects = [bytes(event.properties) for event in given]
-    objects += [bytes(event.context) for event in given]
-    data = b"".join(objects)
+    fields = dict(zip(Event.__struct_fields__, zip(*given, strict=True), strict=True))
+    if any(time is not None for time in fields["sent_at"]):
+        return None
+    if not {None, "", project_id}.issuperset(fields["project_id"]):
+        return None
+    times = fields["timestamp"]
+    if is_mixed := not all(type(time) is str for time in times):
+        fields["timestamp"] = tuple(time if type(time) is str else "" for time in times)
+    sizes = np.zeros((COLUMNS, len(given)), np.int64)
     try:
-        data.decode()  # each is in closed JSON strings, so all are if all together is
-        text, sizes = _joined(texts)
+        parts = [_join(fields[name], sizes[column]) for name, column in _TEXTS.items()]
     except UnicodeError:
         return None
-    sizes = np.concatenate([sizes, _sizes(objects)])
-    begins = np.cumsum(sizes) - sizes
-    shape = COLUMNS, len(given)
+    for name, column in _OBJECTS.items():
+        objects = list(map(bytes, fields[name]))
+        sizes[column] = _sizes(objects)
+        parts += objects
+    data = b"".join(parts)
+    if not _is_utf8(data):  # each object is in closed JSON strings, so all are if all together is
+        return None
+    ends = np.cumsum(sizes).reshape(sizes.shape)
     return Columns(
-        text + data,
-        np.ascontiguousarray(begins.reshape(shape).T),
-        np.ascontiguousarray(sizes.reshape(shape).T),
-        np.array([_time(time) for time in times], np.int64),
+        data,
+        np.ascontiguousarray((ends - sizes).T),
+        np.ascontiguousarray(sizes.T),
+        np.array(list(map(_number, times)) if is_mixed else [NONE] * len(times), np.int64),
     )
 
 
-def _joined(texts: list[str]) -> tuple[bytes, Int64s]:
-    """All texts in UTF-8, and how many bytes each has."""
-    joined = "".join(texts)
-    if joined.isascii():
-        return joined.encode(), _sizes(texts)
-    parts = [text.encode() for text in texts]
-    return b"".join(parts), _sizes(parts)
+_TEXTS: Final = {
+    "event": EVENT,
+    "distinct_id": DISTINCT_ID,
+    "event_id": EVENT_ID,
+    "timestamp": TIME,
+    "anonymous_id": ANONYMOUS_ID,
+    "session_id": SESSION_ID,
+}
+_OBJECTS: Final = {"properties": PROPERTIES, "context": CONTEXT}
 
 
-def _sizes(parts: Iterable[str] | Iterable[bytes]) -> Int64s:
-    return np.array(list(map(len, parts)), np.int64)
+def _join(texts: Sequence[str | None], sizes: Int64s) -> bytes:
+    """All texts in UTF-8; and into `sizes`, how many bytes each has."""
+    filled = [text or "" for text in texts]
+    joined = "".join(filled)
+    if not joined:
+        return b""
+    data = joined.encode()
+    sizes[:] = _sizes(filled if len(data) == len(joined) else [text.encode() for text in filled])
+    return data
 
 
-def _time(time: Time) -> int:
+def _sizes(parts: Sequence[str] | Sequence[bytes]) -> Int64s:
+    return np.fromiter(map(len, parts), np.int64, len(parts))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _number(time: Time) -> int:
+    """What stands for a time that is no text, or for one that is."""
     if time is None:
         return NOW
     return time if type(time) is int and 0 <= time < 1 << 62 else NONE

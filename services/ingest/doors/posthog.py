@@ -120,8 +120,8 @@ class Caller:
     def context(self, library: object, version: object) -> msgspec.Raw:
         """Return the context of an event that this library sent."""
         key = (
-            library if isinstance(library, str) else "",
-            version if isinstance(version, str) else "",
+            library if type(library) is str else "",
+            version if type(version) is str else "",
         )
         context = self._known.get(key)
         if context is None:
@@ -362,21 +362,20 @@ def _translate(item: _Event, known: Known, shared: _Shared) -> Event:
     name = item.event if item.event is not None else shared.name
     if name is None:
         raise InvalidRequest("is missing; text is required", "event")
-    distinct_id = None
-    for given in (item.distinct_id, item.distinct_id_too, known.distinct_id):
-        if distinct_id := as_text(given, "distinct_id"):
-            break
+    distinct_id = item.distinct_id
+    if type(distinct_id) is not str or not distinct_id:
+        for given in (item.distinct_id, item.distinct_id_too, known.distinct_id):
+            if distinct_id := as_text(given, "distinct_id"):
+                break
     if not distinct_id:
         raise InvalidRequest("is missing", "distinct_id")
     timestamp, sent_at = item.timestamp, item.sent_at
     if timestamp is None and item.offset is not None:
         # By our clock, so that nothing is to be corrected.
         timestamp, sent_at = shared.now - item.offset, shared.now
-    members = {}
-    if item.set is not NOTHING:
-        members["$set"] = bytes(item.set)
-    if item.set_once is not NOTHING:
-        members["$set_once"] = bytes(item.set_once)
+    properties = item.properties
+    if item.set is not NOTHING or item.set_once is not NOTHING:
+        properties = put(properties, _set_members(item))
     return Event(
         event=name,
         distinct_id=distinct_id[:MOST_ID_CHARS],
@@ -385,6 +384,11 @@ def _translate(item: _Event, known: Known, shared: _Shared) -> Event:
         sent_at=sent_at,
         anonymous_id=anonymous(known),
         session_id=known.session_id if isinstance(known.session_id, str) else None,
-        properties=put(item.properties, members) if members else item.properties,
+        properties=properties,
         context=shared.caller.context(known.lib, known.lib_version),
     )
+
+
+def _set_members(item: _Event) -> dict[str, bytes]:
+    members = {"$set": item.set, "$set_once": item.set_once}
+    return {name: bytes(raw) for name, raw in members.items() if raw is not NOTHING}

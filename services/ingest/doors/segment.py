@@ -94,15 +94,15 @@ class _Shared(msgspec.Struct):
     """What the messages of one request have in common.
 
     `kind` is what the path says they are, "" if each says it by itself. `context` has the members
-    of the batch's context, and `caller` those of a direct caller's. Contexts are looked into only
-    if they are `worth` it.
+    of the batch's context, and `caller` those of a direct caller's. `completed` is what became of
+    contexts and integrations that have been looked at: most messages have the same.
     """
 
     kind: str
     context: Mapping[str, bytes]
     integrations: msgspec.Raw
     caller: Mapping[str, bytes]
-    worth: bool
+    completed: dict[tuple[bytes, bytes], tuple[msgspec.Raw, str | None]]
 
 
 _message = msgspec.json.Decoder(_Message)
@@ -227,7 +227,6 @@ def _share(
                 "context",
             )
         request.grow(size)
-    body = request.body
     return _Shared(
         kind=kind,
         context=(
@@ -236,8 +235,8 @@ def _share(
             else {}
         ),
         integrations=integrations,
-        caller=_caller(request) if b'"direct"' in body else {},
-        worth=b'"direct"' in body or b'"sessionId"' in body,
+        caller=_caller(request),
+        completed={},
     )
 
 
@@ -271,8 +270,11 @@ def _translate(message: _Message, shared: _Shared) -> Event | Unreadable:
         read = _READERS.get(shared.kind or message.type or "")
         if read is None:
             raise InvalidRequest(f"is none of {', '.join(_READERS)}", "type")
-        user_id = as_text(message.user_id, "userId")
-        anonymous_id = as_text(message.anonymous_id, "anonymousId")
+        user_id, anonymous_id = message.user_id, message.anonymous_id
+        if type(user_id) is not str:
+            user_id = as_text(user_id, "userId")
+        if anonymous_id is not None:
+            anonymous_id = as_text(anonymous_id, "anonymousId")
         distinct_id = user_id or anonymous_id
         if not distinct_id:
             raise InvalidRequest("is missing, and so is anonymousId: one is required", "userId")
@@ -297,16 +299,26 @@ def _translate(message: _Message, shared: _Shared) -> Event | Unreadable:
 
 def _complete(message: _Message, shared: _Shared) -> tuple[msgspec.Raw, str | None]:
     """Return the context with what it lacks, and the session that it names."""
-    context = message.context
     integrations = message.integrations
     if integrations is NOTHING:
         integrations = shared.integrations
+    own = bytes(message.context), bytes(integrations)
+    completed = shared.completed.get(own)
+    if completed is None:
+        completed = shared.completed[own] = _look_into(message.context, own[1], shared)
+    return completed
+
+
+def _look_into(
+    context: msgspec.Raw, integrations: bytes, shared: _Shared
+) -> tuple[msgspec.Raw, str | None]:
     members = shared.context
-    if integrations is not NOTHING and (text := bytes(integrations)) not in {b"{}", b"null"}:
-        members = {**members, "integrations": text}
+    if integrations not in {b"{}", b"null"}:
+        members = {**members, "integrations": integrations}
     if members:
         context = put(context, members)
-    if not shared.worth or not bytes(context).startswith(b"{"):
+    text = bytes(context)
+    if not text.startswith(b"{") or not (b'"direct"' in text or b'"sessionId"' in text):
         return context, None
     seen = _context.decode(context)
     if seen.direct is True:
