@@ -85,6 +85,7 @@ class _Batch(msgspec.Struct):
 
 class Known(
     msgspec.Struct,
+    gc=False,
     rename={
         "session_id": "$session_id",
         "anon_distinct_id": "$anon_distinct_id",
@@ -246,6 +247,8 @@ def leave_uncorrected(batch: Batch, uncorrected: Iterable[Event], sent_at: Time)
 
 def anonymous(known: Known) -> str | None:
     """Return whom the person was before being identified."""
+    if known.anon_distinct_id is None and known.device_id is None:
+        return None
     for value in (known.anon_distinct_id, known.device_id):
         if isinstance(value, str):
             return value
