@@ -16,7 +16,7 @@ from pipelines.operators import Running, Standing
 
 def columns_and_keys(
     standing: Standing, told: Sequence[tuple[Running, Int32s]]
-) -> tuple[list[ArrowColumn], list[bytes]]:
+) -> tuple[list[ArrowColumn], ArrowColumn]:
     """The columns of project, definition, version and person for some rows of definitions.
 
     And their keys, `project/definition/person`.

@@ -10,8 +10,11 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
+import pyarrow as pa
 from confluent_kafka import Message
 from numpy.typing import NDArray
+
+from pipelines.keys import ArrowColumn
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]
@@ -91,13 +94,14 @@ def _offset(message: Message) -> int:
 class Outgoing(NamedTuple):
     """Records to be written to one topic, all in the transaction of the epoch that made them.
 
-    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too.
+    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too. Keys
+    and values are Arrow arrays of binaries; a null is a tombstone, or no key.
     """
 
     topic: str
     partition: int
-    keys: Column
-    values: Column
+    keys: ArrowColumn
+    values: ArrowColumn
     headers: Sequence[Headers] | None = None
 
 
@@ -113,8 +117,8 @@ class Outbox:
     def send(
         self,
         topic: str,
-        keys: Column,
-        values: Column,
+        keys: Column | ArrowColumn,
+        values: Column | ArrowColumn,
         *,
         partition: int = BY_KEY,
         headers: Sequence[Headers] | None = None,
@@ -124,10 +128,15 @@ class Outbox:
         They are visible to `read_committed` readers when the epoch commits, all or none. If the
         epoch fails they are forgotten, and made again when its input is processed again.
         """
-        if keys:
-            self._outgoing.append(Outgoing(topic, partition, keys, values, headers))
+        if len(keys):
+            columns = _column(keys), _column(values)
+            self._outgoing.append(Outgoing(topic, partition, *columns, headers))
 
     def take(self) -> list[Outgoing]:
         """Empty the outbox and return what was in it."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
+
+
+def _column(values: Column | ArrowColumn) -> ArrowColumn:
+    return values if isinstance(values, pa.Array) else pa.array(values, pa.binary())

@@ -67,7 +67,7 @@ class FunnelResults:
             [*whose, *columns, pa.array(took)], names=self._steps.arrow.names
         )
         self._outbox.send(
-            self._topic, keys, self._steps.encode(batch), partition=standing.partition
+            self._topic, keys, self._steps.encode_column(batch), partition=standing.partition
         )
 
     def figures(self, standing: Standing, funnel: Running) -> None:

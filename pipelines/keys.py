@@ -184,11 +184,9 @@ def grown(column: Column, least: int) -> Column:
     return larger  # type: ignore[return-value]
 
 
-def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> list[bytes]:
+def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> ArrowColumn:
     """The texts of an Arrow string array, each behind one and the same, or its own: keys."""
-    joined = pc.binary_join_element_wise(prefix, texts, "")
-    keys: list[bytes] = joined.cast(pa.binary()).to_pylist()
-    return keys
+    return pc.binary_join_element_wise(prefix, texts, "").cast(pa.binary())
 
 
 @kernel

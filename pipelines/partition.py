@@ -270,7 +270,7 @@ class Partition:
                     self._to_log.append((key, expired.rows))
                 yield one, expired.changes
 
-    def due(self, now_ms: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    def due(self, now_ms: int) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         """What is to be logged by now, as keys and values, some at a time.
 
         It counts as logged when the epoch commits.
@@ -281,7 +281,9 @@ class Partition:
         self._to_log = []
         for key, parts in at_once.items():
             if key in self.running:
-                yield self._pack_rows(self.running[key], np.unique(np.concatenate(parts)))
+                rows = np.unique(np.concatenate(parts))
+                for begin in range(0, len(rows), _PACKED_AT_ONCE):
+                    yield self._pack_rows(self.running[key], rows[begin : begin + _PACKED_AT_ONCE])
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         for key, one in self.running.items():
             while one.waiting and one.waiting[0].due <= now_ms:
@@ -292,15 +294,15 @@ class Partition:
             for begin in range(0, len(slots), _PACKED_AT_ONCE):
                 yield self._pack(project, slots[begin : begin + _PACKED_AT_ONCE])
 
-    def _pack_rows(self, one: Running, rows: Int32s) -> tuple[list[bytes], list[bytes]]:
+    def _pack_rows(self, one: Running, rows: Int32s) -> tuple[ArrowColumn, ArrowColumn]:
         packed = one.state.pack(rows, self.position_of(one))
         keys = self._row_keys(one, one.state.persons_of(rows))
         return keys, join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)])
 
-    def _row_keys(self, one: Running, persons: Int32s) -> list[bytes]:
+    def _row_keys(self, one: Running, persons: Int32s) -> ArrowColumn:
         return row_keys(one.tag, one.key.project, self.persons.second(persons))
 
-    def _pack(self, project: str, persons: Int32s) -> tuple[list[bytes], list[bytes]]:
+    def _pack(self, project: str, persons: Int32s) -> tuple[ArrowColumn, ArrowColumn]:
         def pack(one: Running) -> Part:
             rows = one.state.rows_of(persons)
             places = np.flatnonzero(rows != _NONE)
@@ -357,7 +359,9 @@ class Partition:
         for other in self.of_project(key.project):
             if other.state is not state:
                 alone &= other.state.rows_of(persons) == _NONE
-        return own + person_keys(key.project, self.persons.second(persons[alone]))
+        last = person_keys(key.project, self.persons.second(persons[alone]))
+        keys: list[bytes] = own.to_pylist() + last.to_pylist()
+        return keys
 
     def restored(self, committed: int, clocks: Mapping[Key, int] | None = None) -> None:
         """All that was committed is in the state; `clocks` are what those that have one said."""

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from pipelines.batch import Outbox, TopicPartition
+from pipelines.batch import Column, Outbox, TopicPartition
+from pipelines.keys import ArrowColumn
 from pipelines.operators import Backfill, Key
 from pipelines.partition import Partition, Stretch
 from pipelines.reader import Reader
@@ -90,8 +91,8 @@ class PersonLog:
         """Log what is due, and what the log then says of itself, if it says anything new."""
         wrote = False
         for keys, values in partition.due(now_ms):
-            self._send(keys, list(values))
-            for key in keys if self._dead else ():
+            self._send(keys, values)
+            for key in keys.to_pylist() if self._dead else ():
                 self._dead.pop(key, None)  # another definition knows them by now
             wrote = True
         meta = _meta_of(partition)  # by now, rows that were due do not count as waiting any more
@@ -124,7 +125,7 @@ class PersonLog:
         meta = Meta(position=partition.position, logged=logged, about=about)
         self._snapshots.save(self._source.partition, Snapshot(meta, partition.dump()))
 
-    def _send(self, keys: list[bytes], values: list[bytes | None]) -> None:
+    def _send(self, keys: Column | ArrowColumn, values: Column | ArrowColumn) -> None:
         self._outbox.send(self._source.topic, keys, values, partition=self._source.partition)
 
     # ── restoring ────────────────────────────────────────────────────────────────────────────────

@@ -11,9 +11,10 @@ is the later of the two in the log.
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.copying import copy
@@ -44,12 +45,12 @@ class Parts(NamedTuple):
     ends: Int64s
 
 
-def person_keys(project: str, persons: ArrowColumn) -> list[bytes]:
+def person_keys(project: str, persons: ArrowColumn) -> ArrowColumn:
     """The log keys of persons: `project/person`."""
     return prefixed(f"{project}/", persons)
 
 
-def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> list[bytes]:
+def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> ArrowColumn:
     """The log keys of persons' rows of one definition."""
     return prefixed(f"{_ROW.decode()}{tag:016x}{project}/", persons)
 
@@ -59,11 +60,13 @@ def person_key(key: bytes) -> bytes:
     return key[_ROW_KEY:] if key.startswith(_ROW) else key
 
 
-def join(count: int, parts: Iterable[Part]) -> list[bytes]:
-    """The records of so many persons."""
-    data, begins, ends = join_columns(count, parts)
-    joined, bounds = data.data, zip(begins.tolist(), ends.tolist(), strict=True)
-    return [bytes(joined[begin:end]) for begin, end in bounds]
+def join(count: int, parts: Iterable[Part]) -> ArrowColumn:
+    """The records of so many persons, as an Arrow array of binaries: of less than 2 GiB."""
+    data, _, ends = join_columns(count, parts)
+    starts = np.zeros(count + 1, np.int32)
+    starts[1:] = ends
+    columns: list[Any] = [starts, data]
+    return pa.Array.from_buffers(pa.binary(), count, [None, *map(pa.py_buffer, columns)])
 
 
 def join_columns(count: int, parts: Iterable[Part]) -> Packed:
@@ -109,7 +112,7 @@ def warm_up() -> None:
         Packed(data, *bounds) for data in (np.zeros(1, np.uint8), np.frombuffer(b"0", np.uint8))
     ]
     parts = [Part(np.uint64(1), np.zeros(1, np.intp), row) for row in rows]
-    (record,) = join(1, parts)
+    (record,) = join(1, parts).to_pylist()
     split(np.frombuffer(record, np.uint8), np.array([0, len(record)]))
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipelines.announcing import columns_and_keys
 from pipelines.batch import Outbox, TopicPartition
 from pipelines.figures_topic import FiguresTopic
-from pipelines.keys import prefixed
+from pipelines.keys import ArrowColumn, prefixed
 from pipelines.operators import NEVER, TOTAL, Changed, Key, Running, Standing
 from pipelines.reader import Reader
 from pipelines.segment_figures import Moves
@@ -56,7 +56,7 @@ class SegmentResults:
             names=self._changes.arrow.names,
         )
         self._outbox.send(
-            self._topic, keys, self._changes.encode(batch), partition=standing.partition
+            self._topic, keys, self._changes.encode_column(batch), partition=standing.partition
         )
 
     def expired(self, standing: Standing, changed: Changed) -> None:
@@ -102,7 +102,7 @@ class SegmentResults:
             yield
         self._bury(partition, list(stale))
 
-    def _bury(self, partition: int, keys: list[bytes]) -> None:
+    def _bury(self, partition: int, keys: list[bytes] | ArrowColumn) -> None:
         self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
 
 

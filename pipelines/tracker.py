@@ -67,7 +67,7 @@ class Tracker(Table):
         topics, schema = self._settings.topics, files.load("event")
         registry.register(value_subject(topics.inbox.name), schema)
         schema_id = registry.register(value_subject(topics.events.name), schema)
-        self._encode = Encoder(schema, schema_id).encode
+        self._encode = Encoder(schema, schema_id).encode_column
         self._codec = Codec(schema, registry.find)
 
     def fold(self, records: Records) -> None:
@@ -77,7 +77,7 @@ class Tracker(Table):
         with stage("tracker: encode"):
             project, person = _columns(events, "project_id", "person_id")
             keys = pc.binary_join_element_wise(project, person, pa.scalar(":")).cast(pa.binary())
-            self._outbox.send(topics.events.name, keys.to_pylist(), list(self._encode(events)))
+            self._outbox.send(topics.events.name, keys, self._encode(events))
         self._outbox.send(
             topics.rejected.name,
             [records.keys[rejection.row] for rejection in rejections],

@@ -15,11 +15,12 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.batch import Outgoing
 from pipelines.client import CALL_TIMEOUT_S, QUIETLY, log_client_error, patiently
+from pipelines.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +54,6 @@ class Transactions:
             "linger.ms": 20,
             "batch.size": 1_000_000,
             "message.max.bytes": 4_000_000,
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 262_144,
-            "error_cb": log_client_error,
             **QUIETLY,
         }
         self.begin_anew()
@@ -68,7 +66,7 @@ class Transactions:
         Raises:
             KafkaException: the broker was away for two minutes.
         """
-        self._producer = Producer(self._config)
+        self._producer = TransactionalProducer(self._config, log_client_error)
         self._commit: _Commit | None = None
         self._open = False
         patiently(self._producer.init_transactions, CALL_TIMEOUT_S)
@@ -93,21 +91,11 @@ class Transactions:
 
         All that was committed must be settled.
         """
-        for topic, partition, keys, values, headers in outgoing:
+        for records in outgoing:
             self._begin()
-            produce = self._producer.produce
-            for row, (key, value) in enumerate(zip(keys, values, strict=True)):
-                while True:
-                    try:
-                        if headers is None:
-                            produce(topic, value, key, partition)
-                        else:
-                            produce(topic, value, key, partition, headers=headers[row])
-                        break
-                    except BufferError:
-                        self._producer.poll(0.05)
+            self._producer.produce(*records)
 
-    def commit(self, offsets: list[KafkaPartition], group: object) -> None:
+    def commit(self, offsets: list[KafkaPartition], group: bytes) -> None:
         """Begin to commit what is written, together with a group's offsets; returns at once."""
         self._begin()
         self._open = False
@@ -138,7 +126,9 @@ class _Commit:
     while. The thread that hangs keeps its producer, which is harmless: it will be fenced.
     """
 
-    def __init__(self, producer: Producer, offsets: list[KafkaPartition], group: object) -> None:
+    def __init__(
+        self, producer: TransactionalProducer, offsets: list[KafkaPartition], group: bytes
+    ) -> None:
         self._producer = producer
         self._outcome: Future[None] = Future()
         self._called_at = time.monotonic()
@@ -162,7 +152,7 @@ class _Commit:
             except TimeoutError:
                 continue  # there may have been another call meanwhile
 
-    def _run(self, offsets: list[KafkaPartition], group: object) -> None:
+    def _run(self, offsets: list[KafkaPartition], group: bytes) -> None:
         try:
             if offsets:
                 self._insist(self._producer.send_offsets_to_transaction, offsets, group)

@@ -243,14 +243,18 @@ class Encoder:
             ValueError: a column is missing, has a null where the schema allows none, or values
                 that its type does not hold.
         """
+        values: list[bytes] = self.encode_column(batch).to_pylist()
+        return values
+
+    def encode_column(self, batch: pa.RecordBatch) -> Any:
+        """The same as `encode`, as an Arrow array of binaries."""
         batch = self._conform(batch)
         if not self._schema.bulk:
-            return self.encode_records(batch.to_pylist())
+            return pa.array(self.encode_records(batch.to_pylist()), pa.binary())
         (datums,) = pyruhvro.serialize_record_batch(batch, self._schema.plain_text, 1)
         nothing = pa.scalar(b"", pa.binary())
         header = pa.scalar(self._header, pa.binary())
-        values: list[bytes] = pc.binary_join_element_wise(header, datums, nothing).to_pylist()
-        return values
+        return pc.binary_join_element_wise(header, datums, nothing)
 
     def encode_records(self, records: Iterable[Mapping[str, Any]]) -> list[bytes]:
         """One value a record: for a few of them, and long ones, which columns do not pay for.

@@ -121,7 +121,7 @@ class Life:
         moves += self._told(self._partition.expire(self._now))
         self._log.write(self._partition, self._now)
         for sent in self._outbox.take():
-            keep_newest(self._kept.newest, cast(list[bytes], sent.keys), sent.values)
+            keep_newest(self._kept.newest, sent.keys.to_pylist(), sent.values.to_pylist())
         return sorted(moves)
 
     def crash(self) -> None:

@@ -63,7 +63,7 @@ def feed(
 
 def due_at(of: Partition, now_ms: int) -> list[bytes]:
     """The keys of what is to be logged by now."""
-    return [key for keys, _ in of.due(now_ms) for key in keys]
+    return [key for key, _ in logged(of, now_ms)]
 
 
 def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() -> None:
@@ -200,7 +200,7 @@ def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
     one.running[running.key] = running
     feed(one, ["ann"], offset=10, due=100)
     feed(one, ["ann"], offset=11, due=100, key=running.key)
-    ((keys, values),) = one.due(100)
+    keys, values = map(list, zip(*logged(one, 100), strict=True))
     two = partition()
     two.running[running.key] = Running(METRICS, METRIC, 0)
     assert two.unpack(keys, values).tolist() == [True]
@@ -243,10 +243,10 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
         else:
             for _ in one.expire(now):
                 pass
-        for records in one.due(data.draw(st.sampled_from([-1, 0]))):
-            keep_newest(log, *records)
-    for records in one.due(0):
-        keep_newest(log, *records)
+        for key, value in logged(one, data.draw(st.sampled_from([-1, 0]))):
+            keep_newest(log, [key], [value])
+    for key, value in logged(one, 0):
+        keep_newest(log, [key], [value])
     two, at_once = both(), data.draw(st.integers(1, 6))
     for begin in range(0, len(log), at_once):
         some = dict(list(log.items())[begin : begin + at_once])
@@ -263,7 +263,10 @@ def both() -> Partition:
 
 def logged(of: Partition, now_ms: int) -> list[tuple[bytes, bytes]]:
     """What is to be logged by now, in its order."""
-    return [one for some in of.due(now_ms) for one in zip(*some, strict=True)]
+    records = (
+        zip(*(column.to_pylist() for column in some), strict=True) for some in of.due(now_ms)
+    )
+    return list(itertools.chain.from_iterable(records))
 
 
 def rows_of(of: Partition, key: Key) -> dict[str, bytes]:

@@ -27,6 +27,6 @@ def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None
     log.write(persons, 0)
     kept: dict[bytes | None, bytes | None] = {}
     for sent in outbox.take():
-        kept.update(zip(sent.keys, sent.values, strict=True))
+        kept.update(zip(sent.keys.to_pylist(), sent.values.to_pylist(), strict=True))
     assert kept[b"shop/ann"]
     assert kept[b"shop/ben"] is None

@@ -2,13 +2,21 @@
 
 import uuid
 
+import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
-from pipelines.batch import Outgoing
+from pipelines import transactional_producer
+from pipelines.batch import Headers, Outbox, Outgoing
 from pipelines.transactions import FENCED, Transactions
 from schemas.settings import Settings
 from tests.kafka import read_all
+
+
+def sent(topic: str, *values: bytes) -> list[Outgoing]:
+    outbox = Outbox()
+    outbox.send(topic, [b"key"] * len(values), values, partition=0)
+    return outbox.take()
 
 
 def begun(settings: Settings, name: str) -> Transactions:
@@ -20,12 +28,12 @@ def test_only_what_is_committed_counts(settings: Settings) -> None:
     transactions = begun(settings, uuid.uuid4().hex)
 
     def write(*values: bytes) -> None:
-        transactions.write([Outgoing(topic, 0, [b"key"] * len(values), values)])
+        transactions.write(sent(topic, *values))
 
     write(b"one")
     write(b"two", b"three")
     states = [(transactions.open, transactions.unsettled)]
-    transactions.commit([], None)
+    transactions.commit([], b"")
     states.append((transactions.open, transactions.unsettled))
     transactions.settle()
     states.append((transactions.open, transactions.unsettled))
@@ -33,7 +41,7 @@ def test_only_what_is_committed_counts(settings: Settings) -> None:
     write(b"given up")
     transactions.begin_anew()
     write(b"four")
-    transactions.commit([], None)
+    transactions.commit([], b"")
     transactions.settle()
     values = [message.value() for message in read_all(settings.bootstrap, topic)]
     assert values == [b"one", b"two", b"three", b"four"]
@@ -49,14 +57,66 @@ def test_nothing_is_begun_for_nothing(settings: Settings) -> None:
 def test_who_was_fenced_is_told(settings: Settings) -> None:
     topic, name = settings.topics.rejected.name, uuid.uuid4().hex
     first = begun(settings, name)
-    first.write([Outgoing(topic, 0, [b"key"], [b"first"])])
+    first.write(sent(topic, b"first"))
     second = begun(settings, name)
-    first.commit([], None)
+    first.commit([], b"")
     with pytest.raises(KafkaException) as raised:
         first.settle()
     assert raised.value.args[0].code() in FENCED
-    second.write([Outgoing(topic, 0, [b"key"], [b"second"])])
-    second.commit([], None)
+    second.write(sent(topic, b"second"))
+    second.commit([], b"")
     second.settle()
     values = [message.value() for message in read_all(settings.bootstrap, topic)]
     assert values == [b"second"]
+
+
+def test_records_are_what_they_were_in_columns(settings: Settings) -> None:
+    topic = settings.topics.rejected.name
+    keys = pa.array([b"left out", None, b"", b"k", b"key", b"tombstone"], pa.binary())[1:]
+    values = pa.array([b"left out", b"one", b"two", b"", b"\0three", None], pa.binary())[1:]
+    headers: Headers = [
+        ("reason", "why \N{SNOWMAN}"),
+        ("raw", b"\0\xff"),
+        ("raw", b""),
+        ("none", None),
+    ]
+    outbox = Outbox()
+    outbox.send(topic, keys, values, partition=0)
+    outbox.send(topic, [b"with", None], [b"headers", None], partition=0, headers=[headers, []])
+    outbox.send(topic, pa.array([b""], pa.binary()), pa.array([b""], pa.binary()), partition=0)
+    transactions = begun(settings, uuid.uuid4().hex)
+    transactions.write(outbox.take())
+    transactions.commit([], b"")
+    transactions.settle()
+    read = read_all(settings.bootstrap, topic)
+    assert [(message.key(), message.value()) for message in read] == [
+        *zip(keys.to_pylist(), values.to_pylist(), strict=True),
+        (b"with", b"headers"),
+        (None, None),
+        (b"", b""),
+    ]
+    assert [message.headers() for message in read[5:7]] == [
+        [(name, v.encode() if isinstance(v, str) else v) for name, v in headers],
+        None,
+    ]
+
+
+def test_more_than_the_queue_holds_keeps_its_order(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactional_producer, "_QUEUED_BYTES", 500)
+    topic = settings.topics.rejected.name
+    values = [b"%d" % number for number in range(1_000)]
+    transactions = begun(settings, uuid.uuid4().hex)
+    transactions.write(sent(topic, *values[:300]))
+    transactions.write(sent(topic, *values[300:]))
+    transactions.commit([], b"")
+    transactions.settle()
+    assert [message.value() for message in read_all(settings.bootstrap, topic)] == values
+
+
+def test_a_record_that_is_too_large_is_told_at_once(settings: Settings) -> None:
+    transactions = begun(settings, uuid.uuid4().hex)
+    with pytest.raises(KafkaException) as raised:
+        transactions.write(sent(settings.topics.rejected.name, b"one", bytes(5_000_000)))
+    assert raised.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
