@@ -1,5 +1,7 @@
 """What a partition knows of its log: which rows are still to be written, and from where to redo."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -243,10 +245,10 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
         else:
             for _ in one.expire(now):
                 pass
-        for key, value in logged(one, data.draw(st.sampled_from([-1, 0]))):
-            keep_newest(log, [key], [value])
-    for key, value in logged(one, 0):
-        keep_newest(log, [key], [value])
+        for who, row in logged(one, data.draw(st.sampled_from([-1, 0]))):
+            keep_newest(log, [who], [row])
+    for who, row in logged(one, 0):
+        keep_newest(log, [who], [row])
     two, at_once = both(), data.draw(st.integers(1, 6))
     for begin in range(0, len(log), at_once):
         some = dict(list(log.items())[begin : begin + at_once])
