@@ -6,9 +6,9 @@ import numpy as np
 
 from pipelines import actives_fold as af
 from pipelines.actives_fold import CHANGE, ROW
+from pipelines.columns import grown
 from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Values
 from schemas.buckets import Buckets
 from schemas.metrics import DAY_S, MAX_LATE_BUCKETS, WINDOWS

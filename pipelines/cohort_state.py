@@ -6,10 +6,10 @@ import numpy as np
 
 from pipelines import cohort_fold as cf
 from pipelines.cohort_fold import CHANGE, ROW, Shape
+from pipelines.columns import grown
 from pipelines.fingerprints import Fingerprints
 from pipelines.fixed_rows import FixedRows
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Values
 from pipelines.told_apart import ValuedChanges
 from schemas.calendar import Calendar, calendar

@@ -5,8 +5,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.columns import grown
 from pipelines.kernel import Int32s
-from pipelines.keys import grown
 from pipelines.operators import Packed
 from pipelines.person_rows import PersonRows
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines import funnel_chain_fold as cf
 from pipelines import funnel_fold as ff
+from pipelines.columns import grown
 from pipelines.fingerprints import Fingerprints
 from pipelines.funnel_chain_fold import CHANGE, ROW
 from pipelines.funnel_chain_pack import pack, pack_bound, unpack
@@ -18,7 +19,6 @@ from pipelines.funnel_chains import CELL, EVENT, EXCLUDED, FIRST, LAST, NOBODY, 
 from pipelines.funnel_pack import MALFORMED
 from pipelines.funnel_timers import EXPIRED
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
 from pipelines.timers import Timers

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import funnel_fold as ff
+from pipelines.columns import grown
 from pipelines.funnel_fold import CHANGE, ENTRY, EVENT, ROW, Shape
 from pipelines.funnel_pack import MALFORMED, pack, pack_bound, unpack
 from pipelines.funnel_timers import EXPIRED, expire, schedule
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import grown
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
 from pipelines.timers import Timers

@@ -6,13 +6,14 @@ themselves, so that no two keys are ever taken for one another, whatever their h
 """
 
 import secrets
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.columns import grown
 from pipelines.copying import copy
 from pipelines.kernel import Bytes, Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.prefetch import FAR, NEAR, prefetch
@@ -166,22 +167,6 @@ class KeyIndex:
         cells = 1 << max(6, (keys * 2).bit_length())
         self._cells = np.zeros(cells, np.int32)
         _place(self._cells, self._hashes, self._size)
-
-
-Column = TypeVar("Column", bound=NDArray[Any])
-
-
-def grown(column: Column, least: int) -> Column:
-    """`column` if it has `least` rows, else a copy at least half as long again; new rows are 0.
-
-    It copies, without the GIL, where growing in place would hold up other threads: NumPy fills what
-    is new with zeros before it lets go of it.
-    """
-    if len(column) >= least:
-        return column
-    larger = np.zeros((max(least, len(column) * 3 // 2), *column.shape[1:]), column.dtype)
-    larger[: len(column)] = column
-    return larger  # type: ignore[return-value]
 
 
 def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> ArrowColumn:

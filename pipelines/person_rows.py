@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.columns import grown
 from pipelines.kernel import Int, Int32s, Int64s, kernel
-from pipelines.keys import grown
 from pipelines.prefetch import FAR, prefetch
 
 NONE: Final = -1

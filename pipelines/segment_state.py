@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import segment_fold as sf
+from pipelines.columns import grown
 from pipelines.fixed_rows import FixedRows
 from pipelines.funnel_fold import Shape
 from pipelines.funnel_state import FunnelState
 from pipelines.kernel import Int32s, Int64s
-from pipelines.keys import grown
 from pipelines.operators import NEVER, Expired, Folded, Masks, Packed, Values
 from pipelines.person_records import Part, join_columns, split
 from pipelines.person_rows import UNLOGGED

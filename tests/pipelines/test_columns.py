@@ -1,0 +1,58 @@
+"""Columns grow, and keep what was in them."""
+
+import numpy as np
+import pytest
+
+from pipelines.columns import grown
+
+WIDE = np.dtype([("number", np.int64), ("flag", np.uint8)], align=True)
+
+
+@pytest.mark.parametrize(("shape", "of"), [((3,), np.int32), ((3, 4, 5), np.int64), ((3,), WIDE)])
+def test_what_is_in_a_column_stays_and_what_is_new_is_zero(
+    shape: tuple[int, ...], of: np.dtype[np.generic]
+) -> None:
+    column = np.ones(shape, of)
+    while column.nbytes < 40 << 20:
+        known = len(column)
+        column = grown(column, known + 1)
+        assert len(column) >= known * 3 // 2
+        assert (column[:known] == np.ones(1, of)).all()
+        assert (column[known:] == np.zeros(1, of)).all()
+        column[known:] = np.ones(1, of)
+
+
+def test_a_large_column_grows_where_it_is() -> None:
+    column = grown(np.zeros(1, np.int64), 1 << 20)
+    larger = grown(column, 4 << 20)
+    assert larger.ctypes.data == column.ctypes.data
+    larger[0] = 7
+    assert grown(larger, 8 << 20)[0] == 7
+
+
+def test_a_column_that_is_large_enough_is_left_alone() -> None:
+    column = np.zeros(10)
+    assert grown(column, 10) is column
+
+
+def test_a_part_of_a_column_grows_apart_from_the_whole() -> None:
+    column = grown(np.zeros(1, np.int64), 1 << 20)
+    column[:] = 1
+    for part in (column[10:], column.view(np.int32), column.reshape(-1, 2)):
+        larger = grown(part, len(part) + 1)
+        assert larger.ctypes.data != part.ctypes.data
+        assert (larger[: len(part)] == part).all()
+        assert not larger[len(part) :].any()
+    assert (column == 1).all()
+
+
+def test_memory_that_is_not_promised_is_taken_as_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("pipelines.columns.mmap.mmap", refuse)
+    column = grown(np.ones(1 << 20, np.int64), 3 << 20)
+    assert column[: 1 << 20].all()
+    assert not column[1 << 20 :].any()
