@@ -80,10 +80,15 @@ def stored_name(name: str) -> str:
     return name.replace(".", _DOT)
 
 
+def is_spelled_variously(name: str) -> bool:
+    """Whether members of several names are the property of this name."""
+    return "." in name or _DOT in name
+
+
 def compile_read(name: str) -> Read:
     """Return what reads a property, as it is kept, off parsed properties; None if it is not set."""
-    stored = stored_name(name)
-    if stored != name or _DOT in name:
+    if is_spelled_variously(name):
+        stored = stored_name(name)
         return lambda properties: _read_spellings(properties, stored)
 
     def read(properties: Mapping[str, Any]) -> Any:

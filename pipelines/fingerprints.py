@@ -8,12 +8,13 @@ not set.
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from pipelines.grouped import Grouped
 from pipelines.kernel import UInt64s
 
 _LONGEST: Final = 200
@@ -22,31 +23,30 @@ _EXACT: Final = 2**53  # whole doubles below it are written as such
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """A column of rows of values: their fingerprints, and the tokens that some numbers stand for.
-
-    `tokens` has those of all rows that there are in the column, and maybe others.
-    """
+    """A column of rows of values: their fingerprints, and the tokens that these stand for."""
 
     numbers: UInt64s
-    tokens: Mapping[int, tuple[str, ...]]
+    tokens: Grouped
 
     @classmethod
     def none(cls, count: int) -> "Fingerprints":
         """Of so many rows, of which nothing was read: 0 for each of them."""
-        return cls(np.zeros(count, np.uint64), {})
+        return cls(np.zeros(count, np.uint64), Grouped.of(()))
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, part: slice) -> "Fingerprints":
+    def cut(self, part: slice) -> "Fingerprints":
         """Some of the rows."""
-        return Fingerprints(self.numbers[part], self.tokens)
+        return Fingerprints(self.numbers[part], self.tokens.cut(part))
 
     def told(self) -> dict[int, str]:
         """The tokens of its rows, which are of one value each, in the order in which they came."""
-        if not self.tokens:
-            return {}
-        return {number: self.tokens[number][0] for number in dict.fromkeys(self.numbers.tolist())}
+        codes = self.tokens.codes
+        return {
+            int(self.numbers[row]): self.tokens.distinct[codes[row]][0]
+            for row in self.tokens.first_rows()
+        }
 
 
 def token(value: Any) -> str:
@@ -63,18 +63,22 @@ def token(value: Any) -> str:
 
 def fingerprint(values: Iterable[Any]) -> int:
     """The same 64 bits for equal values, in their order."""
-    return _fingerprint(map(token, values))
+    return fingerprint_of(map(token, values))
 
 
 def fingerprints(columns: Sequence[Iterable[Any]]) -> Fingerprints:
     """The fingerprints of rows of values, column by column."""
-    rows = list(zip(*(map(token, column) for column in columns), strict=True))
-    known = {row: _fingerprint(row) for row in dict.fromkeys(rows)}
-    numbers = np.fromiter(map(known.__getitem__, rows), np.uint64, len(rows))
-    return Fingerprints(numbers, {number: row for row, number in known.items()})
+    tokens = Grouped.of(map(tokens_of, zip(*columns, strict=True)))
+    return Fingerprints(tokens.each(fingerprint_of, np.uint64), tokens)
 
 
-def _fingerprint(tokens: Iterable[str]) -> int:
+def tokens_of(values: Iterable[Any]) -> tuple[str, ...]:
+    """The tokens of some values."""
+    return tuple(map(token, values))
+
+
+def fingerprint_of(tokens: Iterable[str]) -> int:
+    """The fingerprint of the values that tokens stand for."""
     digests = "".join(_md5(text).hexdigest().upper() for text in tokens)
     return int.from_bytes(_md5(digests).digest()[:8], "little")
 

@@ -35,15 +35,16 @@ class Texts(NamedTuple):
         """View an Arrow string or binary array without nulls; copies nothing."""
         _, offsets, data = column.buffers()
         starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4)
-        return cls._locked(starts, np.frombuffer(data or b"", np.uint8))
+        return cls.locked(starts, np.frombuffer(data or b"", np.uint8))
 
     @classmethod
     def empty(cls, count: int) -> "Texts":
         """As many empty texts: an index of single names has them for second ones."""
-        return cls._locked(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
+        return cls.locked(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
 
     @classmethod
-    def _locked(cls, starts: Int32s, data: Bytes) -> "Texts":
+    def locked(cls, starts: Int32s, data: Bytes) -> "Texts":
+        """View these; copies nothing."""
         # Kernels are compiled for what may be written to and what may not: here, never.
         texts = cls(starts.view(), data.view())
         for array in texts:
@@ -183,7 +184,8 @@ def _mix(h: Int, data: Bytes, start: Int, end: Int) -> Int:
 
 
 @kernel
-def _same(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> Int:
+def same(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> bool:
+    """Whether so many bytes are the same in both."""
     for i in range(length):  # noqa: SIM110
         if a[a_start + i] != b[b_start + i]:
             return False
@@ -241,8 +243,8 @@ def _cell(
             if (
                 starts[slot + 1] - start == a_length + 1 + b_length
                 and data[start + a_length] == _SEPARATOR
-                and _same(data, start, first_data, a, a_length)
-                and _same(data, start + a_length + 1, second_data, b, b_length)
+                and same(data, start, first_data, a, a_length)
+                and same(data, start + a_length + 1, second_data, b, b_length)
             ):
                 break
         cell = (cell + 1) & mask

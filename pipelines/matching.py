@@ -1,28 +1,27 @@
 """Which events concern which definitions: what they look at compiled to look-ups.
 
 An event that no definition names costs one look-up, however many definitions there are; the
-properties of an event are parsed only if a condition asks for them, and once for all that do.
+properties of an event are looked into only if a condition asks for them, and parsed only for one of
+all that are alike in what it asks (`pipelines.groups`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from pipelines.conditions import (
-    Read,
-    Test,
     compile_conditions,
     compile_member_read,
     compile_read,
-    parse_properties,
+    is_spelled_variously,
 )
-from pipelines.fingerprints import Fingerprints, fingerprints
+from pipelines.fingerprints import Fingerprints, fingerprint_of, tokens_of
+from pipelines.grouped import Grouped
+from pipelines.groups import Groups, Properties, Question
 from pipelines.kernel import Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.operators import (
@@ -36,6 +35,7 @@ from pipelines.operators import (
     Reading,
     Values,
 )
+from schemas.conditions import Condition, comparisons
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
 
@@ -52,124 +52,76 @@ class Match(NamedTuple):
 
     def cut(self, part: slice) -> "Match":
         """Some of the events."""
-        values = [column[part] for column in self.values]
+        values = [column.cut(part) for column in self.values]
         return Match(self.rows[part], self.masks[part], values)
 
 
-class _Memo:
-    """What was asked of the events of a batch: of each of them once, however many ask."""
+class _Names:
+    """The names of a batch's events."""
 
-    def __init__(self, count: int) -> None:
-        self._known = np.zeros(count, np.bool_)
-        self._answers = np.empty(count, object)
+    def __init__(self, names: Texts) -> None:
+        self._names = names
+        count = len(names.starts) - 1
+        empty = Texts.empty(count)
+        self._groups = Groups(count, lambda index, rows: index.intern(names, empty, rows))
 
-    def ask(self, rows: Int64s, answer: Callable[[Int64s], Iterable[Any]]) -> NDArray[np.object_]:
-        """The answers for `rows`; `answer` is called for those that are not known."""
-        unknown = rows[~self._known[rows]]
-        if len(unknown):
-            self._known[unknown] = True
-            self._answers[unknown] = np.fromiter(answer(unknown), object, len(unknown))
-        return self._answers[rows]
-
-
-class _Alike:
-    """Fingerprints of the events of a batch: worked out where they are asked for, and once."""
-
-    def __init__(self, count: int) -> None:
-        self._known = np.zeros(count, np.bool_)
-        self._numbers = np.zeros(count, np.uint64)
-        self._tokens: dict[int, tuple[str, ...]] = {}
-
-    def ask(self, rows: Int64s, columns: Callable[[Int64s], Sequence[Any]]) -> Fingerprints:
-        """Those of `rows`; `columns` gives the values of those that are not known."""
-        unknown = rows[~self._known[rows]]
-        if len(unknown):
-            self._known[unknown] = True
-            found = fingerprints(columns(unknown))
-            self._numbers[unknown] = found.numbers
-            self._tokens |= found.tokens
-        return Fingerprints(self._numbers[rows], self._tokens)
-
-
-class _Properties:
-    """The properties of a batch: parsed, tested and read where that is asked for, and once."""
-
-    def __init__(self, texts: ArrowColumn) -> None:
-        self._texts = texts
-        self._parsed = _Memo(len(texts))
-        self._memos: dict[Test | Read, _Memo] = {}
-        self._alike: dict[Alike, _Alike] = {}
-        self._holding: dict[str, NDArray[np.bool_]] = {}
-
-    def ask(self, question: Test | Read, rows: Int64s) -> NDArray[np.object_]:
-        """What a test or a read makes of the properties of some events."""
-        memo = self._memos.get(question)
-        if memo is None:
-            memo = self._memos[question] = _Memo(len(self._texts))
-        return memo.ask(rows, lambda unknown: map(question, self._parsed.ask(unknown, self._parse)))
-
-    def alike(self, of: Alike, reads: Sequence[Read], rows: Int64s) -> Fingerprints:
-        """The fingerprints of what the `reads` make of the properties of some events."""
-        known = self._alike.get(of)
-        if known is None:
-            known = self._alike[of] = _Alike(len(self._texts))
-        return known.ask(rows, lambda unknown: [self.ask(read, unknown) for read in reads])
-
-    def _parse(self, rows: Int64s) -> Iterator[Mapping[str, Any]]:
-        return map(parse_properties, self._texts.take(rows).to_pylist())
-
-    def holding(self, name: str) -> NDArray[np.bool_]:
-        """Whether the events have a property of that name; some that have none are in."""
-        found = self._holding.get(name)
-        if found is None:
-            # Escaped or not: what ASCII text is escaped as begins like this.
-            mentions = (pc.match_substring(self._texts, text) for text in (name, "\\u00"))
-            found = self._holding[name] = np.asarray(pc.or_(*mentions))
-        return found
+    def of(self, rows: Int64s) -> Grouped:
+        """The names of some events."""
+        codes = self._groups.of(rows)
+        return Grouped(codes, self._names.take(self._groups.samples))
 
 
 class _Use(NamedTuple):
     key: Key
     mask: int
-    test: Test | None
+    test: Question | None
     holding: str | None
 
-    def pick(self, rows: Int64s, properties: _Properties) -> Int64s:
+    def pick(self, rows: Int64s, properties: Properties) -> Int64s:
         """Those of `rows` that it is about."""
         if self.holding is not None:
             rows = rows[properties.holding(self.holding)[rows]]
-        if self.test is None:
-            return rows
-        return rows[properties.ask(self.test, rows).astype(np.bool_)]
+        return rows if self.test is None else rows[properties.ask(self.test, rows)]
 
 
 class _NameReader:
     """Reads the event's name."""
 
-    def values(self, rows: Int64s, events: Texts, _: _Properties) -> list[str]:
+    def values(self, rows: Int64s, names: _Names, _: Properties) -> Grouped:
         """What it reads of `rows`."""
-        return events.take(rows)
+        return names.of(rows)
 
 
-class _AlikeReader(NamedTuple):
-    of: Alike
-    reads: tuple[Read, ...]
+class _AlikeReader:
+    def __init__(self, of: Alike) -> None:
+        reads = [compile_read(name) for name in of.properties]
+        names = grouping_names(of.properties)
 
-    def values(self, rows: Int64s, _: Texts, properties: _Properties) -> Fingerprints:
+        def tokens(properties: Mapping[str, Any]) -> tuple[str, ...]:
+            return tokens_of(read(properties) for read in reads)
+
+        self._tokens = Question(names, tokens)
+        self._number = Question(names, lambda has: fingerprint_of(tokens(has)), np.uint64)
+
+    def values(self, rows: Int64s, _: _Names, properties: Properties) -> Fingerprints:
         """What it reads of `rows`."""
-        return properties.alike(self.of, self.reads, rows)
+        numbers = properties.ask(self._number, rows)
+        return Fingerprints(numbers, properties.grouped(self._tokens, rows))
 
 
 class _Reader(NamedTuple):
-    read: Read
+    read: Question
     holding: str | None
 
-    def values(self, rows: Int64s, _: Texts, properties: _Properties) -> list[Any]:
+    def values(self, rows: Int64s, _: _Names, properties: Properties) -> Grouped:
         """What it reads of `rows`."""
-        values = np.full(len(rows), None, object)
-        held = slice(None) if self.holding is None else properties.holding(self.holding)[rows]
-        values[held] = properties.ask(self.read, rows[held])
-        return values.tolist()
+        if self.holding is None:
+            return properties.grouped(self.read, rows)
+        held = properties.holding(self.holding)[rows]
+        found = properties.grouped(self.read, rows[held])
+        codes = np.full(len(rows), len(found.distinct), np.int32)
+        codes[held] = found.codes
+        return Grouped(codes, [*found.distinct, None])
 
 
 class Matcher:
@@ -187,14 +139,14 @@ class Matcher:
         self._readers: dict[Key, list[_NameReader | _AlikeReader | _Reader]] = {}
         # Definitions that ask the same ask it once an event.
         reader = cache(_reader)
-        tests: dict[bytes, Test] = {}
+        tests: dict[bytes, Question] = {}
         for key, looks, names in definitions:
             self._readers[key] = [reader(name) for name in names]
             for place, look in enumerate(looks):
                 test = None
                 if look.where:
                     alike = msgspec.json.encode(look.where)
-                    test = tests.setdefault(alike, compile_conditions(look.where))
+                    test = tests.setdefault(alike, _test(look.where))
                 holding = look.object if isinstance(look, Holding) else None
                 code = self._code(key.project, look.event or _ANY)
                 self._any = self._any or look.event is None
@@ -206,7 +158,7 @@ class Matcher:
         `texts` are their properties.
         """
         count = len(events.starts) - 1
-        properties = _Properties(texts)
+        properties, named = Properties(texts), _Names(events)
         pieces: dict[Key, list[tuple[Int64s, int]]] = {}
         for names in (events, Texts.empty(count)) if self._any else (events,):
             for code, rows in self._rows_by_code(projects, names, count):
@@ -217,7 +169,7 @@ class Matcher:
         found = {}
         for key, parts in pieces.items():
             rows, masks = _joined(parts, count)
-            values = [reader.values(rows, events, properties) for reader in self._readers[key]]
+            values = [reader.values(rows, named, properties) for reader in self._readers[key]]
             found[key] = Match(rows, masks, values)
         return found
 
@@ -241,15 +193,29 @@ class Matcher:
         return int(code)
 
 
+def _test(where: Sequence[Condition]) -> Question:
+    names = {condition.property for condition, _ in comparisons(where, "where")}
+    return Question(grouping_names(names), compile_conditions(where), np.bool_)
+
+
 def _reader(of: Reading) -> _NameReader | _AlikeReader | _Reader:
     match of:
-        case Alike(properties):
-            return _AlikeReader(of, tuple(map(compile_read, properties)))
+        case Alike():
+            return _AlikeReader(of)
         case Member(outer, name):
-            return _Reader(compile_member_read(outer, name), outer)
+            return _Reader(Question((outer,), compile_member_read(outer, name)), outer)
         case str(name) if name != EVENT_NAME:
-            return _Reader(compile_read(name), None)
+            return _Reader(Question(grouping_names([name]), compile_read(name)), None)
     return _NameReader()
+
+
+def grouping_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names by which events are grouped that are asked for these properties.
+
+    None if one of them may be spelled in several ways: then it is all properties.
+    """
+    names = sorted(set(names))
+    return () if any(map(is_spelled_variously, names)) else tuple(names)
 
 
 def _joined(parts: list[tuple[Int64s, int]], count: int) -> tuple[Int64s, Masks]:

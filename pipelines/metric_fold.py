@@ -5,12 +5,14 @@ An event is late, counted and left out, if its bucket ended more than the latene
 event that came before it, or if so many buckets have begun since that it is not kept any more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.grouped import Grouped
 from pipelines.kernel import Int32s, Int64s
 from pipelines.no_rows import NoRows
 from pipelines.operators import NEVER, Folded, Masks, Values
@@ -38,15 +40,16 @@ class MetricFold(NoRows):
         self.newest = NEVER
         self.lateness_ms = lateness_ms
         self._buckets = buckets
-        self._read: Callable[[Values, Int64s], Any]
-        self._tally: Callable[[Any, int], Tally]  # of what was read of so many events
+        # What it reads of the events of a batch, and what it makes of some of them.
+        self._read: Callable[[Values], Any] = _nothing
+        self._tally: Callable[[Any, Int64s], Tally]
         match measure:
             case "top":
-                self._read, self._tally = _keys, _tally_keys
+                self._read, self._tally = _column, partial(_tally_keys, key_of)
             case "events" if named:
-                self._read, self._tally = _names, _tally_keys
+                self._read, self._tally = _column, partial(_tally_keys, _name_key)
             case "events":
-                self._read, self._tally = _nothing, _count
+                self._tally = _count
             case "percentiles":
                 self._read, self._tally = _numbers, _tally_sketched
             case _:
@@ -72,58 +75,66 @@ class MetricFold(NoRows):
         self.newest = int(newest[-1])
         order = counted[np.argsort(numbers[counted], kind="stable")]
         present, begins = np.unique(numbers[order], return_index=True)
-        ends = [*begins[1:], len(order)] if len(order) else []
-        read = self._read(values, order)
+        read = self._read(values)
         tallies = {
-            number: self._tally(read[begin:end], int(end - begin))
-            for number, begin, end in zip(present.tolist(), begins, ends, strict=True)
+            number: self._tally(read, rows)
+            for number, rows in zip(present.tolist(), np.split(order, begins)[1:], strict=True)
         }
         return Folded(tallies, _NO_ROWS, len(at) - len(counted))
 
 
-def _nothing(_: Values, order: Int64s) -> Int64s:
-    return order
+def _nothing(_: Values) -> None:
+    return None
 
 
-def _count(_: Any, events: int) -> Tally:
-    return Tally(events)
+def _count(_: None, rows: Int64s) -> Tally:
+    return Tally(len(rows))
 
 
-def _names(values: Values, order: Int64s) -> list[str]:
-    (names,) = values
-    return [f"s{names[row]}" for row in order.tolist()]
-
-
-def _keys(values: Values, order: Int64s) -> list[str | None]:
+def _column(values: Values) -> Grouped:
     (column,) = values
-    return [key_of(column[row]) for row in order.tolist()]
+    assert isinstance(column, Grouped)
+    return column
 
 
-def _tally_keys(keys: Sequence[str | None], events: int) -> Tally:
-    known = [key for key in keys if key is not None]
-    return Tally(events, events - len(known), sketch=TopValues.of(known))
+def _name_key(name: str) -> str:
+    return f"s{name}"
 
 
-def _numbers(values: Values, order: Int64s) -> NDArray[np.float64]:
+def _tally_keys(name: Callable[[Any], str | None], column: Grouped, rows: Int64s) -> Tally:
+    known: dict[str, int] = {}
+    codes, counts = np.unique(column.codes[rows], return_counts=True)
+    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+        key = name(column.distinct[code])
+        if key is not None:
+            known[key] = known.get(key, 0) + count
+    return Tally(len(rows), len(rows) - sum(known.values()), sketch=TopValues.of(known))
+
+
+def _numbers(values: Values) -> NDArray[np.float64]:
     """The values that are numbers, and not a number for the others."""
-    (column,) = values
-    numbers = [value if type(value) in _NUMBERS else np.nan for value in column]
-    return np.array(numbers, np.float64)[order]
+    return _column(values).each(_number, np.float64)
 
 
-def _tally_numbers(numbers: NDArray[np.float64], events: int) -> Tally:
-    finite = numbers[np.isfinite(numbers)]
+def _number(value: Any) -> float:
+    return value if type(value) in _NUMBERS else np.nan
+
+
+def _tally_numbers(numbers: NDArray[np.float64], rows: Int64s) -> Tally:
+    finite = numbers[rows]
+    finite = finite[np.isfinite(finite)]
     if not len(finite):
-        return Tally(events, events)
+        return Tally(len(rows), len(rows))
     return Tally(
-        events,
-        events - len(finite),
+        len(rows),
+        len(rows) - len(finite),
         float(finite.sum()),
         float(finite.min()),
         float(finite.max()),
     )
 
 
-def _tally_sketched(numbers: NDArray[np.float64], events: int) -> Tally:
-    sketch = Percentiles.of(numbers[np.isfinite(numbers)])
-    return _tally_numbers(numbers, events)._replace(sketch=sketch)
+def _tally_sketched(numbers: NDArray[np.float64], rows: Int64s) -> Tally:
+    measured = numbers[rows]
+    sketch = Percentiles.of(measured[np.isfinite(measured)])
+    return _tally_numbers(numbers, rows)._replace(sketch=sketch)

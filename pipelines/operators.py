@@ -30,7 +30,7 @@ from schemas.topics import Topics
 log = structlog.get_logger(__name__)
 
 Masks = NDArray[np.uint32]
-# Of each thing that a definition reads: its values, event by event, None where it is not set, or
+# Of each thing that a definition reads: its values as `Grouped`, None where it is not set, or
 # `Fingerprints` if that is what it asks for.
 Values = Sequence[Any]
 # An array of records of the kind's own type: what became different of whom.
@@ -161,8 +161,8 @@ class PersonState(Protocol):
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 
         Bit i of an event's mask says that it is one the definition's i-th look asks for;
-        `values[j][k]` is what event k has of the j-th property that its kind `reads`. The changes
-        are views, good until the next call.
+        `values[j]` is a column of what events have of the j-th property that its kind `reads`. The
+        changes are views, good until the next call.
         """
 
     def expire(self, now: int) -> Expired | None:

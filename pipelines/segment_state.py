@@ -7,6 +7,7 @@ membership is what was announced, and events that are folded again when a partit
 announce nothing: what they did to membership is taken back, and looked at anew.
 """
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines import segment_fold as sf
 from pipelines.columns import grown
+from pipelines.conditions import Test
 from pipelines.fixed_rows import FixedRows
 from pipelines.funnel_fold import Shape
 from pipelines.funnel_state import FunnelState
@@ -127,9 +129,7 @@ class SegmentState(FixedRows):
         told = np.full((events, len(values)), sf.NOTHING, np.uint8)
         for place, column in enumerate(values):
             name, test = self._program.told[place // 2]
-            for event, value in enumerate(column):
-                if value is not None:
-                    told[event, place] = sf.HOLDS if test({name: value}) else sf.FAILS
+            told[:, place] = column.each(partial(_tell, name, test), np.uint8)
         return told
 
     def _perform(
@@ -275,6 +275,13 @@ class SegmentState(FixedRows):
         one = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
         state.expire(10_000)
+
+
+def _tell(name: str, test: Test, value: Any) -> int:
+    """What a value tells of a property."""
+    if value is None:
+        return sf.NOTHING
+    return sf.HOLDS if test({name: value}) else sf.FAILS
 
 
 def _has_done(state: FunnelState, slots: Int32s, steps: int) -> NDArray[np.bool_]:

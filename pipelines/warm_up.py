@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 from numba.core import event
 
-from pipelines import person_records
+from pipelines import groups, person_records
 from pipelines.actives_state import ActivesState
 from pipelines.cohort_state import CohortState
 from pipelines.dedup import SeenIds
@@ -33,6 +33,7 @@ def warm_up() -> None:
     KeyIndex.warm_up()
     SeenIds.warm_up()
     person_records.warm_up()
+    groups.warm_up()
     FunnelState.warm_up()
     FunnelFigures.warm_up()
     ChainState.warm_up()

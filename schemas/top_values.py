@@ -4,8 +4,7 @@ Sketches of parts merge into one of the whole. Up to 384 different values are co
 beyond that a count is at most `off_by` too low, which is `WORST` of all values or less.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from datasketches import frequent_items_error_type, frequent_strings_sketch
@@ -32,10 +31,10 @@ class TopValues:
         self.sketch: Any = frequent_strings_sketch(_LG_PLACES)
 
     @classmethod
-    def of(cls, keys: Iterable[str]) -> "TopValues":
-        """Count some keys."""
+    def of(cls, counts: Mapping[str, int]) -> "TopValues":
+        """Of keys that were there so often."""
         made = cls()
-        for key, count in Counter(keys).items():
+        for key, count in counts.items():
             made.sketch.update(key, count)
         return made
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from pipelines.kernel import Bytes, Int, Int64s, kernel
+from pipelines.members import byte_at, skip_space
 from services.ingest.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -57,18 +58,18 @@ def find_events(data: Bytes, begins: Int64s, sizes: Int64s, times: Int64s) -> In
     is; but only of valid JSON it is said that what is found is right.
     """
     end = len(data)
-    p = _skip_space(data, np.int64(0), end)
-    if _byte(data, p, end) != ord("["):
+    p = skip_space(data, np.int64(0), end)
+    if byte_at(data, p, end) != ord("["):
         return NONE
     count = np.int64(0)
     while count < len(times):
-        p = _skip_space(data, p + 1, end)
+        p = skip_space(data, p + 1, end)
         p = _find_fields(data, p, end, begins, sizes, times, count)
         if p == NONE:
             return NONE
         count += 1
-        p = _skip_space(data, p, end)
-        byte = _byte(data, p, end)
+        p = skip_space(data, p, end)
+        byte = byte_at(data, p, end)
         if byte != ord(","):
             return count if byte == ord("]") else NONE
     return NONE
@@ -79,23 +80,23 @@ def _find_fields(
     data: Bytes, p: Int, end: Int, begins: Int64s, sizes: Int64s, times: Int64s, event: Int
 ) -> Int:
     """Find those of one event, which begins at `p`; returns where it ends, or `NONE`."""
-    if _byte(data, p, end) != ord("{"):
+    if byte_at(data, p, end) != ord("{"):
         return NONE
     for column in range(COLUMNS):
         begins[event, column] = 0
         sizes[event, column] = NONE
     times[event] = NOW
     while True:
-        name = _skip_space(data, p + 1, end) + 1
+        name = skip_space(data, p + 1, end) + 1
         p = _end_of_text(data, name - 1, end)
         if p == NONE:
             return NONE
         column = _column(data, name, p - 1 - name)
-        p = _skip_space(data, p, end)
-        if column == NONE or _byte(data, p, end) != ord(":"):
+        p = skip_space(data, p, end)
+        if column == NONE or byte_at(data, p, end) != ord(":"):
             return NONE
-        begin = _skip_space(data, p + 1, end)
-        byte = _byte(data, begin, end)
+        begin = skip_space(data, p + 1, end)
+        byte = byte_at(data, begin, end)
         begins[event, column] = begin
         if byte == ord("n") and column not in (EVENT, DISTINCT_ID, EVENT_ID):  # null
             p = begin + 4
@@ -122,8 +123,8 @@ def _find_fields(
             sizes[event, column] = 0
         else:
             return NONE
-        p = _skip_space(data, p, end)
-        byte = _byte(data, p, end)
+        p = skip_space(data, p, end)
+        byte = byte_at(data, p, end)
         if byte == ord("}"):
             break
         if byte != ord(","):
@@ -140,37 +141,25 @@ def _find_fields(
 
 
 @kernel
-def _byte(data: Bytes, p: Int, end: Int) -> Int:
-    return np.int64(data[p]) if p < end else np.int64(0)
-
-
-@kernel
-def _skip_space(data: Bytes, p: Int, end: Int) -> Int:
-    while p < end and (data[p] == 32 or data[p] == 10 or data[p] == 13 or data[p] == 9):
-        p += 1
-    return p
-
-
-@kernel
 def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
     """Where the text that begins at `p` ends; `NONE` if it is none, or not as it is written."""
-    if _byte(data, p, end) != ord('"'):
+    if byte_at(data, p, end) != ord('"'):
         return NONE
     p = _skip_to(data, p + 1, end, True)
-    return p + 1 if _byte(data, p, end) == ord('"') else NONE
+    return p + 1 if byte_at(data, p, end) == ord('"') else NONE
 
 
 @kernel
 def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
     """Where the object that begins at `p` ends; `NONE` if it is none."""
-    if _byte(data, p, end) != ord("{"):
+    if byte_at(data, p, end) != ord("{"):
         return NONE
     depth = np.int64(0)
     while p < end:
         byte = data[p]
         if byte == ord('"'):
             p = _skip_to(data, p + 1, end, False)
-            while _byte(data, p, end) == ord("\\"):
+            while byte_at(data, p, end) == ord("\\"):
                 p = _skip_to(data, p + 2, end, False)
         elif byte == ord("{") or byte == ord("["):
             depth += 1

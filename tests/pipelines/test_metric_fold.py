@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.grouped import Grouped
 from pipelines.metric_results import record_of, take
 from pipelines.operators import TOTAL, Folded, Running
 from pipelines.project_metrics import METRICS
@@ -92,7 +93,7 @@ def feed(running: Running, acts: list[Act], offset: int = 0) -> Folded:
         np.array([act.at for act in acts], np.int64),
         np.ones(len(acts), np.uint32),
         np.arange(offset, offset + len(acts)),
-        [columns[name] for name in names],
+        [Grouped.of(columns[name]) for name in names],
     )
     running.late += folded.late
     running.unpublished |= running.figures.apply(folded.changes)
@@ -329,7 +330,7 @@ def test_counts_of_many_values_are_within_the_stated_error(seed: int, parts: int
     exact, sketch = Counter(values), TopValues()
     for part in range(parts):
         keys = [f"s{value}" for value in values[part::parts]]
-        sketch = sketch.merged(TopValues.read(bytes(TopValues.of(keys))))
+        sketch = sketch.merged(TopValues.read(bytes(TopValues.of(Counter(keys)))))
     top = sketch.top(20)
     assert len(exact) > 384
     assert 0 < top.off_by <= WORST * len(values)

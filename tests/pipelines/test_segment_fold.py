@@ -312,7 +312,7 @@ def test_an_object_is_found_however_its_name_is_escaped() -> None:
     shop, name = (Texts.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
     found = matcher.match(shop, name, pa.array(texts))[KEY]
     assert found.rows.tolist() == [0, 1]
-    assert found.values[0] == ["pro", 1]
+    assert found.values[0].to_list() == ["pro", 1]
 
 
 def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it() -> None:

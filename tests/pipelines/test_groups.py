@@ -1,0 +1,126 @@
+"""What is asked of one event of a group is the answer of all of them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipelines.conditions import parse_properties
+from pipelines.grouped import Grouped
+from pipelines.groups import Properties, Question, written
+from pipelines.keys import Texts
+
+NAMES = ("plan", "price", "a b", "é", "")
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["pro", "free", "", 'a "b"', "\\", "\n", "é", "\N{SNOWMAN}", "\ud800"])
+    | st.text(max_size=3)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r ")])
+
+
+@st.composite
+def json_texts(draw: st.DrawFn) -> str:
+    members = draw(st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=4))
+    comma, colon = draw(SEPARATORS)
+    ascii_only = draw(st.booleans())
+
+    def write(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=ascii_only, separators=(comma, colon))
+
+    text = comma.join(f"{write(name)}{colon}{write(value)}" for name, value in members)
+    text = draw(st.sampled_from(["{%s}", " {%s} ", "{ %s\n}"])) % text
+    return text.encode(errors="replace").decode()
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """As events carry them, and with a character more, or less, or another."""
+    text = draw(json_texts())
+    if text and draw(st.integers(0, 3)) == 0:
+        place = draw(st.integers(0, len(text)))
+        more = draw(st.sampled_from(["", *'{}[],:"\\-.0e1tn ', "\0", "\x01", "null", "1e999"]))
+        text = text[:place] + more + text[place + draw(st.integers(0, 1)) :]
+    return text
+
+
+def asked(question: Question, some: list[str]) -> list[Any]:
+    properties, rows = Properties(pa.array(some, pa.string())), np.arange(len(some))
+    half = rows[::2]
+    first = properties.grouped(question, half).to_list()
+    every: list[Any] = properties.ask(question, rows).tolist()
+    assert repr(properties.grouped(question, rows).to_list()[::2]) == repr(first)
+    assert [*every[::2]] == first or repr(every[::2]) == repr(first)  # not a number equals nothing
+    return every
+
+
+@given(
+    st.lists(texts(), min_size=1, max_size=12),
+    st.lists(st.sampled_from(NAMES), unique=True, max_size=3).map(tuple),
+)
+@example(['{"plan":1}', '{"plan":1,"x":1e999}', '{"plan":1,"x":01}', '{"plan":1}x'], ("plan",))
+@example(['{"plan":"a\\u0000b","price":1}', '{"plan":"a","price":1}'], ("plan", "price"))
+@example(
+    ['{"plan":1,"plan":2}', '{"plan":2}', '{"plan":1}', '{"pl\\u0061n":3,"plan":1}'], ("plan",)
+)
+@example(
+    ['{"x":{"plan":1}}', '{"plan":{"x":[1,{"plan":2}],"y":{}}}', '{"x":[],"plan":[[]]}'], ("plan",)
+)
+@example(
+    ['{"x":[1}', '{"x":{1}}', '{"x":{"a":1]}', '{"x":[1,]}', '{"x":1,}', "{,}", "{", ""], ("x",)
+)
+@example(["{" + '"a":{' * 80 + "}" * 81, '{"a":' + "[" * 60 + "]" * 60 + "}"], ("a",))
+def test_an_answer_is_that_of_each_event_by_itself(some: list[str], names: tuple[str, ...]) -> None:
+    def ask(properties: Mapping[str, Any]) -> Any:
+        return [(name, properties.get(name)) for name in names] if names else dict(properties)
+
+    expected = [ask(parse_properties(text)) for text in some]
+    assert repr(asked(Question(names, ask), some)) == repr(expected)
+
+
+def test_events_alike_in_what_is_asked_are_parsed_and_asked_once() -> None:
+    calls = []
+
+    def ask(properties: Mapping[str, Any]) -> Any:
+        calls.append(properties)
+        return properties["plan"] == "pro"
+
+    some = [
+        '{"plan":"pro","n":1}',
+        '{"n": 2, "plan": "pro"}',
+        '{"plan":"free"}',
+        '{"plan":"pro","other":{"plan":[1,2.50,-3,true,false,null,{}]}}',
+    ]
+    assert asked(Question(("plan",), ask, np.bool_), some) == [True, True, False, True]
+    assert len(calls) == 2
+
+
+def test_how_values_are_written_is_told_apart_from_where_they_end() -> None:
+    some = pa.array(['{"a":1,"b":""}', '{"a":"","b":1}', '{"b":1}', '{"a":1}', "{}", "no JSON"])
+    found = written(Texts.of(some), Texts.of(pa.array(["a", "b"])), np.arange(len(some)))
+    keys = [bytes(found.data[a:b]) for a, b in zip(found.starts, found.starts[1:], strict=False)]
+    assert keys == [b'1\0""\0', b'""\x001\0', b"\x001\0", b"1\0\0", b"\0\0", b"\1no JSON"]
+
+
+def test_a_column_of_groups_tells_its_values_in_the_order_in_which_they_came() -> None:
+    column = Grouped(np.array([3, 0, 3, 2, 0], np.int32), ["a", "none's", "b", "c"])
+    assert column.to_list() == ["c", "a", "c", "b", "a"]
+    assert column.first_rows() == [0, 1, 3]
+    assert column.cut(slice(1, 3)).first_rows() == [0, 1]
+    assert column.each(ord, np.int64).tolist() == [99, 97, 99, 98, 97]
+    assert Grouped.of(()).first_rows() == []
