@@ -18,9 +18,8 @@ Column = TypeVar("Column", bound=NDArray[Any])
 
 # A column below is cheap to copy, and there are many such: definitions that hardly anybody uses.
 _LARGE_BYTES: Final = 1 << 20
-# What a column has moved in all is then a fifteenth of its size. More would only cost addresses, of
-# which there are 128 TB.
-_ROOM: Final = 16
+# So a column moves a few times in its life, however large it gets. Addresses are plenty: 128 TB.
+_ROOM: Final = 128
 # Memory that is not there may be promised; `mmap` names it only from Python 3.13 on.
 _PROMISED: Final = 0x4000 if sys.platform == "linux" else 0
 
