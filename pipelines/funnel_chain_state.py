@@ -21,6 +21,7 @@ from pipelines.funnel_timers import EXPIRED
 from pipelines.kernel import Int32s, Int64s
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
 from pipelines.person_rows import PersonRows
+from pipelines.sorting import order_of
 from pipelines.timers import Timers
 from pipelines.told_apart import ValuedChanges
 from schemas.definitions import Breakdown, Funnel
@@ -110,7 +111,7 @@ class ChainState(PersonRows):
         self.reserve(persons, len(at))
         self.heads[ff.CHANGES] = self.heads[ff.TOUCHED] = self.heads[ff.LATE] = 0
         touched = np.empty(len(at), np.int32)
-        order = np.argsort(slots, kind="stable")
+        order = order_of(slots)
         slots, at, masks, offsets = slots[order], at[order], masks[order], offsets[order]
         held = of = Fingerprints.none(len(at))
         if self.rules.attribution != NOBODY:

@@ -148,7 +148,7 @@ def fold(
         if len(stamps) > r and offsets[i] < stamps[r]:
             continue
         if rows[r].length == MAX_TAIL:
-            if not _room_for_changes(shape, rows, entries, changes, heads, r):
+            if heads[CHANGES] + days_at_most(rows, entries, r) * shape.steps > len(changes):
                 return i
             # A person with more steps than that within the lateness: give up the older half's.
             middle = tail[rows[r].block + MAX_TAIL // 2].at
@@ -183,34 +183,6 @@ def ask_for_row(rows: Records, entries: Records, times: Records, tail: Records, 
     prefetch(entries, rows[r].first)
     prefetch(times, rows[r].first)
     prefetch(times, rows[r].first + 1)  # they lie across two cache lines
-
-
-@kernel
-def show(
-    shape: Shape,
-    rows: Records,
-    entries: Records,
-    times: Records,
-    tail: Records,
-    changes: Records,
-    heads: Int64s,
-    touched: Int32s,
-    scratch: Int64s,
-    begin: Int,
-) -> Int:
-    """Bring what is published of the touched rows up to date, from the `begin`-th of them on.
-
-    Returns how many are done: fewer than all if the changes are full, to be called again.
-    """
-    for i in range(begin, heads[TOUCHED]):
-        r = np.int64(touched[i])
-        if i + NEAR < heads[TOUCHED]:
-            ask_for_row(rows, entries, times, tail, np.int64(touched[i + NEAR]))
-        if not _room_for_changes(shape, rows, entries, changes, heads, r):
-            return i
-        show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
-        _settle(shape, rows, entries, times, tail, heads, r, rows[r].horizon)
-    return heads[TOUCHED]
 
 
 @kernel
@@ -359,15 +331,14 @@ def entry_of(
 
 
 @kernel
-def _room_for_changes(
-    shape: Shape, rows: Records, entries: Records, changes: Records, heads: Int64s, r: Int
-) -> Int:
+def days_at_most(rows: Records, entries: Records, r: Int) -> Int:
+    """How many days `show_row` may find a row to have at most, the total counted as one."""
     days = 1 + rows[r].length
     e = rows[r].first
     while e != NONE:
         days += 1
         e = entries[e].next
-    return heads[CHANGES] + days * shape.steps <= len(changes)
+    return days
 
 
 @kernel

@@ -12,6 +12,7 @@ from pipelines import funnel_fold as ff
 from pipelines.columns import grown
 from pipelines.funnel_fold import CHANGE, ENTRY, EVENT, ROW, Shape
 from pipelines.funnel_pack import MALFORMED, pack, pack_bound, unpack
+from pipelines.funnel_show import COUNTS, FRESH, TIMERS, show
 from pipelines.funnel_timers import EXPIRED, expire, schedule
 from pipelines.kernel import Int32s, Int64s
 from pipelines.operators import Expired, Folded, Masks, Packed, Values
@@ -85,11 +86,19 @@ class FunnelState(PersonRows):
             if done == len(at):
                 break
             self._make_more_room()
-        touched = touched[: self.heads[ff.TOUCHED]]
-        fresh = self.touch(touched)
+        fresh, due, ids = self._show(touched[: self.heads[ff.TOUCHED]])
+        self._timers.add(due, ids)
+        changes = self._changes[: self.heads[ff.CHANGES]]
+        return Folded(changes, fresh, int(self.heads[ff.LATE]))
+
+    def _show(self, touched: Int32s) -> tuple[Int32s, Int64s, Int32s]:
+        """Bring rows up to date: returns those that did not wait to be logged, and new timers."""
+        fresh, counts = np.empty(len(touched), np.int32), np.zeros(COUNTS, np.int64)
+        room = 2 * len(touched) + ff.MAX_TAIL
+        due, ids = np.empty(room, np.int64), np.empty(room, np.int32)
         done = 0
         while True:
-            done = ff.show(
+            done = show(
                 self.shape,
                 self.rows,
                 self.entries,
@@ -98,15 +107,18 @@ class FunnelState(PersonRows):
                 self._changes,
                 self.heads,
                 touched,
+                fresh,
+                due,
+                ids,
+                counts,
                 self._scratch,
                 done,
             )
             if done == len(touched):
-                break
-            self._make_more_room()
-        self._schedule(touched)
-        changes = self._changes[: self.heads[ff.CHANGES]]
-        return Folded(changes, fresh, int(self.heads[ff.LATE]))
+                timers = slice(counts[TIMERS])
+                return fresh[: counts[FRESH]], due[timers], ids[timers]
+            self._make_room(changes=2 * len(self._changes))
+            due, ids = grown(due, 2 * len(due)), grown(ids, 2 * len(ids))
 
     def expire(self, now: int) -> Expired | None:
         """Do what is due at `now` (ms); None if nothing is."""
@@ -177,7 +189,11 @@ class FunnelState(PersonRows):
         super().restored(clock)
         self.entries["timer"] = 0
         self._timers = Timers()
-        self._schedule(np.arange(self.size, dtype=np.int32))
+        every = np.arange(self.size, dtype=np.int32)
+        most = int(self.heads[ff.ENTRIES])
+        due, ids = np.empty(most, np.int64), np.empty(most, np.int32)
+        count = schedule(self.shape, self.rows, self.entries, self.times, every, due, ids)
+        self._timers.add(due[:count], ids[:count])
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns, to be loaded by the same version of this code."""
@@ -202,14 +218,6 @@ class FunnelState(PersonRows):
         state.restored()
         state.expire(10 * ff.DAY_MS)
 
-    def _schedule(self, rows: Int32s) -> None:
-        # Each touched row has at most as many new entries as it has timers to be set or moved;
-        # a full pass is rare, so the bound may be generous.
-        bound = int(self.heads[ff.ENTRIES])
-        due, ids = np.empty(bound, np.int64), np.empty(bound, np.int32)
-        count = schedule(self.shape, self.rows, self.entries, self.times, rows, due, ids)
-        self._timers.add(due[:count].copy(), ids[:count].copy())
-
     def _reserve(self, persons: int, *, rows: int, entries: int) -> None:
         self.reserve(persons, rows)
         self._make_room(entries=entries)
@@ -223,6 +231,6 @@ class FunnelState(PersonRows):
         self._changes = grown(self._changes, changes)
 
     def _make_more_room(self) -> None:
-        """A kernel stopped: the tail was full, or the changes were."""
+        """The fold stopped: the tail was full, or the changes were."""
         tail_full = self.heads[ff.TAIL] + 2 * ff.MAX_TAIL > len(self.tail)
         self._make_room(changes=0 if tail_full else 2 * len(self._changes))

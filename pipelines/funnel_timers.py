@@ -31,22 +31,41 @@ def schedule(
     rows: Records,
     entries: Records,
     times: Records,
-    touched: Int32s,
+    which: Int32s,
     due: Int64s,
     ids: Int32s,
 ) -> Int:
-    """Set the timers of rows that events have touched; returns how many are written to `due`."""
+    """Set the timers of some rows; returns how many are written to `due`, which has room for all.
+
+    There may be one for each entry.
+    """
     count = 0
-    for i in range(len(touched)):
-        e = np.int64(rows[touched[i]].first)
-        while e != NONE and count < len(due):
-            when = _due(shape, entries, times, e)
-            if entries[e].timer == 0 or when < entries[e].timer:
-                entries[e].timer = when
-                due[count] = when
-                ids[count] = e
-                count += 1
-            e = np.int64(entries[e].next)
+    for i in range(len(which)):
+        count = schedule_row(shape, rows, entries, times, np.int64(which[i]), due, ids, count)
+    return count
+
+
+@kernel
+def schedule_row(
+    shape: Shape,
+    rows: Records,
+    entries: Records,
+    times: Records,
+    r: Int,
+    due: Int64s,
+    ids: Int32s,
+    count: Int,
+) -> Int:
+    """Set the timers of a row that is brought up to date, as the `count`-th ones and following."""
+    e = np.int64(rows[r].first)
+    while e != NONE:
+        when = _due(shape, entries, times, e)
+        if entries[e].timer == 0 or when < entries[e].timer:
+            entries[e].timer = when
+            due[count] = when
+            ids[count] = e
+            count += 1
+        e = np.int64(entries[e].next)
     return count
 
 

@@ -35,6 +35,7 @@ from pipelines.operators import (
     Reading,
     Values,
 )
+from pipelines.sorting import order_of
 from schemas.conditions import Condition, comparisons
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
@@ -181,7 +182,7 @@ class Matcher:
         known = np.flatnonzero(codes >= 0)
         if not len(known):
             return
-        known = known[np.argsort(codes[known], kind="stable")]
+        known = known[order_of(codes[known])]
         present, begins = np.unique(codes[known], return_index=True)
         yield from zip(present.tolist(), np.split(known, begins[1:]), strict=True)
 

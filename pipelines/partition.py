@@ -199,16 +199,20 @@ class Partition:
 
         def fold(key: Key) -> tuple[Running, int, Folded] | None:
             one, match = self.running[key], concerned[key]
-            offsets = events.offsets[match.rows]
-            part = slice(*np.searchsorted(offsets, stretches[key]))
-            rows, masks, values = match.cut(part)
+            begin_end = np.searchsorted(events.offsets, stretches[key])
+            rows, masks, values = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
             if not len(rows):
                 return None
-            offsets = offsets[part]
+            offsets = events.offsets.take(rows)
             found: tuple[Running, int, Folded] | None = None
             with going_on(one):
                 folded = one.state.fold(
-                    len(self.persons), slots[rows], events.at[rows], masks, offsets, values
+                    len(self.persons),
+                    slots.take(rows),
+                    events.at.take(rows),
+                    masks,
+                    offsets,
+                    values,
                 )
                 if count:
                     one.unpublished |= one.figures.apply(folded.changes)

@@ -100,14 +100,20 @@ class PersonRows:
 
 
 @kernel
+def note(rows: Any, r: Int, fresh: Int32s, count: Int) -> Int:
+    """Mark a row as not logged yet; if it was not so marked already, it is the `count`-th fresh."""
+    if not rows[r].touched & UNLOGGED:
+        fresh[count] = r
+        count += 1
+    rows[r].touched = UNLOGGED
+    return count
+
+
+@kernel
 def _touch(rows: Any, touched: Int32s, fresh: Int32s) -> Int:
     count = 0
     for i in range(len(touched)):
         if i + FAR < len(touched):
             prefetch(rows, touched[i + FAR])
-        r = touched[i]
-        if not rows[r].touched & UNLOGGED:
-            fresh[count] = r
-            count += 1
-        rows[r].touched = UNLOGGED
+        count = note(rows, np.int64(touched[i]), fresh, count)
     return count

@@ -44,6 +44,10 @@ class Calendar:
 
         What lies before 1969 or after 2109 is taken to lie in the first or last period of them.
         """
+        if at.size:  # mostly all of one period
+            first, last = np.searchsorted(self._begins, [at.min(), at.max()], side="right") - 1
+            if first == last:
+                return np.full(at.shape, max(first, 0) + self._first, np.int32)
         places = np.searchsorted(self._begins, at, side="right") - 1
         return (np.maximum(places, 0) + self._first).astype(np.int32)
 

@@ -15,13 +15,22 @@ ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific
 PERIODS: list[Period] = ["day", "week", "month"]
 
 
-@given(st.sampled_from(PERIODS), st.sampled_from(ZONES), st.integers(0, 4_102_444_800_000))
+INSTANTS = st.integers(0, 4_102_444_800_000)
+
+
+@given(
+    st.sampled_from(PERIODS),
+    st.sampled_from(ZONES),
+    st.lists(INSTANTS, max_size=4)
+    | INSTANTS.flatmap(lambda at: st.lists(st.integers(at - 10**7, at + 10**7), max_size=4)),
+)
 @settings(deadline=None)
 def test_an_instant_lies_in_the_period_that_the_wall_shows(
-    period: Period, timezone: str, at: int
+    period: Period, timezone: str, instants: list[int]
 ) -> None:
-    (number,) = calendar(period, timezone).periods(np.array([at]))
-    assert begin_of(period, int(number)) == first_day(at, period, timezone)
+    numbers = calendar(period, timezone).periods(np.array(instants, np.int64))
+    days = [begin_of(period, number) for number in numbers.tolist()]
+    assert days == [first_day(at, period, timezone) for at in instants]
 
 
 @given(st.sampled_from(PERIODS), st.dates(datetime.date(1970, 1, 1), datetime.date(2100, 1, 1)))
