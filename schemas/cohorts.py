@@ -49,7 +49,7 @@ class Cohort(
     They are back in column n if a `return` event lies in the n-th period after that one (bounded),
     and have come back on n or later if one lies in that or any later period (unbounded). Column 0
     is the period of the start itself, whatever came first within it. Periods are those of the time
-    zone, weeks begin on Monday. The columns are 0 to `periods` - 1.
+    zone, the project's if none is named; weeks begin on Monday. The columns are 0 to `periods` - 1.
     """
 
     start: Occasion

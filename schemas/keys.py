@@ -37,6 +37,7 @@ Scope = Literal["read", "write"]
 PerSecond = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PerDay = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+$", max_length=255)]
+TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
 ProjectOrAll = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
 
 
@@ -77,7 +78,11 @@ class QueryToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a project may send, all its keys together. One that is not defined has no limits."""
+    """What a project may send, all its keys together, and the time zone of its periods.
+
+    One that is not defined has no limits, and UTC. `timezone` is for cohorts and metrics that name
+    none when they are made.
+    """
 
     kind: ClassVar[Kind] = "project"
 
@@ -85,6 +90,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_at: int
     events_per_s: PerSecond | None = None
     events_per_day: PerDay | None = None
+    timezone: TimeZone = "UTC"
 
     @property
     def project_id(self) -> str:

@@ -54,8 +54,9 @@ class Metric(
     - `top`: the `limit` most frequent values of a `property`. A value is text, of which the first
       200 characters count, a number, true or false; other events are `unmeasured`.
 
-    A bucket belongs to the time of its events. Days are those of the time zone; shorter buckets
-    begin at whole multiples of their length since 1970, UTC. The newest 1,440 buckets are kept.
+    A bucket belongs to the time of its events. Days are those of the time zone, the
+    project's if none is named; shorter buckets begin at whole multiples of their length since 1970,
+    UTC. The newest 1,440 buckets are kept.
 
     All is exact but `percentiles`, `top` and `by_event`, which are kept in sketches of Apache
     DataSketches. A percentile is a value of a KLL sketch (k = 400): its rank is within 0.68 % of

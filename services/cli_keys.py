@@ -165,20 +165,34 @@ def limit_project(settings: Read, /, project: str, rate: int | None, quota: int 
     click.echo(f"project {made.id}: {_limits(made)}", err=True)
 
 
+@projects.command("timezone")
+@click.argument("project")
+@click.argument("zone")
+@click.pass_obj
+def set_timezone(settings: Read, /, project: str, zone: str) -> None:
+    """Set the time ZONE (Europe/Lisbon) of a PROJECT.
+
+    It is that of cohorts and metrics which name none when they are made from now on.
+    """
+    made = _do(settings, lambda desk: desk.set_timezone(project, zone))
+    click.echo(f"project {made.id}: {made.timezone}", err=True)
+
+
 @projects.command("list")
 @click.pass_obj
 def list_projects(settings: Read, /) -> None:
-    """Show the projects that have keys or limits."""
+    """Show the projects that have keys or settings."""
 
     async def find(desk: "Desk") -> tuple[dict[str, Project], list[str]]:
         return desk.keys.projects, [key.project_id for key in desk.keys.write_keys.values()]
 
-    limited, of_keys = _do(settings, find)
+    set_up, of_keys = _do(settings, find)
+    unset = Project(id="", updated_at=0)
     _show(
-        ("PROJECT", "WRITE KEYS", "LIMITS"),
+        ("PROJECT", "WRITE KEYS", "LIMITS", "TIME ZONE"),
         (
-            (name, str(of_keys.count(name)), _limits(limited[name]) if name in limited else "-")
-            for name in sorted(limited.keys() | set(of_keys))
+            (name, str(of_keys.count(name)), _limits(of := set_up.get(name, unset)), of.timezone)
+            for name in sorted(set_up.keys() | set(of_keys))
         ),
     )
 

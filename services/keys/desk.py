@@ -4,8 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from msgspec.structs import replace
+
+from schemas.calendar import find_zone
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from schemas.keys import (
@@ -170,14 +173,26 @@ class Desk:
         Raises:
             InvalidRequest: names what is not accepted.
         """
-        made = Project(
-            id=project_id,
-            updated_at=_now_ms(),
-            events_per_s=events_per_s,
-            events_per_day=events_per_day,
+        return await self._change_project(
+            project_id, events_per_s=events_per_s, events_per_day=events_per_day
         )
-        write = _write(made)
-        return await self._commands.change(lambda: write)
+
+    async def set_timezone(self, project_id: str, timezone: str) -> Project:
+        """Set the time zone of a project's cohorts and metrics that name none when they are made.
+
+        Raises:
+            InvalidRequest: names what is not accepted.
+        """
+        find_zone(timezone)
+        return await self._change_project(project_id, timezone=timezone)
+
+    async def _change_project(self, project_id: str, **fields: Any) -> Project:
+        def made() -> Project:
+            before = self.keys.projects.get(project_id) or Project(id=project_id, updated_at=0)
+            return replace(before, updated_at=max(_now_ms(), before.updated_at), **fields)
+
+        _write(made())  # refused before anything is waited for
+        return await self._commands.change(lambda: _write(made()))
 
     async def _revoke(self, find: Callable[[], Revocable | None], otherwise: str) -> Revocable:
         def decide() -> Write[Revocable]:

@@ -52,6 +52,7 @@ from services.query.metrics import Metrics
 from services.query.newest import R, Reader, Update
 from services.query.plans import Plans
 from services.query.project_metrics import ProjectMetrics
+from services.query.project_settings import Projects
 from services.query.requests import now_ms
 from services.query.segment_members import Members, read_memberships
 from services.query.segments import Segments
@@ -157,14 +158,27 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     store = Store(settings)
     events = EventStore(store, settings.clickhouse_database)
     commands = Commands(settings, definitions_view)
+    per_project = Projects(keys, definitions_view, commands)
     funnels = Funnels(
         funnel_definitions, definitions_view, funnel_results, funnels_view, commands, events
     )
     cohorts = Cohorts(
-        cohort_definitions, definitions_view, cohort_results, cohorts_view, commands, events
+        cohort_definitions,
+        definitions_view,
+        cohort_results,
+        cohorts_view,
+        commands,
+        events,
+        per_project,
     )
     project_metrics = ProjectMetrics(
-        metric_definitions, definitions_view, metric_results, metrics_view, commands, events
+        metric_definitions,
+        definitions_view,
+        metric_results,
+        metrics_view,
+        commands,
+        events,
+        per_project,
     )
     segments = Segments(
         segment_definitions,
@@ -236,6 +250,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             *defined(segments_at, segments),
             api(f"{segments_at}/{{id}}/members", segments.members, "GET"),
             api(f"{segments_at}/{{id}}/overlap", segments.overlap, "GET"),
+            api(f"{projects}/settings", per_project.read, "GET"),
+            api(f"{projects}/settings", per_project.put, "PUT"),
             api(plan_many, plans.list, "GET"),
             api(plan_one, plans.read, "GET"),
             api(plan_one, plans.put, "PUT"),

@@ -85,8 +85,8 @@ class Changing(Generic[B, D]):
         name = take(fields, "id", str)
         if name is not None and not is_id(name):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "id")
-        body = kind.read(msgspec.json.encode(fields))
         self._view.require()
+        body = kind.read(msgspec.json.encode(self._completed(project, fields)))
         key = Key(project, name or secrets.token_hex(8))
 
         def decide() -> Write[D]:
@@ -136,8 +136,8 @@ class Changing(Generic[B, D]):
         # What it is shown with may be sent back.
         fields.pop("created_at", None)
         fields.pop("updated_at", None)
-        body = self._kind.read(msgspec.json.encode(fields))
         self._view.require()
+        body = self._kind.read(msgspec.json.encode(self._completed(key.project_id, fields)))
 
         def decide() -> Write[D]:
             before = self._definitions.get(key)
@@ -163,6 +163,14 @@ class Changing(Generic[B, D]):
 
         await self._commands.change(decide)
         return Response(status_code=204)
+
+    def _completed(
+        self,
+        project: str,  # noqa: ARG002 (some kinds have settings of the project to go by)
+        fields: dict[str, msgspec.Raw],
+    ) -> dict[str, Any]:
+        """What a definition is made of, where it leaves out what its project has settled."""
+        return fields
 
     def _check_unused(self, definition: D) -> None:
         """Raise `Conflict` if a definition must not be deleted."""

@@ -24,6 +24,7 @@ from services.query.cohort_sql import cohort_statement, read_counts
 from services.query.condition_sql import check_names
 from services.query.definitions import Definitions
 from services.query.event_store import EventStore
+from services.query.project_settings import Projects
 from services.query.requests import json_answer, now_ms, read_day, read_source
 
 
@@ -59,11 +60,17 @@ class Cohorts(Changing[Cohort, CohortDefinition]):
         results_view: Following[Any],
         commands: Commands,
         store: EventStore,
+        projects: Projects,
     ) -> None:
         super().__init__(COHORT, definitions, view, results, results_view, commands)
         self._results = results
         self._results_view = results_view
         self._store = store
+        self._projects = projects
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """With the project's time zone, if it names none."""
+        return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a cohort's grid, as the stream has it or counted anew in ClickHouse."""

@@ -29,6 +29,7 @@ from services.query.metric_figures import MetricAnswer, MetricResults
 from services.query.newest import Status
 from services.query.plans import PlanAnswer, PlanPage
 from services.query.project_metrics import DEFAULT_BUCKETS, MetricPage
+from services.query.project_settings import ProjectSettings
 from services.query.requests import DEFAULT_PAGE, MAX_PAGE
 from services.query.segment_figures import (
     SegmentAnswer,
@@ -57,6 +58,7 @@ _ANSWERED: Final = (
     MetricResults,
     PlanAnswer,
     PlanPage,
+    ProjectSettings,
     Readiness,
     Status,
     SegmentAnswer,
@@ -182,6 +184,16 @@ def document() -> dict[str, Any]:
                 "parameters": [_path("project"), _path("id")],
                 "get": _overlap(),
             },
+            "/api/projects/{project}/settings": {
+                "parameters": [_path("project")],
+                "get": _operation(
+                    "readSettings",
+                    "A project's settings",
+                    {"200": _json("ProjectSettings")},
+                    400,
+                ),
+                "put": _put_settings(),
+            },
             "/api/projects/{project}/plans": {
                 "parameters": [_path("project")],
                 "get": _list("listPlans", "plan", "PlanPage"),
@@ -282,6 +294,13 @@ def _replace(kind: str) -> dict[str, Any]:
         *(400, 404, 409, 413),
     )
     return operation | {"parameters": [_if_match()], "requestBody": _body(f"Changed{kind}")}
+
+
+def _put_settings() -> dict[str, Any]:
+    summary = "Set the settings of a project; what stands already is not changed by it"
+    answer = {"200": _json("ProjectSettings")}
+    operation = _operation("putSettings", summary, answer, 400, 413)
+    return operation | {"requestBody": _body("ProjectSettings")}
 
 
 def _put_plan() -> dict[str, Any]:

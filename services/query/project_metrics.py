@@ -29,6 +29,7 @@ from services.query.event_store import EventStore
 from services.query.metric_figures import Asked, Counted, MetricAnswer, assemble, show
 from services.query.metric_results import Results
 from services.query.metric_sql import metric_statement, read_figures, read_seen, seen_statement
+from services.query.project_settings import Projects
 from services.query.requests import json_answer, now_ms, read_source
 
 DEFAULT_BUCKETS = 100
@@ -67,11 +68,17 @@ class ProjectMetrics(Changing[Metric, MetricDefinition]):
         results_view: Following[Any],
         commands: Commands,
         store: EventStore,
+        projects: Projects,
     ) -> None:
         super().__init__(METRIC, definitions, view, results, results_view, commands)
         self._results = results
         self._results_view = results_view
         self._store = store
+        self._projects = projects
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """With the project's time zone, if it names none."""
+        return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a metric's figures, as the stream has them or measured anew in ClickHouse."""

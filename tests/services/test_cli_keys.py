@@ -54,7 +54,9 @@ def test_keys_are_made_listed_and_revoked(avila: Shell) -> None:
         "web",
     ]
     assert avila("projects limit shop --rate 7")[1] == "project shop: 7/s"
-    assert avila("projects list")[0].splitlines()[1].split() == ["shop", "1", "7/s"]
+    assert avila("projects timezone shop Europe/Lisbon")[1] == "project shop: Europe/Lisbon"
+    listed = avila("projects list")[0].splitlines()[1].split()
+    assert listed == ["shop", "1", "7/s", "Europe/Lisbon"]
 
     assert avila(f"keys revoke {key}")[1] == f"write key {key} of project shop is revoked"
     assert len(avila("keys list")[0].splitlines()) == 1

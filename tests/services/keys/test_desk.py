@@ -32,12 +32,14 @@ async def test_what_one_desk_does_the_next_one_knows(settings: Settings) -> None
             origins=["HTTPS://A.example/"],
         )
         text, token = await desk.create_token("shop", ("write", "read", "read"), days=7)
+        await desk.set_timezone("shop", "America/Sao_Paulo")
         await desk.limit_project("shop", None, 5)
 
     async with Desk(settings) as desk:
         assert desk.keys.write_keys == {key.id: key}
         assert desk.keys.find_token(text) == token
         assert desk.keys.projects["shop"].events_per_day == 5
+        assert desk.keys.projects["shop"].timezone == "America/Sao_Paulo"
         assert await desk.revoke_write_key(key.id) == key
         assert await desk.revoke_token(text) == token
         assert not desk.keys.write_keys
