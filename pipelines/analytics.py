@@ -37,11 +37,13 @@ from schemas.codec import Codec, Decoded
 from schemas.follower import Follower
 from schemas.registries import SchemaRegistry
 from schemas.settings import Settings
+from schemas.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
 
 _AT_ONE_GO: Final = 20_000  # events
 _WAITED_ENOUGH: Final = 20  # times a tenth of a second
+_CLOCKS_DIFFER_MS: Final = 3_600_000
 _DONE: Final = object()
 
 
@@ -161,9 +163,28 @@ class Analytics(Table):
             self._logs[number].bury(partition, key)
             self._publishers[key.kind].forget(standing, partition.running.pop(key))
         for key in wanted - partition.running.keys():
-            partition.running[key] = Running(*self._wanted[key], self._lateness_ms, Backfill())
-            partition.running[key].unpublished.add(TOTAL)
+            one = Running(*self._wanted[key], self._lateness_ms)
+            one.backfill = Backfill(self._begin(number, one.since_ms, partition.position))
+            one.unpublished.add(TOTAL)
+            partition.running[key] = one
         partition.go_live(partition.position)  # there is no history before the first event
+
+    def _begin(self, number: int, since_ms: int, position: int) -> int:
+        """Where the first event of that time may be, or of a later one; at most `position`.
+
+        None is newer than its record by more than the allowed skew, and by what the clocks of
+        machines differ. Where it cannot be told now, it is the beginning: then more is read.
+        """
+        if since_ms == ALL_TIME:
+            return 0
+        skew_ms = 1_000 * self._settings.max_future_skew_s + _CLOCKS_DIFFER_MS
+        try:
+            with closing(Reader(self._settings.bootstrap)) as reader:
+                source = TopicPartition(self.source, number)
+                return min(reader.offset_at(source, max(since_ms - skew_ms, 0)), position)
+        except KafkaException as error:
+            log.warning("backfilling from the beginning", partition=number, reason=str(error))
+            return 0
 
     def snapshot(
         self,

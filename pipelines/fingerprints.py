@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.grouped import Grouped
 from pipelines.kernel import UInt64s
@@ -36,7 +37,7 @@ class Fingerprints:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def cut(self, part: slice) -> "Fingerprints":
+    def cut(self, part: slice | NDArray[np.bool_]) -> "Fingerprints":
         """Some of the rows."""
         return Fingerprints(self.numbers[part], self.tokens.cut(part))
 

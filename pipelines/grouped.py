@@ -24,7 +24,7 @@ class Grouped(NamedTuple):
         distinct = list(values)
         return cls(np.arange(len(distinct), dtype=np.int32), distinct)
 
-    def cut(self, part: slice) -> "Grouped":
+    def cut(self, part: slice | NDArray[np.bool_]) -> "Grouped":
         """Some of the rows."""
         return Grouped(self.codes[part], self.distinct)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines.conditions import (
     compile_conditions,
@@ -51,7 +52,7 @@ class Match(NamedTuple):
     masks: Masks
     values: Values = ()
 
-    def cut(self, part: slice) -> "Match":
+    def cut(self, part: slice | NDArray[np.bool_]) -> "Match":
         """Some of the events."""
         values = [column.cut(part) for column in self.values]
         return Match(self.rows[part], self.masks[part], values)

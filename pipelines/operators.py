@@ -249,6 +249,7 @@ class Running:
         self.kind = kind
         self.definition: Any = definition  # of the type that the kind decodes
         self.key = key_of(definition)
+        self.since_ms = definition.since_ms  # events before it do not count
         self.tag = _tag_of(self.key, definition)
         self.backfill = backfill
         self.waiting: deque[Waiting] = deque()

@@ -39,6 +39,7 @@ from pipelines.operators import (
     Waiting,
 )
 from pipelines.person_records import Part, join, person_key, person_keys, row_keys, split
+from schemas.since import ALL_TIME
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -200,7 +201,10 @@ class Partition:
         def fold(key: Key) -> tuple[Running, int, Folded] | None:
             one, match = self.running[key], concerned[key]
             begin_end = np.searchsorted(events.offsets, stretches[key])
-            rows, masks, values = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
+            match = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
+            if one.since_ms != ALL_TIME:
+                match = match.cut(events.at.take(match.rows) >= one.since_ms)
+            rows, masks, values = match
             if not len(rows):
                 return None
             offsets = events.offsets.take(rows)

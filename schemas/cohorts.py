@@ -15,6 +15,7 @@ from schemas.definitions import (
     read_request,
 )
 from schemas.errors import InvalidRequest
+from schemas.since import Since, since_ms
 
 MAX_PERIODS: Final = 60
 MAX_COHORTS_PER_PROJECT: Final = 100
@@ -50,6 +51,9 @@ class Cohort(
     and have come back on n or later if one lies in that or any later period (unbounded). Column 0
     is the period of the start itself, whatever came first within it. Periods are those of the time
     zone, the project's if none is named; weeks begin on Monday. The columns are 0 to `periods` - 1.
+
+    With `since`, events before that time do not count, and a definition that is new reads the event
+    store from there on instead of from its beginning.
     """
 
     start: Occasion
@@ -58,6 +62,7 @@ class Cohort(
     periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     breakdown: ByValue | None = None
+    since: Since | None = None
     name: Text = ""
 
 
@@ -67,6 +72,11 @@ class CohortDefinition(Definition, frozen=True, kw_only=True):
     KIND = "cohort"
 
     cohort: Cohort
+
+    @property
+    def since_ms(self) -> int:
+        """From when on events count (ms since 1970)."""
+        return since_ms(self.cohort.since)
 
 
 _decoder = msgspec.json.Decoder(Cohort)
@@ -103,3 +113,4 @@ def _check(cohort: Cohort) -> None:
     check_conditions(cohort.start.where, "start.where")
     check_conditions(cohort.returning.where, "return.where")
     find_zone(cohort.timezone)
+    since_ms(cohort.since)

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
 from schemas.errors import InvalidRequest
+from schemas.since import ALL_TIME, Since, since_ms
 
 T = TypeVar("T")
 
@@ -111,6 +112,9 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     that satisfy none before all others. On the stream they keep a person's events for the window,
     the allowed lateness and a day, 4,096 of them at most; what a person does beyond that is left
     out, and counted in `late_dropped`.
+
+    With `since`, events before that time do not count, and a definition that is new reads the event
+    store from there on instead of from its beginning.
     """
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=MAX_STEPS)]
@@ -122,6 +126,7 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     hold_constant: Annotated[tuple[PropertyName, ...], Meta(max_length=MAX_HELD)] = ()
     entries: bool = False
     breakdown: Breakdown | None = None
+    since: Since | None = None
 
     @property
     def plain(self) -> bool:
@@ -146,6 +151,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
     @property
+    def since_ms(self) -> int:
+        """From when on events count (ms since 1970)."""
+        return ALL_TIME
+
+    @property
     def key(self) -> bytes:
         """The record key on the definitions topic."""
         return definition_key(self.project_id, self.KIND, self.id)
@@ -157,6 +167,11 @@ class FunnelDefinition(Definition, frozen=True, kw_only=True):
     KIND = "funnel"
 
     funnel: Funnel
+
+    @property
+    def since_ms(self) -> int:
+        """From when on events count (ms since 1970)."""
+        return since_ms(self.funnel.since)
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
@@ -227,6 +242,7 @@ def decode(value: bytes) -> FunnelDefinition:
 
 
 def _check(funnel: Funnel) -> None:
+    since_ms(funnel.since)
     for number, step in enumerate(funnel.steps):
         check_conditions(step.where, f"steps[{number}].where")
         if step.optional and (number == 0 or funnel.order == "any"):

@@ -13,6 +13,7 @@ from schemas.cohorts import Occasion
 from schemas.conditions import PropertyName, check_conditions
 from schemas.definitions import Definition, Text, decode_with, read_request
 from schemas.errors import InvalidRequest
+from schemas.since import Since, since_ms
 
 MAX_METRICS_PER_PROJECT: Final = 100
 # The newest buckets that are kept of a metric: 24 minutes of seconds, 4 hours of 10 s, a day of
@@ -64,6 +65,9 @@ class Metric(
     places): exactly up to 384 different ones, and beyond that to 0.69 % of all events in the bucket
     or window at worst. A sum is of 64-bit floats: n of them, added in whatever order, are off by at
     most n · 2⁻⁵³ times the sum of their absolute values, and whole numbers are exact below 2⁵³.
+
+    With `since`, events before that time do not count, and a definition that is new reads the event
+    store from there on instead of from its beginning.
     """
 
     measure: Measure
@@ -74,6 +78,7 @@ class Metric(
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
     bucket_s: BucketLength = 60
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    since: Since | None = None
     name: Text = ""
 
 
@@ -88,6 +93,11 @@ class MetricDefinition(Definition, frozen=True, kw_only=True):
     KIND = "metric"
 
     metric: Metric
+
+    @property
+    def since_ms(self) -> int:
+        """From when on events count (ms since 1970)."""
+        return since_ms(self.metric.since)
 
 
 _decoder = msgspec.json.Decoder(Metric)
@@ -123,6 +133,7 @@ def decode(value: bytes) -> MetricDefinition:
 def _check(metric: Metric) -> None:
     check_conditions(metric.of.where, "of.where")
     find_zone(metric.timezone)
+    since_ms(metric.since)
     measure = metric.measure
     if measure in _PLAIN and metric.property is not None:
         raise InvalidRequest(f"`{measure}` reads no property", "property")

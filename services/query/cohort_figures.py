@@ -56,6 +56,7 @@ class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
     periods: int
     timezone: str
     breakdown: ByValue | None
+    since: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -121,6 +122,7 @@ def show(definition: CohortDefinition) -> CohortAnswer:
         periods=cohort.periods,
         timezone=cohort.timezone,
         breakdown=cohort.breakdown,
+        since=cohort.since,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
     )

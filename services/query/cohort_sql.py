@@ -77,7 +77,7 @@ FROM (
         {holds(cohort.start, bind)} AS starts,
         {holds(cohort.returning, bind)} AS returns,
         {of_event} AS token
-    FROM {events(database, definition.project_id, bind)}
+    FROM {events(database, definition.project_id, bind, definition.since_ms)}
 )
 GROUP BY person_id
 HAVING countIf(starts) > 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipelines.conditions import stored_name
 from pipelines.operators import Look
+from schemas.since import ALL_TIME
 from services.query.condition_sql import Binder, Identifier, condition_sql
 
 
@@ -17,10 +18,13 @@ class Statement(NamedTuple):
     parameters: dict[str, object]
 
 
-def events(database: str, project_id: str, bind: Binder) -> str:
-    """The one way to the events: nobody's but the project's."""
+def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
+    """The one way to the events: nobody's but the project's, and none before `since_ms`."""
     table = f"{bind(Identifier(database), 'Identifier')}.events"
-    return f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    if since_ms == ALL_TIME:
+        return own
+    return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
 
 
 def holds(look: Look, bind: Binder) -> str:

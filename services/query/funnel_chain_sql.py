@@ -223,7 +223,7 @@ FROM (
             person_id, toUnixTimestamp64Milli(timestamp) AS at, {mask} AS mask,
             {held} AS held,
             {_token(funnel.breakdown, bind)} AS token
-        FROM {events(database, definition.project_id, bind)}
+        FROM {events(database, definition.project_id, bind, definition.since_ms)}
             {"" if funnel.order == "strict" else named}
     )
     {"" if funnel.order == "strict" else "WHERE mask > 0"}

@@ -77,6 +77,7 @@ class FunnelAnswer(msgspec.Struct, frozen=True):
     hold_constant: tuple[str, ...]
     entries: bool
     breakdown: Breakdown | None
+    since: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -179,6 +180,7 @@ def show(definition: FunnelDefinition) -> FunnelAnswer:
         hold_constant=funnel.hold_constant,
         entries=funnel.entries,
         breakdown=funnel.breakdown,
+        since=funnel.since,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
     )

@@ -112,7 +112,8 @@ FROM (
         )) AS entries
     FROM (
         SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
-        FROM {events(database, definition.project_id, bind)} AND event IN {names}
+        FROM {events(database, definition.project_id, bind, definition.since_ms)}
+            AND event IN {names}
     )
     GROUP BY person_id
     HAVING notEmpty(entries)

@@ -152,6 +152,7 @@ class MetricAnswer(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     bucket_s: BucketLength
     timezone: str
+    since: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -204,6 +205,7 @@ def show(definition: MetricDefinition) -> MetricAnswer:
         limit=metric.limit,
         bucket_s=metric.bucket_s,
         timezone=metric.timezone,
+        since=metric.since,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
     )

@@ -31,7 +31,7 @@ def metric_statement(database: str, definition: MetricDefinition, asked: Asked) 
 SELECT number + shift AS ending, {figures}
 FROM (
     SELECT {distinct} {_number(metric, bind)} AS number{columns}
-    FROM {events(database, definition.project_id, bind)}
+    FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(begin, "Int64")})
         AND timestamp < fromUnixTimestamp64Milli({bind(end, "Int64")})
         AND {holds(metric.of, bind)}
@@ -59,7 +59,7 @@ def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> S
 SELECT second, count()
 FROM (
     SELECT intDiv(toUnixTimestamp64Milli(max(timestamp)), 1000) AS second
-    FROM {events(database, definition.project_id, bind)}
+    FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(1_000 * since, "Int64")})
         AND {holds(definition.metric.of, bind)}
     GROUP BY person_id

@@ -94,6 +94,18 @@ def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() ->
     assert due_at(one, 300) == [b"shop/ben", b"shop/cem"]
 
 
+def test_events_before_the_time_from_which_on_they_count_are_left_out() -> None:
+    since = replace(DEFINITION, funnel=replace(DEFINITION.funnel, since="1970-01-01T00:00:00.002Z"))
+    one = Partition()
+    one.running[KEY] = Running(FUNNELS, since, 0)
+    feed(one, ["ann", "ben", "cem", "dan"], offset=10, due=100)  # at 0, 1, 2 and 3 ms
+    state = one.running[KEY].state
+    persons = state.persons_of(np.arange(state.size, dtype=np.int32))
+    assert one.persons.second(persons).to_pylist() == ["cem", "dan"]
+    assert one.running[KEY].figures.reached(TOTAL) == [2, 0]
+    assert one.redo_from == 12
+
+
 def events_again(matches: dict[Key, Match], offset: int) -> tuple[EventColumns, dict[Key, Match]]:
     events, _ = first_steps(["cem"], offset, KEY)
     return events, matches

@@ -6,6 +6,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -253,6 +254,21 @@ def test_a_funnel_defined_afterwards_has_the_figures_of_one_that_was_there(
     await_equal(len(random_events), lambda: len(of_project(results, "random")))
     define(worker.settings, "after", STEPS, window_s=2 * 86_400, project="random")
     assert_counted(results, random_events, "after", 2 * DAY_MS)
+
+
+def test_a_funnel_counts_no_event_before_the_time_that_it_names(
+    worker: WorkerProcess, results: Results, random_events: list[Sent]
+) -> None:
+    await_equal(len(random_events), lambda: len(of_project(results, "random")))
+    since_ms = sorted(event.at_ms for event in random_events)[len(random_events) // 2]
+    since = datetime.fromtimestamp(since_ms / 1_000, UTC).isoformat(timespec="milliseconds")
+    define(worker.settings, "since", STEPS, 2 * 86_400, "random", since=since)
+    later = [event for event in random_events if event.at_ms >= since_ms]
+    assert 0 < len(later) < len(random_events)
+    assert_counted(results, later, "since", 2 * DAY_MS)
+    # Where nothing is that new, nothing is read for it.
+    define(worker.settings, "future", STEPS, 2 * 86_400, "random", since="2100-01-01")
+    await_equal([0] * len(STEPS), lambda: figures(results, "future", "random").totals)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipelines.fingerprints import fingerprint
 from schemas.calendar import number_of
@@ -105,6 +106,17 @@ def write(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
 def test_clickhouse_counts_what_the_definition_says(warehouse: Warehouse, case: Case) -> None:
     wanted = grid(case.acts, case.period, case.periods, case.timezone)
     assert count(warehouse, define(case), case.acts) == rows_of(wanted)
+
+
+def test_clickhouse_counts_no_event_before_the_time_that_a_cohort_names(
+    warehouse: Warehouse,
+) -> None:
+    day = 86_400_000
+    acts = [Act(person, at * day, True, False) for person, at in [(1, 0), (1, 5), (2, 3), (2, 4)]]
+    case = Case("day", 3, "UTC", acts)
+    definition = define(case)
+    later = replace(definition, cohort=replace(definition.cohort, since="1970-01-05"))
+    assert count(warehouse, later, acts) == rows_of(grid(acts[1:2] + acts[3:], "day", 3, "UTC"))
 
 
 @given(case=cases())

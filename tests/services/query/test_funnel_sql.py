@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipelines.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition
@@ -207,6 +208,18 @@ def test_events_of_other_projects_do_not_count(warehouse: Warehouse) -> None:
     definition = write(warehouse, case)
     assert count(warehouse, definition).total == [1, 1]
     assert count(warehouse, define("nobody", case)).total == [0, 0]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_events_before_the_time_that_a_funnel_names_do_not_count(
+    warehouse: Warehouse, once: bool
+) -> None:
+    events = [("ada", "a", 0, "{}"), ("ada", "b", 1, "{}"), ("bob", "a", 2, "{}")]
+    case = Case([Step("a"), Step("b")], 3_600, events)
+    written = write(warehouse, case, start_ms=0)
+    since = "1970-01-01T00:00:00.001Z"
+    definition = replace(written, funnel=replace(written.funnel, since=since, once=once))
+    assert count(warehouse, definition).total == [1, 0]
 
 
 def test_no_part_of_a_definition_is_text_of_the_statement() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -97,6 +98,17 @@ def test_clickhouse_measures_what_the_definition_says(
     assert figures.keys() == wanted.keys()
     for number, figure in figures.items():
         assert_figure(measured, figure, wanted[number])
+
+
+def test_clickhouse_measures_no_event_before_the_time_that_a_metric_names(
+    warehouse: Warehouse,
+) -> None:
+    acts = minutes((0, 1), (1, 2), (2, 3))
+    since = datetime.fromtimestamp(acts[1].at / 1_000, UTC).isoformat(timespec="milliseconds")
+    measures: list[Measure] = ["sum", "persons"]
+    for measured in measures:
+        later = count(warehouse, define(CASE, measured, since=since), acts)
+        assert later == count(warehouse, define(CASE, measured), acts[1:])
 
 
 @given(case=test_actives_fold.cases())

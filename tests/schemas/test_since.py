@@ -1,0 +1,29 @@
+"""From when on events count."""
+
+import msgspec
+import pytest
+
+from schemas import cohorts, definitions, metrics
+from schemas.errors import InvalidRequest
+from schemas.since import ALL_TIME, since_ms
+
+BODIES = [
+    (definitions.decode_funnel, {"steps": [{"event": "a"}, {"event": "b"}]}),
+    (cohorts.decode_cohort, {"start": {"event": "a"}}),
+    (metrics.decode_metric, {"measure": "events"}),
+]
+
+
+def test_a_time_is_its_moment_and_no_time_is_all_of_it() -> None:
+    assert since_ms(None) == ALL_TIME
+    assert since_ms("1970-01-02") == 86_400_000
+    assert since_ms("1970-01-01T01:00:00.250+01:00") == 250
+
+
+@pytest.mark.parametrize(("read", "body"), BODIES)
+@pytest.mark.parametrize("wrong", ["yesterday", "", "1969-12-31", "2200-01-01", "2026-02-30"])
+def test_what_is_no_such_time_is_refused_by_its_name(read, body, wrong) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InvalidRequest) as refused:
+        read(msgspec.json.encode(body | {"since": wrong}))
+    assert refused.value.field == "since"
+    assert "2026-11-22" in str(refused.value)
