@@ -127,7 +127,12 @@ class Outbox:
 
         They are visible to `read_committed` readers when the epoch commits, all or none. If the
         epoch fails they are forgotten, and made again when its input is processed again.
+
+        Raises:
+            ValueError: there are not as many of each.
         """
+        if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
+            raise ValueError("records have as many keys as values, and as headers if they have any")
         if len(keys):
             columns = _column(keys), _column(values)
             self._outgoing.append(Outgoing(topic, partition, *columns, headers))

@@ -6,9 +6,14 @@ that it needs. They take no memory until something is written there, so that gro
 more of the same place.
 """
 
+import contextlib
 import math
 import mmap
+import platform
+import resource
 import sys
+from functools import cache
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -21,7 +26,11 @@ _LARGE_BYTES: Final = 1 << 20
 # So a column moves a few times in its life, however large it gets. Addresses are plenty: 128 TB.
 _ROOM: Final = 128
 # Memory that is not there may be promised; `mmap` names it only from Python 3.13 on.
-_PROMISED: Final = 0x4000 if sys.platform == "linux" else 0
+_PROMISED: Final[int] = getattr(
+    mmap,
+    "MAP_NORESERVE",
+    0x4000 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else 0,
+)
 
 
 def grown(column: Column, least: int) -> Column:
@@ -51,11 +60,24 @@ def _place(column: NDArray[Any]) -> NDArray[Any] | None:
     return place if begins and alike else None
 
 
+@cache
+def addresses_are_free() -> bool:
+    """Whether addresses that nothing is written to cost nothing: no limit counts them."""
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        return False
+    try:
+        strict = Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2"
+    except OSError:
+        return True
+    return not strict
+
+
 def _room(rows: int, like: NDArray[Any]) -> NDArray[Any]:
     """So many rows of zeros, with addresses for more if they are many."""
     shape = like.shape[1:]
     size = rows * like.dtype.itemsize * math.prod(shape)
-    if size >= _LARGE_BYTES:
+    if size >= _LARGE_BYTES and addresses_are_free():
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _PROMISED
         try:
             addresses = mmap.mmap(-1, _ROOM * size, flags=flags)
@@ -63,6 +85,7 @@ def _room(rows: int, like: NDArray[Any]) -> NDArray[Any]:
             pass  # a system that promises no more than it has
         else:
             if hasattr(mmap, "MADV_HUGEPAGE"):
-                addresses.madvise(mmap.MADV_HUGEPAGE)
+                with contextlib.suppress(OSError):  # a kernel without
+                    addresses.madvise(mmap.MADV_HUGEPAGE)
             return np.ndarray((_ROOM * rows, *shape), like.dtype, addresses)[:rows]
     return np.zeros((rows, *shape), like.dtype)

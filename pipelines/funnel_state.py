@@ -117,8 +117,10 @@ class FunnelState(PersonRows):
             if done == len(touched):
                 timers = slice(counts[TIMERS])
                 return fresh[: counts[FRESH]], due[timers], ids[timers]
-            self._make_room(changes=2 * len(self._changes))
-            due, ids = grown(due, 2 * len(due)), grown(ids, 2 * len(ids))
+            days = int(ff.days_at_most(self.rows, self.entries, int(touched[done])))
+            self._make_room(changes=int(self.heads[ff.CHANGES]) + days * self.shape.steps)
+            timers_at_most = int(counts[TIMERS]) + days
+            due, ids = grown(due, timers_at_most), grown(ids, timers_at_most)
 
     def expire(self, now: int) -> Expired | None:
         """Do what is due at `now` (ms); None if nothing is."""
@@ -216,6 +218,7 @@ class FunnelState(PersonRows):
         state.fold(1, np.zeros(1, np.int32), nothing, np.ones(1, np.uint32), nothing)
         state.unpack(1, np.zeros(1, np.int32), state.pack(np.zeros(1, np.int32), 0))
         state.restored()
+        ff.days_at_most(state.rows, state.entries, 0)
         state.expire(10 * ff.DAY_MS)
 
     def _reserve(self, persons: int, *, rows: int, entries: int) -> None:

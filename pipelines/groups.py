@@ -2,10 +2,12 @@
 
 What a question makes of an event depends on a few of its properties. Events in which these are
 written alike, byte by byte, are a group: one of them is parsed and asked, and its answer is that of
-all. Groups are found where a question is asked, and for all that ask of the same properties.
+all. An event whose properties are not plain JSON (`pipelines.members`) is a group by itself. Groups
+are found where a question is asked, and for all that ask of the same properties; where these are in
+a text is found once, for up to a block of names at a time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,9 +23,12 @@ from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.members import NOT_PLAIN, find_members
 
 _UNKNOWN: Final = -1
-# Neither is in a value as it is written: what ends one, and what says that a whole text follows.
+_BLOCK: Final = 32  # names: what is found of a text takes eight bytes for each
+# How a text was found to be.
+_NOT_LOOKED_AT, _PLAIN, _ALONE = range(3)
+# Neither is in a value as it is written: what ends one, and what says that a row's number follows.
 _END: Final = 0
-_WHOLE: Final = 1
+_ROW: Final = 1
 
 
 class Question(NamedTuple):
@@ -37,13 +42,47 @@ class Question(NamedTuple):
     kind: type[np.generic] = np.object_
 
 
-class Properties:
-    """The properties of a batch: grouped, parsed and asked where that is asked for, and once."""
+class Sought:
+    """The names that questions depend on, in blocks: those of one question are in one of them."""
 
-    def __init__(self, texts: ArrowColumn) -> None:
+    def __init__(self, asked: Iterable[tuple[str, ...]]) -> None:
+        blocks: list[dict[str, int]] = []  # the columns of names
+        self._places: dict[tuple[str, ...], tuple[int, NDArray[np.intp]]] = {}
+        for names in dict.fromkeys(asked):
+            with_room = (n for n, of in enumerate(blocks) if len(of.keys() | set(names)) <= _BLOCK)
+            number = next(with_room, len(blocks))
+            if number == len(blocks):
+                blocks.append({})
+            block = blocks[number]
+            columns = [block.setdefault(name, len(block)) for name in names]
+            self._places[names] = number, np.array(columns, np.intp)
+        self._blocks = [Texts.of(pa.array(list(block), pa.string())) for block in blocks]
+
+    def __len__(self) -> int:
+        """How many blocks there are."""
+        return len(self._blocks)
+
+    def block(self, number: int) -> Texts:
+        """The names in a block, in the order of their columns."""
+        return self._blocks[number]
+
+    def places(self, names: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
+        """The block that some names are in, and their columns there."""
+        return self._places[names]
+
+
+class Properties:
+    """The properties of a batch: grouped, parsed and asked where that is asked for, and once.
+
+    What may be asked depends on names that are `sought`.
+    """
+
+    def __init__(self, texts: ArrowColumn, sought: Sought) -> None:
         self._texts = texts
+        self._sought = sought
+        self._found: dict[int, _Found] = {}
         self._parsed: dict[int, Mapping[str, Any]] = {}
-        self._groups: dict[tuple[str, ...], Groups] = {}
+        self._groups: dict[tuple[str, ...], Groups | _Each] = {}
         self._answers: dict[Question, _Answers] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
@@ -56,21 +95,30 @@ class Properties:
     def grouped(self, question: Question, rows: Int64s) -> Grouped:
         """As `ask`."""
         names = question.names
-        groups = self._groups.get(names)
-        if groups is None:
-            columns = Texts.of(self._texts), Texts.of(pa.array(names, pa.string()))
-
-            def intern(index: KeyIndex, rows: Int64s) -> Int32s:
-                keys, empty = written(*columns, rows), Texts.empty(len(rows))
-                return index.intern(keys, empty, np.arange(len(rows)))
-
-            groups = self._groups[names] = Groups(len(self._texts), intern)
+        if names not in self._groups:
+            self._groups[names] = self._group(names)
+        groups = self._groups[names]
         codes = groups.of(rows)
         known = self._answers.setdefault(question, _Answers(question.kind))
         unknown = known.unknown(codes, len(groups.samples))
         for code, properties in zip(unknown, self._parse(groups.samples[unknown]), strict=True):
             known.answers[code] = question.ask(properties)
         return Grouped(codes, known.answers)
+
+    def _group(self, names: tuple[str, ...]) -> "Groups | _Each":
+        if not names:
+            return _Each(len(self._texts))
+        number, columns = self._sought.places(names)
+        if number not in self._found:
+            texts = Texts.of(self._texts)
+            self._found[number] = _Found(texts, self._sought.block(number))
+        found = self._found[number]
+
+        def intern(index: KeyIndex, rows: Int64s) -> Int32s:
+            keys, empty = found.keys(columns, rows), Texts.empty(len(rows))
+            return index.intern(keys, empty, np.arange(len(rows)))
+
+        return Groups(len(self._texts), intern)
 
     def _parse(self, rows: Int64s) -> list[Mapping[str, Any]]:
         new = [row for row in rows.tolist() if row not in self._parsed]
@@ -113,6 +161,17 @@ class Groups:
         return self._codes[rows]
 
 
+class _Each:
+    """Rows that are groups by themselves."""
+
+    def __init__(self, count: int) -> None:
+        self.samples: Int64s = np.arange(count)
+
+    def of(self, rows: Int64s) -> Int32s:
+        """Their numbers."""
+        return rows.astype(np.int32)
+
+
 class _Answers:
     """What was answered, by the number of the group."""
 
@@ -132,58 +191,83 @@ class _Answers:
         return found
 
 
-def written(texts: Texts, names: Texts, rows: Int64s) -> Texts:
-    """How some properties are written in some of the texts: the same where they are written alike.
+class _Found:
+    """Where members of a block's names are in the texts of a batch: found where it is asked for."""
 
-    Where a text is not plain (`pipelines.members`), and where there are no names: all of it.
-    """
-    count = len(names.starts) - 1
-    starts = np.zeros(len(rows) + 1, np.int32)
-    data = np.empty(_total(texts.starts, rows) + (count + 1) * len(rows), np.uint8)
-    begins, sizes = np.empty((2, count), np.int64)
-    _write(*texts, rows, *names, begins, sizes, starts, data)
-    return Texts.locked(starts, data)
+    def __init__(self, texts: Texts, names: Texts) -> None:
+        count = len(texts.starts) - 1
+        self._texts = texts
+        self._names = names
+        self._states = np.zeros(count, np.uint8)
+        self._begins, self._sizes = np.empty((2, count, len(names.starts) - 1), np.int32)
+
+    def keys(self, columns: NDArray[np.intp], rows: Int64s) -> Texts:
+        """How the members in some columns are written: the same where they are written alike."""
+        states, begins, sizes = self._states, self._begins, self._sizes
+        length = _find(*self._texts, rows, *self._names, columns, states, begins, sizes)
+        starts = np.zeros(len(rows) + 1, np.int32)
+        data = np.empty(length, np.uint8)
+        _write(self._texts.data, rows, columns, states, begins, sizes, starts, data)
+        return Texts.locked(starts, data)
 
 
 def warm_up() -> None:
     """Have every kernel compiled."""
-    texts = Texts.of(pa.array(['{"a":1}']))
-    written(texts, Texts.of(pa.array(["a"])), np.zeros(1, np.int64))
+    names = ("a",)
+    properties = Properties(pa.array(['{"a":1}']), Sought([names]))
+    properties.ask(Question(names, lambda _: None), np.zeros(1, np.int64))
 
 
 @kernel
-def _total(starts: Int32s, rows: Int64s) -> Int:
-    total = 0
-    for row in rows:
-        total += starts[row + 1] - starts[row]
-    return total
-
-
-@kernel
-def _write(
+def _find(
     starts: Int32s,
     data: Bytes,
     rows: Int64s,
     name_starts: Int32s,
     names: Bytes,
-    begins: Int64s,
-    sizes: Int64s,
+    columns: Int64s,
+    states: Bytes,
+    begins: Int32s,
+    sizes: Int32s,
+) -> Int:
+    """Look at the rows that were not looked at; returns how much room the keys of all take."""
+    length = np.int64(0)
+    for row in rows:
+        if states[row] == _NOT_LOOKED_AT:
+            begin, end = np.int64(starts[row]), np.int64(starts[row + 1])
+            found = find_members(data, begin, end, name_starts, names, begins[row], sizes[row])
+            states[row] = _ALONE if found == NOT_PLAIN else _PLAIN
+        if states[row] == _ALONE:
+            length += 9
+        else:
+            for column in columns:
+                length += max(sizes[row, column], 0) + 1
+    return length
+
+
+@kernel
+def _write(
+    data: Bytes,
+    rows: Int64s,
+    columns: Int64s,
+    states: Bytes,
+    begins: Int32s,
+    sizes: Int32s,
     out_starts: Int32s,
     out: Bytes,
 ) -> None:
     p = np.int64(0)
     for i in range(len(rows)):
-        begin, end = np.int64(starts[rows[i]]), np.int64(starts[rows[i] + 1])
-        plain: Int = len(sizes) > 0
-        if plain:
-            found = find_members(data, begin, end, name_starts, names, begins, sizes)
-            plain = found != NOT_PLAIN
-        if plain:
-            for j in range(len(sizes)):
-                p = copy(out, p, data, begins[j], max(sizes[j], 0))
+        row = rows[i]
+        if states[row] == _ALONE:
+            out[p] = _ROW
+            for byte in range(8):
+                out[p + 1 + byte] = (row >> (8 * byte)) & 255
+            p += 9
+        else:
+            for column in columns:
+                size = np.int64(max(sizes[row, column], 0))
+                p = copy(out, p, data, np.int64(begins[row, column]), size)
                 out[p] = _END
                 p += 1
-        else:
-            out[p] = _WHOLE
-            p = copy(out, p + 1, data, begin, end - begin)
         out_starts[i + 1] = p

@@ -7,7 +7,7 @@ all that are alike in what it asks (`pipelines.groups`).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from pipelines.conditions import (
 )
 from pipelines.fingerprints import Fingerprints, fingerprint_of, tokens_of
 from pipelines.grouped import Grouped
-from pipelines.groups import Groups, Properties, Question
+from pipelines.groups import Groups, Properties, Question, Sought
 from pipelines.kernel import Int64s
 from pipelines.keys import ArrowColumn, KeyIndex, Texts
 from pipelines.operators import (
@@ -89,6 +89,8 @@ class _Use(NamedTuple):
 class _NameReader:
     """Reads the event's name."""
 
+    names: ClassVar[tuple[str, ...]] = ()
+
     def values(self, rows: Int64s, names: _Names, _: Properties) -> Grouped:
         """What it reads of `rows`."""
         return names.of(rows)
@@ -97,7 +99,7 @@ class _NameReader:
 class _AlikeReader:
     def __init__(self, of: Alike) -> None:
         reads = [compile_read(name) for name in of.properties]
-        names = grouping_names(of.properties)
+        self.names = names = grouping_names(of.properties)
 
         def tokens(properties: Mapping[str, Any]) -> tuple[str, ...]:
             return tokens_of(read(properties) for read in reads)
@@ -114,6 +116,11 @@ class _AlikeReader:
 class _Reader(NamedTuple):
     read: Question
     holding: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The properties that it depends on."""
+        return self.read.names
 
     def values(self, rows: Int64s, _: _Names, properties: Properties) -> Grouped:
         """What it reads of `rows`."""
@@ -153,6 +160,10 @@ class Matcher:
                 code = self._code(key.project, look.event or _ANY)
                 self._any = self._any or look.event is None
                 self._uses[code].append(_Use(key, 1 << place, test, holding))
+        readers = [one for several in self._readers.values() for one in several]
+        self._sought = Sought(
+            [*(test.names for test in tests.values()), *(r.names for r in readers)]
+        )
 
     def match(self, projects: Texts, events: Texts, texts: ArrowColumn) -> dict[Key, Match]:
         """Find the events of each definition; those that none of them concerns are left out.
@@ -160,7 +171,7 @@ class Matcher:
         `texts` are their properties.
         """
         count = len(events.starts) - 1
-        properties, named = Properties(texts), _Names(events)
+        properties, named = Properties(texts, self._sought), _Names(events)
         pieces: dict[Key, list[tuple[Int64s, int]]] = {}
         for names in (events, Texts.empty(count)) if self._any else (events,):
             for code, rows in self._rows_by_code(projects, names, count):

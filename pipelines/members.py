@@ -8,7 +8,7 @@ has been checked.
 
 from typing import Final
 
-from pipelines.kernel import Bytes, Int, Int32s, Int64s, kernel
+from pipelines.kernel import Bytes, Int, Int32s, kernel
 from pipelines.keys import same
 
 NOT_PLAIN: Final = -1
@@ -29,8 +29,8 @@ def find_members(
     end: Int,
     name_starts: Int32s,
     names: Bytes,
-    begins: Int64s,
-    sizes: Int64s,
+    begins: Int32s,
+    sizes: Int32s,
 ) -> Int:
     """Find the values of some members of the object `data[begin:end]`, as they are written.
 

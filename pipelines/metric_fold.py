@@ -103,7 +103,8 @@ def _name_key(name: str) -> str:
 
 def _tally_keys(name: Callable[[Any], str | None], column: Grouped, rows: Int64s) -> Tally:
     known: dict[str, int] = {}
-    codes, counts = np.unique(column.codes[rows], return_counts=True)
+    unique = np.unique(column.codes[rows], return_index=True, return_counts=True)
+    codes, _, counts = (numbers[np.argsort(unique[1])] for numbers in unique)  # as they came
     for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
         key = name(column.distinct[code])
         if key is not None:

@@ -291,7 +291,8 @@ class Partition:
             if key in self.running:
                 rows = np.unique(np.concatenate(parts))
                 for begin in range(0, len(rows), _PACKED_AT_ONCE):
-                    yield self._pack_rows(self.running[key], rows[begin : begin + _PACKED_AT_ONCE])
+                    some = rows[begin : begin + _PACKED_AT_ONCE]
+                    yield from self._pack_rows(self.running[key], some)
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         for key, one in self.running.items():
             while one.waiting and one.waiting[0].due <= now_ms:
@@ -300,17 +301,18 @@ class Partition:
         for project, found in persons.items():
             slots = np.unique(np.concatenate(found))
             for begin in range(0, len(slots), _PACKED_AT_ONCE):
-                yield self._pack(project, slots[begin : begin + _PACKED_AT_ONCE])
+                yield from self._pack(project, slots[begin : begin + _PACKED_AT_ONCE])
 
-    def _pack_rows(self, one: Running, rows: Int32s) -> tuple[ArrowColumn, ArrowColumn]:
+    def _pack_rows(self, one: Running, rows: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         packed = one.state.pack(rows, self.position_of(one))
         keys = self._row_keys(one, one.state.persons_of(rows))
-        return keys, join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)])
+        for some, records in join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)]):
+            yield keys[some], records
 
     def _row_keys(self, one: Running, persons: Int32s) -> ArrowColumn:
         return row_keys(one.tag, one.key.project, self.persons.second(persons))
 
-    def _pack(self, project: str, persons: Int32s) -> tuple[ArrowColumn, ArrowColumn]:
+    def _pack(self, project: str, persons: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         def pack(one: Running) -> Part:
             rows = one.state.rows_of(persons)
             places = np.flatnonzero(rows != _NONE)
@@ -318,7 +320,9 @@ class Partition:
             return Part(one.tag, places, packed)
 
         parts = side_by_side(pack, self.of_project(project))
-        return person_keys(project, self.persons.second(persons)), join(len(persons), parts)
+        keys = person_keys(project, self.persons.second(persons))
+        for some, records in join(len(persons), parts):
+            yield keys[some], records
 
     def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
         """Take over logged records, which stand in the order in which they were logged.

@@ -10,7 +10,7 @@ A row that must be logged sooner is a record of its own, under a key of its own.
 is the later of the two in the log.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipelines.keys import ArrowColumn, prefixed
 from pipelines.operators import Packed
 
 _MALFORMED: Final = -1
+_BYTES_AT_ONCE: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
 _HEADER: Final = 12
 _ROW: Final = b"\0"  # no project's name begins like this
 _ROW_KEY: Final = len(_ROW) + 16  # and the tag in hexadecimal digits
@@ -60,13 +61,19 @@ def person_key(key: bytes) -> bytes:
     return key[_ROW_KEY:] if key.startswith(_ROW) else key
 
 
-def join(count: int, parts: Iterable[Part]) -> ArrowColumn:
-    """The records of so many persons, as an Arrow array of binaries: of less than 2 GiB."""
-    data, _, ends = join_columns(count, parts)
-    starts = np.zeros(count + 1, np.int32)
-    starts[1:] = ends
-    columns: list[Any] = [starts, data]
-    return pa.Array.from_buffers(pa.binary(), count, [None, *map(pa.py_buffer, columns)])
+def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn]]:
+    """The records of so many persons, some at a time: which, as an Arrow array of binaries."""
+    data, begins, ends = join_columns(count, parts)
+    first = 0
+    while first < count:
+        most = begins[first] + _BYTES_AT_ONCE
+        last = max(int(np.searchsorted(ends, most, "right")), first + 1)
+        starts = np.zeros(last - first + 1, np.int32)
+        starts[1:] = ends[first:last] - begins[first]
+        own: list[Any] = [starts, data[begins[first] : ends[last - 1]]]
+        buffers = [None, *map(pa.py_buffer, own)]
+        yield slice(first, last), pa.Array.from_buffers(pa.binary(), last - first, buffers)
+        first = last
 
 
 def join_columns(count: int, parts: Iterable[Part]) -> Packed:
@@ -112,7 +119,8 @@ def warm_up() -> None:
         Packed(data, *bounds) for data in (np.zeros(1, np.uint8), np.frombuffer(b"0", np.uint8))
     ]
     parts = [Part(np.uint64(1), np.zeros(1, np.intp), row) for row in rows]
-    (record,) = join(1, parts).to_pylist()
+    ((_, records),) = join(1, parts)
+    (record,) = records.to_pylist()
     split(np.frombuffer(record, np.uint8), np.array([0, len(record)]))
 
 

@@ -24,7 +24,9 @@ _Places: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 # follows, and the records of a key would lose their order.
 _QUEUED_BYTES: Final = 128 << 20
 _QUEUE: Final = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2_097_151}
+_RECORD_BYTES: Final = 200  # what librdkafka keeps of one, besides key and value
 _EMPTY_S: Final = 0.005
+_EMPTY_WITHIN_S: Final = 120.0
 
 # rd_kafka_vu_t: what a value says depends on its kind.
 _FIELD: Final = np.dtype(
@@ -86,15 +88,16 @@ class TransactionalProducer:
     ) -> None:
         """Copy records, as Arrow arrays of binaries, into the queue, in their order.
 
-        Blocks while there is no room; not for ever, for what the broker does not take is dropped
-        when the transaction times out.
+        Blocks while there is no room, for two minutes at most: what the broker does not take is
+        dropped when the transaction times out.
 
         Raises:
-            KafkaException: a record is too large, there is no such partition or no transaction:
-                some may be in the queue, so that the transaction cannot be used any more.
+            KafkaException: a record is too large, there is no such partition or no transaction, or
+                there was no room: some may be in the queue, so that the transaction cannot be used
+                any more.
         """
         self._hear()
-        size = keys.nbytes + values.nbytes
+        size = keys.nbytes + values.nbytes + _RECORD_BYTES * len(keys)
         if size > _QUEUED_BYTES and len(keys) > 1:
             half = len(keys) // 2
             for part in (slice(half), slice(half, None)):
@@ -102,9 +105,7 @@ class TransactionalProducer:
                 self.produce(topic, partition, keys[part], values[part], some)
             return
         if self._queued_bytes + size > _QUEUED_BYTES:
-            while c.outq_len(self._kafka):
-                time.sleep(_EMPTY_S)
-            self._queued_bytes = 0
+            self._wait_until_empty()
         self._queued_bytes += size
         places = _places(keys), _places(values)
         if headers is None:
@@ -113,6 +114,16 @@ class TransactionalProducer:
             for row, own in enumerate(headers):
                 key, value = ((int(at[row]), int(sizes[row])) for at, sizes in places)
                 self._produce_one(self._topic(topic), partition, key, value, own)
+
+    def _wait_until_empty(self) -> None:
+        deadline = time.monotonic() + _EMPTY_WITHIN_S
+        while c.outq_len(self._kafka):
+            self._hear()  # what is to be heard counts as queued
+            if time.monotonic() > deadline:
+                reason = f"the broker has not taken what is queued for {_EMPTY_WITHIN_S:.0f} s"
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001 (its name)
+            time.sleep(_EMPTY_S)
+        self._queued_bytes = 0
 
     def send_offsets_to_transaction(
         self, offsets: Sequence[TopicPartition], group: bytes, timeout_s: float
@@ -138,7 +149,7 @@ class TransactionalProducer:
             c.consumer_group_metadata_destroy(metadata)
 
     def commit_transaction(self, timeout_s: float) -> None:
-        """Deliver what is queued, and commit it.
+        """Deliver what is queued, and commit it. What troubles there are meanwhile nobody hears.
 
         Raises:
             KafkaException: it is not known to count; a retriable one may be tried again.
@@ -202,11 +213,13 @@ def _places(column: ArrowColumn) -> _Places:
     """Where each value of an Arrow array of binaries begins, and its length; 0 of a null."""
     _, offsets, data = column.buffers()
     starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4).astype(np.int64)
+    sizes = np.diff(starts)
     # That there is a value, if an empty one, is told by its place.
     places = starts[:-1] + (data.address if data and data.size else offsets.address)
     if column.null_count:
-        places[column.is_null().to_numpy(zero_copy_only=False)] = 0
-    return places, np.diff(starts)
+        null = column.is_null().to_numpy(zero_copy_only=False)
+        places[null] = sizes[null] = 0
+    return places, sizes
 
 
 def _address(data: bytes | None) -> int:

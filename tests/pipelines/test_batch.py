@@ -1,10 +1,11 @@
 """A batch's columns say of its records what the records say themselves."""
 
+import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.batch import Records, TopicPartition
+from pipelines.batch import Headers, Outbox, Records, TopicPartition
 
 SOURCE = TopicPartition("events", 1)
 
@@ -30,3 +31,16 @@ def test_columns_are_those_of_the_records(offsets: set[int], stamp: int) -> None
     assert records.timestamps.tolist() == [max(stamp + offset, 0) for offset in sorted(offsets)]
     assert records.values == [m.value() for m in messages]
     assert records.keys == [m.key() for m in messages]
+
+
+def test_keys_values_and_headers_are_as_many() -> None:
+    outbox = Outbox()
+    wrong: list[tuple[list[bytes], list[bytes], list[Headers] | None]] = [
+        ([b"a", b"b"], [b"1"], None),
+        ([b"a"], [b"1", b"2"], None),
+        ([b"a", b"b"], [b"1", b"2"], [[]]),
+    ]
+    for keys, values, headers in wrong:
+        with pytest.raises(ValueError, match="as many"):
+            outbox.send("topic", keys, values, headers=headers)
+    assert not outbox.take()

@@ -1,5 +1,10 @@
 """Columns grow, and keep what was in them."""
 
+import errno
+import mmap
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -44,6 +49,32 @@ def test_a_part_of_a_column_grows_apart_from_the_whole() -> None:
         assert (larger[: len(part)] == part).all()
         assert not larger[len(part) :].any()
     assert (column == 1).all()
+
+
+def test_a_kernel_without_large_pages_does_without() -> None:
+    class Mapping(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.columns.mmap.mmap", Mapping)
+        column = grown(np.ones(1 << 20, np.int64), 2 << 20)
+        larger = grown(column, 4 << 20)
+    assert larger.ctypes.data == column.ctypes.data
+    assert larger[: 1 << 20].all()
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_where_addresses_are_counted_none_are_set_aside(limit: str) -> None:
+    code = f"""
+import resource
+resource.setrlimit(resource.{limit}, (8 << 30, 8 << 30))
+import numpy as np
+from pipelines.columns import addresses_are_free, grown
+assert not addresses_are_free()
+assert grown(np.ones(1 << 20, np.int64), 3 << 20)[: 1 << 20].all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_memory_that_is_not_promised_is_taken_as_it_is_needed(

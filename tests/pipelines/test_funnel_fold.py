@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines import funnel_fold as ff
 from pipelines.funnel_figures import FunnelFigures
-from pipelines.funnel_fold import Shape
+from pipelines.funnel_fold import MAX_TAIL, Shape
 from pipelines.funnel_state import FunnelState
 from pipelines.operators import TOTAL, Packed
 from schemas.sketch import sketch_of
@@ -174,3 +174,14 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
         packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
         with pytest.raises(ValueError, match="layout"):
             state.unpack(1, np.zeros(1, np.int32), packed)
+
+
+def test_a_person_who_does_very_much_takes_no_more_room_with_every_batch() -> None:
+    steps, days = 3, 5
+    state = FunnelState(Shape(steps, 3 * ff.DAY_MS, 7 * ff.DAY_MS))
+    at = np.arange(3 * MAX_TAIL, dtype=np.int64) * (days * ff.DAY_MS // (3 * MAX_TAIL))
+    first = np.ones(1, np.uint32)
+    for number, when in enumerate(at.tolist()):
+        state.fold(1, np.zeros(1, np.int32), np.full(1, when), first, np.full(1, number))
+    assert len(state._changes) <= 4 * steps * (MAX_TAIL + days + 2)
+    assert len(state._timers) <= 2 * days

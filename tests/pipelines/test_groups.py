@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.conditions import parse_properties
 from pipelines.grouped import Grouped
-from pipelines.groups import Properties, Question, written
-from pipelines.keys import Texts
+from pipelines.groups import Properties, Question, Sought
 
 NAMES = ("plan", "price", "a b", "é", "")
 SCALARS = (
@@ -60,7 +59,8 @@ def texts(draw: st.DrawFn) -> str:
 
 
 def asked(question: Question, some: list[str]) -> list[Any]:
-    properties, rows = Properties(pa.array(some, pa.string())), np.arange(len(some))
+    sought = Sought([("other",), question.names, (*question.names, "price")])
+    properties, rows = Properties(pa.array(some, pa.string()), sought), np.arange(len(some))
     half = rows[::2]
     first = properties.grouped(question, half).to_list()
     every: list[Any] = properties.ask(question, rows).tolist()
@@ -111,10 +111,30 @@ def test_events_alike_in_what_is_asked_are_parsed_and_asked_once() -> None:
 
 
 def test_how_values_are_written_is_told_apart_from_where_they_end() -> None:
-    some = pa.array(['{"a":1,"b":""}', '{"a":"","b":1}', '{"b":1}', '{"a":1}', "{}", "no JSON"])
-    found = written(Texts.of(some), Texts.of(pa.array(["a", "b"])), np.arange(len(some)))
-    keys = [bytes(found.data[a:b]) for a, b in zip(found.starts, found.starts[1:], strict=False)]
-    assert keys == [b'1\0""\0', b'""\x001\0', b"\x001\0", b"1\0\0", b"\0\0", b"\1no JSON"]
+    some = ['{"a":1,"b":""}', '{"a":"","b":1}', '{"b":1}', '{"a":1}', "{}", '{"a":null}']
+    question = Question(("a", "b"), lambda properties: (properties.get("a"), properties.get("b")))
+    nothing = (None, None)
+    assert asked(question, some) == [(1, ""), ("", 1), (None, 1), (1, None), nothing, nothing]
+    properties = Properties(pa.array(some), Sought([question.names]))
+    assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_event_that_is_not_plain_is_a_group_by_itself() -> None:
+    some = ["no JSON", "no JSON", '{"a":"\\n"}', '{"a":"\\n"}', '{"a":1}', '{"a":1,"b":2}']
+    properties = Properties(pa.array(some), Sought([("a",)]))
+    question = Question(("a",), lambda properties: properties.get("a"))
+    assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 4]
+
+
+def test_names_are_sought_in_blocks_which_have_those_of_one_question_together() -> None:
+    asked_of = [tuple(f"{n}.{m}" for m in range(16)) for n in range(5)]
+    sought = Sought([*asked_of, asked_of[3]])
+    assert len(sought) == 3
+    for names in asked_of:
+        number, columns = sought.places(names)
+        block = sought.block(number)
+        assert len(block.starts) - 1 <= 32
+        assert block.take(columns) == list(names)
 
 
 def test_a_column_of_groups_tells_its_values_in_the_order_in_which_they_came() -> None:

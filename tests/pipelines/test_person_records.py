@@ -23,10 +23,34 @@ def part(tag: int, rows: dict[int, bytes]) -> Part:
     return Part(np.uint64(tag), np.array(list(rows), np.intp), Packed(data, ends - sizes, ends))
 
 
+def joined(count: int, parts: list[Part]) -> list[bytes]:
+    records: list[bytes] = []
+    for some, column in join(count, parts):
+        assert some == slice(len(records), len(records) + len(column))
+        records += column.to_pylist()
+    return records
+
+
+@pytest.mark.parametrize("at_once", [1, 20, 40, 10_000])
+def test_many_bytes_are_joined_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
+    whole = joined(4, parts)
+    monkeypatch.setattr("pipelines.person_records._BYTES_AT_ONCE", at_once)
+    assert joined(4, parts) == whole
+    assert [len(column) for _, column in join(4, parts)] == {
+        1: [1, 1, 1, 1],
+        20: [1, 1, 1, 1],
+        40: [1, 2, 1],
+        10_000: [4],
+    }[at_once]
+
+
 @settings(max_examples=100, deadline=None)
 @given(FUNNELS)
 def test_what_was_joined_is_split(funnels: dict[int, dict[int, bytes]]) -> None:
-    records = join(10, [part(tag, rows) for tag, rows in funnels.items()]).to_pylist()
+    records = joined(10, [part(tag, rows) for tag, rows in funnels.items()])
     starts = np.cumsum([0, *(len(record) for record in records)], dtype=np.int64)
     data = np.frombuffer(b"".join(records), np.uint8)
     found: dict[int, dict[int, bytes]] = {}
@@ -37,7 +61,7 @@ def test_what_was_joined_is_split(funnels: dict[int, dict[int, bytes]]) -> None:
 
 @pytest.mark.parametrize("cut", [1, 11, 13])
 def test_a_record_that_is_cut_short_is_refused(cut: int) -> None:
-    (record,) = join(1, [part(7, {0: b"row"})]).to_pylist()
+    (record,) = joined(1, [part(7, {0: b"row"})])
     torn = np.frombuffer(record[:cut], np.uint8)
     with pytest.raises(ValueError, match="not a person's rows"):
         split(torn, np.array([0, len(torn)], np.int64))

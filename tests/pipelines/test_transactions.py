@@ -1,15 +1,19 @@
 """What is committed is there, once; what is not, is not; and who was fenced is told."""
 
+import time
 import uuid
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from pipelines import librdkafka as c
 from pipelines import transactional_producer
 from pipelines.batch import Headers, Outbox, Outgoing
 from pipelines.transactions import FENCED, Transactions
 from schemas.settings import Settings
+from tests.conftest import free_ports
 from tests.kafka import read_all
 
 
@@ -115,8 +119,28 @@ def test_more_than_the_queue_holds_keeps_its_order(
     assert [message.value() for message in read_all(settings.bootstrap, topic)] == values
 
 
+def test_what_is_to_be_heard_does_not_hold_up_who_waits_for_room() -> None:
+    heard: list[KafkaError] = []
+    (port,) = free_ports(1)  # where nobody answers: that is told by events, which count as queued
+    config = {"bootstrap.servers": f"127.0.0.1:{port}", "transactional.id": "t", "log_level": 0}
+    producer = transactional_producer.TransactionalProducer(config, heard.append)
+    deadline = time.monotonic() + 30
+    while not c.outq_len(producer._kafka):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    producer._wait_until_empty()
+    assert heard
+
+
 def test_a_record_that_is_too_large_is_told_at_once(settings: Settings) -> None:
     transactions = begun(settings, uuid.uuid4().hex)
     with pytest.raises(KafkaException) as raised:
         transactions.write(sent(settings.topics.rejected.name, b"one", bytes(5_000_000)))
     assert raised.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
+def test_a_null_has_no_length_whatever_lies_behind_it() -> None:
+    offsets, data = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"abcd")
+    column = pa.Array.from_buffers(pa.binary(), 2, [pa.py_buffer(b"\1"), offsets, data])
+    places, sizes = transactional_producer._places(column)
+    assert (places[1], sizes.tolist()) == (0, [2, 0])
