@@ -21,6 +21,7 @@ from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.calls import Calls
 from services.ingest.doors import Door
+from services.ingest.doors.amplitude import Amplitude
 from services.ingest.doors.native import Native
 from services.ingest.doors.posthog import PostHog
 from services.ingest.doors.posthog_v1 import PostHogV1
@@ -39,7 +40,7 @@ from services.ingest.websocket import STREAM, Sockets
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 
-DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1())
+DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1(), Amplitude())
 
 
 class _Changes(NamedTuple):

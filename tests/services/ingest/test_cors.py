@@ -43,7 +43,9 @@ def test_a_page_may_send_what_its_sdk_wants_to(shared: Ingest, path: str) -> Non
     assert answer.headers["Vary"] == "origin"
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/track", "/e/", "/i/v1/analytics/events"])
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/track", "/e/", "/i/v1/analytics/events", "/2/httpapi"]
+)
 def test_a_page_may_read_every_answer(shared: Ingest, path: str) -> None:
     for body in (b"{", b'{"batch":[],"events":[]}'):
         answer = shared.http.post(path, content=body, headers={"Origin": ORIGIN})

@@ -32,6 +32,8 @@ FIELDS = [
     *("event", "distinct_id", "event_id", "timestamp", "sent_at", "properties", "project_id"),
     *("type", "userId", "anonymousId", "messageId", "traits", "context", "integrations", "groupId"),
     *("uuid", "token", "offset", "$set", "options", "session_id"),
+    *("event_type", "user_id", "device_id", "insert_id", "time", "event_properties", "library"),
+    *("user_properties", "groups", "group_properties", "price", "ip", "client_upload_time"),
 ]
 EVENTS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON, max_size=8)
 GOOD = {
@@ -39,6 +41,8 @@ GOOD = {
     "distinct_id": "d",
     "type": "track",
     "userId": "u",
+    "event_type": "e",
+    "user_id": "u",
     "uuid": "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d",
 }
 ALMOST = st.builds(lambda rest: GOOD | rest, EVENTS)
