@@ -26,6 +26,7 @@ from services.ingest.doors.native import Native
 from services.ingest.doors.posthog import PostHog
 from services.ingest.doors.posthog_v1 import PostHogV1
 from services.ingest.doors.segment import Segment
+from services.ingest.doors.snowplow import Snowplow, SnowplowPixel
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import Endpoint
 from services.ingest.journal import Journal
@@ -40,7 +41,15 @@ from services.ingest.websocket import STREAM, Sockets
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 
-DOORS: Final[tuple[Door, ...]] = (Native(), Segment(), PostHog(), PostHogV1(), Amplitude())
+DOORS: Final[tuple[Door, ...]] = (
+    Native(),
+    Segment(),
+    PostHog(),
+    PostHogV1(),
+    Amplitude(),
+    Snowplow(),
+    SnowplowPixel(),
+)
 
 
 class _Changes(NamedTuple):

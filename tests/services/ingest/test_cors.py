@@ -9,7 +9,7 @@ from services.ingest.app import DOORS
 from tests.services.ingest.conftest import Ingest
 
 ORIGIN = "https://shop.example"
-PATHS = [path for door in DOORS for path in door.paths]
+PATHS = [(path, method) for door in DOORS for path in door.paths for method in door.methods]
 STUBS = [
     "/v1/projects/wk/settings",
     "/sourceConfig/",
@@ -21,15 +21,15 @@ STUBS = [
 ]
 
 
-@pytest.mark.parametrize("path", PATHS + STUBS)
-def test_a_page_may_send_what_its_sdk_wants_to(shared: Ingest, path: str) -> None:
-    wanted = "authorization,content-type,posthog-attempt,x-retry-count"
+@pytest.mark.parametrize(("path", "method"), sorted(PATHS) + [(path, "POST") for path in STUBS])
+def test_a_page_may_send_what_its_sdk_wants_to(shared: Ingest, path: str, method: str) -> None:
+    wanted = "authorization,content-type,posthog-attempt,sp-anonymous,x-retry-count"
 
     answer = shared.http.options(
         path,
         headers={
             "Origin": ORIGIN,
-            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Method": method,
             "Access-Control-Request-Headers": wanted,
         },
     )
@@ -38,16 +38,20 @@ def test_a_page_may_send_what_its_sdk_wants_to(shared: Ingest, path: str) -> Non
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     assert answer.headers["Access-Control-Allow-Headers"] == wanted
-    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    assert method in answer.headers["Access-Control-Allow-Methods"]
     assert answer.headers["Access-Control-Max-Age"] == "86400"
     assert answer.headers["Vary"] == "origin"
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/events", "/v1/track", "/e/", "/i/v1/analytics/events", "/2/httpapi"]
+    "path",
+    [
+        *("/v1/events", "/v1/track", "/e/", "/i/v1/analytics/events", "/2/httpapi"),
+        "/com.snowplowanalytics.snowplow/tp2",
+    ],
 )
 def test_a_page_may_read_every_answer(shared: Ingest, path: str) -> None:
-    for body in (b"{", b'{"batch":[],"events":[]}'):
+    for body in (b"{", b'{"batch":[],"events":[],"data":[]}'):
         answer = shared.http.post(path, content=body, headers={"Origin": ORIGIN})
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         assert answer.headers["Access-Control-Expose-Headers"] == "retry-after"
