@@ -1,10 +1,11 @@
 """How long after its acknowledgement an event is seen: `python -m benchmarks.freshness`.
 
-The whole system runs, with 8 funnels. Beside a steady load, probes are sent through the ingest
-service, each a first step of a person of its own in a project of its own; their latency is counted
-from the acknowledgement to the first answer of the REST API, and to the first record of the result
-topic, that has them in its figures. The load keeps to the clock, whatever the system does; a probe
-is sent when the one before it has been seen.
+The whole system runs, with 8 funnels, or with the 60 definitions of all kinds of
+`benchmarks.operators` (`--all`). Beside a steady load, probes are sent through the ingest service,
+each a first step of a person of its own in a project of its own; their latency is counted from the
+acknowledgement to the first answer of the REST API, and to the first record of the result topic,
+that has them in its figures. The load keeps to the clock, whatever the system does; a probe is sent
+when the one before it has been seen.
 """
 
 import argparse
@@ -24,12 +25,14 @@ from benchmarks.bench import (
     Filler,
     answers,
     console,
+    define,
     define_funnels,
     environment_of,
     process,
     system,
     until,
 )
+from benchmarks.definitions import sixty
 from schemas import files
 from schemas.codec import Codec
 from schemas.registry import Registry
@@ -47,10 +50,14 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--all", action="store_true", help="60 definitions instead of 8 funnels")
     given = parser.parse_args()
     figures: dict[str, Any] = {"p50_ms": {}, "p99_ms": {}}
     with system() as settings:
-        define_funnels(settings, 8)
+        if given.all:
+            define(settings, [one for kind in sixty().values() for one in kind])
+        else:
+            define_funnels(settings, 8)
         environment = environment_of(settings, AVILA_KAFKA_BOOTSTRAP=settings.bootstrap)
         with process([sys.executable, "-m", "services", "up"], environment):
             probe = Probe(settings)

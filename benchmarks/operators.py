@@ -11,12 +11,10 @@ a backfill is, and once while as many events as before are waiting, which tells 
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, islice
-from typing import Any, NamedTuple
-
-import msgspec
+from itertools import islice
+from typing import NamedTuple
 
 from benchmarks.bench import (
     EVENTS,
@@ -27,7 +25,6 @@ from benchmarks.bench import (
     ends,
     environment_of,
     fill,
-    parts_of,
     process,
     report,
     scraped,
@@ -35,15 +32,11 @@ from benchmarks.bench import (
     time_faust,
     timed,
 )
-from schemas.cohorts import Cohort, CohortDefinition
-from schemas.definitions import Definition, Funnel, FunnelDefinition
-from schemas.metrics import Metric, MetricDefinition
-from schemas.segments import Rule, Segment, SegmentDefinition
+from benchmarks.definitions import funnels, sixty
+from schemas.definitions import Definition
 from services.replay import Asked, replay
 
-_COHORT_PERIODS = ("day", "week", "month")
 _LIVE = 8  # funnels that go on while one of them is counted anew
-_EXPENSIVE = {"property": "price", "op": "gte", "value": 20}
 
 
 class Load(NamedTuple):
@@ -68,18 +61,13 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=200_000)
     parser.add_argument("--history", type=int, default=10_000_000)
     load = Load(**vars(parser.parse_args()))
-    kinds: dict[str, Sequence[Definition]] = {
-        "funnel": list(islice(_funnels(EVENTS), 20)),
-        "segment": list(islice(_segments(EVENTS), 20)),
-        "cohort": list(islice(_cohorts(EVENTS), 10)),
-        "metric": list(islice(_metrics(EVENTS), 10)),
-    }
+    kinds = sixty()
     everything = [one for kind in kinds.values() for one in kind]
     elsewhere = [f"never {name}" for name in EVENTS]
     with system() as settings:
         rival = time_faust(settings, "rival", load.persons)
     nothing, _ = time_with([], load)
-    idle, _ = time_with(list(islice(_funnels(elsewhere), 20)), load)
+    idle, _ = time_with(list(islice(funnels(elsewhere), 20)), load)
     half, _ = time_with(kinds["funnel"][:10], load)
     alone = {kind: time_with(definitions, load) for kind, definitions in kinds.items()}
     together, rows = time_with(everything, load)
@@ -130,9 +118,9 @@ def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, flo
 def backfill(load: Load) -> Backfilled:
     """Count one of some funnels anew, twice: the others go on with what is live."""
     with system() as settings:
-        funnels = list(islice(_funnels(EVENTS), _LIVE))
-        asked = Asked(kind="funnel", project=funnels[0].project_id, id=funnels[0].id)
-        define(settings, funnels)
+        live = list(islice(funnels(EVENTS), _LIVE))
+        asked = Asked(kind="funnel", project=live[0].project_id, id=live[0].id)
+        define(settings, live)
         group, topic = settings.app_id, settings.topics.events.name
         fill(settings, topic, events=load.history, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
@@ -149,61 +137,6 @@ def backfill(load: Load) -> Backfilled:
                 beside = timed(settings, reader, group, topic, after=done)
                 again.result()
     return Backfilled(load.history / took, 1 - beside.events_per_s / alone.events_per_s)
-
-
-def _funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
-    for number in range(10**6):
-        count = 4 + number % 5
-        steps: list[dict[str, Any]] = [
-            {"event": names[(number + step) % len(names)]} for step in range(count)
-        ]
-        funnel: dict[str, Any] = {"steps": steps, "window_s": 3_600}
-        if number % 4 == 3:
-            steps[1]["where"] = [_EXPENSIVE]
-            funnel["breakdown"] = {"property": "plan", "attribution": "first"}
-        yield FunnelDefinition(**parts_of("funnel", number), funnel=msgspec.convert(funnel, Funnel))
-
-
-def _segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
-    for number, name in zip(range(10**6), cycle(names), strict=False):
-        following = names[(number + 1) % len(names)]
-        rules: list[Mapping[str, Any]] = [
-            {"did": {"event": name, "at_least": 3, "within_s": 604_800}},
-            {"last_seen": {"event": name, "within_s": 86_400}},
-            {"and": [{"did": {"event": name}}, {"not": {"did": {"event": following}}}]},
-            {"performed": {"steps": [{"event": name}, {"event": following}], "window_s": 3_600}},
-            {"did": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
-        ]
-        rule = msgspec.convert(rules[number % len(rules)], Rule)
-        parts = parts_of("segment", number)
-        yield SegmentDefinition(**parts, segment=Segment(rule=rule), rule=rule)
-
-
-def _cohorts(names: Sequence[str]) -> Iterator[CohortDefinition]:
-    for number, name in zip(range(10**6), cycle(names), strict=False):
-        cohort = {
-            "start": {"event": name},
-            "return": {} if number % 2 else {"event": names[(number + 1) % len(names)]},
-            "period": _COHORT_PERIODS[number % len(_COHORT_PERIODS)],
-        }
-        yield CohortDefinition(**parts_of("cohort", number), cohort=msgspec.convert(cohort, Cohort))
-
-
-def _metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
-    kinds: list[Mapping[str, Any]] = [
-        {"measure": "events", "by_event": True, "bucket_s": 1},
-        {"measure": "persons", "bucket_s": 60},
-        {"measure": "persons", "bucket_s": 86_400},
-        {"measure": "sum", "property": "price", "of": {"event": names[-2]}},
-        {"measure": "percentiles", "property": "price", "of": {"event": names[0]}},
-        {"measure": "top", "property": "plan", "of": {"event": names[1]}},
-        {"measure": "events", "of": {"event": names[2]}},
-        {"measure": "average", "property": "price", "of": {"event": names[3]}},
-        {"measure": "top", "property": "path", "of": {"event": names[4]}},
-        {"measure": "events", "of": {"event": names[5], "where": [_EXPENSIVE]}},
-    ]
-    for number, metric in enumerate(cycle(kinds)):
-        yield MetricDefinition(**parts_of("metric", number), metric=msgspec.convert(metric, Metric))
 
 
 if __name__ == "__main__":
