@@ -1,5 +1,7 @@
 """From when on events count."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from schemas import cohorts, definitions, metrics
 from schemas.errors import InvalidRequest
 from schemas.since import ALL_TIME, since_ms
 
-BODIES = [
+BODIES: list[tuple[Callable[[bytes], object], dict[str, object]]] = [
     (definitions.decode_funnel, {"steps": [{"event": "a"}, {"event": "b"}]}),
     (cohorts.decode_cohort, {"start": {"event": "a"}}),
     (metrics.decode_metric, {"measure": "events"}),
@@ -22,7 +24,9 @@ def test_a_time_is_its_moment_and_no_time_is_all_of_it() -> None:
 
 @pytest.mark.parametrize(("read", "body"), BODIES)
 @pytest.mark.parametrize("wrong", ["yesterday", "", "1969-12-31", "2200-01-01", "2026-02-30"])
-def test_what_is_no_such_time_is_refused_by_its_name(read, body, wrong) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_such_time_is_refused_by_its_name(
+    read: Callable[[bytes], object], body: dict[str, object], wrong: str
+) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read(msgspec.json.encode(body | {"since": wrong}))
     assert refused.value.field == "since"

@@ -46,7 +46,7 @@ key`, as with Amplitude: by this alone they know that it is of no use to try aga
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -55,12 +55,10 @@ from services.ingest.doors import Answer, Request
 from services.ingest.doors.amplitude_event import AmplitudeEvent, Caller, Missing, translate
 from services.ingest.doors.credentials import read_authorization
 from services.ingest.doors.outcome import dropped, failure
-from services.ingest.doors.reading import BAD, unreadable
+from services.ingest.doors.reading import BAD, lenient, unreadable
 from services.ingest.events import Batch, Event, Result, Time, Unreadable
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
-
-_T = TypeVar("_T")
 
 # What the shared path finds wrong, in the words of whoever sent it.
 _THEIRS: Final = {
@@ -194,8 +192,8 @@ def _read_carefully(
         raise InvalidRequest(f"cannot be read as an array: {error}", "events") from None
     return (
         [_read(raw, caller) for raw in raws],
-        _lenient(_text, fields.get("api_key")),
-        _lenient(_time, fields.get("client_upload_time")),
+        lenient(_text, fields.get("api_key")),
+        lenient(_time, fields.get("client_upload_time")),
     )
 
 
@@ -205,13 +203,3 @@ def _read(raw: msgspec.Raw, caller: Caller) -> Event | Unreadable:
     except BAD as error:
         return unreadable(raw, error, "insert_id")
     return translate(event, caller)
-
-
-def _lenient(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw | None) -> _T | None:
-    """Return what of a request may be missing, so that a wrong one is as good as none."""
-    if raw is None:
-        return None
-    try:
-        return decoder.decode(raw)
-    except BAD:
-        return None

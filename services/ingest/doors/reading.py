@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidRequest
 from services.ingest.doors import Request
 from services.ingest.events import NOTHING, Unreadable
+
+_T = TypeVar("_T")
 
 # What reading what anybody may send raises; the last for text that is nested too deeply.
 BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -83,3 +85,13 @@ def as_text(value: Any, field: str) -> str | None:
 @lru_cache(maxsize=1_024)
 def _quote(name: str) -> bytes:
     return msgspec.json.encode(name)
+
+
+def lenient(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw | None) -> _T | None:
+    """Return what of a request may be missing, so that a wrong one is as good as none."""
+    if raw is None:
+        return None
+    try:
+        return decoder.decode(raw)
+    except BAD:
+        return None

@@ -26,7 +26,7 @@ Python SDKs read them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -35,13 +35,12 @@ from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.doors import Answer, Request
 from services.ingest.doors.credentials import read_authorization
 from services.ingest.doors.outcome import dropped, failure
-from services.ingest.doors.reading import BAD, as_text, put, unreadable, user_agent
+from services.ingest.doors.reading import BAD, as_text, lenient, put, unreadable, user_agent
 from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadable
 from services.ingest.limits import TooLarge
 from services.ingest.refusals import refuse
 
 _Id = str | int | float | None
-_T = TypeVar("_T")
 
 
 _KINDS: Final = ("track", "identify", "page", "screen", "group", "alias")
@@ -170,7 +169,7 @@ def _read_carefully(request: Request, kind: str) -> Batch:
         fields = _fields.decode(request.body)
     except BAD as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
-    key = _key(request, _lenient(_text, fields.get("writeKey")))
+    key = _key(request, lenient(_text, fields.get("writeKey")))
     if kind:
         shared = _share(request, kind, NOTHING, NOTHING, 1)
         return Batch(events=_one_by_one([request.body], shared), key=key)
@@ -183,18 +182,8 @@ def _read_carefully(request: Request, kind: str) -> Batch:
     except BAD as error:
         raise InvalidRequest(f"the batch cannot be read: {error}") from None
     return Batch(
-        events=_one_by_one(raws, shared), key=key, sent_at=_lenient(_time, fields.get("sentAt"))
+        events=_one_by_one(raws, shared), key=key, sent_at=lenient(_time, fields.get("sentAt"))
     )
-
-
-def _lenient(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw | None) -> _T | None:
-    """Return what of a request may be missing, so that a wrong one is as good as none."""
-    if raw is None:
-        return None
-    try:
-        return decoder.decode(raw)
-    except BAD:
-        return None
 
 
 def _key(request: Request, in_body: str | None) -> str:
