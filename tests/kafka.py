@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from schemas.lasting import LASTING
+
 TIMEOUT_S = 30.0
 
 
@@ -127,6 +129,7 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "log_level": 0,
+            **LASTING,
         }
     )
     try:
