@@ -14,7 +14,7 @@ help: ## List the targets
 setup: $(STUBS) ## Install what the other targets need into .venv
 
 kernels: $(STUBS) ## Compile the worker's inner loops, which its first start would do otherwise
-	$(RUN) python -m pipelines.warm_up
+	$(RUN) python -m pipelines.worker.precompile
 
 demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo

@@ -36,10 +36,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from schemas import files
-from schemas.codec import Encoder
+from schemas.avro import files
+from schemas.avro.codec import Encoder
 from schemas.definitions import Definition, Funnel, FunnelDefinition, Step
-from schemas.registry import Registry
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import (
     BROKER_PORT,
     CONTROLLER_PORT,
@@ -47,7 +48,6 @@ from schemas.settings import (
     Settings,
     read_settings,
 )
-from schemas.subjects import value_subject
 from schemas.topics import Topic
 from services.broker import Broker, install_kafka
 from services.topics import ensure_topics

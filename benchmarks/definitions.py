@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from benchmarks.bench import EVENTS, parts_of
-from schemas.cohorts import Cohort, CohortDefinition
 from schemas.definitions import Definition, Funnel, FunnelDefinition
-from schemas.metrics import Metric, MetricDefinition
-from schemas.segments import Rule, Segment, SegmentDefinition
+from schemas.operators.cohort import Cohort, CohortDefinition
+from schemas.operators.metric import Metric, MetricDefinition
+from schemas.operators.segment import Rule, Segment, SegmentDefinition
 
 _COHORT_PERIODS = ("day", "week", "month")
 _EXPENSIVE = {"property": "price", "op": "gte", "value": 20}

@@ -33,11 +33,11 @@ from benchmarks.bench import (
     until,
 )
 from benchmarks.definitions import sixty
-from schemas import files
-from schemas.codec import Codec
-from schemas.registry import Registry
+from schemas.avro import files
+from schemas.avro.codec import Codec
+from schemas.registry.log import Registry
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
-from services.keys.desk import at_desk
+from services.keys.admin import at_desk
 from services.keys.first import read_token
 from services.worker import partitions_held
 

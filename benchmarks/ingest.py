@@ -47,7 +47,7 @@ from benchmarks.load.closed_loop import http_command, saturate, streams_command
 from benchmarks.load.open_loop import Latency, Paced, by_streams, by_vegeta, highest
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from schemas.topics import Topic
-from services.keys.desk import at_desk
+from services.keys.admin import at_desk
 
 BATCH: Final = 100
 CORES: Final = 2

@@ -28,11 +28,11 @@ from benchmarks.bench import (
     system,
     until,
 )
-from schemas import files
-from schemas.codec import Codec
+from schemas.avro import files
+from schemas.avro.codec import Codec
 from schemas.definitions import Funnel, FunnelDefinition
-from schemas.registry import Registry
-from schemas.segments import Segment, SegmentDefinition
+from schemas.operators.segment import Segment, SegmentDefinition
+from schemas.registry.log import Registry
 from schemas.settings import Settings
 from services.worker import partitions_held
 

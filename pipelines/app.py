@@ -9,19 +9,19 @@ from typing import Any, cast
 
 import faust
 
-from pipelines import metrics
-from pipelines.analytics import Analytics
-from pipelines.batch import Records
-from pipelines.cohorts import COHORTS
-from pipelines.collector import settle
-from pipelines.funnels import FUNNELS
-from pipelines.project_metrics import METRICS
-from pipelines.segments import SEGMENTS
-from pipelines.tables import TableManager
-from pipelines.tracker import Tracker
-from pipelines.transport import App, Columns
-from pipelines.warm_up import tell_of_late_ones, warm_up
-from schemas.registries import open_registry
+from pipelines.engine.analytics import Analytics
+from pipelines.kafka.records import Records
+from pipelines.operators.cohort.operator import COHORTS
+from pipelines.operators.funnel.operator import FUNNELS
+from pipelines.operators.metric.operator import METRICS
+from pipelines.operators.segment.operator import SEGMENTS
+from pipelines.tracker.tracker import Tracker
+from pipelines.worker import telemetry as metrics
+from pipelines.worker.gc_tuning import settle
+from pipelines.worker.precompile import tell_of_late_ones, warm_up
+from pipelines.worker.tables import TableManager
+from pipelines.worker.transport import App, Columns
+from schemas.registry.client import open_registry
 from schemas.settings import read_settings
 
 KINDS = (FUNNELS, COHORTS, SEGMENTS, METRICS)
@@ -36,7 +36,7 @@ app = App(
     broker_commit_interval=settings.commit_interval_ms / 1000,
     broker_max_poll_records=settings.epoch_max_records,
     broker_session_timeout=settings.session_timeout_ms / 1000,
-    TableManager="pipelines.tables:TableManager",
+    TableManager="pipelines.worker.tables:TableManager",
     topic_disable_leader=True,
     web_enabled=False,
     worker_redirect_stdouts=False,

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from schemas.errors import InvalidRequest
 from schemas.patterns import compile_pattern
-from schemas.rfc3339 import read_time
+from schemas.time.rfc3339 import read_time
 
 MAX_CONDITIONS: Final = 16
 MAX_DEPTH: Final = 8

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
 from schemas.errors import InvalidRequest
-from schemas.since import ALL_TIME, Since, since_ms
+from schemas.time.since import ALL_TIME, Since, since_ms
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.consumer_defaults import LASTING
 from schemas.errors import Misconfigured
-from schemas.lasting import LASTING
 
 _BATCH: Final = 10_000
 

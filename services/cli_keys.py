@@ -14,7 +14,7 @@ from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS, Project, QueryToken, Writ
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from services.keys.desk import Desk
+    from services.keys.admin import Desk
 
 T = TypeVar("T")
 Read = Callable[[], Settings]
@@ -199,7 +199,7 @@ def list_projects(settings: Read, /) -> None:
 
 def _do(settings: Read, work: "Callable[[Desk], Awaitable[T]]") -> T:
     # Imported when it is used, as no other command of `avila` needs it.
-    from services.keys.desk import at_desk  # noqa: PLC0415
+    from services.keys.admin import at_desk  # noqa: PLC0415
 
     return at_desk(settings(), work)
 

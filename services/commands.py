@@ -1,10 +1,10 @@
 """Writes definitions, each decided on all that was written before it, by whatever process.
 
-The lock is the transactional id that all who write definitions share, as in `schemas.registry`: who
-starts a producer with it fences the others and, once its view has reached the topic's end, knows
-everything. It keeps the pen until another process takes it; whoever is fenced takes it back, reads
-what the other has written and decides anew. So optimistic checks hold between processes too: of
-two writers that replace version 3, one gets version 4 and the other a `Conflict`.
+The lock is the transactional id that all who write definitions share, as in `schemas.registry.log`:
+who starts a producer with it fences the others and, once its view has reached the topic's end,
+knows everything. It keeps the pen until another process takes it; whoever is fenced takes it back,
+reads what the other has written and decides anew. So optimistic checks hold between processes too:
+of two writers that replace version 3, one gets version 4 and the other a `Conflict`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from confluent_kafka import (
 from schemas.errors import Unavailable
 from schemas.follower import Partition
 from schemas.settings import Settings
-from services.following import Following
+from services.topic_view import Following
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from confluent_kafka import KafkaError, Message, Producer
 from pyarrow import csv, json, parquet
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from schemas import files
-from schemas.codec import Encoder
+from schemas.avro import files
+from schemas.avro.codec import Encoder
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify
-from schemas.registries import open_registry
+from schemas.registry.client import open_registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 
 _FLUSH_TIMEOUT_S: Final = 60.0
 _ROW: Final = "\0row"  # no file has a column of this name

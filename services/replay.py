@@ -13,20 +13,26 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from schemas import cohorts, definitions, metrics, segments
-from schemas.codec import Codec
+from schemas import definitions
+from schemas.avro.codec import Codec
+from schemas.avro.files import load
 from schemas.definitions import Definition, Kind
 from schemas.errors import NotFound, Unavailable
-from schemas.files import load
-from schemas.registries import SchemaRegistry, open_registry
+from schemas.operators import cohort as cohorts
+from schemas.operators import metric as metrics
+from schemas.operators import segment as segments
+from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
 from schemas.topics import Topic, Topics
 from services.commands import Commands, Write
-from services.following import Following
-from services.query import cohort_results, funnel_results, metric_results, segment_sizes
-from services.query.definitions import Change, Definitions, Key, read_changes
-from services.query.newest import Newest, Reader
-from services.query.requests import now_ms
+from services.query.http.params import now_ms
+from services.query.operators.cohort import view as cohort_results
+from services.query.operators.funnel import view as funnel_results
+from services.query.operators.metric import view as metric_results
+from services.query.operators.segment import view as segment_sizes
+from services.query.views.catalog import Change, Definitions, Key, read_changes
+from services.query.views.latest import Newest, Reader
+from services.topic_view import Following
 
 _CAUGHT_UP_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.25

@@ -3,7 +3,7 @@
     fetch ─▶ plan ─▶ persist the plan ─▶ write ─▶ commit the end ─▶ fetch
 
 For each partition, the group's committed offset is where the next cut starts, and its metadata is
-the plan of that cut, once there is one (`sinks.cuts`). Why that is enough:
+the plan of that cut, once there is one (`sinks.chunks`). Why that is enough:
 
 **Killed between two steps.** Before the plan is persisted nothing was written: whoever comes next
 plans as it likes. After it, whoever comes next finds the plan, reads the same records, and tells
@@ -41,13 +41,13 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.errors import Unavailable
 from sinks.base import Batch, Sink, boot_clock_s
-from sinks.metrics import Metrics
 from sinks.rejects import Rejects
 from sinks.rows import decode
 from sinks.source import Cut, Source, SourceSettings
+from sinks.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
-from schemas.codec import Failure
+from schemas.avro.codec import Failure
 from schemas.errors import Unavailable
 
 log = structlog.get_logger(__name__)

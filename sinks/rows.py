@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Message
 
-from schemas.codec import Codec, Failure
-from schemas.files import load
-from sinks.cuts import offsets
+from schemas.avro.codec import Codec, Failure
+from schemas.avro.files import load
+from sinks.chunks import offsets
 
 _TIME: Final = pa.timestamp("ms", "UTC")
 _TIMES: Final = {"timestamp", "sent_at", "received_at"}

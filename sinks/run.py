@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import structlog
 
-from schemas.codec import Codec
+from schemas.avro.codec import Codec
 from schemas.errors import Misconfigured
-from schemas.registries import open_registry
+from schemas.registry.client import open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.clickhouse import ClickHouseSink
 from sinks.delivery import Delivery
-from sinks.metrics import Metrics
 from sinks.rejects import Rejects
 from sinks.rows import EVENT
 from sinks.source import SourceSettings
+from sinks.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas.consumer_defaults import LASTING
 from schemas.errors import Misconfigured, Unavailable
-from schemas.lasting import LASTING
-from sinks.cuts import Plan, checksum, length, offsets, read_plan
+from sinks.chunks import Plan, checksum, length, offsets, read_plan
 
 log = structlog.get_logger(__name__)
 

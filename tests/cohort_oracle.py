@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from pipelines.fingerprints import fingerprint
-from schemas.calendar import Period
+from pipelines.matching.value_hash import fingerprint
+from schemas.time.calendar import Period
 
 
 class Act(NamedTuple):

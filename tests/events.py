@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, cast
 import fastavro
 from confluent_kafka import Message
 
-from schemas import files
-from schemas.registry import Registry
+from schemas.avro import files
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 from schemas.topics import Topic
 from tests.cohort_oracle import Grid
 from tests.kafka import Log, Record, produce

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from schemas.lasting import LASTING
+from schemas.consumer_defaults import LASTING
 
 TIMEOUT_S = 30.0
 

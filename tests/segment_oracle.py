@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipelines.conditions import compile_conditions
+from pipelines.matching.conditions import compile_conditions
 from schemas.conditions import Condition
-from schemas.rfc3339 import read_time
-from schemas.segments import Did, Performed, Rule, Seen
+from schemas.operators.segment import Did, Performed, Rule, Seen
+from schemas.time.rfc3339 import read_time
 
 
 class Happening(NamedTuple):

@@ -10,8 +10,8 @@ import pytest
 from rudderstack.analytics.client import Client as RudderStack
 from segment.analytics.client import Client as Segment
 
-from schemas.files import load
-from schemas.registry import Registry
+from schemas.avro.files import load
+from schemas.registry.log import Registry
 from schemas.settings import Settings
 from tests.clients.conftest import losing_one_answer, node_modules
 from tests.clients.test_node import send

@@ -3,9 +3,9 @@
 import uuid
 from collections.abc import Sequence
 
-from pipelines.conditions import compile_conditions, parse_properties
+from pipelines.matching.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition
-from services.query.condition_sql import Binder, condition_sql
+from services.query.clickhouse.conditions import Binder, condition_sql
 from tests.warehouse import Event, Warehouse
 
 
@@ -23,7 +23,7 @@ def in_clickhouse(
         f"SELECT [{tests}] FROM {warehouse.settings.clickhouse_database}.events "
         f"WHERE project_id = {bind(project, 'String')} ORDER BY timestamp",
         parameters=bind.parameters,
-        settings={"compile_expressions": 0},  # as services.query.store asks
+        settings={"compile_expressions": 0},  # as services.query.clickhouse.client asks
     )
     return [[bool(holds) for holds in row[0]] for row in found.result_rows]
 

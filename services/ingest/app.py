@@ -15,31 +15,31 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from services.access_log import AccessLog
 from services.errors import answer_defect, answer_error
-from services.following import Following
-from services.ingest import rpc
+from services.ingest import grpc_server as rpc
 from services.ingest.access import Access
 from services.ingest.admission import Admission
-from services.ingest.calls import Calls
-from services.ingest.doors import Door
-from services.ingest.doors.amplitude import Amplitude
-from services.ingest.doors.native import Native
-from services.ingest.doors.posthog import PostHog
-from services.ingest.doors.posthog_v1 import PostHogV1
-from services.ingest.doors.segment import Segment
-from services.ingest.doors.snowplow import Snowplow, SnowplowPixel
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import Endpoint
-from services.ingest.journal import Journal
+from services.ingest.formats import Door
+from services.ingest.formats.amplitude import Amplitude
+from services.ingest.formats.native import Native
+from services.ingest.formats.posthog import PostHog
+from services.ingest.formats.posthog_v1 import PostHogV1
+from services.ingest.formats.segment import Segment
+from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
+from services.ingest.grpc_service import Calls
 from services.ingest.limits import Limits
-from services.ingest.metrics import Metrics
-from services.ingest.path import Path
+from services.ingest.pipeline import Path
 from services.ingest.plans import Change, Plans, read_changes
 from services.ingest.produce import Producer
+from services.ingest.request_log import Journal
 from services.ingest.stubs import STUBS
+from services.ingest.telemetry import Metrics
 from services.ingest.times import now_ms
 from services.ingest.websocket import STREAM, Sockets
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
+from services.topic_view import Following
 
 DOORS: Final[tuple[Door, ...]] = (
     Native(),

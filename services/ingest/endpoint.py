@@ -10,12 +10,12 @@ from services.connections import WHOLE_BODY
 from services.ingest import cors
 from services.ingest.admission import Admission
 from services.ingest.body import Gone, read_body
-from services.ingest.doors import Answer, Door, Request
 from services.ingest.events import Result
-from services.ingest.journal import Journal
+from services.ingest.formats import Answer, Door, Request
 from services.ingest.limits import Limits
-from services.ingest.path import Path
+from services.ingest.pipeline import Path
 from services.ingest.refusals import DEFECT, headers, wrong_method
+from services.ingest.request_log import Journal
 from services.listening import client_of
 
 _log = structlog.get_logger()

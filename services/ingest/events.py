@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from schemas.errors import InvalidRequest
-from services.ingest.columns import Columns
+from services.ingest.fast_path.columns import Columns
 
 NOTHING: Final = msgspec.Raw(b"{}")
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from confluent_kafka import KafkaError
 
-from pipelines.bulk_producer import BulkProducer, Records, Reports
+from pipelines.kafka.bulk_producer import BulkProducer, Records, Reports
 from services.ingest.limits import Limits
 
 _POLL_MS: Final = 100  # as long does it take to close, at most

@@ -10,7 +10,7 @@ import msgspec
 from schemas.errors import AvilaError, BackOff
 from services.errors import CHALLENGE, ErrorBody, ErrorDetail, describe, status_of
 from services.ingest.body import TooSlow, UnsupportedMedia
-from services.ingest.doors import Answer
+from services.ingest.formats import Answer
 from services.ingest.limits import TooLarge
 
 # What only a body can cause; all else is as everywhere.

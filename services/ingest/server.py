@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 import structlog
 import uvicorn
 
+from schemas.avro.files import load
 from schemas.errors import AvilaError
-from schemas.files import load
-from schemas.registries import open_registry
+from schemas.registry.client import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.access_log import AccessLog
 from services.connections import connections

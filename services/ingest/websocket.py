@@ -31,13 +31,13 @@ from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
 from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.body import TooSlow
-from services.ingest.doors.credentials import key_in
-from services.ingest.doors.native import read_credential, read_message
 from services.ingest.events import Result
-from services.ingest.journal import Journal
+from services.ingest.formats.credentials import key_in
+from services.ingest.formats.native import read_credential, read_message
 from services.ingest.limits import Limits
-from services.ingest.path import Path
+from services.ingest.pipeline import Path
 from services.ingest.refusals import headers, refuse
+from services.ingest.request_log import Journal
 from services.ingest.streams import Stream, Streams
 from services.sockets import Gone, MessageId, SlowReader, Socket, close_code, trouble
 

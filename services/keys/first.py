@@ -11,7 +11,7 @@ from typing import Final
 from schemas.errors import Misconfigured
 from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS
 from schemas.settings import Settings
-from services.keys.desk import Desk, at_desk
+from services.keys.admin import Desk, at_desk
 
 FIRST_PROJECT: Final = "default"
 _RENEW_BEFORE_MS: Final = 30 * 86_400_000

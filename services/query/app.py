@@ -15,49 +15,50 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from schemas.codec import Codec
-from schemas.cohorts import CohortDefinition
+from schemas.avro.codec import Codec
+from schemas.avro.files import load
 from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
-from schemas.files import load
-from schemas.metrics import MetricDefinition
+from schemas.operators.cohort import CohortDefinition
+from schemas.operators.metric import MetricDefinition
+from schemas.operators.segment import SegmentDefinition
 from schemas.plans import PlanDefinition
-from schemas.registries import open_registry
-from schemas.segments import SegmentDefinition
+from schemas.registry.client import open_registry
 from schemas.settings import Settings
 from schemas.topics import Topic
 from services.access_log import AccessLog
 from services.commands import Commands
 from services.errors import answer_defect, answer_error
-from services.following import Following
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
-from services.measured import Measured
-from services.query import cohort_results as cohort_view
-from services.query import funnel_results as funnel_view
-from services.query import metric_results as metric_view
-from services.query import openapi, rpc
-from services.query import segment_sizes as sizes_view
-from services.query.cohorts import Cohorts
-from services.query.definitions import Change, Definitions, Key, read_changes
-from services.query.event_store import EventStore
-from services.query.funnels import Funnels
-from services.query.guard import Guard
-from services.query.health import Health, broker_check
-from services.query.live import Live
-from services.query.live_funnels import live_funnel
-from services.query.live_metrics import EVERY_S, live_metric
-from services.query.live_results import LiveResults
-from services.query.metrics import Metrics
-from services.query.newest import R, Reader, Update
-from services.query.plans import Plans
-from services.query.project_metrics import ProjectMetrics
-from services.query.project_settings import Projects
-from services.query.requests import now_ms
-from services.query.segment_members import Members, read_memberships
-from services.query.segments import Segments
-from services.query.store import Store
-from services.query.tail import Tail
+from services.metrics_middleware import Measured
+from services.query import openapi
+from services.query.clickhouse.client import Store
+from services.query.clickhouse.queries import EventStore
+from services.query.http import grpc as rpc
+from services.query.http.auth import Guard
+from services.query.http.health import Health, broker_check
+from services.query.http.params import now_ms
+from services.query.http.telemetry import Metrics
+from services.query.live.event_tail import Tail
+from services.query.live.feed import LiveResults
+from services.query.live.socket import Live
+from services.query.operators.cohort import view as cohort_view
+from services.query.operators.cohort.resource import Cohorts
+from services.query.operators.funnel import view as funnel_view
+from services.query.operators.funnel.live import live_funnel
+from services.query.operators.funnel.resource import Funnels
+from services.query.operators.metric import view as metric_view
+from services.query.operators.metric.live import EVERY_S, live_metric
+from services.query.operators.metric.resource import ProjectMetrics
+from services.query.operators.segment import view as sizes_view
+from services.query.operators.segment.members import Members, read_memberships
+from services.query.operators.segment.resource import Segments
+from services.query.projects.plans import Plans
+from services.query.projects.settings import Projects
+from services.query.views.catalog import Change, Definitions, Key, read_changes
+from services.query.views.latest import R, Reader, Update
+from services.topic_view import Following
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_WITHIN_S: Final = 3

@@ -10,34 +10,34 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.cohorts import Cohort
 from schemas.definitions import Funnel, Step
 from schemas.keys import TOKEN_PREFIX
-from schemas.metrics import KEPT, MAX_WINDOW, Metric
+from schemas.operators.cohort import Cohort
+from schemas.operators.metric import KEPT, MAX_WINDOW, Metric
+from schemas.operators.segment import Segment
 from schemas.plans import Plan
-from schemas.segments import Segment
 from services.errors import ErrorBody
-from services.query.cohort_figures import CohortAnswer, CohortResults
-from services.query.cohort_persons import CohortPersons
-from services.query.cohorts import CohortPage
-from services.query.funnel_figures import FunnelAnswer, FunnelResults
-from services.query.funnel_persons import FunnelPersons
-from services.query.funnel_times import DEFAULT_BINS, MAX_BINS, FunnelTimes
-from services.query.funnels import FunnelPage
-from services.query.health import Alive, Readiness
-from services.query.metric_figures import MetricAnswer, MetricResults
-from services.query.newest import Status
-from services.query.plans import PlanAnswer, PlanPage
-from services.query.project_metrics import DEFAULT_BUCKETS, MetricPage
-from services.query.project_settings import ProjectSettings
-from services.query.requests import DEFAULT_PAGE, MAX_PAGE
-from services.query.segment_figures import (
+from services.query.http.health import Alive, Readiness
+from services.query.http.params import DEFAULT_PAGE, MAX_PAGE
+from services.query.operators.cohort.persons import CohortPersons
+from services.query.operators.cohort.resource import CohortPage
+from services.query.operators.cohort.response import CohortAnswer, CohortResults
+from services.query.operators.funnel.persons import FunnelPersons
+from services.query.operators.funnel.resource import FunnelPage
+from services.query.operators.funnel.response import FunnelAnswer, FunnelResults
+from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, FunnelTimes
+from services.query.operators.metric.resource import DEFAULT_BUCKETS, MetricPage
+from services.query.operators.metric.response import MetricAnswer, MetricResults
+from services.query.operators.segment.resource import SegmentPage
+from services.query.operators.segment.response import (
     SegmentAnswer,
     SegmentMembers,
     SegmentOverlap,
     SegmentResults,
 )
-from services.query.segments import SegmentPage
+from services.query.projects.plans import PlanAnswer, PlanPage
+from services.query.projects.settings import ProjectSettings
+from services.query.views.latest import Status
 
 VERSION: Final = "3.1.0"
 _ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"

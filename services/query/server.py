@@ -10,7 +10,7 @@ from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.connections import Connection
 from services.listening import grpc_address, listen
 from services.query.app import make_query_app
-from services.query.live import MOST_MESSAGE_BYTES
+from services.query.live.socket import MOST_MESSAGE_BYTES
 from services.sockets import Protocol
 
 log = structlog.get_logger(__name__)

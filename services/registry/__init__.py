@@ -2,6 +2,6 @@
 
     request ─▶ one look at, or one change of, all that is committed on `_schemas` ─▶ answer
 
-Nothing is kept here: what the topic says is `schemas.subjects`', and that two services at once give
-no id twice is `schemas.registry`'s. Avro alone is taken, in the default context.
+Nothing is kept here: what the topic says is `schemas.registry.subjects`', and that two services at
+once give no id twice is `schemas.registry.log`'s. Avro alone is taken, in the default context.
 """

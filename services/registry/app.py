@@ -13,15 +13,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from schemas.errors import AvilaError, Unavailable
-from schemas.registry import Registry
+from schemas.registry.log import Registry
 from services.access_log import AccessLog
-from services.measured import Measured
+from services.metrics_middleware import Measured
 from services.registry.errors import answer_defect, answer_error
 from services.registry.ids import IdsApi
 from services.registry.levels import LevelsApi
-from services.registry.metrics import Metrics
 from services.registry.requests import Desk, answer
 from services.registry.subjects import SubjectsApi
+from services.registry.telemetry import Metrics
 
 _READY_WITHIN_S: Final = 5
 

@@ -4,7 +4,7 @@ What is deleted can still be found by its id, so that what was written with it c
 somebody erases it. Records and refusals are Confluent's.
 """
 
-from schemas.subjects import (
+from schemas.registry.subjects import (
     Record,
     Subjects,
     delete_records,

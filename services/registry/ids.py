@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.subjects import Subjects, Version
+from schemas.registry.subjects import Subjects, Version
 from services.registry import errors
 from services.registry.errors import Refused
 from services.registry.requests import Desk, answer, flag, page, text_answer

@@ -5,8 +5,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.resolution import COMPATIBILITIES, Compatibility
-from schemas.subjects import DEFAULT_COMPATIBILITY, Record, Subjects, level_record
+from schemas.avro.resolution import COMPATIBILITIES, Compatibility
+from schemas.registry.subjects import DEFAULT_COMPATIBILITY, Record, Subjects, level_record
 from services.registry import errors
 from services.registry.errors import Refused
 from services.registry.requests import (

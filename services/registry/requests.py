@@ -8,9 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.avro import Schema
-from schemas.registry import Registry
-from schemas.subjects import Record, Subjects, Version
+from schemas.avro.schema import Schema
+from schemas.registry.log import Registry
+from schemas.registry.subjects import Record, Subjects, Version
 from services.registry import errors
 from services.registry.errors import Refused
 

@@ -6,7 +6,7 @@ import structlog
 import uvicorn
 
 from schemas.errors import Misconfigured
-from schemas.registry import Registry
+from schemas.registry.log import Registry
 from schemas.settings import REGISTRY_PORT, Settings
 from services.access_log import AccessLog
 from services.connections import Connection

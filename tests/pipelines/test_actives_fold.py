@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.actives_figures import ActivesFigures
-from pipelines.operators import TOTAL, Packed, Running
-from schemas.metrics import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength
-from services.query.metric_figures import active_in
+from pipelines.engine.operator import TOTAL, Packed, Running
+from pipelines.operators.metric.active_aggregates import ActivesFigures
+from schemas.operators.metric import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength
+from services.query.operators.metric.response import active_in
 from tests.metric_oracle import Act, active, persons
 from tests.pipelines.test_metric_fold import (
     DAY_MS,

@@ -5,7 +5,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.batch import Headers, Outbox, Records, TopicPartition
+from pipelines.kafka.records import Headers, Outbox, Records, TopicPartition
 
 SOURCE = TopicPartition("events", 1)
 

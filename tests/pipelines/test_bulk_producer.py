@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.bulk_producer import BulkProducer, Records
+from pipelines.kafka.bulk_producer import BulkProducer, Records
 from services.broker import Broker
 from tests.kafka import EphemeralTopic
 from tests.services.ingest.conftest import eventually

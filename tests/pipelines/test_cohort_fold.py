@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.cohort_figures import CohortFigures
-from pipelines.cohort_fold import RETURNS, STARTS
-from pipelines.cohort_state import CohortState
-from pipelines.fingerprints import fingerprint, fingerprints
-from pipelines.operators import TOTAL, Folded, Packed
-from pipelines.told_apart import MAX_VALUES
-from schemas.calendar import Period, begin_of, calendar
+from pipelines.engine.breakdown import MAX_VALUES
+from pipelines.engine.operator import TOTAL, Folded, Packed
+from pipelines.matching.value_hash import fingerprint, fingerprints
+from pipelines.operators.cohort.aggregates import CohortFigures
+from pipelines.operators.cohort.kernel import RETURNS, STARTS
+from pipelines.operators.cohort.state import CohortState
+from schemas.time.calendar import Period, begin_of, calendar
 from tests.cohort_oracle import Act, Grid, grid, grids
 
 DAY_MS = 86_400_000

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines.columns import grown
+from pipelines.columnar.growable import grown
 
 WIDE = np.dtype([("number", np.int64), ("flag", np.uint8)], align=True)
 
@@ -57,7 +57,7 @@ def test_a_kernel_without_large_pages_does_without() -> None:
             raise OSError(errno.EINVAL, "Invalid argument")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.columns.mmap.mmap", Mapping)
+        patch.setattr("pipelines.columnar.growable.mmap.mmap", Mapping)
         column = grown(np.ones(1 << 20, np.int64), 2 << 20)
         larger = grown(column, 4 << 20)
     assert larger.ctypes.data == column.ctypes.data
@@ -83,7 +83,7 @@ def test_memory_that_is_not_promised_is_taken_as_it_is_needed(
     def refuse(*_: object, **__: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("pipelines.columns.mmap.mmap", refuse)
+    monkeypatch.setattr("pipelines.columnar.growable.mmap.mmap", refuse)
     column = grown(np.ones(1 << 20, np.int64), 3 << 20)
     assert column[: 1 << 20].all()
     assert not column[1 << 20 :].any()

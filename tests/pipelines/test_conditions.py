@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.conditions import compile_conditions, parse_properties
+from pipelines.matching.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition, Op
 from schemas.errors import InvalidRequest
-from services.query.condition_sql import check_names
+from services.query.clickhouse.conditions import check_names
 from tests.twins import in_clickhouse, on_the_stream
 from tests.warehouse import Warehouse
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.batch import Outbox
-from pipelines.keys import Texts
-from pipelines.matching import Match, Matcher
-from pipelines.operators import Key, Running, key_of
-from pipelines.partition import EventColumns, Partition
-from pipelines.person_log import PersonLog, keep_newest
-from pipelines.reader import Reader
-from pipelines.segments import SEGMENTS
-from pipelines.snapshots import Snapshots
-from schemas.cohorts import Occasion
-from schemas.segments import Did, Performed, Rule, Segment, SegmentDefinition
+from pipelines.columnar.key_index import Texts
+from pipelines.engine.changelog import PersonLog, keep_newest
+from pipelines.engine.operator import Key, Running, key_of
+from pipelines.engine.partition import EventColumns, Partition
+from pipelines.kafka.reader import Reader
+from pipelines.kafka.records import Outbox
+from pipelines.matching.matcher import Match, Matcher
+from pipelines.operators.segment.operator import SEGMENTS
+from pipelines.worker.snapshots import Snapshots
+from schemas.operators.cohort import Occasion
+from schemas.operators.segment import Did, Performed, Rule, Segment, SegmentDefinition
 
 NOW = 1_800_000_000_000
 _LATENESS_MS = 100_000

@@ -6,8 +6,8 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from pipelines.dedup import SeenIds, read_uuids
-from pipelines.keys import Texts
+from pipelines.columnar.key_index import Texts
+from pipelines.tracker.dedup import SeenIds, read_uuids
 
 
 def ids_of(numbers: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:

@@ -1,7 +1,7 @@
 """What a worker takes from the definitions topic: the funnels, whatever else stands there."""
 
-from pipelines.funnels import FUNNELS
-from pipelines.wanted import Wanted
+from pipelines.engine.catalog import Wanted
+from pipelines.operators.funnel.operator import FUNNELS
 from schemas.follower import Follower
 from schemas.settings import Settings
 from tests.credentials import put, query_token, write_key

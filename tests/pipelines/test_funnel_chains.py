@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import funnel_chain_fold as cf
-from pipelines import funnel_fold as ff
-from pipelines.fingerprints import fingerprint, fingerprints
-from pipelines.funnel_chain_figures import ChainFigures
-from pipelines.funnel_chain_state import ChainState, rules_of
-from pipelines.funnel_chains import CLOSED
-from pipelines.operators import TOTAL, Folded, Packed
+from pipelines.engine.operator import TOTAL, Folded, Packed
+from pipelines.matching.value_hash import fingerprint, fingerprints
+from pipelines.operators.funnel import chain_kernel as cf
+from pipelines.operators.funnel.chain_aggregates import ChainFigures
+from pipelines.operators.funnel.chain_rules import CLOSED
+from pipelines.operators.funnel.chain_state import ChainState, rules_of
+from pipelines.operators.sequence import kernel as ff
 from schemas.definitions import Breakdown, Exclusion, Funnel, Order, Step
-from schemas.sketch import sketch_of
+from schemas.sketches.durations import sketch_of
 from tests import funnel_oracle, oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, OfValue, fold
 

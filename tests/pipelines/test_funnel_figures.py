@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.funnel_figures import FunnelFigures
-from pipelines.funnel_fold import CHANGE, UNSET
-from pipelines.operators import TOTAL
-from schemas.sketch import EDGES, Sketch, sketch_of
+from pipelines.engine.operator import TOTAL
+from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.sequence.kernel import CHANGE, UNSET
+from schemas.sketches.durations import EDGES, Sketch, sketch_of
 
 STEPS = 3
 

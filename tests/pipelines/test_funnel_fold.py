@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import funnel_fold as ff
-from pipelines.funnel_figures import FunnelFigures
-from pipelines.funnel_fold import MAX_TAIL, Shape
-from pipelines.funnel_state import FunnelState
-from pipelines.operators import TOTAL, Packed
-from schemas.sketch import sketch_of
+from pipelines.engine.operator import TOTAL, Packed
+from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.sequence import kernel as ff
+from pipelines.operators.sequence.kernel import MAX_TAIL, Shape
+from pipelines.operators.sequence.state import FunnelState
+from schemas.sketches.durations import sketch_of
 from tests.oracle import DAY_MS, Folded, Happening, fold
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2

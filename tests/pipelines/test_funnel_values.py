@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.cohort_figures import CohortFigures
-from pipelines.cohort_fold import CHANGE as COHORT_CHANGE
-from pipelines.fingerprints import fingerprint, to_json, token
-from pipelines.funnel_chain_figures import ChainFigures
-from pipelines.funnel_chain_fold import CHANGE
-from pipelines.funnel_chains import VALUE
-from pipelines.funnel_fold import UNSET
-from pipelines.operators import TOTAL
-from pipelines.told_apart import MAX_VALUES, ValuedChanges
-from schemas.codec import Codec, Encoder
-from schemas.files import history, load
+from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
+from pipelines.engine.operator import TOTAL
+from pipelines.matching.value_hash import fingerprint, to_json, token
+from pipelines.operators.cohort.aggregates import CohortFigures
+from pipelines.operators.cohort.kernel import CHANGE as COHORT_CHANGE
+from pipelines.operators.funnel.chain_aggregates import ChainFigures
+from pipelines.operators.funnel.chain_kernel import CHANGE
+from pipelines.operators.funnel.chain_rules import VALUE
+from pipelines.operators.sequence.kernel import UNSET
+from schemas.avro.codec import Codec, Encoder
+from schemas.avro.files import history, load
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.conditions import parse_properties
-from pipelines.grouped import Grouped
-from pipelines.groups import Properties, Question, Sought
+from pipelines.columnar.dictionary import Grouped
+from pipelines.matching.conditions import parse_properties
+from pipelines.matching.property_groups import Properties, Question, Sought
 
 NAMES = ("plan", "price", "a b", "é", "")
 SCALARS = (

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.keys import ABSENT, KeyIndex, Texts
+from pipelines.columnar.key_index import ABSENT, KeyIndex, Texts
 
 
 def texts(*values: str) -> Texts:

@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 
-from pipelines.fingerprints import fingerprint
-from pipelines.keys import Texts
-from pipelines.matching import Match, Matcher
-from pipelines.operators import EVENT_NAME, Alike, Key
-from schemas.cohorts import Occasion
+from pipelines.columnar.key_index import Texts
+from pipelines.engine.operator import EVENT_NAME, Alike, Key
+from pipelines.matching.matcher import Match, Matcher
+from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
+from schemas.operators.cohort import Occasion
 
 KEY = Key("any", "shop", "one", 1)
 OTHER = Key("any", "shop", "other", 1)

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.grouped import Grouped
-from pipelines.metric_results import record_of, take
-from pipelines.operators import TOTAL, Folded, Running
-from pipelines.project_metrics import METRICS
-from schemas.buckets import Buckets
-from schemas.metrics import KEPT, BucketLength, Measure, Metric, MetricDefinition
-from schemas.percentiles import RANK_ERROR, Percentiles
-from schemas.tally import Tally
-from schemas.top_values import WORST, TopValues
-from services.query.metric_figures import figure_of
-from services.query.sliding import slide
+from pipelines.columnar.dictionary import Grouped
+from pipelines.engine.operator import TOTAL, Folded, Running
+from pipelines.operators.metric.operator import METRICS
+from pipelines.operators.metric.publisher import record_of, take
+from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
+from schemas.sketches.metric_aggregate import Tally
+from schemas.sketches.percentiles import RANK_ERROR, Percentiles
+from schemas.sketches.top_values import WORST, TopValues
+from schemas.time.buckets import Buckets
+from services.query.operators.metric.response import figure_of
+from services.query.operators.metric.sliding import slide
 from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
 
 DAY_MS = 86_400_000

@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.funnels import FUNNELS
-from pipelines.keys import Texts
-from pipelines.matching import Match
-from pipelines.operators import TOTAL, Backfill, Folded, Key, Running, key_of
-from pipelines.partition import EventColumns, Partition, Stretch
-from pipelines.person_log import keep_newest
-from pipelines.person_records import person_key
-from pipelines.project_metrics import METRICS
-from pipelines.segment_state import TIMERS_AT_ONCE
-from pipelines.segments import SEGMENTS
-from schemas import definitions, metrics
-from schemas.segments import Did, Rule, Segment, SegmentDefinition
+from pipelines.columnar.key_index import Texts
+from pipelines.engine.changelog import keep_newest
+from pipelines.engine.operator import TOTAL, Backfill, Folded, Key, Running, key_of
+from pipelines.engine.partition import EventColumns, Partition, Stretch
+from pipelines.engine.person_record import person_key
+from pipelines.matching.matcher import Match
+from pipelines.operators.funnel.operator import FUNNELS
+from pipelines.operators.metric.operator import METRICS
+from pipelines.operators.segment.operator import SEGMENTS
+from pipelines.operators.segment.state import TIMERS_AT_ONCE
+from schemas import definitions
+from schemas.operators import metric as metrics
+from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
 
 DEFINITION = definitions.FunnelDefinition(
     project_id="shop",

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pipelines.batch import Outbox
-from pipelines.funnels import FUNNELS
-from pipelines.operators import Running
-from pipelines.person_log import PersonLog
-from pipelines.snapshots import Snapshots
+from pipelines.engine.changelog import PersonLog
+from pipelines.engine.operator import Running
+from pipelines.kafka.records import Outbox
+from pipelines.operators.funnel.operator import FUNNELS
+from pipelines.worker.snapshots import Snapshots
 from tests.pipelines.test_partition import DEFINITION, KEY, feed, partition
 
 OTHER = replace(DEFINITION, id="look")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.operators import Packed
-from pipelines.person_records import Part, join, split
+from pipelines.engine.operator import Packed
+from pipelines.engine.person_record import Part, join, split
 
 # For each definition's tag: the persons it knows, and their rows.
 FUNNELS = st.dictionaries(
@@ -37,7 +37,7 @@ def test_many_bytes_are_joined_some_at_a_time(
 ) -> None:
     parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
     whole = joined(4, parts)
-    monkeypatch.setattr("pipelines.person_records._BYTES_AT_ONCE", at_once)
+    monkeypatch.setattr("pipelines.engine.person_record._BYTES_AT_ONCE", at_once)
     assert joined(4, parts) == whole
     assert [len(column) for _, column in join(4, parts)] == {
         1: [1, 1, 1, 1],

@@ -3,12 +3,12 @@
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines import restoring
+from pipelines.worker import restore_progress as restoring
 
 
 def test_a_restore_that_takes_long_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("pipelines.restoring.time.monotonic", lambda: now)
+    monkeypatch.setattr("pipelines.worker.restore_progress.time.monotonic", lambda: now)
     with capture_logs() as logs, restoring.told("events/0") as tell:
         tell("persons", 0.1)
         now = 6.0

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.keys import Texts
-from pipelines.matching import Match, Matcher
-from pipelines.operators import TOTAL, Key, Packed
-from pipelines.segment_figures import Moves, SegmentFigures
-from pipelines.segment_program import compile_rule
-from pipelines.segment_state import TIMERS_AT_ONCE, SegmentState
-from schemas.cohorts import Occasion
+from pipelines.columnar.key_index import Texts
+from pipelines.engine.operator import TOTAL, Key, Packed
+from pipelines.matching.matcher import Match, Matcher
+from pipelines.operators.segment.aggregates import Moves, SegmentFigures
+from pipelines.operators.segment.program import compile_rule
+from pipelines.operators.segment.state import TIMERS_AT_ONCE, SegmentState
 from schemas.conditions import Condition
-from schemas.segments import Did, Performed, Rule, Seen
+from schemas.operators.cohort import Occasion
+from schemas.operators.segment import Did, Performed, Rule, Seen
 from tests.segment_oracle import Happening, members
 
 KEY = Key("segment", "shop", "s", 1)

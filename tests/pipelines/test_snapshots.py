@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.snapshots import Meta, Snapshot, Snapshots
+from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 
 FIRST = Snapshot(
     Meta(position=7, logged=3, about={"funnels": []}),

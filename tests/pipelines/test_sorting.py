@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sorting import order_of
+from pipelines.columnar.argsort import order_of
 
 
 @given(st.lists(st.integers(0, 5) | st.integers(0, 2**31 - 1)))

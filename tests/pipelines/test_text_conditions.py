@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.conditions import Condition, Op
 from schemas.patterns import compile_pattern
-from schemas.rfc3339 import read_time
+from schemas.time.rfc3339 import read_time
 from tests.twins import in_clickhouse, on_the_stream
 from tests.warehouse import Warehouse
 

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from pipelines.timers import Timers
+from pipelines.engine.timers import Timers
 
 
 def test_each_timer_is_taken_once_when_it_is_due() -> None:

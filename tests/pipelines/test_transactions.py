@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pipelines import librdkafka as c
-from pipelines import transactional_producer
-from pipelines.batch import Headers, Outbox, Outgoing
-from pipelines.transactions import FENCED, Transactions
+from pipelines.kafka import librdkafka as c
+from pipelines.kafka import transactional_producer
+from pipelines.kafka.records import Headers, Outbox, Outgoing
+from pipelines.kafka.transactions import FENCED, Transactions
 from schemas.settings import Settings
 from tests.conftest import free_ports
 from tests.kafka import read_all

@@ -14,13 +14,13 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.fingerprints import fingerprint
-from schemas.buckets import Buckets
+from pipelines.matching.value_hash import fingerprint
 from schemas.definitions import Funnel
 from schemas.errors import NotFound
-from schemas.segments import Rule
+from schemas.operators.segment import Rule
 from schemas.settings import _PORTS, WORKER_PORT
-from schemas.top_values import TopValues
+from schemas.sketches.top_values import TopValues
+from schemas.time.buckets import Buckets
 from services.broker import Broker
 from services.replay import Asked, replay
 from tests import funnel_oracle, segment_oracle

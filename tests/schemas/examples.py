@@ -10,8 +10,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from schemas.avro import Schema
-from schemas.files import load
+from schemas.avro.files import load
+from schemas.avro.schema import Schema
 
 EVENT = load("event")
 

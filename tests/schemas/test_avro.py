@@ -4,9 +4,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.avro import Schema
+from schemas.avro.files import load, names
+from schemas.avro.schema import Schema
 from schemas.errors import InvalidRequest
-from schemas.files import load, names
 from tests.schemas.examples import BINARY, RICH, record
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.buckets import Buckets
+from schemas.time.buckets import Buckets
 from tests.metric_oracle import bucket_of
 
 ZONES = ["UTC", "Europe/Lisbon", "Asia/Kathmandu", "Pacific/Apia", "America/New_York"]

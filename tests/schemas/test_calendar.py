@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.calendar import Period, begin_of, calendar, number_of
 from schemas.errors import InvalidRequest
+from schemas.time.calendar import Period, begin_of, calendar, number_of
 from tests.cohort_oracle import first_day, next_period
 
 ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.avro import Schema
-from schemas.codec import Codec, Decoded, Encoder
+from schemas.avro.codec import Codec, Decoded, Encoder
+from schemas.avro.schema import Schema
 from schemas.errors import InvalidRequest
 from tests.schemas.examples import (
     BINARY,

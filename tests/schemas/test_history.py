@@ -1,7 +1,7 @@
 import pytest
 
-from schemas.files import history, load, names
-from schemas.resolution import incompatible
+from schemas.avro.files import history, load, names
+from schemas.avro.resolution import incompatible
 
 
 @pytest.mark.parametrize("name", names())

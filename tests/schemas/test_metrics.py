@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import InvalidRequest
-from schemas.metrics import asked_of, decode_metric
+from schemas.operators.metric import asked_of, decode_metric
 
 SUM = {"measure": "sum", "property": "price"}
 NO_NUMBER = {"property": "n", "op": "gt", "value": "1"}

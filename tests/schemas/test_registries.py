@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from schemas.errors import Conflict, InvalidRequest, Misconfigured, Unavailable
-from schemas.registries import SchemaRegistry, open_registry
-from schemas.registry import Registry
-from schemas.remote_registry import RemoteRegistry
+from schemas.registry.client import SchemaRegistry, open_registry
+from schemas.registry.log import Registry
+from schemas.registry.remote import RemoteRegistry
 from schemas.settings import Secret, Settings, read_settings
 from services.broker import Broker
 from services.registry.server import run_registry

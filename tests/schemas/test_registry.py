@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.errors import Conflict, Unavailable
-from schemas.registry import Registry
-from schemas.subjects import level_record
+from schemas.registry.log import Registry
+from schemas.registry.subjects import level_record
 from services.broker import Broker
 from tests.kafka import EphemeralTopic
 from tests.schemas.examples import changed, record

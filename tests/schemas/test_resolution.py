@@ -7,8 +7,8 @@ from fastavro.read import SchemaResolutionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.avro import Schema
-from schemas.resolution import COMPATIBILITIES, incompatible, unreadable
+from schemas.avro.resolution import COMPATIBILITIES, incompatible, unreadable
+from schemas.avro.schema import Schema
 from tests.schemas.examples import changed, datum, patient, record, records_of
 
 BASE = record({"name": "a", "type": "string"}, {"name": "b", "type": ["null", "long"]})

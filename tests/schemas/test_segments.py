@@ -8,7 +8,7 @@ import pytest
 
 from schemas.conditions import Condition
 from schemas.errors import InvalidRequest
-from schemas.segments import (
+from schemas.operators.segment import (
     MAX_DEPTH,
     MAX_LEAVES,
     MAX_OCCASIONS,

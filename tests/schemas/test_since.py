@@ -5,9 +5,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from schemas import cohorts, definitions, metrics
+from schemas import definitions
 from schemas.errors import InvalidRequest
-from schemas.since import ALL_TIME, since_ms
+from schemas.operators import cohort as cohorts
+from schemas.operators import metric as metrics
+from schemas.time.since import ALL_TIME, since_ms
 
 BODIES: list[tuple[Callable[[bytes], object], dict[str, object]]] = [
     (definitions.decode_funnel, {"steps": [{"event": "a"}, {"event": "b"}]}),

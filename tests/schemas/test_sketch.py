@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.definitions import MAX_WINDOW_S
-from schemas.sketch import (
+from schemas.sketches.durations import (
     EDGES,
     EMPTY,
     Sketch,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.avro import Schema
+from schemas.avro.schema import Schema
 from schemas.errors import Conflict, InvalidRequest
-from schemas.subjects import (
+from schemas.registry.subjects import (
     Record,
     Subjects,
     Version,

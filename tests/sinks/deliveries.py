@@ -5,16 +5,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from schemas.codec import Codec
-from schemas.registry import Registry
+from schemas.avro.codec import Codec
+from schemas.registry.log import Registry
 from schemas.settings import Settings
 from sinks.base import Batch, Sink
 from sinks.delivery import Delivery
 from sinks.memory import MemorySink
-from sinks.metrics import Metrics
 from sinks.rejects import Rejects
 from sinks.rows import EVENT
 from sinks.source import SourceSettings
+from sinks.telemetry import Metrics
 
 GROUP = "sinks"
 WITHIN_S = 60.0

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pyarrow as pa
 from confluent_kafka import Producer
 
-from schemas.codec import Encoder
-from schemas.registry import Registry
+from schemas.avro.codec import Encoder
+from schemas.registry.log import Registry
 from schemas.settings import Settings
 from sinks.base import Batch, boot_clock_s
 from sinks.rows import EVENT, ROWS

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import fastavro
 
+from schemas.avro.files import load
 from schemas.errors import Unavailable
-from schemas.files import load
 from schemas.settings import Settings
 from sinks.connection import connect
 from tests.kafka import read_all

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Misconfigured
-from sinks.cuts import Plan, checksum, read_plan
+from sinks.chunks import Plan, checksum, read_plan
 
 
 @given(last=st.integers(0, 2**63 - 1), crc=st.integers(0, 2**32 - 1))

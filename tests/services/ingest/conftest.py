@@ -13,7 +13,7 @@ import httpx
 import hypothesis
 import pytest
 
-from schemas.files import load
+from schemas.avro.files import load
 from schemas.settings import Settings, read_settings
 from services.broker import Broker
 from services.ingest.limits import Limits

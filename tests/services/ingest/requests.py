@@ -1,6 +1,6 @@
 """What an endpoint gives a door to look at, without an endpoint."""
 
-from services.ingest.doors import Request
+from services.ingest.formats import Request
 from services.ingest.limits import Limits
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import BackOff, Forbidden, InvalidRequest, OverLimit, Unauthorized
-from services.ingest.doors.amplitude import Amplitude
 from services.ingest.events import Batch, Event, Result
+from services.ingest.formats.amplitude import Amplitude
 from services.ingest.limits import TooLarge
 from tests.credentials import KEY
 from tests.services.ingest.conftest import Ingest

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.files import load
+from schemas.avro.files import load
 from services.ingest.encode import LAYOUT, Encoder
 from services.ingest.events import Row
 from tests.services.ingest.conftest import UNHURRIED

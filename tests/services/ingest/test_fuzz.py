@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidRequest, Unauthorized
 from services.ingest.app import DOORS
 from services.ingest.check import arrive, check
-from services.ingest.doors import Answer, Door
 from services.ingest.encode import Encoder
 from services.ingest.events import Result, Unreadable
+from services.ingest.formats import Answer, Door
 from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED, Ingest
 from tests.services.ingest.requests import request

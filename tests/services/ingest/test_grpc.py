@@ -24,7 +24,7 @@ from schemas.avila_pb2 import DESCRIPTOR, Event, TrackRequest, TrackResponse, Ve
 from schemas.errors import InvalidRequest, Misconfigured
 from schemas.settings import Settings
 from services.broker import Broker
-from services.ingest.doors.protobuf import parse
+from services.ingest.formats.protobuf import parse
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.server import IngestServer
 from services.listening import listen

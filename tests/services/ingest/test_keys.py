@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.settings import read_settings
-from services.keys.desk import at_desk
+from services.keys.admin import at_desk
 from tests.conftest import free_ports
 from tests.credentials import KEY, SHOP_KEY, TOKEN, bearer, put, query_token, write_key
 from tests.services.ingest.conftest import Ingest, eventually

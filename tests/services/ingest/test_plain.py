@@ -13,8 +13,8 @@ from schemas.errors import InvalidRequest
 from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import NOTHING, Event, Unreadable
+from services.ingest.fast_path.batch import PlainEncoder, columns_of
 from services.ingest.limits import Limits
-from services.ingest.plain import PlainEncoder, columns_of
 from tests.services.ingest.conftest import UNHURRIED
 
 NOW = 1_762_000_000_000

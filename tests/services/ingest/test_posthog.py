@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from schemas.errors import Unauthorized
-from services.ingest.doors.posthog import PostHog
-from services.ingest.doors.posthog_v1 import PostHogV1
 from services.ingest.events import Batch, Event, Result
+from services.ingest.formats.posthog import PostHog
+from services.ingest.formats.posthog_v1 import PostHogV1
 from tests.credentials import KEY
 from tests.services.ingest.conftest import Ingest
 from tests.services.ingest.requests import request

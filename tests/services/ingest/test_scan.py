@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.columns import NONE, NOW, TEXTS, TIME, Columns
 from services.ingest.events import Event
-from services.ingest.scan import find_events, scan
+from services.ingest.fast_path.columns import NONE, NOW, TEXTS, TIME, Columns
+from services.ingest.fast_path.scan import find_events, scan
 from tests.services.ingest.conftest import UNHURRIED
 
 ID = "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d"

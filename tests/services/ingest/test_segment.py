@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import BackOff, Unauthorized
-from services.ingest.doors.segment import Segment
 from services.ingest.events import Batch, Result
+from services.ingest.formats.segment import Segment
 from tests.services.ingest.conftest import Ingest
 from tests.services.ingest.requests import request
 

@@ -19,7 +19,7 @@ import msgspec
 import psutil
 import pytest
 
-from schemas.files import load
+from schemas.avro.files import load
 from schemas.settings import Settings
 from services.ingest.app import DOORS
 from tests.conftest import free_ports

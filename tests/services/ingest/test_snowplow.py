@@ -9,8 +9,8 @@ import pytest
 
 from schemas.errors import BackOff, Unauthorized
 from services.ingest.body import TooSlow
-from services.ingest.doors.snowplow import Snowplow, SnowplowPixel
 from services.ingest.events import Batch, Event, Result
+from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
 from services.ingest.limits import TooLarge
 from tests.credentials import KEY, SHOP_KEY
 from tests.services.ingest.conftest import Ingest

@@ -15,7 +15,7 @@ from schemas.keys import (
     mint_token,
 )
 from schemas.settings import Settings
-from services.keys.desk import Desk, at_desk
+from services.keys.admin import Desk, at_desk
 from services.keys.first import ensure_first_keys, read_token, token_file
 from tests.conftest import free_ports
 from tests.credentials import put, query_token, write_key
@@ -151,7 +151,7 @@ def test_a_broker_that_is_away_is_said_in_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [port] = free_ports(1)
-    monkeypatch.setattr("services.keys.desk._CAUGHT_UP_WITHIN_S", 0.5)
+    monkeypatch.setattr("services.keys.admin._CAUGHT_UP_WITHIN_S", 0.5)
     away = msgspec.structs.replace(settings, kafka_bootstrap=f"127.0.0.1:{port}")
 
     begun = time.monotonic()

@@ -11,11 +11,11 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from schemas.codec import Encoder
-from schemas.files import load
-from schemas.registry import Registry
+from schemas.avro.codec import Encoder
+from schemas.avro.files import load
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 from services.query import make_query_app
 from tests.conftest import free_ports
 from tests.credentials import TOKEN, bearer, put, query_token

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from schemas.settings import Settings
-from services.keys.desk import at_desk
+from services.keys.admin import at_desk
 from services.query import make_query_app
 from services.query.openapi import document
 from tests.credentials import KEY, bearer, put, query_token, write_key

@@ -10,22 +10,22 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.fingerprints import fingerprint
-from schemas.calendar import number_of
-from schemas.cohorts import ByValue, Cohort, CohortDefinition, Occasion
+from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
-from services.query import cohort_figures
-from services.query.cohort_figures import Grid, Row, assemble
-from services.query.cohort_persons import (
+from schemas.operators.cohort import ByValue, Cohort, CohortDefinition, Occasion
+from schemas.time.calendar import number_of
+from services.query.clickhouse.queries import Answer
+from services.query.operators.cohort import response as cohort_figures
+from services.query.operators.cohort.persons import (
     Cell,
     CohortPersons,
     Counted,
     cell_statement,
     read_persons,
 )
-from services.query.cohort_sql import cohort_statement, read_counts
-from services.query.event_store import Answer
-from services.query.funnel_figures import MAX_SHOWN
+from services.query.operators.cohort.response import Grid, Row, assemble
+from services.query.operators.cohort.sql import cohort_statement, read_counts
+from services.query.operators.funnel.response import MAX_SHOWN
 from tests import cohort_oracle as oracle
 from tests.cohort_oracle import Act, grid, grids, persons
 from tests.pipelines.test_cohort_fold import Case, cases

@@ -11,22 +11,22 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipelines.conditions import compile_read, parse_properties
-from pipelines.fingerprints import fingerprint
+from pipelines.matching.conditions import compile_read, parse_properties
+from pipelines.matching.value_hash import fingerprint
 from schemas.definitions import Breakdown, Exclusion, Funnel, FunnelDefinition, Step
-from schemas.sketch import sketch_of
-from services.query.condition_sql import Binder
-from services.query.event_store import Answer
-from services.query.events_sql import fingerprint_sql, token_sql
-from services.query.funnel_chain_sql import chain_statement, read_chain_counts
-from services.query.funnel_figures import MAX_SHOWN, Counted, OfValue, Values
-from services.query.funnel_persons import (
+from schemas.sketches.durations import sketch_of
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import fingerprint_sql, token_sql
+from services.query.clickhouse.queries import Answer
+from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
+from services.query.operators.funnel.persons import (
     Asked,
     FunnelPersons,
     Outcome,
     persons_statement,
     read_persons,
 )
+from services.query.operators.funnel.response import MAX_SHOWN, Counted, OfValue, Values
 from tests import funnel_oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
 from tests.pipelines.test_funnel_chains import HOUR_MS, funnels

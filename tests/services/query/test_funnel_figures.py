@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 
 from schemas.definitions import Breakdown, Funnel, FunnelDefinition, Step
-from schemas.sketch import sketch_of
-from services.query.funnel_figures import MAX_SHOWN, Counted, Counts, OfValue, Values, assemble
+from schemas.sketches.durations import sketch_of
+from services.query.operators.funnel.response import (
+    MAX_SHOWN,
+    Counted,
+    Counts,
+    OfValue,
+    Values,
+    assemble,
+)
 
 FRIDAY = 20_000 - 20_000 % 7 + 1  # days from 1970, which began on a Thursday
 

@@ -12,16 +12,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.conditions import compile_conditions, parse_properties
+from pipelines.matching.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition
 from schemas.definitions import Funnel, FunnelDefinition, Step
 from schemas.settings import Settings
-from schemas.sketch import sketch_of
-from services.query.event_store import Answer
-from services.query.events_sql import Statement
-from services.query.funnel_figures import Counted
-from services.query.funnel_sql import funnel_statement, read_counts
-from services.query.store import NOT_COMPILED, Store
+from schemas.sketches.durations import sketch_of
+from services.query.clickhouse.client import NOT_COMPILED, Store
+from services.query.clickhouse.events import Statement
+from services.query.clickhouse.queries import Answer
+from services.query.operators.funnel.response import Counted
+from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.oracle import DAY_MS, Happening, fold
 from tests.services.query.conftest import Worker, ready, serve
 from tests.services.query.test_funnels import FUNNELS

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.sketch import sketch_of
-from services.query.funnel_figures import Counted, Counts
-from services.query.funnel_times import binned, histogram
+from schemas.sketches.durations import sketch_of
+from services.query.operators.funnel.response import Counted, Counts
+from services.query.operators.funnel.times import binned, histogram
 
 times = st.lists(st.one_of(st.integers(0, 300), st.integers(0, 10**10)), min_size=1, max_size=30)
 

@@ -7,7 +7,7 @@ from confluent_kafka import Message
 
 from schemas.definitions import MAX_FUNNELS_PER_PROJECT, decode
 from schemas.settings import Settings
-from services.query.requests import MAX_BODY_BYTES
+from services.query.http.params import MAX_BODY_BYTES
 from tests.kafka import Record, produce, read_all
 from tests.services.query.conftest import eventually, ready, serve
 

@@ -18,18 +18,18 @@ import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from schemas import metrics
-from schemas.codec import Encoder
+from schemas.avro.codec import Encoder
+from schemas.avro.files import load
 from schemas.definitions import FunnelDefinition, decode_funnel, encode
-from schemas.files import load
-from schemas.metrics import MetricDefinition, decode_metric
-from schemas.registry import Registry
+from schemas.operators import metric as metrics
+from schemas.operators.metric import MetricDefinition, decode_metric
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 from services.listening import listen
 from services.query.app import make_query_app
+from services.query.live.event_tail import MOST_EVENTS_PER_S, evenly
 from services.query.server import serving_config
-from services.query.tail import MOST_EVENTS_PER_S, evenly
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Worker

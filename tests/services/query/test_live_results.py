@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from schemas.metrics import Metric, MetricDefinition
-from services.query.definitions import Change, Definitions, Key
-from services.query.live_metrics import EVERY_S, live_metric
-from services.query.live_results import LiveResults
-from services.query.metric_results import Results
+from schemas.operators.metric import Metric, MetricDefinition
+from services.query.live.feed import LiveResults
+from services.query.operators.metric.live import EVERY_S, live_metric
+from services.query.operators.metric.view import Results
+from services.query.views.catalog import Change, Definitions, Key
 from tests.pipelines.test_metric_fold import CASE, NOON, feed, minutes, start
 from tests.services.query.test_metric_figures import published
 

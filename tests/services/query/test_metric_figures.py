@@ -8,16 +8,16 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.operators import TOTAL, Running
-from schemas.buckets import Buckets
-from schemas.codec import Codec, Encoder
-from schemas.files import load
-from schemas.metrics import WINDOWS
-from schemas.top_values import WORST
-from services.query.live_metrics import LiveMetric, live_metric
-from services.query.metric_figures import Asked, MetricFigure, MetricResults, assemble
-from services.query.metric_results import Result, Results, read_results
-from services.query.newest import Update
+from pipelines.engine.operator import TOTAL, Running
+from schemas.avro.codec import Codec, Encoder
+from schemas.avro.files import load
+from schemas.operators.metric import WINDOWS
+from schemas.sketches.top_values import WORST
+from schemas.time.buckets import Buckets
+from services.query.operators.metric.live import LiveMetric, live_metric
+from services.query.operators.metric.response import Asked, MetricFigure, MetricResults, assemble
+from services.query.operators.metric.view import Result, Results, read_results
+from services.query.views.latest import Update
 from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
 from tests.pipelines.test_metric_fold import (

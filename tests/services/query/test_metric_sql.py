@@ -12,12 +12,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from schemas.cohorts import Occasion
 from schemas.conditions import Condition
-from schemas.metrics import ACTIVE_S, WINDOWS, Measure, MetricDefinition
-from services.query.event_store import Answer
-from services.query.metric_figures import Asked, Figure, active_in
-from services.query.metric_sql import metric_statement, read_figures, read_seen, seen_statement
+from schemas.operators.cohort import Occasion
+from schemas.operators.metric import ACTIVE_S, WINDOWS, Measure, MetricDefinition
+from services.query.clickhouse.queries import Answer
+from services.query.operators.metric.response import Asked, Figure, active_in
+from services.query.operators.metric.sql import (
+    metric_statement,
+    read_figures,
+    read_seen,
+    seen_statement,
+)
 from tests.metric_oracle import Act, Measured, active, measure, percentile, persons
 from tests.pipelines import test_actives_fold, test_metric_fold
 from tests.pipelines.test_metric_fold import CASE, FIRST, NOON, Case, _typed, define, minutes

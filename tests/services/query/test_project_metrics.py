@@ -6,10 +6,10 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.metrics import decode
-from schemas.registry import Registry
+from schemas.operators.metric import decode
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 from tests.kafka import Record, produce, read_all
 from tests.pipelines.test_metric_fold import CASE, feed, minutes, start
 from tests.services.query.conftest import eventually

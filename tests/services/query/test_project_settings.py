@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from schemas.settings import Settings
-from services.keys.desk import Desk
+from services.keys.admin import Desk
 
 SHOP = "/api/projects/shop"
 SETTINGS = f"{SHOP}/settings"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from schemas.settings import Settings
-from schemas.sketch import sketch_of
+from schemas.sketches.durations import sketch_of
 from tests.conftest import PARTITIONS
 from tests.kafka import Record
 from tests.services.query.conftest import NOTHING, Worker, eventually, ready, serve

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Unavailable
-from schemas.segments import Did, Rule, Segment, SegmentDefinition
-from services.query.newest import Update
-from services.query.segment_members import Members, Membership
+from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
+from services.query.operators.segment.members import Members, Membership
+from services.query.views.latest import Update
 
 
 def define(name: str, version: int = 1) -> SegmentDefinition:

@@ -3,8 +3,8 @@
 import pytest
 
 from schemas.errors import InvalidRequest
-from schemas.segments import MAX_LEAVES, Did, Rule
-from services.query.segment_references import References
+from schemas.operators.segment import MAX_LEAVES, Did, Rule
+from services.query.operators.segment.references import References
 
 LEAF = Rule(did=Did(event="a"))
 

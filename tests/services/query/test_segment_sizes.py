@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-from services.query.newest import Update
-from services.query.segment_figures import Moves, assemble
-from services.query.segment_sizes import Results, read_results
+from services.query.operators.segment.response import Moves, assemble
+from services.query.operators.segment.view import Results, read_results
+from services.query.views.latest import Update
 from tests.services.query.test_segment_members import define
 
 COMMON = {

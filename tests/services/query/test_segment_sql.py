@@ -9,8 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from schemas.conditions import Condition
-from schemas.segments import Did, Rule, Seen, Segment, SegmentDefinition
-from services.query.segment_sql import Clocks, members_statement, sets_of, sizes_statement
+from schemas.operators.segment import Did, Rule, Seen, Segment, SegmentDefinition
+from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
 from tests.pipelines.test_segment_fold import NOW, PERSONS, did, lives, rules
 from tests.segment_oracle import Happening, members
 from tests.services.query.test_funnel_sql import ask

@@ -8,12 +8,12 @@ import jsonschema
 import pyarrow as pa
 import pytest
 
-from schemas.codec import Encoder
-from schemas.files import load
-from schemas.registry import Registry
-from schemas.segments import decode
+from schemas.avro.codec import Encoder
+from schemas.avro.files import load
+from schemas.operators.segment import decode
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.subjects import value_subject
 from schemas.topics import Topic
 from services.query.openapi import document
 from tests.conftest import PARTITIONS

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-from schemas.registry import Registry
+from schemas.registry.log import Registry
 from services.broker import Broker
 from services.listening import listen
 from services.registry.server import make_server

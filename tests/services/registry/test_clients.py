@@ -16,9 +16,9 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from schemas.avro import Schema
-from schemas.codec import Codec, Encoder
-from schemas.registry import Registry
+from schemas.avro.codec import Codec, Encoder
+from schemas.avro.schema import Schema
+from schemas.registry.log import Registry
 from services.broker import Broker
 from tests.kafka import EphemeralTopic
 from tests.services.registry.conftest import confluent, serving

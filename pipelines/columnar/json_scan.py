@@ -1,0 +1,203 @@
+"""Finds members of objects in JSON, without making objects of them.
+
+The texts are those of events' properties. Only texts as they nearly always are get looked into: no
+escape sequence, no number that a double might not hold, nothing nested deeply. Of any other it is
+told that it is not plain, and nothing else. What is said of a plain one is right: its whole grammar
+has been checked.
+"""
+
+from typing import Final
+
+from pipelines.columnar.jit import Bytes, Int, Int32s, kernel
+from pipelines.columnar.key_index import same
+
+NOT_PLAIN: Final = -1
+ABSENT: Final = -1
+_MAX_DEPTH: Final = 60  # a bit each in 64
+_MAX_DIGITS: Final = 30
+
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_OPEN, _CLOSE, _BEGIN, _END = ord("{"), ord("}"), ord("["), ord("]")
+_COMMA, _COLON, _MINUS, _DOT = ord(","), ord(":"), ord("-"), ord(".")
+_ZERO, _NINE = ord("0"), ord("9")
+
+
+@kernel
+def find_members(
+    data: Bytes,
+    begin: Int,
+    end: Int,
+    name_starts: Int32s,
+    names: Bytes,
+    begins: Int32s,
+    sizes: Int32s,
+) -> Int:
+    """Find the values of some members of the object `data[begin:end]`, as they are written.
+
+    The j-th name is `names[name_starts[j]:name_starts[j + 1]]`; its value is `sizes[j]` bytes from
+    `begins[j]` on, `ABSENT` if there is none; of several the last one counts. Returns `NOT_PLAIN`
+    if the text is no such object, or an unusual one.
+    """
+    for j in range(len(sizes)):
+        sizes[j] = ABSENT
+    p = skip_space(data, begin, end)
+    if byte_at(data, p, end) != _OPEN:
+        return NOT_PLAIN
+    p = skip_space(data, p + 1, end)
+    if byte_at(data, p, end) != _CLOSE:
+        while True:
+            name = p + 1
+            p = _end_of_text(data, p, end)
+            if p == NOT_PLAIN:
+                return NOT_PLAIN
+            size = p - 1 - name
+            p = skip_space(data, p, end)
+            if byte_at(data, p, end) != _COLON:
+                return NOT_PLAIN
+            value = skip_space(data, p + 1, end)
+            p = _end_of_value(data, value, end)
+            if p == NOT_PLAIN:
+                return NOT_PLAIN
+            for j in range(len(sizes)):
+                first = name_starts[j]
+                if name_starts[j + 1] - first == size and same(data, name, names, first, size):
+                    begins[j] = value
+                    sizes[j] = p - value
+            p = skip_space(data, p, end)
+            if byte_at(data, p, end) != _COMMA:
+                break
+            p = skip_space(data, p + 1, end)
+    if byte_at(data, p, end) != _CLOSE:
+        return NOT_PLAIN
+    return 0 if skip_space(data, p + 1, end) == end else NOT_PLAIN
+
+
+@kernel
+def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
+    """Where the value that begins at `p` ends."""
+    depth = kinds = 0  # a bit for each level: whether it is an object
+    while True:
+        byte = byte_at(data, p, end)
+        if byte in (_OPEN, _BEGIN):
+            if depth == _MAX_DEPTH:
+                return NOT_PLAIN
+            depth += 1
+            kinds = kinds << 1 | (byte == _OPEN)
+            p = skip_space(data, p + 1, end)
+            if byte_at(data, p, end) != (_CLOSE if kinds & 1 else _END):
+                if kinds & 1:
+                    p = _begin_of_value(data, p, end)
+                    if p == NOT_PLAIN:
+                        return NOT_PLAIN
+                continue
+        else:
+            p = _end_of_scalar(data, p, end)
+            if p == NOT_PLAIN or depth == 0:
+                return p
+            p = skip_space(data, p, end)
+        # After a value, within something.
+        while byte_at(data, p, end) == (_CLOSE if kinds & 1 else _END):
+            depth -= 1
+            kinds >>= 1
+            p += 1
+            if depth == 0:
+                return p
+            p = skip_space(data, p, end)
+        if byte_at(data, p, end) != _COMMA:
+            return NOT_PLAIN
+        p = skip_space(data, p + 1, end)
+        if kinds & 1:
+            p = _begin_of_value(data, p, end)
+            if p == NOT_PLAIN:
+                return NOT_PLAIN
+
+
+@kernel
+def _begin_of_value(data: Bytes, p: Int, end: Int) -> Int:
+    """Where the value of the member that begins at `p` begins."""
+    p = _end_of_text(data, p, end)
+    if p == NOT_PLAIN:
+        return NOT_PLAIN
+    p = skip_space(data, p, end)
+    return skip_space(data, p + 1, end) if byte_at(data, p, end) == _COLON else NOT_PLAIN
+
+
+@kernel
+def _end_of_scalar(data: Bytes, p: Int, end: Int) -> Int:
+    byte = byte_at(data, p, end)
+    if byte == _QUOTE:
+        return _end_of_text(data, p, end)
+    if byte == ord("t"):
+        return _end_of_word(data, p, end, _TRUE)
+    if byte == ord("f"):
+        return _end_of_word(data, p, end, _FALSE)
+    if byte == ord("n"):
+        return _end_of_word(data, p, end, _NULL)
+    return _end_of_number(data, p, end)
+
+
+_TRUE: Final = b"true"
+_FALSE: Final = b"false"
+_NULL: Final = b"null"
+
+
+@kernel
+def _end_of_word(data: Bytes, p: Int, end: Int, word: bytes) -> Int:
+    if p + len(word) > end:
+        return NOT_PLAIN
+    for i in range(len(word)):
+        if data[p + i] != word[i]:
+            return NOT_PLAIN
+    return p + len(word)
+
+
+@kernel
+def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
+    """Where the text in quotation marks ends that begins at `p`."""
+    if byte_at(data, p, end) != _QUOTE:
+        return NOT_PLAIN
+    p += 1
+    while p < end and data[p] != _QUOTE:
+        if data[p] == _BACKSLASH or data[p] < 32:
+            return NOT_PLAIN
+        p += 1
+    return p + 1 if p < end else NOT_PLAIN
+
+
+@kernel
+def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
+    """Where the number ends that begins at `p`: no exponent, and not very long."""
+    begin = p
+    if byte_at(data, p, end) == _MINUS:
+        p += 1
+    digits = p
+    p = _skip_digits(data, p, end)
+    if p == digits or (data[digits] == _ZERO and p > digits + 1):
+        return NOT_PLAIN
+    if byte_at(data, p, end) == _DOT:
+        digits = p + 1
+        p = _skip_digits(data, digits, end)
+        if p == digits:
+            return NOT_PLAIN
+    return p if p - begin <= _MAX_DIGITS else NOT_PLAIN
+
+
+@kernel
+def _skip_digits(data: Bytes, p: Int, end: Int) -> Int:
+    while p < end and _ZERO <= data[p] <= _NINE:
+        p += 1
+    return p
+
+
+@kernel
+def skip_space(data: Bytes, p: Int, end: Int) -> Int:
+    """Where the white space ends that may begin at `p`."""
+    while p < end and (data[p] == 32 or data[p] == 10 or data[p] == 13 or data[p] == 9):
+        p += 1
+    return p
+
+
+@kernel
+def byte_at(data: Bytes, p: Int, end: Int) -> Int:
+    """The byte at `p`, 0 at the end; no text is told to be plain that has such a byte."""
+    return data[p] if p < end else 0

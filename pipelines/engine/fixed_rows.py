@@ -1,0 +1,89 @@
+"""Rows of persons that all have one size, and words of 64 bits beside them: how they are logged."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.columnar.growable import grown
+from pipelines.columnar.jit import Int32s
+from pipelines.engine.operator import Packed
+from pipelines.engine.rows import PersonRows
+
+_LAYOUT: Final = 1
+
+
+class FixedRows(PersonRows):
+    """Rows of a type as for `PersonRows`, and `words` numbers of type `of` beside each.
+
+    Logged are the columns named by `logged`, and the words.
+    """
+
+    def __init__(
+        self,
+        row: np.dtype[Any],
+        heads: int,
+        logged: tuple[str, ...],
+        words: int,
+        of: type[np.int64 | np.uint64],
+    ) -> None:
+        super().__init__(row, heads)
+        self.words: NDArray[Any] = np.zeros((64, words), of)
+        self._logged = logged
+        self._packed = np.dtype(
+            [
+                ("layout", "u1"),
+                ("stamp", "<i8"),
+                *((name, row[name]) for name in logged),
+                ("words", np.dtype(of), (words,)),
+            ]
+        )
+
+    def pack(self, rows: Int32s, stamp: int) -> Packed:
+        """The rows as they are logged, holding all events below source offset `stamp`."""
+        packed = np.zeros(len(rows), self._packed)
+        packed["layout"], packed["stamp"] = _LAYOUT, stamp
+        for name in self._logged:
+            packed[name] = self.rows[name][rows]
+        packed["words"] = self.words[rows]
+        self.logged(rows)
+        begins = np.arange(len(rows), dtype=np.int64) * self._packed.itemsize
+        return Packed(packed.view(np.uint8).ravel(), begins, begins + self._packed.itemsize)
+
+    def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
+        """Put logged rows in the place of what is known of their persons.
+
+        Raises:
+            ValueError: a row is of a layout that this version does not know.
+        """
+        self.reserve(persons, len(slots))
+        size = self._packed.itemsize
+        if not (packed.ends - packed.begins == size).all():
+            raise ValueError(f"a row of the state was not packed by layout {_LAYOUT}")
+        data = packed.data[packed.begins[:, None] + np.arange(size)]
+        logged = np.ascontiguousarray(data).view(self._packed).ravel()
+        if not (logged["layout"] == _LAYOUT).all():
+            raise ValueError(f"a row of the state was not packed by layout {_LAYOUT}")
+        new = np.flatnonzero(self.row_of[slots] < 0)
+        self.row_of[slots[new]] = np.arange(self.size, self.size + len(new), dtype=np.int32)
+        self.heads[0] += len(new)
+        self.stamps = grown(self.stamps, len(self.rows))
+        rows = self.row_of[slots]
+        for name in self._logged:
+            self.rows[name][rows] = logged[name]
+        self.rows["slot"][rows], self.rows["touched"][rows] = slots, 0
+        self.words[rows], self.stamps[rows] = logged["words"], logged["stamp"]
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """A copy of the columns, to be loaded by the same version of this code."""
+        return super().dump() | {"words": self.words[: self.size].copy()}
+
+    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+        """Take over what `dump` gave, as of source offset `stamp`."""
+        super().load(columns, stamp)
+        self.words = columns["words"]
+
+    def reserve(self, persons: int, rows: int) -> None:
+        """Make room for `rows` more of them, and for `persons` in all."""
+        super().reserve(persons, rows)
+        self.words = grown(self.words, len(self.rows))

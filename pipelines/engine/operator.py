@@ -1,0 +1,341 @@
+"""What an operator is: one kind of definition (a funnel, a cohort …), evaluated person by person.
+
+    event ─▶ matcher ─▶ PersonState.fold ─▶ changes ─▶ Figures.apply ─▶ Publisher
+             (looks)    a row a person                 sums over them    result topics
+
+A partition (`pipelines.engine.partition`) keeps a `Running` for every definition: how far it has
+caught up with history, which rows are still to be logged. It knows of no kind: what is a kind's own
+is named by its `Kind`, and everything else (restoring, the log, backfill, time) is the same for
+all.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from pipelines.columnar.jit import Bytes, Int32s, Int64s
+from pipelines.columnar.key_index import KeyIndex
+from pipelines.kafka.reader import Reader
+from pipelines.kafka.records import Outbox
+from schemas.conditions import Condition
+from schemas.definitions import Definition
+from schemas.registry.client import SchemaRegistry
+from schemas.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+Masks = NDArray[np.uint32]
+# Of each thing that a definition reads: its values as `Grouped`, None where it is not set, or
+# `Fingerprints` if that is what it asks for.
+Values = Sequence[Any]
+# An array of records of the kind's own type: what became different of whom.
+Changes = Any
+
+NEVER = -(2**62)
+# Among the properties that a kind reads: the event's name, which is no property. None is called so.
+EVENT_NAME = ""
+TOTAL = -(2**31)  # stands for the day (or the period) in what is counted over all of them
+
+
+class Look(Protocol):
+    """What a definition asks of an event: its name, or None for any, and conditions."""
+
+    @property
+    def event(self) -> str | None:
+        """The event's name."""
+
+    @property
+    def where(self) -> Sequence[Condition]:
+        """What must hold of its properties."""
+
+
+class Member(NamedTuple):
+    """What is read of an object among the properties: `plan` of `$set`. Its name is ASCII text."""
+
+    object: str
+    name: str
+
+
+class Alike(NamedTuple):
+    """Some properties, read as a number that is the same where their values are: `Fingerprints`.
+
+    It is worked out once an event, however many definitions read it.
+    """
+
+    properties: tuple[str, ...]
+
+
+Reading: TypeAlias = str | Member | Alike  # what a definition may read of an event
+
+
+class Holding(NamedTuple):
+    """A look at the events whose properties hold an object of this name, which is ASCII text.
+
+    It is told by the text of the properties, which is not parsed for it: some that have no such
+    object are looked at too, none that has one is passed over.
+    """
+
+    object: str
+    event: str | None = None
+    where: Sequence[Condition] = ()
+
+
+class Key(NamedTuple):
+    """What tells one version of one definition from all others."""
+
+    kind: str
+    project: str
+    id: str
+    version: int
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return "/".join(map(str, self))
+
+
+class Packed(NamedTuple):
+    """Rows as they are logged: row i is `data[begins[i]:ends[i]]`."""
+
+    data: Bytes
+    begins: Int64s
+    ends: Int64s
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+
+NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
+
+
+class Folded(NamedTuple):
+    """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
+
+    changes: Changes
+    fresh: Int32s
+    late: int  # events left out, for they came later than the lateness allows
+    at_once: Int32s = NO_ROWS  # rows to be logged by the commit that announces the changes
+
+
+class Expired(NamedTuple):
+    """What time did: its changes, and the rows that differ now and are to be logged."""
+
+    changes: Changes
+    rows: Int32s
+    counted: bool = False  # the changes are to be applied to the figures
+
+
+class PersonState(Protocol):
+    """The rows of one definition in one partition; a person is a slot of the partition's index.
+
+    Folding the same events in the same order gives the same rows. Events at offsets that a row
+    holds already, as its log says, leave it alone until `restored` is called.
+    """
+
+    @property
+    def by_person(self) -> bool:
+        """Whether it looks at persons at all; if not, `fold` is given any slots."""
+
+    @property
+    def size(self) -> int:
+        """Rows: persons who ever did something that the definition looks at."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, the spare room of growing columns included."""
+
+    def fold(
+        self,
+        persons: int,
+        slots: Int32s,
+        at: Int64s,
+        masks: Masks,
+        offsets: Int64s,
+        values: Values = (),
+    ) -> Folded:
+        """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
+
+        Bit i of an event's mask says that it is one the definition's i-th look asks for;
+        `values[j]` is a column of what events have of the j-th property that its kind `reads`. The
+        changes are views, good until the next call.
+        """
+
+    def expire(self, now: int) -> Expired | None:
+        """Do what is due at `now` (ms), or if it is much, a part of it; None if nothing is.
+
+        The rest is for the next call. A partition that has much to do in others may leave a call
+        out.
+        """
+
+    def pack(self, rows: Int32s, stamp: int) -> Packed:
+        """The rows as they are logged, holding all events below source offset `stamp`."""
+
+    def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
+        """Put logged rows in the place of what is known of their persons.
+
+        Raises:
+            ValueError: a row is of a layout that this version does not know.
+        """
+
+    @property
+    def clock(self) -> int | None:
+        """How far time has come for it (ms); None if it has no clock of its own, or was told none.
+
+        `expire` and events put it forward.
+        """
+
+    def restored(self, clock: int | None = None) -> None:
+        """The state is complete: from here on every event counts.
+
+        `clock` is what its own said when the last event was folded that is in it.
+        """
+
+    def unlogged(self, rows: Int32s) -> Int32s:
+        """Those of `rows` that were touched since they were last logged."""
+
+    def rows_of(self, persons: Int32s) -> Int32s:
+        """The rows of some persons, -1 for those who have none."""
+
+    def persons_of(self, rows: Int32s) -> Int32s:
+        """The persons of some rows."""
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """A copy of the columns, to be loaded by the same version of this code."""
+
+    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+        """Take over what `dump` gave, as of source offset `stamp`."""
+
+
+class Figures(Protocol):
+    """What is counted over all rows of one definition in one partition, by day or period."""
+
+    def apply(self, changes: Changes) -> set[int]:
+        """Add what changed; returns the periods whose figures differ now."""
+
+
+class Backfill(msgspec.Struct):
+    """How far a definition has caught up with history.
+
+    Events below offset `at` are in it; `ahead` is their project's clock, as in `Partition.ahead`.
+    """
+
+    at: int = 0
+    ahead: int = NEVER
+
+
+class Waiting(NamedTuple):
+    """Rows that were touched by events from `since` on, and are to be logged when `due`."""
+
+    rows: Int32s
+    since: int
+    due: int
+
+
+class Running:
+    """A definition as one partition runs it; `backfill` is None as soon as it is live."""
+
+    def __init__(
+        self,
+        kind: "Kind",
+        definition: Definition,
+        lateness_ms: int,
+        backfill: Backfill | None = None,
+    ) -> None:
+        self.kind = kind
+        self.definition: Any = definition  # of the type that the kind decodes
+        self.key = key_of(definition)
+        self.since_ms = definition.since_ms  # events before it do not count
+        self.tag = _tag_of(self.key, definition)
+        self.backfill = backfill
+        self.waiting: deque[Waiting] = deque()
+        self.state = kind.state(definition, lateness_ms)
+        self.figures: Any = kind.figures(definition)  # some `Figures`
+        self.late = 0  # events that came too late to be counted
+        self.unpublished: set[int] = set()  # periods
+        self.live_since: int | None = None  # an offset
+        self.failed = ""  # why nothing more is counted
+
+    @property
+    def live(self) -> bool:
+        """Whether it takes in events as they come."""
+        return self.backfill is None and not self.failed
+
+    def fail(self, error: Exception) -> None:
+        """Count nothing more: what it has stands, and says why. A new version begins anew."""
+        self.failed = f"{type(error).__name__}: {error}"
+        self.waiting.clear()
+        self.unpublished.add(TOTAL)
+        log.error("a definition failed", definition=self.key.name, exc_info=error)
+
+    def redo_from(self, position: int) -> int:
+        """The first event that may not be in what is logged; `position` is the next one to come."""
+        return self.waiting[0].since if self.waiting else position
+
+
+class Standing(NamedTuple):
+    """Where a partition stands, for those who publish its figures."""
+
+    partition: int
+    position: int  # its live definitions hold the events below this offset
+    persons: KeyIndex
+    now_ms: int
+
+
+# What changed of each definition of a kind.
+Changed: TypeAlias = Sequence[tuple[Running, Changes]]
+
+
+class Publisher(Protocol):
+    """Writes what a kind publishes, each partition to the partition of its own number."""
+
+    def changes(self, standing: Standing, changed: Changed) -> None:
+        """Announce what a batch changed for persons."""
+
+    def expired(self, standing: Standing, changed: Changed) -> None:
+        """Announce what time changed for persons."""
+
+    def figures(self, standing: Standing, running: Running) -> None:
+        """Publish the figures that are not published yet."""
+
+    def restore(
+        self, partition: int, running: dict[Key, Running], reader: Reader
+    ) -> Iterator[None]:
+        """Take over the published figures, in steps; delete those of what has ended."""
+
+    def forget(self, standing: Standing, running: Running) -> None:
+        """Delete what is published of a definition that has ended."""
+
+
+def _reads_nothing(_: Any) -> Sequence[Reading]:
+    return ()
+
+
+class Kind(NamedTuple):
+    """An operator: its definitions' kind, and what evaluates one of them."""
+
+    name: str
+    decode: Callable[[bytes], Definition]
+    looks: Callable[[Any], Sequence[Look]]
+    state: Callable[[Any, int], PersonState]  # of a definition and the allowed lateness in ms
+    figures: Callable[[Any], Figures]
+    publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
+    # The properties whose values `PersonState.fold` is given: they cost parsing, so few or none.
+    reads: Callable[[Any], Sequence[Reading]] = _reads_nothing
+
+
+def key_of(definition: Definition) -> Key:
+    """The key of a definition."""
+    return Key(definition.KIND, definition.project_id, definition.id, definition.version)
+
+
+def _tag_of(key: Key, definition: Definition) -> np.uint64:
+    """What names it in the log's records; one that is deleted and made anew has another."""
+    text = f"{key.name}/{definition.created_at}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))

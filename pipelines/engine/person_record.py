@@ -1,0 +1,172 @@
+"""How a person is logged: one record with the rows that they have of all definitions.
+
+    for each row:  the definition's tag (8 bytes), the row's length (4 bytes), the row as packed
+
+Numbers are little-endian. A record holds all of a person, so that compaction, which keeps the
+newest record of a key, keeps what is true; and a person whom an event takes further in several
+definitions is written once. Rows under a tag that is not known any more are passed over.
+
+A row that must be logged sooner is a record of its own, under a key of its own. What holds of a row
+is the later of the two in the log.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.key_index import ArrowColumn, prefixed
+from pipelines.columnar.memcpy import copy
+from pipelines.engine.operator import Packed
+
+_MALFORMED: Final = -1
+_BYTES_AT_ONCE: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
+_HEADER: Final = 12
+_ROW: Final = b"\0"  # no project's name begins like this
+_ROW_KEY: Final = len(_ROW) + 16  # and the tag in hexadecimal digits
+
+
+class Part(NamedTuple):
+    """Rows of one definition: row i is of the person `persons[i]`, a place in a list of them."""
+
+    tag: np.uint64
+    persons: NDArray[np.intp]
+    rows: Packed
+
+
+class Parts(NamedTuple):
+    """All rows in some records: row i is `data[begins[i]:ends[i]]` of record `records[i]`."""
+
+    tags: UInt64s
+    records: Int32s
+    begins: Int64s
+    ends: Int64s
+
+
+def person_keys(project: str, persons: ArrowColumn) -> ArrowColumn:
+    """The log keys of persons: `project/person`."""
+    return prefixed(f"{project}/", persons)
+
+
+def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> ArrowColumn:
+    """The log keys of persons' rows of one definition."""
+    return prefixed(f"{_ROW.decode()}{tag:016x}{project}/", persons)
+
+
+def person_key(key: bytes) -> bytes:
+    """The key of the person whom a record is of, whether it is their own or that of a row."""
+    return key[_ROW_KEY:] if key.startswith(_ROW) else key
+
+
+def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn]]:
+    """The records of so many persons, some at a time: which, as an Arrow array of binaries."""
+    data, begins, ends = join_columns(count, parts)
+    first = 0
+    while first < count:
+        most = begins[first] + _BYTES_AT_ONCE
+        last = max(int(np.searchsorted(ends, most, "right")), first + 1)
+        starts = np.zeros(last - first + 1, np.int32)
+        starts[1:] = ends[first:last] - begins[first]
+        own: list[Any] = [starts, data[begins[first] : ends[last - 1]]]
+        buffers = [None, *map(pa.py_buffer, own)]
+        yield slice(first, last), pa.Array.from_buffers(pa.binary(), last - first, buffers)
+        first = last
+
+
+def join_columns(count: int, parts: Iterable[Part]) -> Packed:
+    """The records of so many persons, one after another."""
+    parts = list(parts)
+    sizes = np.zeros(count, np.int64)
+    for part in parts:
+        sizes[part.persons] += _HEADER + part.rows.ends - part.rows.begins
+    ends = np.cumsum(sizes)
+    out = np.empty(int(ends[-1]) if count else 0, np.uint8)
+    begins = ends - sizes
+    places = begins.copy()
+    for tag, persons, rows in parts:
+        _put_rows(tag, persons, *rows, places, out)
+    return Packed(out, begins, ends)
+
+
+def split(data: Bytes, starts: Int64s) -> Parts:
+    """The rows in records, in their order; record i is `data[starts[i]:starts[i + 1]]`.
+
+    Raises:
+        ValueError: a record is not as `join` made it.
+    """
+    most = len(data) // _HEADER
+    parts = Parts(
+        np.empty(most, np.uint64),
+        np.empty(most, np.int32),
+        np.empty(most, np.int64),
+        np.empty(most, np.int64),
+    )
+    count = _find_rows(data, starts, *parts)
+    if count == _MALFORMED:
+        raise ValueError("a record of the state is not a person's rows")
+    return Parts(
+        parts.tags[:count], parts.records[:count], parts.begins[:count], parts.ends[:count]
+    )
+
+
+def warm_up() -> None:
+    """Have the kernels compiled."""
+    bounds = np.zeros(1, np.int64), np.ones(1, np.int64)
+    rows = [
+        Packed(data, *bounds) for data in (np.zeros(1, np.uint8), np.frombuffer(b"0", np.uint8))
+    ]
+    parts = [Part(np.uint64(1), np.zeros(1, np.intp), row) for row in rows]
+    ((_, records),) = join(1, parts)
+    (record,) = records.to_pylist()
+    split(np.frombuffer(record, np.uint8), np.array([0, len(record)]))
+
+
+@kernel
+def _put_rows(
+    tag: Int,
+    persons: Int64s,
+    data: Bytes,
+    begins: Int64s,
+    ends: Int64s,
+    places: Int64s,
+    out: Bytes,
+) -> None:
+    for i in range(len(persons)):
+        p = places[persons[i]]
+        size = ends[i] - begins[i]
+        for byte in range(8):
+            out[p + byte] = np.uint8((tag >> np.uint64(8 * byte)) & np.uint64(255))
+        for byte in range(4):
+            out[p + 8 + byte] = np.uint8((size >> (8 * byte)) & 255)
+        places[persons[i]] = copy(out, p + _HEADER, data, begins[i], size)
+
+
+@kernel
+def _find_rows(
+    data: Bytes, starts: Int64s, tags: UInt64s, records: Int32s, begins: Int64s, ends: Int64s
+) -> Int:
+    count = 0
+    for i in range(len(starts) - 1):
+        p, end = starts[i], starts[i + 1]
+        while p < end:
+            if end - p < _HEADER:
+                return _MALFORMED
+            tag = np.uint64(0)
+            for byte in range(8):
+                tag |= np.uint64(data[p + byte]) << np.uint64(8 * byte)
+            size = np.int64(0)
+            for byte in range(4):
+                size |= np.int64(data[p + 8 + byte]) << (8 * byte)
+            p += _HEADER
+            if size > end - p:
+                return _MALFORMED
+            tags[count] = tag
+            records[count] = i
+            begins[count] = p
+            p += size
+            ends[count] = p
+            count += 1
+    return count

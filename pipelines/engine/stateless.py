@@ -1,0 +1,59 @@
+"""A state without rows: of an operator that counts events, whoever's they are.
+
+What it counts stands in its figures alone, which are published in the same transaction as the
+offsets: so there is nothing to log, and nothing to be folded again.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.columnar.jit import Int32s
+from pipelines.engine.operator import Expired, Packed
+
+_NO_ROWS = np.empty(0, np.int32)
+_NO_OFFSETS = np.empty(0, np.int64)
+
+
+class NoRows:
+    """All of a `PersonState` but its `fold`."""
+
+    by_person: ClassVar[bool] = False
+    size: ClassVar[int] = 0
+    nbytes: ClassVar[int] = 0
+    clock: ClassVar[int | None] = None
+
+    def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (nothing waits)
+        """Nothing."""
+        return None
+
+    def pack(self, rows: Int32s, stamp: int) -> Packed:  # noqa: ARG002 (no rows)
+        """Nothing, of no rows."""
+        assert not len(rows)
+        return Packed(np.empty(0, np.uint8), _NO_OFFSETS, _NO_OFFSETS)
+
+    def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
+        """Nothing: there is nothing of it in the log."""
+
+    def restored(self, clock: int | None = None) -> None:
+        """Nothing."""
+
+    def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
+        """None."""
+        return _NO_ROWS
+
+    def rows_of(self, persons: Int32s) -> Int32s:
+        """-1 for all."""
+        return np.full(len(persons), -1, np.int32)
+
+    def persons_of(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
+        """None."""
+        return _NO_ROWS
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Nothing."""
+        return {}
+
+    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+        """Nothing."""

@@ -1,0 +1,1 @@
+"""Records read and produced in bulk, and transactions: all calls of librdkafka."""

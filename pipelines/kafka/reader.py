@@ -1,0 +1,94 @@
+"""Reading a stretch of one partition, apart from any consumer group: how state is restored."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from pipelines.kafka.records import Records, TopicPartition
+from pipelines.kafka.retry import QUIETLY
+from schemas.consumer_defaults import LASTING
+
+_BATCH = 20_000
+_METADATA_TIMEOUT_S = 30.0
+
+
+class Reader:
+    """Reads committed records between two offsets. Not thread-safe; every method may block."""
+
+    def __init__(self, bootstrap: str) -> None:
+        config: dict[str, Any] = {
+            "bootstrap.servers": bootstrap,
+            "group.id": "avila-reader",  # librdkafka wants a name; nothing is ever committed to it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": 10,
+            # The end is told by a fetch that finds nothing; nobody fetches at other times.
+            "fetch.wait.max.ms": 20,
+            **LASTING,
+            **QUIETLY,
+        }
+        self._consumer = Consumer(config)
+        # The end of a partition is asked for without regard to open transactions: see `read`.
+        self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
+        self.share = 0.0  # of what is being read that has been read, 0 to 1
+
+    def bounds(self, source: TopicPartition) -> tuple[int, int]:
+        """The first offset that is kept and the offset that the next record will get."""
+        return self._bounds.get_watermark_offsets(
+            KafkaPartition(*source), timeout=_METADATA_TIMEOUT_S
+        )
+
+    def offset_at(self, source: TopicPartition, timestamp_ms: int) -> int:
+        """The first offset whose record is as new as `timestamp_ms`; the end if there is none."""
+        asked = KafkaPartition(*source, timestamp_ms)
+        (found,) = self._bounds.offsets_for_times([asked], timeout=_METADATA_TIMEOUT_S)
+        return found.offset if found.offset >= 0 else self.bounds(source)[1]
+
+    def read(
+        self, source: TopicPartition, start: int, end: int | None = None
+    ) -> Iterator[Records | None]:
+        """Yield the committed records of offsets `start` to `end` (exclusive; None: all there are).
+
+        Yields None now and then while it waits, so that the caller can do other work. It ends when
+        every transaction that was open below `end` is decided: a reader that stopped at the last
+        stable offset could miss records that were committed behind an older, still open
+        transaction of a worker that died.
+
+        Raises:
+            KafkaException: the broker refused; retry the whole read.
+        """
+        first, last = self.bounds(source)
+        end = last if end is None else end
+        position = begin = max(start, first)
+        self.share = 0.0
+        if position >= end:
+            return
+        self._consumer.assign([KafkaPartition(*source, position)])
+        try:
+            while position < end:
+                messages: list[Message] = []
+                for message in self._consumer.consume(_BATCH, 0.1):
+                    position = _position_after(message)
+                    if message.error() is None and position <= end:
+                        messages.append(message)
+                self.share = min(1.0, (position - begin) / (end - begin))
+                yield Records(source, messages) if messages else None
+        finally:
+            self._consumer.unassign()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._consumer.close()
+        self._bounds.close()
+
+
+def _position_after(message: Message) -> int:
+    offset = message.offset()
+    error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        raise KafkaException(error)
+    assert offset is not None
+    return offset if error else offset + 1

@@ -1,0 +1,147 @@
+"""What flows through a worker: the records of one topic-partition, as columns.
+
+A column is made when it is first asked for, so that a stage that needs no keys or headers does not
+pay for them. Nothing here changes after it is made: any number of agents may share one batch.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Message
+from numpy.typing import NDArray
+
+from pipelines.columnar.key_index import ArrowColumn
+
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+Column: TypeAlias = Sequence[bytes | None]
+Int64s: TypeAlias = NDArray[np.int64]
+
+BY_KEY = -1
+
+
+class TopicPartition(NamedTuple):
+    """A topic's partition. Faust's `TP` compares equal to it."""
+
+    topic: str
+    partition: int
+
+
+class Records:
+    """Consecutive records of one topic-partition, the lowest offset first; never empty.
+
+    Offsets may have gaps: transaction markers and aborted records are left out.
+    """
+
+    def __init__(self, source: TopicPartition, messages: list[Message]) -> None:
+        self.source = source
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to go on from: one past the last record."""
+        return _offset(self._messages[-1]) + 1
+
+    @cached_property
+    def offsets(self) -> Int64s:
+        """Shape (n,), ascending."""
+        # One by one only where there are gaps: most batches have few.
+        offsets = np.empty(len(self), np.int64)
+        parts = [(0, len(self) - 1)]
+        while parts:
+            begin, last = parts.pop()
+            first = _offset(self._messages[begin])
+            if _offset(self._messages[last]) - first == last - begin:
+                offsets[begin : last + 1] = np.arange(first, first + last - begin + 1)
+            else:
+                middle = (begin + last) // 2
+                parts += [(begin, middle), (middle + 1, last)]
+        return offsets
+
+    @cached_property
+    def timestamps(self) -> Int64s:
+        """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
+        stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
+        return np.maximum(np.fromiter(stamps, np.int64, len(self)), 0)
+
+    @cached_property
+    def values(self) -> list[bytes | None]:
+        """The records' values; None is a tombstone."""
+        return list(map(Message.value, self._messages))
+
+    @cached_property
+    def keys(self) -> list[bytes | None]:
+        """The records' keys."""
+        return list(map(Message.key, self._messages))
+
+    def headers(self, row: int) -> Headers:
+        """The headers of one record, in their order; a value may be absent."""
+        return cast(Headers, self._messages[row].headers() or [])
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None, "a fetched record has an offset"
+    return offset
+
+
+class Outgoing(NamedTuple):
+    """Records to be written to one topic, all in the transaction of the epoch that made them.
+
+    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too. Keys
+    and values are Arrow arrays of binaries; a null is a tombstone, or no key.
+    """
+
+    topic: str
+    partition: int
+    keys: ArrowColumn
+    values: ArrowColumn
+    headers: Sequence[Headers] | None = None
+
+
+class Outbox:
+    """What an epoch has to say: written, in order, when the epoch ends."""
+
+    def __init__(self) -> None:
+        self._outgoing: list[Outgoing] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._outgoing)
+
+    def send(
+        self,
+        topic: str,
+        keys: Column | ArrowColumn,
+        values: Column | ArrowColumn,
+        *,
+        partition: int = BY_KEY,
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Add records to this epoch's transaction; returns at once, holds on to what it is given.
+
+        They are visible to `read_committed` readers when the epoch commits, all or none. If the
+        epoch fails they are forgotten, and made again when its input is processed again.
+
+        Raises:
+            ValueError: there are not as many of each.
+        """
+        if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
+            raise ValueError("records have as many keys as values, and as headers if they have any")
+        if len(keys):
+            columns = _column(keys), _column(values)
+            self._outgoing.append(Outgoing(topic, partition, *columns, headers))
+
+    def take(self) -> list[Outgoing]:
+        """Empty the outbox and return what was in it."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+
+def _column(values: Column | ArrowColumn) -> ArrowColumn:
+    return values if isinstance(values, pa.Array) else pa.array(values, pa.binary())

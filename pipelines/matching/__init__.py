@@ -1,0 +1,1 @@
+"""Which events concern which definitions, and what is read of their properties."""

@@ -1,0 +1,1 @@
+"""The operators, each in a package of its own."""

@@ -1,0 +1,1 @@
+"""Cohorts (retention grids) on the stream."""

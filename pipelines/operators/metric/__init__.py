@@ -1,0 +1,1 @@
+"""Live metrics on the stream."""

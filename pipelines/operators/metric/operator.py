@@ -1,0 +1,46 @@
+"""Metrics as an operator: figures of events over time, and persons who are active.
+
+Those of events need no rows, as their figures hold all there is; those of persons remember when
+each was active.
+"""
+
+from collections.abc import Sequence
+
+from pipelines.engine.operator import EVENT_NAME, Kind
+from pipelines.operators.metric.active_aggregates import ActivesFigures
+from pipelines.operators.metric.active_state import ActivesState
+from pipelines.operators.metric.aggregates import MetricFigures
+from pipelines.operators.metric.kernel import MetricFold
+from pipelines.operators.metric.publisher import KIND, MetricResults
+from schemas.operators.cohort import Occasion
+from schemas.operators.metric import WINDOWS, MetricDefinition, decode
+from schemas.time.buckets import Buckets
+
+
+def _looks(definition: MetricDefinition) -> tuple[Occasion, ...]:
+    return (definition.metric.of,)
+
+
+def _reads(definition: MetricDefinition) -> Sequence[str]:
+    metric = definition.metric
+    if metric.by_event:
+        return (EVENT_NAME,)
+    return () if metric.property is None else (metric.property,)
+
+
+def _state(definition: MetricDefinition, lateness_ms: int) -> ActivesState | MetricFold:
+    metric = definition.metric
+    if metric.measure == "persons":
+        return ActivesState(metric.bucket_s, metric.timezone, lateness_ms)
+    buckets = Buckets(metric.bucket_s, metric.timezone)
+    return MetricFold(metric.measure, buckets, lateness_ms, named=metric.by_event)
+
+
+def _figures(definition: MetricDefinition) -> ActivesFigures | MetricFigures:
+    metric = definition.metric
+    if metric.measure == "persons":
+        return ActivesFigures(len(WINDOWS[metric.bucket_s]))
+    return MetricFigures(metric.measure)
+
+
+METRICS = Kind(KIND, decode, _looks, _state, _figures, MetricResults, _reads)

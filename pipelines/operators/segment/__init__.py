@@ -1,0 +1,1 @@
+"""Segments (dynamic groups of persons) on the stream."""

@@ -1,0 +1,1 @@
+"""The Tracker: events are checked, their clocks corrected and repeated ones dropped."""

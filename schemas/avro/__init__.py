@@ -1,0 +1,1 @@
+"""Avro: schemas, the wire format in bulk, schema resolution."""

@@ -1,0 +1,1 @@
+"""The definitions of each operator, as typed values that both sides share."""

@@ -1,0 +1,116 @@
+"""Cohorts: persons who began in the same period, and how many of them come back in later ones."""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
+from schemas.definitions import (
+    Definition,
+    EventName,
+    Text,
+    decode_with,
+    read_request,
+)
+from schemas.errors import InvalidRequest
+from schemas.time.calendar import Period, find_zone
+from schemas.time.since import Since, since_ms
+
+MAX_PERIODS: Final = 60
+MAX_COHORTS_PER_PROJECT: Final = 100
+
+
+class Occasion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An event by name, or any event if there is none, all of whose conditions hold."""
+
+    event: EventName | None = None
+    where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()
+
+
+class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A grid for each value of a property: each person counts for that of their first start.
+
+    Of several starts at the same millisecond it is always the same one's. Not to be set (null) is a
+    value like others. The 25 values of most persons are shown by themselves, all others together as
+    `other`. On the stream a partition tells the first 100 values apart that it meets, and counts
+    later ones as `other` too; so where no partition meets more, the figures are those of
+    ClickHouse.
+    """
+
+    property: PropertyName
+
+
+class Cohort(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """A retention grid: a row for each period in which persons began, a column for each later one.
+
+    A person belongs to the period of their first `start`; what they did before it does not count.
+    They are back in column n if a `return` event lies in the n-th period after that one (bounded),
+    and have come back on n or later if one lies in that or any later period (unbounded). Column 0
+    is the period of the start itself, whatever came first within it. Periods are those of the time
+    zone, the project's if none is named; weeks begin on Monday. The columns are 0 to `periods` - 1.
+
+    With `since`, events before that time do not count, and a definition that is new reads the event
+    store from there on instead of from its beginning.
+    """
+
+    start: Occasion
+    returning: Occasion = msgspec.field(name="return", default=Occasion())
+    period: Period = "day"
+    periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    breakdown: ByValue | None = None
+    since: Since | None = None
+    name: Text = ""
+
+
+class CohortDefinition(Definition, frozen=True, kw_only=True):
+    """A cohort as it stands on the definitions topic."""
+
+    KIND = "cohort"
+
+    cohort: Cohort
+
+    @property
+    def since_ms(self) -> int:
+        """From when on events count (ms since 1970)."""
+        return since_ms(self.cohort.since)
+
+
+_decoder = msgspec.json.Decoder(Cohort)
+_definition_decoder = msgspec.json.Decoder(CohortDefinition)
+
+
+def decode_cohort(body: bytes) -> Cohort:
+    """Read a cohort from a request body.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    cohort = read_request(_decoder, body)
+    _check(cohort)
+    return cohort
+
+
+def encode(definition: CohortDefinition) -> bytes:
+    """Encode a definition as it stands on its topic."""
+    return msgspec.json.encode(definition)
+
+
+def decode(value: bytes) -> CohortDefinition:
+    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    definition = decode_with(_definition_decoder, value)
+    try:
+        _check(definition.cohort)
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    return definition
+
+
+def _check(cohort: Cohort) -> None:
+    check_conditions(cohort.start.where, "start.where")
+    check_conditions(cohort.returning.where, "return.where")
+    find_zone(cohort.timezone)
+    since_ms(cohort.since)

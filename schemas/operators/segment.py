@@ -1,0 +1,314 @@
+"""Segments: persons of whom something holds now, by what they are and by what they did.
+
+A segment is a rule, a tree of `and`, `or` and `not` over conditions on a person. Whether it holds
+of somebody is a function of their events so far and of the time; nothing else counts, the order in
+which events came least of all.
+
+A rule may refer to another segment. It stands on the definitions topic with the other's rule in the
+place of the reference, so that whoever evaluates it knows of no other definition.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions, comparisons
+from schemas.definitions import (
+    MAX_WINDOW_S,
+    Definition,
+    EventName,
+    Id,
+    Text,
+    decode_with,
+    read_request,
+)
+from schemas.errors import InvalidRequest
+from schemas.operators.cohort import Occasion
+from schemas.time.rfc3339 import read_time
+
+MAX_SEGMENTS_PER_PROJECT: Final = 200
+MAX_DEPTH: Final = 8
+MAX_LEAVES: Final = 32
+MAX_TIMES: Final = 100
+MAX_TIMES_IN_ALL: Final = 256  # that are kept of a person, 8 bytes each
+MAX_STEPS: Final = 8
+# The occasions that one rule looks for, those of the segments it refers to included; one more place
+# each is kept for what persons are, and for those who did nothing that it looks for.
+MAX_OCCASIONS: Final = 30
+MAX_AGO_S: Final = 3_660 * 86_400
+
+Where = Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)]
+Times = Annotated[int, Meta(ge=0, le=MAX_TIMES)]
+Seconds = Annotated[int, Meta(ge=1, le=MAX_AGO_S)]
+
+
+class Did(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """How often the person did something: one of `at_least`, `at_most` and `exactly`, or once.
+
+    `event` is its name, any event counts without one; all conditions of `where` must hold of its
+    properties. With `within_s`, events count that are no older than so many seconds: one that is
+    exactly so old still counts.
+    """
+
+    event: EventName | None = None
+    where: Where = ()
+    at_least: Annotated[int, Meta(ge=1, le=MAX_TIMES)] | None = None
+    at_most: Times | None = None
+    exactly: Times | None = None
+    within_s: Seconds | None = None
+
+
+class Seen(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """When the person did something for the first or the last time; never is no time.
+
+    It was before or after a time (not at it), which is written as in conditions; or it is no longer
+    ago than `within_s` seconds (not a millisecond more), or longer than `longer_ago_s`.
+    """
+
+    event: EventName | None = None
+    where: Where = ()
+    before: str | None = None
+    after: str | None = None
+    within_s: Seconds | None = None
+    longer_ago_s: Seconds | None = None
+
+
+class Performed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The person once did all steps in this order, within `window_s` seconds (inclusive).
+
+    As in a funnel, one event may be several steps, and steps may have equal times. Who did it once
+    has done it for good.
+    """
+
+    steps: Annotated[tuple[Occasion, ...], Meta(min_length=2, max_length=MAX_STEPS)]
+    window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
+
+
+class Rule(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    rename={"and_": "and", "or_": "or", "not_": "not"},
+):
+    """What must hold of a person now, in one of nine forms.
+
+    - `{"and": […]}`, `{"or": […]}`, `{"not": …}`: rules, up to 8 levels deep with up to 32
+      conditions on the person in all, those of the segments that are referred to included.
+    - `person`: conditions on properties of the person, which must all hold. A property is what the
+      event of the latest time says of it in `$set`; if none ever said anything there, what the
+      event of the earliest time says in `$set_once`. Of equal times, the last that came counts in
+      `$set`, and the first in `$set_once`. Null, and an object, say nothing. (Traits of `identify`
+      calls are `$set`.)
+    - `did`: how often the person did something.
+    - `first_seen`, `last_seen`: when they did it for the first, or the last, time.
+    - `performed`: they did several things in order.
+    - `segment`: they are in the segment of that id.
+
+    A person is who has done anything at all in the project.
+    """
+
+    and_: Annotated[tuple["Rule", ...], Meta(min_length=1, max_length=MAX_LEAVES)] = ()
+    or_: Annotated[tuple["Rule", ...], Meta(min_length=1, max_length=MAX_LEAVES)] = ()
+    not_: "Rule | None" = None
+    person: Annotated[tuple[Condition, ...], Meta(min_length=1, max_length=MAX_CONDITIONS)] = ()
+    did: Did | None = None
+    first_seen: Seen | None = None
+    last_seen: Seen | None = None
+    performed: Performed | None = None
+    segment: Id | None = None
+
+
+class Segment(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """The persons of whom `rule` holds now.
+
+    Persons enter and leave with the event, or the passing of time, that makes it so. Time is the
+    project's own, which is that of its newest event and goes on without events; an event that is
+    dated ahead of it counts at once. In any order of arrival persons come to be in the same
+    segments; only `performed` leaves out what comes later than the allowed lateness.
+    """
+
+    rule: Rule
+    name: Text = ""
+
+
+class SegmentDefinition(Definition, frozen=True, kw_only=True):
+    """A segment as it stands on the definitions topic; `rule` is its own without references."""
+
+    KIND = "segment"
+
+    segment: Segment
+    rule: Rule
+
+
+_decoder = msgspec.json.Decoder(Segment)
+_definition_decoder = msgspec.json.Decoder(SegmentDefinition)
+
+
+def decode_segment(body: bytes) -> Segment:
+    """Read a segment from a request body.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    segment = read_request(_decoder, body)
+    check_rule(segment.rule, "rule")
+    return segment
+
+
+def encode(definition: SegmentDefinition) -> bytes:
+    """Encode a definition as it stands on its topic."""
+    return msgspec.json.encode(definition)
+
+
+def decode(value: bytes) -> SegmentDefinition:
+    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    definition = decode_with(_definition_decoder, value)
+    try:
+        check_rule(definition.segment.rule, "segment.rule")
+        check_rule(definition.rule, "rule")
+    except InvalidRequest as error:
+        raise msgspec.DecodeError(str(error)) from None
+    if references(definition.rule, "rule"):
+        raise msgspec.DecodeError("the rule refers to another segment")
+    return definition
+
+
+def references(rule: Rule, path: str) -> list[tuple[str, str]]:
+    """The ids of the segments that a checked rule refers to, with the paths below its own."""
+    leaves = _walk(rule, path, 1)
+    return [(leaf.segment, f"{place}.segment") for leaf, place in leaves if leaf.segment]
+
+
+def resolve(rule: Rule, rule_of: Callable[[str], Rule]) -> Rule:
+    """The rule with those of the segments it refers to in their place; they have no references."""
+    if rule.segment is not None:
+        return rule_of(rule.segment)
+    return msgspec.structs.replace(
+        rule,
+        and_=tuple(resolve(inner, rule_of) for inner in rule.and_),
+        or_=tuple(resolve(inner, rule_of) for inner in rule.or_),
+        not_=None if rule.not_ is None else resolve(rule.not_, rule_of),
+    )
+
+
+def parts(rule: Rule) -> tuple[Rule, ...]:
+    """The rules that a rule is made of; none, if it is a condition."""
+    return rule.and_ + rule.or_ + (() if rule.not_ is None else (rule.not_,))
+
+
+def occasions(rule: Rule) -> Iterator[Occasion]:
+    """All that a rule looks for in the order of its conditions; some may be equal."""
+    for inner in parts(rule):
+        yield from occasions(inner)
+    for asked in (rule.did, rule.first_seen, rule.last_seen):
+        if asked is not None:
+            yield Occasion(asked.event, asked.where)
+    if rule.performed is not None:
+        yield from rule.performed.steps
+
+
+def check_rule(rule: Rule, path: str) -> None:
+    """Refuse a rule that means nothing or is too large.
+
+    Raises:
+        InvalidRequest: names the field, below `path`, and what is accepted.
+    """
+    leaves = times = 0
+    for leaf, place in _walk(rule, path, 1):
+        leaves += _check_leaf(leaf, place)
+        times += 0 if leaf.did is None else _times(leaf.did)
+        if leaves > MAX_LEAVES:
+            raise InvalidRequest(f"accepted are up to {MAX_LEAVES} conditions on a person", path)
+    if times > MAX_TIMES_IN_ALL:
+        raise InvalidRequest(
+            f"accepted are up to {MAX_TIMES_IN_ALL} times in all conditions with `within_s`", path
+        )
+    if len(set(map(msgspec.json.encode, occasions(rule)))) > MAX_OCCASIONS:
+        raise InvalidRequest(
+            f"accepted are up to {MAX_OCCASIONS} different events that are looked for", path
+        )
+
+
+def conditions(rule: Rule, path: str) -> Iterator[tuple[tuple[Condition, ...], str]]:
+    """All conditions of a rule that was checked, list by list, with their paths."""
+    for leaf, place in _walk(rule, path, 1):
+        if leaf.person:
+            yield leaf.person, f"{place}.person"
+        for name in ("did", "first_seen", "last_seen"):
+            if (asked := getattr(leaf, name)) is not None:
+                yield asked.where, f"{place}.{name}.where"
+        if leaf.performed is not None:
+            for number, step in enumerate(leaf.performed.steps):
+                yield step.where, f"{place}.performed.steps[{number}].where"
+
+
+def _walk(rule: Rule, path: str, depth: int) -> Iterator[tuple[Rule, str]]:
+    """The conditions of a rule with their paths."""
+    if depth > MAX_DEPTH:
+        raise InvalidRequest(f"accepted are up to {MAX_DEPTH} levels of rules", path)
+    forms = [name for name in rule.__struct_fields__ if getattr(rule, name) not in ((), None)]
+    if len(forms) != 1:
+        raise InvalidRequest(f"accepted is one of {_FORMS}", path)
+    if not parts(rule):
+        yield rule, path
+    for name, inner in (("and", rule.and_), ("or", rule.or_)):
+        for number, one in enumerate(inner):
+            yield from _walk(one, f"{path}.{name}[{number}]", depth + 1)
+    if rule.not_ is not None:
+        yield from _walk(rule.not_, f"{path}.not", depth + 1)
+
+
+def _check_leaf(leaf: Rule, path: str) -> int:
+    """Check one condition; returns how many it counts for."""
+    for where, place in conditions(leaf, path):
+        check_conditions(where, place)
+    if leaf.person:
+        return sum(1 for _ in comparisons(leaf.person, path))
+    if leaf.did is not None:
+        counts = (leaf.did.at_least, leaf.did.at_most, leaf.did.exactly)
+        if sum(count is not None for count in counts) > 1:
+            raise InvalidRequest(
+                "accepted is one of `at_least`, `at_most` and `exactly`", f"{path}.did"
+            )
+    for name in ("first_seen", "last_seen"):
+        if (seen := getattr(leaf, name)) is not None:
+            _check_seen(seen, f"{path}.{name}")
+    return 1
+
+
+def _times(did: Did) -> int:
+    """How many times have to be remembered to tell how often it was done of late."""
+    if did.within_s is None:
+        return 0
+    return max(did.at_least or 1, (did.at_most or 0) + 1, (did.exactly or 0) + 1)
+
+
+def _check_seen(seen: Seen, path: str) -> None:
+    bounds = (seen.before, seen.after, seen.within_s, seen.longer_ago_s)
+    if sum(bound is not None for bound in bounds) != 1:
+        raise InvalidRequest(
+            "accepted is one of `before`, `after`, `within_s` and `longer_ago_s`", path
+        )
+    for name in ("before", "after"):
+        text = getattr(seen, name)
+        if text is not None and read_time(text) is None:
+            raise InvalidRequest(
+                "accepted are times: 2026-11-22 and 2026-11-22T10:00:00.000Z, or with an offset "
+                "such as +01:00 in place of the Z",
+                f"{path}.{name}",
+            )
+
+
+_FORMS: Final = (
+    "`and`, `or`, `not`, `person`, `did`, `first_seen`, `last_seen`, `performed` and `segment`"
+)

@@ -1,0 +1,1 @@
+"""The schema registry: its log, its subjects, and the clients of it."""

@@ -1,0 +1,102 @@
+"""A schema registry at an address that speaks Confluent's REST API, asked by Confluent's client."""
+
+import random
+import time
+from collections.abc import Callable, Collection
+from typing import Final, TypeVar
+
+from confluent_kafka.schema_registry import Schema as Text
+from confluent_kafka.schema_registry import SchemaRegistryClient
+
+# The errors it raises are those of whichever of two HTTP libraries it has found.
+from confluent_kafka.schema_registry.common._httpx_compat import httpx
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.avro.schema import Schema
+from schemas.errors import Conflict, InvalidRequest, Misconfigured, Unavailable
+
+T = TypeVar("T")
+
+_CALL_S: Final = 10
+_LONGEST_PAUSE_S: Final = 1.0
+_PASSING: Final = {408, 429, 500, 502, 503, 504}
+
+
+class RemoteRegistry:
+    """The registry at `url`, which may hold `user:password@`; see `SchemaRegistry`.
+
+    Raises:
+        Misconfigured: the registry refuses the credentials, or what answers is none.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 120.0) -> None:
+        self._timeout_s = timeout_s
+        self._schemas: dict[int, Schema] = {}
+        # Trying again is ours to do: until the time is over, not a number of times.
+        conf = {"url": url, "timeout": min(_CALL_S, timeout_s), "max.retries": 0}
+        self._client = SchemaRegistryClient(conf)
+
+    def register(self, subject: str, schema: Schema) -> int:
+        """Put `schema` under `subject`; see `SchemaRegistry`."""
+        text = Text(schema.text, "AVRO")
+        schema_id = self._ask(lambda: self._client.register_schema(subject, text))
+        self._schemas[schema_id] = schema
+        return schema_id
+
+    def find(self, ids: Collection[int]) -> dict[int, Schema]:
+        """Look schemas up, each once in the process's life; see `SchemaRegistry`."""
+        found = {schema_id: self._find(schema_id) for schema_id in ids}
+        return {schema_id: schema for schema_id, schema in found.items() if schema is not None}
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._client.close()
+
+    def _find(self, schema_id: int) -> Schema | None:
+        if schema_id not in self._schemas:
+            text = self._ask(lambda: self._text(schema_id))
+            if text is None or text.schema_type not in {None, "AVRO"} or text.references:
+                return None
+            try:
+                self._schemas[schema_id] = Schema(text.schema_str or "")
+            except InvalidRequest:
+                return None
+        return self._schemas[schema_id]
+
+    def _text(self, schema_id: int) -> Text | None:
+        try:
+            return self._client.get_schema(schema_id)
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                return None
+            raise
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return call()
+            except httpx.TransportError as error:
+                trouble: Exception = error
+            except SchemaRegistryError as error:
+                if error.http_status_code not in _PASSING:
+                    raise _refused(error) from error
+                trouble = error
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the schema registry of AVILA_SCHEMA_REGISTRY_URL does not answer: {trouble}"
+                ) from trouble
+            time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
+
+
+def _refused(error: SchemaRegistryError) -> Exception:
+    match error.http_status_code:
+        case 409:
+            return Conflict(error.error_message)
+        case 422:
+            return InvalidRequest(error.error_message)
+        case status:
+            return Misconfigured(
+                f"the schema registry of AVILA_SCHEMA_REGISTRY_URL answers {status} "
+                f"({error.error_message}): mend the address or its credentials"
+            )

@@ -1,0 +1,1 @@
+"""Mergeable summaries: percentiles, durations, top values."""

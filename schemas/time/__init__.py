@@ -1,0 +1,1 @@
+"""Calendars, buckets and times as text."""

@@ -1,0 +1,1 @@
+"""Plain events of a request, found, checked and encoded together by kernels."""

@@ -1,0 +1,295 @@
+"""The Avro data of many events at once: those that need no thought, and only those.
+
+An event is plain if it is within all limits and as clients send it nearly always: its id a UUID in
+canonical text, its time ISO-8601 with a zone or whole milliseconds, its objects small and flat
+enough not to be counted through. Of all others it is told that they are none, and nothing else:
+what they are in truth, and what is wrong with them, `services.ingest.check` finds out one by one.
+
+Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
+from pipelines.columnar.memcpy import copy
+from pipelines.columnar.varint import put, put_signed
+from services.ingest.fast_path.columns import (
+    ANONYMOUS_ID,
+    COLUMNS,
+    DISTINCT_ID,
+    EVENT,
+    EVENT_ID,
+    NONE,
+    NOW,
+    SESSION_ID,
+    TEXTS,
+    TIME,
+)
+
+# A record has no more bytes than its fields, the distinct id once more, what it shares with others,
+# and this.
+OVERHEAD: Final = 64
+
+_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
+_UUID: Final = 36
+_SHORTEST_TIME: Final = len("2025-11-01T10:00:00Z")
+_ZONE: Final = len("+00:00")
+_EMPTY_OBJECT: Final = np.frombuffer(b"{}", np.uint8)
+
+
+class Shared(NamedTuple):
+    """What the records of a request have in common, as it stands in each of them."""
+
+    key: Bytes  # before the distinct id, in the key
+    head: Bytes  # before the event's id
+    project: Bytes  # behind it
+    times: Bytes  # when it was sent and received: behind the event's own time
+
+
+class Most(NamedTuple):
+    """Up to where an event is plain."""
+
+    name_chars: Int
+    id_chars: Int
+    object_bytes: Int
+    brackets: Int
+    row_bytes: Int
+
+
+@kernel
+def write_rows(
+    data: Bytes,
+    begins: Int64s,
+    sizes: Int64s,
+    times: Int64s,
+    now: Int,
+    shared: Shared,
+    most: Most,
+    out: Bytes,
+    splits: Int64s,
+    ends: Int64s,
+) -> None:
+    """Write the records of the events that are plain into `out`, one after another.
+
+    The events are `services.ingest.fast_path.columns.Columns`; `now` is the time of arrival.
+    Record i, its key and then its value, ends before `ends[i]`, which is where the one before it
+    ends if the event is not plain; its value begins at `splits[i]`.
+    """
+    p = np.int64(0)
+    for i in range(len(times)):
+        time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
+        splits[i] = p
+        if time != NONE and _is_plain(data, begins, sizes, i, most):
+            split = copy(out, p, shared.key, 0, len(shared.key))
+            split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
+            end = _write_row(data, begins, sizes, i, time, shared, out, split)
+            if end - split <= most.row_bytes:
+                splits[i] = split
+                p = end
+        ends[i] = p
+
+
+@kernel
+def _time(data: Bytes, begin: Int, size: Int, number: Int, now: Int) -> Int:
+    time = now if number == NOW else number
+    if size > 0:
+        time = _read_time(data, begin, size)
+    return time if 0 <= time <= _LATEST_MS else NONE
+
+
+@kernel
+def _is_plain(data: Bytes, begins: Int64s, sizes: Int64s, i: Int, most: Most) -> bool:
+    """Whether an event is, but for its time and its size as a whole."""
+    for column in range(TEXTS, COLUMNS):
+        if not _is_object(data, begins[i, column], sizes[i, column], most):
+            return False
+    return (
+        _is_name(data, begins[i, EVENT], sizes[i, EVENT], most.name_chars)
+        and _is_name(data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID], most.id_chars)
+        and _chars(data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID]) <= most.id_chars
+        and _chars(data, begins[i, SESSION_ID], sizes[i, SESSION_ID]) <= most.id_chars
+        and _is_uuid(data, begins[i, EVENT_ID], sizes[i, EVENT_ID])
+    )
+
+
+@kernel
+def _write_row(
+    data: Bytes,
+    begins: Int64s,
+    sizes: Int64s,
+    i: Int,
+    time: Int,
+    shared: Shared,
+    out: Bytes,
+    p: Int,
+) -> Int:
+    """Write the value of one record at `p`; returns where it ends."""
+    p = copy(out, p, shared.head, 0, len(shared.head))
+    p = _put_text(out, p, data, begins[i, EVENT_ID], _UUID)
+    p = copy(out, p, shared.project, 0, len(shared.project))
+    p = _put_text(out, p, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
+    out[p] = 0  # person_id is empty: the Tracker's to say
+    p = _put_optional(out, p + 1, data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID])
+    p = _put_optional(out, p, data, begins[i, SESSION_ID], sizes[i, SESSION_ID])
+    p = _put_text(out, p, data, begins[i, EVENT], sizes[i, EVENT])
+    p = put_signed(out, p, time)
+    p = copy(out, p, shared.times, 0, len(shared.times))
+    for column in range(TEXTS, COLUMNS):
+        if sizes[i, column] == 0:
+            p = _put_text(out, p, _EMPTY_OBJECT, 0, len(_EMPTY_OBJECT))
+        else:
+            p = _put_text(out, p, data, begins[i, column], sizes[i, column])
+    return p
+
+
+@kernel
+def _put_text(out: Bytes, p: Int, data: Bytes, begin: Int, size: Int) -> Int:
+    return copy(out, put(out, p, size << 1), data, begin, size)
+
+
+@kernel
+def _put_optional(out: Bytes, p: Int, data: Bytes, begin: Int, size: Int) -> Int:
+    """A text, or null in the place of an empty one."""
+    if size == 0:
+        out[p] = 0
+        return p + 1
+    out[p] = 2
+    return _put_text(out, p + 1, data, begin, size)
+
+
+@kernel
+def _chars(data: Bytes, begin: Int, size: Int) -> Int:
+    """How many characters some UTF-8 has."""
+    count = 0
+    for p in range(begin, begin + size):
+        count += data[p] & 0xC0 != 0x80
+    return count
+
+
+@kernel
+def _is_name(data: Bytes, begin: Int, size: Int, most: Int) -> Int:
+    return size > 0 and _chars(data, begin, size) <= most
+
+
+@kernel
+def _is_uuid(data: Bytes, begin: Int, size: Int) -> bool:
+    if size != _UUID:
+        return False
+    for place in range(_UUID):
+        byte = data[begin + place]
+        if place in (8, 13, 18, 23):
+            if byte != ord("-"):
+                return False
+        elif not (ord("0") <= byte <= ord("9") or ord("a") <= byte <= ord("f")):
+            return False
+    return True
+
+
+@kernel
+def _is_object(data: Bytes, begin: Int, size: Int, most: Most) -> Int:
+    """Whether some JSON is an object, and surely within the limits; what is left out is."""
+    if size == 0:
+        return True
+    if size > most.object_bytes or data[begin] != ord("{"):
+        return False
+    brackets = 0
+    for p in range(begin, begin + size):
+        brackets += data[p] == ord("{") or data[p] == ord("[")
+    return brackets <= most.brackets
+
+
+# ── times ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@kernel
+def _read_time(data: Bytes, begin: Int, size: Int) -> Int:
+    """`2025-11-01T10:00:00`, up to six digits more, then `Z` or `+01:00`; in ms, or `NONE`."""
+    if size < _SHORTEST_TIME:
+        return NONE
+    end = begin + size
+    year, month, day = (
+        _number(data, begin, 4),
+        _number(data, begin + 5, 2),
+        _number(data, begin + 8, 2),
+    )
+    hour, minute = _number(data, begin + 11, 2), _number(data, begin + 14, 2)
+    second = _number(data, begin + 17, 2)
+    if (
+        data[begin + 4] != ord("-")
+        or data[begin + 7] != ord("-")
+        or (data[begin + 10] != ord("T") and data[begin + 10] != ord(" "))
+        or data[begin + 13] != ord(":")
+        or data[begin + 16] != ord(":")
+        or year < 1
+        or month < 1
+        or month > 12
+        or day < 1
+        or day > _days_in(year, month)
+        or not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60)
+    ):
+        return NONE
+    p, ms, digits = begin + 19, np.int64(0), 0
+    if data[p] == ord("."):
+        p += 1
+        while p < end and digits < 6 and ord("0") <= data[p] <= ord("9"):
+            if digits < 3:
+                ms = 10 * ms + data[p] - ord("0")
+            digits += 1
+            p += 1
+        if digits == 0:
+            return NONE
+        for _ in range(digits, 3):
+            ms *= 10
+    offset = _read_zone(data, p, end)
+    if offset == NONE:
+        return NONE
+    seconds = 60 * (60 * hour + minute) + second - 60 * (offset - _DAY_MINUTES)
+    return 1_000 * (86_400 * _days_from_1970(year, month, day) + seconds) + ms
+
+
+_DAY_MINUTES: Final = 24 * 60
+
+
+@kernel
+def _read_zone(data: Bytes, p: Int, end: Int) -> Int:
+    """Minutes east of Greenwich, a day more; `NONE` if it is no zone."""
+    if end - p == 1 and data[p] == ord("Z"):
+        return _DAY_MINUTES
+    if end - p != _ZONE or data[p + 3] != ord(":"):
+        return NONE
+    hours, minutes = _number(data, p + 1, 2), _number(data, p + 4, 2)
+    if not (0 <= hours < 24 and 0 <= minutes < 60):
+        return NONE
+    if data[p] == ord("+"):
+        return _DAY_MINUTES + 60 * hours + minutes
+    return _DAY_MINUTES - 60 * hours - minutes if data[p] == ord("-") else NONE
+
+
+@kernel
+def _number(data: Bytes, begin: Int, digits: Int) -> Int:
+    """A number of so many digits; less than 0 if there are others among them."""
+    number = np.int64(0)
+    for p in range(begin, begin + digits):
+        digit = np.int64(data[p]) - ord("0")
+        if digit < 0 or digit > 9:
+            return NONE
+        number = 10 * number + digit
+    return number
+
+
+@kernel
+def _days_in(year: Int, month: Int) -> Int:
+    if month == 2:
+        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+        return 29 if leap else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+@kernel
+def _days_from_1970(year: Int, month: Int, day: Int) -> Int:
+    """The days before a date; years begin in March there, so that leap days are their last."""
+    y = year - 1 if month <= 2 else year
+    in_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
+    return 365 * y + y // 4 - y // 100 + y // 400 + in_year - 719_468

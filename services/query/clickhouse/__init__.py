@@ -1,0 +1,1 @@
+"""Questions to ClickHouse: the client, and the SQL that all operators share."""

@@ -1,0 +1,168 @@
+"""Conditions on the properties of an event, as ClickHouse is asked for them.
+
+The twin of `pipelines.matching.conditions`, which says what a property is; a test holds the two
+together. Nothing of a condition becomes text of the statement: names of properties and values are
+bound.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from pipelines.matching.conditions import Value, moment, operands, stored_name
+from schemas.conditions import Condition, comparisons
+from schemas.errors import InvalidRequest
+from schemas.patterns import with_flags
+from schemas.time.rfc3339 import DAY_MS, GRAMMAR, WEIGHTS
+
+
+class Binder:
+    """Makes placeholders: called with a value and its type, it returns the text that stands for it.
+
+    `parameters` has the values by the placeholders' names.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, object] = {}
+
+    def __call__(self, value: object, kind: str) -> str:
+        """Return a placeholder for `value`."""
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+class Identifier:
+    """A name to bind as it is: clickhouse-connect would escape a string as a value."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def check_names(where: Sequence[Condition], path: str) -> None:
+    """Refuse conditions that ClickHouse cannot be asked for; `path` is that of their list.
+
+    Raises:
+        InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
+    """
+    for condition, place in comparisons(where, path):
+        check_name(condition.property, f"{place}.property")
+
+
+def check_name(name: str, path: str) -> None:
+    """Refuse a property's name that reads as a path expression of ClickHouse's JSON type.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    if name.startswith("^`"):
+        raise InvalidRequest("a name that begins with ^` is not accepted", path)
+
+
+def property_sql(name: str, bind: Binder, within: str = "") -> str:
+    """Return an expression for a property's value, null if it is not set.
+
+    It is one of the event's `properties`, or of the object that is one called `within`.
+    """
+    path = f"{stored_name(within)}.{stored_name(name)}" if within else stored_name(name)
+    return f"properties.{bind(Identifier(path), 'Identifier')}"
+
+
+def condition_sql(condition: Condition, bind: Binder, within: str = "") -> str:
+    """Return an expression that is 1 where the condition holds, and else 0.
+
+    It is over what `property_sql` finds.
+    """
+    if condition.and_:
+        return f"({' AND '.join(condition_sql(inner, bind, within) for inner in condition.and_)})"
+    if condition.or_:
+        return f"({' OR '.join(condition_sql(inner, bind, within) for inner in condition.or_)})"
+    if (inner := condition.negated()) is not None:
+        return f"(NOT {condition_sql(inner, bind, within)})"
+    return _comparison(condition, property_sql(condition.property, bind, within), bind)
+
+
+def _comparison(condition: Condition, value: str, bind: Binder) -> str:
+    match condition.op:
+        case "is_set":
+            return f"({value} IS NOT NULL)"
+        case "equals" | "in":
+            return _equals_any(value, operands(condition), bind)
+        case "gt" | "gte" | "lt" | "lte":
+            return _compares(value, _SIGNS[condition.op], operands(condition)[0], bind)
+    return f"ifNull({_text_test(f'{value}.:String', condition, bind)}, 0)"
+
+
+def _text_test(text: str, condition: Condition, bind: Binder) -> str:
+    match condition.op:
+        case "contains":
+            return f"position({text}, {bind(condition.value, 'String')}) > 0"
+        case "starts_with":
+            return f"startsWith({text}, {bind(condition.value, 'String')})"
+        case "ends_with":
+            return f"endsWith({text}, {bind(condition.value, 'String')})"
+        case "matches":
+            return f"match({text}, {bind(with_flags(str(condition.value)), 'String')})"
+        case "before":
+            return f"{_time(text, bind)} < {bind(moment(condition), 'Int64')}"
+        case "after":
+            return f"{_time(text, bind)} > {bind(moment(condition), 'Int64')}"
+    raise AssertionError(f"{condition.op} is a negation")
+
+
+def _time(text: str, bind: Binder) -> str:
+    """What `rfc3339` reads in a text: milliseconds since 1970, null if it is no time."""
+    groups = f"extractGroups(ifNull({text}, ''), {bind(f'^{GRAMMAR}$', 'String')})"
+    days = f"(toModifiedJulianDayOrNull({groups}[1]) - {_DAY_1970})"
+    numbers = f"arrayResize(arrayPopFront({groups}), {len(WEIGHTS)})"
+    later = f"arraySum((n, weight) -> toInt64OrZero(n) * weight, {numbers}, {list(WEIGHTS)})"
+    return f"{days} * {DAY_MS} + {later}"
+
+
+_DAY_1970: Final = 40_587
+_SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _equals_any(value: str, values: Sequence[Value], bind: Binder) -> str:
+    """Compare like with like: a number becomes what it would be in each type that holds it."""
+    by_type: defaultdict[str, list[Value]] = defaultdict(list)
+    for item in values:
+        for kind, like in _likenesses(item):
+            by_type[kind].append(like)
+    tests = [
+        f"has({bind(likes, f'Array({kind})')}, {value}.:{kind})" for kind, likes in by_type.items()
+    ]
+    return f"ifNull({' OR '.join(tests)}, 0)"
+
+
+def _likenesses(item: Value) -> list[tuple[str, Value]]:
+    if isinstance(item, bool):
+        return [("Bool", item)]
+    if isinstance(item, str):
+        return [("String", item)]
+    found: list[tuple[str, Value]] = []
+    if item == item // 1 and abs(item) < 2**65:
+        whole = int(item)
+        if -(2**63) <= whole < 2**63:
+            found.append(("Int64", whole))
+        elif 0 < whole < 2**64:
+            found.append(("UInt64", whole))
+    if float(item) == item:
+        found.append(("Float64", float(item)))
+    return found
+
+
+def _compares(value: str, sign: str, bound: Value, bind: Binder) -> str:
+    if isinstance(bound, float):
+        kind = "Float64"
+    else:
+        assert isinstance(bound, int)
+        kind = "Int64" if bound < 2**63 else "UInt64"
+    other = bind(bound, kind)
+    tests = " OR ".join(
+        f"{value}.:{held} {sign} {other}" for held in ("Int64", "UInt64", "Float64")
+    )
+    return f"ifNull({tests}, 0)"

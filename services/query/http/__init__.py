@@ -1,0 +1,1 @@
+"""HTTP and gRPC: what the endpoints of all operators share."""

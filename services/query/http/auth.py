@@ -1,0 +1,47 @@
+"""Lets requests through to the API that bring a query token for it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.keys.tokens import authorize
+from services.keys.view import Keys
+from services.query.http.params import now_ms
+from services.topic_view import Following
+
+# Whatever else there may be one day, changes something until it is known not to.
+_READING: Final = {"GET", "HEAD"}
+
+
+class Guard:
+    """Middleware of a route with a `{project}`: inside of it the token is for this project.
+
+    Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
+    what `authorize` and `view.require` raise.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        view: Following[Any],
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._view = view
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on if it may be answered."""
+        self._view.require()
+        authorize(
+            self._keys,
+            Headers(scope=scope).get("authorization", ""),
+            "read" if scope["method"] in _READING else "write",
+            scope["path_params"]["project"],
+            self._clock(),
+        )
+        await self._app(scope, receive, send)

@@ -1,0 +1,73 @@
+"""Whether the process lives, and whether it may be asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.topic_view import Following
+
+_WITHIN_S: Final = 3.0
+
+Check = Callable[[], Awaitable[str]]
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether the service may be relied on; `checks` says `ok` or why not, part by part."""
+
+    status: Literal["ready", "unready"]
+    checks: dict[str, str]
+
+
+class Health:
+    """Answers `/healthz` and `/readyz`."""
+
+    def __init__(self, followings: Sequence[Following[Any]], checks: Mapping[str, Check]) -> None:
+        self._followings = followings
+        self._checks = checks
+
+    async def alive(self, _: Request) -> Response:
+        """Answer whoever decides whether to start the process anew."""
+        return Response(msgspec.json.encode(Alive()), media_type="application/json")
+
+    async def ready(self, _: Request) -> Response:
+        """Answer whoever decides whether to send requests here: 200 if all is well, else 503."""
+        found = await asyncio.gather(*(_within(check) for check in self._checks.values()))
+        checks = {f"view {view.name}": view.trouble or "ok" for view in self._followings}
+        checks |= {name: trouble or "ok" for name, trouble in zip(self._checks, found, strict=True)}
+        ready = all(state == "ok" for state in checks.values())
+        body = msgspec.json.encode(Readiness("ready" if ready else "unready", checks))
+        return Response(body, 200 if ready else 503, media_type="application/json")
+
+
+def broker_check(bootstrap: str) -> Check:
+    """Return a check that the broker answers."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+    async def check() -> str:
+        try:
+            await asyncio.to_thread(admin.list_topics, timeout=_WITHIN_S)
+        except KafkaException as error:
+            return f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
+        return ""
+
+    return check
+
+
+async def _within(check: Check) -> str:
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            return await check()
+    except TimeoutError:
+        return f"no answer within {_WITHIN_S:.0f} s"

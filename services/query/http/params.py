@@ -1,0 +1,141 @@
+"""What the endpoints of all kinds of definitions read and answer alike."""
+
+import datetime
+import time
+from typing import Any, Final, Literal
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.definitions import Definition, decode_with, is_id
+from schemas.errors import Conflict, InvalidRequest, NotFound
+from services.query.views.catalog import Key
+
+Source = Literal["stream", "store"]
+State = Literal["backfilling", "live", "failed"]
+
+MAX_BODY_BYTES: Final = 262_144
+MAX_PAGE: Final = 200
+DEFAULT_PAGE: Final = 50
+
+
+def now_ms() -> int:
+    """The time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def project_of(request: Request) -> str:
+    """The project that the address names."""
+    project: str = request.path_params["project"]
+    if not is_id(project):
+        raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
+    return project
+
+
+def key_of(request: Request) -> Key:
+    """The definition that the address names."""
+    project, name = project_of(request), request.path_params["id"]
+    if not is_id(name):
+        raise NotFound(f"project {project} has nothing of that id")
+    return Key(project, name)
+
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
+    """Read the body, an object, without looking into its fields."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES} bytes")
+    try:
+        return decode_with(_fields, bytes(body))
+    except msgspec.ValidationError:
+        raise InvalidRequest("the body is not a JSON object") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+
+
+def take(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
+    """Take one field out, None if it is absent or null."""
+    raw = fields.pop(name, None)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind | None)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(str(error), name) from None
+
+
+def read_expected(request: Request, version: int | None) -> int | None:
+    """Read which version a change is meant for: the body's, or that of `If-Match`."""
+    tag = request.headers.get("if-match", "*").strip()
+    if tag == "*":
+        return version
+    number = tag.removeprefix("W/").strip('"')
+    if not (number.isascii() and number.isdigit()):
+        raise InvalidRequest('accepted is the version in quotes, such as "3", or *', "If-Match")
+    if version is not None and version != int(number):
+        raise InvalidRequest("names another version than If-Match", "version")
+    return int(number)
+
+
+def check_version(before: Definition, expected: int | None) -> None:
+    """Raise `Conflict` if a change was meant for another version."""
+    if expected is not None and expected != before.version:
+        raise Conflict(f"{before.id} is at version {before.version}, not {expected}: read it again")
+
+
+def read_limit(text: str) -> int:
+    """Read how many a page may have."""
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE:
+        return int(text)
+    raise InvalidRequest(f"accepted are 1 to {MAX_PAGE}", "limit")
+
+
+def read_source(request: Request) -> Source:
+    """Read where figures are to come from."""
+    try:
+        source: Source = msgspec.convert(request.query_params.get("source", "stream"), Source)
+    except msgspec.ValidationError:
+        raise InvalidRequest("accepted are `stream` and `store`", "source") from None
+    return source
+
+
+def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
+    """Read a day from the address's parameters."""
+    text = request.query_params.get(name)
+    if text is None:
+        return otherwise
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+    except ValueError:
+        raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
+
+
+def parts(key: Key, version: int, created_at: int, updated_at: int) -> dict[str, Any]:
+    """What every definition has besides its own."""
+    return {
+        "project_id": key.project_id,
+        "id": key.id,
+        "version": version,
+        "created_at": created_at,
+        "updated_at": updated_at,
+    }
+
+
+def instant(ms: int) -> datetime.datetime:
+    """A time as answers show it."""
+    return datetime.datetime.fromtimestamp(ms / 1_000, datetime.UTC)
+
+
+def json_answer(
+    value: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Answer with `value` as JSON."""
+    body = msgspec.json.encode(value)
+    return Response(body, status, headers, media_type="application/json")

@@ -1,0 +1,102 @@
+"""What the query service says of itself to Prometheus."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.topic_view import Following
+
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one process: each has a registry of its own, so tests may run several."""
+
+    def __init__(self, followings: Iterable[Following[Any]]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "avila_query_request_seconds",
+            "Time from a request's arrival to the end of its answer, by route.",
+            ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._live_messages = Counter(
+            "avila_query_live_messages_total",
+            "Messages with news that were sent on WebSockets, by kind.",
+            ["kind"],
+            registry=self._registry,
+        )
+        self._live_dropped = Counter(
+            "avila_query_live_dropped_events_total",
+            "Events that were not shown because somebody read too slowly.",
+            registry=self._registry,
+        )
+        self._live_refused = Counter(
+            "avila_query_live_refused_total",
+            "WebSockets that were refused or closed by us, by the error's code.",
+            ["code"],
+            registry=self._registry,
+        )
+        self._registry.register(_Views(list(followings)))
+
+    def watch_live(self, connections: Callable[[], int]) -> None:
+        """Report what this returns, whenever somebody asks."""
+        gauge = Gauge(
+            "avila_query_live_connections", "WebSockets that are open.", registry=self._registry
+        )
+        gauge.set_function(connections)
+
+    def live_sent(self, kind: str, dropped: int) -> None:
+        """Count a message, and the events that it says were dropped."""
+        self._live_messages.labels(kind).inc()
+        self._live_dropped.inc(dropped)
+
+    def live_refused(self, code: str) -> None:
+        """Count a connection that was not what it should be."""
+        self._live_refused.labels(code).inc()
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    async def answer(self, _: Request) -> Response:
+        """Answer a scrape."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Views(Collector):
+    """Reads the views when asked, so that nothing has to keep gauges up to date."""
+
+    def __init__(self, followings: list[Following[Any]]) -> None:
+        self._followings = followings
+
+    def collect(self) -> Iterable[Metric]:
+        lag = GaugeMetricFamily(
+            "avila_query_view_lag_records",
+            "Entries of its topics that a view does not hold yet.",
+            labels=["view"],
+        )
+        ready = GaugeMetricFamily(
+            "avila_query_view_ready", "1 if a view may be relied on.", labels=["view"]
+        )
+        records = CounterMetricFamily(
+            "avila_query_view_records", "Records that a view has read.", labels=["view"]
+        )
+        for following in self._followings:
+            lag.add_metric([following.name], following.lag)
+            ready.add_metric([following.name], not following.trouble)
+            records.add_metric([following.name], following.records)
+        return [lag, ready, records]

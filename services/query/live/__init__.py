@@ -1,0 +1,1 @@
+"""Results and events as they come, over a WebSocket."""

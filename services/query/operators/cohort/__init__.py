@@ -1,0 +1,1 @@
+"""Cohorts (retention grids) over HTTP, from the stream and from ClickHouse."""

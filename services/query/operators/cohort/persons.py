@@ -1,0 +1,84 @@
+"""The persons of one cell of a cohort's grid, asked of ClickHouse.
+
+Nothing of a definition becomes text of the statement.
+"""
+
+import datetime
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+
+from schemas.errors import InvalidRequest
+from schemas.operators.cohort import CohortDefinition
+from schemas.time.calendar import begin_of, number_of
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import Statement
+from services.query.clickhouse.queries import Answer
+from services.query.http.params import DEFAULT_PAGE, read_day, read_limit
+from services.query.operators.cohort.sql import persons_sql
+
+Counted = Literal["persons", "returned", "returned_or_later"]
+
+_CONDITIONS: Final[dict[Counted, str]] = {
+    "persons": "1",
+    "returned": "has(back, began + {column})",
+    "returned_or_later": "last >= began + {column}",
+}
+
+
+class CohortPersons(msgspec.Struct, frozen=True):
+    """Some persons of a cohort, by id; `next` is the next page's `after`, null at the end."""
+
+    persons: list[str]
+    next: str | None
+
+
+class Cell(NamedTuple):
+    """Which persons: those who are counted in one field of a row, and in which of its places."""
+
+    period: int  # in which they began
+    counted: Counted
+    column: int
+    after: str  # only those whose ids come after
+    limit: int
+
+
+def read_cell(request: Request, definition: CohortDefinition) -> Cell:
+    """Read which cell a request is for.
+
+    Raises:
+        InvalidRequest: names the parameter and what is accepted.
+    """
+    ask, cohort = request.query_params, definition.cohort
+    counted = next((one for one in _CONDITIONS if one == ask.get("counted", "persons")), None)
+    if counted is None:
+        raise InvalidRequest(f"accepted are {', '.join(_CONDITIONS)}", "counted")
+    column = ask.get("column", "0")
+    if not (column.isascii() and column.isdigit() and int(column) < cohort.periods):
+        raise InvalidRequest(f"accepted are 0 to {cohort.periods - 1}", "column")
+    begin = read_day(request, "begin", datetime.date.min)
+    if begin == datetime.date.min:
+        raise InvalidRequest("is required: the `begin` of a row, as YYYY-MM-DD", "begin")
+    period = number_of(cohort.period, begin)
+    if begin_of(cohort.period, period) != begin:
+        raise InvalidRequest(f"no {cohort.period} begins on that day", "begin")
+    limit = read_limit(ask.get("limit", str(DEFAULT_PAGE)))
+    return Cell(period, counted, int(column), ask.get("after", ""), limit)
+
+
+def cell_statement(database: str, definition: CohortDefinition, cell: Cell) -> Statement:
+    """The statement for the persons, and one more than asked for if there are more."""
+    bind = Binder()
+    holds = _CONDITIONS[cell.counted].format(column=bind(cell.column, "UInt16"))
+    text = f"""
+SELECT person_id FROM ({persons_sql(database, definition, bind)})
+WHERE began = {bind(cell.period, "Int32")} AND {holds} AND person_id > {bind(cell.after, "String")}
+ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
+def read_persons(cell: Cell, answer: Answer) -> CohortPersons:
+    """Read the answer to a `cell_statement`."""
+    return CohortPersons(*answer.page(cell.limit))

@@ -1,0 +1,185 @@
+"""A cohort's figures: from counts, wherever they were counted, to what the API answers."""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from pipelines.matching.value_hash import token
+from schemas.operators.cohort import ByValue, CohortDefinition, Occasion
+from schemas.time.calendar import Period
+from services.query.http.params import Source, State, instant
+from services.query.operators.funnel.response import MAX_SHOWN
+from services.query.views.latest import LIVE, Status
+
+
+class Row(NamedTuple):
+    """The persons who began in one period, and how many came back in each column's (or later)."""
+
+    persons: int
+    returned: list[int]
+    returned_or_later: list[int]
+
+
+Grid: TypeAlias = dict[datetime.date, Row]
+# By the value in JSON, None for all that are not told apart.
+Grids: TypeAlias = Mapping[str | None, Grid]
+
+
+class Counted(NamedTuple):
+    """All that is counted of a cohort, by the first day of the period.
+
+    `status` says how far that is.
+    """
+
+    rows: Grid
+    late_dropped: int
+    updated_at: int | None
+    positions: dict[int, int]
+    status: Status = LIVE
+    values: Grids = MappingProxyType({})
+
+
+class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A cohort as the API shows it."""
+
+    id: str
+    version: int
+    name: str
+    start: Occasion
+    returning: Occasion = msgspec.field(name="return")
+    period: Period
+    periods: int
+    timezone: str
+    breakdown: ByValue | None
+    since: str | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+class CohortValue(msgspec.Struct, frozen=True):
+    """Of a row, the persons whose first start has a value; null is that of those who have none.
+
+    `other` tells that these are all values that are not shown by themselves, added up.
+    """
+
+    value: bool | int | float | str | None
+    other: bool
+    persons: int
+    returned: list[int]
+    returned_or_later: list[int]
+
+
+class CohortRow(msgspec.Struct, frozen=True):
+    """Persons who began in the period whose first day is `begin`.
+
+    Place n of `returned` has how many of them came back in the n-th period after it, place n of
+    `returned_or_later` how many did so then or in any period since; 0 where it is still to come.
+    `breakdown` is empty for cohorts that have none.
+    """
+
+    begin: datetime.date
+    persons: int
+    returned: list[int]
+    returned_or_later: list[int]
+    breakdown: list[CohortValue]
+
+
+class CohortResults(msgspec.Struct, frozen=True):
+    """A cohort's retention grid and what it takes in.
+
+    A cohort that was defined, or changed, after events had come is `backfilling` until it has
+    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
+    that they take in (0 to 1). Periods in which nobody began are left out. `late_dropped` counts
+    the events that came too late to be in the stream's figures. `positions` has for each partition
+    of the event store the offset before which all events are in.
+    """
+
+    cohort: CohortAnswer
+    source: Source
+    state: State
+    backfilled: float
+    rows: list[CohortRow]
+    late_dropped: int
+    updated_at: datetime.datetime | None
+    positions: dict[int, int]
+
+
+def show(definition: CohortDefinition) -> CohortAnswer:
+    """Return what the API shows of a cohort."""
+    cohort = definition.cohort
+    return CohortAnswer(
+        id=definition.id,
+        version=definition.version,
+        name=cohort.name,
+        start=cohort.start,
+        returning=cohort.returning,
+        period=cohort.period,
+        periods=cohort.periods,
+        timezone=cohort.timezone,
+        breakdown=cohort.breakdown,
+        since=cohort.since,
+        created_at=instant(definition.created_at),
+        updated_at=instant(definition.updated_at),
+    )
+
+
+def assemble(
+    definition: CohortDefinition,
+    source: Source,
+    counted: Counted,
+    first: datetime.date = datetime.date.min,
+    last: datetime.date = datetime.date.max,
+) -> CohortResults:
+    """Return what the API answers for the periods that begin from `first` to `last`."""
+    shown = _top_values(counted.values)
+    return CohortResults(
+        cohort=show(definition),
+        source=source,
+        state=counted.status.state,
+        backfilled=counted.status.backfilled,
+        rows=[
+            CohortRow(begin, *row, _broken_down(begin, counted.values, shown))
+            for begin, row in sorted(counted.rows.items())
+            if row.persons and first <= begin <= last
+        ],
+        late_dropped=counted.late_dropped,
+        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
+        positions=dict(sorted(counted.positions.items())),
+    )
+
+
+def _top_values(values: Grids) -> list[str]:
+    """The values that are shown by themselves: those of most persons."""
+    persons = {
+        value: sum(row.persons for row in of_value.values())
+        for value, of_value in values.items()
+        if value is not None
+    }
+    told_apart = sorted(persons, key=lambda value: (-persons[value], token(json.loads(value))))
+    return told_apart[:MAX_SHOWN]
+
+
+def _broken_down(begin: datetime.date, values: Grids, shown: Sequence[str]) -> list[CohortValue]:
+    of_row = {value: rows[begin] for value, rows in values.items() if begin in rows}
+    rest = add_up([row for value, row in of_row.items() if value not in shown])
+    figures = [
+        CohortValue(json.loads(value), False, *of_row[value])
+        for value in shown
+        if value in of_row and of_row[value].persons
+    ]
+    if rest is not None and rest.persons:
+        figures.append(CohortValue(None, True, *rest))
+    return figures
+
+
+def add_up(rows: Sequence[Row]) -> Row | None:
+    """The sum of some rows; None if there are none."""
+    if not rows:
+        return None
+    persons, *columns = zip(*rows, strict=True)
+    return Row(sum(persons), *(np.sum(column, axis=0).tolist() for column in columns))

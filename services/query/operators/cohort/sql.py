@@ -1,0 +1,112 @@
+"""A cohort as one question to ClickHouse, built from its definition: the twin of the stream's fold.
+
+Per person the period of the first start, and the periods of all returns; then the grid's columns
+are counted off. Periods are numbered as in `schemas.time.calendar`, and of values those of most
+persons are told apart.
+"""
+
+from collections import defaultdict
+from typing import Final
+
+from pipelines.matching.value_hash import to_json
+from schemas.operators.cohort import CohortDefinition
+from schemas.time.calendar import Period, begin_of
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
+from services.query.clickhouse.queries import Answer
+from services.query.operators.cohort.response import Counted, Grid, Grids, Row, add_up
+from services.query.operators.funnel.response import MAX_SHOWN
+
+_OTHER: Final = "other"
+_VALUE: Final = "value "
+
+_NUMBERS: Final[dict[Period, str]] = {
+    "day": "toInt32({day})",
+    "week": "intDiv(toInt32({day}) + 3, 7)",
+    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
+}
+
+
+def cohort_statement(database: str, definition: CohortDefinition) -> Statement:
+    """Return the statement whose result `read_counts` understands."""
+    bind = Binder()
+    columns = bind(definition.cohort.periods, "UInt16")
+    persons = persons_sql(database, definition, bind)
+    label = f"'{_OTHER}'"
+    if definition.cohort.breakdown is not None:
+        top = f"SELECT value FROM ({persons}) GROUP BY value ORDER BY count() DESC, value"  # noqa: S608 (of placeholders)
+        label = f"if(value IN ({top} LIMIT {MAX_SHOWN}), concat('{_VALUE}', value), '{_OTHER}')"
+    text = f"""
+SELECT began, label, count() AS persons, sumForEach(returned), sumForEach(returned_or_later)
+FROM (
+    SELECT
+        began,
+        {label} AS label,
+        arrayMap(column -> has(back, began + column), range({columns})) AS returned,
+        arrayMap(column -> last >= began + column, range({columns})) AS returned_or_later
+    FROM ({persons})
+)
+GROUP BY began, label
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
+def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> str:
+    """A table of persons who began: in which period, in which they came `back`, and the `last`.
+
+    Their `value` is the token of what they began with, if the cohort is broken down.
+    """
+    cohort = definition.cohort
+    day = f"toDate32(toTimeZone(timestamp, {bind(cohort.timezone, 'String')}))"
+    of_event = value = "''"
+    if cohort.breakdown is not None:
+        of_event = token_sql(cohort.breakdown.property, bind)
+        value = f"argMinIf(token, (timestamp, {fingerprint_sql('[token]')}), starts)"
+    return f"""
+SELECT
+    person_id,
+    minIf(period, starts) AS began,
+    groupUniqArrayIf(period, returns) AS back,
+    if(empty(back), -2147483648, arrayMax(back)) AS last,
+    {value} AS value
+FROM (
+    SELECT
+        person_id,
+        timestamp,
+        toInt32({_NUMBERS[cohort.period].format(day=day)}) AS period,
+        {holds(cohort.start, bind)} AS starts,
+        {holds(cohort.returning, bind)} AS returns,
+        {of_event} AS token
+    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+)
+GROUP BY person_id
+HAVING countIf(starts) > 0
+"""  # noqa: S608
+
+
+def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Counted:
+    """Read the answer to a `cohort_statement`."""
+    period = definition.cohort.period
+    grids: defaultdict[str, Grid] = defaultdict(dict)
+    for began, label, persons, returned, or_later in zip(*answer.columns, strict=True):
+        row = Row(int(persons), _whole(returned), _whole(or_later))
+        grids[label][begin_of(period, int(began))] = row
+    rows = {
+        begin: all_
+        for begin in {begin for grid in grids.values() for begin in grid}
+        if (all_ := add_up([grid[begin] for grid in grids.values() if begin in grid]))
+    }
+    values: Grids = {}
+    if definition.cohort.breakdown is not None:
+        values = {_value_of(label): grid for label, grid in grids.items()}
+    return Counted(
+        rows, late_dropped=0, updated_at=now_ms, positions=answer.positions, values=values
+    )
+
+
+def _value_of(label: str) -> str | None:
+    return None if label == _OTHER else to_json(label.removeprefix(_VALUE))
+
+
+def _whole(counts: list[int]) -> list[int]:
+    return [int(count) for count in counts]

@@ -1,0 +1,80 @@
+"""The view of the cohorts' results: the newest figures of each partition, added up when asked."""
+
+import datetime
+from collections import defaultdict
+from typing import Any, NamedTuple, TypeAlias
+
+import pyarrow as pa
+
+from schemas.operators.cohort import CohortDefinition
+from schemas.time.calendar import begin_of
+from services.query.operators.cohort.response import Counted, Grid, Row, add_up
+from services.query.views.latest import Newest, Progress, Version, progress_of
+
+
+class Result(NamedTuple):
+    """One record: a partition's persons who began in one period, or the whole (`period` None)."""
+
+    of: Version
+    partition: int
+    period: int | None  # its first day, from 1970
+    persons: int
+    returned: list[int]
+    returned_or_later: list[int]
+    breakdown: list[dict[str, Any]]
+    late_dropped: int
+    updated_at: int
+    progress: Progress
+
+
+class Results(Newest[Result]):
+    """The newest records of all cohorts."""
+
+    def figures(self, definition: CohortDefinition) -> Counted:
+        """Add up what the partitions say of this version of the cohort."""
+        results = self.of(definition)
+        whole = self.at(definition, None)
+        parts: _Parts = defaultdict(list)
+        of_values: defaultdict[str | None, _Parts] = defaultdict(lambda: defaultdict(list))
+        for result in results:
+            if result.period is not None:
+                begin = begin_of("day", result.period)
+                row = Row(result.persons, result.returned, result.returned_or_later)
+                parts[begin].append(row)
+                for one in result.breakdown:
+                    row = Row(one["persons"], one["returned"], one["returned_or_later"])
+                    of_values[one["value"]][begin].append(row)
+        return Counted(
+            rows=_added_up(parts),
+            late_dropped=sum(result.late_dropped for result in whole),
+            updated_at=max((result.updated_at for result in results), default=None),
+            positions={result.partition: result.progress.position for result in whole},
+            status=self.status(definition),
+            values={value: _added_up(parts) for value, parts in of_values.items()},
+        )
+
+
+_Parts: TypeAlias = defaultdict[datetime.date, list[Row]]
+
+
+def _added_up(parts: _Parts) -> Grid:
+    return {begin: row for begin, rows in parts.items() if (row := add_up(rows)) is not None}
+
+
+def read_results(batch: pa.RecordBatch) -> list[Result]:
+    """Make results of decoded records."""
+    return [
+        Result(
+            (record["project_id"], record["cohort_id"], record["version"]),
+            record["partition"],
+            record["period"],
+            record["persons"],
+            record["returned"],
+            record["returned_or_later"],
+            record["breakdown"],
+            record["late_dropped"],
+            record["updated_at"],
+            progress_of(record),
+        )
+        for record in batch.to_pylist()
+    ]

@@ -1,0 +1,1 @@
+"""Funnels over HTTP, from the stream and from ClickHouse."""

@@ -1,0 +1,290 @@
+"""A funnel with options as one question to ClickHouse: the twin of the stream's `chain_rules`.
+
+Nothing of a definition becomes text of the statement.
+
+Per person all events that matter are one array, in order; each entry is a row with the events from
+it to the end of its window. Turn by turn, a chain then takes the next event that satisfies a step
+it may take: `place` is where that event stands (0 when the chain is over), `last` how far the chain
+has come with it, and `nexts` are the steps that may follow, as a mask.
+"""
+
+import datetime
+from collections import defaultdict
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.matching.value_hash import to_json
+from pipelines.operators.funnel.chain_rules import Rules
+from pipelines.operators.funnel.chain_state import rules_of
+from schemas.definitions import Breakdown, Exclusion, FunnelDefinition, Step
+from schemas.sketches.durations import EMPTY, bucket_of, collect
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
+from services.query.clickhouse.queries import Answer
+from services.query.operators.funnel.response import MAX_SHOWN, Counted, Counts, OfValue
+from services.query.operators.funnel.sql import day_number, floors, groups
+
+_DAY_MS: Final = 86_400_000
+_TOTAL: Final = -(2**31)
+_COLUMNS: Final = 6  # numbers, after the label
+# Labels of figures: of all chains, of those of one value (its token follows), and of the rest.
+_ALL, _VALUE, _OTHER = "all", "is:", "other"
+
+
+def chain_statement(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date = datetime.date.min,
+    last: datetime.date = datetime.date.max,
+) -> Statement:
+    """Return the statement whose result `read_chain_counts` understands.
+
+    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    """
+    bind = Binder()
+    window_ms = definition.funnel.window_s * 1_000
+    days = f"{bind(day_number(first), 'Int32')} AND {bind(day_number(last), 'Int32')}"
+    labels = f"['{_ALL}']"
+    if definition.funnel.breakdown:
+        labels = f"['{_ALL}', concat('{_VALUE}', value)]"
+    text = f"""
+WITH {bind(_TOTAL, "Int32")} AS total
+SELECT
+    if(place <= 1 + {bind(MAX_SHOWN, "UInt8")}, label, '{_OTHER}') AS shown, day, step,
+    if(timed, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}), 0) AS time,
+    count() AS persons, sum(if(timed, took, 0)) AS sum_ms, sum(chains) AS entries
+FROM (
+    SELECT
+        label, day, step, chains, best.1 + best.2 AS took,
+        day != total AND label = '{_ALL}' AS timed,
+        dense_rank() OVER (ORDER BY label != '{_ALL}', entered DESC, label) AS place
+    FROM (
+        SELECT *, countIf(day = total AND step = 1) OVER (PARTITION BY label) AS entered
+        FROM (
+            SELECT person_id, label, day, step, count() AS chains, min((at, -begin)) AS best
+            FROM (
+                SELECT *, arrayJoin([entry_day, total]) AS day, arrayJoin({labels}) AS label
+                FROM ({reached_sql(database, definition, bind)})
+            )
+            WHERE day = total OR day BETWEEN {days}
+            GROUP BY person_id, label, day, step
+        )
+    )
+)
+GROUP BY shown, day, step, time
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
+def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> str:
+    """One row for each step that a chain reached: `person_id`, `entry_day`, `begin`, `step`, `at`.
+
+    Steps are numbered from 1. `value` is the token of the chain's value.
+    """
+    day_ms = bind(_DAY_MS, "Int64")
+    takings = f"takings_{len(definition.funnel.steps)}"
+    value = _value(definition.funnel.breakdown, takings, bind)
+    return f"""
+SELECT
+    person_id, begin, taken.1 AS step, taken.2 AS at, {value} AS value,
+    toInt32(intDiv(begin - positiveModulo(begin, {day_ms}), {day_ms})) AS entry_day
+FROM ({_turns(database, definition, bind)})
+ARRAY JOIN {takings} AS taken
+"""  # noqa: S608
+
+
+def _value(breakdown: Breakdown | None, takings: str, bind: Binder) -> str:
+    """The token of a chain's value, from what the chain took."""
+    if breakdown is None:
+        return "''"
+    match breakdown.attribution:
+        case "first":
+            return f"{takings}[1].3"
+        case "last":
+            return f"{takings}[-1].3"
+        case step:
+            return f"arrayFirst(one -> one.1 = {bind(step, 'UInt64')}, {takings}).3"
+
+
+class _Bound(NamedTuple):
+    """Rules of a funnel as a statement has them: placeholders."""
+
+    bits: str  # the steps, each as a mask
+    follows: str  # of each step, those that may come next
+    excluded: list[tuple[str, str, str]]  # look, after and before
+
+
+def _turns(database: str, definition: FunnelDefinition, bind: Binder) -> str:
+    """All chains with all that they take."""
+    rules = rules_of(definition.funnel, 0)
+    bound = _Bound(
+        bits=bind([1 << step for step in range(rules.steps)], "Array(UInt64)"),
+        follows=bind(rules.follows.tolist(), "Array(UInt64)"),
+        excluded=[
+            (bind(look, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
+            for look, after, before in rules.excluded.tolist()
+        ],
+    )
+    chains = _first_turn(rules, bound, _entries(database, definition, bind))
+    for turn in range(1, rules.steps):
+        chains = _next_turn(turn, rules, bound, chains)
+    return chains
+
+
+def _first_turn(rules: Rules, bound: _Bound, entries: str) -> str:
+    nexts = f"bitXor(arraySum({bound.bits}), bit_1)" if rules.any_order else f"{bound.follows}[1]"
+    return f"""
+SELECT *, {nexts} AS nexts_1
+FROM (
+    SELECT
+        *, arrayEnumerate(ats) AS places, toUInt64(1) AS place_1, toUInt64(1) AS last_1,
+        {_lowest("fits[1]")} AS bit_1, [(toUInt64(1), begin, tokens[1])] AS takings_1
+    FROM ({entries})
+)
+"""  # noqa: S608
+
+
+def _next_turn(n: int, rules: Rules, bound: _Bound, chains: str) -> str:
+    """What the chains take after their n-th event: it may be the same one, of which more holds.
+
+    Names are numbered, since within a SELECT a new name hides the column of that name. What is used
+    more than once is a column of a SELECT further in: an alias would be worked out at each use.
+    """
+    m = n + 1
+    earliest = f"place_{n} + 1" if rules.once else f"place_{n}"
+    near = f"AND i <= place_{n} + 1" if rules.strict else ""
+    last = str(m) if rules.any_order else f"indexOf({bound.bits}, bit_{m})"
+    nexts = f"bitXor(nexts_{n}, bit_{m})" if rules.any_order else f"{bound.follows}[last_{m}]"
+    return f"""
+SELECT *, {nexts} AS nexts_{m}, if(place_{m} = 0, takings_{n}, arrayPushBack(
+    takings_{n}, (last_{m}, ats[place_{m}], tokens[place_{m}])
+)) AS takings_{m}
+FROM (SELECT *, toUInt64(if(place_{m} = 0, 0, {last})) AS last_{m}
+FROM (SELECT *, {_lowest(f"fit_{m}")} AS bit_{m}
+FROM (SELECT *, bitAnd(fits[place_{m}], nexts_{n}) AS fit_{m}
+FROM (SELECT *, if(end_{n} > 0 AND found_{n} > end_{n}, 0, found_{n}) AS place_{m}
+FROM (SELECT *, {_end(n, bound)} AS end_{n}, arrayFirstIndex(
+    (fit, i) -> place_{n} > 0 AND i >= {earliest} {near} AND bitAnd(fit, nexts_{n}) > 0,
+    fits, places
+) AS found_{n}
+FROM ({chains}))))))
+"""  # noqa: S608
+
+
+def _end(n: int, bound: _Bound) -> str:
+    """Where the first event after the n-th is that ends the chain as it is then, 0 if none is."""
+    if not bound.excluded:
+        return "0"
+    excluded = " OR ".join(
+        f"(bitTest(mask, {look}) AND last_{n} >= {after} AND last_{n} < {before})"
+        for look, after, before in bound.excluded
+    )
+    return f"arrayFirstIndex((mask, i) -> i > place_{n} AND ({excluded}), masks, places)"
+
+
+def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
+    """One row for each entry: `begin`, and of the events in its window, `ats`, `masks` and so on.
+
+    What an event `fits` is its steps, if it has the values that are held constant; its token is
+    that of the property that figures are broken down by.
+    """
+    funnel = definition.funnel
+    looks: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
+    held = f"[{', '.join(token_sql(name, bind) for name in funnel.hold_constant)}]"
+    held_order = fingerprint_sql("held") if funnel.hold_constant else "0"
+    value_order = fingerprint_sql("[token]") if funnel.breakdown else "0"
+    every = bind((1 << len(funnel.steps)) - 1, "UInt64")
+    begins = every if funnel.order == "any" else bind(1, "UInt64")
+    mask = " + ".join(
+        f"bitShiftLeft(toUInt64({holds(look, bind)}), {number})"
+        for number, look in enumerate(looks)
+    )
+    named = f" AND event IN {bind(sorted({look.event for look in looks}), 'Array(String)')}"
+    window = bind(funnel.window_s * 1_000, "Int64")
+    return f"""
+SELECT
+    person_id, begin,
+    arrayMap(one -> one.1, near) AS ats,
+    arrayMap(one -> one.3, near) AS masks,
+    arrayMap(one -> if(one.4 = near[1].4, one.2, 0), near) AS fits,
+    arrayMap(one -> one.6, near) AS tokens
+FROM (
+    SELECT
+        person_id, line[entry].1 AS begin,
+        arrayFilter(one -> one.1 <= begin + {window}, arraySlice(line, entry)) AS near
+    FROM (
+    SELECT person_id, arraySort(groupArray(
+        (at, bitAnd(mask, {every}), mask, {held_order}, {value_order}, token)
+    )) AS line
+    FROM (
+        SELECT
+            person_id, toUnixTimestamp64Milli(timestamp) AS at, {mask} AS mask,
+            {held} AS held,
+            {_token(funnel.breakdown, bind)} AS token
+        FROM {events(database, definition.project_id, bind, definition.since_ms)}
+            {"" if funnel.order == "strict" else named}
+    )
+    {"" if funnel.order == "strict" else "WHERE mask > 0"}
+    GROUP BY person_id
+    )
+    ARRAY JOIN arrayFilter(i -> bitAnd(line[i].2, {begins}) > 0, arrayEnumerate(line)) AS entry
+)
+"""  # noqa: S608
+
+
+def _token(breakdown: Breakdown | None, bind: Binder) -> str:
+    return token_sql(breakdown.property, bind) if breakdown else "''"
+
+
+def _lowest(bits: str) -> str:
+    return f"bitAnd({bits}, bitNot({bits}) + 1)"
+
+
+def read_chain_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
+    """Read the answer to a `chain_statement`."""
+    labels, *numbers = answer.columns or [[]]
+    # No rows may come as no columns.
+    table = np.array(numbers, np.int64).reshape(_COLUMNS, -1)
+    by_label: dict[str, dict[int, Counts]] = {}
+    for label in dict.fromkeys(labels):
+        own = table[:, [at for at, one in enumerate(labels) if one == label]]
+        by_label[label] = _by_day(definition, own)
+    days = by_label.pop(_ALL, {})
+    nothing = _nothing(len(definition.funnel.steps))
+    values: defaultdict[int, dict[str | None, OfValue]] = defaultdict(dict)
+    for label, of_days in by_label.items():
+        value = None if label == _OTHER else to_json(label.removeprefix(_VALUE))
+        for day, counts in of_days.items():
+            values[day][value] = OfValue(counts.reached, counts.entries)
+    total = days.pop(_TOTAL, nothing)
+    return Counted(
+        total.reached,
+        {day: counts._replace(values=values[day]) for day, counts in days.items()},
+        late_dropped=0,
+        updated_at=now_ms,
+        positions=answer.positions,
+        entries=total.entries if definition.funnel.entries else [],
+        values=values[_TOTAL],
+    )
+
+
+def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, Counts]:
+    """The figures of each day (`_TOTAL` for all), from rows of one label in any order."""
+    steps = len(definition.funnel.steps)
+    table = table[:, np.lexsort(table[1::-1])]
+    days: dict[int, Counts] = {}
+    for day, step, rows in groups(table[0], table[1]):
+        _, _, time, persons, sum_ms, entries = table[:, rows]
+        counts = days.setdefault(day, _nothing(steps))
+        counts.reached[step - 1] = int(persons.sum())
+        counts.entries[step - 1] = int(entries.sum())
+        counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
+    if definition.funnel.entries:
+        return days
+    return {day: counts._replace(entries=[]) for day, counts in days.items()}
+
+
+def _nothing(steps: int) -> Counts:
+    return Counts([0] * steps, [EMPTY] * steps, [0] * steps)

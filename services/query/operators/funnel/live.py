@@ -1,0 +1,37 @@
+"""A funnel's figures as they are sent by themselves."""
+
+import datetime
+
+import msgspec
+
+from schemas.definitions import FunnelDefinition
+from services.query.http.params import State
+from services.query.operators.funnel.response import Totals, assemble
+from services.query.operators.funnel.view import Results
+
+
+class LiveFunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """A funnel's figures over all days; what they mean stands at `FunnelResults`."""
+
+    id: str
+    version: int
+    state: State
+    backfilled: float
+    totals: Totals
+    late_dropped: int
+    updated_at: datetime.datetime | None
+
+
+def live_funnel(definition: FunnelDefinition, results: Results) -> bytes:
+    """Return a funnel's figures as they are now, a `LiveFunnel` in JSON."""
+    answer = assemble(definition, "stream", results.totals(definition))
+    live = LiveFunnel(
+        id=definition.id,
+        version=definition.version,
+        state=answer.state,
+        backfilled=answer.backfilled,
+        totals=answer.totals,
+        late_dropped=answer.late_dropped,
+        updated_at=answer.updated_at,
+    )
+    return msgspec.json.encode(live)

@@ -1,0 +1,211 @@
+"""A funnel as one question to ClickHouse, built from its definition.
+
+The twin of the stream's fold. Nothing of a definition becomes text of the statement.
+
+Per person the moments of all steps are sorted into one array, a moment being `time * 32 + step`, so
+that equal times come in the order of the steps. Each entry day has its own row, and so has the
+total, whose day is every day. Step by step, `starts` then holds for every moment the start of the
+latest chain that has reached the step by then: a moment of the step takes it over from the step
+before if the window is still open, and every other moment keeps what was. Where it is first set,
+the step is first reached. `windowFunnel` gives the same steps, but not the times.
+"""
+
+import datetime
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.definitions import FunnelDefinition
+from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import Statement, events, holds
+from services.query.clickhouse.queries import Answer
+from services.query.operators.funnel.response import Counted, Counts
+
+_EPOCH: Final = datetime.date(1970, 1, 1)
+_DAY_MS: Final = 86_400_000
+_STEP_BITS: Final = 5
+_AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
+_STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
+_UNSET: Final = -(2**63)  # before any time, by more than any window
+_TOTAL: Final = -(2**31)
+_COLUMNS: Final = 5
+
+
+def funnel_statement(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date = datetime.date.min,
+    last: datetime.date = datetime.date.max,
+) -> Statement:
+    """Return the statement whose result `read_counts` understands.
+
+    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    """
+    bind = Binder()
+    window_ms = definition.funnel.window_s * 1_000
+    text = f"""
+WITH {constants(definition, bind)}
+SELECT day, step, if(day = total, 0, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}))
+    AS time, count() AS persons, sum(took) AS sum_ms
+FROM ({times_sql(database, definition, first, last, bind)})
+ARRAY JOIN times AS took, arrayEnumerate(times) AS step
+WHERE took >= 0
+GROUP BY day, step, time
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
+def constants(definition: FunnelDefinition, bind: Binder) -> str:
+    """What stands behind the WITH of a statement that has `times_sql` in it."""
+    window_ms = definition.funnel.window_s * 1_000
+    return f"""
+    {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
+    {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
+"""
+
+
+def times_sql(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date,
+    last: datetime.date,
+    bind: Binder,
+) -> str:
+    """One row for each person's entry day, and one for the total: `person_id`, `day`, `times`.
+
+    The times are those to the steps, negative where they were not reached.
+    """
+    steps = len(definition.funnel.steps)
+    chains = _first_step(_entries(database, definition, first, last, bind))
+    for number in range(1, steps):
+        chains = _next_step(number, chains)
+    return f"SELECT person_id, day, {_times(steps)} AS times FROM ({chains})"  # noqa: S608
+
+
+def _entries(
+    database: str,
+    definition: FunnelDefinition,
+    first: datetime.date,
+    last: datetime.date,
+    bind: Binder,
+) -> str:
+    """One row for each person's entry day, and one for the total, with its `moments`."""
+    steps = definition.funnel.steps
+    moments = ", ".join(
+        f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
+        for number, step in enumerate(steps)
+    )
+    names = bind(sorted({step.event for step in steps}), "Array(String)")
+    days = f"{bind(day_number(first), 'Int32')} AND {bind(day_number(last), 'Int32')}"
+    return f"""
+SELECT person_id, day, moments
+FROM (
+    SELECT
+        person_id,
+        arraySort(groupArrayArray(arrayFilter(moment -> moment != unset, [{moments}]))) AS moments,
+        arrayDistinct(arrayMap(
+            moment -> {_day_of(_AT)}, arrayFilter(moment -> {_STEP} = 0, moments)
+        )) AS entries
+    FROM (
+        SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
+        FROM {events(database, definition.project_id, bind, definition.since_ms)}
+            AND event IN {names}
+    )
+    GROUP BY person_id
+    HAVING notEmpty(entries)
+)
+ARRAY JOIN arrayPushFront(arrayFilter(entry -> entry BETWEEN {days}, entries), total) AS day
+"""  # noqa: S608
+
+
+def _first_step(entries: str) -> str:
+    """The moments that can matter to a row, and the chains that begin at its first steps."""
+    return f"""
+SELECT
+    person_id, day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
+    arrayFill(start -> start != unset, arrayMap(
+        (at, step) -> if(step = 0 AND (day = total OR {_day_of("at")} = day), at, unset), ats, steps
+    )) AS starts_1
+FROM (
+    SELECT
+        person_id, day,
+        arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
+    FROM (
+        SELECT person_id, day, if(day = total, moments, arrayFilter(
+            moment -> {_AT} BETWEEN day * day_ms AND (day + 1) * day_ms + window, moments
+        )) AS near
+        FROM ({entries})
+    )
+)
+"""  # noqa: S608
+
+
+def _next_step(number: int, chains: str) -> str:
+    """Note the time to step `number`, and carry its chains on to the next.
+
+    Names are numbered, since within a SELECT a new name hides the column of that name.
+    """
+    return f"""
+SELECT
+    person_id, day, ats, steps, {_times(number)} AS times_{number},
+    arrayFill(start -> start != unset, arrayMap(
+        (at, step, start) -> if(step = {number} AND at - window <= start, start, unset),
+        ats, steps, starts_{number}
+    )) AS starts_{number + 1}
+FROM ({chains})
+"""  # noqa: S608
+
+
+def _times(number: int) -> str:
+    starts, reached = f"starts_{number}", f"reached_{number}"
+    return f"""arrayPushBack(times_{number - 1}, if(
+        (arrayFirstIndex(start -> start != unset, {starts}) AS {reached}) = 0, -1,
+        ats[{reached}] - {starts}[{reached}]
+    ))"""
+
+
+def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
+    """Read the answer to a `funnel_statement`."""
+    steps = len(definition.funnel.steps)
+    table = np.array(answer.columns, np.int64).reshape(
+        _COLUMNS, -1
+    )  # no rows may come as no columns
+    table = table[:, np.lexsort(table[1::-1])]
+    total = [0] * steps
+    days: dict[int, Counts] = {}
+    for day, step, rows in groups(table[0], table[1]):
+        _, _, time, persons, sum_ms = table[:, rows]
+        reached = int(persons.sum())
+        if day == _TOTAL:
+            total[step - 1] = reached
+            continue
+        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps, []))
+        counts.reached[step - 1] = reached
+        counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
+    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
+
+
+def groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
+    """The runs of equal day and step."""
+    begins = np.flatnonzero(np.diff(day, prepend=0) | np.diff(step, prepend=0)).tolist()
+    for begin, end in pairwise([*begins, len(day)]):
+        yield int(day[begin]), int(step[begin]), slice(begin, end)
+
+
+def day_number(day: datetime.date) -> int:
+    """The days from 1970 to a day."""
+    return (day - _EPOCH).days
+
+
+def floors(window_ms: int) -> list[int]:
+    """The least time of each bucket of times: what ClickHouse replaces the times in it by."""
+    floors = [0, *(np.unique(EDGES)[:-1] + 1).tolist()]
+    return [floor for floor in floors if floor <= window_ms]
+
+
+def _day_of(at: str) -> str:
+    return f"toInt32(intDiv({at} - positiveModulo({at}, day_ms), day_ms))"

@@ -1,0 +1,79 @@
+"""How long persons took to a step, as a histogram. Pure."""
+
+import datetime
+from typing import Final
+
+import msgspec
+
+from schemas.sketches.durations import EDGES, Sketch, mean, merge, quantile
+from services.query.http.params import Source, State
+from services.query.operators.funnel.response import Counted, day_of, rounded
+
+MAX_BINS: Final = 200
+DEFAULT_BINS: Final = 20
+
+
+class TimeBin(msgspec.Struct, frozen=True):
+    """Persons who took from `from_ms` to `to_ms`, both included."""
+
+    from_ms: int
+    to_ms: int
+    persons: int
+
+
+class FunnelTimes(msgspec.Struct, frozen=True):
+    """How long persons took to a step from their first: each person once for each entry day.
+
+    The bins follow each other without gaps, from the shortest time to the longest; each is some
+    number of times as long as the one before it. Which persons are in which is exact.
+    """
+
+    step: int
+    source: Source
+    state: State
+    persons: int
+    mean_ms: int | None
+    median_ms: int | None
+    p90_ms: int | None
+    bins: list[TimeBin]
+
+
+def histogram(
+    counted: Counted,
+    source: Source,
+    step: int,
+    bins: int,
+    first: datetime.date,
+    last: datetime.date,
+) -> FunnelTimes:
+    """The times to a step (from 1) of those who entered from `first` to `last`."""
+    times = merge(
+        counts.times[step - 1]
+        for number, counts in counted.days.items()
+        if (day := day_of(number)) is not None and first <= day <= last
+    )
+    return FunnelTimes(
+        step=step,
+        source=source,
+        state=counted.status.state,
+        persons=int(times.counts.sum()),
+        mean_ms=rounded(mean(times)),
+        median_ms=rounded(quantile(times, 0.5)),
+        p90_ms=rounded(quantile(times, 0.9)),
+        bins=binned(times, bins),
+    )
+
+
+def binned(times: Sketch, bins: int) -> list[TimeBin]:
+    """The buckets of a sketch, put together into at most so many bins of as many buckets each."""
+    if not len(times.buckets):
+        return []
+    begin, end = int(times.buckets[0]), int(times.buckets[-1]) + 1
+    width = -(-(end - begin) // bins)
+    found = []
+    for bucket in range(begin, end, width):
+        inside = (times.buckets >= bucket) & (times.buckets < bucket + width)
+        least = int(EDGES[bucket - 1]) + 1 if bucket else 0
+        most = int(EDGES[min(bucket + width, end) - 1])
+        found.append(TimeBin(least, most, int(times.counts[inside].sum())))
+    return found

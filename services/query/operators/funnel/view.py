@@ -1,0 +1,145 @@
+"""The view of the funnels' results: the newest figures of each partition, added up when asked."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.definitions import FunnelDefinition
+from schemas.sketches.durations import Sketch, merge
+from services.query.operators.funnel.response import Counted, Counts, OfValue, Values, add_up
+from services.query.views.latest import Newest, Progress, Version, progress_of
+
+
+class Result(NamedTuple):
+    """One record: a partition's figures of one entry day, or in total (`day` None)."""
+
+    of: Version
+    partition: int
+    day: int | None
+    reached: list[int]
+    times: list[Sketch]
+    entries: list[int]
+    values: Values
+    late_dropped: int
+    updated_at: int
+    progress: Progress
+
+    @property
+    def period(self) -> int | None:
+        """Of what it is: a day, or None for the whole."""
+        return self.day
+
+
+class Results(Newest[Result]):
+    """The newest records of all funnels."""
+
+    def figures(self, definition: FunnelDefinition) -> Counted:
+        """Add up what the partitions say of this version of the funnel."""
+        days = [day for day in self.periods(definition) if day is not None]
+        by_day = {day: self.at(definition, day) for day in days}
+        return self._counted(definition, self.at(definition, None), by_day)
+
+    def totals(self, definition: FunnelDefinition) -> Counted:
+        """Add up the same without the days, at a fraction of the cost."""
+        return self._counted(definition, self.at(definition, None), {})
+
+    def _counted(
+        self,
+        definition: FunnelDefinition,
+        totals: Sequence[Result],
+        by_day: Mapping[int, Sequence[Result]],
+    ) -> Counted:
+        steps = len(definition.funnel.steps)
+        return Counted(
+            total=_reached(steps, totals),
+            days={
+                day: Counts(
+                    _reached(steps, parts),
+                    _merge(steps, parts),
+                    _entries(steps, parts),
+                    _values(parts),
+                )
+                for day, parts in by_day.items()
+                if day is not None
+            },
+            late_dropped=sum(result.late_dropped for result in totals),
+            updated_at=max(
+                (part.updated_at for parts in (totals, *by_day.values()) for part in parts),
+                default=None,
+            ),
+            positions={result.partition: result.progress.position for result in totals},
+            status=self.status(definition),
+            entries=_entries(steps, totals),
+            values=_values(totals),
+        )
+
+
+def _reached(steps: int, results: Sequence[Result]) -> list[int]:
+    return [sum(result.reached[step] for result in results) for step in range(steps)]
+
+
+def _entries(steps: int, results: Sequence[Result]) -> list[int]:
+    counted = [result.entries for result in results if result.entries]
+    return [sum(entries[step] for entries in counted) for step in range(steps if counted else 0)]
+
+
+def _values(results: Sequence[Result]) -> Values:
+    parts: defaultdict[str | None, list[OfValue]] = defaultdict(list)
+    for result in results:
+        for value, counts in result.values.items():
+            parts[value].append(counts)
+    return {value: add_up(own) for value, own in parts.items()}
+
+
+def _merge(steps: int, results: Sequence[Result]) -> list[Sketch]:
+    return [merge(result.times[step] for result in results) for step in range(steps)]
+
+
+def read_results(batch: pa.RecordBatch) -> list[Result]:
+    """Make results of decoded records."""
+    plain: dict[str, list[Any]] = {
+        name: batch.column(name).to_pylist() for name in batch.schema.names if name != "times"
+    }
+    return [
+        Result(
+            (plain["project_id"][row], plain["funnel_id"][row], plain["version"][row]),
+            plain["partition"][row],
+            plain["day"][row],
+            plain["reached"][row],
+            times,
+            plain["entries"][row],
+            {
+                one["value"]: OfValue(one["reached"], one["entries"])
+                for one in plain["breakdown"][row]
+            },
+            plain["late_dropped"][row],
+            plain["updated_at"][row],
+            progress_of({name: column[row] for name, column in plain.items()}),
+        )
+        for row, times in enumerate(_sketches(batch.column("times")))
+    ]
+
+
+def _sketches(times: Any) -> list[list[Sketch]]:
+    """Read nested lists without making a Python object of each number in them."""
+    structs = times.values
+    buckets = _slices(structs.field("buckets"), np.int32)
+    counts = _slices(structs.field("counts"), np.int64)
+    sums = structs.field("sum_ms").to_pylist()
+    bounds = times.offsets.to_pylist()
+    return [
+        [Sketch(buckets[i], counts[i], sums[i]) for i in range(begin, end)]
+        for begin, end in pairwise(bounds)
+    ]
+
+
+def _slices(lists: Any, kind: Any) -> list[NDArray[Any]]:
+    values = lists.values.to_numpy(zero_copy_only=False).astype(kind)
+    bounds = lists.offsets.to_pylist()
+    # Copies, since a slice of a batch would keep the whole of it in memory.
+    return [values[begin:end].copy() for begin, end in pairwise(bounds)]

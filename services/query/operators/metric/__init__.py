@@ -1,0 +1,1 @@
+"""Metrics over HTTP, from the stream and from ClickHouse."""

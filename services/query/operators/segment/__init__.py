@@ -1,0 +1,1 @@
+"""Segments (dynamic groups of persons) over HTTP, from the stream and from ClickHouse."""

@@ -1,0 +1,120 @@
+"""The view of the segments' members: sets of numbered persons, as the stream last said.
+
+A person has one number in a project, so that a member costs about a bit, and a person who is in any
+number of segments, or ever was in one, about 200 bytes with their name. Of those there are no more
+than `MOST_PERSONS`: beyond, the view holds no more, says so, and ClickHouse must be asked.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import structlog
+from pyroaring import BitMap
+
+from schemas.errors import Unavailable
+from schemas.operators.segment import SegmentDefinition
+from services.query.views.latest import Update
+
+log = structlog.get_logger(__name__)
+
+MOST_PERSONS: Final = 2_000_000
+
+
+class Membership(NamedTuple):
+    """What a record says of a person: at which version of the segment, and whether they are in."""
+
+    of: tuple[str, str, int]
+    entered: bool
+
+
+class Crowd(NamedTuple):
+    """Some persons: numbers, and the names of all numbers. May be handed to another thread."""
+
+    numbers: BitMap
+    names: Sequence[str]
+
+    def page(self, after: str, limit: int) -> list[str]:
+        """The first names after `after`, in order; takes a time that grows with the crowd."""
+        names = (self.names[number] for number in self.numbers)
+        return heapq.nsmallest(limit, (name for name in names if name > after))
+
+
+class _Project:
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.names: list[str] = []
+        # By segment, then by version: of two, the older one is being emptied.
+        self.segments: dict[str, dict[int, BitMap]] = {}
+
+
+class Members:
+    """The members of all segments; for one thread."""
+
+    def __init__(self, most_persons: int = MOST_PERSONS) -> None:
+        self._projects: dict[str, _Project] = {}
+        self._room = most_persons
+        self._full = False
+
+    def apply(self, updates: Iterable[Update[Membership]]) -> None:
+        """Take in records in the order of their partitions; some again change nothing."""
+        for key, said in updates:
+            try:
+                project_id, segment_id, person = key.decode().split("/", 2)
+            except ValueError:
+                log.error("membership left out", key=key)
+                continue
+            project = self._projects.setdefault(project_id, _Project())
+            number = project.numbers.get(person)
+            if number is None:
+                if said is None or not said.entered:
+                    continue
+                if not self._room:
+                    self._overflow()
+                    continue
+                self._room -= 1
+                number = project.numbers[person] = len(project.names)
+                project.names.append(person)
+            versions = project.segments.setdefault(segment_id, {})
+            for version, numbers in list(versions.items()):
+                numbers.discard(number)
+                if not numbers:
+                    del versions[version]
+            if said is not None and said.entered:
+                versions.setdefault(said.of[2], BitMap()).add(number)
+
+    def of(self, definition: SegmentDefinition) -> Crowd:
+        """Who is in this version of the segment.
+
+        Raises:
+            Unavailable: the view does not hold all persons.
+        """
+        if self._full:
+            raise Unavailable(
+                "more persons are in segments than the query service holds: ask with source=store"
+            )
+        project = self._projects.get(definition.project_id, _Project())
+        numbers = project.segments.get(definition.id, {}).get(definition.version, BitMap())
+        return Crowd(numbers.copy(), project.names)
+
+    def in_all(self, definitions: Sequence[SegmentDefinition]) -> int:
+        """How many persons are in all of some segments of one project; raises what `of` does."""
+        crowds = [self.of(definition).numbers for definition in definitions]
+        return len(reduce(BitMap.intersection, crowds))
+
+    def _overflow(self) -> None:
+        if not self._full:
+            log.error("too many persons in segments: members are to be had from the store only")
+        self._full = True
+
+
+def read_memberships(batch: pa.RecordBatch) -> list[Membership]:
+    """Make memberships of decoded records."""
+    names = ("project_id", "segment_id", "version", "change")
+    columns = (batch.column(name).to_pylist() for name in names)
+    return [
+        Membership((project, segment, version), change == "entered")
+        for project, segment, version, change in zip(*columns, strict=True)
+    ]

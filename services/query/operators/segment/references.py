@@ -1,0 +1,65 @@
+"""Segments that refer to segments: rules put in the place of references, and who uses whom."""
+
+from collections.abc import Mapping
+
+from schemas.errors import InvalidRequest
+from schemas.operators.segment import Rule, check_rule, references, resolve
+
+
+class References:
+    """What a project's segments refer to, by the rules as they are written."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        self._rules = rules
+        self._used = {name: references(rule, "rule") for name, rule in rules.items()}
+        self._resolved: dict[str, Rule] = {}
+
+    def users(self, name: str) -> list[str]:
+        """The segments that refer to one."""
+        used = ((user, [other for other, _ in found]) for user, found in self._used.items())
+        return sorted(user for user, others in used if name in others)
+
+    def all_users(self, name: str) -> list[str]:
+        """The segments that refer to one, or to one that does, and so on; not itself."""
+        found: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            new = [user for user in self.users(waiting.pop()) if user not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return [user for user in found if user != name]
+
+    def resolved(self, name: str) -> Rule:
+        """The rule of a segment without references.
+
+        Raises:
+            InvalidRequest: it refers to a segment that is not there, or to itself by way of
+                others, or becomes too large.
+        """
+        return self._resolve(name, ())
+
+    def _resolve(self, name: str, above: tuple[str, ...]) -> Rule:
+        known = self._resolved.get(name)
+        if known is not None:
+            return known
+        here = (*above, name)
+        for other, path in self._used[name]:
+            if other in here:
+                circle = " → ".join([*here[here.index(other) :], other])
+                raise InvalidRequest(f"segments refer to each other in a circle: {circle}", path)
+            if other not in self._rules:
+                raise InvalidRequest(f"there is no segment {other}", path)
+        rule = resolve(self._rules[name], lambda other: self._resolve(other, here))
+        # What is put together here is at most 32 rules that have passed, so it cannot explode.
+        _check_whole(rule)
+        self._resolved[name] = rule
+        return rule
+
+
+def _check_whole(rule: Rule) -> None:
+    try:
+        check_rule(rule, "rule")
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"{error.reason}, those of the segments it refers to included", "rule"
+        ) from None

@@ -1,0 +1,164 @@
+"""Segments as questions to ClickHouse, built from their definitions: the twin of the stream's fold.
+
+Each person's events are counted off once, into as many columns as the rules ask for; then the rules
+are asked of the columns. What time it is, is bound: by partition, as the stream's clocks are.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+from pipelines.operators.segment.program import SET, SET_ONCE, holds_of_nobody
+from schemas.conditions import Condition
+from schemas.operators.cohort import Occasion
+from schemas.operators.segment import Did, Performed, Rule, Seen, SegmentDefinition
+from schemas.time.rfc3339 import read_time
+from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
+from services.query.clickhouse.events import Statement, events, holds
+
+# Of equal times, the one that came later is the later one.
+_ORDER: Final = "(at, _offset)"
+
+
+def members_statement(
+    database: str, definition: SegmentDefinition, clocks: "Clocks", after: str, limit: int
+) -> Statement:
+    """The statement for up to `limit` members whose ids come after `after`, by id."""
+    bind = Binder()
+    (rule,), persons = _persons(database, [definition], clocks, bind)
+    return Statement(
+        f"SELECT person_id FROM ({persons}) "  # noqa: S608
+        f"WHERE {rule} AND person_id > {bind(after, 'String')} "
+        f"ORDER BY person_id LIMIT {bind(limit, 'UInt32')}",
+        bind.parameters,
+    )
+
+
+def sizes_statement(
+    database: str, definitions: Sequence[SegmentDefinition], clocks: "Clocks"
+) -> Statement:
+    """The statement for how many are in all of some segments, by `sets_of`, in one row."""
+    bind = Binder()
+    rules, persons = _persons(database, definitions, clocks, bind)
+    counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
+    return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
+
+
+def sets_of(items: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each of them alone, then each two of them, and so on."""
+    return [some for size in range(1, len(items) + 1) for some in combinations(items, size)]
+
+
+class Clocks:
+    """What time it is (ms): by partition of the event store, and `now` where that is not known."""
+
+    def __init__(self, now: int, by_partition: Mapping[int, int] | None = None) -> None:
+        self._now = now
+        self._by_partition = by_partition or {}
+
+    def sql(self, bind: Binder) -> str:
+        """An expression over an event for the time that its partition has."""
+        now = bind(self._now, "Int64")
+        if not self._by_partition:
+            return now
+        partitions = bind(list(self._by_partition), "Array(UInt32)")
+        clocks = bind(list(self._by_partition.values()), "Array(Int64)")
+        return f"transform(_partition, {partitions}, {clocks}, {now})"
+
+
+def _persons(
+    database: str, definitions: Sequence[SegmentDefinition], clocks: Clocks, bind: Binder
+) -> tuple[list[str], str]:
+    """Expressions for the rules, and the select with a row for each person that they are over."""
+    asked = _Columns(bind)
+    rules = [asked.rule(definition.rule) for definition in definitions]
+    columns = "".join(f",\n    {sql} AS {name}" for sql, name in asked.columns.items())
+    persons = f"""
+SELECT
+    person_id, any(clock) AS now{columns}
+FROM (
+    SELECT
+        person_id, event, properties, _offset, toUnixTimestamp64Milli(timestamp) AS at,
+        {clocks.sql(bind)} AS clock
+    FROM {events(database, definitions[0].project_id, bind)}
+)
+GROUP BY person_id
+"""  # noqa: S608
+    return rules, persons
+
+
+class _Columns:
+    """What rules ask for of each person; `rule` returns an expression over `columns` and `now`."""
+
+    def __init__(self, bind: Binder) -> None:
+        self._bind = bind
+        self.columns: dict[str, str] = {}
+
+    def rule(self, rule: Rule) -> str:
+        if rule.and_ or rule.or_:
+            operator = " AND " if rule.and_ else " OR "
+            return f"({operator.join(self.rule(inner) for inner in rule.and_ or rule.or_)})"
+        if rule.not_ is not None:
+            return f"(NOT {self.rule(rule.not_)})"
+        if rule.did is not None:
+            return self._did(rule.did)
+        if rule.performed is not None:
+            return self._performed(rule.performed)
+        if rule.first_seen is not None:
+            return self._seen(rule.first_seen, "minIf")
+        if rule.last_seen is not None:
+            return self._seen(rule.last_seen, "maxIf")
+        return f"({' AND '.join(self._condition(condition) for condition in rule.person)})"
+
+    def _column(self, sql: str) -> str:
+        return self.columns.setdefault(sql, f"c{len(self.columns)}")
+
+    def _ms(self, seconds: int) -> str:
+        return self._bind(1_000 * seconds, "Int64")
+
+    def _did(self, did: Did) -> str:
+        wanted = holds(Occasion(did.event, did.where), self._bind)
+        if did.within_s is not None:
+            wanted += f" AND at >= clock - {self._ms(did.within_s)}"
+        times = self._column(f"countIf({wanted})")
+        if did.at_most is not None:
+            return f"({times} <= {self._bind(did.at_most, 'UInt8')})"
+        if did.exactly is not None:
+            return f"({times} = {self._bind(did.exactly, 'UInt8')})"
+        return f"({times} >= {self._bind(did.at_least or 1, 'UInt8')})"
+
+    def _seen(self, seen: Seen, function: str) -> str:
+        wanted = holds(Occasion(seen.event, seen.where), self._bind)
+        ever = self._column(f"countIf({wanted}) > 0")
+        at = self._column(f"{function}(at, {wanted})")
+        if seen.before is not None:
+            bound = f"{at} < {self._bind(read_time(seen.before), 'Int64')}"
+        elif seen.after is not None:
+            bound = f"{at} > {self._bind(read_time(seen.after), 'Int64')}"
+        elif seen.within_s is not None:
+            bound = f"now - {at} <= {self._ms(seen.within_s)}"
+        else:
+            bound = f"now - {at} > {self._ms(seen.longer_ago_s or 0)}"
+        return f"({ever} AND {bound})"
+
+    def _performed(self, performed: Performed) -> str:
+        steps = ", ".join(holds(step, self._bind) for step in performed.steps)
+        window = self._bind(1_000 * performed.window_s, "UInt64")
+        done = self._column(f"windowFunnel({window})(toUInt64(at), {steps})")
+        return f"({done} = {len(performed.steps)})"
+
+    def _condition(self, condition: Condition) -> str:
+        if condition.and_:
+            return f"({' AND '.join(self._condition(inner) for inner in condition.and_)})"
+        if condition.or_:
+            return f"({' OR '.join(self._condition(inner) for inner in condition.or_)})"
+        if condition.not_ is not None:
+            return f"(NOT {self._condition(condition.not_)})"
+        said = []
+        for within, function in ((SET, "argMaxIf"), (SET_ONCE, "argMinIf")):
+            told = f"{property_sql(condition.property, self._bind, within)} IS NOT NULL"
+            test = condition_sql(condition, self._bind, within)
+            said.append(self._column(f"countIf({told}) > 0"))
+            said.append(self._column(f"{function}({test}, {_ORDER}, {told})"))
+        unset = int(holds_of_nobody(Rule(person=(condition,))))
+        return f"multiIf({', '.join(said)}, {unset})"

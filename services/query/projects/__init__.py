@@ -1,0 +1,1 @@
+"""What a project sets for itself: tracking plans and settings."""

@@ -1,0 +1,146 @@
+"""The tracking plans over HTTP: what the properties of an event have to be.
+
+A plan holds at the edge: whoever produces to Kafka directly is not bound by it.
+"""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import Conflict, InvalidRequest, NotFound
+from schemas.plans import MAX_PLANS_PER_PROJECT, Mode, PlanDefinition, decode_plan, encode
+from services.commands import Commands, Write
+from services.query.http.params import (
+    DEFAULT_PAGE,
+    check_version,
+    json_answer,
+    key_of,
+    now_ms,
+    parts,
+    project_of,
+    read_expected,
+    read_fields,
+    read_limit,
+    take,
+)
+from services.query.views.catalog import ENDED_VERSION, Definitions
+from services.topic_view import Following
+
+
+class PlanAnswer(msgspec.Struct, frozen=True):
+    """A plan as it is shown; times in milliseconds since 1970."""
+
+    id: str
+    version: int
+    created_at: int
+    updated_at: int
+    event: str
+    mode: Mode
+    schema: dict[str, Any]
+
+
+class PlanPage(msgspec.Struct, frozen=True):
+    """Some of a project's plans, by id; `next` is the next page's `after`, null at the end."""
+
+    plans: list[PlanAnswer]
+    next: str | None
+
+
+class Plans:
+    """The endpoints under `/api/projects/{project}/plans`."""
+
+    def __init__(
+        self, plans: Definitions[PlanDefinition], view: Following[Any], commands: Commands
+    ) -> None:
+        self._plans = plans
+        self._view = view
+        self._commands = commands
+
+    async def list(self, request: Request) -> Response:
+        """Show a page of the project's plans."""
+        project = project_of(request)
+        after = request.query_params.get("after", "")
+        limit = read_limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
+        self._view.require()
+        found = self._plans.page(project, after, limit + 1)
+        page, more = found[:limit], len(found) > limit
+        return json_answer(PlanPage([_show(plan) for plan in page], page[-1].id if more else None))
+
+    async def read(self, request: Request) -> Response:
+        """Show a plan."""
+        key = key_of(request)
+        self._view.require()
+        return _answer(self._plans.get(key))
+
+    async def put(self, request: Request) -> Response:
+        """Make a plan, or give it a new definition."""
+        key = key_of(request)
+        fields = await read_fields(request)
+        expected = read_expected(request, take(fields, "version", int))
+        if take(fields, "id", str) not in {None, key.id}:
+            raise InvalidRequest(f"the plan of this address is {key.id}", "id")
+        # What a plan is shown with may be sent back.
+        fields.pop("created_at", None)
+        fields.pop("updated_at", None)
+        plan = decode_plan(msgspec.json.encode(fields))
+        self._view.require()
+
+        def decide() -> Write[tuple[PlanDefinition, bool]]:
+            before, others = self._plans.find(key), self._plans.of(key.project_id)
+            if before is not None:
+                check_version(before, expected)
+            elif expected is not None:
+                raise NotFound(f"project {key.project_id} has no plan {key.id}")
+            elif len(others) >= MAX_PLANS_PER_PROJECT:
+                raise Conflict(
+                    f"project {key.project_id} has {MAX_PLANS_PER_PROJECT} plans, which is the "
+                    "most there may be: delete one first"
+                )
+            for other in others:
+                if other.plan.event == plan.event and other.id != key.id:
+                    raise Conflict(
+                        f"the plan of the event {plan.event!r} is {other.id}: change that one, or "
+                        "delete it first"
+                    )
+            now = now_ms()
+            created = before.created_at if before else now
+            updated = max(now, before.updated_at) if before else now
+            version = self._plans.next_version(key)
+            definition = PlanDefinition(**parts(key, version, created, updated), plan=plan)
+            return Write(definition.key, encode(definition), {}, (definition, before is None))
+
+        definition, is_new = await self._commands.change(decide)
+        return _answer(definition, 201 if is_new else 200)
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a plan: its event may have any properties again."""
+        key = key_of(request)
+        expected = read_expected(request, None)
+        self._view.require()
+
+        def decide() -> Write[None]:
+            before = self._plans.get(key)
+            check_version(before, expected)
+            headers = {ENDED_VERSION: str(before.version).encode()}
+            return Write(before.key, None, headers, None)
+
+        await self._commands.change(decide)
+        return Response(status_code=204)
+
+
+def _show(definition: PlanDefinition) -> PlanAnswer:
+    return PlanAnswer(
+        definition.id,
+        definition.version,
+        definition.created_at,
+        definition.updated_at,
+        definition.plan.event,
+        definition.plan.mode,
+        definition.plan.schema,
+    )
+
+
+def _answer(definition: PlanDefinition, status: int = 200) -> Response:
+    return json_answer(_show(definition), status, {"ETag": f'"{definition.version}"'})
