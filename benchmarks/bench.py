@@ -38,7 +38,8 @@ from rich.table import Table
 
 from schemas.avro import files
 from schemas.avro.codec import Encoder
-from schemas.definitions import Definition, Funnel, FunnelDefinition, Step
+from schemas.definitions import Definition
+from schemas.operators.funnel import Funnel, FunnelDefinition, Step
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import (
@@ -66,7 +67,7 @@ _PORT_BASE = 21_000
 _RIVAL_EVENTS = 300_000
 _WARM_UP_S = 2.0
 _LONG_ENOUGH_S = 60.0
-_FIRST_COMMIT_WITHIN_S = 600.0
+_FIRST_COMMIT_TIMEOUT_S = 600.0
 _ASK_AGAIN_S = 1.0
 
 console = Console()
@@ -330,7 +331,7 @@ def timed(
             time.sleep(0.05)  # asked more often, the broker would be timed as well
         return position
 
-    if position_after(after + 1, _FIRST_COMMIT_WITHIN_S) <= after:
+    if position_after(after + 1, _FIRST_COMMIT_TIMEOUT_S) <= after:
         raise RuntimeError(f"{group} committed nothing")
     time.sleep(_WARM_UP_S)  # its caches, its JIT compiler
     begin = _committed(admin, group, topic)

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from benchmarks.bench import EVENTS, parts_of
-from schemas.definitions import Definition, Funnel, FunnelDefinition
+from schemas.definitions import Definition
 from schemas.operators.cohort import Cohort, CohortDefinition
+from schemas.operators.funnel import Funnel, FunnelDefinition
 from schemas.operators.metric import Metric, MetricDefinition
 from schemas.operators.segment import Rule, Segment, SegmentDefinition
 
@@ -43,12 +44,12 @@ def funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
 def segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
     """By how often, when, in which order and with which properties persons did things."""
     for number, name in zip(range(10**6), cycle(names), strict=False):
-        following = names[(number + 1) % len(names)]
+        topic_view = names[(number + 1) % len(names)]
         rules: list[Mapping[str, Any]] = [
             {"did": {"event": name, "at_least": 3, "within_s": 604_800}},
             {"last_seen": {"event": name, "within_s": 86_400}},
-            {"and": [{"did": {"event": name}}, {"not": {"did": {"event": following}}}]},
-            {"performed": {"steps": [{"event": name}, {"event": following}], "window_s": 3_600}},
+            {"and": [{"did": {"event": name}}, {"not": {"did": {"event": topic_view}}}]},
+            {"performed": {"steps": [{"event": name}, {"event": topic_view}], "window_s": 3_600}},
             {"did": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
         ]
         rule = msgspec.convert(rules[number % len(rules)], Rule)

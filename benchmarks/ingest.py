@@ -53,14 +53,14 @@ BATCH: Final = 100
 CORES: Final = 2
 _WARM_UP_S: Final = 5.0
 _SEARCH_S: Final = 5.0
-_READY_WITHIN_S: Final = 120.0
+_READY_TIMEOUT_S: Final = 120.0
 _INGEST: Final = [sys.executable, "-m", "services", "ingest"]
 _AS_OURS: Final = {"RIVAL_BATCH_BYTES": "1000000"}  # what our producer's library takes by itself
 _AIOKAFKA: Final = [sys.executable, "-m", "benchmarks.rivals.aiokafka_service"]
 _GO: Final = ROOT / "benchmarks" / "rivals" / "go_forwarder"
 
 
-class Door(NamedTuple):
+class EventFormat(NamedTuple):
     """A way in: the file with its requests, their size in events, and the rate to begin with."""
 
     targets: Path
@@ -69,7 +69,7 @@ class Door(NamedTuple):
     is_grpc: bool = False
 
 
-class Found(NamedTuple):
+class Entry(NamedTuple):
     """What was found of a door: at the stated rate, and the highest one, both in requests."""
 
     latency: Latency
@@ -81,7 +81,7 @@ class Edge(NamedTuple):
 
     settings: Settings
     key: str
-    doors: Mapping[str, Door]
+    doors: Mapping[str, EventFormat]
 
     @property
     def grpc_address(self) -> str:
@@ -137,7 +137,7 @@ def furnish(settings: Settings) -> Edge:
         settings,
         key,
         {
-            name: Door(
+            name: EventFormat(
                 load.save(directory / f"{name}.json", host),
                 load.size,
                 2_000 if load.size == 1 else 400,
@@ -161,11 +161,11 @@ def serving(
                 raise RuntimeError(f"{' '.join(command)} ended")
             return answers(url)
 
-        until(is_ready, _READY_WITHIN_S)
+        until(is_ready, _READY_TIMEOUT_S)
         yield service
 
 
-def measure_latencies(edge: Edge, seconds: float, unavailable: dict[str, str]) -> dict[str, Found]:
+def measure_latencies(edge: Edge, seconds: float, unavailable: dict[str, str]) -> dict[str, Entry]:
     """Each door at its stated rate, and then up to the highest."""
     try:
         vegeta = golang.vegeta()
@@ -184,7 +184,7 @@ def measure_latencies(edge: Edge, seconds: float, unavailable: dict[str, str]) -
         console.print(f"latency of {name}")
         measure(door.rate, _WARM_UP_S)
         latency = measure(door.rate, seconds)
-        found[name] = Found(latency, highest(measure, door.rate, min(seconds, _SEARCH_S)))
+        found[name] = Entry(latency, highest(measure, door.rate, min(seconds, _SEARCH_S)))
     return found
 
 
@@ -236,7 +236,7 @@ def saturate_go(edge: Edge, seconds: float, unavailable: dict[str, str]) -> dict
     return {"Go, franz-go": saturate_rival(edge, "go", [str(program)], seconds)}
 
 
-def show(edge: Edge, found: Mapping[str, Found], unavailable: Mapping[str, str]) -> None:
+def show(edge: Edge, found: Mapping[str, Entry], unavailable: Mapping[str, str]) -> None:
     """Print the latencies for people, and why what is missing is missing."""
     table = Table(title="Latency at a constant rate, and the highest rate with p99 < 10 ms")
     for column in ("", "events/s", "p50 ms", "p99 ms", "from when due", "highest events/s"):
@@ -259,7 +259,7 @@ def show(edge: Edge, found: Mapping[str, Found], unavailable: Mapping[str, str])
 
 def figures(
     edge: Edge,
-    latencies: Mapping[str, Found],
+    latencies: Mapping[str, Entry],
     ours: Mapping[str, Timed],
     rivals: Mapping[str, Timed],
 ) -> dict[str, object]:

@@ -29,7 +29,7 @@ from benchmarks.bench import (
 from schemas.settings import Settings
 from services.broker import KAFKA_VERSION, install_kafka
 
-FUNNELS = 8
+FUNNEL = 8
 _FIGURES = {
     "Faust, a Table": "faust_table_ratio",
     "Quix Streams": "quix_ratio",
@@ -49,7 +49,7 @@ def main() -> None:
     given = parser.parse_args()
     with system(checkpoint_interval_ms=2_000) as settings:
         topic = settings.topics.events.name
-        define_funnels(settings, FUNNELS)
+        define_funnels(settings, FUNNEL)
         fill(settings, topic, events=given.events, persons=given.persons)
         ours, _ = time_ours(settings, topic)
         rivals = {
@@ -67,7 +67,7 @@ def main() -> None:
             console.print("Kafka Streams is left out: no JDK here")
     report(
         f"{given.events:,} events of {given.persons:,} persons, exactly once",
-        {f"ours, {FUNNELS} funnels": ours, **rivals},
+        {f"ours, {FUNNEL} funnels": ours, **rivals},
         {
             "events_per_s": {
                 name: round(found.events_per_s) for name, found in {"ours": ours, **rivals}.items()

@@ -30,7 +30,7 @@ from benchmarks.bench import (
 )
 from schemas.avro import files
 from schemas.avro.codec import Codec
-from schemas.definitions import Funnel, FunnelDefinition
+from schemas.operators.funnel import Funnel, FunnelDefinition
 from schemas.operators.segment import Segment, SegmentDefinition
 from schemas.registry.log import Registry
 from schemas.settings import Settings

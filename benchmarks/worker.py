@@ -28,8 +28,8 @@ from benchmarks.bench import (
 from schemas.settings import Settings
 from services.worker import partitions_held
 
-FUNNELS = 8
-_RESTORED_WITHIN_S = 600.0
+FUNNEL = 8
+_RESTORED_TIMEOUT_S = 600.0
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         tracker, tracker_metrics = time_ours(settings, settings.topics.inbox.name)
     with system(checkpoint_interval_ms=2_000) as settings:
         rival_again = time_faust(settings, "rival", given.persons)
-        define_funnels(settings, FUNNELS)
+        define_funnels(settings, FUNNEL)
         fill(settings, settings.topics.events.name, **load)
         analytics, analytics_metrics = time_ours(settings, settings.topics.events.name)
         restored = restore(settings)
@@ -55,7 +55,7 @@ def main() -> None:
             "plain Faust, counting": rival,
             "tracker": tracker,
             "plain Faust, counting, again": rival_again,
-            f"{FUNNELS} funnels": analytics,
+            f"{FUNNEL} funnels": analytics,
         },
         {
             "tracker_ratio": round(tracker.events_per_s / rival.events_per_s, 1),
@@ -75,7 +75,7 @@ def restore(settings: Settings) -> dict[str, float]:
     shutil.rmtree(settings.snapshot_dir, ignore_errors=True)
     console.print("restoring")
     with process(WORKER, environment_of(settings)):
-        deadline = time.monotonic() + _RESTORED_WITHIN_S
+        deadline = time.monotonic() + _RESTORED_TIMEOUT_S
         while partitions_held(settings) < settings.partitions or not _all_restored(settings):
             if time.monotonic() > deadline:
                 raise RuntimeError("not restored")

@@ -11,20 +11,20 @@ import faust
 
 from pipelines.engine.analytics import Analytics
 from pipelines.kafka.records import Records
-from pipelines.operators.cohort.operator import COHORTS
-from pipelines.operators.funnel.operator import FUNNELS
-from pipelines.operators.metric.operator import METRICS
-from pipelines.operators.segment.operator import SEGMENTS
+from pipelines.operators.cohort.operator import COHORT
+from pipelines.operators.funnel.operator import FUNNEL
+from pipelines.operators.metric.operator import METRIC
+from pipelines.operators.segment.operator import SEGMENT
 from pipelines.tracker.tracker import Tracker
 from pipelines.worker import telemetry as metrics
 from pipelines.worker.gc_tuning import settle
-from pipelines.worker.precompile import tell_of_late_ones, warm_up
+from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
 from pipelines.worker.transport import App, Columns
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
 
-KINDS = (FUNNELS, COHORTS, SEGMENTS, METRICS)
+OPERATORS = (FUNNEL, COHORT, SEGMENT, METRIC)
 
 settings = read_settings()
 topics = settings.topics
@@ -45,7 +45,7 @@ app = App(
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
 seen = tables.add(Tracker(settings, tables.outbox))
-persons = tables.add(Analytics(settings, tables.outbox, KINDS))
+persons = tables.add(Analytics(settings, tables.outbox, OPERATORS))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())
@@ -60,8 +60,8 @@ def connect(*_: Any, **__: Any) -> None:
 @cache
 def _connect() -> None:
     metrics.serve(settings)
-    warm_up()
-    tell_of_late_ones()
+    precompile()
+    warn_of_late_compiles()
     registry = open_registry(settings)
     seen.connect(registry)
     persons.connect(registry)

@@ -120,6 +120,20 @@ def comparisons(
         yield from _walk(condition, f"{path}[{number}]", depth)
 
 
+def hold_of_nothing(conditions: Sequence[Condition]) -> bool:
+    """Whether all conditions hold where no property is set."""
+    return all(map(_holds_of_nothing, conditions))
+
+
+def _holds_of_nothing(condition: Condition) -> bool:
+    if condition.and_:
+        return hold_of_nothing(condition.and_)
+    if condition.or_:
+        return any(map(_holds_of_nothing, condition.or_))
+    negated = condition.negated()
+    return negated is not None and not _holds_of_nothing(negated)
+
+
 def _walk(condition: Condition, path: str, depth: int) -> Iterator[tuple[Condition, str]]:
     if depth > MAX_DEPTH:
         raise InvalidRequest(f"accepted are up to {MAX_DEPTH} levels of conditions", path)

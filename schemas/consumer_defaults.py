@@ -6,4 +6,4 @@ so, and asks again with its next refresh: after five minutes, if it is left to l
 
 from typing import Final
 
-LASTING: Final[dict[str, int]] = {"topic.metadata.refresh.interval.ms": 10_000}
+CONSUMER_DEFAULTS: Final[dict[str, int]] = {"topic.metadata.refresh.interval.ms": 10_000}

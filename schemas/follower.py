@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Misconfigured
 
 _BATCH: Final = 10_000
@@ -31,7 +31,7 @@ class Partition(NamedTuple):
     number: int
 
 
-class Follower:
+class TopicReader:
     """Reads all partitions of `topics`; for one thread, like everything it returns.
 
     It outlives restarts of the broker, also one that is away at the start: it returns nothing
@@ -61,7 +61,7 @@ class Follower:
                 "fetch.error.backoff.ms": 100,
                 "reconnect.backoff.max.ms": 1_000,
                 "queued.max.messages.kbytes": 16_384,
-                **LASTING,
+                **CONSUMER_DEFAULTS,
                 # Lost connections are mended by the library.
                 "log_level": 0,
             }

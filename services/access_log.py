@@ -16,7 +16,7 @@ from schemas.errors import Misconfigured
 # Which requests have a line: none, those that are refused or fail, or all of them.
 Level = Literal["none", "refused", "all"]
 
-MOST_PER_S: Final = 200
+MAX_PER_S: Final = 200
 _REFUSED: Final = 400
 
 _log = structlog.get_logger("avila.access")
@@ -55,7 +55,7 @@ class AccessLog:
         second = int(self._clock())
         if second != self._second:
             self._second, self._written = second, 0
-        if self._written == MOST_PER_S:
+        if self._written == MAX_PER_S:
             self._left_out += 1
             return
         self._written += 1

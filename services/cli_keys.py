@@ -14,7 +14,7 @@ from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS, Project, QueryToken, Writ
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from services.keys.admin import Desk
+    from services.keys.admin import KeyAdmin
 
 T = TypeVar("T")
 Read = Callable[[], Settings]
@@ -58,7 +58,7 @@ def create_key(
 def list_keys(settings: Read, /, project: str | None) -> None:
     """Show the write keys."""
 
-    async def find(desk: "Desk") -> list[WriteKey]:
+    async def find(desk: "KeyAdmin") -> list[WriteKey]:
         return sorted(desk.keys.write_keys.values(), key=lambda key: (key.project_id, key.id))
 
     _show(
@@ -121,7 +121,7 @@ def create_token(settings: Read, /, project: str | None, **options: Any) -> None
 def list_tokens(settings: Read, /) -> None:
     """Show the query tokens by their ids; what they are is not known here."""
 
-    async def find(desk: "Desk") -> list[QueryToken]:
+    async def find(desk: "KeyAdmin") -> list[QueryToken]:
         return sorted(desk.keys.tokens.values(), key=lambda token: (token.project_id, token.id))
 
     _show(
@@ -183,7 +183,7 @@ def set_timezone(settings: Read, /, project: str, zone: str) -> None:
 def list_projects(settings: Read, /) -> None:
     """Show the projects that have keys or settings."""
 
-    async def find(desk: "Desk") -> tuple[dict[str, Project], list[str]]:
+    async def find(desk: "KeyAdmin") -> tuple[dict[str, Project], list[str]]:
         return desk.keys.projects, [key.project_id for key in desk.keys.write_keys.values()]
 
     set_up, of_keys = _do(settings, find)
@@ -197,7 +197,7 @@ def list_projects(settings: Read, /) -> None:
     )
 
 
-def _do(settings: Read, work: "Callable[[Desk], Awaitable[T]]") -> T:
+def _do(settings: Read, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
     # Imported when it is used, as no other command of `avila` needs it.
     from services.keys.admin import at_desk  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ from confluent_kafka import (
 from schemas.errors import Unavailable
 from schemas.follower import Partition
 from schemas.settings import Settings
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 T = TypeVar("T")
 
@@ -49,10 +49,10 @@ class Write(NamedTuple, Generic[T]):
 class Commands:
     """The pen of the definitions topic; `following` keeps the view that decisions are made on."""
 
-    def __init__(self, settings: Settings, following: Following[Any]) -> None:
+    def __init__(self, settings: Settings, topic_view: TopicView[Any]) -> None:
         self._client: dict[str, Any] = {"bootstrap.servers": settings.bootstrap, "log_level": 0}
         self._partition = Partition(settings.topics.definitions.name, 0)
-        self._following = following
+        self._following = topic_view
         self._lock = asyncio.Lock()
         self._producer: Producer | None = None
 

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.errors import ErrorBody, ErrorDetail
 
-MOST_HEAD_BYTES: Final = 65_536
-HEAD_WITHIN_S: Final = 30.0
+MAX_HEAD_BYTES: Final = 65_536
+HEAD_TIMEOUT_S: Final = 30.0
 # An extension of ASGI: in the scope of a request whose body is here already.
 WHOLE_BODY: Final = "avila.whole_body"
 
@@ -27,8 +27,8 @@ class Connection(HttpToolsProtocol):
     than it may be by what came in one piece with its end.
     """
 
-    most_head_bytes = MOST_HEAD_BYTES
-    head_within_s = HEAD_WITHIN_S
+    most_head_bytes = MAX_HEAD_BYTES
+    head_within_s = HEAD_TIMEOUT_S
     _deadline: asyncio.TimerHandle | None = None  # while a head or the rest of a body is awaited
     _head_bytes = 0
     _head_is_next = True  # not a body's rest, or a WebSocket's frames

@@ -72,11 +72,11 @@ async def serving(
         ) from error
     await server.start()
     _log.info("grpc_started", address=address)
-    following = asyncio.create_task(_follow(is_ready, servicer, service))
+    topic_view = asyncio.create_task(_follow(is_ready, servicer, service))
     try:
         yield
     finally:
-        following.cancel()
+        topic_view.cancel()
         await servicer.enter_graceful_shutdown()
         stopping = asyncio.create_task(server.stop(grace_s))
         await drain()

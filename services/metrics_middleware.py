@@ -16,7 +16,7 @@ class Observer(Protocol):
         """Take note of a request that has been answered."""
 
 
-class Measured:
+class MetricsMiddleware:
     """Middleware that times every request by the route that answered it."""
 
     def __init__(self, app: ASGIApp, metrics: Observer, log: AccessLog) -> None:

@@ -13,12 +13,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from schemas import definitions
 from schemas.avro.codec import Codec
 from schemas.avro.files import load
 from schemas.definitions import Definition, Kind
 from schemas.errors import NotFound, Unavailable
 from schemas.operators import cohort as cohorts
+from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
 from schemas.operators import segment as segments
 from schemas.registry.client import SchemaRegistry, open_registry
@@ -31,10 +31,10 @@ from services.query.operators.funnel import view as funnel_results
 from services.query.operators.metric import view as metric_results
 from services.query.operators.segment import view as segment_sizes
 from services.query.views.catalog import Change, Definitions, Key, read_changes
-from services.query.views.latest import Newest, Reader
-from services.topic_view import Following
+from services.query.views.latest import LatestByKey, Reader
+from services.topic_view import TopicView
 
-_CAUGHT_UP_WITHIN_S: Final = 60.0
+_CAUGHT_UP_TIMEOUT_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.25
 
 Show = Callable[[float], None]
@@ -103,24 +103,24 @@ def replay(settings: Settings, asked: Asked, *, quiet: bool = False) -> int:
 async def _replay(settings: Settings, registry: SchemaRegistry, asked: Asked, show: Show) -> int:
     topics = settings.topics
     known = {kind: Definitions[Definition](kind) for kind in KINDS}
-    results = {kind: Newest[Any](settings.partitions) for kind in KINDS}
+    results = {kind: LatestByKey[Any](settings.partitions) for kind in KINDS}
 
     def apply(changes: Sequence[Change]) -> None:
         for one in known.values():
             one.apply(changes)
 
-    commanded = Following(
+    commanded = TopicView(
         "definitions", settings.bootstrap, [topics.definitions.name], read_changes, apply
     )
-    views: list[Following[Any]] = [commanded]
+    views: list[TopicView[Any]] = [commanded]
     for kind, (_, topic, schema, read) in _KINDS.items():
         reader = Reader(Codec(load(schema), registry.find), read)
         names = [topic(topics).name]
-        views.append(Following(kind, settings.bootstrap, names, reader, results[kind].apply))
+        views.append(TopicView(kind, settings.bootstrap, names, reader, results[kind].apply))
     for view in views:
         view.start()
     try:
-        async with asyncio.timeout(_CAUGHT_UP_WITHIN_S):
+        async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
             for view in views:
                 await view.catch_up()
         chosen = [one for of_kind in known.values() for one in of_kind.all() if asked.holds_of(one)]
@@ -156,7 +156,7 @@ async def _begin(
 
 
 async def _await_live(
-    results: Mapping[Kind, Newest[Any]], begun: Sequence[Definition], show: Show
+    results: Mapping[Kind, LatestByKey[Any]], begun: Sequence[Definition], show: Show
 ) -> None:
     done = 0.0
     while begun and done < 1:

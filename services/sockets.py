@@ -33,9 +33,9 @@ from services.listening import client_of
 # What a sender calls one of its messages.
 MessageId: TypeAlias = str | int | None
 
-_MOST_PIECES: Final = 1_024
+_MAX_PIECES: Final = 1_024
 _READ_BYTES: Final = 4_096
-_MOST_REASON_BYTES: Final = 123
+_MAX_REASON_BYTES: Final = 123
 # What the kernel holds for a reader cannot be taken back or made newer: little (it doubles it).
 _KERNEL_BUFFER_BYTES: Final = 65_536
 
@@ -116,7 +116,7 @@ class Socket:
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye, if there is still somebody; does not wait."""
-        said = reason.encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
+        said = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         with contextlib.suppress(Gone, SlowReader):
             await self._put({"type": "websocket.close", "code": int(code), "reason": said})
 
@@ -167,10 +167,10 @@ class Protocol(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         """Refuse a message in pieces that take far more memory than what is in them."""
-        if len(self.frames) < _MOST_PIECES:
+        if len(self.frames) < _MAX_PIECES:
             super().handle_cont(event)
         elif not self.close_sent:
-            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, f"more than {_MOST_PIECES} pieces")
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, f"more than {_MAX_PIECES} pieces")
             self.handle_parser_exception()
 
     def handle_ping(self) -> None:

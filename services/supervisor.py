@@ -25,9 +25,9 @@ from services.keys.first import ensure_first_keys
 from services.topics import ensure_topics
 from services.worker import as_environment
 
-_STOP_WITHIN_S: Final = 9.0
-_BROKER_WITHIN_S: Final = 240.0
-_KEYS_WITHIN_S: Final = 60.0
+_STOP_TIMEOUT_S: Final = 9.0
+_BROKER_TIMEOUT_S: Final = 240.0
+_KEYS_TIMEOUT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_AFTER_S: Final = 60.0
@@ -149,7 +149,7 @@ def run_system(settings: Settings, say: Say) -> None:
             pauses = [child.tend(say) for child in [*ground, *parts]]
             news.wait(min((pause for pause in pauses if pause), default=None))
     finally:
-        deadline = time.monotonic() + _STOP_WITHIN_S
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
         for group in (parts, ground):  # the parts may still have something to write
             for child in group:
                 child.terminate()
@@ -161,7 +161,7 @@ def run_system(settings: Settings, say: Say) -> None:
 
 def _await_topics(settings: Settings, broker: Child | None, stop: threading.Event) -> None:
     """Wait until the broker answers and every topic stands as declared, or `stop` is set."""
-    deadline = time.monotonic() + _BROKER_WITHIN_S
+    deadline = time.monotonic() + _BROKER_TIMEOUT_S
     while not stop.is_set():
         try:
             ensure_topics(
@@ -182,7 +182,7 @@ def _await_topics(settings: Settings, broker: Child | None, stop: threading.Even
 
 def _await_first_keys(settings: Settings, say: Say, stop: threading.Event) -> None:
     """Make the first keys: a fresh broker takes its time for its first transaction."""
-    deadline = time.monotonic() + _KEYS_WITHIN_S
+    deadline = time.monotonic() + _KEYS_TIMEOUT_S
     while not stop.is_set():
         try:
             ensure_first_keys(settings, say)

@@ -14,7 +14,7 @@ import structlog
 from confluent_kafka import Message
 
 from schemas.errors import AvilaError, BackOff, Unavailable
-from schemas.follower import Follower, Partition
+from schemas.follower import Partition, TopicReader
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 
 
-class Following(Generic[T]):
+class TopicView(Generic[T]):
     """Keeps a view at the newest record of its topics, from `start` to `stop`.
 
     `decode` is called in the thread with records of `topics`, in order, and may block; if it raises
@@ -122,7 +122,7 @@ class Following(Generic[T]):
 
     def _run(self) -> None:
         try:
-            with Follower(self._bootstrap, self._topics) as follower:
+            with TopicReader(self._bootstrap, self._topics) as follower:
                 while not self._stopped.is_set():
                     messages = follower.poll(_POLL_S)
                     update = self._decode_patiently(messages) if messages else None
@@ -143,7 +143,7 @@ class Following(Generic[T]):
                 if self._stopped.wait(_RETRY_S):
                     return None
 
-    def _hand_over(self, update: T | None, records: int, follower: Follower) -> None:
+    def _hand_over(self, update: T | None, records: int, follower: TopicReader) -> None:
         assert self._loop is not None
         positions, caught_up, lag = dict(follower.positions), follower.caught_up, follower.lag()
         if (positions, caught_up, lag) == (self.positions, self.caught_up, self.lag):

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 # From the evidence that nobody has written a batch to its insert's arrival at the store.
-WRITE_WITHIN_S: Final = 120
-_RUN_WITHIN_S: Final = 120
+WRITE_TIMEOUT_S: Final = 120
+_RUN_TIMEOUT_S: Final = 120
 _TOKENS: Final = 3
 _CLOCK_KEPT_S: Final = 60
 
@@ -77,7 +77,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,
     "max_threads": 1,
     "max_insert_threads": 1,
-    "max_execution_time": _RUN_WITHIN_S,
+    "max_execution_time": _RUN_TIMEOUT_S,
 }
 
 _TIMES: Final = ("timestamp", "sent_at", "received_at")
@@ -149,7 +149,7 @@ class ClickHouseSink:
 
     def _insert(self, rows: pa.RecordBatch, token: str, since_s: float) -> None:
         self._read_clock()
-        until_ms = int((since_s + WRITE_WITHIN_S + self._clock_ahead_s) * 1_000)
+        until_ms = int((since_s + WRITE_TIMEOUT_S + self._clock_ahead_s) * 1_000)
         self._command(
             f"{self._insert_text} WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({until_ms}), "
             "'too late: look first') = 0 FORMAT ArrowStream",
@@ -170,7 +170,7 @@ class ClickHouseSink:
         try:
             if self._client is None:
                 self._client = connect(
-                    self._settings, timeout_s=_RUN_WITHIN_S + 5, name="avila-sink"
+                    self._settings, timeout_s=_RUN_TIMEOUT_S + 5, name="avila-sink"
                 )
             return self._client.command(statement, **arguments)
         except ProgrammingError:

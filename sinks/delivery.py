@@ -51,7 +51,7 @@ from sinks.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-STOP_WITHIN_S: Final = 4.0
+STOP_TIMEOUT_S: Final = 4.0
 _SERVE_EVERY_S: Final = 0.5
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -78,8 +78,8 @@ class Delivery:
         self._stop_by_s = float("inf")
 
     def stop(self) -> None:
-        """Make `run` return, within `STOP_WITHIN_S` if Kafka answers; from any thread or signal."""
-        self._stop_by_s = min(self._stop_by_s, time.monotonic() + STOP_WITHIN_S)
+        """Make `run` return within `STOP_TIMEOUT_S` if Kafka answers; from any thread or signal."""
+        self._stop_by_s = min(self._stop_by_s, time.monotonic() + STOP_TIMEOUT_S)
         self._stop.set()
 
     def run(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Misconfigured, Unavailable
 from sinks.chunks import Plan, checksum, length, offsets, read_plan
 
@@ -195,7 +195,7 @@ class Source:
                 "queued.max.messages.kbytes": _QUEUE_KBYTES,
                 "socket.timeout.ms": 10_000,
                 "reconnect.backoff.max.ms": 1_000,
-                **LASTING,
+                **CONSUMER_DEFAULTS,
                 # Lost connections are mended by the library; what matters is told by its answers.
                 "log_level": 0,
             }

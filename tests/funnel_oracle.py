@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import md5
 from typing import NamedTuple
 
-from schemas.definitions import Funnel
+from schemas.operators.funnel import Funnel
 
 DAY_MS = 86_400_000
 NOT_SET = int.from_bytes(md5(md5(b"").hexdigest().upper().encode()).digest()[:8], "little")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 TIMEOUT_S = 30.0
 
@@ -129,7 +129,7 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "log_level": 0,
-            **LASTING,
+            **CONSUMER_DEFAULTS,
         }
     )
     try:

@@ -27,14 +27,14 @@ class Day(NamedTuple):
     times: list[list[int]]
 
 
-class Folded(NamedTuple):
+class FoldResult(NamedTuple):
     """Figures by entry day (days since 1970), and in total, each person once."""
 
     days: dict[int, Day]
     totals: list[int]
 
 
-def fold(events: Iterable[Happening], steps: int, window_ms: int) -> Folded:
+def fold(events: Iterable[Happening], steps: int, window_ms: int) -> FoldResult:
     """Return the figures of a funnel of `steps` steps, whatever order the events come in."""
     days: dict[int, Day] = {}
     totals = [0] * steps
@@ -60,7 +60,7 @@ def fold(events: Iterable[Happening], steps: int, window_ms: int) -> Folded:
     for figures in days.values():
         for times in figures.times:
             times.sort()
-    return Folded(dict(sorted(days.items())), totals)
+    return FoldResult(dict(sorted(days.items())), totals)
 
 
 def times_to_steps(entries: list[int], later: list[list[int]], window_ms: int) -> list[int]:

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
-_START_WITHIN_S = 180.0
-_STOP_WITHIN_S = 60.0
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 60.0
 # The store as `avila store` runs it, but on a port and with a number of handles of our choice, and
 # not for longer than whoever started it, however that one ends.
 _RUN = """
@@ -74,7 +74,7 @@ class StoreProcess:
         """Start the process and wait until it answers."""
         self.launch()
         assert self._process is not None
-        deadline = time.monotonic() + _START_WITHIN_S
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             try:
                 with urlopen(f"{self.url}/ping", timeout=5) as answer:
@@ -107,7 +107,7 @@ class StoreProcess:
     def wait(self) -> int:
         """Wait for the end of the process; its exit code."""
         assert self._process is not None
-        code = self._process.wait(_STOP_WITHIN_S)
+        code = self._process.wait(_STOP_TIMEOUT_S)
         self._let_go()
         return code
 

@@ -18,8 +18,8 @@ from tests.sinks.processes import environment
 
 ROOT = Path(__file__).parents[1]
 # A first start on a slow machine compiles every kernel for minutes.
-_START_WITHIN_S = 600.0
-_STOP_WITHIN_S = 180.0
+_START_TIMEOUT_S = 600.0
+_STOP_TIMEOUT_S = 180.0
 
 
 class WorkerProcess:
@@ -93,11 +93,11 @@ class WorkerProcess:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
-        return self.process.wait(_STOP_WITHIN_S)
+        return self.process.wait(_STOP_TIMEOUT_S)
 
     def await_partitions(self, count: int) -> None:
         """Wait until this worker holds so many partitions of the inbox and the event store."""
-        deadline = time.monotonic() + _START_WITHIN_S
+        deadline = time.monotonic() + _START_TIMEOUT_S
         admin = AdminClient({"bootstrap.servers": self.settings.bootstrap, "log_level": 0})
         while self._held(admin) != count:
             assert self.process.poll() is None, f"the worker ended:\n{self.output}"

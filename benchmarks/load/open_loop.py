@@ -23,7 +23,7 @@ _HALVINGS: Final = 4
 _TRIES: Final = 2
 _TIMEOUT: Final = "5s"
 # Far more than wait for an answer while the service keeps up; without it the machine is lost.
-_MOST_WORKERS: Final = 1_000
+_MAX_WORKERS: Final = 1_000
 
 
 class Latency(NamedTuple):
@@ -55,7 +55,7 @@ def by_vegeta(vegeta: Path, targets: Path) -> Paced:
         found = targets.with_suffix(".results")
         attack = [str(vegeta), "attack", "-format=json", f"-targets={targets}", f"-output={found}"]
         attack += [f"-rate={rate}/s", f"-duration={_WARM_UP_S + seconds}s", f"-timeout={_TIMEOUT}"]
-        attack += [f"-max-workers={_MOST_WORKERS}", "-http2=false", "-max-body=0"]
+        attack += [f"-max-workers={_MAX_WORKERS}", "-http2=false", "-max-body=0"]
         subprocess.run(attack, check=True, cwd=ROOT)
         encode = [str(vegeta), "encode", "-to=csv", str(found)]
         text = subprocess.run(encode, check=True, capture_output=True, text=True).stdout

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipelines.columnar.jit import Int32s
 
 
-class Grouped(NamedTuple):
+class DictionaryColumn(NamedTuple):
     """The value of row i is `distinct[codes[i]]`; some of `distinct` may be that of no row.
 
     Values that are equal may have codes of their own.
@@ -19,14 +19,14 @@ class Grouped(NamedTuple):
     distinct: Sequence[Any] | NDArray[Any]
 
     @classmethod
-    def of(cls, values: Iterable[Any]) -> "Grouped":
+    def of(cls, values: Iterable[Any]) -> "DictionaryColumn":
         """A column of some values, each with a code of its own."""
         distinct = list(values)
         return cls(np.arange(len(distinct), dtype=np.int32), distinct)
 
-    def cut(self, part: slice | NDArray[np.bool_]) -> "Grouped":
+    def cut(self, part: slice | NDArray[np.bool_]) -> "DictionaryColumn":
         """Some of the rows."""
-        return Grouped(self.codes[part], self.distinct)
+        return DictionaryColumn(self.codes[part], self.distinct)
 
     def first_rows(self) -> list[int]:
         """The first row of each code that there is."""

@@ -75,17 +75,17 @@ def find_members(
 @kernel
 def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
     """Where the value that begins at `p` ends."""
-    depth = kinds = 0  # a bit for each level: whether it is an object
+    depth = operators = 0  # a bit for each level: whether it is an object
     while True:
         byte = byte_at(data, p, end)
         if byte in (_OPEN, _BEGIN):
             if depth == _MAX_DEPTH:
                 return NOT_PLAIN
             depth += 1
-            kinds = kinds << 1 | (byte == _OPEN)
+            operators = operators << 1 | (byte == _OPEN)
             p = skip_space(data, p + 1, end)
-            if byte_at(data, p, end) != (_CLOSE if kinds & 1 else _END):
-                if kinds & 1:
+            if byte_at(data, p, end) != (_CLOSE if operators & 1 else _END):
+                if operators & 1:
                     p = _begin_of_value(data, p, end)
                     if p == NOT_PLAIN:
                         return NOT_PLAIN
@@ -96,9 +96,9 @@ def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
                 return p
             p = skip_space(data, p, end)
         # After a value, within something.
-        while byte_at(data, p, end) == (_CLOSE if kinds & 1 else _END):
+        while byte_at(data, p, end) == (_CLOSE if operators & 1 else _END):
             depth -= 1
-            kinds >>= 1
+            operators >>= 1
             p += 1
             if depth == 0:
                 return p
@@ -106,7 +106,7 @@ def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
         if byte_at(data, p, end) != _COMMA:
             return NOT_PLAIN
         p = skip_space(data, p + 1, end)
-        if kinds & 1:
+        if operators & 1:
             p = _begin_of_value(data, p, end)
             if p == NOT_PLAIN:
                 return NOT_PLAIN

@@ -6,7 +6,6 @@ themselves, so that no two keys are ever taken for one another, whatever their h
 """
 
 import secrets
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,47 +16,10 @@ from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.prefetch import FAR, NEAR, prefetch
-
-ArrowColumn: TypeAlias = Any  # an Arrow array; its stubs take every value to be nullable
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
 
 ABSENT = -1
 _SEPARATOR = 0
-
-
-class Texts(NamedTuple):
-    """A column of texts as kernels read it: text i is `data[starts[i]:starts[i + 1]]`."""
-
-    starts: Int32s
-    data: Bytes
-
-    @classmethod
-    def of(cls, column: ArrowColumn) -> "Texts":
-        """View an Arrow string or binary array without nulls; copies nothing."""
-        _, offsets, data = column.buffers()
-        starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4)
-        return cls.locked(starts, np.frombuffer(data or b"", np.uint8))
-
-    @classmethod
-    def empty(cls, count: int) -> "Texts":
-        """As many empty texts: an index of single names has them for second ones."""
-        return cls.locked(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
-
-    @classmethod
-    def locked(cls, starts: Int32s, data: Bytes) -> "Texts":
-        """View these; copies nothing."""
-        # Kernels are compiled for what may be written to and what may not: here, never.
-        texts = cls(starts.view(), data.view())
-        for array in texts:
-            array.flags.writeable = False
-        return texts
-
-    def take(self, rows: Int64s) -> list[str]:
-        """Some of the texts."""
-        columns: list[Any] = [self.starts, self.data]
-        buffers = [None, *map(pa.py_buffer, columns)]
-        texts: ArrowColumn = pa.Array.from_buffers(pa.string(), len(self.starts) - 1, buffers)
-        taken: list[str] = texts.take(rows).to_pylist()
-        return taken
 
 
 class KeyIndex:
@@ -79,7 +41,7 @@ class KeyIndex:
         """Memory held."""
         return self._cells.nbytes + self._hashes.nbytes + self._starts.nbytes + self._data.nbytes
 
-    def intern(self, first: Texts, second: Texts, rows: Int64s) -> Int32s:
+    def intern(self, first: StringColumn, second: StringColumn, rows: Int64s) -> Int32s:
         """The slots of the keys (first[i], second[i]) for i in `rows`, new keys being added."""
         self._reserve(len(rows), _total_length(first.starts, second.starts, rows))
         slots = np.empty(len(rows), np.int32)
@@ -98,7 +60,7 @@ class KeyIndex:
         )
         return slots
 
-    def find(self, first: Texts, second: Texts, rows: Int64s) -> Int32s:
+    def find(self, first: StringColumn, second: StringColumn, rows: Int64s) -> Int32s:
         """The slots of the keys (first[i], second[i]) for i in `rows`, `ABSENT` where unknown."""
         slots = np.empty(len(rows), np.int32)
         _find(
@@ -126,9 +88,9 @@ class KeyIndex:
         return pa.Array.from_buffers(pa.string(), len(slots), buffers)
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, for columns of Arrow, which cannot be written to."""
-        index, texts, rows = cls(), Texts.of(pa.array(["a"])), np.zeros(1, np.int64)
+        index, texts, rows = cls(), StringColumn.of(pa.array(["a"])), np.zeros(1, np.int64)
         slots = index.intern(texts, texts, rows)
         index.find(texts, texts, rows)
         index.second(slots)
@@ -203,17 +165,17 @@ def _hash(
 
 @kernel
 def _ask_ahead(
-    cells: Int32s, hashes: UInt64s, starts: Int64s, data: Bytes, wanted: UInt64s, i: Int
+    cells: Int32s, hashes: UInt64s, starts: Int64s, data: Bytes, catalog: UInt64s, i: Int
 ) -> None:
     mask = len(cells) - 1
-    if i + 2 * FAR < len(wanted):
-        prefetch(cells, np.int64(wanted[i + 2 * FAR]) & mask)
-    if i + FAR < len(wanted):
-        slot = cells[np.int64(wanted[i + FAR]) & mask] - 1
+    if i + 2 * FAR < len(catalog):
+        prefetch(cells, np.int64(catalog[i + 2 * FAR]) & mask)
+    if i + FAR < len(catalog):
+        slot = cells[np.int64(catalog[i + FAR]) & mask] - 1
         prefetch(hashes, slot)
         prefetch(starts, slot)
-    if i + NEAR < len(wanted):
-        slot = cells[np.int64(wanted[i + NEAR]) & mask] - 1
+    if i + NEAR < len(catalog):
+        slot = cells[np.int64(catalog[i + NEAR]) & mask] - 1
         if slot >= 0:
             prefetch(data, starts[slot])
 
@@ -264,14 +226,14 @@ def _intern(
     second: Int32s,
     second_data: Bytes,
     rows: Int64s,
-    wanted: UInt64s,
+    catalog: UInt64s,
     slots: Int32s,
 ) -> Int:
     for i in range(len(rows)):
-        wanted[i] = _hash(seed, first, first_data, second, second_data, rows[i])
+        catalog[i] = _hash(seed, first, first_data, second, second_data, rows[i])
     for i in range(len(rows)):
-        _ask_ahead(cells, hashes, starts, data, wanted, i)
-        row, h = rows[i], wanted[i]
+        _ask_ahead(cells, hashes, starts, data, catalog, i)
+        row, h = rows[i], catalog[i]
         cell = _cell(cells, hashes, starts, data, first, first_data, second, second_data, row, h)
         if cells[cell] == 0:
             a, b = np.int64(first[row]), np.int64(second[row])

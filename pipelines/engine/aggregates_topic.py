@@ -10,7 +10,7 @@ said once: late events and how far the definition has caught up with history.
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from pipelines.engine.operator import TOTAL, Key, Running, Standing
+from pipelines.engine.operator import TOTAL, Key, OperatorInstance, PartitionContext
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
 from schemas.avro import files
@@ -20,7 +20,7 @@ from schemas.registry.subjects import value_subject
 from schemas.topics import Topic
 
 
-class FiguresTopic:
+class AggregatesTopic:
     """Writes and reads the figures of one kind, each partition to its own number's.
 
     `period` is the name of the schema's field for its begin, null for the whole: a date, which is
@@ -44,9 +44,9 @@ class FiguresTopic:
 
     def publish(
         self,
-        standing: Standing,
-        one: Running,
-        figures: Callable[[int], dict[str, Any] | None],
+        context: PartitionContext,
+        one: OperatorInstance,
+        aggregates: Callable[[int], dict[str, Any] | None],
         begin_of: Callable[[int], int] = int,
     ) -> None:
         """Send what `figures` gives for each period that is not published yet, and the whole.
@@ -54,41 +54,41 @@ class FiguresTopic:
         A period of which it gives None is deleted. `begin_of` gives the begin of a period.
         """
         _, project, name, version = one.key
-        position = standing.position if one.backfill is None else one.backfill.at
+        position = context.position if one.backfill is None else one.backfill.at
         common = {
             "project_id": project,
             f"{self._kind}_id": name,
             "version": version,
-            "partition": standing.partition,
+            "partition": context.partition,
             "position": position,
             "late_dropped": 0,
-            "updated_at": standing.now_ms,
+            "updated_at": context.now_ms,
         }
         of_whole = {
             "late_dropped": one.late,
-            "backfilling_to": None if one.backfill is None else standing.position,
+            "backfilling_to": None if one.backfill is None else context.position,
             "live_since": one.live_since,
             "failed": one.failed or None,
         }
         keys, records, gone = [], [], []
         for period in sorted(one.unpublished | {TOTAL}):
             begin = None if period == TOTAL else begin_of(period)
-            key, own = _record_key(one.key, begin, standing.partition), figures(period)
+            key, own = _record_key(one.key, begin, context.partition), aggregates(period)
             if own is None:
                 gone.append(key)
             else:
                 keys.append(key)
                 whole = of_whole if begin is None else {}
                 records.append(common | {self._period: begin} | whole | own)
-        self._send(standing.partition, keys, self._encoder.encode_records(records))
-        self._bury(standing.partition, gone)
+        self._send(context.partition, keys, self._encoder.encode_records(records))
+        self._bury(context.partition, gone)
 
     def restore(
         self,
         partition: int,
-        running: dict[Key, Running],
+        instances: dict[Key, OperatorInstance],
         reader: Reader,
-        take: Callable[[Running, dict[str, Any]], None],
+        take: Callable[[OperatorInstance, dict[str, Any]], None],
     ) -> Generator[None, None, set[Key]]:
         """Give every published record to `take`, in steps; delete those of what has ended.
 
@@ -104,7 +104,7 @@ class FiguresTopic:
             for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
                 project, name = record["project_id"], record[f"{self._kind}_id"]
                 key = Key(self._kind, project, name, record["version"])
-                one = running.get(key)
+                one = instances.get(key)
                 if one is None:
                     stale[records.keys[row] or b""] = key
                 else:
@@ -118,9 +118,11 @@ class FiguresTopic:
         self._bury(partition, stale)
         return set(stale.values())
 
-    def forget(self, partition: int, one: Running, begin_of: Callable[[int], int] = int) -> None:
+    def forget(
+        self, partition: int, one: OperatorInstance, begin_of: Callable[[int], int] = int
+    ) -> None:
         """Delete the figures of a definition that has ended."""
-        periods = {TOTAL, *one.figures}
+        periods = {TOTAL, *one.aggregates}
         begins = [None if period == TOTAL else begin_of(period) for period in periods]
         self._bury(partition, [_record_key(one.key, begin, partition) for begin in begins])
 

@@ -21,20 +21,20 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaException
 
-from pipelines.columnar.key_index import Texts
-from pipelines.engine.catalog import Wanted
-from pipelines.engine.changelog import PersonLog
+from pipelines.columnar.string_column import StringColumn
+from pipelines.engine.catalog import DefinitionCatalog
+from pipelines.engine.changelog import PersonChangelog
 from pipelines.engine.operator import (
     TOTAL,
     Backfill,
     Changed,
     Changes,
     Key,
-    Kind,
-    Running,
-    Standing,
+    Operator,
+    OperatorInstance,
+    PartitionContext,
 )
-from pipelines.engine.partition import EventColumns, Partition, Stretch
+from pipelines.engine.partition import EventColumns, OffsetRange, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.matching.matcher import Match
@@ -43,14 +43,14 @@ from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.avro import files
 from schemas.avro.codec import Codec, Decoded
-from schemas.follower import Follower
+from schemas.follower import TopicReader
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
 
-_AT_ONE_GO: Final = 20_000  # events
+_CATCH_UP_BATCH: Final = 20_000  # events
 _WAITED_ENOUGH: Final = 20  # times a tenth of a second
 _CLOCKS_DIFFER_MS: Final = 3_600_000
 _DONE: Final = object()
@@ -62,15 +62,15 @@ class Analytics(Table):
     name = "persons"
     help = "What each person did, as far as any definition asks"
 
-    def __init__(self, settings: Settings, outbox: Outbox, kinds: Sequence[Kind]) -> None:
+    def __init__(self, settings: Settings, outbox: Outbox, operators: Sequence[Operator]) -> None:
         self.source = settings.topics.events.name
         self._settings = settings
         self._outbox = outbox
-        self._kinds = kinds
+        self._operators = operators
         self._lateness_ms = settings.allowed_lateness_s * 1000
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
         self._partitions: dict[int, Partition] = {}
-        self._logs: dict[int, PersonLog] = {}
+        self._logs: dict[int, PersonChangelog] = {}
         self._backfills: dict[int, Iterator[None]] = {}
 
     def connect(self, registry: SchemaRegistry) -> None:
@@ -78,10 +78,10 @@ class Analytics(Table):
         topics = self._settings.topics
         self._decode = Codec(files.load("event"), registry.find, ours=True).decode
         self._publishers = {
-            kind.name: kind.publisher(topics, registry, self._outbox) for kind in self._kinds
+            kind.name: kind.publisher(topics, registry, self._outbox) for kind in self._operators
         }
-        follower = Follower(self._settings.bootstrap, [topics.definitions.name])
-        self._wanted = Wanted(self._kinds, follower)
+        follower = TopicReader(self._settings.bootstrap, [topics.definitions.name])
+        self._catalog = DefinitionCatalog(self._operators, follower)
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
 
@@ -91,12 +91,12 @@ class Analytics(Table):
         partition = self._partitions[number]
         events, matches, ahead = self._look(records)
         for project, ms in ahead.items():
-            partition.hear(project, ms)
+            partition.advance_event_clock(project, ms)
         now = _now_ms()
         with stage("analytics: fold"):
             folded = list(partition.fold(events, matches, self._log_at(now)))
         with stage("analytics: announce"):
-            self._announce(self._standing(number, now), folded)
+            self._announce(self._context(number, now), folded)
         partition.position = records.next_offset
 
     def _look(
@@ -125,58 +125,60 @@ class Analytics(Table):
     ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
         column = decoded.batch.column
         at = np.asarray(column("timestamp").cast(pa.int64()))
-        projects = Texts.of(column("project_id"))
-        ahead = self._wanted.newest(projects, at - records.timestamps[decoded.rows])
+        projects = StringColumn.of(column("project_id"))
+        ahead = self._catalog.newest(projects, at - records.timestamps[decoded.rows])
         offsets = records.offsets[decoded.rows]
-        events = EventColumns(projects, Texts.of(column("person_id")), at, offsets)
-        names = Texts.of(column("event"))
-        matches = self._wanted.match(projects, names, column("properties"), only)
+        events = EventColumns(projects, StringColumn.of(column("person_id")), at, offsets)
+        names = StringColumn.of(column("event"))
+        matches = self._catalog.match(projects, names, column("properties"), only)
         return events, matches, ahead
 
-    def _announce(self, standing: Standing, changed: Iterable[tuple[Running, Changes]]) -> None:
-        for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].changes(standing, of_kind)
-
-    def _announce_expired(
-        self, standing: Standing, changed: Iterable[tuple[Running, Changes]]
+    def _announce(
+        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
     ) -> None:
         for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].expired(standing, of_kind)
+            self._publishers[kind].changes(context, of_kind)
 
-    def _standing(self, number: int, now_ms: int) -> Standing:
+    def _announce_expired(
+        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
+    ) -> None:
+        for kind, of_kind in _by_kind(changed).items():
+            self._publishers[kind].expired(context, of_kind)
+
+    def _context(self, number: int, now_ms: int) -> PartitionContext:
         partition = self._partitions[number]
-        return Standing(number, partition.position, partition.persons, now_ms)
+        return PartitionContext(number, partition.position, partition.persons, now_ms)
 
     # ── commits ──────────────────────────────────────────────────────────────────────────────────
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Take up definitions, let time pass, log rows that are due, publish figures."""
-        if self._wanted.follow():
+        if self._catalog.follow():
             for number in self._partitions:
-                self._take_up_definitions(number)
+                self._apply_definitions(number)
         for number, partition in self._partitions.items():
             partition.position = positions.get(number, partition.position)
-            standing = self._standing(number, now_ms)
-            self._announce_expired(standing, partition.expire(now_ms))
+            context = self._context(number, now_ms)
+            self._announce_expired(context, partition.expire(now_ms))
             self._logs[number].write(partition, now_ms)
-            for one in partition.running.values():
+            for one in partition.instances.values():
                 if one.unpublished:
-                    self._publishers[one.kind.name].figures(standing, one)
+                    self._publishers[one.kind.name].aggregates(context, one)
                     one.unpublished.clear()
 
-    def _take_up_definitions(self, number: int) -> None:
+    def _apply_definitions(self, number: int) -> None:
         """Begin with what is new, and end what is not wanted any more."""
-        partition, wanted = self._partitions[number], set(self._wanted)
-        standing = self._standing(number, _now_ms())
-        for key in set(partition.running) - wanted:
-            self._logs[number].bury(partition, key)
-            self._publishers[key.kind].forget(standing, partition.running.pop(key))
-        for key in wanted - partition.running.keys():
-            one = Running(*self._wanted[key], self._lateness_ms)
+        partition, catalog = self._partitions[number], set(self._catalog)
+        context = self._context(number, _now_ms())
+        for key in set(partition.instances) - catalog:
+            self._logs[number].tombstone(partition, key)
+            self._publishers[key.kind].forget(context, partition.instances.pop(key))
+        for key in catalog - partition.instances.keys():
+            one = OperatorInstance(*self._catalog[key], self._lateness_ms)
             one.backfill = Backfill(self._begin(number, one.since_ms, partition.position))
             one.unpublished.add(TOTAL)
-            partition.running[key] = one
-        partition.go_live(partition.position)  # there is no history before the first event
+            partition.instances[key] = one
+        partition.promote(partition.position)  # there is no history before the first event
 
     def _begin(self, number: int, since_ms: int, position: int) -> int:
         """Where the first event of that time may be, or of a later one; at most `position`.
@@ -221,28 +223,28 @@ class Analytics(Table):
 
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
         """Restore a partition as of source offset `committed`: rows, then figures, then redo."""
-        while not self._wanted.caught_up:
-            self._wanted.follow(timeout_s=0.5)
+        while not self._catalog.caught_up:
+            self._catalog.follow(timeout_s=0.5)
             yield
         number, state = partition, Partition()
-        for key in self._wanted:
-            state.running[key] = Running(*self._wanted[key], self._lateness_ms)
+        for key in self._catalog:
+            state.instances[key] = OperatorInstance(*self._catalog[key], self._lateness_ms)
         topic = self._settings.topics.person_state.name
-        person_log = PersonLog(topic, number, self._snapshots, self._outbox)
-        redo = yield from person_log.restore(state, committed, reader)
+        person_log = PersonChangelog(topic, number, self._snapshots, self._outbox)
+        replay = yield from person_log.restore(state, committed, reader)
         for publisher in self._publishers.values():
-            yield from publisher.restore(number, state.running, reader)
+            yield from publisher.restore(number, state.instances, reader)
         due = self._log_at(_now_ms())
-        for stretch, fold in ((redo.past, state.redo_backfill), (redo.live, state.redo)):
-            for records in reader.read(TopicPartition(self.source, number), *stretch):
+        for offsets, fold in ((replay.past, state.replay_backfill), (replay.live, state.replay)):
+            for records in reader.read(TopicPartition(self.source, number), *offsets):
                 if records is not None:
                     events, matches, ahead = self._look(records)
                     fold(events, matches, due)
-                    for project, ms in ahead.items() if stretch is redo.live else ():
-                        state.hear(project, ms)
+                    for project, ms in ahead.items() if offsets is replay.live else ():
+                        state.advance_event_clock(project, ms)
                 yield
-        state.restored(committed, redo.clocks)
-        state.go_live(committed)  # what nothing lies before
+        state.restored(committed, replay.clocks)
+        state.promote(committed)  # what nothing lies before
         self._logs[number] = person_log
         self._partitions[number] = state
 
@@ -255,9 +257,9 @@ class Analytics(Table):
     # ── catching up with history ─────────────────────────────────────────────────────────────────
 
     @property
-    def behind(self) -> bool:
+    def backfilling(self) -> bool:
         """Whether a definition of any partition is not live yet."""
-        return any(partition.behind for partition in self._partitions.values())
+        return any(partition.backfilling for partition in self._partitions.values())
 
     def catch_up(self) -> None:
         """Fold a batch of past events into what is not live yet.
@@ -265,7 +267,9 @@ class Analytics(Table):
         What comes of it is in the outbox, as with `fold`. Reads a partition at a time, and tries
         again later what the broker does not give now.
         """
-        number = next((n for n, partition in self._partitions.items() if partition.behind), None)
+        number = next(
+            (n for n, partition in self._partitions.items() if partition.backfilling), None
+        )
         if number is None:
             return
         backfill = self._backfills.setdefault(number, self._backfill(number))
@@ -285,39 +289,39 @@ class Analytics(Table):
         """
         partition = self._partitions[number]
         with closing(Reader(self._settings.bootstrap)) as reader:
-            while behind := partition.behind.values():
-                begin, end = min(backfill.at for backfill in behind), partition.position
+            while backfilling := partition.backfilling.values():
+                begin, end = min(backfill.at for backfill in backfilling), partition.position
                 waited = 0
                 for records in reader.read(TopicPartition(self.source, number), begin, end):
                     if records is None:
                         waited += 1
                     else:
-                        self._fold_past(number, Stretch(begin, records.next_offset), records)
+                        self._fold_past(number, OffsetRange(begin, records.next_offset), records)
                         begin = records.next_offset
-                    if end - begin > _AT_ONE_GO or waited > _WAITED_ENOUGH:
+                    if end - begin > _CATCH_UP_BATCH or waited > _WAITED_ENOUGH:
                         yield
                 if partition.position == end:
-                    for key in partition.go_live(begin):
+                    for key in partition.promote(begin):
                         log.info("live", definition=key.name, partition=number, since=end)
 
-    def _fold_past(self, number: int, stretch: Stretch, records: Records) -> None:
+    def _fold_past(self, number: int, offsets: OffsetRange, records: Records) -> None:
         partition = self._partitions[number]
-        events, matches, ahead = self._look(records, frozenset(partition.behind))
+        events, matches, ahead = self._look(records, frozenset(partition.backfilling))
         now = _now_ms()
-        standing = self._standing(number, now)
-        changed = partition.backfill(events, matches, stretch, ahead, self._log_at(now))
-        self._announce(standing, changed)
-        self._announce_expired(standing, partition.expire_backfill(int(records.timestamps[-1])))
+        context = self._context(number, now)
+        changed = partition.backfill(events, matches, offsets, ahead, self._log_at(now))
+        self._announce(context, changed)
+        self._announce_expired(context, partition.expire_backfill(int(records.timestamps[-1])))
 
     def _log_at(self, now_ms: int) -> int:
         return now_ms + self._settings.checkpoint_interval_ms
 
 
-def _by_kind(changed: Iterable[tuple[Running, Changes]]) -> dict[str, Changed]:
-    kinds: defaultdict[str, list[tuple[Running, Changes]]] = defaultdict(list)
+def _by_kind(changed: Iterable[tuple[OperatorInstance, Changes]]) -> dict[str, Changed]:
+    operators: defaultdict[str, list[tuple[OperatorInstance, Changes]]] = defaultdict(list)
     for one, changes in changed:
-        kinds[one.kind.name].append((one, changes))
-    return dict(kinds)
+        operators[one.kind.name].append((one, changes))
+    return dict(operators)
 
 
 def _now_ms() -> int:

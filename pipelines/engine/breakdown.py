@@ -8,7 +8,8 @@ import numpy as np
 
 from pipelines.columnar.jit import Int64s, UInt64s
 from pipelines.engine.operator import Changes
-from pipelines.matching.value_hash import fingerprint, to_json
+from pipelines.matching.value_hash import fingerprint
+from schemas.value_tokens import to_json
 
 MAX_VALUES: Final = 100
 OTHER: Final = 0  # the place of all values that are not told apart
@@ -22,7 +23,7 @@ class ValuedChanges(NamedTuple):
     tokens: Mapping[int, str] = {}
 
 
-class ToldApart:
+class BreakdownValues:
     """The first `MAX_VALUES` values to come, and not to be set: each has a place of its own."""
 
     def __init__(self) -> None:

@@ -14,36 +14,37 @@ import structlog
 from confluent_kafka import Message
 
 from pipelines.columnar.jit import Int64s
-from pipelines.columnar.key_index import ArrowColumn, KeyIndex, Texts
-from pipelines.engine.operator import Key, Kind, key_of
+from pipelines.columnar.key_index import KeyIndex
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
+from pipelines.engine.operator import Key, Operator, key_of
 from pipelines.matching.matcher import Match, Matcher
 from schemas.definitions import Definition, parse_key
-from schemas.follower import Follower
+from schemas.follower import TopicReader
 
 log = structlog.get_logger(__name__)
 
 
-class Found(NamedTuple):
+class Entry(NamedTuple):
     """A definition that is wanted, and its kind."""
 
-    kind: Kind
+    kind: Operator
     definition: Definition
 
 
-class Wanted:
+class DefinitionCatalog:
     """The definitions of some kinds. `follow` moves it on; everything else is as of then."""
 
-    def __init__(self, kinds: Sequence[Kind], follower: Follower) -> None:
-        self._kinds = {kind.name: kind for kind in kinds}
+    def __init__(self, operators: Sequence[Operator], follower: TopicReader) -> None:
+        self._operators = {kind.name: kind for kind in operators}
         self._follower = follower
-        self._found: dict[Key, Found] = {}
+        self._found: dict[Key, Entry] = {}
         self._some: tuple[frozenset[Key], Matcher] | None = None  # the last ones asked for
         self._compile()
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._found)
 
-    def __getitem__(self, key: Key) -> Found:
+    def __getitem__(self, key: Key) -> Entry:
         return self._found[key]
 
     @property
@@ -67,7 +68,7 @@ class Wanted:
         except ValueError as error:
             log.error("not a definition", key=message.key(), reason=str(error))
             return
-        kind = self._kinds.get(name)
+        kind = self._operators.get(name)
         if kind is None:
             return
         for key in [key for key in self._found if key[:3] == (name, project, definition_id)]:
@@ -80,12 +81,12 @@ class Wanted:
         except msgspec.DecodeError as error:
             log.error("not a definition", key=message.key(), reason=str(error))
             return
-        self._found[key_of(definition)] = Found(kind, definition)
+        self._found[key_of(definition)] = Entry(kind, definition)
 
     def match(
         self,
-        projects: Texts,
-        events: Texts,
+        projects: StringColumn,
+        events: StringColumn,
         properties: ArrowColumn,
         only: frozenset[Key] | None = None,
     ) -> dict[Key, Match]:
@@ -96,9 +97,11 @@ class Wanted:
             self._some = only, self._matcher_of(only)
         return self._some[1].match(projects, events, properties)
 
-    def newest(self, projects: Texts, ahead: Int64s) -> dict[str, int]:
+    def newest(self, projects: StringColumn, ahead: Int64s) -> dict[str, int]:
         """The largest `ahead` among the events of each project that anything is wanted of."""
-        codes = self._project_index.find(projects, Texts.empty(len(ahead)), np.arange(len(ahead)))
+        codes = self._project_index.find(
+            projects, StringColumn.empty(len(ahead)), np.arange(len(ahead))
+        )
         return {
             self._projects[code]: int(ahead[codes == code].max())
             for code in np.unique(codes[codes >= 0]).tolist()
@@ -109,13 +112,13 @@ class Wanted:
         self._some = None
         self._projects = sorted({key.project for key in self._found})
         self._project_index = KeyIndex()
-        names = Texts.of(pa.array(self._projects, pa.string()))
+        names = StringColumn.of(pa.array(self._projects, pa.string()))
         places = np.arange(len(self._projects))
-        self._project_index.intern(names, Texts.empty(len(places)), places)
+        self._project_index.intern(names, StringColumn.empty(len(places)), places)
 
     def _matcher_of(self, keys: Collection[Key]) -> Matcher:
         return Matcher(
-            (key, kind.looks(definition), kind.reads(definition))
+            (key, kind.selectors(definition), kind.reads(definition))
             for key, (kind, definition) in self._found.items()
             if key in keys
         )

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.columnar.jit import Int32s
-from pipelines.columnar.key_index import ArrowColumn, prefixed
-from pipelines.engine.operator import Running, Standing
+from pipelines.columnar.key_index import prefixed
+from pipelines.columnar.string_column import ArrowColumn
+from pipelines.engine.operator import OperatorInstance, PartitionContext
 
 
 def columns_and_keys(
-    standing: Standing, told: Sequence[tuple[Running, Int32s]]
+    context: PartitionContext, told: Sequence[tuple[OperatorInstance, Int32s]]
 ) -> tuple[list[ArrowColumn], ArrowColumn]:
     """The columns of project, definition, version and person for some rows of definitions.
 
@@ -24,7 +25,7 @@ def columns_and_keys(
     keys = [one.key for one, _ in told]
     whose = np.repeat(np.arange(len(told)), [len(rows) for _, rows in told])
     slots = [one.state.persons_of(rows) for one, rows in told]
-    persons = standing.persons.second(np.concatenate(slots))
+    persons = context.persons.second(np.concatenate(slots))
     columns = [
         pa.array([key.project for key in keys]).take(whose),
         pa.array([key.id for key in keys]).take(whose),

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from pipelines.columnar.key_index import ArrowColumn
+from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.operator import Backfill, Key
-from pipelines.engine.partition import Partition, Stretch
+from pipelines.engine.partition import OffsetRange, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
 from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
@@ -22,17 +22,17 @@ from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 K = TypeVar("K", bytes, bytes | None)
 
 _META_KEY: Final = b"\0meta"
-_TOMBSTONES_AT_ONCE: Final = 20_000
+_TOMBSTONES_BATCH: Final = 20_000
 # Of a person who is in the log many times, the newest record among so many persons' is unpacked,
 # and of those some at a time: the broker is to hear of the worker meanwhile.
-_PERSONS_AT_ONCE: Final = 200_000
-_UNPACKED_AT_ONCE: Final = 20_000
+_PERSONS_BATCH: Final = 200_000
+_UNPACKED_BATCH: Final = 20_000
 
 
 class BackfillMeta(msgspec.Struct, frozen=True):
     """A definition that is not live yet: as `Backfill`, and from where on to fold again."""
 
-    redo_from: int
+    recovery_offset: int
     at: int
     ahead: int
 
@@ -40,40 +40,40 @@ class BackfillMeta(msgspec.Struct, frozen=True):
 class LogMeta(msgspec.Struct, frozen=True):
     """What a partition's log says of itself.
 
-    `redo_from`: events from this offset on may not be in the logged rows of the definitions that
-    are `live`. `backfills`: the others. `ahead`: the clocks of the projects. `clocks`: those of the
-    definitions that have one of their own.
+    `recovery_offset`: events from this offset on may not be in the logged rows of the definitions
+    that are `live`. `backfills`: the others. `ahead`: the clocks of the projects. `clocks`: those
+    of the definitions that have one of their own.
     """
 
-    redo_from: int
+    recovery_offset: int
     live: list[str]
     backfills: dict[str, BackfillMeta]
     ahead: dict[str, int]
     clocks: dict[str, int] = {}
 
-    def unlogged(self, name: str, position: int) -> Stretch | None:
+    def unlogged(self, name: str, position: int) -> OffsetRange | None:
         """The events that the log may lack of a definition; None if it knows nothing of it.
 
         `position` is where the partition stood.
         """
         if name in self.live:
-            return Stretch(self.redo_from, position)
+            return OffsetRange(self.recovery_offset, position)
         backfill = self.backfills.get(name)
-        return Stretch(backfill.redo_from, backfill.at) if backfill else None
+        return OffsetRange(backfill.recovery_offset, backfill.at) if backfill else None
 
 
-class Redo(NamedTuple):
+class Recovery(NamedTuple):
     """The events to fold again: into the definitions that are live, and into the others.
 
     `clocks` are what is to be told when they are (`Partition.restored`).
     """
 
-    live: Stretch
-    past: Stretch
+    live: OffsetRange
+    past: OffsetRange
     clocks: Mapping[Key, int]
 
 
-class PersonLog:
+class PersonChangelog:
     """Writes and restores the log of one partition."""
 
     def __init__(self, topic: str, number: int, snapshots: Snapshots, outbox: Outbox) -> None:
@@ -105,12 +105,12 @@ class PersonLog:
             self._meta, self._position = meta, partition.position
             self._send([_META_KEY], [msgspec.json.encode(meta)])
         if self._dead:
-            batch = list(itertools.islice(self._dead, _TOMBSTONES_AT_ONCE))
+            batch = list(itertools.islice(self._dead, _TOMBSTONES_BATCH))
             for key in batch:
                 del self._dead[key]
             self._send(batch, [None] * len(batch))
 
-    def bury(self, partition: Partition, key: Key) -> None:
+    def tombstone(self, partition: Partition, key: Key) -> None:
         """Delete, little by little, the persons who are of no other definition than one that ends.
 
         What the others' records still hold of it goes when they are written next.
@@ -121,7 +121,7 @@ class PersonLog:
         """Begin to write a snapshot of what is committed now."""
         _, logged = reader.bounds(self._source)
         assert self._meta is not None, "what is committed has been logged"
-        about = msgspec.to_builtins(_About(list(partition.running), _meta_of(partition)))
+        about = msgspec.to_builtins(_About(list(partition.instances), _meta_of(partition)))
         meta = Meta(position=partition.position, logged=logged, about=about)
         self._snapshots.save(self._source.partition, Snapshot(meta, partition.dump()))
 
@@ -132,7 +132,7 @@ class PersonLog:
 
     def restore(
         self, partition: Partition, committed: int, reader: Reader
-    ) -> Generator[None, None, Redo]:
+    ) -> Generator[None, None, Recovery]:
         """Bring the rows of `partition`, whose definitions are in place, to what the log says.
 
         Returns what is to be folded again. What the log does not know of is backfilled.
@@ -145,7 +145,7 @@ class PersonLog:
             about = msgspec.convert(snapshot.meta.about, _About)
             self._meta = about.log
             unlogged = {
-                key: about.log.unlogged(key.name, snapshot.meta.position) or Stretch(0, 0)
+                key: about.log.unlogged(key.name, snapshot.meta.position) or OffsetRange(0, 0)
                 for key in about.definitions
             }
             partition.load(snapshot.columns, unlogged)
@@ -154,7 +154,7 @@ class PersonLog:
         for records in reader.read(self._source, logged):
             if records is not None:
                 keep_newest(newest, records.keys, records.values)
-            if len(newest) > _PERSONS_AT_ONCE:
+            if len(newest) > _PERSONS_BATCH:
                 yield from self._take(partition, newest)
             yield
         yield from self._take(partition, newest)
@@ -170,19 +170,19 @@ class PersonLog:
         for key in newest if self._dead else ():
             self._dead.pop(key or b"", None)
         rows = ((key, value) for key, value in newest.items() if key and value)
-        while some := dict(itertools.islice(rows, _UNPACKED_AT_ONCE)):
+        while some := dict(itertools.islice(rows, _UNPACKED_BATCH)):
             keys = list(some)
             useless = np.flatnonzero(~partition.unpack(keys, list(some.values())))
             self._dead |= dict.fromkeys(keys[place] for place in useless.tolist())
             yield
         newest.clear()
 
-    def _redo(self, partition: Partition, committed: int, held: Mapping[Key, int]) -> Redo:
+    def _redo(self, partition: Partition, committed: int, held: Mapping[Key, int]) -> Recovery:
         meta = self._meta or LogMeta(committed, [], {}, {})
         for project, ahead in meta.ahead.items():
-            partition.hear(project, ahead)
+            partition.advance_event_clock(project, ahead)
         live, past = [committed], []
-        for key, one in partition.running.items():
+        for key, one in partition.instances.items():
             unlogged = meta.unlogged(key.name, committed)
             begin = max(unlogged.begin, held.get(key, 0)) if unlogged else 0
             if key.name in meta.live:
@@ -190,11 +190,13 @@ class PersonLog:
             else:
                 backfill = meta.backfills.get(key.name)
                 one.backfill = Backfill(backfill.at, backfill.ahead) if backfill else Backfill()
-                past.append(Stretch(begin, one.backfill.at))
-        return Redo(
-            Stretch(min(live), committed),
-            Stretch(min((p.begin for p in past), default=0), max((p.end for p in past), default=0)),
-            {key: meta.clocks[key.name] for key in partition.running if key.name in meta.clocks},
+                past.append(OffsetRange(begin, one.backfill.at))
+        return Recovery(
+            OffsetRange(min(live), committed),
+            OffsetRange(
+                min((p.begin for p in past), default=0), max((p.end for p in past), default=0)
+            ),
+            {key: meta.clocks[key.name] for key in partition.instances if key.name in meta.clocks},
         )
 
 
@@ -216,18 +218,18 @@ class _About(msgspec.Struct, frozen=True):
 
 def _meta_of(partition: Partition) -> LogMeta:
     return LogMeta(
-        partition.redo_from,
-        [key.name for key, one in partition.running.items() if one.backfill is None],
+        partition.recovery_offset,
+        [key.name for key, one in partition.instances.items() if one.backfill is None],
         {
             key.name: BackfillMeta(
-                partition.running[key].redo_from(backfill.at), backfill.at, backfill.ahead
+                partition.instances[key].recovery_offset(backfill.at), backfill.at, backfill.ahead
             )
-            for key, backfill in partition.behind.items()
+            for key, backfill in partition.backfilling.items()
         },
         dict(partition.ahead),
         {
             key.name: clock
-            for key, one in partition.running.items()
+            for key, one in partition.instances.items()
             if (clock := one.state.clock) is not None
         },
     )

@@ -3,10 +3,10 @@
     event ─▶ matcher ─▶ PersonState.fold ─▶ changes ─▶ Figures.apply ─▶ Publisher
              (looks)    a row a person                 sums over them    result topics
 
-A partition (`pipelines.engine.partition`) keeps a `Running` for every definition: how far it has
-caught up with history, which rows are still to be logged. It knows of no kind: what is a kind's own
-is named by its `Kind`, and everything else (restoring, the log, backfill, time) is the same for
-all.
+A partition (`pipelines.engine.partition`) keeps a `OperatorInstance` for every definition: how far
+it has caught up with history, which rows are still to be logged. It knows of no kind: what is a
+kind's own is named by its `Operator`, and everything else (restoring, the log, backfill, time) is
+the same for all.
 """
 
 import hashlib
@@ -23,16 +23,17 @@ from pipelines.columnar.jit import Bytes, Int32s, Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from schemas.conditions import Condition
+from pipelines.matching.selectors import PropertyRead
 from schemas.definitions import Definition
+from schemas.event_filter import EventSelector
 from schemas.registry.client import SchemaRegistry
 from schemas.topics import Topics
 
 log = structlog.get_logger(__name__)
 
 Masks = NDArray[np.uint32]
-# Of each thing that a definition reads: its values as `Grouped`, None where it is not set, or
-# `Fingerprints` if that is what it asks for.
+# Of each thing that a definition reads: its values as `DictionaryColumn`, None where it is not set,
+# or `ValueHashes` if that is what it asks for.
 Values = Sequence[Any]
 # An array of records of the kind's own type: what became different of whom.
 Changes = Any
@@ -41,49 +42,6 @@ NEVER = -(2**62)
 # Among the properties that a kind reads: the event's name, which is no property. None is called so.
 EVENT_NAME = ""
 TOTAL = -(2**31)  # stands for the day (or the period) in what is counted over all of them
-
-
-class Look(Protocol):
-    """What a definition asks of an event: its name, or None for any, and conditions."""
-
-    @property
-    def event(self) -> str | None:
-        """The event's name."""
-
-    @property
-    def where(self) -> Sequence[Condition]:
-        """What must hold of its properties."""
-
-
-class Member(NamedTuple):
-    """What is read of an object among the properties: `plan` of `$set`. Its name is ASCII text."""
-
-    object: str
-    name: str
-
-
-class Alike(NamedTuple):
-    """Some properties, read as a number that is the same where their values are: `Fingerprints`.
-
-    It is worked out once an event, however many definitions read it.
-    """
-
-    properties: tuple[str, ...]
-
-
-Reading: TypeAlias = str | Member | Alike  # what a definition may read of an event
-
-
-class Holding(NamedTuple):
-    """A look at the events whose properties hold an object of this name, which is ASCII text.
-
-    It is told by the text of the properties, which is not parsed for it: some that have no such
-    object are looked at too, none that has one is passed over.
-    """
-
-    object: str
-    event: str | None = None
-    where: Sequence[Condition] = ()
 
 
 class Key(NamedTuple):
@@ -114,13 +72,13 @@ class Packed(NamedTuple):
 NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
 
 
-class Folded(NamedTuple):
+class FoldResult(NamedTuple):
     """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
 
     changes: Changes
-    fresh: Int32s
+    newly_dirty: Int32s
     late: int  # events left out, for they came later than the lateness allows
-    at_once: Int32s = NO_ROWS  # rows to be logged by the commit that announces the changes
+    flush_now: Int32s = NO_ROWS  # rows to be logged by the commit that announces the changes
 
 
 class Expired(NamedTuple):
@@ -158,7 +116,7 @@ class PersonState(Protocol):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 
         Bit i of an event's mask says that it is one the definition's i-th look asks for;
@@ -212,7 +170,7 @@ class PersonState(Protocol):
         """Take over what `dump` gave, as of source offset `stamp`."""
 
 
-class Figures(Protocol):
+class Aggregates(Protocol):
     """What is counted over all rows of one definition in one partition, by day or period."""
 
     def apply(self, changes: Changes) -> set[int]:
@@ -237,12 +195,12 @@ class Waiting(NamedTuple):
     due: int
 
 
-class Running:
+class OperatorInstance:
     """A definition as one partition runs it; `backfill` is None as soon as it is live."""
 
     def __init__(
         self,
-        kind: "Kind",
+        kind: "Operator",
         definition: Definition,
         lateness_ms: int,
         backfill: Backfill | None = None,
@@ -255,7 +213,7 @@ class Running:
         self.backfill = backfill
         self.waiting: deque[Waiting] = deque()
         self.state = kind.state(definition, lateness_ms)
-        self.figures: Any = kind.figures(definition)  # some `Figures`
+        self.aggregates: Any = kind.aggregates(definition)  # some `Aggregates`
         self.late = 0  # events that came too late to be counted
         self.unpublished: set[int] = set()  # periods
         self.live_since: int | None = None  # an offset
@@ -273,12 +231,12 @@ class Running:
         self.unpublished.add(TOTAL)
         log.error("a definition failed", definition=self.key.name, exc_info=error)
 
-    def redo_from(self, position: int) -> int:
+    def recovery_offset(self, position: int) -> int:
         """The first event that may not be in what is logged; `position` is the next one to come."""
         return self.waiting[0].since if self.waiting else position
 
 
-class Standing(NamedTuple):
+class PartitionContext(NamedTuple):
     """Where a partition stands, for those who publish its figures."""
 
     partition: int
@@ -288,45 +246,45 @@ class Standing(NamedTuple):
 
 
 # What changed of each definition of a kind.
-Changed: TypeAlias = Sequence[tuple[Running, Changes]]
+Changed: TypeAlias = Sequence[tuple[OperatorInstance, Changes]]
 
 
 class Publisher(Protocol):
     """Writes what a kind publishes, each partition to the partition of its own number."""
 
-    def changes(self, standing: Standing, changed: Changed) -> None:
+    def changes(self, context: PartitionContext, changed: Changed) -> None:
         """Announce what a batch changed for persons."""
 
-    def expired(self, standing: Standing, changed: Changed) -> None:
+    def expired(self, context: PartitionContext, changed: Changed) -> None:
         """Announce what time changed for persons."""
 
-    def figures(self, standing: Standing, running: Running) -> None:
+    def aggregates(self, context: PartitionContext, instances: OperatorInstance) -> None:
         """Publish the figures that are not published yet."""
 
     def restore(
-        self, partition: int, running: dict[Key, Running], reader: Reader
+        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
     ) -> Iterator[None]:
         """Take over the published figures, in steps; delete those of what has ended."""
 
-    def forget(self, standing: Standing, running: Running) -> None:
+    def forget(self, context: PartitionContext, instances: OperatorInstance) -> None:
         """Delete what is published of a definition that has ended."""
 
 
-def _reads_nothing(_: Any) -> Sequence[Reading]:
+def _reads_nothing(_: Any) -> Sequence[PropertyRead]:
     return ()
 
 
-class Kind(NamedTuple):
+class Operator(NamedTuple):
     """An operator: its definitions' kind, and what evaluates one of them."""
 
     name: str
     decode: Callable[[bytes], Definition]
-    looks: Callable[[Any], Sequence[Look]]
+    selectors: Callable[[Any], Sequence[EventSelector]]
     state: Callable[[Any, int], PersonState]  # of a definition and the allowed lateness in ms
-    figures: Callable[[Any], Figures]
+    aggregates: Callable[[Any], Aggregates]
     publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
     # The properties whose values `PersonState.fold` is given: they cost parsing, so few or none.
-    reads: Callable[[Any], Sequence[Reading]] = _reads_nothing
+    reads: Callable[[Any], Sequence[PropertyRead]] = _reads_nothing
 
 
 def key_of(definition: Definition) -> Key:

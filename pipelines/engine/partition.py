@@ -2,10 +2,10 @@
 
 Persons are logged some seconds after their first row was touched, so that one who does ten things
 in that time is logged once, with the rows of all definitions (`person_records`). Until then the
-event store is their log: `redo_from` is the offset from which events must be folded again on top of
-what is logged, and each logged row carries the offset up to which events are in it (as pages do in
-a database's write-ahead log). A row that cannot wait is logged by itself, and its person's others
-do not pay for it.
+event store is their log: `recovery_offset` is the offset from which events must be folded again on
+top of what is logged, and each logged row carries the offset up to which events are in it (as pages
+do in a database's write-ahead log). A row that cannot wait is logged by itself, and its person's
+others do not pay for it.
 
 A definition that came later first catches up with history (`Backfill`): the events before it are
 folded into it alone, from the beginning of the event store on, between the epochs of the others. As
@@ -24,16 +24,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.columnar.key_index import ArrowColumn, KeyIndex, Texts
+from pipelines.columnar.key_index import KeyIndex
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.engine.operator import (
     NEVER,
     TOTAL,
     Backfill,
     Changes,
-    Folded,
+    FoldResult,
     Key,
+    OperatorInstance,
     Packed,
-    Running,
     Waiting,
 )
 from pipelines.engine.person_record import Part, join, person_key, person_keys, row_keys, split
@@ -45,27 +46,27 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _NONE: Final = -1
-_PACKED_AT_ONCE: Final = 5_000  # persons: they come to some kilobytes each
+_PACKED_BATCH: Final = 5_000  # persons: they come to some kilobytes each
 # Rows that time changes in one call: who has more to do goes on with it in the next, so that no
 # commit takes long, however many are due in one moment.
-_EXPIRED_AT_ONCE: Final = 20_000
+_EXPIRED_BATCH: Final = 20_000
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """Offsets from `begin` to `end`, which is not one of them."""
 
     begin: int
     end: int
 
 
-_ALL: Final = Stretch(0, 2**62)
+_ALL: Final = OffsetRange(0, 2**62)
 
 
 class EventColumns(NamedTuple):
     """A batch of events, as far as operators look at it."""
 
-    projects: Texts
-    persons: Texts
+    projects: StringColumn
+    persons: StringColumn
     at: Int64s
     offsets: Int64s
 
@@ -76,7 +77,7 @@ class Partition:
     def __init__(self) -> None:
         self.position = 0
         self.persons = KeyIndex()
-        self.running: dict[Key, Running] = {}
+        self.instances: dict[Key, OperatorInstance] = {}
         # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
         # added to the time of day it gives the project's own time, which goes on without events.
         self.ahead: dict[str, int] = {}
@@ -84,38 +85,38 @@ class Partition:
         self._expire_first: Key | None = None
 
     @property
-    def redo_from(self) -> int:
+    def recovery_offset(self) -> int:
         """The first event that may not be in what is logged of the live definitions."""
-        live = (one for one in self.running.values() if one.backfill is None)
-        return min((one.redo_from(self.position) for one in live), default=self.position)
+        live = (one for one in self.instances.values() if one.backfill is None)
+        return min((one.recovery_offset(self.position) for one in live), default=self.position)
 
     @property
-    def behind(self) -> dict[Key, Backfill]:
+    def backfilling(self) -> dict[Key, Backfill]:
         """The definitions that are not live yet, and how far they are."""
         return {
             key: one.backfill
-            for key, one in self.running.items()
+            for key, one in self.instances.items()
             if one.backfill is not None and not one.failed
         }
 
-    def position_of(self, one: Running) -> int:
+    def position_of(self, one: OperatorInstance) -> int:
         """Events of the partition below this offset are in it."""
         return self.position if one.backfill is None else one.backfill.at
 
     @property
     def rows(self) -> int:
         """Rows of persons, of all definitions."""
-        return sum(one.state.size for one in list(self.running.values()))
+        return sum(one.state.size for one in list(self.instances.values()))
 
     @property
     def nbytes(self) -> int:
         """Memory held by rows, and by the names of persons."""
-        states = [one.state.nbytes for one in list(self.running.values())]
+        states = [one.state.nbytes for one in list(self.instances.values())]
         return self.persons.nbytes + sum(states)
 
     def fold(
         self, events: EventColumns, matches: Mapping[Key, Match], due: int
-    ) -> Iterator[tuple[Running, Changes]]:
+    ) -> Iterator[tuple[OperatorInstance, Changes]]:
         """Fold a batch into each live definition that it concerns; yields what changed.
 
         `due` is when the rows that are touched now are to be logged.
@@ -126,81 +127,85 @@ class Partition:
         self,
         events: EventColumns,
         matches: Mapping[Key, Match],
-        stretch: Stretch,
+        offsets: OffsetRange,
         ahead: Mapping[str, int],
         due: int,
-    ) -> Iterator[tuple[Running, Changes]]:
+    ) -> Iterator[tuple[OperatorInstance, Changes]]:
         """Fold a stretch of history into the definitions that have come to it.
 
         `ahead` is what `hear` is told of live events.
         """
         come = {
-            key: Stretch(backfill.at, stretch.end)
-            for key, backfill in self.behind.items()
-            if stretch.begin <= backfill.at < stretch.end
+            key: OffsetRange(backfill.at, offsets.end)
+            for key, backfill in self.backfilling.items()
+            if offsets.begin <= backfill.at < offsets.end
         }
         yield from self._publish(self._fold(events, matches, come, due, count=True))
-        for key, backfill in self.behind.items():
+        for key, backfill in self.backfilling.items():
             if key in come:
-                backfill.at = stretch.end
+                backfill.at = offsets.end
                 backfill.ahead = max(backfill.ahead, ahead.get(key.project, NEVER))
-                self.running[key].unpublished.add(TOTAL)
+                self.instances[key].unpublished.add(TOTAL)
 
-    def go_live(self, come_to: int) -> list[Key]:
+    def promote(self, come_to: int) -> list[Key]:
         """Have what has come so far go on with the partition: nothing lies between."""
-        there = {key: backfill for key, backfill in self.behind.items() if backfill.at >= come_to}
+        there = {
+            key: backfill for key, backfill in self.backfilling.items() if backfill.at >= come_to
+        }
         for key, backfill in there.items():
-            self.running[key].backfill = None
-            self.running[key].live_since = self.position
-            self.running[key].unpublished.add(TOTAL)
-            self.hear(key.project, backfill.ahead)
+            self.instances[key].backfill = None
+            self.instances[key].live_since = self.position
+            self.instances[key].unpublished.add(TOTAL)
+            self.advance_event_clock(key.project, backfill.ahead)
         return list(there)
 
-    def redo(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
+    def replay(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
         """Fold events again whose results are published already: into what is live."""
         for _ in self._fold(events, matches, self._live(), due, count=False):
             pass
 
-    def redo_backfill(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
+    def replay_backfill(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
         """Fold events again whose results are published already: into what is not live yet."""
-        behind = {key: Stretch(0, backfill.at) for key, backfill in self.behind.items()}
-        for _ in self._fold(events, matches, behind, due, count=False):
+        backfilling = {
+            key: OffsetRange(0, backfill.at) for key, backfill in self.backfilling.items()
+        }
+        for _ in self._fold(events, matches, backfilling, due, count=False):
             pass
 
-    def _live(self) -> dict[Key, Stretch]:
-        return {key: _ALL for key, one in self.running.items() if one.live}
+    def _live(self) -> dict[Key, OffsetRange]:
+        return {key: _ALL for key, one in self.instances.items() if one.live}
 
     def _publish(
-        self, folded: Iterable[tuple[Running, Folded]]
-    ) -> Iterator[tuple[Running, Changes]]:
-        for one, (changes, _, late, at_once) in folded:
+        self, folded: Iterable[tuple[OperatorInstance, FoldResult]]
+    ) -> Iterator[tuple[OperatorInstance, Changes]]:
+        for one, (changes, _, late, flush_now) in folded:
             if late:
                 one.late += late
                 LATE.labels(one.kind.name).inc(late)
                 one.unpublished.add(TOTAL)
-            if len(at_once):
-                self._to_log.append((one.key, at_once))
+            if len(flush_now):
+                self._to_log.append((one.key, flush_now))
             yield one, changes
 
     def _fold(
         self,
         events: EventColumns,
         matches: Mapping[Key, Match],
-        stretches: Mapping[Key, Stretch],
+        ranges: Mapping[Key, OffsetRange],
         due: int,
         *,
         count: bool,
-    ) -> Iterator[tuple[Running, Folded]]:
+    ) -> Iterator[tuple[OperatorInstance, FoldResult]]:
         """Fold into each definition those events that lie in its stretch, and `count` changes."""
-        concerned = {key: match for key, match in matches.items() if key in stretches}
+        concerned = {key: match for key, match in matches.items() if key in ranges}
         slots = self._slots(
             events,
-            (match for key, match in concerned.items() if self.running[key].state.by_person),
+            (match for key, match in concerned.items() if self.instances[key].state.by_person),
         )
 
-        def fold(key: Key) -> tuple[Running, int, Folded] | None:
-            one, match = self.running[key], concerned[key]
-            begin_end = np.searchsorted(events.offsets, stretches[key])
+        def fold(key: Key) -> tuple[OperatorInstance, int, FoldResult] | None:
+            one, match = self.instances[key], concerned[key]
+            begin_end = np.searchsorted(events.offsets, ranges[key])
             match = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
             if one.since_ms != ALL_TIME:
                 match = match.cut(events.at.take(match.rows) >= one.since_ms)
@@ -208,8 +213,8 @@ class Partition:
             if not len(rows):
                 return None
             offsets = events.offsets.take(rows)
-            found: tuple[Running, int, Folded] | None = None
-            with going_on(one):
+            found: tuple[OperatorInstance, int, FoldResult] | None = None
+            with failing_alone(one):
                 folded = one.state.fold(
                     len(self.persons),
                     slots.take(rows),
@@ -219,23 +224,23 @@ class Partition:
                     values,
                 )
                 if count:
-                    one.unpublished |= one.figures.apply(folded.changes)
+                    one.unpublished |= one.aggregates.apply(folded.changes)
                 found = one, int(offsets[0]), folded
             return found  # noqa: RET504 (nothing, if something was raised)
 
         for found in side_by_side(fold, concerned):
             if found is not None:
                 one, since, folded = found
-                if len(folded.fresh):
-                    one.waiting.append(Waiting(folded.fresh, since, due))
+                if len(folded.newly_dirty):
+                    one.waiting.append(Waiting(folded.newly_dirty, since, due))
                 yield one, folded
 
-    def hear(self, project: str, ahead_ms: int) -> None:
+    def advance_event_clock(self, project: str, ahead_ms: int) -> None:
         """An event of the project bears a time so far ahead of its record's; `NEVER`: none does."""
         if ahead_ms != NEVER:
             self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
 
-    def expire(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
+    def expire(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
         """Let time pass for every live definition: yields what it changed.
 
         No event would bring these changes back, so their rows are `due` at once.
@@ -243,35 +248,35 @@ class Partition:
         return self._expire(
             {
                 key: now_ms + self.ahead[key.project]
-                for key, one in self.running.items()
+                for key, one in self.instances.items()
                 if one.live and key.project in self.ahead
             }
         )
 
-    def expire_backfill(self, now_ms: int) -> Iterator[tuple[Running, Changes]]:
+    def expire_backfill(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
         """Let time pass up to `now_ms` of the past for the definitions that are not live yet."""
         return self._expire(
             {
                 key: now_ms + backfill.ahead
-                for key, backfill in self.behind.items()
+                for key, backfill in self.backfilling.items()
                 if backfill.ahead != NEVER
             }
         )
 
-    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[Running, Changes]]:
+    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[OperatorInstance, Changes]]:
         keys, rows = list(clocks), 0
         first, self._expire_first = self._expire_first, None
         begin = keys.index(first) if first is not None and first in clocks else 0
         for key in (*keys[begin:], *keys[:begin]):
-            if rows >= _EXPIRED_AT_ONCE:
+            if rows >= _EXPIRED_BATCH:
                 self._expire_first = key
                 break
-            one = self.running[key]
+            one = self.instances[key]
             expired = None
-            with going_on(one):
+            with failing_alone(one):
                 expired = one.state.expire(clocks[key])
                 if expired is not None and expired.counted:
-                    one.unpublished |= one.figures.apply(expired.changes)
+                    one.unpublished |= one.aggregates.apply(expired.changes)
             if expired is not None and not one.failed:
                 rows += len(expired.rows)
                 if len(expired.rows):
@@ -283,37 +288,39 @@ class Partition:
 
         It counts as logged when the epoch commits.
         """
-        at_once: defaultdict[Key, list[Int32s]] = defaultdict(list)
+        flush_now: defaultdict[Key, list[Int32s]] = defaultdict(list)
         for key, rows in self._to_log:
-            at_once[key].append(rows)
+            flush_now[key].append(rows)
         self._to_log = []
-        for key, parts in at_once.items():
-            if key in self.running:
+        for key, parts in flush_now.items():
+            if key in self.instances:
                 rows = np.unique(np.concatenate(parts))
-                for begin in range(0, len(rows), _PACKED_AT_ONCE):
-                    some = rows[begin : begin + _PACKED_AT_ONCE]
-                    yield from self._pack_rows(self.running[key], some)
+                for begin in range(0, len(rows), _PACKED_BATCH):
+                    some = rows[begin : begin + _PACKED_BATCH]
+                    yield from self._pack_rows(self.instances[key], some)
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
-        for key, one in self.running.items():
+        for key, one in self.instances.items():
             while one.waiting and one.waiting[0].due <= now_ms:
                 rows = one.state.unlogged(one.waiting.popleft().rows)
                 persons[key.project].append(one.state.persons_of(rows))
         for project, found in persons.items():
             slots = np.unique(np.concatenate(found))
-            for begin in range(0, len(slots), _PACKED_AT_ONCE):
-                yield from self._pack(project, slots[begin : begin + _PACKED_AT_ONCE])
+            for begin in range(0, len(slots), _PACKED_BATCH):
+                yield from self._pack(project, slots[begin : begin + _PACKED_BATCH])
 
-    def _pack_rows(self, one: Running, rows: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
+    def _pack_rows(
+        self, one: OperatorInstance, rows: Int32s
+    ) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         packed = one.state.pack(rows, self.position_of(one))
         keys = self._row_keys(one, one.state.persons_of(rows))
         for some, records in join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)]):
             yield keys[some], records
 
-    def _row_keys(self, one: Running, persons: Int32s) -> ArrowColumn:
+    def _row_keys(self, one: OperatorInstance, persons: Int32s) -> ArrowColumn:
         return row_keys(one.tag, one.key.project, self.persons.second(persons))
 
     def _pack(self, project: str, persons: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
-        def pack(one: Running) -> Part:
+        def pack(one: OperatorInstance) -> Part:
             rows = one.state.rows_of(persons)
             places = np.flatnonzero(rows != _NONE)
             packed = one.state.pack(rows[places], self.position_of(one))
@@ -329,16 +336,16 @@ class Partition:
 
         Tells which of them hold rows of a definition that is kept.
         """
-        starts, data = Texts.of(pa.array(values, pa.binary()))
+        starts, data = StringColumn.of(pa.array(values, pa.binary()))
         parts = split(data, starts.astype(np.int64))
-        by_tag = {int(one.tag): one for one in self.running.values()}
+        by_tag = {int(one.tag): one for one in self.instances.values()}
         known = [tag for tag in np.unique(parts.tags).tolist() if tag in by_tag]
         kept = np.zeros(len(keys), np.bool_)
         for tag in known:
             kept[parts.records[parts.tags == tag]] = True
         names: ArrowColumn = pa.array(map(person_key, keys), pa.binary())
         names = pc.split_pattern(names, "/", max_splits=1)
-        projects, persons = (Texts.of(pc.list_element(names, place)) for place in (0, 1))
+        projects, persons = (StringColumn.of(pc.list_element(names, place)) for place in (0, 1))
         slots = np.zeros(len(keys), np.int32)
         slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
 
@@ -354,16 +361,16 @@ class Partition:
             pass
         return kept
 
-    def of_project(self, project: str) -> list[Running]:
+    def of_project(self, project: str) -> list[OperatorInstance]:
         """The definitions of a project."""
-        return [one for key, one in self.running.items() if key.project == project]
+        return [one for key, one in self.instances.items() if key.project == project]
 
     def only_in(self, key: Key) -> list[bytes]:
         """The log keys that are of this definition and of no other.
 
         They are those of its rows, and of the persons who have no row but that.
         """
-        one = self.running[key]
+        one = self.instances[key]
         state = one.state
         persons = state.persons_of(np.arange(state.size, dtype=np.int32))
         own = self._row_keys(one, persons)
@@ -378,18 +385,20 @@ class Partition:
     def restored(self, committed: int, clocks: Mapping[Key, int] | None = None) -> None:
         """All that was committed is in the state; `clocks` are what those that have one said."""
         self.position = committed
-        for key, one in self.running.items():
+        for key, one in self.instances.items():
             one.state.restored((clocks or {}).get(key))
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the columns of all definitions, in the order of `running`."""
         columns = {f"persons.{name}": column.copy() for name, column in self.persons.dump().items()}
-        for number, one in enumerate(self.running.values()):
+        for number, one in enumerate(self.instances.values()):
             for name, column in one.state.dump().items():
                 columns[f"{number}.{name}"] = column
         return columns
 
-    def load(self, columns: Mapping[str, NDArray[Any]], unlogged: Mapping[Key, Stretch]) -> None:
+    def load(
+        self, columns: Mapping[str, NDArray[Any]], unlogged: Mapping[Key, OffsetRange]
+    ) -> None:
         """Take over what `dump` gave; definitions that are not kept any more are left out.
 
         `unlogged` are the definitions in the order of `dump`, each with the stretch of events of
@@ -398,11 +407,11 @@ class Partition:
         """
         self.persons = KeyIndex.load(_below("persons", columns))
         for number, (key, (since, stamp)) in enumerate(unlogged.items()):
-            if key in self.running:
-                state = self.running[key].state
+            if key in self.instances:
+                state = self.instances[key].state
                 state.load(_below(str(number), columns), stamp)
                 rows = state.unlogged(np.arange(state.size, dtype=np.int32))
-                self.running[key].waiting.append(Waiting(rows, since, due=0))
+                self.instances[key].waiting.append(Waiting(rows, since, due=0))
 
     def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
         """The person of each event that is matched, and anything for the others."""
@@ -424,7 +433,7 @@ def side_by_side(call: Callable[[A], B], definitions: Collection[A]) -> Iterator
 
 
 @contextmanager
-def going_on(one: Running) -> Iterator[None]:
+def failing_alone(one: OperatorInstance) -> Iterator[None]:
     """Whatever a definition raises inside ends it, with the reason, and nothing else."""
     try:
         yield

@@ -18,12 +18,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.columnar.key_index import ArrowColumn, prefixed
+from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.memcpy import copy
+from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.operator import Packed
 
 _MALFORMED: Final = -1
-_BYTES_AT_ONCE: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
+_BYTES_BATCH: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
 _HEADER: Final = 12
 _ROW: Final = b"\0"  # no project's name begins like this
 _ROW_KEY: Final = len(_ROW) + 16  # and the tag in hexadecimal digits
@@ -66,7 +67,7 @@ def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn
     data, begins, ends = join_columns(count, parts)
     first = 0
     while first < count:
-        most = begins[first] + _BYTES_AT_ONCE
+        most = begins[first] + _BYTES_BATCH
         last = max(int(np.searchsorted(ends, most, "right")), first + 1)
         starts = np.zeros(last - first + 1, np.int32)
         starts[1:] = ends[first:last] - begins[first]
@@ -112,7 +113,7 @@ def split(data: Bytes, starts: Int64s) -> Parts:
     )
 
 
-def warm_up() -> None:
+def precompile() -> None:
     """Have the kernels compiled."""
     bounds = np.zeros(1, np.int64), np.ones(1, np.int64)
     rows = [

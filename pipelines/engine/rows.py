@@ -55,8 +55,8 @@ class PersonRows:
 
     def touch(self, rows: Int32s) -> Int32s:
         """Mark rows as not logged yet; returns those that were not so marked already."""
-        fresh = np.empty(len(rows), np.int32)
-        return fresh[: _touch(self.rows, rows, fresh)]
+        newly_dirty = np.empty(len(rows), np.int32)
+        return newly_dirty[: _touch(self.rows, rows, newly_dirty)]
 
     def unlogged(self, rows: Int32s) -> Int32s:
         """Those of `rows` that were touched since they were last logged."""
@@ -100,20 +100,20 @@ class PersonRows:
 
 
 @kernel
-def note(rows: Any, r: Int, fresh: Int32s, count: Int) -> Int:
+def note(rows: Any, r: Int, newly_dirty: Int32s, count: Int) -> Int:
     """Mark a row as not logged yet; if it was not so marked already, it is the `count`-th fresh."""
-    if not rows[r].touched & UNLOGGED:
-        fresh[count] = r
+    if not rows[r].dirty & UNLOGGED:
+        newly_dirty[count] = r
         count += 1
-    rows[r].touched = UNLOGGED
+    rows[r].dirty = UNLOGGED
     return count
 
 
 @kernel
-def _touch(rows: Any, touched: Int32s, fresh: Int32s) -> Int:
+def _touch(rows: Any, dirty: Int32s, newly_dirty: Int32s) -> Int:
     count = 0
-    for i in range(len(touched)):
-        if i + FAR < len(touched):
-            prefetch(rows, touched[i + FAR])
-        count = note(rows, np.int64(touched[i]), fresh, count)
+    for i in range(len(dirty)):
+        if i + FAR < len(dirty):
+            prefetch(rows, dirty[i + FAR])
+        count = note(rows, np.int64(dirty[i]), newly_dirty, count)
     return count

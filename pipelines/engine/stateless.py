@@ -16,7 +16,7 @@ _NO_ROWS = np.empty(0, np.int32)
 _NO_OFFSETS = np.empty(0, np.int64)
 
 
-class NoRows:
+class Stateless:
     """All of a `PersonState` but its `fold`."""
 
     by_person: ClassVar[bool] = False

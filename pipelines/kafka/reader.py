@@ -7,8 +7,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Records, TopicPartition
-from pipelines.kafka.retry import QUIETLY
-from schemas.consumer_defaults import LASTING
+from pipelines.kafka.retry import QUIET
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
@@ -27,8 +27,8 @@ class Reader:
             "fetch.queue.backoff.ms": 10,
             # The end is told by a fetch that finds nothing; nobody fetches at other times.
             "fetch.wait.max.ms": 20,
-            **LASTING,
-            **QUIETLY,
+            **CONSUMER_DEFAULTS,
+            **QUIET,
         }
         self._consumer = Consumer(config)
         # The end of a partition is asked for without regard to open transactions: see `read`.

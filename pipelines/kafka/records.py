@@ -14,7 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from pipelines.columnar.key_index import ArrowColumn
+from pipelines.columnar.string_column import ArrowColumn
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]

@@ -16,14 +16,14 @@ _PATIENCE_S: Final = 120.0
 _NEWS_AFTER_S: Final = 10.0
 
 # librdkafka mends lost connections itself: neither in a hurry, nor with a line for every attempt.
-QUIETLY: Final[dict[str, int]] = {
+QUIET: Final[dict[str, int]] = {
     "log_level": 2,
     "reconnect.backoff.ms": 200,
     "reconnect.backoff.max.ms": 2_000,
 }
 
 
-class Patience:
+class RetryDeadline:
     """Two minutes, counted from the last success."""
 
     def __init__(self) -> None:
@@ -38,18 +38,18 @@ class Patience:
         return time.monotonic() > self._until or bool(error.args[0].fatal())
 
 
-def patiently(call: Callable[..., T], *args: object, **options: object) -> T:
+def retrying(call: Callable[..., T], *args: object, **options: object) -> T:
     """Make a call that changes nothing, again each second while the broker is away. Blocks.
 
     Raises:
         KafkaException: it was away for two minutes.
     """
-    patience = Patience()
+    deadline = RetryDeadline()
     while True:
         try:
             return call(*args, **options)
         except KafkaException as error:
-            if patience.ends_with(error):
+            if deadline.ends_with(error):
                 raise
             log.warning("trying again", call=call.__name__, error=str(error))
             time.sleep(AGAIN_AFTER_S)

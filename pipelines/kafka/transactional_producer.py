@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from pipelines.columnar.key_index import ArrowColumn
+from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka import librdkafka as c
 from pipelines.kafka.records import Headers
 
@@ -26,7 +26,7 @@ _QUEUED_BYTES: Final = 128 << 20
 _QUEUE: Final = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2_097_151}
 _RECORD_BYTES: Final = 200  # what librdkafka keeps of one, besides key and value
 _EMPTY_S: Final = 0.005
-_EMPTY_WITHIN_S: Final = 120.0
+_EMPTY_TIMEOUT_S: Final = 120.0
 
 # rd_kafka_vu_t: what a value says depends on its kind.
 _FIELD: Final = np.dtype(
@@ -116,11 +116,11 @@ class TransactionalProducer:
                 self._produce_one(self._topic(topic), partition, key, value, own)
 
     def _wait_until_empty(self) -> None:
-        deadline = time.monotonic() + _EMPTY_WITHIN_S
+        deadline = time.monotonic() + _EMPTY_TIMEOUT_S
         while c.outq_len(self._kafka):
             self._hear()  # what is to be heard counts as queued
             if time.monotonic() > deadline:
-                reason = f"the broker has not taken what is queued for {_EMPTY_WITHIN_S:.0f} s"
+                reason = f"the broker has not taken what is queued for {_EMPTY_TIMEOUT_S:.0f} s"
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001 (its name)
             time.sleep(_EMPTY_S)
         self._queued_bytes = 0

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Outgoing
-from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIETLY, log_client_error, patiently
+from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, log_client_error, retrying
 from pipelines.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class Transactions:
             "linger.ms": 20,
             "batch.size": 1_000_000,
             "message.max.bytes": 4_000_000,
-            **QUIETLY,
+            **QUIET,
         }
         self.begin_anew()
 
@@ -69,7 +69,7 @@ class Transactions:
         self._producer = TransactionalProducer(self._config, log_client_error)
         self._commit: _Commit | None = None
         self._open = False
-        patiently(self._producer.init_transactions, CALL_TIMEOUT_S)
+        retrying(self._producer.init_transactions, CALL_TIMEOUT_S)
 
     @property
     def open(self) -> bool:

@@ -21,15 +21,19 @@ import msgspec
 
 from schemas.conditions import Condition
 from schemas.patterns import compile_pattern
+from schemas.properties import (
+    MAX_INT,
+    MIN_INT,
+    Value,
+    is_spelled_variously,
+    moment,
+    operands,
+    stored_name,
+)
 from schemas.time.rfc3339 import read_time
 
 Test = Callable[[Mapping[str, Any]], bool]
 Read = Callable[[Mapping[str, Any]], Any]
-Value = bool | int | float | str
-
-_DOT: Final = "%2E"
-_MIN_INT: Final = -(2**63)
-_MAX_INT: Final = 2**64 - 1
 
 _KEPT_AS_IT_IS: Final = frozenset({str, float, bool, NoneType, list})
 
@@ -58,33 +62,6 @@ def compile_conditions(conditions: Sequence[Condition]) -> Test:
     return lambda properties: all(test(properties) for test in tests)
 
 
-def operands(condition: Condition) -> list[Value]:
-    """Return what the condition compares with, in the types that events are kept in.
-
-    Numbers beyond 64 bits become the nearest float, infinite if need be.
-    """
-    value = condition.value
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    return [_nearest(item) for item in values]
-
-
-def moment(condition: Condition) -> int:
-    """Return the time that the condition compares with, in milliseconds since 1970."""
-    at = read_time(str(condition.value))
-    assert at is not None, "a definition with another text is refused"
-    return at
-
-
-def stored_name(name: str) -> str:
-    """Return the name that ClickHouse keeps a property under."""
-    return name.replace(".", _DOT)
-
-
-def is_spelled_variously(name: str) -> bool:
-    """Whether members of several names are the property of this name."""
-    return "." in name or _DOT in name
-
-
 def compile_read(name: str) -> Read:
     """Return what reads a property, as it is kept, off parsed properties; None if it is not set."""
     if is_spelled_variously(name):
@@ -111,15 +88,6 @@ def compile_member_read(outer: str, name: str) -> Read:
 
 def _always(_: Mapping[str, Any]) -> bool:
     return True
-
-
-def _nearest(value: Value) -> Value:
-    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf") if value > 0 else float("-inf")
-    return value
 
 
 def _compile(condition: Condition) -> Test:
@@ -201,6 +169,6 @@ def _read_spellings(properties: Mapping[str, Any], stored: str) -> Any:
 def _as_kept(value: Any) -> Any:
     if isinstance(value, dict):
         return None
-    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+    if isinstance(value, int) and not MIN_INT <= value <= MAX_INT:
         return str(value)
     return value

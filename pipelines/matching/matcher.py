@@ -15,29 +15,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.columnar.argsort import order_of
-from pipelines.columnar.dictionary import Grouped
+from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int64s
-from pipelines.columnar.key_index import ArrowColumn, KeyIndex, Texts
-from pipelines.engine.operator import (
+from pipelines.columnar.key_index import KeyIndex
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
+from pipelines.engine.operator import Key, Masks, Values
+from pipelines.matching.conditions import compile_conditions, compile_member_read, compile_read
+from pipelines.matching.property_groups import Groups, Properties, PropertyNames, Question
+from pipelines.matching.selectors import (
     EVENT_NAME,
-    Alike,
-    Holding,
-    Key,
-    Look,
-    Masks,
-    Member,
-    Reading,
-    Values,
+    HasObject,
+    ObjectMember,
+    PropertyRead,
+    ValueHash,
 )
-from pipelines.matching.conditions import (
-    compile_conditions,
-    compile_member_read,
-    compile_read,
-    is_spelled_variously,
-)
-from pipelines.matching.property_groups import Groups, Properties, Question, Sought
-from pipelines.matching.value_hash import Fingerprints, fingerprint_of, tokens_of
+from pipelines.matching.value_hash import ValueHashes, fingerprint_of
 from schemas.conditions import Condition, comparisons
+from schemas.event_filter import EventSelector
+from schemas.properties import is_spelled_variously
+from schemas.value_tokens import tokens_of
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
 
@@ -61,16 +57,16 @@ class Match(NamedTuple):
 class _Names:
     """The names of a batch's events."""
 
-    def __init__(self, names: Texts) -> None:
+    def __init__(self, names: StringColumn) -> None:
         self._names = names
         count = len(names.starts) - 1
-        empty = Texts.empty(count)
+        empty = StringColumn.empty(count)
         self._groups = Groups(count, lambda index, rows: index.intern(names, empty, rows))
 
-    def of(self, rows: Int64s) -> Grouped:
+    def of(self, rows: Int64s) -> DictionaryColumn:
         """The names of some events."""
         codes = self._groups.of(rows)
-        return Grouped(codes, self._names.take(self._groups.samples))
+        return DictionaryColumn(codes, self._names.take(self._groups.samples))
 
 
 class _Use(NamedTuple):
@@ -91,13 +87,13 @@ class _NameReader:
 
     names: ClassVar[tuple[str, ...]] = ()
 
-    def values(self, rows: Int64s, names: _Names, _: Properties) -> Grouped:
+    def values(self, rows: Int64s, names: _Names, _: Properties) -> DictionaryColumn:
         """What it reads of `rows`."""
         return names.of(rows)
 
 
 class _AlikeReader:
-    def __init__(self, of: Alike) -> None:
+    def __init__(self, of: ValueHash) -> None:
         reads = [compile_read(name) for name in of.properties]
         self.names = names = grouping_names(of.properties)
 
@@ -107,10 +103,10 @@ class _AlikeReader:
         self._tokens = Question(names, tokens)
         self._number = Question(names, lambda has: fingerprint_of(tokens(has)), np.uint64)
 
-    def values(self, rows: Int64s, _: _Names, properties: Properties) -> Fingerprints:
+    def values(self, rows: Int64s, _: _Names, properties: Properties) -> ValueHashes:
         """What it reads of `rows`."""
         numbers = properties.ask(self._number, rows)
-        return Fingerprints(numbers, properties.grouped(self._tokens, rows))
+        return ValueHashes(numbers, properties.grouped(self._tokens, rows))
 
 
 class _Reader(NamedTuple):
@@ -122,7 +118,7 @@ class _Reader(NamedTuple):
         """The properties that it depends on."""
         return self.read.names
 
-    def values(self, rows: Int64s, _: _Names, properties: Properties) -> Grouped:
+    def values(self, rows: Int64s, _: _Names, properties: Properties) -> DictionaryColumn:
         """What it reads of `rows`."""
         if self.holding is None:
             return properties.grouped(self.read, rows)
@@ -130,7 +126,7 @@ class _Reader(NamedTuple):
         found = properties.grouped(self.read, rows[held])
         codes = np.full(len(rows), len(found.distinct), np.int32)
         codes[held] = found.codes
-        return Grouped(codes, [*found.distinct, None])
+        return DictionaryColumn(codes, [*found.distinct, None])
 
 
 class Matcher:
@@ -140,7 +136,7 @@ class Matcher:
     """
 
     def __init__(
-        self, definitions: Iterable[tuple[Key, Sequence[Look], Sequence[Reading]]]
+        self, definitions: Iterable[tuple[Key, Sequence[EventSelector], Sequence[PropertyRead]]]
     ) -> None:
         self._events = KeyIndex()
         self._any = False
@@ -149,23 +145,25 @@ class Matcher:
         # Definitions that ask the same ask it once an event.
         reader = cache(_reader)
         tests: dict[bytes, Question] = {}
-        for key, looks, names in definitions:
+        for key, selectors, names in definitions:
             self._readers[key] = [reader(name) for name in names]
-            for place, look in enumerate(looks):
+            for place, look in enumerate(selectors):
                 test = None
                 if look.where:
                     alike = msgspec.json.encode(look.where)
                     test = tests.setdefault(alike, _test(look.where))
-                holding = look.object if isinstance(look, Holding) else None
+                holding = look.object if isinstance(look, HasObject) else None
                 code = self._code(key.project, look.event or _ANY)
                 self._any = self._any or look.event is None
                 self._uses[code].append(_Use(key, 1 << place, test, holding))
         readers = [one for several in self._readers.values() for one in several]
-        self._sought = Sought(
+        self._sought = PropertyNames(
             [*(test.names for test in tests.values()), *(r.names for r in readers)]
         )
 
-    def match(self, projects: Texts, events: Texts, texts: ArrowColumn) -> dict[Key, Match]:
+    def match(
+        self, projects: StringColumn, events: StringColumn, texts: ArrowColumn
+    ) -> dict[Key, Match]:
         """Find the events of each definition; those that none of them concerns are left out.
 
         `texts` are their properties.
@@ -173,7 +171,7 @@ class Matcher:
         count = len(events.starts) - 1
         properties, named = Properties(texts, self._sought), _Names(events)
         pieces: dict[Key, list[tuple[Int64s, int]]] = {}
-        for names in (events, Texts.empty(count)) if self._any else (events,):
+        for names in (events, StringColumn.empty(count)) if self._any else (events,):
             for code, rows in self._rows_by_code(projects, names, count):
                 for use in self._uses[code]:
                     kept = use.pick(rows, properties)
@@ -187,7 +185,7 @@ class Matcher:
         return found
 
     def _rows_by_code(
-        self, projects: Texts, names: Texts, count: int
+        self, projects: StringColumn, names: StringColumn, count: int
     ) -> Iterator[tuple[int, Int64s]]:
         """The rows of each (project, name) that is looked for, ascending."""
         codes = self._events.find(projects, names, np.arange(count))
@@ -199,7 +197,7 @@ class Matcher:
         yield from zip(present.tolist(), np.split(known, begins[1:]), strict=True)
 
     def _code(self, project: str, event: str) -> int:
-        project_text, event_text = (Texts.of(pa.array([text])) for text in (project, event))
+        project_text, event_text = (StringColumn.of(pa.array([text])) for text in (project, event))
         (code,) = self._events.intern(project_text, event_text, np.zeros(1, np.int64))
         if code == len(self._uses):
             self._uses.append([])
@@ -211,11 +209,11 @@ def _test(where: Sequence[Condition]) -> Question:
     return Question(grouping_names(names), compile_conditions(where), np.bool_)
 
 
-def _reader(of: Reading) -> _NameReader | _AlikeReader | _Reader:
+def _reader(of: PropertyRead) -> _NameReader | _AlikeReader | _Reader:
     match of:
-        case Alike():
+        case ValueHash():
             return _AlikeReader(of)
-        case Member(outer, name):
+        case ObjectMember(outer, name):
             return _Reader(Question((outer,), compile_member_read(outer, name)), outer)
         case str(name) if name != EVENT_NAME:
             return _Reader(Question(grouping_names([name]), compile_read(name)), None)

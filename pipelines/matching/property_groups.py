@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import Grouped
+from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, kernel
 from pipelines.columnar.json_scan import NOT_PLAIN, find_members
-from pipelines.columnar.key_index import ArrowColumn, KeyIndex, Texts
+from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.memcpy import copy
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.matching.conditions import parse_properties
 
 _UNKNOWN: Final = -1
@@ -42,7 +43,7 @@ class Question(NamedTuple):
     kind: type[np.generic] = np.object_
 
 
-class Sought:
+class PropertyNames:
     """The names that questions depend on, in blocks: those of one question are in one of them."""
 
     def __init__(self, asked: Iterable[tuple[str, ...]]) -> None:
@@ -56,13 +57,13 @@ class Sought:
             block = blocks[number]
             columns = [block.setdefault(name, len(block)) for name in names]
             self._places[names] = number, np.array(columns, np.intp)
-        self._blocks = [Texts.of(pa.array(list(block), pa.string())) for block in blocks]
+        self._blocks = [StringColumn.of(pa.array(list(block), pa.string())) for block in blocks]
 
     def __len__(self) -> int:
         """How many blocks there are."""
         return len(self._blocks)
 
-    def block(self, number: int) -> Texts:
+    def block(self, number: int) -> StringColumn:
         """The names in a block, in the order of their columns."""
         return self._blocks[number]
 
@@ -77,7 +78,7 @@ class Properties:
     What may be asked depends on names that are `sought`.
     """
 
-    def __init__(self, texts: ArrowColumn, sought: Sought) -> None:
+    def __init__(self, texts: ArrowColumn, sought: PropertyNames) -> None:
         self._texts = texts
         self._sought = sought
         self._found: dict[int, _Found] = {}
@@ -92,7 +93,7 @@ class Properties:
         column: NDArray[Any] = np.asarray(answers)[codes]
         return column
 
-    def grouped(self, question: Question, rows: Int64s) -> Grouped:
+    def grouped(self, question: Question, rows: Int64s) -> DictionaryColumn:
         """As `ask`."""
         names = question.names
         if names not in self._groups:
@@ -103,19 +104,19 @@ class Properties:
         unknown = known.unknown(codes, len(groups.samples))
         for code, properties in zip(unknown, self._parse(groups.samples[unknown]), strict=True):
             known.answers[code] = question.ask(properties)
-        return Grouped(codes, known.answers)
+        return DictionaryColumn(codes, known.answers)
 
     def _group(self, names: tuple[str, ...]) -> "Groups | _Each":
         if not names:
             return _Each(len(self._texts))
         number, columns = self._sought.places(names)
         if number not in self._found:
-            texts = Texts.of(self._texts)
+            texts = StringColumn.of(self._texts)
             self._found[number] = _Found(texts, self._sought.block(number))
         found = self._found[number]
 
         def intern(index: KeyIndex, rows: Int64s) -> Int32s:
-            keys, empty = found.keys(columns, rows), Texts.empty(len(rows))
+            keys, empty = found.keys(columns, rows), StringColumn.empty(len(rows))
             return index.intern(keys, empty, np.arange(len(rows)))
 
         return Groups(len(self._texts), intern)
@@ -154,9 +155,9 @@ class Groups:
             known = len(self._index)
             codes = self._intern(self._index, unknown)
             self._codes[unknown] = codes
-            fresh = codes >= known
+            newly_dirty = codes >= known
             samples = np.empty(len(self._index) - known, np.int64)
-            samples[codes[fresh] - known] = unknown[fresh]
+            samples[codes[newly_dirty] - known] = unknown[newly_dirty]
             self.samples = np.concatenate([self.samples, samples])
         return self._codes[rows]
 
@@ -194,27 +195,27 @@ class _Answers:
 class _Found:
     """Where members of a block's names are in the texts of a batch: found where it is asked for."""
 
-    def __init__(self, texts: Texts, names: Texts) -> None:
+    def __init__(self, texts: StringColumn, names: StringColumn) -> None:
         count = len(texts.starts) - 1
         self._texts = texts
         self._names = names
         self._states = np.zeros(count, np.uint8)
         self._begins, self._sizes = np.empty((2, count, len(names.starts) - 1), np.int32)
 
-    def keys(self, columns: NDArray[np.intp], rows: Int64s) -> Texts:
+    def keys(self, columns: NDArray[np.intp], rows: Int64s) -> StringColumn:
         """How the members in some columns are written: the same where they are written alike."""
         states, begins, sizes = self._states, self._begins, self._sizes
         length = _find(*self._texts, rows, *self._names, columns, states, begins, sizes)
         starts = np.zeros(len(rows) + 1, np.int32)
         data = np.empty(length, np.uint8)
         _write(self._texts.data, rows, columns, states, begins, sizes, starts, data)
-        return Texts.locked(starts, data)
+        return StringColumn.locked(starts, data)
 
 
-def warm_up() -> None:
+def precompile() -> None:
     """Have every kernel compiled."""
     names = ("a",)
-    properties = Properties(pa.array(['{"a":1}']), Sought([names]))
+    properties = Properties(pa.array(['{"a":1}']), PropertyNames([names]))
     properties.ask(Question(names, lambda _: None), np.zeros(1, np.int64))
 
 

@@ -6,40 +6,36 @@ not set.
 """
 
 import hashlib
-import json
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import Grouped
+from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import UInt64s
-
-_LONGEST: Final = 200
-_EXACT: Final = 2**53  # whole doubles below it are written as such
+from schemas.value_tokens import token, tokens_of
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprints:
+class ValueHashes:
     """A column of rows of values: their fingerprints, and the tokens that these stand for."""
 
     numbers: UInt64s
-    tokens: Grouped
+    tokens: DictionaryColumn
 
     @classmethod
-    def none(cls, count: int) -> "Fingerprints":
+    def none(cls, count: int) -> "ValueHashes":
         """Of so many rows, of which nothing was read: 0 for each of them."""
-        return cls(np.zeros(count, np.uint64), Grouped.of(()))
+        return cls(np.zeros(count, np.uint64), DictionaryColumn.of(()))
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def cut(self, part: slice | NDArray[np.bool_]) -> "Fingerprints":
+    def cut(self, part: slice | NDArray[np.bool_]) -> "ValueHashes":
         """Some of the rows."""
-        return Fingerprints(self.numbers[part], self.tokens.cut(part))
+        return ValueHashes(self.numbers[part], self.tokens.cut(part))
 
     def told(self) -> dict[int, str]:
         """The tokens of its rows, which are of one value each, in the order in which they came."""
@@ -50,32 +46,15 @@ class Fingerprints:
         }
 
 
-def token(value: Any) -> str:
-    """A value as text that equal values have in common; empty if it is not set."""
-    match value:
-        case str():
-            return f"s{value[:_LONGEST]}"
-        case bool():
-            return "t" if value else "f"
-        case int() | float():
-            return f"n{struct.pack('>d', value + 0.0).hex()}"
-    return ""
-
-
 def fingerprint(values: Iterable[Any]) -> int:
     """The same 64 bits for equal values, in their order."""
     return fingerprint_of(map(token, values))
 
 
-def fingerprints(columns: Sequence[Iterable[Any]]) -> Fingerprints:
+def fingerprints(columns: Sequence[Iterable[Any]]) -> ValueHashes:
     """The fingerprints of rows of values, column by column."""
-    tokens = Grouped.of(map(tokens_of, zip(*columns, strict=True)))
-    return Fingerprints(tokens.each(fingerprint_of, np.uint64), tokens)
-
-
-def tokens_of(values: Iterable[Any]) -> tuple[str, ...]:
-    """The tokens of some values."""
-    return tuple(map(token, values))
+    tokens = DictionaryColumn.of(map(tokens_of, zip(*columns, strict=True)))
+    return ValueHashes(tokens.each(fingerprint_of, np.uint64), tokens)
 
 
 def fingerprint_of(tokens: Iterable[str]) -> int:
@@ -86,19 +65,3 @@ def fingerprint_of(tokens: Iterable[str]) -> int:
 
 def _md5(text: str) -> "hashlib._Hash":
     return hashlib.md5(text.encode(), usedforsecurity=False)
-
-
-def to_json(value: str) -> str:
-    """The value that a token stands for, as JSON."""
-    match value[:1]:
-        case "t":
-            return "true"
-        case "f":
-            return "false"
-        case "n":
-            (number,) = struct.unpack(">d", bytes.fromhex(value[1:]))
-            whole = number.is_integer() and abs(number) < _EXACT
-            return json.dumps(int(number) if whole else number)
-        case "s":
-            return json.dumps(value[1:], ensure_ascii=False)
-    return "null"

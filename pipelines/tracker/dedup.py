@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.columnar.key_index import Texts
+from pipelines.columnar.string_column import StringColumn
 
 _FIRST, _SIZE, _NEWEST = range(3)
 _UUID_CHARS: Final = 36
@@ -62,13 +62,13 @@ class SeenIds:
             self._grow()
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         ids = np.zeros((1, 2), np.uint64)
         seen = cls(1, 1)
         seen.admit(ids, ids[:, 0].copy(), np.zeros(1, np.int64))
         seen.load(seen.dump())
-        read_uuids(*Texts.empty(1), ids, np.zeros(1, np.bool_))
+        read_uuids(*StringColumn.empty(1), ids, np.zeros(1, np.bool_))
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """A copy of the ids, the oldest first."""

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Int64s, UInt64s
-from pipelines.columnar.key_index import ArrowColumn, Texts
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Headers, Outbox, Records, TopicPartition
 from pipelines.tracker import cloudevents
@@ -208,14 +208,14 @@ def check(
         if text != "{}" and (fault := _fault_of_properties(text)):
             wrong[row] = ("invalid_properties", fault)
     for name, most in _TEXTS.items():
-        lengths = np.diff(Texts.of(columns[name]).starts)
+        lengths = np.diff(StringColumn.of(columns[name]).starts)
         for row in np.flatnonzero((lengths == 0) | (lengths > most)).tolist():
             wrong[row] = (
                 "invalid_field",
                 f"{name}: {lengths[row]} bytes; accepted are 1 to {most}",
             )
-    sizes = np.diff(Texts.of(columns["properties"]).starts)
-    sizes = sizes + np.diff(Texts.of(columns["context"]).starts)
+    sizes = np.diff(StringColumn.of(columns["properties"]).starts)
+    sizes = sizes + np.diff(StringColumn.of(columns["context"]).starts)
     for row in np.flatnonzero(sizes > settings.max_event_bytes).tolist():
         wrong[row] = (
             "too_large",
@@ -267,7 +267,7 @@ def _identified(
     """
     column, projects = _columns(events, "event_id", "project_id")
     ids, sound = np.empty((len(rows), 2), np.uint64), np.empty(len(rows), np.bool_)
-    read_uuids(*Texts.of(column), ids, sound)
+    read_uuids(*StringColumn.of(column), ids, sound)
     if sound.all():
         return events, ids
     texts = column.to_pylist()
@@ -275,7 +275,7 @@ def _identified(
         place = f"{records.source.topic}/{records.source.partition}/{records.offsets[rows[row]]}"
         texts[row], _ = identify(texts[row] or place, projects[row].as_py())
     column = pa.array(texts, pa.string())
-    read_uuids(*Texts.of(column), ids, sound)
+    read_uuids(*StringColumn.of(column), ids, sound)
     place_of_ids = events.schema.get_field_index("event_id")
     return events.set_column(place_of_ids, "event_id", column), ids
 

@@ -29,10 +29,16 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.kafka.retry import AGAIN_AFTER_S, CALL_TIMEOUT_S, QUIETLY, Patience, log_client_error
+from pipelines.kafka.retry import (
+    AGAIN_AFTER_S,
+    CALL_TIMEOUT_S,
+    QUIET,
+    RetryDeadline,
+    log_client_error,
+)
 from pipelines.kafka.transactions import FENCED, Transactions
 from pipelines.worker.telemetry import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
@@ -41,7 +47,7 @@ MAX_RECORDS: Final = 40_000
 _IDLE_S: Final = 0.5
 _LIVE_FOR_PAST: Final = 3.0  # the work on live events for that on past ones
 _FENCED_AT_MOST: Final = 3
-_FENCED_WITHIN_S: Final = 60.0
+_FENCED_TIMEOUT_S: Final = 60.0
 
 
 class EpochSettings(NamedTuple):
@@ -112,13 +118,14 @@ class Epochs:
                 "heartbeat.interval.ms": settings.session_timeout_ms // 5,
                 # Restoring polls, so this bounds the processing of one epoch.
                 "max.poll.interval.ms": 300_000,
-                **LASTING,  # and within that time a topic that is deleted or made anew is noticed
+                # Within its refresh, a topic that is deleted or created again is noticed.
+                **CONSUMER_DEFAULTS,
                 # librdkafka's second of rest after a full queue would starve a fast worker.
                 "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": 65_536,
                 "max.partition.fetch.bytes": 4_194_304,
                 "error_cb": log_client_error,
-                **QUIETLY,
+                **QUIET,
             }
         )
         self._transactions = Transactions(
@@ -164,14 +171,14 @@ class Epochs:
         """
         if self._positions:
             self._consumer.pause([KafkaPartition(*source) for source in self._positions])
-        patience = Patience()
+        deadline = RetryDeadline()
         while self._unrestored and not self._closing.is_set():
             source = min(self._unrestored)
             try:
                 self._restore(source)
-                patience.renew()
+                deadline.renew()
             except KafkaException as error:
-                if patience.ends_with(error):
+                if deadline.ends_with(error):
                     raise
                 log.warning("restoring again", source=source, reason=str(error))
                 self._poll(AGAIN_AFTER_S)
@@ -335,7 +342,7 @@ class Epochs:
             self._failure = str(error)
             if error.args[0].code() in FENCED:
                 now = time.monotonic()
-                recent = [at for at in self._fenced_at if now - at < _FENCED_WITHIN_S]
+                recent = [at for at in self._fenced_at if now - at < _FENCED_TIMEOUT_S]
                 self._fenced_at = [*recent, now]
             return False
         return True
@@ -347,7 +354,7 @@ class Epochs:
         if len(self._fenced_at) > _FENCED_AT_MOST:
             raise Misconfigured(
                 f"the transactions of {self._settings.transactional_id!r} were fenced "
-                f"{len(self._fenced_at)} times within {_FENCED_WITHIN_S:.0f} s: another worker "
+                f"{len(self._fenced_at)} times within {_FENCED_TIMEOUT_S:.0f} s: another worker "
                 "runs under the same id; give each its own AVILA_WORKER_ID"
             )
         self._transactions.begin_anew()

@@ -15,9 +15,9 @@ from pipelines.columnar.key_index import KeyIndex
 from pipelines.engine import person_record as person_records
 from pipelines.matching import property_groups as groups
 from pipelines.operators.cohort.state import CohortState
-from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.funnel.chain_state import ChainState
-from pipelines.operators.metric.active_state import ActivesState
+from pipelines.operators.metric.active_state import ActiveState
 from pipelines.operators.segment.state import SegmentState
 from pipelines.operators.sequence.state import FunnelState
 from pipelines.tracker.dedup import SeenIds
@@ -27,24 +27,24 @@ log = structlog.get_logger(__name__)
 _COMPILED: Final = "numba:compile"
 
 
-def warm_up() -> None:
+def precompile() -> None:
     """Have every kernel compiled; takes from 10 s to minutes the first time, seconds later."""
     began = time.monotonic()
     log.info("compiling what is not compiled yet")
-    KeyIndex.warm_up()
-    SeenIds.warm_up()
-    person_records.warm_up()
-    groups.warm_up()
-    FunnelState.warm_up()
-    FunnelFigures.warm_up()
-    ChainState.warm_up()
-    CohortState.warm_up()
-    ActivesState.warm_up()
-    SegmentState.warm_up()
+    KeyIndex.precompile()
+    SeenIds.precompile()
+    person_records.precompile()
+    groups.precompile()
+    FunnelState.precompile()
+    FunnelAggregates.precompile()
+    ChainState.precompile()
+    CohortState.precompile()
+    ActiveState.precompile()
+    SegmentState.precompile()
     log.info("compiled", seconds=round(time.monotonic() - began, 1))
 
 
-def tell_of_late_ones() -> None:
+def warn_of_late_compiles() -> None:
     """From now on, log a warning for each kernel that is compiled: it was not warmed up."""
     event.register(_COMPILED, _Late())
 
@@ -64,4 +64,4 @@ class _Late(event.Listener):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    warm_up()
+    precompile()

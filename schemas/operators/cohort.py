@@ -5,27 +5,20 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
+from schemas.conditions import PropertyName, check_conditions
 from schemas.definitions import (
     Definition,
-    EventName,
     Text,
     decode_with,
     read_request,
 )
 from schemas.errors import InvalidRequest
+from schemas.event_filter import EventFilter
 from schemas.time.calendar import Period, find_zone
 from schemas.time.since import Since, since_ms
 
 MAX_PERIODS: Final = 60
 MAX_COHORTS_PER_PROJECT: Final = 100
-
-
-class Occasion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An event by name, or any event if there is none, all of whose conditions hold."""
-
-    event: EventName | None = None
-    where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()
 
 
 class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -56,8 +49,8 @@ class Cohort(
     store from there on instead of from its beginning.
     """
 
-    start: Occasion
-    returning: Occasion = msgspec.field(name="return", default=Occasion())
+    start: EventFilter
+    returning: EventFilter = msgspec.field(name="return", default=EventFilter())
     period: Period = "day"
     periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"

@@ -12,7 +12,7 @@ from msgspec import Meta
 from schemas.conditions import PropertyName, check_conditions
 from schemas.definitions import Definition, Text, decode_with, read_request
 from schemas.errors import InvalidRequest
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.time.calendar import find_zone
 from schemas.time.since import Since, since_ms
 
@@ -72,7 +72,7 @@ class Metric(
     """
 
     measure: Measure
-    of: Occasion = Occasion()
+    of: EventFilter = EventFilter()
     property: PropertyName | None = None
     by_event: bool = False
     percentiles: Annotated[tuple[Percentile, ...], Meta(max_length=20)] = ()

@@ -14,7 +14,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from schemas.conditions import MAX_CONDITIONS, Condition, check_conditions, comparisons
+from schemas.conditions import (
+    MAX_CONDITIONS,
+    Condition,
+    check_conditions,
+    comparisons,
+    hold_of_nothing,
+)
 from schemas.definitions import (
     MAX_WINDOW_S,
     Definition,
@@ -25,8 +31,12 @@ from schemas.definitions import (
     read_request,
 )
 from schemas.errors import InvalidRequest
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.time.rfc3339 import read_time
+
+# The properties of events that say what a person is.
+SET: Final = "$set"
+SET_ONCE: Final = "$set_once"
 
 MAX_SEGMENTS_PER_PROJECT: Final = 200
 MAX_DEPTH: Final = 8
@@ -86,7 +96,7 @@ class Performed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     has done it for good.
     """
 
-    steps: Annotated[tuple[Occasion, ...], Meta(min_length=2, max_length=MAX_STEPS)]
+    steps: Annotated[tuple[EventFilter, ...], Meta(min_length=2, max_length=MAX_STEPS)]
     window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
 
 
@@ -183,6 +193,19 @@ def decode(value: bytes) -> SegmentDefinition:
     return definition
 
 
+def holds_of_nobody(rule: Rule) -> bool:
+    """Whether a rule holds of somebody who did nothing that it looks at."""
+    if rule.and_:
+        return all(map(holds_of_nobody, rule.and_))
+    if rule.or_:
+        return any(map(holds_of_nobody, rule.or_))
+    if rule.not_ is not None:
+        return not holds_of_nobody(rule.not_)
+    if rule.did is not None:
+        return rule.did.at_most is not None or rule.did.exactly == 0
+    return bool(rule.person) and hold_of_nothing(rule.person)
+
+
 def references(rule: Rule, path: str) -> list[tuple[str, str]]:
     """The ids of the segments that a checked rule refers to, with the paths below its own."""
     leaves = _walk(rule, path, 1)
@@ -206,13 +229,13 @@ def parts(rule: Rule) -> tuple[Rule, ...]:
     return rule.and_ + rule.or_ + (() if rule.not_ is None else (rule.not_,))
 
 
-def occasions(rule: Rule) -> Iterator[Occasion]:
+def event_filters(rule: Rule) -> Iterator[EventFilter]:
     """All that a rule looks for in the order of its conditions; some may be equal."""
     for inner in parts(rule):
-        yield from occasions(inner)
+        yield from event_filters(inner)
     for asked in (rule.did, rule.first_seen, rule.last_seen):
         if asked is not None:
-            yield Occasion(asked.event, asked.where)
+            yield EventFilter(asked.event, asked.where)
     if rule.performed is not None:
         yield from rule.performed.steps
 
@@ -233,7 +256,7 @@ def check_rule(rule: Rule, path: str) -> None:
         raise InvalidRequest(
             f"accepted are up to {MAX_TIMES_IN_ALL} times in all conditions with `within_s`", path
         )
-    if len(set(map(msgspec.json.encode, occasions(rule)))) > MAX_OCCASIONS:
+    if len(set(map(msgspec.json.encode, event_filters(rule)))) > MAX_OCCASIONS:
         raise InvalidRequest(
             f"accepted are up to {MAX_OCCASIONS} different events that are looked for", path
         )

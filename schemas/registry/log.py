@@ -23,7 +23,7 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.avro.schema import Schema
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Unavailable
 from schemas.registry.subjects import Record, Subjects
 from schemas.topics import SCHEMAS
@@ -59,7 +59,7 @@ class Registry:
             "isolation.level": "read_committed",
             # That a transaction's mark follows the last record is told by an empty fetch.
             "fetch.wait.max.ms": 100,
-            **LASTING,
+            **CONSUMER_DEFAULTS,
             "log_level": 0,  # lost connections are mended by the library
         }
         self._consumer = Consumer(config)

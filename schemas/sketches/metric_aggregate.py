@@ -11,7 +11,7 @@ from schemas.sketches.top_values import TopValues
 Sketch: TypeAlias = Percentiles | TopValues
 
 
-class Tally(NamedTuple):
+class MetricAggregate(NamedTuple):
     """Events, and what their property was; `unmeasured` are those that had no such value.
 
     The sketch is that of the metric's measure, None if that has none.
@@ -24,9 +24,9 @@ class Tally(NamedTuple):
     maximum: float = -math.inf
     sketch: Sketch | None = None
 
-    def merged(self, other: "Tally") -> "Tally":
+    def merged(self, other: "MetricAggregate") -> "MetricAggregate":
         """The tally of the events of both."""
-        return Tally(
+        return MetricAggregate(
             self.events + other.events,
             self.unmeasured + other.unmeasured,
             self.sum + other.sum,
@@ -36,9 +36,9 @@ class Tally(NamedTuple):
         )
 
 
-def tally_of(measure: Measure, record: Mapping[str, Any]) -> Tally:
+def tally_of(measure: Measure, record: Mapping[str, Any]) -> MetricAggregate:
     """The tally that a record of `avila.metrics` has of a bucket."""
-    return Tally(
+    return MetricAggregate(
         record["events"],
         record["unmeasured"],
         record["sum"],

@@ -20,7 +20,7 @@ from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import Endpoint
-from services.ingest.formats import Door
+from services.ingest.formats import EventFormat
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.formats.native import Native
 from services.ingest.formats.posthog import PostHog
@@ -29,19 +29,19 @@ from services.ingest.formats.segment import Segment
 from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
 from services.ingest.grpc_service import Calls
 from services.ingest.limits import Limits
-from services.ingest.pipeline import Path
+from services.ingest.pipeline import IngestPipeline
 from services.ingest.plans import Change, Plans, read_changes
 from services.ingest.produce import Producer
-from services.ingest.request_log import Journal
+from services.ingest.request_log import RequestLog
 from services.ingest.stubs import STUBS
 from services.ingest.telemetry import Metrics
 from services.ingest.times import now_ms
 from services.ingest.websocket import STREAM, Sockets
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
-from services.topic_view import Following
+from services.topic_view import TopicView
 
-DOORS: Final[tuple[Door, ...]] = (
+DOORS: Final[tuple[EventFormat, ...]] = (
     Native(),
     Segment(),
     PostHog(),
@@ -83,13 +83,13 @@ class IngestApp:
         on_fatal: Callable[[AvilaError], None],
         grpc_address: str = "",
         clock: Callable[[], int] = now_ms,
-        doors: Iterable[Door] = DOORS,
+        doors: Iterable[EventFormat] = DOORS,
         access_log: AccessLog | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._keys, self._plans = Keys(), Plans()
-        self._following = Following("definitions", bootstrap, [definitions], _read, self._apply)
+        self._following = TopicView("definitions", bootstrap, [definitions], _read, self._apply)
         self._encoder = Encoder(schema_id)
         self._limits = limits
         self._grpc_address = grpc_address
@@ -97,7 +97,7 @@ class IngestApp:
         self._clock = clock
         self._doors = tuple(doors)
         self._metrics = Metrics()
-        self._journal = Journal(self._metrics, access_log or AccessLog("none"))
+        self._journal = RequestLog(self._metrics, access_log or AccessLog("none"))
         self._producer: Producer | None = None
         self._sockets: Sockets | None = None
         self._hot: dict[str, ASGIApp] = {}
@@ -133,7 +133,7 @@ class IngestApp:
         producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._following.caught_up, self._clock)
-        path = Path(producer, self._encoder, limits, access, self._plans, self._clock)
+        path = IngestPipeline(producer, self._encoder, limits, access, self._plans, self._clock)
         sockets = Sockets(path, access, admission, limits, self._journal)
         self._metrics.watch(
             lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: sockets.open

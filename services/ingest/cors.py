@@ -14,7 +14,7 @@ from starlette.types import Send
 
 # For a day; browsers shorten it to what they hold right.
 _MAX_AGE_S: Final = b"86400"
-_MOST_HEADER_BYTES: Final = 1_000
+_MAX_HEADER_BYTES: Final = 1_000
 
 
 def allow(origin: bytes) -> list[tuple[bytes, bytes]]:
@@ -50,6 +50,6 @@ def _permit(given: Mapping[bytes, bytes], methods: Iterable[str]) -> list[tuple[
     lines.append((b"access-control-max-age", _MAX_AGE_S))
     # SDKs send headers of their own, and new ones with new versions: what is asked for is allowed.
     wanted = given.get(b"access-control-request-headers", b"")
-    if wanted and len(wanted) <= _MOST_HEADER_BYTES:
+    if wanted and len(wanted) <= _MAX_HEADER_BYTES:
         lines.append((b"access-control-allow-headers", wanted))
     return lines

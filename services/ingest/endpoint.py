@@ -11,11 +11,11 @@ from services.ingest import cors
 from services.ingest.admission import Admission
 from services.ingest.body import Gone, read_body
 from services.ingest.events import Result
-from services.ingest.formats import Answer, Door, Request
+from services.ingest.formats import Answer, EventFormat, Request
 from services.ingest.limits import Limits
-from services.ingest.pipeline import Path
+from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import DEFECT, headers, wrong_method
-from services.ingest.request_log import Journal
+from services.ingest.request_log import RequestLog
 from services.listening import client_of
 
 _log = structlog.get_logger()
@@ -25,7 +25,12 @@ class Endpoint:
     """Serves one door."""
 
     def __init__(
-        self, door: Door, path: Path, admission: Admission, limits: Limits, journal: Journal
+        self,
+        door: EventFormat,
+        path: IngestPipeline,
+        admission: Admission,
+        limits: Limits,
+        journal: RequestLog,
     ) -> None:
         self._door = door
         self._path = path

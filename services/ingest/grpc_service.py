@@ -21,8 +21,8 @@ from services.ingest.body import TooSlow
 from services.ingest.events import Batch, Result
 from services.ingest.formats import protobuf
 from services.ingest.limits import Limits
-from services.ingest.pipeline import Path
-from services.ingest.request_log import Journal
+from services.ingest.pipeline import IngestPipeline
+from services.ingest.request_log import RequestLog
 from services.ingest.streams import Stream, Streams
 
 # What is read is bytes, or at the end of a call `grpc.aio.EOF`.
@@ -44,7 +44,9 @@ class _Sent(NamedTuple):
 class Calls:
     """Serves the calls of one server; to be made and used in its event loop."""
 
-    def __init__(self, path: Path, admission: Admission, limits: Limits, journal: Journal) -> None:
+    def __init__(
+        self, path: IngestPipeline, admission: Admission, limits: Limits, journal: RequestLog
+    ) -> None:
         self._path = path
         self._admission = admission
         self._limits = limits

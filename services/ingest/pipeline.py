@@ -33,7 +33,7 @@ class _Checked(NamedTuple):
     places: list[int]
 
 
-class Path:
+class IngestPipeline:
     """What all doors share. `clock` gives the time in milliseconds since 1970."""
 
     def __init__(

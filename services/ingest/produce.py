@@ -21,7 +21,7 @@ _READY_TIMEOUT_MS: Final = 2_000
 
 # A record's tag: the request it belongs to, and its place there.
 _PLACE_BITS: Final = 32
-_MOST_REQUESTS: Final = 1 << 31
+_MAX_REQUESTS: Final = 1 << 31
 
 
 class Failure(NamedTuple):
@@ -94,7 +94,7 @@ class Producer:
         self._requests[self._next] = request
         self.unacknowledged += count
         tag = self._next << _PLACE_BITS
-        self._next = (self._next + 1) % _MOST_REQUESTS
+        self._next = (self._next + 1) % _MAX_REQUESTS
         for records in parts:
             end = tag + len(records.ends)
             self._settle(self._kafka.produce(records, np.arange(tag, end)))

@@ -7,7 +7,7 @@ from services.ingest.events import Result
 from services.ingest.telemetry import Metrics
 
 
-class Journal:
+class RequestLog:
     """Keeps both; `door` is a door's name."""
 
     def __init__(self, metrics: Metrics, log: AccessLog) -> None:

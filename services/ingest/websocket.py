@@ -35,9 +35,9 @@ from services.ingest.events import Result
 from services.ingest.formats.credentials import key_in
 from services.ingest.formats.native import read_credential, read_message
 from services.ingest.limits import Limits
-from services.ingest.pipeline import Path
+from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import headers, refuse
-from services.ingest.request_log import Journal
+from services.ingest.request_log import RequestLog
 from services.ingest.streams import Stream, Streams
 from services.sockets import Gone, MessageId, SlowReader, Socket, close_code, trouble
 
@@ -77,7 +77,12 @@ class Sockets:
     """Serves the connections of one server; to be made and used in its event loop."""
 
     def __init__(
-        self, path: Path, access: Access, admission: Admission, limits: Limits, journal: Journal
+        self,
+        path: IngestPipeline,
+        access: Access,
+        admission: Admission,
+        limits: Limits,
+        journal: RequestLog,
     ) -> None:
         self._path = path
         self._access = access

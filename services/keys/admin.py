@@ -33,17 +33,17 @@ from schemas.settings import Settings
 from schemas.time.calendar import find_zone
 from services.commands import Commands, Write
 from services.keys.view import Keys, read_keys
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 T = TypeVar("T")
 Made = TypeVar("Made", bound=Definition)
 Revocable = TypeVar("Revocable", WriteKey, QueryToken)
 
-_CAUGHT_UP_WITHIN_S: Final = 15.0
+_CAUGHT_UP_TIMEOUT_S: Final = 15.0
 _DAY_MS: Final = 86_400_000
 
 
-class Desk:
+class KeyAdmin:
     """Open inside an `async with` block, on whose entry `keys` holds all there is.
 
     Each method returns when what it did is committed; then every process knows it within a second.
@@ -53,7 +53,7 @@ class Desk:
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys()
         self._settings = settings
-        self._following = Following(
+        self._following = TopicView(
             "definitions",
             settings.bootstrap,
             [settings.topics.definitions.name],
@@ -65,7 +65,7 @@ class Desk:
     async def __aenter__(self) -> Self:
         self._following.start()
         try:
-            async with asyncio.timeout(_CAUGHT_UP_WITHIN_S):
+            async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
                 await self._following.catch_up()
         except BaseException as error:
             await self._following.stop()
@@ -204,11 +204,11 @@ class Desk:
         return await self._commands.change(decide)
 
 
-def at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]]) -> T:
+def at_desk(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
     """Do `work` at a desk of one's own, and wait for it; not for a thread with a running loop."""
 
     async def run() -> T:
-        async with Desk(settings) as desk:
+        async with KeyAdmin(settings) as desk:
             return await work(desk)
 
     return asyncio.run(run())

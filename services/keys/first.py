@@ -11,7 +11,7 @@ from typing import Final
 from schemas.errors import Misconfigured
 from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS
 from schemas.settings import Settings
-from services.keys.admin import Desk, at_desk
+from services.keys.admin import KeyAdmin, at_desk
 
 FIRST_PROJECT: Final = "default"
 _RENEW_BEFORE_MS: Final = 30 * 86_400_000
@@ -51,7 +51,7 @@ def ensure_first_keys(settings: Settings, say: Callable[[str], None]) -> None:
         say(line)
 
 
-async def _ensure(desk: Desk, settings: Settings) -> list[str]:
+async def _ensure(desk: KeyAdmin, settings: Settings) -> list[str]:
     keys = desk.keys.write_keys.values()
     key = next((key for key in keys if key.project_id == FIRST_PROJECT), None)
     if key is None:
@@ -66,7 +66,7 @@ async def _ensure(desk: Desk, settings: Settings) -> list[str]:
     return [*lines, f"query token kept in {token_file(settings)}"]
 
 
-def _is_good(desk: Desk, settings: Settings) -> bool:
+def _is_good(desk: KeyAdmin, settings: Settings) -> bool:
     with contextlib.suppress(Misconfigured):
         token = desk.keys.find_token(read_token(settings))
         return token is not None and token.expires_at > _now_ms() + _RENEW_BEFORE_MS

@@ -1,7 +1,7 @@
 """The query service: funnels and tracking plans defined, and figures read, over REST.
 
-Every request under `/api` brings a query token, which `Guard` looks at. Commands go to the
-definitions topic, queries read views of topics (`Following` keeps them), and the same figures can
+Every request under `/api` brings a query token, which `AuthMiddleware` looks at. Commands go to the
+definitions topic, queries read views of topics (`TopicView` keeps them), and the same figures can
 be counted anew in ClickHouse. `run_query` is the process.
 """
 

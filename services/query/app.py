@@ -17,9 +17,9 @@ from starlette.routing import Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import load
-from schemas.definitions import FunnelDefinition
 from schemas.errors import AvilaError
 from schemas.operators.cohort import CohortDefinition
+from schemas.operators.funnel import FunnelDefinition
 from schemas.operators.metric import MetricDefinition
 from schemas.operators.segment import SegmentDefinition
 from schemas.plans import PlanDefinition
@@ -31,12 +31,12 @@ from services.commands import Commands
 from services.errors import answer_defect, answer_error
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
-from services.metrics_middleware import Measured
+from services.metrics_middleware import MetricsMiddleware
 from services.query import openapi
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
 from services.query.http import grpc as rpc
-from services.query.http.auth import Guard
+from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Health, broker_check
 from services.query.http.params import now_ms
 from services.query.http.telemetry import Metrics
@@ -58,10 +58,10 @@ from services.query.projects.plans import Plans
 from services.query.projects.settings import Projects
 from services.query.views.catalog import Change, Definitions, Key, read_changes
 from services.query.views.latest import R, Reader, Update
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 # Stopping waits for it; the follower asks again in any case.
-_REGISTRY_WITHIN_S: Final = 3
+_REGISTRY_TIMEOUT_S: Final = 3
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -73,7 +73,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     `grpc_address` it also answers gRPC there; the lifespan raises `Misconfigured` if it cannot.
     """
     topics = settings.topics
-    registry = open_registry(settings, timeout_s=_REGISTRY_WITHIN_S)
+    registry = open_registry(settings, timeout_s=_REGISTRY_TIMEOUT_S)
     funnel_definitions = Definitions[FunnelDefinition]("funnel")
     cohort_definitions = Definitions[CohortDefinition]("cohort")
     metric_definitions = Definitions[MetricDefinition]("metric")
@@ -114,11 +114,11 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         schema: str,
         read: Callable[[pa.RecordBatch], Sequence[R]],
         apply: Callable[[Sequence[Update[R]]], None],
-    ) -> Following[Sequence[Update[R]]]:
+    ) -> TopicView[Sequence[Update[R]]]:
         reader = Reader(Codec(load(schema), registry.find), read)
-        return Following(name, settings.bootstrap, [topic.name], reader, apply)
+        return TopicView(name, settings.bootstrap, [topic.name], reader, apply)
 
-    definitions_view = Following(
+    definitions_view = TopicView(
         "definitions",
         settings.bootstrap,
         [topics.definitions.name],
@@ -148,7 +148,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         read_memberships,
         segment_members.apply,
     )
-    followings = (
+    topic_views = (
         definitions_view,
         funnels_view,
         cohorts_view,
@@ -193,9 +193,9 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     )
     plans = Plans(plan_definitions, definitions_view, commands)
     health = Health(
-        followings, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
+        topic_views, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
     )
-    metrics = Metrics(followings)
+    metrics = Metrics(topic_views)
     tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
     live = Live(
         keys,
@@ -207,19 +207,19 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for following in followings:
-            following.start()
+        for topic_view in topic_views:
+            topic_view.start()
         try:
             async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
                 yield
         finally:
             await tail.stop()
-            for following in followings:
-                await following.stop()
+            for topic_view in topic_views:
+                await topic_view.stop()
             await store.close()
             registry.close()
 
-    guard = Middleware(Guard, keys=keys, view=definitions_view)
+    guard = Middleware(AuthMiddleware, keys=keys, view=definitions_view)
 
     def api(path: str, endpoint: _Endpoint, method: str) -> Route:
         return Route(path, endpoint, methods=[method], middleware=[guard])
@@ -263,7 +263,9 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             Route("/metrics", metrics.answer, methods=["GET"]),
             Route("/openapi.json", _describe, methods=["GET"]),
         ],
-        middleware=[Middleware(Measured, metrics=metrics, log=AccessLog(settings.access_log))],
+        middleware=[
+            Middleware(MetricsMiddleware, metrics=metrics, log=AccessLog(settings.access_log))
+        ],
         exception_handlers={
             AvilaError: answer_error,
             HTTPException: answer_error,

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.definitions import Funnel, Step
 from schemas.keys import TOKEN_PREFIX
 from schemas.operators.cohort import Cohort
+from schemas.operators.funnel import Funnel, Step
 from schemas.operators.metric import KEPT, MAX_WINDOW, Metric
 from schemas.operators.segment import Segment
 from schemas.plans import Plan

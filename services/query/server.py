@@ -10,12 +10,12 @@ from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.connections import Connection
 from services.listening import grpc_address, listen
 from services.query.app import make_query_app
-from services.query.live.socket import MOST_MESSAGE_BYTES
+from services.query.live.socket import MAX_MESSAGE_BYTES
 from services.sockets import Protocol
 
 log = structlog.get_logger(__name__)
 
-_STOP_WITHIN_S: Final = 5
+_STOP_TIMEOUT_S: Final = 5
 
 
 def run_query(settings: Settings) -> None:
@@ -42,12 +42,12 @@ def serving_config(app: ASGIApp, trusted_proxies: str = "") -> uvicorn.Config:
         http=Connection,
         loop="uvloop",
         ws=Protocol,
-        ws_max_size=MOST_MESSAGE_BYTES,
+        ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=trusted_proxies,
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=_STOP_WITHIN_S,
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
     )

@@ -15,28 +15,28 @@ from starlette.routing import Route
 from schemas.errors import AvilaError, Unavailable
 from schemas.registry.log import Registry
 from services.access_log import AccessLog
-from services.metrics_middleware import Measured
+from services.metrics_middleware import MetricsMiddleware
 from services.registry.errors import answer_defect, answer_error
 from services.registry.ids import IdsApi
 from services.registry.levels import LevelsApi
-from services.registry.requests import Desk, answer
+from services.registry.requests import KeyAdmin, answer
 from services.registry.subjects import SubjectsApi
 from services.registry.telemetry import Metrics
 
-_READY_WITHIN_S: Final = 5
+_READY_TIMEOUT_S: Final = 5
 
 
 def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
     """The API over `registry`, which it closes at its end. Its topic must exist by then."""
-    desk = Desk(registry)
+    desk = KeyAdmin(registry)
     subjects, ids, levels, metrics = SubjectsApi(desk), IdsApi(desk), LevelsApi(desk), Metrics()
 
     async def ready(_: Request) -> Response:
         try:
-            async with asyncio.timeout(_READY_WITHIN_S):
+            async with asyncio.timeout(_READY_TIMEOUT_S):
                 await desk.view(lambda _: None)
         except (Unavailable, TimeoutError) as error:
-            reason = str(error) or f"no answer within {_READY_WITHIN_S} s"
+            reason = str(error) or f"no answer within {_READY_TIMEOUT_S} s"
             return PlainTextResponse(f"{reason}\n", status_code=503)
         return PlainTextResponse("ready\n")
 
@@ -81,7 +81,7 @@ def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
             Route("/readyz", ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
         ],
-        middleware=[Middleware(Measured, metrics=metrics, log=log)],
+        middleware=[Middleware(MetricsMiddleware, metrics=metrics, log=log)],
         exception_handlers={
             AvilaError: answer_error,
             HTTPException: answer_error,

@@ -6,13 +6,13 @@ from starlette.responses import Response
 from schemas.registry.subjects import Subjects, Version
 from services.registry import errors
 from services.registry.errors import Refused
-from services.registry.requests import Desk, answer, flag, page, text_answer
+from services.registry.requests import KeyAdmin, answer, flag, page, text_answer
 
 
 class IdsApi:
     """The endpoints under `/schemas`. A deleted schema is found until it is erased."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: KeyAdmin) -> None:
         self._desk = desk
 
     async def types(self, _: Request) -> Response:

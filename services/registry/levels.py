@@ -10,7 +10,7 @@ from schemas.registry.subjects import DEFAULT_COMPATIBILITY, Record, Subjects, l
 from services.registry import errors
 from services.registry.errors import Refused
 from services.registry.requests import (
-    Desk,
+    KeyAdmin,
     answer,
     flag,
     pick,
@@ -24,7 +24,7 @@ from services.registry.requests import (
 class LevelsApi:
     """The endpoints under `/config` and `/compatibility`."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: KeyAdmin) -> None:
         self._desk = desk
 
     async def level(self, request: Request) -> Response:

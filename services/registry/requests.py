@@ -22,7 +22,7 @@ LATEST: Final = "latest"
 _LAST_VERSION: Final = 2**31 - 1
 
 
-class Desk:
+class KeyAdmin:
     """The registry as coroutines see it: it is asked on threads, since its answers take time."""
 
     def __init__(self, registry: Registry) -> None:

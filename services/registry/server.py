@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 # Below what clients wait for, so that they hear the reason.
 _WITHIN_S: Final = 30
-_STOP_WITHIN_S: Final = 5
+_STOP_TIMEOUT_S: Final = 5
 # Each waits for the broker on one of a few threads; more than these are told to come again.
-_MOST_AT_ONCE: Final = 500
+_MAX_BATCH: Final = 500
 
 
 def run_registry(settings: Settings) -> None:
@@ -60,7 +60,7 @@ def make_server(registry: Registry, log: AccessLog | None = None) -> uvicorn.Ser
             access_log=False,
             log_config=None,
             server_header=False,
-            limit_concurrency=_MOST_AT_ONCE,
-            timeout_graceful_shutdown=_STOP_WITHIN_S,
+            limit_concurrency=_MAX_BATCH,
+            timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
     )

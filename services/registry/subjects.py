@@ -7,7 +7,7 @@ from schemas.registry.subjects import Subjects
 from services.registry import errors
 from services.registry.deletion import delete_subject, delete_version
 from services.registry.requests import (
-    Desk,
+    KeyAdmin,
     answer,
     flag,
     page,
@@ -23,7 +23,7 @@ from services.registry.requests import (
 class SubjectsApi:
     """The endpoints under `/subjects`."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: KeyAdmin) -> None:
         self._desk = desk
 
     async def list(self, request: Request) -> Response:

@@ -16,7 +16,7 @@ from services.store.engine import Engine
 
 log = structlog.get_logger(__name__)
 
-_STOP_WITHIN_S = 3
+_STOP_TIMEOUT_S = 3
 _BACKLOG = 1024
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -45,7 +45,7 @@ def run_store(settings: Settings) -> None:
                 log_config=None,
                 log_level="critical",
                 server_header=False,
-                timeout_graceful_shutdown=_STOP_WITHIN_S,
+                timeout_graceful_shutdown=_STOP_TIMEOUT_S,
             )
         )
         with _signals_end_the_server_only():

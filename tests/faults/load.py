@@ -35,12 +35,12 @@ from tests.oracle import Happening, fold
 
 STEPS = ["home", "cart", "pay", "purchase"]
 # Chains that reach over every fault, and windows that close in the midst of them.
-FUNNELS = {"patient": 1_800, "quick": 5}
+FUNNEL = {"patient": 1_800, "quick": 5}
 # Defined when half of it has happened.
 LATER = {"retold": 900}
 _REPEATED = 0.01
 _SHUFFLED_MS = 5_000
-_SETTLED_WITHIN_S = 300.0
+_SETTLED_TIMEOUT_S = 300.0
 
 
 class Load(threading.Thread):
@@ -123,7 +123,7 @@ class Load(threading.Thread):
         assert not self._failures, self._failures[0]
 
 
-def define_funnels(settings: Settings, funnels: Mapping[str, int] = FUNNELS) -> None:
+def define_funnels(settings: Settings, funnels: Mapping[str, int] = FUNNEL) -> None:
     """Define funnels of these windows."""
     for funnel, window_s in funnels.items():
         define(settings, funnel, STEPS, window_s)
@@ -134,7 +134,7 @@ def judge(
     sent: list[Sent],
     results: Results,
     clickhouse: Client | None = None,
-    funnels: Mapping[str, int] = FUNNELS,
+    funnels: Mapping[str, int] = FUNNEL,
 ) -> None:
     """Fail unless every event sent counts exactly once, everywhere."""
     happenings = [
@@ -146,7 +146,7 @@ def judge(
         await_equal(
             Figures(expected.totals, days, 0),
             functools.partial(figures, results, funnel),
-            _SETTLED_WITHIN_S,
+            _SETTLED_TIMEOUT_S,
         )
         times = {
             (day, number): own
@@ -154,9 +154,9 @@ def judge(
             for number, own in enumerate(of_day.times, 1)
             if own
         }
-        await_equal(times, functools.partial(_times, results, funnel), _SETTLED_WITHIN_S)
+        await_equal(times, functools.partial(_times, results, funnel), _SETTLED_TIMEOUT_S)
     once = dict.fromkeys((_uuid(event.event_id) for event in sent), 1)
-    await_equal(once, lambda: _counts(results), _SETTLED_WITHIN_S)
+    await_equal(once, lambda: _counts(results), _SETTLED_TIMEOUT_S)
     assert not read_all(settings.bootstrap, settings.topics.rejected.name)
     if clickhouse is not None:
         counted = (
@@ -166,7 +166,7 @@ def judge(
         await_equal(
             (len(once), len(once)),
             lambda: clickhouse.query(*counted).result_rows[0],
-            _SETTLED_WITHIN_S,
+            _SETTLED_TIMEOUT_S,
         )
 
 

@@ -16,7 +16,7 @@ from services.broker import Broker
 from sinks.connection import connect
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal
-from tests.faults.load import FUNNELS, LATER, Load, define_funnels, judge
+from tests.faults.load import FUNNEL, LATER, Load, define_funnels, judge
 from tests.sinks.processes import SinkProcess
 from tests.stores import StoreProcess
 from tests.workers import WorkerProcess
@@ -117,7 +117,7 @@ def run(plan: Plan, scene: Scene) -> None:
                 scene.happen(fault)
                 load.finish()
             sent += load.sent
-        judge(settings, sent, results, client, FUNNELS | LATER)
+        judge(settings, sent, results, client, FUNNEL | LATER)
         client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
     assert "Traceback" not in scene.one.output
 

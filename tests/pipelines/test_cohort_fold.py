@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.breakdown import MAX_VALUES
-from pipelines.engine.operator import TOTAL, Folded, Packed
+from pipelines.engine.operator import TOTAL, FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
-from pipelines.operators.cohort.aggregates import CohortFigures
+from pipelines.operators.cohort.aggregates import CohortAggregates
 from pipelines.operators.cohort.kernel import RETURNS, STARTS
 from pipelines.operators.cohort.state import CohortState
 from schemas.time.calendar import Period, begin_of, calendar
@@ -58,7 +58,7 @@ def empty(
     return CohortState(case.periods, of, lateness_ms, broken_down=broken_down)
 
 
-def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
+def feed(state: CohortState, acts: list[Act], offset: int = 0) -> FoldResult:
     masks = [STARTS * act.starts | RETURNS * act.returns for act in acts]
     return state.fold(
         PERSONS,
@@ -70,8 +70,8 @@ def feed(state: CohortState, acts: list[Act], offset: int = 0) -> Folded:
     )
 
 
-def shown(case: Case, figures: CohortFigures) -> Grid:
-    counted = {begin_of(case.period, number): figures.counts(number) for number in figures}
+def emitted(case: Case, aggregates: CohortAggregates) -> Grid:
+    counted = {begin_of(case.period, number): aggregates.counts(number) for number in aggregates}
     counted = {day: counts for day, counts in counted.items() if any((counts[0], *counts[1]))}
     return Grid(
         {day: persons for day, (persons, _, _) in counted.items()},
@@ -83,16 +83,16 @@ def shown(case: Case, figures: CohortFigures) -> Grid:
 @given(cases(), st.integers(1, 30))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batch: int) -> None:
-    state, figures = empty(case), CohortFigures(case.periods)
+    state, aggregates = empty(case), CohortAggregates(case.periods)
     for begin in range(0, len(case.acts), batch):
-        figures.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
-    assert shown(case, figures) == grid(case.acts, case.period, case.periods, case.timezone)
+        aggregates.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
+    assert emitted(case, aggregates) == grid(case.acts, case.period, case.periods, case.timezone)
 
 
-def shown_by_value(case: Case, figures: CohortFigures) -> dict[int, Grid]:
+def shown_by_value(case: Case, aggregates: CohortAggregates) -> dict[int, Grid]:
     found: dict[int, Grid] = {}
-    for number in figures:
-        for one in figures.breakdown(number):
+    for number in aggregates:
+        for one in aggregates.breakdown(number):
             of = fingerprint([json.loads(one["value"])])
             of_value = found.setdefault(of, Grid({}, {}, {}))
             day = begin_of(case.period, number)
@@ -102,13 +102,13 @@ def shown_by_value(case: Case, figures: CohortFigures) -> dict[int, Grid]:
     return found
 
 
-def published(figures: CohortFigures) -> dict[int, dict[str, Any]]:
+def published(aggregates: CohortAggregates) -> dict[int, dict[str, Any]]:
     """The figures as they stand on their topic, by period."""
     names = "persons", "returned", "returned_or_later"
     return {
-        number: dict(zip(names, figures.counts(number), strict=True))
-        | {"breakdown": figures.breakdown(number)}
-        for number in (*figures, TOTAL)
+        number: dict(zip(names, aggregates.counts(number), strict=True))
+        | {"breakdown": aggregates.breakdown(number)}
+        for number in (*aggregates, TOTAL)
     }
 
 
@@ -118,58 +118,58 @@ def test_broken_down_the_fold_equals_the_definition_as_well(
     case: Case, batch: int, again: int
 ) -> None:
     state = empty(case, broken_down=True)
-    figures = CohortFigures(case.periods, broken_down=True)
+    aggregates = CohortAggregates(case.periods, broken_down=True)
     for begin in range(0, len(case.acts), batch):
-        figures.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
+        aggregates.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
         if begin == again:  # another worker goes on, from the log and from what is published
             copy, rows = empty(case, broken_down=True), np.arange(state.size, dtype=np.int32)
             copy.unpack(PERSONS, state.persons_of(rows), state.pack(rows, begin + batch))
             copy.restored()
-            state, before = copy, published(figures)
-            figures = CohortFigures(case.periods, broken_down=True)
+            state, before = copy, published(aggregates)
+            aggregates = CohortAggregates(case.periods, broken_down=True)
             for number, record in before.items():
-                figures.load(number, record)
+                aggregates.load(number, record)
     of = case.period, case.periods, case.timezone
-    assert shown(case, figures) == grid(case.acts, *of)
-    assert shown_by_value(case, figures) == grids(case.acts, *of)
+    assert emitted(case, aggregates) == grid(case.acts, *of)
+    assert shown_by_value(case, aggregates) == grids(case.acts, *of)
 
 
 def test_an_earlier_start_within_the_period_takes_its_value() -> None:
     case = Case("month", 2, "UTC", [])
     state = empty(case, broken_down=True)
-    figures = CohortFigures(2, broken_down=True)
+    aggregates = CohortAggregates(2, broken_down=True)
     for at, value in ((NOON, "later"), (NOON - 5, "first"), (NOON - 3, "between")):
-        figures.apply(feed(state, [Act(0, at, True, True, value)]).changes)
-    (number,) = figures
-    assert figures.breakdown(number) == [
+        aggregates.apply(feed(state, [Act(0, at, True, True, value)]).changes)
+    (number,) = aggregates
+    assert aggregates.breakdown(number) == [
         {"value": '"first"', "persons": 1, "returned": [1, 0], "returned_or_later": [1, 0]}
     ]
 
 
 def test_values_beyond_those_told_apart_are_counted_as_one() -> None:
     case = Case("month", 1, "UTC", [])
-    state, figures = empty(case, broken_down=True), CohortFigures(1, broken_down=True)
+    state, aggregates = empty(case, broken_down=True), CohortAggregates(1, broken_down=True)
     for begin in range(0, MAX_VALUES + 10, PERSONS):
         state = empty(case, broken_down=True)
         acts = [Act(n, NOON, True, False, begin + n) for n in range(PERSONS)]
-        figures.apply(feed(state, acts).changes)
-    (number,) = figures
-    found = {one["value"]: one["persons"] for one in figures.breakdown(number)}
+        aggregates.apply(feed(state, acts).changes)
+    (number,) = aggregates
+    found = {one["value"]: one["persons"] for one in aggregates.breakdown(number)}
     assert len(found) == MAX_VALUES + 1
-    assert sum(found.values()) == figures.counts(number)[0]
-    assert found[None] == figures.counts(number)[0] - MAX_VALUES
+    assert sum(found.values()) == aggregates.counts(number)[0]
+    assert found[None] == aggregates.counts(number)[0] - MAX_VALUES
 
 
 @given(cases(), st.integers(0, 3 * DAY_MS), st.integers(1, 30))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_events_in_order_count_with_any_lateness(case: Case, lateness: int, batch: int) -> None:
     acts = sorted(case.acts, key=lambda act: act.at)
-    state, figures = empty(case, lateness), CohortFigures(case.periods)
+    state, aggregates = empty(case, lateness), CohortAggregates(case.periods)
     for begin in range(0, len(acts), batch):
         folded = feed(state, acts[begin : begin + batch], begin)
         assert folded.late == 0
-        figures.apply(folded.changes)
-    assert shown(case, figures) == grid(acts, case.period, case.periods, case.timezone)
+        aggregates.apply(folded.changes)
+    assert emitted(case, aggregates) == grid(acts, case.period, case.periods, case.timezone)
 
 
 @given(cases(), st.data())
@@ -178,15 +178,15 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     case: Case, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(1, len(case.acts)))
-    figures, one, two = CohortFigures(case.periods), empty(case), empty(case)
-    figures.apply(feed(one, case.acts[:cut]).changes)
+    aggregates, one, two = CohortAggregates(case.periods), empty(case), empty(case)
+    aggregates.apply(feed(one, case.acts[:cut]).changes)
     rows = np.arange(one.size, dtype=np.int32)
     two.unpack(PERSONS, one.persons_of(rows), one.pack(rows, cut))
     feed(two, case.acts[:cut])  # events that the rows hold already
     two.restored()
     if case.acts[cut:]:
-        figures.apply(feed(two, case.acts[cut:], cut).changes)
-    assert shown(case, figures) == grid(case.acts, case.period, case.periods, case.timezone)
+        aggregates.apply(feed(two, case.acts[cut:], cut).changes)
+    assert emitted(case, aggregates) == grid(case.acts, case.period, case.periods, case.timezone)
 
 
 def test_what_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
@@ -198,13 +198,13 @@ def test_what_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
 
 def test_a_start_that_comes_late_takes_the_returns_since_then_with_it() -> None:
     case = Case("day", 3, "UTC", [])
-    state, figures = empty(case, lateness_ms=5 * DAY_MS), CohortFigures(3)
+    state, aggregates = empty(case, lateness_ms=5 * DAY_MS), CohortAggregates(3)
     for act in (Act(0, NOON, True, False), Act(0, NOON - DAY_MS, False, True)):
-        figures.apply(feed(state, [act]).changes)
-    assert figures.counts(20_000) == (1, [0, 0, 0], [0, 0, 0])
-    figures.apply(feed(state, [Act(0, NOON - 2 * DAY_MS, True, False)]).changes)
-    assert figures.counts(20_000) == (0, [0, 0, 0], [0, 0, 0])
-    assert figures.counts(19_998) == (1, [0, 1, 0], [1, 1, 0])
+        aggregates.apply(feed(state, [act]).changes)
+    assert aggregates.counts(20_000) == (1, [0, 0, 0], [0, 0, 0])
+    aggregates.apply(feed(state, [Act(0, NOON - 2 * DAY_MS, True, False)]).changes)
+    assert aggregates.counts(20_000) == (0, [0, 0, 0], [0, 0, 0])
+    assert aggregates.counts(19_998) == (1, [0, 1, 0], [1, 1, 0])
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:

@@ -70,7 +70,7 @@ def test_where_addresses_are_counted_none_are_set_aside(limit: str) -> None:
 import resource
 resource.setrlimit(resource.{limit}, (8 << 30, 8 << 30))
 import numpy as np
-from pipelines.columns import addresses_are_free, grown
+from pipelines.columnar.growable import addresses_are_free, grown
 assert not addresses_are_free()
 assert grown(np.ones(1 << 20, np.int64), 3 << 20)[: 1 << 20].all()
 """

@@ -9,22 +9,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.columnar.key_index import Texts
-from pipelines.engine.changelog import PersonLog, keep_newest
-from pipelines.engine.operator import Key, Running, key_of
+from pipelines.columnar.string_column import StringColumn
+from pipelines.engine.changelog import PersonChangelog, keep_newest
+from pipelines.engine.operator import Key, OperatorInstance, key_of
 from pipelines.engine.partition import EventColumns, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
 from pipelines.matching.matcher import Match, Matcher
-from pipelines.operators.segment.operator import SEGMENTS
+from pipelines.operators.segment.operator import SEGMENT
 from pipelines.worker.snapshots import Snapshots
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.operators.segment import Did, Performed, Rule, Segment, SegmentDefinition
 
 NOW = 1_800_000_000_000
 _LATENESS_MS = 100_000
 _RULES = {
-    "in order": Rule(performed=Performed((Occasion("a"), Occasion("b"), Occasion("c")), 600)),
+    "in order": Rule(
+        performed=Performed((EventFilter("a"), EventFilter("b"), EventFilter("c")), 600)
+    ),
     "lately": Rule(did=Did(event="b", within_s=10)),
     "now and then": Rule(
         or_=(
@@ -97,15 +99,15 @@ class Life:
         self._events: list[tuple[Event, int]] = []
         self._now = NOW
         self._matcher = Matcher(
-            (key, SEGMENTS.looks(one), SEGMENTS.reads(one)) for key, one in DEFINITIONS.items()
+            (key, SEGMENT.selectors(one), SEGMENT.reads(one)) for key, one in DEFINITIONS.items()
         )
         self._begin()
 
     def _begin(self) -> None:
-        self._log = PersonLog("state", 0, self._snapshots, self._outbox)
+        self._log = PersonChangelog("state", 0, self._snapshots, self._outbox)
         self._partition = Partition()
         for key, one in DEFINITIONS.items():
-            self._partition.running[key] = Running(SEGMENTS, one, _LATENESS_MS)
+            self._partition.instances[key] = OperatorInstance(SEGMENT, one, _LATENESS_MS)
 
     def go_on(self, epoch: Epoch) -> list[tuple[Any, ...]]:
         """Take an epoch in, and commit it; returns who entered and who left."""
@@ -114,7 +116,7 @@ class Life:
         moves = []
         if epoch.events:
             begin = len(self._events) - len(epoch.events)
-            self._partition.hear("shop", 0)
+            self._partition.advance_event_clock("shop", 0)
             looked = self._look(begin, len(self._events))
             moves += self._told(self._partition.fold(*looked, self._now + self._checkpoint_ms))
         self._partition.position = len(self._events)
@@ -133,17 +135,17 @@ class Life:
             while True:
                 next(restoring)
         except StopIteration as done:
-            redo = done.value
-        if redo.live.begin < committed:
-            self._partition.redo(*self._look(redo.live.begin, committed), self._now)
-        self._partition.restored(committed, redo.clocks)
-        self._partition.go_live(committed)
+            replay = done.value
+        if replay.live.begin < committed:
+            self._partition.replay(*self._look(replay.live.begin, committed), self._now)
+        self._partition.restored(committed, replay.clocks)
+        self._partition.promote(committed)
 
     def _look(self, begin: int, end: int) -> tuple[EventColumns, dict[Key, Match]]:
         events, at = zip(*self._events[begin:end], strict=True)
-        projects = Texts.of(pa.array(["shop"] * len(events)))
-        persons = Texts.of(pa.array([event.person for event in events]))
-        names = Texts.of(pa.array([event.name for event in events]))
+        projects = StringColumn.of(pa.array(["shop"] * len(events)))
+        persons = StringColumn.of(pa.array([event.person for event in events]))
+        names = StringColumn.of(pa.array([event.name for event in events]))
         columns = EventColumns(
             projects, persons, np.array(at, np.int64), np.arange(begin, end, dtype=np.int64)
         )

@@ -6,7 +6,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from pipelines.columnar.key_index import Texts
+from pipelines.columnar.string_column import StringColumn
 from pipelines.tracker.dedup import SeenIds, read_uuids
 
 
@@ -44,16 +44,16 @@ def test_it_agrees_with_a_dictionary_that_forgets() -> None:
     for _ in range(60):
         numbers = [chance.randrange(4_000) for _ in range(chance.randrange(1, 400))]
         at = [newest + chance.randrange(-20, 20) for _ in numbers]
-        wanted = []
+        catalog = []
         for number, time in zip(numbers, at, strict=True):
             if len(known) == capacity:
                 del known[next(iter(known))]
             newest = max(newest, time)
             while known and next(iter(known.values())) < newest - window:
                 del known[next(iter(known))]
-            wanted.append(number not in known)
+            catalog.append(number not in known)
             known.setdefault(number, time)
-        assert admit(seen, numbers, [max(time, 0) for time in at]) == wanted
+        assert admit(seen, numbers, [max(time, 0) for time in at]) == catalog
         newest += chance.randrange(60)
         if chance.random() < 0.2:
             restored = SeenIds(window, capacity)
@@ -71,6 +71,6 @@ def test_canonical_uuids_are_read_and_others_told_apart() -> None:
         "0123abcd_4567-89ab-cdef-0123456789ab",
     ]
     ids, sound = np.empty((5, 2), np.uint64), np.empty(5, np.bool_)
-    read_uuids(*Texts.of(pa.array(texts)), ids, sound)
+    read_uuids(*StringColumn.of(pa.array(texts)), ids, sound)
     assert sound.tolist() == [True, False, False, False, False]
     assert (int(ids[0, 0]) << 64) + int(ids[0, 1]) == UUID(texts[0]).int

@@ -1,8 +1,8 @@
 """What a worker takes from the definitions topic: the funnels, whatever else stands there."""
 
-from pipelines.engine.catalog import Wanted
-from pipelines.operators.funnel.operator import FUNNELS
-from schemas.follower import Follower
+from pipelines.engine.catalog import DefinitionCatalog
+from pipelines.operators.funnel.operator import FUNNEL
+from schemas.follower import TopicReader
 from schemas.settings import Settings
 from tests.credentials import put, query_token, write_key
 from tests.events import define
@@ -26,9 +26,9 @@ def test_other_kinds_and_what_cannot_be_read_are_passed_over(settings: Settings)
         ],
     )
     define(settings, "buy", ["a", "b"], 60)
-    with Follower(settings.bootstrap, [topic]) as follower:
-        wanted = Wanted([FUNNELS], follower)
-        while not wanted.caught_up:
-            wanted.follow(timeout_s=0.5)
+    with TopicReader(settings.bootstrap, [topic]) as follower:
+        catalog = DefinitionCatalog([FUNNEL], follower)
+        while not catalog.caught_up:
+            catalog.follow(timeout_s=0.5)
 
-    assert [key.id for key in wanted] == ["buy"]
+    assert [key.id for key in catalog] == ["buy"]

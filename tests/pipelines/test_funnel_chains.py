@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, Folded, Packed
+from pipelines.engine.operator import TOTAL, FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
 from pipelines.operators.funnel import chain_kernel as cf
-from pipelines.operators.funnel.chain_aggregates import ChainFigures
+from pipelines.operators.funnel.chain_aggregates import ChainAggregates
 from pipelines.operators.funnel.chain_rules import CLOSED
 from pipelines.operators.funnel.chain_state import ChainState, rules_of
 from pipelines.operators.sequence import kernel as ff
-from schemas.definitions import Breakdown, Exclusion, Funnel, Order, Step
+from schemas.operators.funnel import Breakdown, Exclusion, Funnel, Order, Step
 from schemas.sketches.durations import sketch_of
 from tests import funnel_oracle, oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, OfValue, fold
@@ -75,28 +75,30 @@ def cases(draw: st.DrawFn) -> Case:
     """A funnel and events, with many ties."""
     steps = draw(st.integers(2, 4))
     funnel = draw(funnels(steps, [1, 3_600, 86_400, 3 * 86_400]))
-    looks = steps + len(funnel.exclusions)
-    singly = st.integers(0, looks - 1).map(lambda look: 1 << look)
+    selectors = steps + len(funnel.exclusions)
+    singly = st.integers(0, selectors - 1).map(lambda look: 1 << look)
     event = st.builds(
         Event,
         st.integers(0, PERSONS - 1),
         st.integers(NOON, NOON + draw(st.sampled_from([10, 4_000, 5 * DAY_MS]))),
-        st.one_of(singly, singly, st.integers(0 if funnel.order == "strict" else 1, 2**looks - 1)),
+        st.one_of(
+            singly, singly, st.integers(0 if funnel.order == "strict" else 1, 2**selectors - 1)
+        ),
         st.sampled_from([None, None, 1, "a"]),
     )
     return Case(funnel, draw(st.lists(event, min_size=1, max_size=30)))
 
 
-def run(case: Case, lateness: int, batch: int) -> tuple[ChainState, ChainFigures]:
+def run(case: Case, lateness: int, batch: int) -> tuple[ChainState, ChainAggregates]:
     state = ChainState(rules_of(case.funnel, lateness))
-    figures = ChainFigures(len(case.funnel.steps), entries=case.funnel.entries)
+    aggregates = ChainAggregates(len(case.funnel.steps), entries=case.funnel.entries)
     for begin in range(0, len(case.events), batch):
         folded = feed(state, case.funnel, case.events[begin : begin + batch], begin)
-        figures.apply(folded.changes)
-    return state, figures
+        aggregates.apply(folded.changes)
+    return state, aggregates
 
 
-def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0) -> Folded:
+def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0) -> FoldResult:
     any_look = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
     return state.fold(
         PERSONS,
@@ -125,25 +127,27 @@ def expected(case: Case) -> funnel_oracle.Folded:
     return fold(case.funnel, [happening(case.funnel, event) for event in case.events])
 
 
-def assert_equal(funnel: Funnel, figures: ChainFigures, wanted: funnel_oracle.Folded) -> None:
-    assert figures.reached(TOTAL) == wanted.reached
-    assert figures.entries(TOTAL) == (wanted.entries if funnel.entries else [])
-    for day, of_day in wanted.days.items():
-        assert figures.reached(day) == of_day.reached
-        assert figures.entries(day) == (of_day.entries if funnel.entries else [])
-        for sketch, times in zip(figures.times(day), of_day.times, strict=True):
+def assert_equal(
+    funnel: Funnel, aggregates: ChainAggregates, catalog: funnel_oracle.Folded
+) -> None:
+    assert aggregates.reached(TOTAL) == catalog.reached
+    assert aggregates.entries(TOTAL) == (catalog.entries if funnel.entries else [])
+    for day, of_day in catalog.days.items():
+        assert aggregates.reached(day) == of_day.reached
+        assert aggregates.entries(day) == (of_day.entries if funnel.entries else [])
+        for sketch, times in zip(aggregates.times(day), of_day.times, strict=True):
             right = sketch_of(np.array(times, np.int64))
             assert sketch.sum_ms == right.sum_ms
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
     if funnel.breakdown:
-        assert values_of(figures, TOTAL) == _counted(funnel, wanted.values)
+        assert values_of(aggregates, TOTAL) == _counted(funnel, catalog.values)
         assert {
             (day, value): counts
-            for day in wanted.days
-            for value, counts in values_of(figures, day).items()
-        } == _counted(funnel, wanted.values_by_day)
-    assert {day for day in figures if sum(figures.reached(day))} <= {TOTAL, *wanted.days}
+            for day in catalog.days
+            for value, counts in values_of(aggregates, day).items()
+        } == _counted(funnel, catalog.values_by_day)
+    assert {day for day in aggregates if sum(aggregates.reached(day))} <= {TOTAL, *catalog.days}
 
 
 def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
@@ -153,9 +157,9 @@ def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
     return {key: counts._replace(entries=[]) for key, counts in values.items()}
 
 
-def values_of(figures: ChainFigures, day: int) -> dict[int, OfValue]:
+def values_of(aggregates: ChainAggregates, day: int) -> dict[int, OfValue]:
     found = {}
-    for one in figures.breakdown(day):
+    for one in aggregates.breakdown(day):
         key = fingerprint([json.loads(one["value"])])
         found[key] = OfValue(one["reached"], one["entries"])
     return {key: counts for key, counts in found.items() if any(counts.reached)}
@@ -171,16 +175,16 @@ def rows_of(state: ChainState) -> list[bytes]:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.integers(1, 40))
 def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batch: int) -> None:
-    _, figures = run(case, 40 * DAY_MS, batch)
-    assert_equal(case.funnel, figures, expected(case))
+    _, aggregates = run(case, 40 * DAY_MS, batch)
+    assert_equal(case.funnel, aggregates, expected(case))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.integers(1, 7))
 def test_days_that_are_closed_stay_counted(case: Case, batch: int) -> None:
     ordered = case._replace(events=sorted(case.events, key=lambda event: event.at))
-    state, figures = run(ordered, 0, batch)
-    assert_equal(case.funnel, figures, expected(case))
+    state, aggregates = run(ordered, 0, batch)
+    assert_equal(case.funnel, aggregates, expected(case))
     state.expire(NOON + 40 * DAY_MS)
     for row in range(state.size):
         block, length = int(state.rows[row]["block"]), int(state.rows[row]["length"])
@@ -205,7 +209,7 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     case: Case, lateness: int, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(case.events)))
-    whole, figures = run(case, lateness, len(case.events))
+    whole, aggregates = run(case, lateness, len(case.events))
     before, counted = run(case._replace(events=case.events[:cut]), lateness, max(cut, 1))
     present = np.array([row for row in before.row_of.tolist() if row != ff.NONE], np.int32)
     packed = before.pack(present, cut)
@@ -214,7 +218,7 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     # What is in the rows already is fed again, as when a partition is restored, and left out.
     counted.apply(feed(after, case.funnel, case.events).changes)
     assert rows_of(after) == rows_of(whole)
-    assert counted.reached(TOTAL) == figures.reached(TOTAL)
+    assert counted.reached(TOTAL) == aggregates.reached(TOTAL)
     after.restored()
     copy = ChainState(rules_of(case.funnel, lateness))
     copy.load(after.dump(), len(case.events))
@@ -246,7 +250,7 @@ def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
         1_000 * plain.window_s,
     )
     assert found.reached == other.totals
-    assert {day: figures[:2] for day, figures in found.days.items()} == other.days
+    assert {day: aggregates[:2] for day, aggregates in found.days.items()} == other.days
 
 
 def _steps(event: Event, steps: int) -> list[int]:
@@ -276,9 +280,9 @@ def reached(funnel: dict[str, Any], *events: str, steps: int = 3) -> list[int]:
             for place, event in enumerate(events)
         ],
     )
-    _, figures = run(case, 0, 1)
-    assert_equal(one, figures, expected(case))
-    return figures.entries(TOTAL) if one.entries else figures.reached(TOTAL)
+    _, aggregates = run(case, 0, 1)
+    assert_equal(one, aggregates, expected(case))
+    return aggregates.entries(TOTAL) if one.entries else aggregates.reached(TOTAL)
 
 
 STRICT = {"order": "strict"}
@@ -309,8 +313,8 @@ EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
         (STRICT | {"entries": True}, ["1", "1", "2", "3", "1"], [3, 1, 1]),
     ],
 )
-def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], wanted: list[int]) -> None:
-    assert reached(funnel, *events) == wanted
+def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], catalog: list[int]) -> None:
+    assert reached(funnel, *events) == catalog
 
 
 OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
@@ -325,15 +329,15 @@ OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
         (["1", "2"], [1, 1, 0]),
     ],
 )
-def test_an_optional_step_may_be_left_out(events: list[str], wanted: list[int]) -> None:
-    assert reached(OPTIONAL, *events) == wanted
+def test_an_optional_step_may_be_left_out(events: list[str], catalog: list[int]) -> None:
+    assert reached(OPTIONAL, *events) == catalog
 
 
 def test_an_event_of_any_step_begins_a_chain_in_any_order() -> None:
     funnel = Funnel((Step("a"), Step("b")), window_s=3_600, order="any")
     case = Case(funnel, [Event(0, NOON, 2), Event(0, NOON + DAY_MS, 1)])
-    _, figures = run(case, 0, 1)
-    assert [figures.reached(NOON // DAY_MS + day) for day in (0, 1)] == [[1, 0], [1, 0]]
+    _, aggregates = run(case, 0, 1)
+    assert [aggregates.reached(NOON // DAY_MS + day) for day in (0, 1)] == [[1, 0], [1, 0]]
 
 
 def test_a_person_keeps_so_many_events_and_the_rest_is_counted_as_left_out() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipelines.engine.operator import TOTAL
-from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence.kernel import CHANGE, UNSET
 from schemas.sketches.durations import EDGES, Sketch, sketch_of
 
@@ -41,25 +41,25 @@ def test_figures_are_those_of_what_is_true_now(
     first: dict[tuple[int, int], list[int]], then: dict[tuple[int, int], list[int]]
 ) -> None:
     """Persons reach steps, and then all of it is taken back for something else."""
-    figures = FunnelFigures(STEPS)
+    aggregates = FunnelAggregates(STEPS)
     came = [(*step, UNSET, at) for step, found in first.items() for at in found]
     went = [(day, step, at, UNSET) for day, step, _, at in came]
-    figures.apply(changes(*came))
-    differ = figures.apply(
+    aggregates.apply(changes(*came))
+    differ = aggregates.apply(
         changes(*went, *((*step, UNSET, at) for step, found in then.items() for at in found))
     )
     assert differ == {day for day, *_ in came} | {day for (day, _), found in then.items() if found}
     for day in differ:
         found = [then.get((day, step), []) for step in range(STEPS)]
-        assert figures.reached(day) == list(map(len, found))
+        assert aggregates.reached(day) == list(map(len, found))
         if day != TOTAL:
             right = [sketch_of(np.array(at, np.int64)) for at in found]
-            assert all(map(equal, figures.times(day), right))
+            assert all(map(equal, aggregates.times(day), right))
 
 
 def test_a_time_that_stays_in_its_bucket_is_counted_anew() -> None:
-    figures = FunnelFigures(2)
-    figures.apply(changes((7, 1, UNSET, 1)))
-    assert figures.apply(changes((7, 1, 1, 0))) == {7}
-    assert figures.reached(7) == [0, 1]
-    assert equal(figures.times(7)[1], sketch_of(np.zeros(1, np.int64)))
+    aggregates = FunnelAggregates(2)
+    aggregates.apply(changes((7, 1, UNSET, 1)))
+    assert aggregates.apply(changes((7, 1, 1, 0))) == {7}
+    assert aggregates.reached(7) == [0, 1]
+    assert equal(aggregates.times(7)[1], sketch_of(np.zeros(1, np.int64)))

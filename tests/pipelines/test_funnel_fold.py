@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.operator import TOTAL, Packed
-from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence import kernel as ff
 from pipelines.operators.sequence.kernel import MAX_TAIL, Shape
 from pipelines.operators.sequence.state import FunnelState
 from schemas.sketches.durations import sketch_of
-from tests.oracle import DAY_MS, Folded, Happening, fold
+from tests.oracle import DAY_MS, FoldResult, Happening, fold
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -43,11 +43,11 @@ def histories(draw: st.DrawFn) -> tuple[int, int, list[Event]]:
     return steps, window, draw(st.lists(event, min_size=1, max_size=40))
 
 
-def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, FunnelFigures]:
-    state, figures = FunnelState(shape), FunnelFigures(shape.steps)
+def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, FunnelAggregates]:
+    state, aggregates = FunnelState(shape), FunnelAggregates(shape.steps)
     for begin in range(0, len(events), batch):
-        figures.apply(feed(state, events[begin : begin + batch], begin).changes)
-    return state, figures
+        aggregates.apply(feed(state, events[begin : begin + batch], begin).changes)
+    return state, aggregates
 
 
 def feed(state: FunnelState, events: list[Event], offset: int = 0) -> ff.Records:
@@ -60,7 +60,7 @@ def feed(state: FunnelState, events: list[Event], offset: int = 0) -> ff.Records
     )
 
 
-def expected(steps: int, window: int, events: list[Event]) -> Folded:
+def expected(steps: int, window: int, events: list[Event]) -> FoldResult:
     happenings = [
         Happening(
             str(event.person),
@@ -72,16 +72,16 @@ def expected(steps: int, window: int, events: list[Event]) -> Folded:
     return fold(happenings, steps, window)
 
 
-def assert_equal(figures: FunnelFigures, wanted: Folded) -> None:
-    assert figures.reached(TOTAL) == wanted.totals
-    for day, figures_of_day in wanted.days.items():
-        assert figures.reached(day) == figures_of_day.reached
-        for sketch, times in zip(figures.times(day), figures_of_day.times, strict=True):
+def assert_equal(aggregates: FunnelAggregates, catalog: FoldResult) -> None:
+    assert aggregates.reached(TOTAL) == catalog.totals
+    for day, figures_of_day in catalog.days.items():
+        assert aggregates.reached(day) == figures_of_day.reached
+        for sketch, times in zip(aggregates.times(day), figures_of_day.times, strict=True):
             right = sketch_of(np.array(times, np.int64))
             assert sketch.sum_ms == right.sum_ms
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
-    assert set(figures) - {TOTAL} <= set(wanted.days)
+    assert set(aggregates) - {TOTAL} <= set(catalog.days)
 
 
 def rows_of(state: FunnelState) -> list[bytes]:
@@ -97,8 +97,8 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(
     history: tuple[int, int, list[Event]], batch: int
 ) -> None:
     steps, window, events = history
-    _, figures = run(Shape(steps, window, 40 * DAY_MS), events, batch)
-    assert_equal(figures, expected(steps, window, events))
+    _, aggregates = run(Shape(steps, window, 40 * DAY_MS), events, batch)
+    assert_equal(aggregates, expected(steps, window, events))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -143,9 +143,9 @@ def test_an_event_later_than_the_lateness_is_counted_and_left_out() -> None:
 
 def test_a_person_with_more_events_than_the_tail_holds_is_still_counted_right() -> None:
     events = [Event(0, NOON + place, 1 + place % 2) for place in range(3 * ff.MAX_TAIL)]
-    _, figures = run(Shape(2, HOUR_MS, DAY_MS), events, 500)
-    assert figures.reached(TOTAL) == [1, 1]
-    assert figures.times(NOON // DAY_MS)[1].sum_ms == 1
+    _, aggregates = run(Shape(2, HOUR_MS, DAY_MS), events, 500)
+    assert aggregates.reached(TOTAL) == [1, 1]
+    assert aggregates.times(NOON // DAY_MS)[1].sum_ms == 1
 
 
 def test_a_window_that_closes_is_announced_once() -> None:

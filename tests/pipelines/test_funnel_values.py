@@ -9,15 +9,16 @@ import pytest
 
 from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
 from pipelines.engine.operator import TOTAL
-from pipelines.matching.value_hash import fingerprint, to_json, token
-from pipelines.operators.cohort.aggregates import CohortFigures
+from pipelines.matching.value_hash import fingerprint
+from pipelines.operators.cohort.aggregates import CohortAggregates
 from pipelines.operators.cohort.kernel import CHANGE as COHORT_CHANGE
-from pipelines.operators.funnel.chain_aggregates import ChainFigures
+from pipelines.operators.funnel.chain_aggregates import ChainAggregates
 from pipelines.operators.funnel.chain_kernel import CHANGE
 from pipelines.operators.funnel.chain_rules import VALUE
 from pipelines.operators.sequence.kernel import UNSET
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import history, load
+from schemas.value_tokens import to_json, token
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,10 @@ def entered(*values: Any) -> ValuedChanges:
 
 
 def test_only_so_many_values_are_told_apart() -> None:
-    figures = ChainFigures(2, entries=True)
-    figures.apply(entered(*range(MAX_VALUES), "one too many", None))
-    figures.apply(entered(0, "another"))
-    found = {one["value"]: (one["reached"], one["entries"]) for one in figures.breakdown(TOTAL)}
+    aggregates = ChainAggregates(2, entries=True)
+    aggregates.apply(entered(*range(MAX_VALUES), "one too many", None))
+    aggregates.apply(entered(0, "another"))
+    found = {one["value"]: (one["reached"], one["entries"]) for one in aggregates.breakdown(TOTAL)}
     assert len(found) == MAX_VALUES + 2
     assert found["0"] == ([2, 0], [4, 0])
     assert found["1"] == found["null"] == ([1, 0], [2, 0])
@@ -70,29 +71,29 @@ def test_only_so_many_values_are_told_apart() -> None:
 
 
 def test_figures_that_were_published_go_on_as_they_were() -> None:
-    figures, copy = ChainFigures(2, entries=True), ChainFigures(2, entries=True)
-    figures.apply(entered(*range(MAX_VALUES - 1), "x"))
+    aggregates, copy = ChainAggregates(2, entries=True), ChainAggregates(2, entries=True)
+    aggregates.apply(entered(*range(MAX_VALUES - 1), "x"))
     published = {
-        "reached": figures.reached(TOTAL),
+        "reached": aggregates.reached(TOTAL),
         "times": [],
-        "entries": figures.entries(TOTAL),
-        "breakdown": figures.breakdown(TOTAL),
+        "entries": aggregates.entries(TOTAL),
+        "breakdown": aggregates.breakdown(TOTAL),
     }
     copy.load(TOTAL, published)
-    for one in (figures, copy):
+    for one in (aggregates, copy):
         one.apply(entered("x", "y"))
-    assert copy.breakdown(TOTAL) == figures.breakdown(TOTAL)
+    assert copy.breakdown(TOTAL) == aggregates.breakdown(TOTAL)
 
 
 def test_a_value_that_is_told_apart_is_published_though_it_counts_nothing_yet() -> None:
     """An event that changes no figure brings a value: what comes after a crash has to know it."""
     tokens = {fingerprint(["x"]): token("x")}
-    chains, cohort = ChainFigures(2, entries=False), CohortFigures(1, broken_down=True)
-    for figures, change in ((chains, CHANGE), (cohort, COHORT_CHANGE)):
+    chains, cohort = ChainAggregates(2, entries=False), CohortAggregates(1, broken_down=True)
+    for aggregates, change in ((chains, CHANGE), (cohort, COHORT_CHANGE)):
         nothing = ValuedChanges(np.zeros(0, change), tokens)
-        assert figures.apply(nothing) == {TOTAL}
-        assert figures.apply(nothing) == set()
-        assert [one["value"] for one in figures.breakdown(TOTAL)] == ["null", '"x"']
+        assert aggregates.apply(nothing) == {TOTAL}
+        assert aggregates.apply(nothing) == set()
+        assert [one["value"] for one in aggregates.breakdown(TOTAL)] == ["null", '"x"']
 
 
 def test_figures_of_older_layouts_are_read_beside_those_of_values() -> None:

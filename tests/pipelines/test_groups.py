@@ -9,9 +9,9 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.columnar.dictionary import Grouped
+from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.matching.conditions import parse_properties
-from pipelines.matching.property_groups import Properties, Question, Sought
+from pipelines.matching.property_groups import Properties, PropertyNames, Question
 
 NAMES = ("plan", "price", "a b", "é", "")
 SCALARS = (
@@ -59,7 +59,7 @@ def texts(draw: st.DrawFn) -> str:
 
 
 def asked(question: Question, some: list[str]) -> list[Any]:
-    sought = Sought([("other",), question.names, (*question.names, "price")])
+    sought = PropertyNames([("other",), question.names, (*question.names, "price")])
     properties, rows = Properties(pa.array(some, pa.string()), sought), np.arange(len(some))
     half = rows[::2]
     first = properties.grouped(question, half).to_list()
@@ -115,20 +115,20 @@ def test_how_values_are_written_is_told_apart_from_where_they_end() -> None:
     question = Question(("a", "b"), lambda properties: (properties.get("a"), properties.get("b")))
     nothing = (None, None)
     assert asked(question, some) == [(1, ""), ("", 1), (None, 1), (1, None), nothing, nothing]
-    properties = Properties(pa.array(some), Sought([question.names]))
+    properties = Properties(pa.array(some), PropertyNames([question.names]))
     assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_event_that_is_not_plain_is_a_group_by_itself() -> None:
     some = ["no JSON", "no JSON", '{"a":"\\n"}', '{"a":"\\n"}', '{"a":1}', '{"a":1,"b":2}']
-    properties = Properties(pa.array(some), Sought([("a",)]))
+    properties = Properties(pa.array(some), PropertyNames([("a",)]))
     question = Question(("a",), lambda properties: properties.get("a"))
     assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 4]
 
 
 def test_names_are_sought_in_blocks_which_have_those_of_one_question_together() -> None:
     asked_of = [tuple(f"{n}.{m}" for m in range(16)) for n in range(5)]
-    sought = Sought([*asked_of, asked_of[3]])
+    sought = PropertyNames([*asked_of, asked_of[3]])
     assert len(sought) == 3
     for names in asked_of:
         number, columns = sought.places(names)
@@ -138,9 +138,9 @@ def test_names_are_sought_in_blocks_which_have_those_of_one_question_together() 
 
 
 def test_a_column_of_groups_tells_its_values_in_the_order_in_which_they_came() -> None:
-    column = Grouped(np.array([3, 0, 3, 2, 0], np.int32), ["a", "none's", "b", "c"])
+    column = DictionaryColumn(np.array([3, 0, 3, 2, 0], np.int32), ["a", "none's", "b", "c"])
     assert column.to_list() == ["c", "a", "c", "b", "a"]
     assert column.first_rows() == [0, 1, 3]
     assert column.cut(slice(1, 3)).first_rows() == [0, 1]
     assert column.each(ord, np.int64).tolist() == [99, 97, 99, 98, 97]
-    assert Grouped.of(()).first_rows() == []
+    assert DictionaryColumn.of(()).first_rows() == []

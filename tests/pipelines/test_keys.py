@@ -3,11 +3,12 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.columnar.key_index import ABSENT, KeyIndex, Texts
+from pipelines.columnar.key_index import ABSENT, KeyIndex
+from pipelines.columnar.string_column import StringColumn
 
 
-def texts(*values: str) -> Texts:
-    return Texts.of(pa.array(values, pa.string()))
+def texts(*values: str) -> StringColumn:
+    return StringColumn.of(pa.array(values, pa.string()))
 
 
 def test_slots_are_dense_and_lasting() -> None:
@@ -47,5 +48,5 @@ def test_many_keys_survive_growth_and_a_dump() -> None:
 def test_a_slice_of_a_column_is_read_from_where_it_begins() -> None:
     index = KeyIndex()
     column = pa.array(["zero", "one", "two"])[1:]
-    slots = index.intern(texts("p", "p"), Texts.of(column), np.arange(2))
+    slots = index.intern(texts("p", "p"), StringColumn.of(column), np.arange(2))
     assert index.second(slots).to_pylist() == ["one", "two"]

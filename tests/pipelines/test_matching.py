@@ -2,12 +2,13 @@
 
 import pyarrow as pa
 
-from pipelines.columnar.key_index import Texts
-from pipelines.engine.operator import EVENT_NAME, Alike, Key
+from pipelines.columnar.string_column import StringColumn
+from pipelines.engine.operator import Key
 from pipelines.matching.matcher import Match, Matcher
+from pipelines.matching.selectors import EVENT_NAME, ValueHash
 from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 
 KEY = Key("any", "shop", "one", 1)
 OTHER = Key("any", "shop", "other", 1)
@@ -15,14 +16,18 @@ OTHER = Key("any", "shop", "other", 1)
 
 def match(matcher: Matcher, *events: tuple[str, str]) -> dict[Key, Match]:
     names, properties = zip(*events, strict=True)
-    projects = Texts.of(pa.array(["shop"] * len(events)))
-    return matcher.match(projects, Texts.of(pa.array(names)), pa.array(properties))
+    projects = StringColumn.of(pa.array(["shop"] * len(events)))
+    return matcher.match(projects, StringColumn.of(pa.array(names)), pa.array(properties))
 
 
 def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
-    looks = (Occasion("buy"), Occasion("buy", (Condition("price", "gt", 5),)), Occasion("look"))
+    selectors = (
+        EventFilter("buy"),
+        EventFilter("buy", (Condition("price", "gt", 5),)),
+        EventFilter("look"),
+    )
     found = match(
-        Matcher([(KEY, looks, ()), (OTHER, (Occasion("return"),), ())]),
+        Matcher([(KEY, selectors, ()), (OTHER, (EventFilter("return"),), ())]),
         ("buy", '{"price": 3}'),
         ("sleep", "{}"),
         ("look", "not JSON"),
@@ -36,7 +41,7 @@ def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
 
 def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
     found = match(
-        Matcher([(KEY, (Occasion("buy"), Occasion("look")), ("price", "a.b"))]),
+        Matcher([(KEY, (EventFilter("buy"), EventFilter("look")), ("price", "a.b"))]),
         ("look", '{"price": 2.5, "a.b": "dotted"}'),
         ("buy", '{"price": {"an": "object"}, "a%2Eb": [1]}'),
         ("sleep", '{"price": 99}'),
@@ -50,22 +55,25 @@ def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
 
 def test_an_any_look_reads_every_event_of_its_project() -> None:
     found = match(
-        Matcher([(KEY, (Occasion(),), ("n",))]), ("a", '{"n": 1}'), ("b", "{}"), ("c", '{"n": 3}')
+        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        ("a", '{"n": 1}'),
+        ("b", "{}"),
+        ("c", '{"n": 3}'),
     )
     assert found[KEY].rows.tolist() == [0, 1, 2]
     assert [column.to_list() for column in found[KEY].values] == [[1, None, 3]]
 
 
 def test_the_name_of_an_event_may_be_read_as_well() -> None:
-    matcher = Matcher([(KEY, (Occasion(),), (EVENT_NAME, "n"))])
+    matcher = Matcher([(KEY, (EventFilter(),), (EVENT_NAME, "n"))])
     found = match(matcher, ("naïve", '{"n": 1}'), ("b", "{}"))
     assert [column.to_list() for column in found[KEY].values] == [["naïve", "b"], [1, None]]
 
 
 def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
-    both, plan = Alike(("plan", "n")), Alike(("plan",))
+    both, plan = ValueHash(("plan", "n")), ValueHash(("plan",))
     found = match(
-        Matcher([(KEY, (Occasion("a"),), (both, plan)), (OTHER, (Occasion(),), (plan,))]),
+        Matcher([(KEY, (EventFilter("a"),), (both, plan)), (OTHER, (EventFilter(),), (plan,))]),
         ("a", '{"plan": "pro", "n": 1}'),
         ("b", '{"plan": "free"}'),
         ("a", '{"plan": "pro", "n": 1.0}'),
@@ -84,7 +92,10 @@ def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
 
 def test_a_cut_keeps_rows_masks_and_values_together() -> None:
     found = match(
-        Matcher([(KEY, (Occasion(),), ("n",))]), ("a", '{"n": 1}'), ("b", '{"n": 2}'), ("c", "{}")
+        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        ("a", '{"n": 1}'),
+        ("b", '{"n": 2}'),
+        ("c", "{}"),
     )
     cut = found[KEY].cut(slice(1, 3))
     assert cut.rows.tolist() == [1, 2]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.columnar.dictionary import Grouped
-from pipelines.engine.operator import TOTAL, Folded, Running
-from pipelines.operators.metric.operator import METRICS
+from pipelines.columnar.dictionary import DictionaryColumn
+from pipelines.engine.operator import TOTAL, FoldResult, OperatorInstance
+from pipelines.operators.metric.operator import METRIC
 from pipelines.operators.metric.publisher import record_of, take
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
-from schemas.sketches.metric_aggregate import Tally
+from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
@@ -77,26 +77,26 @@ def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     )
 
 
-def start(case: Case, measure: Measure, **more: Any) -> Running:
-    return Running(METRICS, define(case, measure, **more), case.lateness_ms)
+def start(case: Case, measure: Measure, **more: Any) -> OperatorInstance:
+    return OperatorInstance(METRIC, define(case, measure, **more), case.lateness_ms)
 
 
-def feed(running: Running, acts: list[Act], offset: int = 0) -> Folded:
-    names = running.kind.reads(running.definition)
+def feed(instances: OperatorInstance, acts: list[Act], offset: int = 0) -> FoldResult:
+    names = instances.kind.reads(instances.definition)
     columns: dict[Any, list[Any]] = {
         "p": [act.value for act in acts],
         "": [act.event for act in acts],
     }
-    folded = running.state.fold(
+    folded = instances.state.fold(
         4,
         np.array([act.person for act in acts], np.int32),
         np.array([act.at for act in acts], np.int64),
         np.ones(len(acts), np.uint32),
         np.arange(offset, offset + len(acts)),
-        [Grouped.of(columns[name]) for name in names],
+        [DictionaryColumn.of(columns[name]) for name in names],
     )
-    running.late += folded.late
-    running.unpublished |= running.figures.apply(folded.changes)
+    instances.late += folded.late
+    instances.unpublished |= instances.aggregates.apply(folded.changes)
     return folded
 
 
@@ -104,12 +104,12 @@ def whole(case: Case) -> InTime:
     return in_time(case.acts, case.bucket_s, case.timezone, case.lateness_ms)
 
 
-def assert_tally(metric: Metric, tally: Tally, wanted: Measured) -> None:
-    assert tally.events == wanted.events
+def assert_tally(metric: Metric, tally: MetricAggregate, catalog: Measured) -> None:
+    assert tally.events == catalog.events
     match metric.measure:
         case "sum" | "percentiles":
-            numbers = wanted.numbers
-            assert tally.unmeasured == wanted.events - len(numbers)
+            numbers = catalog.numbers
+            assert tally.unmeasured == catalog.events - len(numbers)
             off = len(numbers) * 2**-53 * math.fsum(map(abs, numbers))
             assert tally.sum == pytest.approx(math.fsum(numbers), abs=off, rel=0)
             assert (tally.minimum, tally.maximum) == (
@@ -123,11 +123,11 @@ def assert_tally(metric: Metric, tally: Tally, wanted: Measured) -> None:
                 ]
         case "top":
             figure = figure_of(metric, tally)
-            assert tally.unmeasured == wanted.events - wanted.values.total()
-            assert Counter(dict(_typed(figure.top or []))) == wanted.values
+            assert tally.unmeasured == catalog.events - catalog.values.total()
+            assert Counter(dict(_typed(figure.top or []))) == catalog.values
             assert (figure.other, figure.off_by) == (0, 0)
         case "events" if metric.by_event:
-            assert dict(figure_of(metric, tally).top or []) == wanted.names
+            assert dict(figure_of(metric, tally).top or []) == catalog.names
 
 
 def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
@@ -135,13 +135,13 @@ def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
     return [((names[type(value)], value), count) for value, count in top]
 
 
-def assert_counted(case: Case, running: Running) -> None:
+def assert_counted(case: Case, instances: OperatorInstance) -> None:
     counted = whole(case)
-    assert running.late == counted.late
-    wanted = measure(counted.acts, case.bucket_s, case.timezone)
-    assert set(running.figures) == wanted.keys()
-    for number, measured in wanted.items():
-        assert_tally(running.definition.metric, running.figures.tally(number), measured)
+    assert instances.late == counted.late
+    catalog = measure(counted.acts, case.bucket_s, case.timezone)
+    assert set(instances.aggregates) == catalog.keys()
+    for number, measured in catalog.items():
+        assert_tally(instances.definition.metric, instances.aggregates.tally(number), measured)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -151,10 +151,10 @@ def test_the_fold_equals_the_definition_in_any_order_and_any_lateness(
     measure: Measure, case: Case, batch: int
 ) -> None:
     more: dict[str, Any] = {"by_event": True} if measure == "events" else {}
-    running = start(case, measure, **more)
+    instances = start(case, measure, **more)
     for begin in range(0, len(case.acts), batch):
-        feed(running, case.acts[begin : begin + batch], begin)
-    assert_counted(case, running)
+        feed(instances, case.acts[begin : begin + batch], begin)
+    assert_counted(case, instances)
 
 
 class Topic:
@@ -163,24 +163,24 @@ class Topic:
     def __init__(self) -> None:
         self.records: dict[int, dict[str, Any]] = {}
 
-    def publish(self, running: Running) -> None:
-        for number in running.unpublished | {TOTAL}:
-            record = record_of(running, number)
+    def publish(self, instances: OperatorInstance) -> None:
+        for number in instances.unpublished | {TOTAL}:
+            record = record_of(instances, number)
             if record is None:
                 del self.records[number]
             else:
                 buckets = Buckets(
-                    running.definition.metric.bucket_s, running.definition.metric.timezone
+                    instances.definition.metric.bucket_s, instances.definition.metric.timezone
                 )
                 begin = None if number == TOTAL else buckets.begin(number)
                 rest = {"newest_at": None, "complete_until": None, "bucket": begin}
-                self.records[number] = rest | record | {"late_dropped": running.late}
-        running.unpublished.clear()
+                self.records[number] = rest | record | {"late_dropped": instances.late}
+        instances.unpublished.clear()
 
-    def restore(self, running: Running) -> None:
+    def restore(self, instances: OperatorInstance) -> None:
         for record in self.records.values():
-            take(running, record)
-        running.late = self.records[TOTAL]["late_dropped"]
+            take(instances, record)
+        instances.late = self.records[TOTAL]["late_dropped"]
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -197,9 +197,9 @@ def test_what_is_restored_from_the_topic_goes_on_as_if_nothing_had_happened(
         topic.publish(one)
     topic.restore(two)
     if case.acts[again:cut]:  # events that the figures hold already: the changes are let go
-        redo = start(case, measure)
-        redo.state = two.state
-        feed(redo, case.acts[again:cut], again)
+        replay = start(case, measure)
+        replay.state = two.state
+        feed(replay, case.acts[again:cut], again)
     if case.acts[cut:]:
         feed(two, case.acts[cut:], cut)
     assert_counted(case, two)
@@ -214,10 +214,10 @@ def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
     parts = [start(case, "percentiles"), start(case, "percentiles")]
     for act in case.acts:
         feed(parts[act.person % 2], [act])
-    merged: dict[int, Tally] = {}
+    merged: dict[int, MetricAggregate] = {}
     for part in parts:
-        for number in part.figures:
-            tally = part.figures.tally(number)
+        for number in part.aggregates:
+            tally = part.aggregates.tally(number)
             known = merged.get(number)
             merged[number] = tally if known is None else known.merged(tally)
     kept = max(merged) - KEPT
@@ -225,10 +225,10 @@ def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
     counted = [
         act for act in case.acts if measure([act], case.bucket_s, case.timezone).keys() & merged
     ]
-    wanted = measure(counted, case.bucket_s, case.timezone, window)
+    catalog = measure(counted, case.bucket_s, case.timezone, window)
     slid = slide(merged, window, range(kept, max(merged) + window))
-    assert slid.keys() == wanted.keys()
-    for number, measured in wanted.items():
+    assert slid.keys() == catalog.keys()
+    for number, measured in catalog.items():
         assert_tally(parts[0].definition.metric, slid[number], measured)
 
 
@@ -241,49 +241,49 @@ FIRST = NOON // 60_000
 
 
 def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
-    running = start(CASE, "events")
-    feed(running, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
-    assert running.late == 1  # the last: its minute ended two minutes before the newest event
-    assert running.figures.tally(FIRST).events == 2
+    instances = start(CASE, "events")
+    feed(instances, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
+    assert instances.late == 1  # the last: its minute ended two minutes before the newest event
+    assert instances.aggregates.tally(FIRST).events == 2
 
 
 def test_a_bucket_that_is_not_kept_any_more_is_deleted_from_the_topic() -> None:
-    running, topic = start(CASE, "events"), Topic()
-    feed(running, minutes((0, None), (1, None)))
-    topic.publish(running)
+    instances, topic = start(CASE, "events"), Topic()
+    feed(instances, minutes((0, None), (1, None)))
+    topic.publish(instances)
     assert topic.records.keys() == {TOTAL, FIRST, FIRST + 1}
-    feed(running, minutes((KEPT, None)))
-    topic.publish(running)
+    feed(instances, minutes((KEPT, None)))
+    topic.publish(instances)
     assert topic.records.keys() == {TOTAL, FIRST + 1, FIRST + KEPT}
 
 
 def test_an_event_whose_bucket_is_not_kept_is_late_however_great_the_lateness() -> None:
-    running = start(CASE._replace(lateness_ms=EVER), "events")
-    feed(running, minutes((KEPT, None), (0, None), (1, None)))
-    assert (running.late, sorted(running.figures)) == (1, [FIRST + 1, FIRST + KEPT])
+    instances = start(CASE._replace(lateness_ms=EVER), "events")
+    feed(instances, minutes((KEPT, None), (0, None), (1, None)))
+    assert (instances.late, sorted(instances.aggregates)) == (1, [FIRST + 1, FIRST + KEPT])
 
 
 def test_what_is_no_number_is_counted_as_unmeasured() -> None:
-    running = start(CASE, "average")
+    instances = start(CASE, "average")
     values = [1, 2.5, True, "3", None, [4]]
-    feed(running, minutes(*((0, value) for value in values)))
-    tally = running.figures.tally(FIRST)
+    feed(instances, minutes(*((0, value) for value in values)))
+    tally = instances.aggregates.tally(FIRST)
     assert (tally.events, tally.unmeasured, tally.sum) == (6, 4, 3.5)
 
 
 def test_a_day_is_that_of_the_time_zone() -> None:
     case = Case(86_400, "Asia/Kathmandu", EVER, [])
-    running = start(case, "events")
+    instances = start(case, "events")
     midnight = 20_000 * DAY_MS - 20_700_000  # 5 hours and 45 minutes before that of UTC
-    feed(running, [Act(0, midnight - 1), Act(0, midnight)])
-    assert sorted(running.figures) == [19_999, 20_000]
+    feed(instances, [Act(0, midnight - 1), Act(0, midnight)])
+    assert sorted(instances.aggregates) == [19_999, 20_000]
     assert Buckets(86_400, "Asia/Kathmandu").begin(20_000) == midnight
 
 
 def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
-    running = start(CASE, "top")
-    feed(running, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
-    figure = figure_of(running.definition.metric, running.figures.tally(FIRST))
+    instances = start(CASE, "top")
+    feed(instances, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
+    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
     assert [(type(value), value, count) for value, count in figure.top or []] == [
         (int, 1, 3),
         (bool, True, 1),
@@ -292,17 +292,17 @@ def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
 
 
 def test_the_less_frequent_values_are_other() -> None:
-    running = start(CASE, "top", limit=1)
-    feed(running, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
-    figure = figure_of(running.definition.metric, running.figures.tally(FIRST))
+    instances = start(CASE, "top", limit=1)
+    feed(instances, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
+    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
     assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
 
 
 def test_a_metric_of_events_has_no_rows_and_nothing_in_the_log() -> None:
-    running = start(CASE, "events")
-    assert not len(feed(running, minutes((0, None))).fresh)
-    assert running.state.size == 0
-    assert not running.state.by_person
+    instances = start(CASE, "events")
+    assert not len(feed(instances, minutes((0, None))).newly_dirty)
+    assert instances.state.size == 0
+    assert not instances.state.by_person
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5))
@@ -315,11 +315,11 @@ def test_percentiles_of_many_numbers_are_within_the_stated_error(seed: int, part
         sketch = sketch.merged(Percentiles.read(bytes(Percentiles.of(part))))
     assert len(sketch) == len(numbers)
     ordered = np.sort(numbers)
-    wanted = np.arange(1, 100)
-    ranks = np.searchsorted(ordered, sketch.at(wanted.tolist()), "right") / len(numbers)
+    catalog = np.arange(1, 100)
+    ranks = np.searchsorted(ordered, sketch.at(catalog.tolist()), "right") / len(numbers)
     # The error is stated with 99 % confidence for a rank: three times as much is never seen.
-    assert np.abs(ranks - wanted / 100).max() < 3 * RANK_ERROR
-    assert np.mean(np.abs(ranks - wanted / 100) > RANK_ERROR) < 0.2
+    assert np.abs(ranks - catalog / 100).max() < 3 * RANK_ERROR
+    assert np.mean(np.abs(ranks - catalog / 100) > RANK_ERROR) < 0.2
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5))

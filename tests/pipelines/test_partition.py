@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.columnar.key_index import Texts
+from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.changelog import keep_newest
-from pipelines.engine.operator import TOTAL, Backfill, Folded, Key, Running, key_of
-from pipelines.engine.partition import EventColumns, Partition, Stretch
+from pipelines.engine.operator import TOTAL, Backfill, FoldResult, Key, OperatorInstance, key_of
+from pipelines.engine.partition import EventColumns, OffsetRange, Partition
 from pipelines.engine.person_record import person_key
 from pipelines.matching.matcher import Match
-from pipelines.operators.funnel.operator import FUNNELS
-from pipelines.operators.metric.operator import METRICS
-from pipelines.operators.segment.operator import SEGMENTS
-from pipelines.operators.segment.state import TIMERS_AT_ONCE
-from schemas import definitions
+from pipelines.operators.funnel.operator import FUNNEL
+from pipelines.operators.metric.operator import METRIC
+from pipelines.operators.segment.operator import SEGMENT
+from pipelines.operators.segment.state import TIMERS_BATCH
+from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
 from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
 
@@ -37,7 +37,7 @@ KEY = key_of(DEFINITION)
 
 def partition() -> Partition:
     empty = Partition()
-    empty.running[KEY] = Running(FUNNELS, DEFINITION, 0)
+    empty.instances[KEY] = OperatorInstance(FUNNEL, DEFINITION, 0)
     return empty
 
 
@@ -47,8 +47,8 @@ def first_steps(
     """A first step of each of the persons, at offsets from `offset` on, and from `at` on (ms)."""
     count = len(persons)
     events = EventColumns(
-        Texts.of(pa.array(["shop"] * count)),
-        Texts.of(pa.array(persons)),
+        StringColumn.of(pa.array(["shop"] * count)),
+        StringColumn.of(pa.array(persons)),
         np.arange(at, at + count, dtype=np.int64),
         np.arange(offset, offset + count, dtype=np.int64),
     )
@@ -71,40 +71,40 @@ def due_at(of: Partition, now_ms: int) -> list[bytes]:
 
 def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() -> None:
     one, other = partition(), replace(DEFINITION, id="other")
-    one.running[key_of(other)] = Running(FUNNELS, other, 0)
+    one.instances[key_of(other)] = OperatorInstance(FUNNEL, other, 0)
     feed(one, ["ann"], offset=10, due=100)
-    broken = one.running[KEY]
+    broken = one.instances[KEY]
 
-    def fold(*_: object) -> Folded:
+    def fold(*_: object) -> FoldResult:
         raise ZeroDivisionError("of that event")
 
     broken.state.fold = fold  # type: ignore[method-assign, assignment]
     events, matches = first_steps(["ben"], offset=11, key=KEY)
     both = {KEY: matches[KEY], key_of(other): matches[KEY]}
-    assert [running.key for running, _ in one.fold(events, both, due=200)] == [key_of(other)]
+    assert [instances.key for instances, _ in one.fold(events, both, due=200)] == [key_of(other)]
     one.position = 12
     assert broken.failed == "ZeroDivisionError: of that event"
     assert TOTAL in broken.unpublished
-    assert (broken.state.size, one.running[key_of(other)].state.size) == (1, 1)
+    assert (broken.state.size, one.instances[key_of(other)].state.size) == (1, 1)
 
     # It is asked nothing more, and nothing waits for it.
-    assert [running.key for running, _ in one.fold(*events_again(both, 12), due=200)] == [
+    assert [instances.key for instances, _ in one.fold(*events_again(both, 12), due=200)] == [
         key_of(other)
     ]
-    assert one.redo_from == 11
+    assert one.recovery_offset == 11
     assert due_at(one, 300) == [b"shop/ben", b"shop/cem"]
 
 
 def test_events_before_the_time_from_which_on_they_count_are_left_out() -> None:
     since = replace(DEFINITION, funnel=replace(DEFINITION.funnel, since="1970-01-01T00:00:00.002Z"))
     one = Partition()
-    one.running[KEY] = Running(FUNNELS, since, 0)
+    one.instances[KEY] = OperatorInstance(FUNNEL, since, 0)
     feed(one, ["ann", "ben", "cem", "dan"], offset=10, due=100)  # at 0, 1, 2 and 3 ms
-    state = one.running[KEY].state
+    state = one.instances[KEY].state
     persons = state.persons_of(np.arange(state.size, dtype=np.int32))
     assert one.persons.second(persons).to_pylist() == ["cem", "dan"]
-    assert one.running[KEY].figures.reached(TOTAL) == [2, 0]
-    assert one.redo_from == 12
+    assert one.instances[KEY].aggregates.reached(TOTAL) == [2, 0]
+    assert one.recovery_offset == 12
 
 
 def events_again(matches: dict[Key, Match], offset: int) -> tuple[EventColumns, dict[Key, Match]]:
@@ -114,32 +114,32 @@ def events_again(matches: dict[Key, Match], offset: int) -> tuple[EventColumns, 
 
 def test_a_definition_that_fails_while_it_catches_up_is_not_waited_for() -> None:
     one = partition()
-    one.running[KEY].backfill = Backfill()
+    one.instances[KEY].backfill = Backfill()
     one.position = 5
-    assert list(one.behind) == [KEY]
-    one.running[KEY].fail(ValueError("of history"))
-    assert not one.behind
-    assert one.go_live(5) == []
+    assert list(one.backfilling) == [KEY]
+    one.instances[KEY].fail(ValueError("of history"))
+    assert not one.backfilling
+    assert one.promote(5) == []
 
 
 def test_a_definition_knows_since_when_it_is_live() -> None:
     one = partition()
-    one.running[KEY].backfill = Backfill(at=7)
+    one.instances[KEY].backfill = Backfill(at=7)
     one.position = 7
-    assert one.go_live(7) == [KEY]
-    assert (one.running[KEY].live, one.running[KEY].live_since) == (True, 7)
+    assert one.promote(7) == [KEY]
+    assert (one.instances[KEY].live, one.instances[KEY].live_since) == (True, 7)
 
 
 def test_rows_are_logged_when_they_are_due_and_redone_from_until_then() -> None:
     one = partition()
     feed(one, ["ann", "ben"], offset=10, due=100)
     feed(one, ["cem"], offset=12, due=200)
-    assert one.redo_from == 10
+    assert one.recovery_offset == 10
     assert due_at(one, 99) == []
     assert due_at(one, 100) == [b"shop/ann", b"shop/ben"]
-    assert one.redo_from == 12
+    assert one.recovery_offset == 12
     assert due_at(one, 200) == [b"shop/cem"]
-    assert one.redo_from == 13
+    assert one.recovery_offset == 13
 
 
 def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> None:
@@ -148,44 +148,44 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
     assert due_at(one, 100) == [b"shop/ann"]
     feed(one, ["ben"], offset=11, due=200)
     two = partition()
-    two.load(one.dump(), {KEY: Stretch(one.redo_from, one.position)})
+    two.load(one.dump(), {KEY: OffsetRange(one.recovery_offset, one.position)})
     two.restored(one.position)
-    assert two.redo_from == 11
+    assert two.recovery_offset == 11
     assert due_at(two, 0) == [b"shop/ben"]
-    assert two.redo_from == 12
+    assert two.recovery_offset == 12
 
 
 def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> None:
     one = partition()
     feed(one, ["ann", "ben", "cem"], offset=10, due=100)
-    funnel = Running(FUNNELS, replace(DEFINITION, id="later"), 0, Backfill())
+    funnel = OperatorInstance(FUNNEL, replace(DEFINITION, id="later"), 0, Backfill())
     later = funnel.key
-    one.running[later] = funnel
+    one.instances[later] = funnel
     feed(one, ["dan"], offset=13, due=100, key=later)
     assert funnel.state.size == 0  # live events are not for it yet
 
-    assert backfilled(one, later, ["ann", "ben"], Stretch(0, 12)) == 2
-    assert (funnel.redo_from(0), one.redo_from) == (10, 10)
-    assert one.behind[later].at == 12
+    assert backfilled(one, later, ["ann", "ben"], OffsetRange(0, 12)) == 2
+    assert (funnel.recovery_offset(0), one.recovery_offset) == (10, 10)
+    assert one.backfilling[later].at == 12
     # A stretch that begins beyond what it has would leave a gap: it is for others.
-    assert backfilled(one, later, ["eve"], Stretch(13, 14)) == 0
-    assert backfilled(one, later, ["ben", "cem", "dan"], Stretch(11, 14)) == 2
-    assert one.go_live(14) == [later]
-    assert not one.behind
+    assert backfilled(one, later, ["eve"], OffsetRange(13, 14)) == 0
+    assert backfilled(one, later, ["ben", "cem", "dan"], OffsetRange(11, 14)) == 2
+    assert one.promote(14) == [later]
+    assert not one.backfilling
     feed(one, ["fay"], offset=14, due=100, key=later)
     assert funnel.state.size == 5
 
 
-def backfilled(into: Partition, key: Key, persons: list[str], stretch: Stretch) -> int:
+def backfilled(into: Partition, key: Key, persons: list[str], offsets: OffsetRange) -> int:
     """Fold a stretch of the past that has a first step of each of the persons at its end."""
-    before = into.running[key].state.size
-    events, matches = first_steps(persons, stretch.end - len(persons), key)
-    for _ in into.backfill(events, matches, stretch, {"shop": 0}, due=100):
+    before = into.instances[key].state.size
+    events, matches = first_steps(persons, offsets.end - len(persons), key)
+    for _ in into.backfill(events, matches, offsets, {"shop": 0}, due=100):
         pass
-    return into.running[key].state.size - before
+    return into.instances[key].state.size - before
 
 
-METRIC = metrics.MetricDefinition(
+VISITS = metrics.MetricDefinition(
     project_id="shop",
     id="visits",
     version=1,
@@ -196,42 +196,42 @@ METRIC = metrics.MetricDefinition(
 
 
 def test_a_metric_of_events_knows_no_persons_and_logs_nothing() -> None:
-    one, running = Partition(), Running(METRICS, METRIC, 0)
-    one.running[running.key] = running
-    feed(one, ["ann", "ben"], offset=10, due=100, key=running.key)
-    assert running.figures.tally(0).events == 2
-    assert (len(one.persons), one.redo_from) == (0, 12)
+    one, instances = Partition(), OperatorInstance(METRIC, VISITS, 0)
+    one.instances[instances.key] = instances
+    feed(one, ["ann", "ben"], offset=10, due=100, key=instances.key)
+    assert instances.aggregates.tally(0).events == 2
+    assert (len(one.persons), one.recovery_offset) == (0, 12)
     assert due_at(one, 100) == []
     two = Partition()
-    two.running[running.key] = Running(METRICS, METRIC, 0)
-    two.load(one.dump(), {running.key: Stretch(12, 12)})
+    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
+    two.load(one.dump(), {instances.key: OffsetRange(12, 12)})
     two.restored(12)
     assert due_at(two, 0) == []
-    assert two.redo_from == 12
+    assert two.recovery_offset == 12
 
 
 def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
-    one, running = partition(), Running(METRICS, METRIC, 0)
-    one.running[running.key] = running
+    one, instances = partition(), OperatorInstance(METRIC, VISITS, 0)
+    one.instances[instances.key] = instances
     feed(one, ["ann"], offset=10, due=100)
-    feed(one, ["ann"], offset=11, due=100, key=running.key)
+    feed(one, ["ann"], offset=11, due=100, key=instances.key)
     keys, values = map(list, zip(*logged(one, 100), strict=True))
     two = partition()
-    two.running[running.key] = Running(METRICS, METRIC, 0)
+    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
     assert two.unpack(keys, values).tolist() == [True]
-    assert two.only_in(running.key) == []
+    assert two.only_in(instances.key) == []
     assert list(map(person_key, two.only_in(KEY))) == [b"shop/ann", b"shop/ann"]
 
 
 def test_a_row_that_time_changes_is_logged_by_itself() -> None:
     one = partition()
-    other = Running(FUNNELS, replace(DEFINITION, id="other"), 0)
-    one.running[other.key] = other
+    other = OperatorInstance(FUNNEL, replace(DEFINITION, id="other"), 0)
+    one.instances[other.key] = other
     for key in (KEY, other.key):
         feed(one, ["ann", "ben"], offset=10, due=100, key=key)
     whole = dict(logged(one, 100))
     assert list(whole) == [b"shop/ann", b"shop/ben"]
-    one.hear("shop", 0)
+    one.advance_event_clock("shop", 0)
     assert [len(changes) for _, changes in one.expire(61_000) if len(changes)] == [2, 2]
     by_themselves = dict(logged(one, 100))
     assert list(map(person_key, by_themselves)) == [*whole, *whole]
@@ -240,7 +240,7 @@ def test_a_row_that_time_changes_is_logged_by_itself() -> None:
 
 
 def tag_of(key: Key, of: Partition) -> bytes:
-    return b"%016x" % int(of.running[key].tag)
+    return b"%016x" % int(of.instances[key].tag)
 
 
 WHO = st.sets(st.sampled_from(["ann", "ben", "cem"]), min_size=1).map(sorted)
@@ -249,11 +249,11 @@ WHO = st.sets(st.sampled_from(["ann", "ben", "cem"]), min_size=1).map(sorted)
 @given(st.data())
 def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
     one = both()
-    one.hear("shop", 0)
+    one.advance_event_clock("shop", 0)
     log: dict[bytes, bytes | None] = {}
     for now in data.draw(st.lists(st.integers(0, 200_000), min_size=1, max_size=8).map(sorted)):
         if data.draw(st.booleans()):
-            for key in one.running:
+            for key in one.instances:
                 feed(one, data.draw(WHO), offset=one.position, due=0, key=key, at=now)
         else:
             for _ in one.expire(now):
@@ -262,17 +262,19 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
             keep_newest(log, [who], [row])
     for who, row in logged(one, 0):
         keep_newest(log, [who], [row])
-    two, at_once = both(), data.draw(st.integers(1, 6))
-    for begin in range(0, len(log), at_once):
-        some = dict(list(log.items())[begin : begin + at_once])
+    two, flush_now = both(), data.draw(st.integers(1, 6))
+    for begin in range(0, len(log), flush_now):
+        some = dict(list(log.items())[begin : begin + flush_now])
         assert two.unpack(list(some), [value for value in some.values() if value]).all()
-    assert [rows_of(two, key) for key in two.running] == [rows_of(one, key) for key in one.running]
+    assert [rows_of(two, key) for key in two.instances] == [
+        rows_of(one, key) for key in one.instances
+    ]
 
 
 def both() -> Partition:
     """A partition with a funnel and a segment."""
-    empty, of = partition(), Running(SEGMENTS, segment("active"), 0)
-    empty.running[of.key] = of
+    empty, of = partition(), OperatorInstance(SEGMENT, segment("active"), 0)
+    empty.instances[of.key] = of
     return empty
 
 
@@ -286,7 +288,7 @@ def logged(of: Partition, now_ms: int) -> list[tuple[bytes, bytes]]:
 
 def rows_of(of: Partition, key: Key) -> dict[str, bytes]:
     """The rows of a definition, by the persons that they are of."""
-    state = of.running[key].state
+    state = of.instances[key].state
     rows = np.arange(state.size, dtype=np.int32)
     data, begins, ends = state.pack(rows, 0)
     persons = of.persons.second(state.persons_of(rows)).to_pylist()
@@ -310,7 +312,7 @@ def segment(name: str) -> SegmentDefinition:
 def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.running[key] = Running(SEGMENTS, definition, 0)
+    one.instances[key] = OperatorInstance(SEGMENT, definition, 0)
     feed(one, ["ann", "ben"], offset=0, due=1_000, key=key)
     assert list(map(person_key, due_at(one, 0))) == [b"shop/ann", b"shop/ben"]
     feed(one, ["ann", "ann"], offset=2, due=1_000, key=key)  # who is in already
@@ -321,33 +323,33 @@ def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
 def test_a_project_has_no_clock_before_its_first_event() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.running[key] = Running(SEGMENTS, definition, 0, Backfill())
+    one.instances[key] = OperatorInstance(SEGMENT, definition, 0, Backfill())
     assert list(one.expire_backfill(5_000)) == []
-    assert one.go_live(0) == [key]
+    assert one.promote(0) == [key]
     assert list(one.expire(5_000)) == []
     assert one.ahead == {}
-    assert one.running[key].state.clock is None
-    one.hear("shop", -1_000)
+    assert one.instances[key].state.clock is None
+    one.advance_event_clock("shop", -1_000)
     assert list(one.expire(5_000)) == []
-    assert one.running[key].state.clock == 4_000
+    assert one.instances[key].state.clock == 4_000
 
 
 def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_none_behind() -> None:
     one, keys = Partition(), []
-    names = [str(number) for number in range(TIMERS_AT_ONCE + 1)]
+    names = [str(number) for number in range(TIMERS_BATCH + 1)]
     for definition in (segment("a"), segment("b")):
         keys.append(key_of(definition))
-        one.running[keys[-1]] = Running(SEGMENTS, definition, 0)
+        one.instances[keys[-1]] = OperatorInstance(SEGMENT, definition, 0)
         feed(one, names, offset=0, due=0, key=keys[-1])
-    one.hear("shop", 0)
+    one.advance_event_clock("shop", 0)
     due_at(one, 0)
     calls = []
     while done := [(of.key.id, len(changes)) for of, changes in one.expire(200_000)]:
         calls.append(done)
-        assert len(due_at(one, 0)) <= TIMERS_AT_ONCE + 1
+        assert len(due_at(one, 0)) <= TIMERS_BATCH + 1
     assert calls == [
-        [("a", TIMERS_AT_ONCE)],
-        [("b", TIMERS_AT_ONCE)],
+        [("a", TIMERS_BATCH)],
+        [("b", TIMERS_BATCH)],
         [("a", 1), ("b", 1)],
     ]
-    assert one.running[keys[0]].figures.of(0) == (len(names), len(names))
+    assert one.instances[keys[0]].aggregates.of(0) == (len(names), len(names))

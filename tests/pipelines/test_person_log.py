@@ -4,10 +4,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pipelines.engine.changelog import PersonLog
-from pipelines.engine.operator import Running
+from pipelines.engine.changelog import PersonChangelog
+from pipelines.engine.operator import OperatorInstance
 from pipelines.kafka.records import Outbox
-from pipelines.operators.funnel.operator import FUNNELS
+from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.worker.snapshots import Snapshots
 from tests.pipelines.test_partition import DEFINITION, KEY, feed, partition
 
@@ -16,13 +16,13 @@ OTHER = replace(DEFINITION, id="look")
 
 def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
     persons, outbox = partition(), Outbox()
-    log = PersonLog("state", 0, Snapshots(tmp_path, "persons"), outbox)
-    other = Running(FUNNELS, OTHER, 0)
-    persons.running[other.key] = other
+    log = PersonChangelog("state", 0, Snapshots(tmp_path, "persons"), outbox)
+    other = OperatorInstance(FUNNEL, OTHER, 0)
+    persons.instances[other.key] = other
     feed(persons, ["ann", "ben"], offset=0, due=0)
     log.write(persons, 0)
-    log.bury(persons, KEY)
-    del persons.running[KEY]
+    log.tombstone(persons, KEY)
+    del persons.instances[KEY]
     feed(persons, ["ann"], offset=2, due=0, key=other.key)
     log.write(persons, 0)
     kept: dict[bytes | None, bytes | None] = {}

@@ -9,7 +9,7 @@ from pipelines.engine.operator import Packed
 from pipelines.engine.person_record import Part, join, split
 
 # For each definition's tag: the persons it knows, and their rows.
-FUNNELS = st.dictionaries(
+FUNNEL = st.dictionaries(
     st.integers(0, 2**64 - 1),
     st.dictionaries(st.integers(0, 9), st.binary(max_size=300), max_size=10),
     max_size=5,
@@ -33,22 +33,22 @@ def joined(count: int, parts: list[Part]) -> list[bytes]:
 
 @pytest.mark.parametrize("at_once", [1, 20, 40, 10_000])
 def test_many_bytes_are_joined_some_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, at_once: int
+    monkeypatch: pytest.MonkeyPatch, flush_now: int
 ) -> None:
     parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
     whole = joined(4, parts)
-    monkeypatch.setattr("pipelines.engine.person_record._BYTES_AT_ONCE", at_once)
+    monkeypatch.setattr("pipelines.engine.person_record._BYTES_AT_ONCE", flush_now)
     assert joined(4, parts) == whole
     assert [len(column) for _, column in join(4, parts)] == {
         1: [1, 1, 1, 1],
         20: [1, 1, 1, 1],
         40: [1, 2, 1],
         10_000: [4],
-    }[at_once]
+    }[flush_now]
 
 
 @settings(max_examples=100, deadline=None)
-@given(FUNNELS)
+@given(FUNNEL)
 def test_what_was_joined_is_split(funnels: dict[int, dict[int, bytes]]) -> None:
     records = joined(10, [part(tag, rows) for tag, rows in funnels.items()])
     starts = np.cumsum([0, *(len(record) for record in records)], dtype=np.int64)

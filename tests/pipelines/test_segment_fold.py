@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.columnar.key_index import Texts
+from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.operator import TOTAL, Key, Packed
 from pipelines.matching.matcher import Match, Matcher
-from pipelines.operators.segment.aggregates import Moves, SegmentFigures
+from pipelines.operators.segment.aggregates import Moves, SegmentAggregates
 from pipelines.operators.segment.program import compile_rule
-from pipelines.operators.segment.state import TIMERS_AT_ONCE, SegmentState
+from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
 from schemas.conditions import Condition
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.operators.segment import Did, Performed, Rule, Seen
 from tests.segment_oracle import Happening, members
 
@@ -62,7 +62,7 @@ _seens = st.one_of(
     st.builds(Seen, event=_names, where=_wheres, within_s=st.integers(1, 8)),
     st.builds(Seen, event=_names, where=_wheres, longer_ago_s=st.integers(1, 8)),
 )
-_steps = st.lists(st.builds(Occasion, _names, _wheres), min_size=2, max_size=3).map(tuple)
+_steps = st.lists(st.builds(EventFilter, _names, _wheres), min_size=2, max_size=3).map(tuple)
 _person = st.sampled_from(
     [
         (Condition("plan", value="pro"),),
@@ -99,10 +99,10 @@ class Stream:
 
     def __init__(self, rule: Rule, lateness_ms: int = FOR_EVER_MS) -> None:
         self.program = compile_rule(rule)
-        self.matcher = Matcher([(KEY, self.program.looks, self.program.reads)])
+        self.matcher = Matcher([(KEY, self.program.selectors, self.program.reads)])
         self.lateness_ms = lateness_ms
         self.state = SegmentState(self.program, lateness_ms)
-        self.figures = SegmentFigures()
+        self.aggregates = SegmentAggregates()
         self.members: set[int] = set()
         self.moves: list[tuple[int, bool, int, int | None]] = []
         self.offset = 0
@@ -110,8 +110,8 @@ class Stream:
 
     def match(self, happenings: Sequence[Happening]) -> Match | None:
         found = self.matcher.match(
-            Texts.of(pa.array(["shop"] * len(happenings), pa.string())),
-            Texts.of(pa.array([one.event for one in happenings], pa.string())),
+            StringColumn.of(pa.array(["shop"] * len(happenings), pa.string())),
+            StringColumn.of(pa.array([one.event for one in happenings], pa.string())),
             pa.array([json.dumps(one.properties) for one in happenings], pa.string()),
         )
         return found.get(KEY)
@@ -145,7 +145,7 @@ class Stream:
 
     def take(self, changes: Any) -> None:
         """Each change is one: nobody enters who is in, nobody leaves who is not."""
-        self.figures.apply(changes)
+        self.aggregates.apply(changes)
         persons = self.state.persons_of(changes["row"]).tolist()
         for person, change in zip(persons, changes, strict=True):
             assert (person in self.members) != bool(change["entered"])
@@ -179,7 +179,9 @@ def test_the_fold_equals_the_rule_in_any_order_of_arrival_as_time_passes(
     for moment in sorted(moments):
         now = max(clock, moment + 5_000)
         assert stream.expire(now).members == members(rule, life, now)
-    assert stream.figures.of(TOTAL).entered - stream.figures.of(TOTAL).left == len(stream.members)
+    assert stream.aggregates.of(TOTAL).entered - stream.aggregates.of(TOTAL).left == len(
+        stream.members
+    )
     assert stream.late == 0
 
 
@@ -301,22 +303,22 @@ def test_a_property_is_what_was_set_last_or_else_first_set_once(
     for events in (in_order, in_order[::-1]):
         assert Stream(asked).feed(*events).members == ({0} if holds else set())
     # Of equal times, the last that came is set, and the first that came is set once.
-    at_once = [one._replace(at=NOW) for one in in_order]
-    assert Stream(asked).feed(*at_once).members == ({0} if holds else set())
+    flush_now = [one._replace(at=NOW) for one in in_order]
+    assert Stream(asked).feed(*flush_now).members == ({0} if holds else set())
 
 
 def test_an_object_is_found_however_its_name_is_escaped() -> None:
     program = compile_rule(Rule(person=(Condition("plan", value="pro"),)))
-    matcher = Matcher([(KEY, program.looks, program.reads)])
+    matcher = Matcher([(KEY, program.selectors, program.reads)])
     texts = [r'{"\u0024set": {"plan": "pro"}}', r'{"$s\u0065t": {"plan": 1}}', r'{"a": "\n"}']
-    shop, name = (Texts.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
+    shop, name = (StringColumn.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
     found = matcher.match(shop, name, pa.array(texts))[KEY]
     assert found.rows.tolist() == [0, 1]
     assert found.values[0].to_list() == ["pro", 1]
 
 
 def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it() -> None:
-    steps = (Occasion("a"), Occasion("b"))
+    steps = (EventFilter("a"), EventFilter("b"))
     stream = Stream(Rule(performed=Performed(steps, window_s=10)))
     stream.feed(did("a", 0), did("b", 10_001), did("b", 10_000))
     stream.feed(did("a", 20_000))
@@ -324,7 +326,7 @@ def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it
 
 
 def test_a_step_that_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
-    steps = (Occasion("a"), Occasion("b"))
+    steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(and_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="a"))))
     stream = Stream(rule, lateness_ms=1_000).feed(did("b", 10_000)).feed(did("a", 0))
     assert (stream.members, stream.late) == (set(), 1)
@@ -335,7 +337,7 @@ def test_figures_are_by_the_day_on_which_persons_moved() -> None:
     stream = Stream(Rule(did=Did(within_s=86_400)))
     stream.feed(did("a", 0)).expire(NOW + 3 * 86_400_000)
     day = NOW // 86_400_000
-    assert {day: stream.figures.of(day) for day in stream.figures} == {
+    assert {day: stream.aggregates.of(day) for day in stream.aggregates} == {
         day: Moves(1, 0),
         day + 1: Moves(0, 1),
     }
@@ -343,17 +345,17 @@ def test_figures_are_by_the_day_on_which_persons_moved() -> None:
 
 def test_no_more_timers_are_done_at_one_go_than_are_bearable() -> None:
     program = compile_rule(Rule(did=Did(within_s=1)))
-    state, many = SegmentState(program, 0), 2 * TIMERS_AT_ONCE + 1
+    state, many = SegmentState(program, 0), 2 * TIMERS_BATCH + 1
     slots = np.arange(many, dtype=np.int32)
     ones, at = np.ones(many, np.uint32), np.full(many, NOW)
     folded = state.fold(many, slots, at, ones, np.arange(many))
-    assert folded.at_once.tolist() == slots.tolist()  # who entered is logged
+    assert folded.flush_now.tolist() == slots.tolist()  # who entered is logged
     assert state.expire(NOW) is None
     left = []
     while (expired := state.expire(NOW + 2_000)) is not None:
         left.append(len(expired.changes))
         assert len(expired.rows) == len(expired.changes)
-    assert left == [TIMERS_AT_ONCE, TIMERS_AT_ONCE, 1]
+    assert left == [TIMERS_BATCH, TIMERS_BATCH, 1]
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:
@@ -366,7 +368,7 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
 
 
 def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
-    steps = (Occasion("a"), Occasion("b"))
+    steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c"))))
     stream = Stream(rule).feed(did("c", 0))
     dumped, stream.state = stream.state.dump(), SegmentState(stream.program, FOR_EVER_MS)
@@ -376,7 +378,7 @@ def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
 
 
 def test_a_dump_that_is_loaded_goes_on_as_if_nothing_had_happened() -> None:
-    steps = (Occasion("a"), Occasion("b"))
+    steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c", within_s=10))))
     stream = Stream(rule).feed(did("a", 0), did("c", 0)).expire(NOW)
     dumped, stream.state = stream.state.dump(), SegmentState(stream.program, FOR_EVER_MS)

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.matching.value_hash import fingerprint
-from schemas.definitions import Funnel
 from schemas.errors import NotFound
+from schemas.operators.funnel import Funnel
 from schemas.operators.segment import Rule
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from schemas.conditions import MAX_CONDITIONS, MAX_DEPTH, Condition
-from schemas.definitions import FunnelDefinition, decode, decode_funnel, encode
 from schemas.errors import InvalidRequest
+from schemas.operators.funnel import FunnelDefinition, decode, decode_funnel, encode
 from schemas.patterns import MAX_PATTERN
 
 LEAF = {"property": "a"}

@@ -6,8 +6,9 @@ from functools import partial
 import msgspec
 import pytest
 
-from schemas import definitions, keys, plans
+from schemas import keys, plans
 from schemas.errors import InvalidRequest
+from schemas.operators import funnel as definitions
 
 BAD = [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b'{"project_id":"\xff"}', b"[]"]
 

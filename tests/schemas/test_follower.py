@@ -5,14 +5,14 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from schemas.errors import Misconfigured
-from schemas.follower import Follower, Partition
+from schemas.follower import Partition, TopicReader
 from services.broker import Broker
 from tests.kafka import EphemeralTopic, Record
 
 TIMEOUT_S = 60.0
 
 
-def read_until(follower: Follower, done: Callable[[list[Message]], bool]) -> list[Message]:
+def read_until(follower: TopicReader, done: Callable[[list[Message]], bool]) -> list[Message]:
     messages: list[Message] = []
     deadline = time.monotonic() + TIMEOUT_S
     while not done(messages):
@@ -30,7 +30,7 @@ def transactional(bootstrap: str, name: str) -> Producer:
 def test_it_reads_all_partitions_from_the_beginning(broker: Broker) -> None:
     with EphemeralTopic(broker.bootstrap, partitions=3) as topic:
         topic.produce(*(Record(b"%d" % i, partition=i % 3) for i in range(9)))
-        with Follower(broker.bootstrap, [topic.name]) as follower:
+        with TopicReader(broker.bootstrap, [topic.name]) as follower:
             assert not follower.caught_up
             messages = read_until(follower, lambda _: follower.caught_up)
             assert {message.value() for message in messages} == {b"%d" % i for i in range(9)}
@@ -42,7 +42,7 @@ def test_topics_that_are_empty_are_caught_up_with(broker: Broker) -> None:
     with (
         EphemeralTopic(broker.bootstrap) as one,
         EphemeralTopic(broker.bootstrap) as other,
-        Follower(broker.bootstrap, [one.name, other.name]) as follower,
+        TopicReader(broker.bootstrap, [one.name, other.name]) as follower,
     ):
         assert read_until(follower, lambda _: follower.caught_up) == []
 
@@ -50,7 +50,7 @@ def test_topics_that_are_empty_are_caught_up_with(broker: Broker) -> None:
 def test_records_that_come_later_are_returned_too(broker: Broker) -> None:
     with (
         EphemeralTopic(broker.bootstrap) as topic,
-        Follower(broker.bootstrap, [topic.name]) as follower,
+        TopicReader(broker.bootstrap, [topic.name]) as follower,
     ):
         read_until(follower, lambda _: follower.caught_up)
         topic.produce(b"later")
@@ -71,7 +71,7 @@ def test_only_committed_records_are_seen_and_markers_do_not_hide_the_end(broker:
             producer.flush(TIMEOUT_S)  # else the aborted one is never sent
             end(TIMEOUT_S)
         transactional(broker.bootstrap, topic.name)  # returns when the last marker stands
-        with Follower(broker.bootstrap, [topic.name]) as follower:
+        with TopicReader(broker.bootstrap, [topic.name]) as follower:
             messages = read_until(follower, lambda _: follower.caught_up)
             assert [message.value() for message in messages] == [b"kept"]
             assert follower.positions == {Partition(topic.name, 0): 4}
@@ -84,7 +84,7 @@ def test_an_open_transaction_does_not_keep_it_from_catching_up(broker: Broker) -
         producer.begin_transaction()
         producer.produce(topic.name, b"open")
         producer.flush(TIMEOUT_S)
-        with Follower(broker.bootstrap, [topic.name]) as follower:
+        with TopicReader(broker.bootstrap, [topic.name]) as follower:
             messages = read_until(follower, lambda _: follower.caught_up)
             assert [message.value() for message in messages] == [b"before"]
             producer.commit_transaction(TIMEOUT_S)
@@ -93,7 +93,7 @@ def test_an_open_transaction_does_not_keep_it_from_catching_up(broker: Broker) -
 
 def test_a_topic_that_does_not_exist_is_refused(broker: Broker) -> None:
     with (
-        Follower(broker.bootstrap, ["no-such-topic"]) as follower,
+        TopicReader(broker.bootstrap, ["no-such-topic"]) as follower,
         pytest.raises(Misconfigured, match="no-such-topic"),
     ):
         read_until(follower, lambda _: follower.caught_up)

@@ -20,8 +20,8 @@ BREAKING = changed(FIRST, add=[{"name": "c", "type": "int"}], drop=set())
 # Registers four schemas that everyone registers and one of its own, and prints their ids.
 REGISTRAR = """
 import json, sys
-from schemas.avro import Schema
-from schemas.registry import Registry
+from schemas.avro.schema import Schema
+from schemas.registry.log import Registry
 
 bootstrap, topic, name = sys.argv[1:]
 with Registry(bootstrap, topic, timeout_s=120) as registry:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from schemas import definitions
 from schemas.errors import InvalidRequest
 from schemas.operators import cohort as cohorts
+from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
 from schemas.time.since import ALL_TIME, since_ms
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import Misconfigured
-from services.access_log import MOST_PER_S, AccessLog
+from services.access_log import MAX_PER_S, AccessLog
 
 Lines = list[dict[str, Any]]
 
@@ -43,13 +43,13 @@ def test_a_second_has_so_many_lines_and_the_next_says_how_many_are_missing() -> 
     lines: Lines = []
     at = [10.0]
     one = log("refused", lines, at)
-    for _ in range(MOST_PER_S + 7):
+    for _ in range(MAX_PER_S + 7):
         one.line(401, 0)
-    assert len(lines) == MOST_PER_S
+    assert len(lines) == MAX_PER_S
     at[0] = 11.5
     one.line(401, 0)
     one.line(401, 0)
-    assert [line.get("left_out") for line in lines[MOST_PER_S:]] == [7, None]
+    assert [line.get("left_out") for line in lines[MAX_PER_S:]] == [7, None]
 
 
 def test_a_level_that_there_is_none_of_is_refused() -> None:

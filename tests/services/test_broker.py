@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from schemas.errors import Misconfigured, Unavailable
-from schemas.follower import Follower
+from schemas.follower import TopicReader
 from services import broker as brokers
 from services.broker import JARS, KAFKA_VERSION, Broker, install_kafka
 from tests.conftest import free_ports
@@ -98,7 +98,7 @@ def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) 
             assert time.monotonic() < deadline, "the follower has not found the broker again"
         return [message.value() for message in messages]
 
-    with Follower(f"127.0.0.1:{ports[0]}", ["kept"]) as follower:
+    with TopicReader(f"127.0.0.1:{ports[0]}", ["kept"]) as follower:
         assert follower.poll(0.1) == []
         with parent_of_a_broker(tmp_path, ports) as session:
             assert len(processes_of_session(session)) == 2

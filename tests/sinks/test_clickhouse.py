@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Secret, Settings
-from sinks.clickhouse import WRITE_WITHIN_S, ClickHouseSink
+from sinks.clickhouse import WRITE_TIMEOUT_S, ClickHouseSink
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
 from tests.sinks.tables import query
 from tests.stores import free_port
@@ -69,7 +69,7 @@ def test_a_batch_is_one_part_in_every_month(database: Settings, sink: ClickHouse
 
 def test_an_insert_that_comes_too_late_is_refused(database: Settings, sink: ClickHouseSink) -> None:
     planned = batch(EVENTS)
-    late = planned._replace(planned_at_s=planned.planned_at_s - WRITE_WITHIN_S - 1)
+    late = planned._replace(planned_at_s=planned.planned_at_s - WRITE_TIMEOUT_S - 1)
     with pytest.raises(Unavailable, match="too late"):
         sink.write(late)
     assert select(database, "1") == []

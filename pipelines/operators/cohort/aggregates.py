@@ -6,24 +6,24 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.engine.breakdown import OTHER, ToldApart, ValuedChanges
+from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
 from pipelines.engine.operator import TOTAL
 from pipelines.operators.cohort.kernel import Shape, columns
 
 Counts: TypeAlias = NDArray[np.int64]
 
 
-class CohortFigures:
+class CohortAggregates:
     """Persons by the period in which they began, and how many of them came back when.
 
-    If the cohort is broken down, the same of each value, told apart as `ToldApart` says.
+    If the cohort is broken down, the same of each value, told apart as `BreakdownValues` says.
     """
 
     def __init__(self, periods: int, *, broken_down: bool = False) -> None:
         self._periods = periods
         self._columns = columns(Shape(periods, 0, broken_down))
         self._counts: dict[int, Counts] = {}
-        self._told_apart = ToldApart() if broken_down else None
+        self._told_apart = BreakdownValues() if broken_down else None
         self._of_values: dict[int, Counts] = {}  # by period, shape (values, columns)
 
     def __iter__(self) -> Iterator[int]:
@@ -50,11 +50,11 @@ class CohortFigures:
                 self._counts_of(self._told_apart, period)[:] += rows
         return differ
 
-    def _counts_of(self, told_apart: ToldApart, period: int) -> Counts:
+    def _counts_of(self, breakdown_values: BreakdownValues, period: int) -> Counts:
         """The counts of a period, with a place for each value that is told apart by now."""
         counts = self._of_values.get(period, np.zeros((0, self._columns), np.int64))
-        if len(counts) < len(told_apart):
-            more = np.zeros((len(told_apart) - len(counts), self._columns), np.int64)
+        if len(counts) < len(breakdown_values):
+            more = np.zeros((len(breakdown_values) - len(counts), self._columns), np.int64)
             counts = self._of_values[period] = np.concatenate([counts, more])
         return counts
 

@@ -77,7 +77,7 @@ def fold(
     changes: Records,
     heads: Int64s,
     row_of: Int32s,
-    touched: Int32s,
+    dirty: Int32s,
     slots: Int32s,
     at: Int64s,
     periods: Int32s,
@@ -107,19 +107,19 @@ def fold(
             rows[r].first = NEVER
             rows[r].last = NEVER
             rows[r].base = horizons[i]
-            rows[r].horizon = horizons[i]
-            rows[r].touched = 0
+            rows[r].watermark = horizons[i]
+            rows[r].dirty = 0
             bits[r, :] = 0
         if len(stamps) > r and offsets[i] < stamps[r]:
             continue
-        if periods[i] < rows[r].horizon:
+        if periods[i] < rows[r].watermark:
             heads[LATE] += 1
             continue
-        if not rows[r].touched & 1:
-            rows[r].touched |= 1
-            touched[heads[TOUCHED]] = r
+        if not rows[r].dirty & 1:
+            rows[r].dirty |= 1
+            dirty[heads[TOUCHED]] = r
             heads[TOUCHED] += 1
-        rows[r].horizon = max(rows[r].horizon, horizons[i])
+        rows[r].watermark = max(rows[r].watermark, horizons[i])
         _rebase(shape, rows, bits, r)
         if masks[i] & STARTS:
             _start(shape, rows, bits, changes, heads, r, np.int64(periods[i]), at[i], values[i])
@@ -131,7 +131,7 @@ def fold(
 @kernel
 def _rebase(shape: Shape, rows: Records, bits: UInt64s, r: Int) -> None:
     """Let go of periods that no start can move back to any more."""
-    base = np.int64(rows[r].horizon)
+    base = np.int64(rows[r].watermark)
     if rows[r].first != NEVER:
         base = min(base, np.int64(rows[r].first))
     ahead = base - rows[r].base

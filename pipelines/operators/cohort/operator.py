@@ -1,20 +1,22 @@
 """Cohorts as an operator: persons by the period in which they began, and when they came back."""
 
-from pipelines.engine.operator import Alike, Kind
-from pipelines.operators.cohort.aggregates import CohortFigures
-from pipelines.operators.cohort.publisher import KIND, CohortResults
+from pipelines.engine.operator import Operator
+from pipelines.matching.selectors import ValueHash
+from pipelines.operators.cohort.aggregates import CohortAggregates
+from pipelines.operators.cohort.publisher import KIND, CohortPublisher
 from pipelines.operators.cohort.state import CohortState
-from schemas.operators.cohort import CohortDefinition, Occasion, decode
+from schemas.event_filter import EventFilter
+from schemas.operators.cohort import CohortDefinition, decode
 from schemas.time.calendar import calendar
 
 
-def _looks(definition: CohortDefinition) -> tuple[Occasion, ...]:
+def _looks(definition: CohortDefinition) -> tuple[EventFilter, ...]:
     return definition.cohort.start, definition.cohort.returning
 
 
-def _reads(definition: CohortDefinition) -> tuple[Alike, ...]:
+def _reads(definition: CohortDefinition) -> tuple[ValueHash, ...]:
     breakdown = definition.cohort.breakdown
-    return () if breakdown is None else (Alike((breakdown.property,)),)
+    return () if breakdown is None else (ValueHash((breakdown.property,)),)
 
 
 def _state(definition: CohortDefinition, lateness_ms: int) -> CohortState:
@@ -27,9 +29,9 @@ def _state(definition: CohortDefinition, lateness_ms: int) -> CohortState:
     )
 
 
-def _figures(definition: CohortDefinition) -> CohortFigures:
+def _figures(definition: CohortDefinition) -> CohortAggregates:
     cohort = definition.cohort
-    return CohortFigures(cohort.periods, broken_down=cohort.breakdown is not None)
+    return CohortAggregates(cohort.periods, broken_down=cohort.breakdown is not None)
 
 
-COHORTS = Kind(KIND, decode, _looks, _state, _figures, CohortResults, _reads)
+COHORT = Operator(KIND, decode, _looks, _state, _figures, CohortPublisher, _reads)

@@ -8,8 +8,8 @@ from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import Expired, Folded, Masks, Values
-from pipelines.matching.value_hash import Fingerprints
+from pipelines.engine.operator import Expired, FoldResult, Masks, Values
+from pipelines.matching.value_hash import ValueHashes
 from pipelines.operators.cohort import kernel as cf
 from pipelines.operators.cohort.kernel import CHANGE, ROW, Shape
 from schemas.time.calendar import Calendar, calendar
@@ -45,14 +45,14 @@ class CohortState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; see `PersonState.fold`."""
-        of = values[0] if self.shape.broken_down else Fingerprints.none(len(at))
+        of = values[0] if self.shape.broken_down else ValueHashes.none(len(at))
         self.reserve(persons, len(at))
         periods = self._calendar.periods(at)
         horizons = self._calendar.periods(at - self._lateness_ms)
         self.heads[cf.CHANGES] = self.heads[cf.LATE] = self.heads[cf.TOUCHED] = 0
-        touched = np.empty(len(at), np.int32)
+        dirty = np.empty(len(at), np.int32)
         done = 0
         while True:
             done = cf.fold(
@@ -62,7 +62,7 @@ class CohortState(FixedRows):
                 self._changes,
                 self.heads,
                 self.row_of,
-                touched,
+                dirty,
                 slots,
                 at,
                 periods,
@@ -76,17 +76,17 @@ class CohortState(FixedRows):
             if done == len(at):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
-        touched = touched[: self.heads[cf.TOUCHED]]
-        fresh = self.touch(touched)
+        dirty = dirty[: self.heads[cf.TOUCHED]]
+        newly_dirty = self.touch(dirty)
         changes = ValuedChanges(self._changes[: self.heads[cf.CHANGES]], of.told())
-        return Folded(changes, fresh, int(self.heads[cf.LATE]))
+        return FoldResult(changes, newly_dirty, int(self.heads[cf.LATE]))
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (time alone changes no cohort)
         """Nothing: who does not come back is in no figure."""
         return None
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         state = cls(1, calendar("month", "UTC"), 0)
         one = np.zeros(1, np.int64)

@@ -10,11 +10,11 @@ from pipelines.engine.operator import TOTAL, Changes
 from pipelines.operators.sequence.kernel import CHANGE, UNSET
 from schemas.sketches.durations import EDGES, EMPTY, GROWTH, Sketch, moved_by
 
-_DAYS_AT_ONCE: Final = 16  # bounds what counting takes: days by steps by buckets
+_DAYS_BATCH: Final = 16  # bounds what counting takes: days by steps by buckets
 _LOG_GROWTH: Final = float(np.log(GROWTH))
 
 
-class FunnelFigures:
+class FunnelAggregates:
     """Persons who reached each step, by entry day and in total (`TOTAL`), and their times."""
 
     def __init__(self, steps: int) -> None:
@@ -31,8 +31,8 @@ class FunnelFigures:
         days, places = numbered(changes["day"])
         steps = np.ascontiguousarray(changes["step"])
         before, after = (np.ascontiguousarray(changes[time]) for time in ("before", "after"))
-        for first in range(0, len(days), _DAYS_AT_ONCE):
-            own = days[first : first + _DAYS_AT_ONCE]
+        for first in range(0, len(days), _DAYS_BATCH):
+            own = days[first : first + _DAYS_BATCH]
             reached = np.zeros((len(own), self._steps), np.int64)
             sums = np.zeros_like(reached)
             moved = np.zeros((*reached.shape, len(EDGES)), np.int64)
@@ -73,7 +73,7 @@ class FunnelFigures:
         return changes
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled."""
         cls(1).apply(np.zeros(1, CHANGE))
 

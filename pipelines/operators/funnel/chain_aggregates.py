@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.breakdown import OTHER, ToldApart, ValuedChanges
+from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
 from pipelines.engine.operator import TOTAL, Changes
-from pipelines.operators.funnel.aggregates import FunnelFigures, numbered
+from pipelines.operators.funnel.aggregates import FunnelAggregates, numbered
 from pipelines.operators.funnel.chain_rules import ALL
 from pipelines.operators.sequence.kernel import UNSET
 
@@ -19,17 +19,17 @@ class Counts(NamedTuple):
     chains: Int64s
 
 
-class ChainFigures(FunnelFigures):
+class ChainAggregates(FunnelAggregates):
     """Persons and chains that reached each step, by entry day and in total; and of each value.
 
-    Values are told apart as `ToldApart` says.
+    Values are told apart as `BreakdownValues` says.
     """
 
     def __init__(self, steps: int, *, entries: bool) -> None:
         super().__init__(steps)
         self._counts_entries = entries
         self._entries: dict[int, Int64s] = {}
-        self._told_apart = ToldApart()
+        self._told_apart = BreakdownValues()
         self._of_values: dict[int, Counts] = {}  # by day
 
     def apply(self, changes: ValuedChanges) -> set[int]:

@@ -87,7 +87,7 @@ def fold(
     numbers: Int64s,
     heads: Int64s,
     row_of: Int32s,
-    touched: Int32s,
+    dirty: Int32s,
     slots: Int32s,
     at: Int64s,
     masks: Masks,
@@ -123,11 +123,11 @@ def fold(
             if len(stamps) > r and offsets[i] < stamps[r]:
                 i += 1
                 continue
-            if at[i] < rows[r].horizon:
+            if at[i] < rows[r].watermark:
                 heads[LATE] += 1
                 i += 1
                 continue
-            rows[r].horizon = max(rows[r].horizon, at[i] - rules.lateness)
+            rows[r].watermark = max(rows[r].watermark, at[i] - rules.lateness)
             if rows[r].length == MAX_EVENTS:
                 if _first(tail, rows[r].block, MAX_EVENTS) < _open_from(rules, rows, r):
                     break  # to let go of what is over by now, and then to look again
@@ -135,7 +135,7 @@ def fold(
             else:
                 _insert(rules, rows, tail, heads, r, at[i], np.int64(masks[i]), held[i], values[i])
             i += 1
-            ff.touch(rows, touched, heads, r)
+            ff.touch(rows, dirty, heads, r)
         first = rows[r].block
         last = first + rows[r].length
         if before == UNKNOWN and takes_up(rules, tail, first, first + known, last, reached):
@@ -205,7 +205,7 @@ def _row(rules: Rules, rows: Records, heads: Int64s, row_of: Int32s, slot: Int, 
     r = np.int64(row_of[slot])
     if r == NONE:
         r = blank_row(rows, heads, row_of, slot)
-        rows[r].horizon = at - rules.lateness
+        rows[r].watermark = at - rules.lateness
         rows[r].told = NEVER
     return r
 
@@ -221,7 +221,7 @@ def blank_row(rows: Records, heads: Int64s, row_of: Int32s, slot: Int) -> Int:
     rows[r].size = ff.NO_BLOCK
     rows[r].timer = 0
     rows[r].due = 0
-    rows[r].touched = 0
+    rows[r].dirty = 0
     return r
 
 
@@ -362,7 +362,7 @@ def close_days(
     first = _first(tail, rows[r].block, rows[r].length)
     if first == CLOSED or final_at(rules, day_of(first)) > now:
         return False
-    rows[r].horizon = max(rows[r].horizon, now - rules.lateness)
+    rows[r].watermark = max(rows[r].watermark, now - rules.lateness)
     settle(rules, rows, tail, heads, r, reached)
     return True
 
@@ -370,7 +370,7 @@ def close_days(
 @kernel
 def _open_from(rules: Rules, rows: Records, r: Int) -> Int:
     """When the row's oldest day begins that is not closed."""
-    return day_of(rows[r].horizon - rules.window) * DAY_MS
+    return day_of(rows[r].watermark - rules.window) * DAY_MS
 
 
 @kernel

@@ -39,7 +39,7 @@ def pack(rows: Records, tail: Records, which: Int32s, stamp: Int, out: Bytes, en
         r = which[i]
         out[p] = VERSION
         p = put(out, p + 1, stamp)
-        p = put_signed(out, p, rows[r].horizon)
+        p = put_signed(out, p, rows[r].watermark)
         p = put_signed(out, p, rows[r].told)
         p = put(out, p, np.int64(rows[r].length))
         previous = np.int64(0)
@@ -75,7 +75,7 @@ def unpack(
         if p == end or data[p] != VERSION:
             return MALFORMED
         stamp, p = get(data, p + 1, end)
-        horizon, p = get_signed(data, p, end)
+        watermark, p = get_signed(data, p, end)
         told, p = get_signed(data, p, end)
         length, p = get(data, p, end)
         if length > fold.MAX_EVENTS or p > end:
@@ -89,8 +89,8 @@ def unpack(
             ff.free_block(tail, heads, np.int64(rows[r].block), np.int64(rows[r].size))
         rows[r].length = 0
         rows[r].size = ff.NO_BLOCK
-        rows[r].touched = 0
-        rows[r].horizon = horizon
+        rows[r].dirty = 0
+        rows[r].watermark = watermark
         rows[r].told = told
         at = np.int64(0)
         for _ in range(length):

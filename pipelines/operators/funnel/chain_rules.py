@@ -125,18 +125,18 @@ def run_chain(rules: Rules, events: Records, i: Int, end: Int, reached: Int64s) 
 
 @kernel
 def takes_up(
-    rules: Rules, events: Records, begin: Int, fresh: Int, end: Int, reached: Int64s
+    rules: Rules, events: Records, begin: Int, newly_dirty: Int, end: Int, reached: Int64s
 ) -> bool:
     """Whether a chain begins with an event from `fresh` on, or takes one: else nothing is new."""
-    for i in range(fresh, end):
+    for i in range(newly_dirty, end):
         if is_entry(rules, np.int64(events[i].mask)):
             return True
-    for i in range(begin, fresh if fresh < end else begin):
-        if events[i].at == CLOSED or events[i].at + rules.window < events[fresh].at:
+    for i in range(begin, newly_dirty if newly_dirty < end else begin):
+        if events[i].at == CLOSED or events[i].at + rules.window < events[newly_dirty].at:
             continue
         if is_entry(rules, np.int64(events[i].mask)):
             _, newest = run_chain(rules, events, i, end, reached)
-            if newest >= fresh:
+            if newest >= newly_dirty:
                 return True
     return False
 

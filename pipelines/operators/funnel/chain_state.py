@@ -12,10 +12,10 @@ from pipelines.columnar.argsort import order_of
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.breakdown import ValuedChanges
-from pipelines.engine.operator import Expired, Folded, Masks, Packed, Values
+from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.rows import PersonRows
 from pipelines.engine.timers import Timers
-from pipelines.matching.value_hash import Fingerprints
+from pipelines.matching.value_hash import ValueHashes
 from pipelines.operators.funnel import chain_kernel as cf
 from pipelines.operators.funnel.chain_kernel import CHANGE, ROW
 from pipelines.operators.funnel.chain_pack import pack, pack_bound, unpack
@@ -33,7 +33,7 @@ from pipelines.operators.funnel.chain_timers import expire, look, schedule
 from pipelines.operators.sequence import kernel as ff
 from pipelines.operators.sequence.pack import MALFORMED
 from pipelines.operators.sequence.timers import EXPIRED
-from schemas.definitions import Breakdown, Funnel
+from schemas.operators.funnel import Breakdown, Funnel, exclusion_spans, next_steps
 
 _FROM_THE_START: Final = np.zeros(1, np.int64)
 _LAYOUT: Final = 1
@@ -42,10 +42,6 @@ _LAYOUT: Final = 1
 def rules_of(funnel: Funnel, lateness_ms: int) -> Rules:
     """The rules of a funnel. Its looks are its steps, its exclusions, and in a strict one, any."""
     steps = len(funnel.steps)
-    excluded = [
-        (steps + number, one.after, one.before or steps)
-        for number, one in enumerate(funnel.exclusions)
-    ]
     return Rules(
         steps,
         1_000 * funnel.window_s,
@@ -55,8 +51,8 @@ def rules_of(funnel: Funnel, lateness_ms: int) -> Rules:
         funnel.once,
         funnel.entries,
         _attribution(funnel.breakdown),
-        np.array([_follows(funnel, step) for step in range(steps)], np.int64),
-        np.array(excluded, EXCLUDED),
+        np.array([next_steps(funnel, step) for step in range(steps)], np.int64),
+        np.array(exclusion_spans(funnel), EXCLUDED),
     )
 
 
@@ -70,16 +66,6 @@ def _attribution(breakdown: Breakdown | None) -> int:
             return LAST
         case step:
             return LAST + step
-
-
-def _follows(funnel: Funnel, step: int) -> int:
-    """The steps that may come next after a step: up to the first that is not optional."""
-    mask = 0
-    for number in range(step + 1, len(funnel.steps)):
-        mask |= 1 << number
-        if not funnel.steps[number].optional:
-            break
-    return mask
 
 
 class ChainState(PersonRows):
@@ -110,19 +96,19 @@ class ChainState(PersonRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; see `PersonState.fold`.
 
         The `values` are what is held constant, and then what figures are broken down by: each as
-        `Fingerprints`, and only if there is such a thing.
+        `ValueHashes`, and only if there is such a thing.
         The changes are views, good until the next call.
         """
         self.reserve(persons, len(at))
         self.heads[ff.CHANGES] = self.heads[ff.TOUCHED] = self.heads[ff.LATE] = 0
-        touched = np.empty(len(at), np.int32)
+        dirty = np.empty(len(at), np.int32)
         order = order_of(slots)
         slots, at, masks, offsets = slots[order], at[order], masks[order], offsets[order]
-        held = of = Fingerprints.none(len(at))
+        held = of = ValueHashes.none(len(at))
         if self.rules.attribution != NOBODY:
             *values, of = values
         if values:
@@ -138,7 +124,7 @@ class ChainState(PersonRows):
                 self._numbers,
                 self.heads,
                 self.row_of,
-                touched,
+                dirty,
                 slots,
                 at,
                 masks,
@@ -152,11 +138,11 @@ class ChainState(PersonRows):
             if done == len(at):
                 break
             self._make_room_for(slots, done)
-        touched = touched[: self.heads[ff.TOUCHED]]
-        fresh = self.touch(touched)
-        self._schedule(touched)
+        dirty = dirty[: self.heads[ff.TOUCHED]]
+        newly_dirty = self.touch(dirty)
+        self._schedule(dirty)
         changes = ValuedChanges(self._changes[: self.heads[ff.CHANGES]], of.told())
-        return Folded(changes, fresh, int(self.heads[ff.LATE]))
+        return FoldResult(changes, newly_dirty, int(self.heads[ff.LATE]))
 
     def expire(self, now: int) -> Expired | None:
         """Do what is due at `now` (ms); None if nothing is."""
@@ -255,7 +241,7 @@ class ChainState(PersonRows):
         self.tail = columns["tail"]
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         nothing = np.zeros(1, np.int64)
         one = Rules(2, 1_000, 0, False, False, False, False, 0, nothing, np.zeros(1, EXCLUDED))

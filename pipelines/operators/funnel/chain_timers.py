@@ -20,14 +20,14 @@ from pipelines.operators.sequence.kernel import NONE
 
 
 @kernel
-def schedule(rows: Records, touched: Int32s, due: Int64s) -> Int:
+def schedule(rows: Records, dirty: Int32s, due: Int64s) -> Int:
     """Set the timers of rows that events have touched.
 
     `due` gets when each is due, 0 for those whose timers are not to be set; returns how many are.
     """
     count = 0
-    for i in range(len(touched)):
-        r = np.int64(touched[i])
+    for i in range(len(dirty)):
+        r = np.int64(dirty[i])
         due[i] = 0
         if rows[r].due != 0 and (rows[r].timer == 0 or rows[r].due < rows[r].timer):
             rows[r].timer = due[i] = rows[r].due

@@ -7,29 +7,30 @@ nothing.
 
 from collections.abc import Sequence
 
-from pipelines.engine.operator import Alike, Kind, Look
-from pipelines.operators.funnel.aggregates import FunnelFigures
-from pipelines.operators.funnel.chain_aggregates import ChainFigures
+from pipelines.engine.operator import Operator
+from pipelines.matching.selectors import ValueHash
+from pipelines.operators.funnel.aggregates import FunnelAggregates
+from pipelines.operators.funnel.chain_aggregates import ChainAggregates
 from pipelines.operators.funnel.chain_state import ChainState, rules_of
-from pipelines.operators.funnel.publisher import KIND, FunnelResults
+from pipelines.operators.funnel.publisher import KIND, FunnelPublisher
 from pipelines.operators.sequence.kernel import Shape
 from pipelines.operators.sequence.state import FunnelState
-from schemas.definitions import FunnelDefinition, decode
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter, EventSelector
+from schemas.operators.funnel import FunnelDefinition, decode
 
 
-def looks(definition: FunnelDefinition) -> Sequence[Look]:
+def selectors(definition: FunnelDefinition) -> Sequence[EventSelector]:
     """What a funnel asks of events: its steps, its exclusions, and in a strict one, anything."""
     funnel = definition.funnel
-    anything = [Occasion()] if funnel.order == "strict" else []
+    anything = [EventFilter()] if funnel.order == "strict" else []
     return [*funnel.steps, *funnel.exclusions, *anything]
 
 
-def reads(definition: FunnelDefinition) -> Sequence[Alike]:
+def reads(definition: FunnelDefinition) -> Sequence[ValueHash]:
     """What a funnel holds constant, and then what its figures are broken down by."""
     funnel = definition.funnel
-    held = [Alike(tuple(funnel.hold_constant))] if funnel.hold_constant else []
-    broken_down = [Alike((funnel.breakdown.property,))] if funnel.breakdown else []
+    held = [ValueHash(tuple(funnel.hold_constant))] if funnel.hold_constant else []
+    broken_down = [ValueHash((funnel.breakdown.property,))] if funnel.breakdown else []
     return [*held, *broken_down]
 
 
@@ -40,11 +41,11 @@ def _state(definition: FunnelDefinition, lateness_ms: int) -> FunnelState | Chai
     return ChainState(rules_of(funnel, lateness_ms))
 
 
-def _figures(definition: FunnelDefinition) -> FunnelFigures:
+def _figures(definition: FunnelDefinition) -> FunnelAggregates:
     funnel = definition.funnel
     if funnel.plain:
-        return FunnelFigures(len(funnel.steps))
-    return ChainFigures(len(funnel.steps), entries=funnel.entries)
+        return FunnelAggregates(len(funnel.steps))
+    return ChainAggregates(len(funnel.steps), entries=funnel.entries)
 
 
-FUNNELS = Kind(KIND, decode, looks, _state, _figures, FunnelResults, reads)
+FUNNEL = Operator(KIND, decode, selectors, _state, _figures, FunnelPublisher, reads)

@@ -7,12 +7,19 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.aggregates_topic import FiguresTopic
+from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import TOTAL, Changed, Changes, Key, Running, Standing
+from pipelines.engine.operator import (
+    TOTAL,
+    Changed,
+    Changes,
+    Key,
+    OperatorInstance,
+    PartitionContext,
+)
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from pipelines.operators.funnel.aggregates import FunnelFigures
+from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence.kernel import NONE, UNSET
 from schemas.avro import files
 from schemas.avro.codec import Encoder
@@ -36,30 +43,34 @@ class _Steps(NamedTuple):
     took: Int64s
 
 
-class FunnelResults:
+class FunnelPublisher:
     """Writes to `avila.funnels` and `avila.funnel-steps`, each partition to its own number's."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._figures = FiguresTopic(KIND, topics.funnels, "funnel-result", "day", registry, outbox)
+        self._figures = AggregatesTopic(
+            KIND, topics.funnels, "funnel-result", "day", registry, outbox
+        )
         self._outbox = outbox
         self._topic = topics.funnel_steps.name
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 
-    def changes(self, standing: Standing, changed: Changed) -> None:
+    def changes(self, context: PartitionContext, changed: Changed) -> None:
         """Announce the steps that persons reached, or reached at another time than announced."""
-        told = [(one, _reached(one.figures.of_persons(changes))) for one, changes in changed]
-        self._announce(standing, told)
+        told = [(one, _reached(one.aggregates.of_persons(changes))) for one, changes in changed]
+        self._announce(context, told)
 
-    def expired(self, standing: Standing, changed: Changed) -> None:
+    def expired(self, context: PartitionContext, changed: Changed) -> None:
         """Announce the windows that closed before the last step."""
-        self._announce(standing, [(one, _closed(one, changes)) for one, changes in changed])
+        self._announce(context, [(one, _closed(one, changes)) for one, changes in changed])
 
-    def _announce(self, standing: Standing, told: Iterable[tuple[Running, _Steps]]) -> None:
+    def _announce(
+        self, context: PartitionContext, told: Iterable[tuple[OperatorInstance, _Steps]]
+    ) -> None:
         told = [(one, steps) for one, steps in told if len(steps.rows)]
         if not told:
             return
-        whose, keys = columns_and_keys(standing, [(one, steps.rows) for one, steps in told])
+        whose, keys = columns_and_keys(context, [(one, steps.rows) for one, steps in told])
         steps = [np.concatenate(column) for column in zip(*(own for _, own in told), strict=True)]
         _, day, step, change, at, took = steps
         columns = [pa.array(day), pa.array(step), _CHANGES.take(change), pa.array(at)]
@@ -67,22 +78,22 @@ class FunnelResults:
             [*whose, *columns, pa.array(took)], names=self._steps.arrow.names
         )
         self._outbox.send(
-            self._topic, keys, self._steps.encode_column(batch), partition=standing.partition
+            self._topic, keys, self._steps.encode_column(batch), partition=context.partition
         )
 
-    def figures(self, standing: Standing, funnel: Running) -> None:
+    def aggregates(self, context: PartitionContext, funnel: OperatorInstance) -> None:
         """Publish the figures of the days that are not published yet, and the total."""
-        self._figures.publish(standing, funnel, lambda day: _record(funnel.figures, day))
+        self._figures.publish(context, funnel, lambda day: _record(funnel.aggregates, day))
 
     def restore(
-        self, partition: int, running: dict[Key, Running], reader: Reader
+        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
     ) -> Iterator[None]:
         """Take over the published figures, in steps; delete those of funnels that have ended."""
-        return self._figures.restore(partition, running, reader, _take)
+        return self._figures.restore(partition, instances, reader, _take)
 
-    def forget(self, standing: Standing, funnel: Running) -> None:
+    def forget(self, context: PartitionContext, funnel: OperatorInstance) -> None:
         """Delete the figures of a funnel that has ended."""
-        self._figures.forget(standing.partition, funnel)
+        self._figures.forget(context.partition, funnel)
 
 
 def _reached(changes: Changes) -> _Steps:
@@ -93,26 +104,26 @@ def _reached(changes: Changes) -> _Steps:
     return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
 
 
-def _closed(funnel: Running, changes: Changes) -> _Steps:
+def _closed(funnel: OperatorInstance, changes: Changes) -> _Steps:
     own = changes[changes["step"] != NONE]
     change = np.full(len(own), _TIMED_OUT)
     took = np.full(len(own), 1_000 * funnel.definition.funnel.window_s)
     return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
 
 
-def _record(figures: FunnelFigures, day: int) -> dict[str, Any]:
+def _record(aggregates: FunnelAggregates, day: int) -> dict[str, Any]:
     times = [
         {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
-        for time in figures.times(day)
+        for time in aggregates.times(day)
     ]
     return {
-        "reached": figures.reached(day),
+        "reached": aggregates.reached(day),
         "times": times,
-        "entries": figures.entries(day),
-        "breakdown": figures.breakdown(day),
+        "entries": aggregates.entries(day),
+        "breakdown": aggregates.breakdown(day),
     }
 
 
-def _take(funnel: Running, record: dict[str, Any]) -> None:
+def _take(funnel: OperatorInstance, record: dict[str, Any]) -> None:
     day = TOTAL if record["day"] is None else record["day"]
-    funnel.figures.load(day, record)
+    funnel.aggregates.load(day, record)

@@ -38,7 +38,7 @@ class LastSeen:
             np.add.at(self.counts, places[places >= 0], added)
 
 
-class ActivesFigures:
+class ActiveAggregates:
     """Persons in the windows that end with each bucket, and when persons were last active."""
 
     def __init__(self, windows: int) -> None:

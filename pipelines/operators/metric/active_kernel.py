@@ -46,7 +46,7 @@ def fold(
     changes: Records,
     heads: Int64s,
     row_of: Int32s,
-    touched: Int32s,
+    dirty: Int32s,
     slots: Int32s,
     numbers: Int64s,
     horizons: Int64s,
@@ -70,22 +70,22 @@ def fold(
             row_of[slots[i]] = r
             rows[r].slot = slots[i]
             rows[r].base = horizons[i] - reach
-            rows[r].horizon = horizons[i]
+            rows[r].watermark = horizons[i]
             rows[r].seen = NEVER
-            rows[r].touched = 0
+            rows[r].dirty = 0
             bits[r, :] = 0
         if len(stamps) > r and offsets[i] < stamps[r]:
             continue
-        if numbers[i] < rows[r].horizon:
+        if numbers[i] < rows[r].watermark:
             heads[LATE] += 1
             continue
-        if not rows[r].touched & 1:
-            rows[r].touched |= 1
-            touched[heads[TOUCHED]] = r
+        if not rows[r].dirty & 1:
+            rows[r].dirty |= 1
+            dirty[heads[TOUCHED]] = r
             heads[TOUCHED] += 1
-        ahead = horizons[i] - rows[r].horizon
+        ahead = horizons[i] - rows[r].watermark
         if ahead > 0:
-            rows[r].horizon += ahead
+            rows[r].watermark += ahead
             rows[r].base += ahead
             drop(bits, bits.shape[1], r, np.int64(ahead))
         place = np.int64(numbers[i] - rows[r].base)

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NEVER, Expired, Folded, Masks, Values
+from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Values
 from pipelines.operators.metric import active_kernel as af
 from pipelines.operators.metric.active_kernel import CHANGE, ROW
 from schemas.operators.metric import DAY_S, MAX_LATE_BUCKETS, WINDOWS
@@ -16,7 +16,7 @@ from schemas.time.buckets import Buckets
 _LOGGED: Final = ("base", "horizon", "seen")
 
 
-class ActivesState(FixedRows):
+class ActiveState(FixedRows):
     """One metric of persons, one partition. A person is a slot of the partition's key index.
 
     `newest` is the time of the newest event, `NEVER` at first. The lateness reaches back over
@@ -46,12 +46,12 @@ class ActivesState(FixedRows):
         masks: Masks,  # noqa: ARG002 (there is one look)
         offsets: Int64s,
         values: Values = (),  # noqa: ARG002 (it reads no property)
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; see `PersonState.fold`."""
         self.reserve(persons, len(at))
         self._changes = grown(self._changes, len(at) * (len(self._windows) + 1))
         self.heads[af.CHANGES] = self.heads[af.LATE] = self.heads[af.TOUCHED] = 0
-        touched = np.empty(len(at), np.int32)
+        dirty = np.empty(len(at), np.int32)
         af.fold(
             self._windows,
             self.rows,
@@ -59,7 +59,7 @@ class ActivesState(FixedRows):
             self._changes,
             self.heads,
             self.row_of,
-            touched,
+            dirty,
             slots,
             self._buckets.numbers(at),
             self._buckets.numbers(at - self.lateness_ms),
@@ -68,16 +68,18 @@ class ActivesState(FixedRows):
             self.stamps,
         )
         self.newest = max(self.newest, int(at.max()))
-        touched = touched[: self.heads[af.TOUCHED]]
-        fresh = self.touch(touched)
-        return Folded(self._changes[: self.heads[af.CHANGES]], fresh, int(self.heads[af.LATE]))
+        dirty = dirty[: self.heads[af.TOUCHED]]
+        newly_dirty = self.touch(dirty)
+        return FoldResult(
+            self._changes[: self.heads[af.CHANGES]], newly_dirty, int(self.heads[af.LATE])
+        )
 
     def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (buckets end by events)
         """Nothing: which windows end when is for readers to know."""
         return None
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         state = cls(DAY_S, "UTC", 0)
         one = np.zeros(1, np.int64)

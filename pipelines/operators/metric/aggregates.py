@@ -6,10 +6,10 @@ from typing import Any
 
 from pipelines.operators.metric.kernel import Tallies
 from schemas.operators.metric import KEPT, Measure
-from schemas.sketches.metric_aggregate import Tally, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 
 
-class MetricFigures:
+class MetricAggregates:
     """Tallies of events by the number of their bucket."""
 
     def __init__(self, measure: Measure) -> None:
@@ -32,7 +32,7 @@ class MetricFigures:
             del self._tallies[number]
         return (changes.keys() - gone) | (before & gone)
 
-    def tally(self, number: int) -> Tally | None:
+    def tally(self, number: int) -> MetricAggregate | None:
         """What a bucket has; None if it has nothing, or is not kept any more."""
         return self._tallies.get(number)
 

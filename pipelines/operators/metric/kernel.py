@@ -12,23 +12,23 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import Grouped
+from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.operator import NEVER, Folded, Masks, Values
-from pipelines.engine.stateless import NoRows
+from pipelines.engine.operator import NEVER, FoldResult, Masks, Values
+from pipelines.engine.stateless import Stateless
 from schemas.operators.metric import KEPT, Measure
-from schemas.sketches.metric_aggregate import Tally
+from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import Percentiles
 from schemas.sketches.top_values import TopValues, key_of
 from schemas.time.buckets import Buckets
 
-Tallies: TypeAlias = dict[int, Tally]  # by the number of the bucket
+Tallies: TypeAlias = dict[int, MetricAggregate]  # by the number of the bucket
 
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NUMBERS: Final = (int, float)
 
 
-class MetricFold(NoRows):
+class MetricFold(Stateless):
     """One metric, one partition. `newest` is the time of the newest event, `NEVER` at first.
 
     Folding events again that its figures have already changes nothing of it.
@@ -42,7 +42,7 @@ class MetricFold(NoRows):
         self._buckets = buckets
         # What it reads of the events of a batch, and what it makes of some of them.
         self._read: Callable[[Values], Any] = _nothing
-        self._tally: Callable[[Any, Int64s], Tally]
+        self._tally: Callable[[Any, Int64s], MetricAggregate]
         match measure:
             case "top":
                 self._read, self._tally = _column, partial(_tally_keys, key_of)
@@ -63,7 +63,7 @@ class MetricFold(NoRows):
         masks: Masks,  # noqa: ARG002 (there is one look)
         offsets: Int64s,  # noqa: ARG002 (no rows are restored)
         values: Values = (),
-    ) -> Folded:
+    ) -> FoldResult:
         """Tally events in order of arrival; see `PersonState.fold`. The changes are `Tallies`."""
         numbers = self._buckets.numbers(at)
         newest = np.maximum(np.maximum.accumulate(at), self.newest)
@@ -80,20 +80,20 @@ class MetricFold(NoRows):
             number: self._tally(read, rows)
             for number, rows in zip(present.tolist(), np.split(order, begins)[1:], strict=True)
         }
-        return Folded(tallies, _NO_ROWS, len(at) - len(counted))
+        return FoldResult(tallies, _NO_ROWS, len(at) - len(counted))
 
 
 def _nothing(_: Values) -> None:
     return None
 
 
-def _count(_: None, rows: Int64s) -> Tally:
-    return Tally(len(rows))
+def _count(_: None, rows: Int64s) -> MetricAggregate:
+    return MetricAggregate(len(rows))
 
 
-def _column(values: Values) -> Grouped:
+def _column(values: Values) -> DictionaryColumn:
     (column,) = values
-    assert isinstance(column, Grouped)
+    assert isinstance(column, DictionaryColumn)
     return column
 
 
@@ -101,7 +101,9 @@ def _name_key(name: str) -> str:
     return f"s{name}"
 
 
-def _tally_keys(name: Callable[[Any], str | None], column: Grouped, rows: Int64s) -> Tally:
+def _tally_keys(
+    name: Callable[[Any], str | None], column: DictionaryColumn, rows: Int64s
+) -> MetricAggregate:
     known: dict[str, int] = {}
     unique = np.unique(column.codes[rows], return_index=True, return_counts=True)
     codes, _, counts = (numbers[np.argsort(unique[1])] for numbers in unique)  # as they came
@@ -109,7 +111,7 @@ def _tally_keys(name: Callable[[Any], str | None], column: Grouped, rows: Int64s
         key = name(column.distinct[code])
         if key is not None:
             known[key] = known.get(key, 0) + count
-    return Tally(len(rows), len(rows) - sum(known.values()), sketch=TopValues.of(known))
+    return MetricAggregate(len(rows), len(rows) - sum(known.values()), sketch=TopValues.of(known))
 
 
 def _numbers(values: Values) -> NDArray[np.float64]:
@@ -121,12 +123,12 @@ def _number(value: Any) -> float:
     return value if type(value) in _NUMBERS else np.nan
 
 
-def _tally_numbers(numbers: NDArray[np.float64], rows: Int64s) -> Tally:
+def _tally_numbers(numbers: NDArray[np.float64], rows: Int64s) -> MetricAggregate:
     finite = numbers[rows]
     finite = finite[np.isfinite(finite)]
     if not len(finite):
-        return Tally(len(rows), len(rows))
-    return Tally(
+        return MetricAggregate(len(rows), len(rows))
+    return MetricAggregate(
         len(rows),
         len(rows) - len(finite),
         float(finite.sum()),
@@ -135,7 +137,7 @@ def _tally_numbers(numbers: NDArray[np.float64], rows: Int64s) -> Tally:
     )
 
 
-def _tally_sketched(numbers: NDArray[np.float64], rows: Int64s) -> Tally:
+def _tally_sketched(numbers: NDArray[np.float64], rows: Int64s) -> MetricAggregate:
     measured = numbers[rows]
     sketch = Percentiles.of(measured[np.isfinite(measured)])
     return _tally_numbers(numbers, rows)._replace(sketch=sketch)

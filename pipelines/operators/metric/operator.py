@@ -6,18 +6,19 @@ each was active.
 
 from collections.abc import Sequence
 
-from pipelines.engine.operator import EVENT_NAME, Kind
-from pipelines.operators.metric.active_aggregates import ActivesFigures
-from pipelines.operators.metric.active_state import ActivesState
-from pipelines.operators.metric.aggregates import MetricFigures
+from pipelines.engine.operator import Operator
+from pipelines.matching.selectors import EVENT_NAME
+from pipelines.operators.metric.active_aggregates import ActiveAggregates
+from pipelines.operators.metric.active_state import ActiveState
+from pipelines.operators.metric.aggregates import MetricAggregates
 from pipelines.operators.metric.kernel import MetricFold
-from pipelines.operators.metric.publisher import KIND, MetricResults
-from schemas.operators.cohort import Occasion
+from pipelines.operators.metric.publisher import KIND, MetricPublisher
+from schemas.event_filter import EventFilter
 from schemas.operators.metric import WINDOWS, MetricDefinition, decode
 from schemas.time.buckets import Buckets
 
 
-def _looks(definition: MetricDefinition) -> tuple[Occasion, ...]:
+def _looks(definition: MetricDefinition) -> tuple[EventFilter, ...]:
     return (definition.metric.of,)
 
 
@@ -28,19 +29,19 @@ def _reads(definition: MetricDefinition) -> Sequence[str]:
     return () if metric.property is None else (metric.property,)
 
 
-def _state(definition: MetricDefinition, lateness_ms: int) -> ActivesState | MetricFold:
+def _state(definition: MetricDefinition, lateness_ms: int) -> ActiveState | MetricFold:
     metric = definition.metric
     if metric.measure == "persons":
-        return ActivesState(metric.bucket_s, metric.timezone, lateness_ms)
+        return ActiveState(metric.bucket_s, metric.timezone, lateness_ms)
     buckets = Buckets(metric.bucket_s, metric.timezone)
     return MetricFold(metric.measure, buckets, lateness_ms, named=metric.by_event)
 
 
-def _figures(definition: MetricDefinition) -> ActivesFigures | MetricFigures:
+def _figures(definition: MetricDefinition) -> ActiveAggregates | MetricAggregates:
     metric = definition.metric
     if metric.measure == "persons":
-        return ActivesFigures(len(WINDOWS[metric.bucket_s]))
-    return MetricFigures(metric.measure)
+        return ActiveAggregates(len(WINDOWS[metric.bucket_s]))
+    return MetricAggregates(metric.measure)
 
 
-METRICS = Kind(KIND, decode, _looks, _state, _figures, MetricResults, _reads)
+METRIC = Operator(KIND, decode, _looks, _state, _figures, MetricPublisher, _reads)

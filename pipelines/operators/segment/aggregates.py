@@ -17,7 +17,7 @@ class Moves(NamedTuple):
     left: int
 
 
-class SegmentFigures:
+class SegmentAggregates:
     """Counts of moves, which add up: who entered and did not leave is in."""
 
     def __init__(self) -> None:

@@ -75,7 +75,7 @@ def fold(
     changes: Records,
     heads: Int64s,
     row_of: Int32s,
-    touched: Int32s,
+    dirty: Int32s,
     due: Int64s,
     ids: Int32s,
     slots: Int32s,
@@ -112,7 +112,7 @@ def fold(
             rows[r].member = 0
             rows[r].logged_member = 0
             rows[r].known = 0
-            rows[r].touched = 0
+            rows[r].dirty = 0
             for c in range(len(blank)):
                 cells[r, c] = blank[c]
         if len(stamps) > r and offsets[i] < stamps[r]:
@@ -124,9 +124,9 @@ def fold(
             if _write(registers[j], cells[r], at[i], np.int64(masks[i]), told[i], performed[i]):
                 news = True
         if news:
-            if not rows[r].touched & IN_BATCH:
-                rows[r].touched |= IN_BATCH
-                touched[heads[TOUCHED]] = r
+            if not rows[r].dirty & IN_BATCH:
+                rows[r].dirty |= IN_BATCH
+                dirty[heads[TOUCHED]] = r
                 heads[TOUCHED] += 1
             _look(code, rows, cells, changes, heads, values, untils, r, now, at[i])
         if _set_timer(rows, r):

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 
-from pipelines.engine.operator import Kind, Look, Member
-from pipelines.operators.segment.aggregates import SegmentFigures
+from pipelines.engine.operator import Operator
+from pipelines.matching.selectors import ObjectMember
+from pipelines.operators.segment.aggregates import SegmentAggregates
 from pipelines.operators.segment.program import compile_rule
-from pipelines.operators.segment.publisher import KIND, SegmentResults
+from pipelines.operators.segment.publisher import KIND, SegmentPublisher
 from pipelines.operators.segment.state import SegmentState
+from schemas.event_filter import EventSelector
 from schemas.operators.segment import SegmentDefinition, decode
 
 
-def _looks(definition: SegmentDefinition) -> Sequence[Look]:
-    return compile_rule(definition.rule).looks
+def _looks(definition: SegmentDefinition) -> Sequence[EventSelector]:
+    return compile_rule(definition.rule).selectors
 
 
-def _reads(definition: SegmentDefinition) -> Sequence[Member]:
+def _reads(definition: SegmentDefinition) -> Sequence[ObjectMember]:
     return compile_rule(definition.rule).reads
 
 
@@ -22,8 +24,8 @@ def _state(definition: SegmentDefinition, lateness_ms: int) -> SegmentState:
     return SegmentState(compile_rule(definition.rule), lateness_ms)
 
 
-def _figures(_: SegmentDefinition) -> SegmentFigures:
-    return SegmentFigures()
+def _figures(_: SegmentDefinition) -> SegmentAggregates:
+    return SegmentAggregates()
 
 
-SEGMENTS = Kind(KIND, decode, _looks, _state, _figures, SegmentResults, _reads)
+SEGMENT = Operator(KIND, decode, _looks, _state, _figures, SegmentPublisher, _reads)

@@ -25,17 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.operator import Holding, Look, Member
 from pipelines.matching.conditions import Test, compile_conditions
+from pipelines.matching.selectors import HasObject, ObjectMember
 from schemas.conditions import Condition
-from schemas.operators.cohort import Occasion
-from schemas.operators.segment import Did, Performed, Rule, Seen
+from schemas.event_filter import EventFilter, EventSelector
+from schemas.operators.segment import SET, SET_ONCE, Did, Performed, Rule, Seen, holds_of_nobody
 from schemas.time.rfc3339 import read_time
 
 NEVER: Final = -(2**62)
 FOREVER: Final = 2**62
-SET: Final = "$set"
-SET_ONCE: Final = "$set_once"
 
 LATEST, EARLIEST, COUNT, TOLD, TOLD_ONCE, PERFORMED = range(6)
 REGISTER: Final = np.dtype(
@@ -75,7 +73,7 @@ class Program(NamedTuple):
     those who did nothing. `blank` are the cells of such a person.
     """
 
-    looks: list[Look]
+    selectors: list[EventSelector]
     registers: NDArray[Any]
     code: NDArray[Any]
     blank: Int64s
@@ -85,9 +83,9 @@ class Program(NamedTuple):
     depth: int  # operands that wait at most
 
     @property
-    def reads(self) -> list[Member]:
+    def reads(self) -> list[ObjectMember]:
         """The members of events' properties whose values it is given: two for each of `told`."""
-        return [Member(of, told.property) for told in self.told for of in (SET, SET_ONCE)]
+        return [ObjectMember(of, told.property) for told in self.told for of in (SET, SET_ONCE)]
 
 
 def compile_rule(rule: Rule) -> Program:
@@ -97,22 +95,9 @@ def compile_rule(rule: Rule) -> Program:
     return compiler.program(holds_of_nobody(rule))
 
 
-def holds_of_nobody(rule: Rule) -> bool:
-    """Whether a rule holds of somebody who did nothing that it looks at."""
-    if rule.and_:
-        return all(map(holds_of_nobody, rule.and_))
-    if rule.or_:
-        return any(map(holds_of_nobody, rule.or_))
-    if rule.not_ is not None:
-        return not holds_of_nobody(rule.not_)
-    if rule.did is not None:
-        return rule.did.at_most is not None or rule.did.exactly == 0
-    return bool(rule.person) and compile_conditions(rule.person)({})
-
-
 class _Compiler:
     def __init__(self) -> None:
-        self._looks: list[Look] = []
+        self._looks: list[EventSelector] = []
         self._places: dict[bytes, int] = {}
         self._registers: list[tuple[int, int, int, int]] = []
         self._blank: list[int] = []
@@ -126,9 +111,9 @@ class _Compiler:
         person_mask = 0
         if self._told:
             person_mask = 1 << len(self._looks)
-            self._looks.append(Holding(SET))  # which is how $set_once begins, too
+            self._looks.append(HasObject(SET))  # which is how $set_once begins, too
         if everybody:
-            self._bit(Occasion())
+            self._bit(EventFilter())
         return Program(
             self._looks,
             np.array(self._registers, REGISTER),
@@ -168,7 +153,7 @@ class _Compiler:
         elif most is None and least is None:
             least = 1
         times = least or 0 if most is None else most + 1  # that make a difference
-        bit = self._bit(Occasion(did.event, did.where))
+        bit = self._bit(EventFilter(did.event, did.where))
         if did.within_s is None:
             cell = self._cells(COUNT, bit, [0])
         else:
@@ -188,7 +173,7 @@ class _Compiler:
             self._emit(WITHIN, cell + times - 1, 1_000 * within_s)
 
     def _seen(self, seen: Seen, kind: int, never: int) -> None:
-        cell = self._cells(kind, self._bit(Occasion(seen.event, seen.where)), [never])
+        cell = self._cells(kind, self._bit(EventFilter(seen.event, seen.where)), [never])
         if seen.before is not None or seen.after is not None:
             at = read_time(seen.before or seen.after or "")
             assert at is not None, "a definition with another text is refused"
@@ -225,7 +210,7 @@ class _Compiler:
             self._cells(TOLD_ONCE, place + 1, [FOREVER, 0])
             self._emit(PERSON, cell, int(test({})))
 
-    def _bit(self, occasion: Occasion) -> int:
+    def _bit(self, occasion: EventFilter) -> int:
         """The place of an occasion among the looks, which has it once."""
         place = self._places.setdefault(msgspec.json.encode(occasion), len(self._looks))
         if place == len(self._looks):

@@ -6,10 +6,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from pipelines.columnar.key_index import ArrowColumn, prefixed
-from pipelines.engine.aggregates_topic import FiguresTopic
+from pipelines.columnar.key_index import prefixed
+from pipelines.columnar.string_column import ArrowColumn
+from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import NEVER, TOTAL, Changed, Key, Running, Standing
+from pipelines.engine.operator import NEVER, TOTAL, Changed, Key, OperatorInstance, PartitionContext
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.operators.segment.aggregates import Moves
@@ -24,11 +25,11 @@ KIND: Final = "segment"
 _MOVES = pa.array(["left", "entered"])
 
 
-class SegmentResults:
+class SegmentPublisher:
     """Writes to `avila.segments` and `avila.segment-sizes`, each partition to its own number's."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._figures = FiguresTopic(
+        self._figures = AggregatesTopic(
             KIND, topics.segment_sizes, "segment-size", "day", registry, outbox
         )
         self._outbox = outbox
@@ -37,13 +38,13 @@ class SegmentResults:
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode
 
-    def changes(self, standing: Standing, changed: Changed) -> None:
+    def changes(self, context: PartitionContext, changed: Changed) -> None:
         """Announce who entered and who left."""
         # The key's newest record is what counts, and a person's changes stand in their order.
         told = [(one, changes) for one, changes in changed if len(changes)]
         if not told:
             return
-        whose, keys = columns_and_keys(standing, [(one, own["row"]) for one, own in told])
+        whose, keys = columns_and_keys(context, [(one, own["row"]) for one, own in told])
         changes = np.concatenate([own for _, own in told])
         event_at = np.ascontiguousarray(changes["event_at"])
         batch = pa.RecordBatch.from_arrays(
@@ -56,32 +57,32 @@ class SegmentResults:
             names=self._changes.arrow.names,
         )
         self._outbox.send(
-            self._topic, keys, self._changes.encode_column(batch), partition=standing.partition
+            self._topic, keys, self._changes.encode_column(batch), partition=context.partition
         )
 
-    def expired(self, standing: Standing, changed: Changed) -> None:
+    def expired(self, context: PartitionContext, changed: Changed) -> None:
         """Announce who entered and who left for time passed."""
-        self.changes(standing, changed)
+        self.changes(context, changed)
 
-    def figures(self, standing: Standing, running: Running) -> None:
+    def aggregates(self, context: PartitionContext, instances: OperatorInstance) -> None:
         """Publish the days that are not published yet, and the whole."""
-        self._figures.publish(standing, running, lambda day: _record(running, day))
+        self._figures.publish(context, instances, lambda day: _record(instances, day))
 
     def restore(
-        self, partition: int, running: dict[Key, Running], reader: Reader
+        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
     ) -> Iterator[None]:
         """Take over the published figures, in steps; delete all that is of ended segments."""
-        ended = yield from self._figures.restore(partition, running, reader, _take)
+        ended = yield from self._figures.restore(partition, instances, reader, _take)
         if ended:
             yield from self._bury_ended(partition, ended, reader)
 
-    def forget(self, standing: Standing, running: Running) -> None:
+    def forget(self, context: PartitionContext, instances: OperatorInstance) -> None:
         """Delete the figures of a segment that has ended, and who was in it."""
-        self._figures.forget(standing.partition, running)
-        _, project, name, _ = running.key
-        assert isinstance(running.state, SegmentState)
-        persons = standing.persons.second(running.state.announced)
-        self._bury(standing.partition, prefixed(f"{project}/{name}/", persons))
+        self._figures.forget(context.partition, instances)
+        _, project, name, _ = instances.key
+        assert isinstance(instances.state, SegmentState)
+        persons = context.persons.second(instances.state.announced)
+        self._bury(context.partition, prefixed(f"{project}/{name}/", persons))
 
     def _bury_ended(self, partition: int, ended: set[Key], reader: Reader) -> Iterator[None]:
         """Delete persons whose newest change is of a segment that ended while nobody looked."""
@@ -106,13 +107,13 @@ class SegmentResults:
         self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
 
 
-def _record(running: Running, day: int) -> dict[str, Any]:
-    assert isinstance(running.state, SegmentState)
-    moves = running.figures.of(day)
-    clock = running.state.clock if day == TOTAL else None
+def _record(instances: OperatorInstance, day: int) -> dict[str, Any]:
+    assert isinstance(instances.state, SegmentState)
+    moves = instances.aggregates.of(day)
+    clock = instances.state.clock if day == TOTAL else None
     return {"entered": moves.entered, "left": moves.left, "clock": clock}
 
 
-def _take(running: Running, record: dict[str, Any]) -> None:
+def _take(instances: OperatorInstance, record: dict[str, Any]) -> None:
     day = TOTAL if record["day"] is None else record["day"]
-    running.figures.load(day, Moves(record["entered"], record["left"]))
+    instances.aggregates.load(day, Moves(record["entered"], record["left"]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NEVER, Expired, Folded, Masks, Packed, Values
+from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.person_record import Part, join_columns, split
 from pipelines.engine.rows import UNLOGGED
 from pipelines.engine.timers import Timers
@@ -30,7 +30,7 @@ from schemas.operators.segment import Did, Rule
 
 _LOGGED: Final = ("member", "known", "until")
 # What is due beyond waits for the next call, so that none takes long.
-TIMERS_AT_ONCE: Final = 20_000
+TIMERS_BATCH: Final = 20_000
 _NONE: Final = -1
 _OWN_ROW: Final = np.uint64(0)  # the tag beside which the orders have theirs
 
@@ -76,7 +76,7 @@ class SegmentState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; see `PersonState.fold`."""
         told = self._told(len(at), values)
         if self._program.told:
@@ -87,7 +87,7 @@ class SegmentState(FixedRows):
         self.reserve(persons, len(at))
         for head in (sf.CHANGES, sf.TOUCHED, sf.TIMERS):
             self.heads[head] = 0
-        touched, ids = np.empty(len(at), np.int32), np.empty(len(at), np.int32)
+        dirty, ids = np.empty(len(at), np.int32), np.empty(len(at), np.int32)
         due = np.empty(len(at), np.int64)
         done = 0
         while True:
@@ -100,7 +100,7 @@ class SegmentState(FixedRows):
                 self._changes,
                 self.heads,
                 self.row_of,
-                touched,
+                dirty,
                 due,
                 ids,
                 slots,
@@ -118,11 +118,13 @@ class SegmentState(FixedRows):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
         # Who only moved on in an order has a row that differs in the log, too.
-        fresh = self.touch(np.concatenate([touched[: self.heads[sf.TOUCHED]], self.row_of[moved]]))
+        newly_dirty = self.touch(
+            np.concatenate([dirty[: self.heads[sf.TOUCHED]], self.row_of[moved]])
+        )
         timers = self.heads[sf.TIMERS]
         self._timers.add(due[:timers], ids[:timers])
         changes = self._changes[: self.heads[sf.CHANGES]]
-        return Folded(changes, fresh, late, np.unique(changes["row"]))
+        return FoldResult(changes, newly_dirty, late, np.unique(changes["row"]))
 
     def _told(self, events: int, values: Values) -> NDArray[np.uint8]:
         """What the events tell of properties, by `Program.reads`."""
@@ -153,7 +155,7 @@ class SegmentState(FixedRows):
                 continue
             folded = state.fold(persons, slots[own], at[own], steps[own], offsets[own])
             late += folded.late
-            moved.append(state.persons_of(folded.fresh))
+            moved.append(state.persons_of(folded.newly_dirty))
             own = own[_has_done(state, slots[own], len(order.bits))]
             _, from_the_end = np.unique(slots[own][::-1], return_index=True)
             performed[own[len(own) - 1 - from_the_end]] |= np.uint32(1 << number)
@@ -164,7 +166,7 @@ class SegmentState(FixedRows):
         self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], now)
         for order in self._orders:
             order.expire(now)  # it only lets go of what has become too old
-        due, ids = self._timers.take(int(self.heads[sf.CLOCK]), TIMERS_AT_ONCE)
+        due, ids = self._timers.take(int(self.heads[sf.CLOCK]), TIMERS_BATCH)
         if not len(ids):
             return None
         self.heads[sf.CHANGES] = 0
@@ -269,7 +271,7 @@ class SegmentState(FixedRows):
             )
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         state = cls(compile_rule(Rule(did=Did(within_s=1))), 0)
         one = np.zeros(1, np.int64)

@@ -29,8 +29,8 @@ def show(
     tail: Records,
     changes: Records,
     heads: Int64s,
-    touched: Int32s,
-    fresh: Int32s,
+    dirty: Int32s,
+    newly_dirty: Int32s,
     due: Int64s,
     ids: Int32s,
     counts: Int64s,
@@ -45,14 +45,14 @@ def show(
     called again.
     """
     for i in range(begin, heads[TOUCHED]):
-        r = np.int64(touched[i])
+        r = np.int64(dirty[i])
         if i + NEAR < heads[TOUCHED]:
-            ask_for_row(rows, entries, times, tail, np.int64(touched[i + NEAR]))
+            ask_for_row(rows, entries, times, tail, np.int64(dirty[i + NEAR]))
         days = days_at_most(rows, entries, r)
         if heads[CHANGES] + days * shape.steps > len(changes) or counts[TIMERS] + days > len(due):
             return i
         show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
-        settle(shape, rows, entries, times, tail, heads, r, np.int64(rows[r].horizon))
+        settle(shape, rows, entries, times, tail, heads, r, np.int64(rows[r].watermark))
         counts[TIMERS] = schedule_row(shape, rows, entries, times, r, due, ids, counts[TIMERS])
-        counts[FRESH] = note(rows, r, fresh, counts[FRESH])
+        counts[FRESH] = note(rows, r, newly_dirty, counts[FRESH])
     return heads[TOUCHED]

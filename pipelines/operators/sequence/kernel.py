@@ -111,7 +111,7 @@ def fold(
     changes: Records,
     heads: Int64s,
     row_of: Int32s,
-    touched: Int32s,
+    dirty: Int32s,
     slots: Int32s,
     at: Int64s,
     masks: Masks,
@@ -137,14 +137,14 @@ def fold(
             heads[ROWS] += 1
             row_of[slots[i]] = r
             rows[r].slot = slots[i]
-            rows[r].horizon = at[i] - shape.lateness
+            rows[r].watermark = at[i] - shape.lateness
             rows[r].closed = 0
             rows[r].best = 0
             rows[r].first = NONE
             rows[r].length = 0
-            rows[r].shown = 0
+            rows[r].emitted = 0
             rows[r].size = NO_BLOCK
-            rows[r].touched = 0
+            rows[r].dirty = 0
         if len(stamps) > r and offsets[i] < stamps[r]:
             continue
         if rows[r].length == MAX_TAIL:
@@ -152,14 +152,14 @@ def fold(
                 return i
             # A person with more steps than that within the lateness: give up the older half's.
             middle = tail[rows[r].block + MAX_TAIL // 2].at
-            touch(rows, touched, heads, r)
+            touch(rows, dirty, heads, r)
             show_row(shape, rows, entries, times, tail, changes, heads, r, scratch)
-            _settle(shape, rows, entries, times, tail, heads, r, max(rows[r].horizon, middle))
-        if at[i] < rows[r].horizon:
+            _settle(shape, rows, entries, times, tail, heads, r, max(rows[r].watermark, middle))
+        if at[i] < rows[r].watermark:
             heads[LATE] += 1
             continue
-        touch(rows, touched, heads, r)
-        rows[r].horizon = max(rows[r].horizon, at[i] - shape.lateness)
+        touch(rows, dirty, heads, r)
+        rows[r].watermark = max(rows[r].watermark, at[i] - shape.lateness)
         insert(rows, tail, heads, r, at[i], np.int64(masks[i]))
     return len(at)
 
@@ -194,18 +194,18 @@ def settle(
     tail: Records,
     heads: Int64s,
     row: Int,
-    horizon: Int,
+    watermark: Int,
 ) -> None:
     """Raise one row's horizon, if it is lower: what falls behind it can no longer be preceded."""
-    _settle(shape, rows, entries, times, tail, heads, row, max(horizon, rows[row].horizon))
+    _settle(shape, rows, entries, times, tail, heads, row, max(watermark, rows[row].watermark))
 
 
 @kernel
-def touch(rows: Records, touched: Int32s, heads: Int64s, r: Int) -> None:
+def touch(rows: Records, dirty: Int32s, heads: Int64s, r: Int) -> None:
     """Note, once a batch, that a row was touched."""
-    if not rows[r].touched & 1:
-        rows[r].touched |= 1
-        touched[heads[TOUCHED]] = r
+    if not rows[r].dirty & 1:
+        rows[r].dirty |= 1
+        dirty[heads[TOUCHED]] = r
         heads[TOUCHED] += 1
 
 
@@ -226,10 +226,10 @@ def insert(rows: Records, tail: Records, heads: Int64s, r: Int, at: Int, mask: I
         before = np.int64(tail[block + place - 1].mask)
         if before | mask != before:
             tail[block + place - 1].mask = before | mask
-            rows[r].shown = 0
+            rows[r].emitted = 0
         return
     if place < length:
-        rows[r].shown = 0
+        rows[r].emitted = 0
     if rows[r].size == NO_BLOCK or length == SMALLEST_BLOCK << rows[r].size:
         block = enlarge(rows, tail, heads, r)
     for i in range(length, place, -1):
@@ -306,7 +306,7 @@ def entry_of(
         e = entries[e].next
     if e != NONE and entries[e].day == day:
         return e
-    following = e
+    topic_view = e
     if heads[FREE_ENTRY] != NONE:
         e = heads[FREE_ENTRY]
         heads[FREE_ENTRY] = entries[e].next
@@ -315,7 +315,7 @@ def entry_of(
         heads[ENTRIES] += 1
     entries[e].row = r
     entries[e].day = day
-    entries[e].next = following
+    entries[e].next = topic_view
     entries[e].announced = 0
     entries[e].timer = 0
     for step in range(shape.steps):
@@ -357,10 +357,10 @@ def show_row(
 
     Events that came in order go on from what was shown before them.
     """
-    block, length, shown = rows[r].block, rows[r].length, rows[r].shown
-    base, base_took = (START, TOOK) if shown == 0 else (TIP, SHOWN)
-    rows[r].shown = length
-    for i in range(block + shown, block + length):
+    block, length, emitted = rows[r].block, rows[r].length, rows[r].emitted
+    base, base_took = (START, TOOK) if emitted == 0 else (TIP, SHOWN)
+    rows[r].emitted = length
+    for i in range(block + emitted, block + length):
         if tail[i].mask & 1:
             entry_of(shape, rows, entries, times, heads, r, tail[i].at // DAY_MS)
     start, took, reached_at = scratch[0], scratch[1], scratch[2]
@@ -371,7 +371,7 @@ def show_row(
         for step in range(shape.steps):
             start[step] = times[e, base, step]
             took[step] = times[e, base_took, step]
-        for i in range(block + shown, block + length):
+        for i in range(block + emitted, block + length):
             reached = _advance(shape, start, took, day, tail[i].at, np.int64(tail[i].mask))
             if reached:
                 for step in range(shape.steps):
@@ -426,13 +426,13 @@ def _settle(
     tail: Records,
     heads: Int64s,
     r: Int,
-    horizon: Int,
+    watermark: Int,
 ) -> None:
     """Move the horizon: fold the events behind it into the base and close the days behind it."""
-    rows[r].horizon = horizon
+    rows[r].watermark = watermark
     block, length = rows[r].block, np.int64(rows[r].length)
     gone = 0
-    while gone < length and tail[block + gone].at < horizon:
+    while gone < length and tail[block + gone].at < watermark:
         e = rows[r].first
         while e != NONE:
             _advance(
@@ -450,27 +450,27 @@ def _settle(
             tail[i].at = tail[i + gone].at
             tail[i].mask = tail[i + gone].mask
         rows[r].length = length - gone
-        rows[r].shown = length - gone  # nobody settles a row before it is shown
+        rows[r].emitted = length - gone  # nobody settles a row before it is shown
         if gone == length:
             free_block(tail, heads, np.int64(block), np.int64(rows[r].size))
             rows[r].size = NO_BLOCK
     before = NONE
     e = rows[r].first
     while e != NONE:
-        following = entries[e].next
-        if (entries[e].day + 1) * DAY_MS + shape.window <= horizon:
+        topic_view = entries[e].next
+        if (entries[e].day + 1) * DAY_MS + shape.window <= watermark:
             level = 0
             for step in range(shape.steps):
                 if times[e, TOOK, step] != UNSET:
                     level = step + 1
             rows[r].closed = max(rows[r].closed, level)
             if before == NONE:
-                rows[r].first = following
+                rows[r].first = topic_view
             else:
-                entries[before].next = following
+                entries[before].next = topic_view
             entries[e].timer = 0
             entries[e].next = heads[FREE_ENTRY]
             heads[FREE_ENTRY] = e
         else:
             before = e
-        e = following
+        e = topic_view

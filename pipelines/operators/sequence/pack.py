@@ -60,7 +60,7 @@ def pack(
         r = which[i]
         out[p] = VERSION
         p = put(out, p + 1, stamp)
-        p = put_signed(out, p, rows[r].horizon)
+        p = put_signed(out, p, rows[r].watermark)
         p = put(out, p, np.int64(rows[r].closed))
         count = 0
         e = rows[r].first
@@ -121,7 +121,7 @@ def unpack(
         if p == end or data[p] != VERSION:
             return MALFORMED
         stamp, p = get(data, p + 1, end)
-        horizon, p = get_signed(data, p, end)
+        watermark, p = get_signed(data, p, end)
         closed, p = get(data, p, end)
         count, p = get(data, p, end)
         if count > ff.MAX_TAIL:
@@ -150,7 +150,7 @@ def unpack(
             ff.insert(rows, tail, heads, r, at, mask)
         if p != end:
             return MALFORMED
-        rows[r].horizon = horizon
+        rows[r].watermark = watermark
         rows[r].closed = closed
         rows[r].best = closed
         heads[ff.CHANGES] = 0
@@ -173,17 +173,17 @@ def _blank_row(
     else:
         e = rows[r].first
         while e != NONE:
-            following = entries[e].next
+            topic_view = entries[e].next
             entries[e].next = heads[ff.FREE_ENTRY]
             heads[ff.FREE_ENTRY] = e
-            e = following
+            e = topic_view
         if rows[r].size != ff.NO_BLOCK:
             ff.free_block(tail, heads, np.int64(rows[r].block), np.int64(rows[r].size))
     rows[r].first = NONE
     rows[r].length = 0
-    rows[r].shown = 0
+    rows[r].emitted = 0
     rows[r].size = ff.NO_BLOCK
-    rows[r].touched = 0
+    rows[r].dirty = 0
     return r
 
 

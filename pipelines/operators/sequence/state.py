@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.operator import Expired, Folded, Masks, Packed, Values
+from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.rows import PersonRows
 from pipelines.engine.timers import Timers
 from pipelines.operators.sequence import kernel as ff
@@ -55,14 +55,14 @@ class FunnelState(PersonRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),  # noqa: ARG002 (it reads no property)
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 
         The changes are views, good until the next call.
         """
         self._reserve(persons, rows=len(at), entries=int(np.count_nonzero(masks & 1)))
         self.heads[ff.CHANGES] = self.heads[ff.TOUCHED] = self.heads[ff.LATE] = 0
-        touched = np.empty(len(at), np.int32)
+        dirty = np.empty(len(at), np.int32)
         done = 0
         while True:
             done = ff.fold(
@@ -74,7 +74,7 @@ class FunnelState(PersonRows):
                 self._changes,
                 self.heads,
                 self.row_of,
-                touched,
+                dirty,
                 slots,
                 at,
                 masks,
@@ -86,15 +86,15 @@ class FunnelState(PersonRows):
             if done == len(at):
                 break
             self._make_more_room()
-        fresh, due, ids = self._show(touched[: self.heads[ff.TOUCHED]])
+        newly_dirty, due, ids = self._show(dirty[: self.heads[ff.TOUCHED]])
         self._timers.add(due, ids)
         changes = self._changes[: self.heads[ff.CHANGES]]
-        return Folded(changes, fresh, int(self.heads[ff.LATE]))
+        return FoldResult(changes, newly_dirty, int(self.heads[ff.LATE]))
 
-    def _show(self, touched: Int32s) -> tuple[Int32s, Int64s, Int32s]:
+    def _show(self, dirty: Int32s) -> tuple[Int32s, Int64s, Int32s]:
         """Bring rows up to date: returns those that did not wait to be logged, and new timers."""
-        fresh, counts = np.empty(len(touched), np.int32), np.zeros(COUNTS, np.int64)
-        room = 2 * len(touched) + ff.MAX_TAIL
+        newly_dirty, counts = np.empty(len(dirty), np.int32), np.zeros(COUNTS, np.int64)
+        room = 2 * len(dirty) + ff.MAX_TAIL
         due, ids = np.empty(room, np.int64), np.empty(room, np.int32)
         done = 0
         while True:
@@ -106,18 +106,18 @@ class FunnelState(PersonRows):
                 self.tail,
                 self._changes,
                 self.heads,
-                touched,
-                fresh,
+                dirty,
+                newly_dirty,
                 due,
                 ids,
                 counts,
                 self._scratch,
                 done,
             )
-            if done == len(touched):
+            if done == len(dirty):
                 timers = slice(counts[TIMERS])
-                return fresh[: counts[FRESH]], due[timers], ids[timers]
-            days = int(ff.days_at_most(self.rows, self.entries, int(touched[done])))
+                return newly_dirty[: counts[FRESH]], due[timers], ids[timers]
+            days = int(ff.days_at_most(self.rows, self.entries, int(dirty[done])))
             self._make_room(changes=int(self.heads[ff.CHANGES]) + days * self.shape.steps)
             timers_at_most = int(counts[TIMERS]) + days
             due, ids = grown(due, timers_at_most), grown(ids, timers_at_most)
@@ -211,7 +211,7 @@ class FunnelState(PersonRows):
             setattr(self, name, columns[name])
 
     @classmethod
-    def warm_up(cls) -> None:
+    def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
         state = cls(Shape(2, 1_000, 0))
         nothing = np.zeros(1, np.int64)

@@ -29,7 +29,7 @@ from services.ingest.fast_path.columns import (
 )
 
 SHORTEST: Final = len('{"event":"","distinct_id":"","event_id":""}')
-_MOST_DIGITS: Final = 15
+_MAX_DIGITS: Final = 15
 
 
 def scan(events: msgspec.Raw) -> Columns | None:
@@ -212,7 +212,7 @@ def _word(data: Bytes, p: Int) -> Int:
 def _read_digits(data: Bytes, p: Int, end: Int) -> tuple[Int, Int]:
     """Where a number ends that has few digits and nothing else, and the number."""
     begin, number = p, np.int64(0)
-    while p < end and p - begin < _MOST_DIGITS and ord("0") <= data[p] <= ord("9"):
+    while p < end and p - begin < _MAX_DIGITS and ord("0") <= data[p] <= ord("9"):
         number = 10 * number + np.int64(data[p]) - ord("0")
         p += 1
     return p, number

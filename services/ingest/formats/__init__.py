@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     close: bool = False
 
 
-class Door(Protocol):
+class EventFormat(Protocol):
     """Reads and writes one format of events over HTTP. Keeps no state and decides nothing."""
 
     @property

@@ -43,11 +43,11 @@ from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
 
 GZIP: Final = b"\x1f\x8b\x08"
-MOST_ID_CHARS: Final = 200
+MAX_ID_CHARS: Final = 200
 
 _PATHS: Final = ("/batch", "/capture", "/track", "/engage", "/e", "/i/v0/e", "/i/v0/ai/batch")
 # Compressed, and then in base64, and then perhaps once more by a proxy.
-_MOST_WRAPS: Final = 4
+_MAX_WRAPS: Final = 4
 _PIECE: Final = 1 << 16
 
 
@@ -270,7 +270,7 @@ def _unwrap(request: Request, query: Mapping[str, list[str]]) -> bytes:
         and not body.startswith((b"{", b"[", GZIP))
     ):
         body = _form_data(body)
-    for _ in range(_MOST_WRAPS):
+    for _ in range(_MAX_WRAPS):
         if body.startswith(GZIP):
             body = expand(body, "gzip", request.grow, request.limits)
         elif (first := body[:64].lstrip()[:1]) in {b"{", b"["} or not first:
@@ -381,7 +381,7 @@ def _translate(item: _Event, known: Known, shared: _Shared) -> Event:
         properties = put(properties, _set_members(item))
     return Event(
         event=name,
-        distinct_id=distinct_id[:MOST_ID_CHARS],
+        distinct_id=distinct_id[:MAX_ID_CHARS],
         event_id=item.uuid,
         timestamp=timestamp,
         sent_at=sent_at,

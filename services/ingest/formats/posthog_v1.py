@@ -26,7 +26,7 @@ from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadab
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
 from services.ingest.formats.posthog import Caller, anonymous, leave_uncorrected, read_known
-from services.ingest.formats.reading import BAD, MOST_HEADER_BYTES, put, unreadable
+from services.ingest.formats.reading import BAD, MAX_HEADER_BYTES, put, unreadable
 from services.ingest.refusals import refuse
 
 _OPTIONS: Final = {
@@ -84,7 +84,7 @@ class PostHogV1:
         except BAD:
             items = _read_carefully(request.body)
         sent_at = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") or None
-        info = request.headers.get(b"posthog-sdk-info", b"")[:MOST_HEADER_BYTES]
+        info = request.headers.get(b"posthog-sdk-info", b"")[:MAX_HEADER_BYTES]
         library, _, version = info.partition(b"/")
         names = {"$lib": library.decode("latin-1"), "$lib_version": version.decode("latin-1")}
         shared = {name: msgspec.json.encode(value) for name, value in names.items() if value}

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Of a header that every event of a request gets a copy of.
-MOST_HEADER_BYTES: Final = 500
+MAX_HEADER_BYTES: Final = 500
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
@@ -26,7 +26,7 @@ _text = msgspec.json.Decoder(str | None)
 def user_agent(request: Request) -> str:
     """Return what the sender says it is; so much of it that every event may carry it."""
     given = request.headers.get(b"user-agent", b"")
-    return given[:MOST_HEADER_BYTES].decode("latin-1")
+    return given[:MAX_HEADER_BYTES].decode("latin-1")
 
 
 def unreadable(raw: bytes | msgspec.Raw, error: Exception, id_field: str) -> Unreadable:

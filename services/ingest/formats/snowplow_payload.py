@@ -84,8 +84,8 @@ _KINDS: Final = (*_NAMED, "se", "ue")
 
 _schema_name = re.compile(r"iglu:[^/]+/([^/]+)/[^/]+/[^/]+").fullmatch
 _extent = re.compile(r"([0-9]{1,9})x([0-9]{1,9})").fullmatch
-_MOST_TIME_DIGITS: Final = 15
-_MOST_DEPTH_DIGITS: Final = 4
+_MAX_TIME_DIGITS: Final = 15
+_MAX_DEPTH_DIGITS: Final = 4
 # Both alphabets of base64 as one; a `+` in an address that was not meant for one is a space by now.
 _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 
@@ -191,7 +191,7 @@ def _as_number(text: str) -> bytes:
 
 def _time(text: str | None) -> Time:
     """Return milliseconds as such; what is no number may be a time spelt in another way."""
-    if text and text.isdecimal() and len(text) <= _MOST_TIME_DIGITS:
+    if text and text.isdecimal() and len(text) <= _MAX_TIME_DIGITS:
         return int(text)
     return text or None
 
@@ -265,6 +265,6 @@ def _size(text: str | None) -> dict[str, int]:
 
 
 def _depth(text: str | None) -> dict[str, int]:
-    if text and text.isdecimal() and len(text) <= _MOST_DEPTH_DIGITS:
+    if text and text.isdecimal() and len(text) <= _MAX_DEPTH_DIGITS:
         return {"colorDepth": int(text)}
     return {}

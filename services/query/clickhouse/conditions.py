@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from pipelines.matching.conditions import Value, moment, operands, stored_name
 from schemas.conditions import Condition, comparisons
 from schemas.errors import InvalidRequest
 from schemas.patterns import with_flags
+from schemas.properties import Value, moment, operands, stored_name
 from schemas.time.rfc3339 import DAY_MS, GRAMMAR, WEIGHTS
 
 

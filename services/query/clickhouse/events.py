@@ -5,8 +5,8 @@ Nothing of a definition becomes text of a statement: names and values are bound.
 
 from typing import NamedTuple
 
-from pipelines.engine.operator import Look
-from pipelines.matching.conditions import stored_name
+from schemas.event_filter import EventSelector
+from schemas.properties import stored_name
 from schemas.time.since import ALL_TIME
 from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
 
@@ -27,7 +27,7 @@ def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIM
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
 
 
-def holds(look: Look, bind: Binder) -> str:
+def holds(look: EventSelector, bind: Binder) -> str:
     """An expression that is 1 for the events that are looked for, and else 0."""
     named = "1" if look.event is None else f"event = {bind(look.event, 'String')}"
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in look.where)])

@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.keys.tokens import authorize
 from services.keys.view import Keys
 from services.query.http.params import now_ms
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 # Whatever else there may be one day, changes something until it is known not to.
 _READING: Final = {"GET", "HEAD"}
 
 
-class Guard:
+class AuthMiddleware:
     """Middleware of a route with a `{project}`: inside of it the token is for this project.
 
     Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
@@ -26,7 +26,7 @@ class Guard:
         self,
         app: ASGIApp,
         keys: Keys,
-        view: Following[Any],
+        view: TopicView[Any],
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._app = app

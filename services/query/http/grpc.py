@@ -26,7 +26,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request", bound=Message)
 
 _HEADROOM_BYTES: Final = 16_384  # for what a message has beside its JSON
-_MOST_AT_ONCE: Final = 100
+_MAX_BATCH: Final = 100
 _GRACE_S: Final = 5
 _OK: Final = 300
 _PLURALS: Final[Mapping[int, str]] = {
@@ -45,7 +45,7 @@ def serving(address: str, app: ASGIApp) -> AbstractAsyncContextManager[None]:
     calls = Calls(app)
     options = (
         ("grpc.max_receive_message_length", MAX_BODY_BYTES + _HEADROOM_BYTES),
-        ("grpc.max_concurrent_streams", _MOST_AT_ONCE),
+        ("grpc.max_concurrent_streams", _MAX_BATCH),
     )
     return grpc_server.serving(
         address, SERVICE, calls.methods(), calls.is_ready, options=options, grace_s=_GRACE_S

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 _WITHIN_S: Final = 3.0
 
@@ -33,8 +33,8 @@ class Readiness(msgspec.Struct, frozen=True):
 class Health:
     """Answers `/healthz` and `/readyz`."""
 
-    def __init__(self, followings: Sequence[Following[Any]], checks: Mapping[str, Check]) -> None:
-        self._followings = followings
+    def __init__(self, topic_views: Sequence[TopicView[Any]], checks: Mapping[str, Check]) -> None:
+        self._followings = topic_views
         self._checks = checks
 
     async def alive(self, _: Request) -> Response:

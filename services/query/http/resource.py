@@ -1,7 +1,7 @@
 """Definitions of one kind over HTTP: commands that change them, and what they are.
 
-What a kind has of its own is named by its `Definable`; addresses, versions, pages and conflicts are
-the same for all.
+What a kind has of its own is named by its `ResourceSpec`; addresses, versions, pages and conflicts
+are the same for all.
 """
 
 import secrets
@@ -29,14 +29,14 @@ from services.query.http.params import (
     take,
 )
 from services.query.views.catalog import ENDED_VERSION, Definitions, Key
-from services.query.views.latest import Newest
-from services.topic_view import Following
+from services.query.views.latest import LatestByKey
+from services.topic_view import TopicView
 
 B = TypeVar("B")
 D = TypeVar("D", bound=Definition)
 
 
-class Definable(NamedTuple, Generic[B, D]):
+class ResourceSpec(NamedTuple, Generic[B, D]):
     """A kind of definition, as the API changes and shows it."""
 
     name: str  # a funnel …
@@ -48,16 +48,16 @@ class Definable(NamedTuple, Generic[B, D]):
     page: Callable[[list[Any], str | None], msgspec.Struct]  # several, and where the next begin
 
 
-class Changing(Generic[B, D]):
+class DefinitionResource(Generic[B, D]):
     """The endpoints `/api/projects/{project}/…s` and `…s/{id}` of one kind."""
 
     def __init__(
         self,
-        kind: Definable[B, D],
+        kind: ResourceSpec[B, D],
         definitions: Definitions[D],
-        view: Following[Any],
-        figures: Newest[Any],
-        figures_view: Following[Any],
+        view: TopicView[Any],
+        figures: LatestByKey[Any],
+        figures_view: TopicView[Any],
         commands: Commands,
     ) -> None:
         self._kind = kind

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -24,7 +24,7 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class Metrics:
     """The metrics of one process: each has a registry of its own, so tests may run several."""
 
-    def __init__(self, followings: Iterable[Following[Any]]) -> None:
+    def __init__(self, topic_views: Iterable[TopicView[Any]]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "avila_query_request_seconds",
@@ -50,7 +50,7 @@ class Metrics:
             ["code"],
             registry=self._registry,
         )
-        self._registry.register(_Views(list(followings)))
+        self._registry.register(_Views(list(topic_views)))
 
     def watch_live(self, connections: Callable[[], int]) -> None:
         """Report what this returns, whenever somebody asks."""
@@ -80,8 +80,8 @@ class Metrics:
 class _Views(Collector):
     """Reads the views when asked, so that nothing has to keep gauges up to date."""
 
-    def __init__(self, followings: list[Following[Any]]) -> None:
-        self._followings = followings
+    def __init__(self, topic_views: list[TopicView[Any]]) -> None:
+        self._followings = topic_views
 
     def collect(self) -> Iterable[Metric]:
         lag = GaugeMetricFamily(
@@ -95,8 +95,8 @@ class _Views(Collector):
         records = CounterMetricFamily(
             "avila_query_view_records", "Records that a view has read.", labels=["view"]
         )
-        for following in self._followings:
-            lag.add_metric([following.name], following.lag)
-            ready.add_metric([following.name], not following.trouble)
-            records.add_metric([following.name], following.records)
+        for topic_view in self._followings:
+            lag.add_metric([topic_view.name], topic_view.lag)
+            ready.add_metric([topic_view.name], not topic_view.trouble)
+            records.add_metric([topic_view.name], topic_view.records)
         return [lag, ready, records]

@@ -2,7 +2,7 @@
 
 One thread reads for all of a process: the whole topic, as events of all projects stand on it, at
 some 2 µs an event. Only what is shown is decoded: of each project that is looked at, at most
-`MOST_EVENTS_PER_S`, picked evenly.
+`MAX_EVENTS_PER_S`, picked evenly.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.avro.codec import Codec
-from schemas.consumer_defaults import LASTING
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import AvilaError
 
 log = structlog.get_logger(__name__)
 
-MOST_EVENTS_PER_S: Final = 100
+MAX_EVENTS_PER_S: Final = 100
 
 _AT_ONCE: Final = 10_000
 _POLL_S: Final = 0.1
@@ -126,7 +126,7 @@ class Tail:
                 "auto.offset.reset": "latest",
                 "reconnect.backoff.max.ms": 1_000,
                 "queued.max.messages.kbytes": 16_384,
-                **LASTING,
+                **CONSUMER_DEFAULTS,
                 "log_level": 0,
             }
         )
@@ -179,8 +179,8 @@ class _Allowance:
 
     def take(self, project_id: str, wanted: int) -> int:
         now = time.monotonic()
-        left, then = self._left.get(project_id, (MOST_EVENTS_PER_S, now))
-        left = min(MOST_EVENTS_PER_S, left + (now - then) * MOST_EVENTS_PER_S)
+        left, then = self._left.get(project_id, (MAX_EVENTS_PER_S, now))
+        left = min(MAX_EVENTS_PER_S, left + (now - then) * MAX_EVENTS_PER_S)
         taken = min(wanted, int(left))
         self._left[project_id] = left - taken, now
         return taken

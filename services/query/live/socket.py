@@ -24,8 +24,8 @@ There is a message of a kind at most each `_TICK_S`, and none while there is not
   before. They change as time passes, too, which is looked for every second or two.
 - `events`: what the Tracker has taken from now on, as it stands on Kafka (its times in milliseconds
   since 1970); of that the share `sample` (up to 1, which it is if left out), evenly, and never more
-  than `MOST_EVENTS_PER_S` a second for a project. `left_out` says how many were not shown for that.
-  Who reads slowly loses the oldest of those that wait beyond `_MOST_BYTES`, which `dropped` counts.
+  than `MAX_EVENTS_PER_S` a second for a project. `left_out` says how many were not shown for that.
+  Who reads slowly loses the oldest of those that wait beyond `_MAX_BYTES`, which `dropped` counts.
 
 What cannot be done is answered with an `error` whose `id` is null, and everything else goes on;
 that for a kind which is not known lists those that are. Before the connection
@@ -54,17 +54,17 @@ from services.query.http.telemetry import Metrics
 from services.query.live.event_tail import Seen, Tail, evenly
 from services.query.live.feed import LiveResults
 from services.sockets import Gone, SlowReader, Socket, close_code, trouble
-from services.topic_view import Following
+from services.topic_view import TopicView
 
-MOST_CONNECTIONS: Final = 256
-MOST_MESSAGE_BYTES: Final = 4_096
+MAX_CONNECTIONS: Final = 256
+MAX_MESSAGE_BYTES: Final = 4_096
 
 _TICK_S: Final = 0.2
 _CHECK_S: Final = 0.5
-_FIRST_WITHIN_S: Final = 10.0
-_BEGIN_WITHIN_S: Final = 10.0
+_FIRST_TIMEOUT_S: Final = 10.0
+_BEGIN_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 10.0
-_MOST_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +172,7 @@ class _Events:
         for event in evenly(seen.events, count):
             self._waiting.append(event)
             self._bytes += len(event)
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > _MAX_BYTES:
             self._bytes -= len(self._waiting.popleft())
             self.dropped += 1
         self._wake()
@@ -191,7 +191,7 @@ class Live:
     def __init__(
         self,
         keys: Keys,
-        views: Sequence[Following[Any]],
+        views: Sequence[TopicView[Any]],
         results: Mapping[str, LiveResults[Any]],
         tail: Tail,
         metrics: Metrics,
@@ -227,8 +227,8 @@ class Live:
             self._open -= 1
 
     async def _serve(self, socket: Socket, project_id: str) -> None:
-        if self._open > MOST_CONNECTIONS:
-            raise BackOff(f"{MOST_CONNECTIONS} connections are open: try again later", 1)
+        if self._open > MAX_CONNECTIONS:
+            raise BackOff(f"{MAX_CONNECTIONS} connections are open: try again later", 1)
         if not is_id(project_id):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
         for view in self._views:
@@ -304,7 +304,7 @@ class _Connection:
         self._leave(name)
         self._kinds[name] = kind
         try:
-            async with asyncio.timeout(_BEGIN_WITHIN_S):
+            async with asyncio.timeout(_BEGIN_TIMEOUT_S):
                 await kind.begin()
         except TimeoutError:
             self._leave(name)
@@ -365,10 +365,10 @@ def _read(body: bytes) -> _Command:
 async def _first(socket: Socket) -> str:
     """The token, which is the first message."""
     try:
-        async with asyncio.timeout(_FIRST_WITHIN_S):
+        async with asyncio.timeout(_FIRST_TIMEOUT_S):
             return _credential.decode(await socket.receive()).token
     except TimeoutError:
-        raise Unauthorized(f"no token came within {_FIRST_WITHIN_S:g} s") from None
+        raise Unauthorized(f"no token came within {_FIRST_TIMEOUT_S:g} s") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unauthorized(
             f'send {{"token": "…"}} first, or the token in `Authorization`: {error}'

@@ -26,7 +26,7 @@ from services.query.http.params import (
     take,
 )
 from services.query.views.catalog import ENDED_VERSION, Definitions
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 
 class PlanAnswer(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Plans:
     """The endpoints under `/api/projects/{project}/plans`."""
 
     def __init__(
-        self, plans: Definitions[PlanDefinition], view: Following[Any], commands: Commands
+        self, plans: Definitions[PlanDefinition], view: TopicView[Any], commands: Commands
     ) -> None:
         self._plans = plans
         self._view = view

@@ -13,7 +13,7 @@ from schemas.time.calendar import find_zone
 from services.commands import Commands, Write
 from services.keys.view import Keys
 from services.query.http.params import json_answer, now_ms, project_of, read_fields
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 
 class ProjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +32,7 @@ _settings = msgspec.json.Decoder(ProjectSettings)
 class Projects:
     """The endpoint `/api/projects/{project}/settings`."""
 
-    def __init__(self, keys: Keys, view: Following[Any], commands: Commands) -> None:
+    def __init__(self, keys: Keys, view: TopicView[Any], commands: Commands) -> None:
         self._keys = keys
         self._view = view
         self._commands = commands

@@ -7,10 +7,11 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import definitions, plans
+from schemas import plans
 from schemas.definitions import Definition, Kind, parse_key
 from schemas.errors import NotFound
 from schemas.operators import cohort as cohorts
+from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
 from schemas.operators import segment as segments
 

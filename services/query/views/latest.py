@@ -97,7 +97,7 @@ class Update(NamedTuple, Generic[R]):
     result: R | None
 
 
-class Newest(Generic[F]):
+class LatestByKey(Generic[F]):
     """The newest record of each key; for one thread."""
 
     def __init__(self, partitions: int) -> None:

@@ -18,7 +18,7 @@ from services.ingest.app import DOORS
 from services.ingest.check import arrive, check
 from services.ingest.encode import Encoder
 from services.ingest.events import Result, Unreadable
-from services.ingest.formats import Answer, Door
+from services.ingest.formats import Answer, EventFormat
 from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED, Ingest
 from tests.services.ingest.requests import request
@@ -100,7 +100,7 @@ HEADERS = st.dictionaries(
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(data=st.data(), body=BODIES, content_type=TYPES, query=QUERIES, headers=HEADERS)
 def test_any_bytes_are_read_or_refused(
-    door: Door,
+    door: EventFormat,
     data: st.DataObject,
     body: bytes,
     content_type: str,
@@ -159,7 +159,9 @@ DELIVERIES: dict[str, st.SearchStrategy[Any]] = {
 @settings(UNHURRIED, max_examples=40)
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(**DELIVERIES)
-def test_no_request_is_answered_with_a_500(shared: Ingest, door: Door, **delivery: Any) -> None:
+def test_no_request_is_answered_with_a_500(
+    shared: Ingest, door: EventFormat, **delivery: Any
+) -> None:
     assert_answered_on_purpose(shared, door, **delivery)
 
 
@@ -169,14 +171,14 @@ def test_no_request_is_answered_with_a_500(shared: Ingest, door: Door, **deliver
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @given(**DELIVERIES)
 def test_none_of_ten_thousand_requests_is_answered_with_a_500(
-    shared: Ingest, door: Door, **delivery: Any
+    shared: Ingest, door: EventFormat, **delivery: Any
 ) -> None:
     assert_answered_on_purpose(shared, door, **delivery)
 
 
 def assert_answered_on_purpose(
     shared: Ingest,
-    door: Door,
+    door: EventFormat,
     data: st.DataObject,
     body: bytes,
     content_type: str,

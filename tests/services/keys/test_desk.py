@@ -15,7 +15,7 @@ from schemas.keys import (
     mint_token,
 )
 from schemas.settings import Settings
-from services.keys.admin import Desk, at_desk
+from services.keys.admin import KeyAdmin, at_desk
 from services.keys.first import ensure_first_keys, read_token, token_file
 from tests.conftest import free_ports
 from tests.credentials import put, query_token, write_key
@@ -23,7 +23,7 @@ from tests.kafka import Record, produce, read_all
 
 
 async def test_what_one_desk_does_the_next_one_knows(settings: Settings) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         key = await desk.create_write_key(
             "shop",
             name="web",
@@ -35,7 +35,7 @@ async def test_what_one_desk_does_the_next_one_knows(settings: Settings) -> None
         await desk.set_timezone("shop", "America/Sao_Paulo")
         await desk.limit_project("shop", None, 5)
 
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         assert desk.keys.write_keys == {key.id: key}
         assert desk.keys.find_token(text) == token
         assert desk.keys.projects["shop"].events_per_day == 5
@@ -50,7 +50,7 @@ async def test_what_one_desk_does_the_next_one_knows(settings: Settings) -> None
 
 
 async def test_a_token_does_not_stand_anywhere(settings: Settings) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         text, _ = await desk.create_token("*", ("read",), days=1)
 
     for message in read_all(settings.bootstrap, settings.topics.definitions.name):
@@ -59,7 +59,7 @@ async def test_a_token_does_not_stand_anywhere(settings: Settings) -> None:
 
 
 async def test_a_key_that_sdks_use_already_is_taken_over_once(settings: Settings) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         taken = await desk.create_write_key("shop", key="phc_Ab0123456789")
         assert taken.id == "phc_Ab0123456789"
         for project in ("shop", "other"):
@@ -87,14 +87,14 @@ async def test_a_key_that_sdks_use_already_is_taken_over_once(settings: Settings
 async def test_what_is_not_accepted_is_named(
     settings: Settings, fields: dict[str, Any], why: str
 ) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         with pytest.raises(InvalidRequest, match=why):
             await desk.create_write_key(**({"project_id": "shop"} | fields))
         assert not desk.keys.write_keys
 
 
 async def test_what_is_not_there_cannot_be_revoked(settings: Settings) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         with pytest.raises(NotFound, match="no write key awk_none"):
             await desk.revoke_write_key("awk_none")
         with pytest.raises(NotFound, match="no query token"):
@@ -105,7 +105,7 @@ async def test_a_project_has_no_more_keys_and_tokens_than_the_limits(settings: S
     put(settings, *(write_key(f"awk_{n:04}") for n in range(MAX_WRITE_KEYS_PER_PROJECT)))
     put(settings, *(query_token(mint_token(), "shop") for _ in range(MAX_TOKENS_PER_PROJECT)))
 
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         with pytest.raises(Conflict, match=f"there are {MAX_WRITE_KEYS_PER_PROJECT} write keys"):
             await desk.create_write_key("default")
         with pytest.raises(Conflict, match=f"there are {MAX_TOKENS_PER_PROJECT} query tokens"):
@@ -117,7 +117,7 @@ async def test_a_project_has_no_more_keys_and_tokens_than_the_limits(settings: S
 
 
 async def test_of_two_desks_that_take_the_same_key_one_is_told_so(settings: Settings) -> None:
-    async with Desk(settings) as one, Desk(settings) as two:
+    async with KeyAdmin(settings) as one, KeyAdmin(settings) as two:
         answers = await asyncio.gather(
             *(desk.create_write_key("shop", key="phc_Ab0123456789") for desk in (one, two)),
             return_exceptions=True,
@@ -142,7 +142,7 @@ async def test_other_kinds_and_what_cannot_be_read_are_left_out(settings: Settin
     )
     put(settings, write_key())
 
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         assert list(desk.keys.write_keys) == [write_key().id]
         assert not desk.keys.tokens
 
@@ -182,7 +182,7 @@ def test_the_first_keys_are_made_once_and_the_token_is_shown_once(settings: Sett
     assert token_file(settings).stat().st_mode & 0o777 == 0o600
     assert list(settings.data_dir.iterdir()) == [token_file(settings)]
 
-    async def found(desk: Desk) -> tuple[int, Any]:
+    async def found(desk: KeyAdmin) -> tuple[int, Any]:
         return len(desk.keys.write_keys), desk.keys.find_token(token)
 
     keys, kept = at_desk(settings, found)

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
-from schemas.operators.cohort import ByValue, Cohort, CohortDefinition, Occasion
+from schemas.event_filter import EventFilter
+from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
 from schemas.time.calendar import number_of
 from services.query.clickhouse.queries import Answer
 from services.query.operators.cohort import response as cohort_figures
@@ -33,14 +34,14 @@ from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
 
 NAMES = {(True, False): "start", (False, True): "back", (True, True): "both"}
-START = Occasion(where=(Condition("starts", value=True),))
-RETURN = Occasion(where=(Condition("returns", value=True),))
+START = EventFilter(where=(Condition("starts", value=True),))
+RETURN = EventFilter(where=(Condition("returns", value=True),))
 
 
 def define(
     case: Case,
-    start: Occasion = START,
-    returning: Occasion = RETURN,
+    start: EventFilter = START,
+    returning: EventFilter = RETURN,
     breakdown: ByValue | None = None,
 ) -> CohortDefinition:
     return CohortDefinition(
@@ -184,10 +185,12 @@ def test_the_persons_of_a_cell_come_page_by_page(warehouse: Warehouse) -> None:
     assert pages == [["0", "1"], ["2", "3"], ["4"]]
 
 
-@pytest.mark.parametrize("returning", [Occasion("back"), Occasion()])
-def test_a_return_may_be_of_one_name_or_of_any(warehouse: Warehouse, returning: Occasion) -> None:
+@pytest.mark.parametrize("returning", [EventFilter("back"), EventFilter()])
+def test_a_return_may_be_of_one_name_or_of_any(
+    warehouse: Warehouse, returning: EventFilter
+) -> None:
     acts = [Act(0, 86_400_000, True, False), Act(0, 2 * 86_400_000, False, True)]
-    definition = define(Case("day", 3, "UTC", []), Occasion("start"), returning)
+    definition = define(Case("day", 3, "UTC", []), EventFilter("start"), returning)
     (row,) = count(warehouse, definition, acts).values()
     first = int(returning.event is None)  # the start itself is an event too
     assert row == Row(1, [first, 1, 0], [1, 1, 0])

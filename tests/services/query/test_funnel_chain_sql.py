@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.matching.conditions import compile_read, parse_properties
 from pipelines.matching.value_hash import fingerprint
-from schemas.definitions import Breakdown, Exclusion, Funnel, FunnelDefinition, Step
+from schemas.operators.funnel import Breakdown, Exclusion, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import fingerprint_sql, token_sql

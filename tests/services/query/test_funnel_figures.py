@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.definitions import Breakdown, Funnel, FunnelDefinition, Step
+from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
 from services.query.operators.funnel.response import (
     MAX_SHOWN,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pipelines.matching.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition
-from schemas.definitions import Funnel, FunnelDefinition, Step
+from schemas.operators.funnel import Funnel, FunnelDefinition, Step
 from schemas.settings import Settings
 from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.client import NOT_COMPILED, Store

@@ -20,8 +20,8 @@ def test_each_time_is_in_the_one_bin_that_says_so(took: list[int], bins: int) ->
     assert len(found) <= bins
     for one in found:
         assert one.persons == sum(one.from_ms <= time <= one.to_ms for time in took)
-    for one, following in pairwise(found):
-        assert one.to_ms + 1 == following.from_ms
+    for one, topic_view in pairwise(found):
+        assert one.to_ms + 1 == topic_view.from_ms
     assert sum(one.persons for one in found) == len(took)
 
 

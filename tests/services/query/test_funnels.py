@@ -5,7 +5,7 @@ import httpx
 import pytest
 from confluent_kafka import Message
 
-from schemas.definitions import MAX_FUNNELS_PER_PROJECT, decode
+from schemas.operators.funnel import MAX_FUNNELS_PER_PROJECT, decode
 from schemas.settings import Settings
 from services.query.http.params import MAX_BODY_BYTES
 from tests.kafka import Record, produce, read_all

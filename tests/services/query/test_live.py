@@ -20,15 +20,15 @@ from websockets.sync.client import ClientConnection, connect
 
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
-from schemas.definitions import FunnelDefinition, decode_funnel, encode
 from schemas.operators import metric as metrics
+from schemas.operators.funnel import FunnelDefinition, decode_funnel, encode
 from schemas.operators.metric import MetricDefinition, decode_metric
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from services.listening import listen
 from services.query.app import make_query_app
-from services.query.live.event_tail import MOST_EVENTS_PER_S, evenly
+from services.query.live.event_tail import MAX_EVENTS_PER_S, evenly
 from services.query.server import serving_config
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
@@ -434,7 +434,7 @@ def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
     service: Service, settings: Settings
 ) -> None:
     events = Events(settings)
-    count = 20 * MOST_EVENTS_PER_S
+    count = 20 * MAX_EVENTS_PER_S
     with service.ready() as feed:
         feed.subscribe("events")
         begun = time.monotonic()
@@ -444,7 +444,7 @@ def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
         )
         took_s = time.monotonic() - begun
     assert dropped == 0
-    assert 0 < len(came) <= MOST_EVENTS_PER_S * (2 + took_s)
+    assert 0 < len(came) <= MAX_EVENTS_PER_S * (2 + took_s)
     assert left_out > 0
 
 

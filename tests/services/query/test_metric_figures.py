@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, Running
+from pipelines.engine.operator import TOTAL, OperatorInstance
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
 from schemas.operators.metric import WINDOWS
@@ -38,10 +38,12 @@ SCHEMA = load("metric-result")
 MINUTE = 60_000
 
 
-def encoded(running: Running, partition: int = 0, schema_id: int = 1) -> dict[bytes, bytes]:
+def encoded(
+    running: OperatorInstance, partition: int = 0, schema_id: int = 1
+) -> dict[bytes, bytes]:
     """What a worker publishes of all that it has, by key."""
     topic, definition = Topic(), running.definition
-    running.unpublished = set(running.figures)
+    running.unpublished = set(running.aggregates)
     topic.publish(running)
     common: dict[str, Any] = {
         "project_id": definition.project_id,
@@ -59,7 +61,7 @@ def encoded(running: Running, partition: int = 0, schema_id: int = 1) -> dict[by
     return dict(zip(keys, values, strict=True))
 
 
-def published(running: Running, partition: int) -> list[Update[Result]]:
+def published(running: OperatorInstance, partition: int) -> list[Update[Result]]:
     """The same as a reader of the topic finds it."""
     records = encoded(running, partition)
     decoded = Codec(SCHEMA, lambda _: {1: SCHEMA}).decode(list(records.values()))
@@ -67,7 +69,7 @@ def published(running: Running, partition: int) -> list[Update[Result]]:
     return [Update(*pair) for pair in zip(records, read_results(decoded.batch), strict=True)]
 
 
-def answer(asked: Asked, *partitions: Running) -> MetricResults:
+def answer(asked: Asked, *partitions: OperatorInstance) -> MetricResults:
     results = Results(len(partitions))
     for number, running in enumerate(partitions):
         results.apply(published(running, number))
@@ -75,7 +77,7 @@ def answer(asked: Asked, *partitions: Running) -> MetricResults:
     return assemble(definition, "stream", results.figures(definition, asked), asked)
 
 
-def split(case: Case, measured: Any, **more: Any) -> list[Running]:
+def split(case: Case, measured: Any, **more: Any) -> list[OperatorInstance]:
     """Two partitions, each with the events of its persons."""
     parts = [start(case, measured, **more), start(case, measured, **more)]
     for act in case.acts:
@@ -119,7 +121,7 @@ def test_persons_of_partitions_add_up_in_every_window(case: Case) -> None:
     assert seconds == {case.bucket_s * window for window in WINDOWS[case.bucket_s]}
 
 
-class Look(NamedTuple):
+class EventSelector(NamedTuple):
     """What is asked, and between which buckets that is."""
 
     asked: Asked
@@ -131,7 +133,7 @@ class Look(NamedTuple):
 
 
 @st.composite
-def looks(draw: st.DrawFn, case: Case, windows: int = 40) -> Look:
+def looks(draw: st.DrawFn, case: Case, windows: int = 40) -> EventSelector:
     """Any look at some buckets of a case, from among them or from after all of them."""
     buckets = Buckets(case.bucket_s, case.timezone)
     newest = bucket_of(max(act.at for act in case.acts), case.bucket_s, case.timezone)
@@ -144,7 +146,7 @@ def looks(draw: st.DrawFn, case: Case, windows: int = 40) -> Look:
         last=buckets.begin(last),
         limit=draw(st.sampled_from([1, 2, 1_440])),
     )
-    return Look(asked, first, min(last, current))
+    return EventSelector(asked, first, min(last, current))
 
 
 @given(case=cases(st.integers(-5, 5)), data=st.data())
@@ -266,7 +268,7 @@ def test_a_sketch_says_what_it_is_and_how_far_off_it_may_be() -> None:
     assert figure.off_by is not None
     assert 0 < figure.off_by <= WORST * 3_000
     assert running.unpublished == set()
-    assert TOTAL not in running.figures
+    assert TOTAL not in running.aggregates
 
 
 def test_an_answer_has_no_numbers_that_json_has_not() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.conditions import Condition
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.operators.metric import ACTIVE_S, WINDOWS, Measure, MetricDefinition
 from services.query.clickhouse.queries import Answer
 from services.query.operators.metric.response import Asked, Figure, active_in
@@ -151,7 +151,7 @@ def test_no_more_buckets_come_than_are_asked_for_and_that_of_now(warehouse: Ware
 
 def test_only_the_events_that_are_looked_for_count(warehouse: Warehouse) -> None:
     acts = [Act(0, NOON, "a", 1), Act(0, NOON, "a", 5), Act(0, NOON, "b", 7)]
-    of = Occasion("a", (Condition("p", "gt", 2),))
+    of = EventFilter("a", (Condition("p", "gt", 2),))
     figures = count(warehouse, define(CASE, "sum", of=of), acts)
     assert figures == {FIRST: Figure(1, 0, 5.0, 5.0, 5.0, [])}
 

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from starlette.routing import Route
 
-from schemas.definitions import decode_funnel
 from schemas.errors import InvalidRequest
+from schemas.operators.funnel import decode_funnel
 from schemas.settings import Settings
 from services.query import make_query_app
 from services.query.openapi import document

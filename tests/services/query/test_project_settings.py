@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from schemas.settings import Settings
-from services.keys.admin import Desk
+from services.keys.admin import KeyAdmin
 
 SHOP = "/api/projects/shop"
 SETTINGS = f"{SHOP}/settings"
@@ -47,7 +47,7 @@ async def test_what_names_no_time_zone_when_it_is_made_has_that_of_its_project(
 async def test_limits_and_settings_leave_each_other_alone(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
-    async with Desk(settings) as desk:
+    async with KeyAdmin(settings) as desk:
         await desk.limit_project("shop", 7, None)
         await query.put(SETTINGS, json={"timezone": "Europe/Lisbon"})
         made = await desk.limit_project("shop", 8, None)

@@ -38,7 +38,7 @@ ORDERS = [{"id": "a", "amount": 12.5}, {"id": "ü", "amount": -0.25}]
 # A service in a process of its own: prints its port, and ends with its standard input.
 SERVICE = """
 import sys, threading
-from schemas.registry import Registry
+from schemas.registry.log import Registry
 from services.listening import listen
 from services.registry.server import make_server
 

@@ -18,14 +18,14 @@ from services.commands import Commands
 from services.query.clickhouse.conditions import check_names
 from services.query.clickhouse.queries import EventStore
 from services.query.http.params import json_answer, now_ms, read_day, read_source
-from services.query.http.resource import Changing, Definable
+from services.query.http.resource import DefinitionResource, ResourceSpec
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import CohortAnswer, CohortResults, assemble, show
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from services.query.operators.cohort.view import Results
 from services.query.projects.settings import Projects
 from services.query.views.catalog import Definitions
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 
 class CohortPage(msgspec.Struct, frozen=True):
@@ -46,18 +46,18 @@ def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
     return CohortDefinition(**parts, cohort=cohort)
 
 
-COHORT = Definable("cohort", MAX_COHORTS_PER_PROJECT, _read, _define, encode, show, CohortPage)
+COHORT = ResourceSpec("cohort", MAX_COHORTS_PER_PROJECT, _read, _define, encode, show, CohortPage)
 
 
-class Cohorts(Changing[Cohort, CohortDefinition]):
+class Cohorts(DefinitionResource[Cohort, CohortDefinition]):
     """The endpoints under `/api/projects/{project}/cohorts`."""
 
     def __init__(
         self,
         definitions: Definitions[CohortDefinition],
-        view: Following[Any],
+        view: TopicView[Any],
         results: Results,
-        results_view: Following[Any],
+        results_view: TopicView[Any],
         commands: Commands,
         store: EventStore,
         projects: Projects,

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from pipelines.matching.value_hash import token
-from schemas.operators.cohort import ByValue, CohortDefinition, Occasion
+from schemas.event_filter import EventFilter
+from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period
+from schemas.value_tokens import token
 from services.query.http.params import Source, State, instant
 from services.query.operators.funnel.response import MAX_SHOWN
 from services.query.views.latest import LIVE, Status
@@ -50,8 +51,8 @@ class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: int
     name: str
-    start: Occasion
-    returning: Occasion = msgspec.field(name="return")
+    start: EventFilter
+    returning: EventFilter = msgspec.field(name="return")
     period: Period
     periods: int
     timezone: str
@@ -160,8 +161,10 @@ def _top_values(values: Grids) -> list[str]:
         for value, of_value in values.items()
         if value is not None
     }
-    told_apart = sorted(persons, key=lambda value: (-persons[value], token(json.loads(value))))
-    return told_apart[:MAX_SHOWN]
+    breakdown_values = sorted(
+        persons, key=lambda value: (-persons[value], token(json.loads(value)))
+    )
+    return breakdown_values[:MAX_SHOWN]
 
 
 def _broken_down(begin: datetime.date, values: Grids, shown: Sequence[str]) -> list[CohortValue]:

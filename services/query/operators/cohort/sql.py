@@ -8,9 +8,9 @@ persons are told apart.
 from collections import defaultdict
 from typing import Final
 
-from pipelines.matching.value_hash import to_json
 from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import Period, begin_of
+from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
 from services.query.clickhouse.queries import Answer

@@ -9,7 +9,7 @@ import pyarrow as pa
 from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import begin_of
 from services.query.operators.cohort.response import Counted, Grid, Row, add_up
-from services.query.views.latest import Newest, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -27,7 +27,7 @@ class Result(NamedTuple):
     progress: Progress
 
 
-class Results(Newest[Result]):
+class Results(LatestByKey[Result]):
     """The newest records of all cohorts."""
 
     def figures(self, definition: CohortDefinition) -> Counted:

@@ -15,11 +15,17 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.matching.value_hash import to_json
-from pipelines.operators.funnel.chain_rules import Rules
-from pipelines.operators.funnel.chain_state import rules_of
-from schemas.definitions import Breakdown, Exclusion, FunnelDefinition, Step
+from schemas.operators.funnel import (
+    Breakdown,
+    Exclusion,
+    Funnel,
+    FunnelDefinition,
+    Step,
+    exclusion_spans,
+    next_steps,
+)
 from schemas.sketches.durations import EMPTY, bucket_of, collect
+from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
 from services.query.clickhouse.queries import Answer
@@ -118,23 +124,26 @@ class _Bound(NamedTuple):
 
 def _turns(database: str, definition: FunnelDefinition, bind: Binder) -> str:
     """All chains with all that they take."""
-    rules = rules_of(definition.funnel, 0)
+    funnel = definition.funnel
+    steps = range(len(funnel.steps))
     bound = _Bound(
-        bits=bind([1 << step for step in range(rules.steps)], "Array(UInt64)"),
-        follows=bind(rules.follows.tolist(), "Array(UInt64)"),
+        bits=bind([1 << step for step in steps], "Array(UInt64)"),
+        follows=bind([next_steps(funnel, step) for step in steps], "Array(UInt64)"),
         excluded=[
             (bind(look, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
-            for look, after, before in rules.excluded.tolist()
+            for look, after, before in exclusion_spans(funnel)
         ],
     )
-    chains = _first_turn(rules, bound, _entries(database, definition, bind))
-    for turn in range(1, rules.steps):
-        chains = _next_turn(turn, rules, bound, chains)
+    chains = _first_turn(funnel, bound, _entries(database, definition, bind))
+    for turn in steps[1:]:
+        chains = _next_turn(turn, funnel, bound, chains)
     return chains
 
 
-def _first_turn(rules: Rules, bound: _Bound, entries: str) -> str:
-    nexts = f"bitXor(arraySum({bound.bits}), bit_1)" if rules.any_order else f"{bound.follows}[1]"
+def _first_turn(funnel: Funnel, bound: _Bound, entries: str) -> str:
+    nexts = (
+        f"bitXor(arraySum({bound.bits}), bit_1)" if funnel.order == "any" else f"{bound.follows}[1]"
+    )
     return f"""
 SELECT *, {nexts} AS nexts_1
 FROM (
@@ -146,17 +155,17 @@ FROM (
 """  # noqa: S608
 
 
-def _next_turn(n: int, rules: Rules, bound: _Bound, chains: str) -> str:
+def _next_turn(n: int, funnel: Funnel, bound: _Bound, chains: str) -> str:
     """What the chains take after their n-th event: it may be the same one, of which more holds.
 
     Names are numbered, since within a SELECT a new name hides the column of that name. What is used
     more than once is a column of a SELECT further in: an alias would be worked out at each use.
     """
     m = n + 1
-    earliest = f"place_{n} + 1" if rules.once else f"place_{n}"
-    near = f"AND i <= place_{n} + 1" if rules.strict else ""
-    last = str(m) if rules.any_order else f"indexOf({bound.bits}, bit_{m})"
-    nexts = f"bitXor(nexts_{n}, bit_{m})" if rules.any_order else f"{bound.follows}[last_{m}]"
+    earliest = f"place_{n} + 1" if funnel.once else f"place_{n}"
+    near = f"AND i <= place_{n} + 1" if funnel.order == "strict" else ""
+    last = str(m) if funnel.order == "any" else f"indexOf({bound.bits}, bit_{m})"
+    nexts = f"bitXor(nexts_{n}, bit_{m})" if funnel.order == "any" else f"{bound.follows}[last_{m}]"
     return f"""
 SELECT *, {nexts} AS nexts_{m}, if(place_{m} = 0, takings_{n}, arrayPushBack(
     takings_{n}, (last_{m}, ats[place_{m}], tokens[place_{m}])

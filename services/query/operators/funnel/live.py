@@ -4,7 +4,7 @@ import datetime
 
 import msgspec
 
-from schemas.definitions import FunnelDefinition
+from schemas.operators.funnel import FunnelDefinition
 from services.query.http.params import State
 from services.query.operators.funnel.response import Totals, assemble
 from services.query.operators.funnel.view import Results

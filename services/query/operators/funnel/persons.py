@@ -10,8 +10,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from schemas.definitions import FunnelDefinition, Step
 from schemas.errors import InvalidRequest
+from schemas.operators.funnel import FunnelDefinition, Step
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement
 from services.query.clickhouse.queries import Answer

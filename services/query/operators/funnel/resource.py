@@ -7,20 +7,20 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import (
+from schemas.errors import InvalidRequest
+from schemas.operators.funnel import (
     MAX_FUNNELS_PER_PROJECT,
     Funnel,
     FunnelDefinition,
     decode_funnel,
     encode,
 )
-from schemas.errors import InvalidRequest
 from schemas.time.calendar import Period
 from services.commands import Commands
 from services.query.clickhouse.conditions import check_name, check_names
 from services.query.clickhouse.queries import EventStore
 from services.query.http.params import Source, json_answer, now_ms, read_day, read_source
-from services.query.http.resource import Changing, Definable
+from services.query.http.resource import DefinitionResource, ResourceSpec
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.persons import (
     persons_statement,
@@ -33,7 +33,7 @@ from services.query.operators.funnel.sql import funnel_statement, read_counts
 from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, histogram
 from services.query.operators.funnel.view import Results
 from services.query.views.catalog import Definitions
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 
 class FunnelPage(msgspec.Struct, frozen=True):
@@ -60,18 +60,18 @@ def _define(parts: dict[str, Any], funnel: Funnel) -> FunnelDefinition:
     return FunnelDefinition(**parts, funnel=funnel)
 
 
-FUNNEL = Definable("funnel", MAX_FUNNELS_PER_PROJECT, _read, _define, encode, show, FunnelPage)
+FUNNEL = ResourceSpec("funnel", MAX_FUNNELS_PER_PROJECT, _read, _define, encode, show, FunnelPage)
 
 
-class Funnels(Changing[Funnel, FunnelDefinition]):
+class Funnels(DefinitionResource[Funnel, FunnelDefinition]):
     """The endpoints under `/api/projects/{project}/funnels`."""
 
     def __init__(
         self,
         definitions: Definitions[FunnelDefinition],
-        view: Following[Any],
+        view: TopicView[Any],
         results: Results,
-        results_view: Following[Any],
+        results_view: TopicView[Any],
         commands: Commands,
         store: EventStore,
     ) -> None:

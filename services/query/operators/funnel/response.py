@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pipelines.matching.value_hash import token
-from schemas.definitions import Breakdown, Exclusion, FunnelDefinition, Order, Step
+from schemas.operators.funnel import Breakdown, Exclusion, FunnelDefinition, Order, Step
 from schemas.sketches.durations import Sketch, mean, merge, quantile
 from schemas.time.calendar import Period, begin_of, number_of
+from schemas.value_tokens import token
 from services.query.http.params import Source, State, instant
 from services.query.views.latest import LIVE, Status
 
@@ -254,8 +254,8 @@ def top_values(values: Values) -> list[str]:
     def place(value: str) -> tuple[int, str]:
         return -values[value].reached[0], token(json.loads(value))
 
-    told_apart = (value for value in values if value is not None and values[value].reached[0])
-    return sorted(told_apart, key=place)[:MAX_SHOWN]
+    breakdown_values = (value for value in values if value is not None and values[value].reached[0])
+    return sorted(breakdown_values, key=place)[:MAX_SHOWN]
 
 
 def _broken_down(

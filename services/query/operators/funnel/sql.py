@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.definitions import FunnelDefinition
+from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, holds

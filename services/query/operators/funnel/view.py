@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.definitions import FunnelDefinition
+from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import Sketch, merge
 from services.query.operators.funnel.response import Counted, Counts, OfValue, Values, add_up
-from services.query.views.latest import Newest, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -35,7 +35,7 @@ class Result(NamedTuple):
         return self.day
 
 
-class Results(Newest[Result]):
+class Results(LatestByKey[Result]):
     """The newest records of all funnels."""
 
     def figures(self, definition: FunnelDefinition) -> Counted:

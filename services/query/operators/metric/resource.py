@@ -24,7 +24,7 @@ from services.commands import Commands
 from services.query.clickhouse.conditions import check_names
 from services.query.clickhouse.queries import EventStore
 from services.query.http.params import json_answer, now_ms, read_source
-from services.query.http.resource import Changing, Definable
+from services.query.http.resource import DefinitionResource, ResourceSpec
 from services.query.operators.metric.response import Asked, Counted, MetricAnswer, assemble, show
 from services.query.operators.metric.sql import (
     metric_statement,
@@ -35,7 +35,7 @@ from services.query.operators.metric.sql import (
 from services.query.operators.metric.view import Results
 from services.query.projects.settings import Projects
 from services.query.views.catalog import Definitions
-from services.topic_view import Following
+from services.topic_view import TopicView
 
 DEFAULT_BUCKETS = 100
 
@@ -59,18 +59,18 @@ def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
     return MetricDefinition(**parts, metric=metric)
 
 
-METRIC = Definable("metric", MAX_METRICS_PER_PROJECT, _read, _define, encode, show, MetricPage)
+METRIC = ResourceSpec("metric", MAX_METRICS_PER_PROJECT, _read, _define, encode, show, MetricPage)
 
 
-class ProjectMetrics(Changing[Metric, MetricDefinition]):
+class ProjectMetrics(DefinitionResource[Metric, MetricDefinition]):
     """The endpoints under `/api/projects/{project}/metrics`."""
 
     def __init__(
         self,
         definitions: Definitions[MetricDefinition],
-        view: Following[Any],
+        view: TopicView[Any],
         results: Results,
-        results_view: Following[Any],
+        results_view: TopicView[Any],
         commands: Commands,
         store: EventStore,
         projects: Projects,

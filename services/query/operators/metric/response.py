@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.operators.cohort import Occasion
+from schemas.event_filter import EventFilter
 from schemas.operators.metric import (
     ACTIVE_S,
     WINDOWS,
@@ -17,7 +17,7 @@ from schemas.operators.metric import (
     MetricDefinition,
     asked_of,
 )
-from schemas.sketches.metric_aggregate import Tally
+from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, K, Percentiles
 from schemas.sketches.top_values import WORST, TopValues, Value
 from schemas.time.buckets import Buckets
@@ -145,7 +145,7 @@ class MetricAnswer(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     name: str
     measure: Measure
-    of: Occasion
+    of: EventFilter
     property: str | None
     by_event: bool
     percentiles: tuple[float, ...]
@@ -211,7 +211,7 @@ def show(definition: MetricDefinition) -> MetricAnswer:
     )
 
 
-def figure_of(metric: Metric, tally: Tally) -> Figure:
+def figure_of(metric: Metric, tally: MetricAggregate) -> Figure:
     """What a metric shows of a tally."""
     sketch = tally.sketch
     figure = Figure(

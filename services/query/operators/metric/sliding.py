@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 
-from schemas.sketches.metric_aggregate import Tally
+from schemas.sketches.metric_aggregate import MetricAggregate
 
 
-def slide(tallies: Mapping[int, Tally], window: int, numbers: Iterable[int]) -> dict[int, Tally]:
+def slide(
+    tallies: Mapping[int, MetricAggregate], window: int, numbers: Iterable[int]
+) -> dict[int, MetricAggregate]:
     """Merge, for each of some buckets, the `window` ones that end with it; none for none.
 
     A window is put together from stretches of 1, 2, 4 … buckets, each merged but once, so that the
     work is that of some merges a bucket, however long the window is.
     """
-    found: dict[int, Tally] = {}
+    found: dict[int, MetricAggregate] = {}
     wanted = list(numbers)
     stretches, length, done = dict(tallies), 1, 0
     while True:
@@ -28,7 +30,7 @@ def slide(tallies: Mapping[int, Tally], window: int, numbers: Iterable[int]) -> 
     return found
 
 
-def _merge(into: dict[int, Tally], number: int, tally: Tally | None) -> None:
+def _merge(into: dict[int, MetricAggregate], number: int, tally: MetricAggregate | None) -> None:
     if tally is not None:
         known = into.get(number)
         into[number] = tally if known is None else known.merged(tally)

@@ -7,8 +7,8 @@ event counts in each of the windows that have its bucket, told apart by the buck
 from collections.abc import Callable
 from typing import Final
 
-from pipelines.matching.conditions import stored_name
 from schemas.operators.metric import ACTIVE_S, DAY_S, WINDOWS, Metric, MetricDefinition, asked_of
+from schemas.properties import stored_name
 from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.operators.metric import KEPT, Metric, MetricDefinition
-from schemas.sketches.metric_aggregate import Tally, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.response import Asked, Counted, Figure, figure_of
 from services.query.operators.metric.sliding import slide
-from services.query.views.latest import Newest, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -33,7 +33,7 @@ class Result(NamedTuple):
         return self.bucket
 
 
-class Results(Newest[Result]):
+class Results(LatestByKey[Result]):
     """The newest records of all metrics."""
 
     def figures(self, definition: MetricDefinition, asked: Asked) -> Counted:
@@ -90,7 +90,7 @@ def _tallied(
     asked: Asked,
 ) -> dict[int, Figure]:
     """The windows that may be shown, and the one of now."""
-    tallies: dict[int, Tally] = {}
+    tallies: dict[int, MetricAggregate] = {}
     for number, record in records:
         known, tally = tallies.get(number), tally_of(metric.measure, record)
         tallies[number] = tally if known is None else known.merged(tally)

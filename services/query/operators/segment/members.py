@@ -2,7 +2,7 @@
 
 A person has one number in a project, so that a member costs about a bit, and a person who is in any
 number of segments, or ever was in one, about 200 bytes with their name. Of those there are no more
-than `MOST_PERSONS`: beyond, the view holds no more, says so, and ClickHouse must be asked.
+than `MAX_PERSONS`: beyond, the view holds no more, says so, and ClickHouse must be asked.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from services.query.views.latest import Update
 
 log = structlog.get_logger(__name__)
 
-MOST_PERSONS: Final = 2_000_000
+MAX_PERSONS: Final = 2_000_000
 
 
 class Membership(NamedTuple):
@@ -53,7 +53,7 @@ class _Project:
 class Members:
     """The members of all segments; for one thread."""
 
-    def __init__(self, most_persons: int = MOST_PERSONS) -> None:
+    def __init__(self, most_persons: int = MAX_PERSONS) -> None:
         self._projects: dict[str, _Project] = {}
         self._room = most_persons
         self._full = False

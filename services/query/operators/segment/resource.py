@@ -30,7 +30,7 @@ from services.query.http.params import (
     read_limit,
     read_source,
 )
-from services.query.http.resource import Changing, Definable
+from services.query.http.resource import DefinitionResource, ResourceSpec
 from services.query.operators.segment.members import Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
@@ -46,9 +46,9 @@ from services.query.operators.segment.sql import Clocks, members_statement, sets
 from services.query.operators.segment.view import Results
 from services.query.views.catalog import Definitions, Key
 from services.query.views.latest import LIVE, Status
-from services.topic_view import Following
+from services.topic_view import TopicView
 
-MOST_OVERLAPPED: Final = 3
+MAX_OVERLAPPED: Final = 3
 
 
 class SegmentPage(msgspec.Struct, frozen=True):
@@ -69,10 +69,12 @@ def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
     return SegmentDefinition(**parts, segment=segment, rule=segment.rule)
 
 
-SEGMENT = Definable("segment", MAX_SEGMENTS_PER_PROJECT, _read, _define, encode, show, SegmentPage)
+SEGMENT = ResourceSpec(
+    "segment", MAX_SEGMENTS_PER_PROJECT, _read, _define, encode, show, SegmentPage
+)
 
 
-class Segments(Changing[Segment, SegmentDefinition]):
+class Segments(DefinitionResource[Segment, SegmentDefinition]):
     """The endpoints under `/api/projects/{project}/segments`.
 
     A segment stands on its topic without references, so that of one that changes all that refer to
@@ -82,11 +84,11 @@ class Segments(Changing[Segment, SegmentDefinition]):
     def __init__(
         self,
         definitions: Definitions[SegmentDefinition],
-        view: Following[Any],
+        view: TopicView[Any],
         sizes: Results,
-        sizes_view: Following[Any],
+        sizes_view: TopicView[Any],
         members: Members,
-        members_view: Following[Any],
+        members_view: TopicView[Any],
         commands: Commands,
         store: EventStore,
     ) -> None:
@@ -193,7 +195,7 @@ class Segments(Changing[Segment, SegmentDefinition]):
                 raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
             definitions.append(other)
         names = [definition.id for definition in definitions]
-        if len(names) > MOST_OVERLAPPED or len(set(names)) < len(names):
+        if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
         if source == "stream":
             self._members_view.require()

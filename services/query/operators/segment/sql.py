@@ -8,10 +8,18 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
-from pipelines.operators.segment.program import SET, SET_ONCE, holds_of_nobody
 from schemas.conditions import Condition
-from schemas.operators.cohort import Occasion
-from schemas.operators.segment import Did, Performed, Rule, Seen, SegmentDefinition
+from schemas.event_filter import EventFilter
+from schemas.operators.segment import (
+    SET,
+    SET_ONCE,
+    Did,
+    Performed,
+    Rule,
+    Seen,
+    SegmentDefinition,
+    holds_of_nobody,
+)
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
 from services.query.clickhouse.events import Statement, events, holds
@@ -117,7 +125,7 @@ class _Columns:
         return self._bind(1_000 * seconds, "Int64")
 
     def _did(self, did: Did) -> str:
-        wanted = holds(Occasion(did.event, did.where), self._bind)
+        wanted = holds(EventFilter(did.event, did.where), self._bind)
         if did.within_s is not None:
             wanted += f" AND at >= clock - {self._ms(did.within_s)}"
         times = self._column(f"countIf({wanted})")
@@ -128,7 +136,7 @@ class _Columns:
         return f"({times} >= {self._bind(did.at_least or 1, 'UInt8')})"
 
     def _seen(self, seen: Seen, function: str) -> str:
-        wanted = holds(Occasion(seen.event, seen.where), self._bind)
+        wanted = holds(EventFilter(seen.event, seen.where), self._bind)
         ever = self._column(f"countIf({wanted}) > 0")
         at = self._column(f"{function}(at, {wanted})")
         if seen.before is not None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from schemas.operators.segment import SegmentDefinition
 from services.query.operators.segment.response import Counted, Moves
-from services.query.views.latest import Newest, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey, Progress, Version, progress_of
 
 
 class Result(NamedTuple):
@@ -28,7 +28,7 @@ class Result(NamedTuple):
         return self.day
 
 
-class Results(Newest[Result]):
+class Results(LatestByKey[Result]):
     """The newest records of all segments."""
 
     def figures(self, definition: SegmentDefinition) -> Counted:
