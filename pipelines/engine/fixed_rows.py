@@ -71,7 +71,7 @@ class FixedRows(PersonRows):
         rows = self.row_of[slots]
         for name in self._logged:
             self.rows[name][rows] = logged[name]
-        self.rows["slot"][rows], self.rows["touched"][rows] = slots, 0
+        self.rows["slot"][rows], self.rows["dirty"][rows] = slots, 0
         self.words[rows], self.stamps[rows] = logged["words"], logged["stamp"]
 
     def dump(self) -> dict[str, NDArray[Any]]:

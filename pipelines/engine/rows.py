@@ -14,7 +14,7 @@ from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
 from pipelines.columnar.prefetch import FAR, prefetch
 
 NONE: Final = -1
-# Of a row's `touched`:
+# Of a row's `dirty`:
 IN_BATCH: Final = 1
 UNLOGGED: Final = 2  # touched since it was last logged
 
@@ -22,7 +22,7 @@ _NO_STAMPS: Final = np.empty(0, np.int64)
 
 
 class PersonRows:
-    """Rows of a type that has `slot` (int32, the person) and `touched` (uint8).
+    """Rows of a type that has `slot` (int32, the person) and `dirty` (uint8).
 
     `heads[0]` tells how many rows are used. `stamps`, which there are only while a partition is
     being restored, are the source offsets below which events are in a row already.
@@ -60,12 +60,12 @@ class PersonRows:
 
     def unlogged(self, rows: Int32s) -> Int32s:
         """Those of `rows` that were touched since they were last logged."""
-        unlogged: Int32s = rows[self.rows["touched"][rows] & UNLOGGED != 0]
+        unlogged: Int32s = rows[self.rows["dirty"][rows] & UNLOGGED != 0]
         return unlogged
 
     def logged(self, rows: Int32s) -> None:
         """Mark rows as logged as they are."""
-        self.rows["touched"][rows] &= ~np.uint8(UNLOGGED)
+        self.rows["dirty"][rows] &= ~np.uint8(UNLOGGED)
 
     @property
     def clock(self) -> int | None:
@@ -87,8 +87,9 @@ class PersonRows:
     def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         self.heads, self.row_of = columns["heads"].copy(), columns["row_of"].copy()
-        self.rows = columns["rows"]
-        self.rows["touched"] &= UNLOGGED  # what was not logged then is still to be logged
+        # Snapshots keep the names that fields had when they were written: fields go by place.
+        self.rows = columns["rows"].view(self.rows.dtype)
+        self.rows["dirty"] &= UNLOGGED  # what was not logged then is still to be logged
         self.stamps = np.full(self.size, stamp, np.int64)
 
     def reserve(self, persons: int, rows: int) -> None:

@@ -1,1 +1,18 @@
-"""The definitions of each operator, as typed values that both sides share."""
+"""The operators: what the worker side and the query side must agree on, one `OperatorSpec` each.
+
+Adding an operator adds one entry to `OPERATORS`; the command line, replay, decoders, REST routes,
+gRPC, OpenAPI, live topics, laws and benchmarks iterate it.
+"""
+
+from typing import Final
+
+from schemas.operators.cohort import COHORT
+from schemas.operators.funnel import FUNNEL
+from schemas.operators.metric import METRIC
+from schemas.operators.segment import SEGMENT
+from schemas.operators.spec import OperatorSpec
+
+__all__ = ["BY_NAME", "OPERATORS", "OperatorSpec"]
+
+OPERATORS: Final[tuple[OperatorSpec, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC)
+BY_NAME: Final = {spec.name: spec for spec in OPERATORS}

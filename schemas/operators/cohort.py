@@ -14,6 +14,7 @@ from schemas.definitions import (
 )
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
+from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.calendar import Period, find_zone
 from schemas.time.since import Since, since_ms
 
@@ -107,3 +108,13 @@ def _check(cohort: Cohort) -> None:
     check_conditions(cohort.returning.where, "return.where")
     find_zone(cohort.timezone)
     since_ms(cohort.since)
+
+
+COHORT: Final = OperatorSpec(
+    name="cohort",
+    plural="cohorts",
+    decode=decode,
+    encode=encode,
+    max_per_project=MAX_COHORTS_PER_PROJECT,
+    aggregates=ResultTopic(lambda topics: topics.cohorts, "cohort-result"),
+)

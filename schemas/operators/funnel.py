@@ -15,6 +15,7 @@ from schemas.definitions import (
     read_request,
 )
 from schemas.errors import InvalidRequest
+from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.since import Since, since_ms
 
 MAX_STEPS: Final = 32
@@ -211,3 +212,14 @@ def _check(funnel: Funnel) -> None:
         )
     if len(set(funnel.hold_constant)) < len(funnel.hold_constant):
         raise InvalidRequest("accepted are different properties", "hold_constant")
+
+
+FUNNEL: Final = OperatorSpec(
+    name="funnel",
+    plural="funnels",
+    decode=decode,
+    encode=encode,
+    max_per_project=MAX_FUNNELS_PER_PROJECT,
+    aggregates=ResultTopic(lambda topics: topics.funnels, "funnel-result"),
+    changes=(ResultTopic(lambda topics: topics.funnel_steps, "funnel-step"),),
+)

@@ -13,6 +13,7 @@ from schemas.conditions import PropertyName, check_conditions
 from schemas.definitions import Definition, Text, decode_with, read_request
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
+from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.calendar import find_zone
 from schemas.time.since import Since, since_ms
 
@@ -148,3 +149,13 @@ def _check(metric: Metric) -> None:
         raise InvalidRequest("accepted are multiples of 0.1", "percentiles")
     if measure == "persons" and metric.bucket_s not in WINDOWS:
         raise InvalidRequest("of `persons`, accepted are 60, 3600 and 86400", "bucket_s")
+
+
+METRIC: Final = OperatorSpec(
+    name="metric",
+    plural="metrics",
+    decode=decode,
+    encode=encode,
+    max_per_project=MAX_METRICS_PER_PROJECT,
+    aggregates=ResultTopic(lambda topics: topics.metrics, "metric-result"),
+)

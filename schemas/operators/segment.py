@@ -32,6 +32,7 @@ from schemas.definitions import (
 )
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
+from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.rfc3339 import read_time
 
 # The properties of events that say what a person is.
@@ -334,4 +335,15 @@ def _check_seen(seen: Seen, path: str) -> None:
 
 _FORMS: Final = (
     "`and`, `or`, `not`, `person`, `did`, `first_seen`, `last_seen`, `performed` and `segment`"
+)
+
+
+SEGMENT: Final = OperatorSpec(
+    name="segment",
+    plural="segments",
+    decode=decode,
+    encode=encode,
+    max_per_project=MAX_SEGMENTS_PER_PROJECT,
+    aggregates=ResultTopic(lambda topics: topics.segment_sizes, "segment-size"),
+    changes=(ResultTopic(lambda topics: topics.segments, "segment-change"),),
 )

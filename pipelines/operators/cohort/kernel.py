@@ -35,8 +35,8 @@ ROW: Final = np.dtype(
         ("first", np.int32),  # the period of their first start, or NEVER
         ("last", np.int32),  # the last period in which they returned, or NEVER
         ("base", np.int32),  # the period of the first bit
-        ("horizon", np.int32),  # events of periods before it are late
-        ("touched", np.uint8),
+        ("watermark", np.int32),  # events of periods before it are late
+        ("dirty", np.uint8),
     ],
     align=True,
 )
@@ -93,7 +93,7 @@ def fold(
     Event i, `at[i]`, lies in `periods[i]`; the lateness before it lies in `horizons[i]`. Returns
     how many are folded: fewer than all if the changes are full, to be called again when there is
     room. Where `stamps` are given, events at offsets below a row's stamp are in it already. Rows,
-    bits and `touched` must have room for one more each per event.
+    bits and `dirty` must have room for one more each per event.
     """
     for i in range(begin, len(slots)):
         if heads[CHANGES] + 6 * (1 + shape.periods) > len(changes):

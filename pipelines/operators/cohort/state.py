@@ -14,7 +14,7 @@ from pipelines.operators.cohort import kernel as cf
 from pipelines.operators.cohort.kernel import CHANGE, ROW, Shape
 from schemas.time.calendar import Calendar, calendar
 
-_LOGGED: Final = ("first", "last", "base", "horizon")
+_LOGGED: Final = ("first", "last", "base", "watermark")
 
 
 class CohortState(FixedRows):

@@ -48,7 +48,7 @@ UNKNOWN: Final = -1
 
 ROW: Final = np.dtype(
     [
-        ("horizon", np.int64),  # events before it are late
+        ("watermark", np.int64),  # events before it are late
         ("told", np.int64),  # windows that closed before it are announced
         ("timer", np.int64),  # when its timer is due, 0 if it has none
         ("due", np.int64),  # when something is to be done next, 0 if nothing is
@@ -56,7 +56,7 @@ ROW: Final = np.dtype(
         ("block", np.int32),  # where in the tail its events are
         ("length", np.int16),  # how many they are
         ("size", np.uint8),  # the class of its block, or NO_BLOCK
-        ("touched", np.uint8),
+        ("dirty", np.uint8),
     ],
     align=True,
 )
@@ -102,7 +102,7 @@ def fold(
 
     Returns how many are folded: fewer than all if the tail, the changes or the cells are full, to
     be called again when there is room (see `room`). Where `stamps` are given, events at offsets
-    below a row's stamp are in it already. Rows and `touched` must have room for one more each per
+    below a row's stamp are in it already. Rows and `dirty` must have room for one more each per
     event. `cells` and `numbers` are for what was true before, and what is after;
     `reached` is room for a number a step.
     """

@@ -26,8 +26,8 @@ ROW: Final = np.dtype(
     [
         ("slot", np.int32),  # the person
         ("base", np.int32),  # the bucket of the first bit
-        ("horizon", np.int32),  # events of buckets before it are late
-        ("touched", np.uint8),
+        ("watermark", np.int32),  # events of buckets before it are late
+        ("dirty", np.uint8),
         ("seen", np.int64),  # the second in which they were last active, or NEVER
     ],
     align=True,
@@ -58,7 +58,7 @@ def fold(
 
     `windows` are lengths in buckets, the longest one last. Event i lies in bucket `numbers[i]`; the
     lateness before it lies in `horizons[i]`. Where `stamps` are given, events at offsets below a
-    row's stamp are in it already. Rows, bits and `touched` must have room for one more each per
+    row's stamp are in it already. Rows, bits and `dirty` must have room for one more each per
     event, and `changes` for one more each per event and window, and one per event.
     """
     reach = windows[-1] - 1

@@ -13,7 +13,7 @@ from pipelines.operators.metric.active_kernel import CHANGE, ROW
 from schemas.operators.metric import DAY_S, MAX_LATE_BUCKETS, WINDOWS
 from schemas.time.buckets import Buckets
 
-_LOGGED: Final = ("base", "horizon", "seen")
+_LOGGED: Final = ("base", "watermark", "seen")
 
 
 class ActiveState(FixedRows):

@@ -43,7 +43,7 @@ ROW: Final = np.dtype(
         ("member", np.uint8),
         ("logged_member", np.uint8),  # what the log says, while a partition is being restored
         ("known", np.uint8),  # a change of theirs was announced
-        ("touched", np.uint8),
+        ("dirty", np.uint8),
     ],
     align=True,
 )
@@ -94,7 +94,7 @@ def fold(
     `told[i]` is what event i tells of properties, bit j of `performed[i]` that it completes the
     j-th of the orders. Returns how many are folded: fewer than all if the changes are full, to be
     called again when there is room. Where `stamps` are given, events at offsets below a row's stamp
-    are in it already. Rows, cells, `touched`, `due` and `ids` must have room for one more each per
+    are in it already. Rows, cells, `dirty`, `due` and `ids` must have room for one more each per
     event; `values` and `untils` for the program's depth.
     """
     for i in range(begin, len(slots)):

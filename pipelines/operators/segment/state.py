@@ -242,7 +242,7 @@ class SegmentState(FixedRows):
             order.restored(clock)
         self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], NEVER if clock is None else clock)
         rows = self.rows[: self.size]
-        again = rows["touched"] & UNLOGGED != 0
+        again = rows["dirty"] & UNLOGGED != 0
         rows["until"][again & (rows["until"] <= self.heads[sf.CLOCK])] = RECHECK
         rows["until"][rows["member"] != rows["logged_member"]] = RECHECK
         rows["member"] = rows["logged_member"]

@@ -43,16 +43,16 @@ NO_BLOCK: Final = 255
 # Few arrays of records, not many of columns: a row is one cache line, and compiles far faster.
 ROW: Final = np.dtype(
     [
-        ("horizon", np.int64),  # events before it are late
+        ("watermark", np.int64),  # events before it are late
         ("slot", np.int32),  # the person
         ("first", np.int32),  # the newest open entry
         ("block", np.int32),  # where in the tail its events are
         ("length", np.int16),  # how many they are
-        ("shown", np.int16),  # how many of them, from the first on, are in what is published
+        ("emitted", np.int16),  # how many of them, from the first on, are in what is published
         ("size", np.uint8),  # the class of its block, or NO_BLOCK
         ("closed", np.uint8),  # the furthest step on days that are closed
         ("best", np.uint8),  # the furthest step on any day, as published
-        ("touched", np.uint8),  # bit 0: in this batch, bit 1: since it was last logged
+        ("dirty", np.uint8),  # bit 0: in this batch, bit 1: since it was last logged
     ],
     align=True,
 )
@@ -124,7 +124,7 @@ def fold(
 
     Returns how many are folded: fewer than all if the tail or the changes are full, to be called
     again when there is room. Where `stamps` are given, events at offsets below a row's stamp are in
-    it already. Rows, entries and `touched` must have room for one more each per event. `scratch`,
+    it already. Rows, entries and `dirty` must have room for one more each per event. `scratch`,
     here and below, is room for three numbers a step.
     """
     for i in range(begin, len(at)):
