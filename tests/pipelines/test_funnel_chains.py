@@ -128,11 +128,11 @@ def expected(case: Case) -> funnel_oracle.Folded:
 
 
 def assert_equal(
-    funnel: Funnel, aggregates: ChainAggregates, catalog: funnel_oracle.Folded
+    funnel: Funnel, aggregates: ChainAggregates, expected: funnel_oracle.Folded
 ) -> None:
-    assert aggregates.reached(TOTAL) == catalog.reached
-    assert aggregates.entries(TOTAL) == (catalog.entries if funnel.entries else [])
-    for day, of_day in catalog.days.items():
+    assert aggregates.reached(TOTAL) == expected.reached
+    assert aggregates.entries(TOTAL) == (expected.entries if funnel.entries else [])
+    for day, of_day in expected.days.items():
         assert aggregates.reached(day) == of_day.reached
         assert aggregates.entries(day) == (of_day.entries if funnel.entries else [])
         for sketch, times in zip(aggregates.times(day), of_day.times, strict=True):
@@ -141,13 +141,13 @@ def assert_equal(
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
     if funnel.breakdown:
-        assert values_of(aggregates, TOTAL) == _counted(funnel, catalog.values)
+        assert values_of(aggregates, TOTAL) == _counted(funnel, expected.values)
         assert {
             (day, value): counts
-            for day in catalog.days
+            for day in expected.days
             for value, counts in values_of(aggregates, day).items()
-        } == _counted(funnel, catalog.values_by_day)
-    assert {day for day in aggregates if sum(aggregates.reached(day))} <= {TOTAL, *catalog.days}
+        } == _counted(funnel, expected.values_by_day)
+    assert {day for day in aggregates if sum(aggregates.reached(day))} <= {TOTAL, *expected.days}
 
 
 def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
@@ -291,7 +291,7 @@ EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
 
 
 @pytest.mark.parametrize(
-    ("funnel", "events", "wanted"),
+    ("funnel", "events", "expected"),
     [
         (STRICT, ["1", "2", "3"], [1, 1, 1]),
         (STRICT, ["1", "", "2", "3"], [1, 0, 0]),  # something else came between
@@ -313,15 +313,15 @@ EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
         (STRICT | {"entries": True}, ["1", "1", "2", "3", "1"], [3, 1, 1]),
     ],
 )
-def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], catalog: list[int]) -> None:
-    assert reached(funnel, *events) == catalog
+def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], expected: list[int]) -> None:
+    assert reached(funnel, *events) == expected
 
 
 OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
 
 
 @pytest.mark.parametrize(
-    ("events", "wanted"),
+    ("events", "expected"),
     [
         (["1", "2", "3"], [1, 1, 1]),
         (["1", "3"], [1, 0, 1]),
@@ -329,8 +329,8 @@ OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
         (["1", "2"], [1, 1, 0]),
     ],
 )
-def test_an_optional_step_may_be_left_out(events: list[str], catalog: list[int]) -> None:
-    assert reached(OPTIONAL, *events) == catalog
+def test_an_optional_step_may_be_left_out(events: list[str], expected: list[int]) -> None:
+    assert reached(OPTIONAL, *events) == expected
 
 
 def test_an_event_of_any_step_begins_a_chain_in_any_order() -> None:

@@ -31,20 +31,20 @@ def joined(count: int, parts: list[Part]) -> list[bytes]:
     return records
 
 
-@pytest.mark.parametrize("at_once", [1, 20, 40, 10_000])
+@pytest.mark.parametrize("batch", [1, 20, 40, 10_000])
 def test_many_bytes_are_joined_some_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, flush_now: int
+    monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
     whole = joined(4, parts)
-    monkeypatch.setattr("pipelines.engine.person_record._BYTES_AT_ONCE", flush_now)
+    monkeypatch.setattr("pipelines.engine.person_record._BYTES_BATCH", batch)
     assert joined(4, parts) == whole
     assert [len(column) for _, column in join(4, parts)] == {
         1: [1, 1, 1, 1],
         20: [1, 1, 1, 1],
         40: [1, 2, 1],
         10_000: [4],
-    }[flush_now]
+    }[batch]
 
 
 @settings(max_examples=100, deadline=None)
