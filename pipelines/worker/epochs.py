@@ -83,11 +83,11 @@ class State(Protocol):
         """Put into the outbox what must be logged with a commit of `positions`."""
 
     @property
-    def behind(self) -> bool:
+    def backfilling(self) -> bool:
         """Whether a part of the state has yet to catch up with history."""
 
     def catch_up(self) -> None:
-        """Take what is behind one batch of past events further; puts its output into the outbox."""
+        """Backfill one batch of past events; the output is in the outbox."""
 
     @property
     def snapshot_due(self) -> bool:
@@ -221,7 +221,7 @@ class Epochs:
             self._write()
         with stage("read"):
             message = self._poll(0)
-        if self._state.behind:
+        if self._state.backfilling:
             self._catch_up(nothing_else=message is None)
         elif message is None:
             self._commit()
@@ -234,7 +234,7 @@ class Epochs:
             return self._group([message, *more])
 
     def _catch_up(self, *, nothing_else: bool) -> None:
-        """Work on what is behind, for no more than a quarter of the time if events are waiting."""
+        """Backfill, for no more than a quarter of the time if events are waiting."""
         begun = time.monotonic()
         if nothing_else or begun >= self._catch_up_at:
             self._state.catch_up()

@@ -61,13 +61,13 @@ class Table(abc.ABC):
         """Begin to write what is in memory to disk: it is what is committed at `positions`."""
 
     @property
-    def behind(self) -> bool:
+    def backfilling(self) -> bool:
         """Whether a part of the table has yet to catch up with history."""
         return False
 
     def catch_up(self) -> None:
-        """Fold a batch of past events into what is behind; what comes of it is in the outbox."""
-        assert not self.behind, "a table that can be behind knows how to catch up"
+        """Backfill one batch of past events; the output is in the outbox."""
+        assert not self.backfilling, "a table that backfills knows how to catch up"
 
 
 class TableManager(FaustTableManager):
@@ -118,12 +118,12 @@ class TableManager(FaustTableManager):
             table.flush(_of_topic(positions, table.source), now)
 
     @property
-    def behind(self) -> bool:
+    def backfilling(self) -> bool:
         """Whether a part of a table has yet to catch up with history."""
-        return any(table.behind for table in self.values())
+        return any(table.backfilling for table in self.values())
 
     def catch_up(self) -> None:
-        """Take each table that is behind one batch of past events further."""
+        """Backfill one batch of past events in each table that is behind."""
         for table in self.values():
             table.catch_up()
 

@@ -32,9 +32,7 @@ def joined(count: int, parts: list[Part]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("batch", [1, 20, 40, 10_000])
-def test_many_bytes_are_joined_some_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, batch: int
-) -> None:
+def test_many_bytes_are_joined_some_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
     whole = joined(4, parts)
     monkeypatch.setattr("pipelines.engine.person_record._BYTES_BATCH", batch)
