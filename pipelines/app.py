@@ -11,10 +11,7 @@ import faust
 
 from pipelines.engine.analytics import Analytics
 from pipelines.kafka.records import Records
-from pipelines.operators.cohort.operator import COHORT
-from pipelines.operators.funnel.operator import FUNNEL
-from pipelines.operators.metric.operator import METRIC
-from pipelines.operators.segment.operator import SEGMENT
+from pipelines.operators import OPERATORS
 from pipelines.tracker.tracker import Tracker
 from pipelines.worker import telemetry as metrics
 from pipelines.worker.gc_tuning import settle
@@ -23,8 +20,6 @@ from pipelines.worker.tables import TableManager
 from pipelines.worker.transport import App, Columns
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
-
-OPERATORS = (FUNNEL, COHORT, SEGMENT, METRIC)
 
 settings = read_settings()
 topics = settings.topics

@@ -7,17 +7,21 @@ worker counts goes on from them. The period of `TOTAL` has the record of the who
 said once: late events and how far the definition has caught up with history.
 """
 
-from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TypeVar
 
-from pipelines.engine.operator import TOTAL, Key, OperatorInstance, PartitionContext
+from pipelines.engine.instance import AnyInstance
+from pipelines.engine.operator import TOTAL, PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
+from pipelines.matching.match import Key
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topic
+
+N = TypeVar("N", bound=AnyInstance)
 
 
 class AggregatesTopic:
@@ -45,8 +49,8 @@ class AggregatesTopic:
     def publish(
         self,
         context: PartitionContext,
-        one: OperatorInstance,
-        aggregates: Callable[[int], dict[str, Any] | None],
+        one: AnyInstance,
+        aggregates: Callable[[int], Record | None],
         begin_of: Callable[[int], int] = int,
     ) -> None:
         """Send what `figures` gives for each period that is not published yet, and the whole.
@@ -79,16 +83,16 @@ class AggregatesTopic:
             else:
                 keys.append(key)
                 whole = of_whole if begin is None else {}
-                records.append(common | {self._period: begin} | whole | own)
+                records.append({**common, self._period: begin, **whole, **own})
         self._send(context.partition, keys, self._encoder.encode_records(records))
         self._bury(context.partition, gone)
 
     def restore(
         self,
         partition: int,
-        instances: dict[Key, OperatorInstance],
+        instances: Mapping[Key, N],
         reader: Reader,
-        take: Callable[[OperatorInstance, dict[str, Any]], None],
+        take: Callable[[N, Record], None],
     ) -> Generator[None, None, set[Key]]:
         """Give every published record to `take`, in steps; delete those of what has ended.
 
@@ -119,7 +123,7 @@ class AggregatesTopic:
         return set(stale.values())
 
     def forget(
-        self, partition: int, one: OperatorInstance, begin_of: Callable[[int], int] = int
+        self, partition: int, one: AnyInstance, begin_of: Callable[[int], int] = int
     ) -> None:
         """Delete the figures of a definition that has ended."""
         periods = {TOTAL, *one.aggregates}

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,20 +24,12 @@ from confluent_kafka import KafkaException
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.catalog import DefinitionCatalog
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.operator import (
-    TOTAL,
-    Backfill,
-    Changed,
-    Changes,
-    Key,
-    Operator,
-    OperatorInstance,
-    PartitionContext,
-)
+from pipelines.engine.instance import AnyInstance, Backfill
+from pipelines.engine.operator import TOTAL, AnyOperator, AnyPublisher, Expired, PartitionContext
 from pipelines.engine.partition import EventColumns, OffsetRange, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.matching.matcher import Match
+from pipelines.matching.match import Key, Match
 from pipelines.worker.snapshots import Snapshots
 from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
@@ -62,7 +54,9 @@ class Analytics(Table):
     name = "persons"
     help = "What each person did, as far as any definition asks"
 
-    def __init__(self, settings: Settings, outbox: Outbox, operators: Sequence[Operator]) -> None:
+    def __init__(
+        self, settings: Settings, outbox: Outbox, operators: Sequence[AnyOperator]
+    ) -> None:
         self.source = settings.topics.events.name
         self._settings = settings
         self._outbox = outbox
@@ -77,8 +71,9 @@ class Analytics(Table):
         """Meet the broker; to be called once, before anything else is. Blocks."""
         topics = self._settings.topics
         self._decode = Codec(files.load("event"), registry.find, ours=True).decode
-        self._publishers = {
-            kind.name: kind.publisher(topics, registry, self._outbox) for kind in self._operators
+        self._publishers: dict[str, AnyPublisher] = {
+            operator.name: operator.publisher(topics, registry, self._outbox)
+            for operator in self._operators
         }
         follower = TopicReader(self._settings.bootstrap, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, follower)
@@ -134,16 +129,19 @@ class Analytics(Table):
         return events, matches, ahead
 
     def _announce(
-        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
+        self, context: PartitionContext, changed: Iterable[tuple[AnyInstance, Any]]
     ) -> None:
-        for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].changes(context, of_kind)
+        for operator, own in _by_operator(changed).items():
+            self._publishers[operator].changes(context, own)
 
     def _announce_expired(
-        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
+        self, context: PartitionContext, expired: Iterable[tuple[AnyInstance, Expired[Any]]]
     ) -> None:
-        for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].expired(context, of_kind)
+        expired = list(expired)
+        self._announce(context, [(of, e.changes) for of, e in expired if e.changes is not None])
+        timeouts = [(of, e.timeouts) for of, e in expired if e.timeouts is not None]
+        for operator, own in _by_operator(timeouts).items():
+            self._publishers[operator].expired(context, own)
 
     def _context(self, number: int, now_ms: int) -> PartitionContext:
         partition = self._partitions[number]
@@ -163,7 +161,7 @@ class Analytics(Table):
             self._logs[number].write(partition, now_ms)
             for one in partition.instances.values():
                 if one.unpublished:
-                    self._publishers[one.kind.name].aggregates(context, one)
+                    self._publishers[one.key.operator].aggregates(context, one)
                     one.unpublished.clear()
 
     def _apply_definitions(self, number: int) -> None:
@@ -172,13 +170,18 @@ class Analytics(Table):
         context = self._context(number, _now_ms())
         for key in set(partition.instances) - catalog:
             self._logs[number].tombstone(partition, key)
-            self._publishers[key.kind].forget(context, partition.instances.pop(key))
+            self._publishers[key.operator].forget(context, partition.instances.pop(key))
         for key in catalog - partition.instances.keys():
-            one = OperatorInstance(*self._catalog[key], self._lateness_ms)
+            one = self._instance(key)
             one.backfill = Backfill(self._begin(number, one.since_ms, partition.position))
             one.unpublished.add(TOTAL)
             partition.instances[key] = one
         partition.promote(partition.position)  # there is no history before the first event
+
+    def _instance(self, key: Key) -> AnyInstance:
+        operator, definition = self._catalog[key]
+        instance: AnyInstance = operator.instance(definition, self._lateness_ms)
+        return instance
 
     def _begin(self, number: int, since_ms: int, position: int) -> int:
         """Where the first event of that time may be, or of a later one; at most `position`.
@@ -228,12 +231,13 @@ class Analytics(Table):
             yield
         number, state = partition, Partition()
         for key in self._catalog:
-            state.instances[key] = OperatorInstance(*self._catalog[key], self._lateness_ms)
+            state.instances[key] = self._instance(key)
         topic = self._settings.topics.person_state.name
         person_log = PersonChangelog(topic, number, self._snapshots, self._outbox)
         replay = yield from person_log.restore(state, committed, reader)
-        for publisher in self._publishers.values():
-            yield from publisher.restore(number, state.instances, reader)
+        for operator, publisher in self._publishers.items():
+            own = {key: one for key, one in state.instances.items() if key.operator == operator}
+            yield from publisher.restore(number, own, reader)
         due = self._log_at(_now_ms())
         for offsets, fold in ((replay.past, state.replay_backfill), (replay.live, state.replay)):
             for records in reader.read(TopicPartition(self.source, number), *offsets):
@@ -317,10 +321,12 @@ class Analytics(Table):
         return now_ms + self._settings.checkpoint_interval_ms
 
 
-def _by_kind(changed: Iterable[tuple[OperatorInstance, Changes]]) -> dict[str, Changed]:
-    operators: defaultdict[str, list[tuple[OperatorInstance, Changes]]] = defaultdict(list)
+def _by_operator(
+    changed: Iterable[tuple[AnyInstance, Any]],
+) -> dict[str, list[tuple[AnyInstance, Any]]]:
+    operators: defaultdict[str, list[tuple[AnyInstance, Any]]] = defaultdict(list)
     for one, changes in changed:
-        operators[one.kind.name].append((one, changes))
+        operators[one.key.operator].append((one, changes))
     return dict(operators)
 
 

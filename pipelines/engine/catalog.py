@@ -16,8 +16,10 @@ from confluent_kafka import Message
 from pipelines.columnar.jit import Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
-from pipelines.engine.operator import Key, Operator, key_of
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.engine.instance import key_of
+from pipelines.engine.operator import AnyOperator
+from pipelines.matching.match import Key, Match
+from pipelines.matching.matcher import Matcher
 from schemas.definitions import Definition, parse_key
 from schemas.follower import TopicReader
 
@@ -25,17 +27,17 @@ log = structlog.get_logger(__name__)
 
 
 class Entry(NamedTuple):
-    """A definition that is wanted, and its kind."""
+    """A definition in the catalog, and its operator."""
 
-    kind: Operator
+    operator: AnyOperator
     definition: Definition
 
 
 class DefinitionCatalog:
     """The definitions of some kinds. `follow` moves it on; everything else is as of then."""
 
-    def __init__(self, operators: Sequence[Operator], follower: TopicReader) -> None:
-        self._operators = {kind.name: kind for kind in operators}
+    def __init__(self, operators: Sequence[AnyOperator], follower: TopicReader) -> None:
+        self._operators = {operator.name: operator for operator in operators}
         self._follower = follower
         self._found: dict[Key, Entry] = {}
         self._some: tuple[frozenset[Key], Matcher] | None = None  # the last ones asked for
@@ -68,8 +70,8 @@ class DefinitionCatalog:
         except ValueError as error:
             log.error("not a definition", key=message.key(), reason=str(error))
             return
-        kind = self._operators.get(name)
-        if kind is None:
+        operator = self._operators.get(name)
+        if operator is None:
             return
         for key in [key for key in self._found if key[:3] == (name, project, definition_id)]:
             del self._found[key]
@@ -77,11 +79,11 @@ class DefinitionCatalog:
         if value is None:
             return
         try:
-            definition = kind.decode(value)
+            definition = operator.spec.decode(value)
         except msgspec.DecodeError as error:
             log.error("not a definition", key=message.key(), reason=str(error))
             return
-        self._found[key_of(definition)] = Entry(kind, definition)
+        self._found[key_of(definition)] = Entry(operator, definition)
 
     def match(
         self,
@@ -118,7 +120,7 @@ class DefinitionCatalog:
 
     def _matcher_of(self, keys: Collection[Key]) -> Matcher:
         return Matcher(
-            (key, kind.selectors(definition), kind.reads(definition))
-            for key, (kind, definition) in self._found.items()
+            (key, operator.selectors(definition), operator.reads(definition))
+            for key, (operator, definition) in self._found.items()
             if key in keys
         )

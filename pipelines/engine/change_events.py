@@ -12,11 +12,12 @@ import pyarrow as pa
 from pipelines.columnar.jit import Int32s
 from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.string_column import ArrowColumn
-from pipelines.engine.operator import OperatorInstance, PartitionContext
+from pipelines.engine.instance import AnyInstance
+from pipelines.engine.operator import PartitionContext
 
 
 def columns_and_keys(
-    context: PartitionContext, told: Sequence[tuple[OperatorInstance, Int32s]]
+    context: PartitionContext, told: Sequence[tuple[AnyInstance, Int32s]]
 ) -> tuple[list[ArrowColumn], ArrowColumn]:
     """The columns of project, definition, version and person for some rows of definitions.
 

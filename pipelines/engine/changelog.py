@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from pipelines.columnar.string_column import ArrowColumn
-from pipelines.engine.operator import Backfill, Key
+from pipelines.engine.instance import Backfill
 from pipelines.engine.partition import OffsetRange, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
+from pipelines.matching.match import Key
 from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 
 K = TypeVar("K", bytes, bytes | None)

@@ -26,19 +26,10 @@ from numpy.typing import NDArray
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
-from pipelines.engine.operator import (
-    NEVER,
-    TOTAL,
-    Backfill,
-    Changes,
-    FoldResult,
-    Key,
-    OperatorInstance,
-    Packed,
-    Waiting,
-)
+from pipelines.engine.instance import AnyInstance, Backfill, UnloggedRows
+from pipelines.engine.operator import NEVER, TOTAL, Expired, FoldResult, Packed
 from pipelines.engine.person_record import Part, join, person_key, person_keys, row_keys, split
-from pipelines.matching.matcher import Match
+from pipelines.matching.match import Key, Match
 from pipelines.worker.telemetry import LATE
 from schemas.time.since import ALL_TIME
 
@@ -77,7 +68,7 @@ class Partition:
     def __init__(self) -> None:
         self.position = 0
         self.persons = KeyIndex()
-        self.instances: dict[Key, OperatorInstance] = {}
+        self.instances: dict[Key, AnyInstance] = {}
         # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
         # added to the time of day it gives the project's own time, which goes on without events.
         self.ahead: dict[str, int] = {}
@@ -99,7 +90,7 @@ class Partition:
             if one.backfill is not None and not one.failed
         }
 
-    def position_of(self, one: OperatorInstance) -> int:
+    def position_of(self, one: AnyInstance) -> int:
         """Events of the partition below this offset are in it."""
         return self.position if one.backfill is None else one.backfill.at
 
@@ -116,7 +107,7 @@ class Partition:
 
     def fold(
         self, events: EventColumns, matches: Mapping[Key, Match], due: int
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
+    ) -> Iterator[tuple[AnyInstance, Any]]:
         """Fold a batch into each live definition that it concerns; yields what changed.
 
         `due` is when the rows that are touched now are to be logged.
@@ -130,7 +121,7 @@ class Partition:
         offsets: OffsetRange,
         ahead: Mapping[str, int],
         due: int,
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
+    ) -> Iterator[tuple[AnyInstance, Any]]:
         """Fold a stretch of history into the definitions that have come to it.
 
         `ahead` is what `hear` is told of live events.
@@ -176,12 +167,12 @@ class Partition:
         return {key: _ALL for key, one in self.instances.items() if one.live}
 
     def _publish(
-        self, folded: Iterable[tuple[OperatorInstance, FoldResult]]
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
+        self, folded: Iterable[tuple[AnyInstance, FoldResult[Any]]]
+    ) -> Iterator[tuple[AnyInstance, Any]]:
         for one, (changes, _, late, flush_now) in folded:
             if late:
                 one.late += late
-                LATE.labels(one.kind.name).inc(late)
+                LATE.labels(one.key.operator).inc(late)
                 one.unpublished.add(TOTAL)
             if len(flush_now):
                 self._to_log.append((one.key, flush_now))
@@ -195,7 +186,7 @@ class Partition:
         due: int,
         *,
         count: bool,
-    ) -> Iterator[tuple[OperatorInstance, FoldResult]]:
+    ) -> Iterator[tuple[AnyInstance, FoldResult[Any]]]:
         """Fold into each definition those events that lie in its stretch, and `count` changes."""
         concerned = {key: match for key, match in matches.items() if key in ranges}
         slots = self._slots(
@@ -203,7 +194,7 @@ class Partition:
             (match for key, match in concerned.items() if self.instances[key].state.by_person),
         )
 
-        def fold(key: Key) -> tuple[OperatorInstance, int, FoldResult] | None:
+        def fold(key: Key) -> tuple[AnyInstance, int, FoldResult[Any]] | None:
             one, match = self.instances[key], concerned[key]
             begin_end = np.searchsorted(events.offsets, ranges[key])
             match = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
@@ -213,7 +204,7 @@ class Partition:
             if not len(rows):
                 return None
             offsets = events.offsets.take(rows)
-            found: tuple[OperatorInstance, int, FoldResult] | None = None
+            found: tuple[AnyInstance, int, FoldResult[Any]] | None = None
             with failing_alone(one):
                 folded = one.state.fold(
                     len(self.persons),
@@ -232,7 +223,7 @@ class Partition:
             if found is not None:
                 one, since, folded = found
                 if len(folded.newly_dirty):
-                    one.waiting.append(Waiting(folded.newly_dirty, since, due))
+                    one.unlogged.append(UnloggedRows(folded.newly_dirty, since, due))
                 yield one, folded
 
     def advance_event_clock(self, project: str, ahead_ms: int) -> None:
@@ -240,7 +231,7 @@ class Partition:
         if ahead_ms != NEVER:
             self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
 
-    def expire(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
+    def expire(self, now_ms: int) -> Iterator[tuple[AnyInstance, Expired[Any]]]:
         """Let time pass for every live definition: yields what it changed.
 
         No event would bring these changes back, so their rows are `due` at once.
@@ -253,7 +244,7 @@ class Partition:
             }
         )
 
-    def expire_backfill(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
+    def expire_backfill(self, now_ms: int) -> Iterator[tuple[AnyInstance, Expired[Any]]]:
         """Let time pass up to `now_ms` of the past for the definitions that are not live yet."""
         return self._expire(
             {
@@ -263,7 +254,7 @@ class Partition:
             }
         )
 
-    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[OperatorInstance, Changes]]:
+    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[AnyInstance, Expired[Any]]]:
         keys, rows = list(clocks), 0
         first, self._expire_first = self._expire_first, None
         begin = keys.index(first) if first is not None and first in clocks else 0
@@ -275,13 +266,13 @@ class Partition:
             expired = None
             with failing_alone(one):
                 expired = one.state.expire(clocks[key])
-                if expired is not None and expired.counted:
+                if expired is not None and expired.changes is not None:
                     one.unpublished |= one.aggregates.apply(expired.changes)
             if expired is not None and not one.failed:
                 rows += len(expired.rows)
                 if len(expired.rows):
                     self._to_log.append((key, expired.rows))
-                yield one, expired.changes
+                yield one, expired
 
     def due(self, now_ms: int) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         """What is to be logged by now, as keys and values, some at a time.
@@ -300,8 +291,8 @@ class Partition:
                     yield from self._pack_rows(self.instances[key], some)
         persons: defaultdict[str, list[Int32s]] = defaultdict(list)
         for key, one in self.instances.items():
-            while one.waiting and one.waiting[0].due <= now_ms:
-                rows = one.state.unlogged(one.waiting.popleft().rows)
+            while one.unlogged and one.unlogged[0].due <= now_ms:
+                rows = one.state.unlogged(one.unlogged.popleft().rows)
                 persons[key.project].append(one.state.persons_of(rows))
         for project, found in persons.items():
             slots = np.unique(np.concatenate(found))
@@ -309,18 +300,18 @@ class Partition:
                 yield from self._pack(project, slots[begin : begin + _PACKED_BATCH])
 
     def _pack_rows(
-        self, one: OperatorInstance, rows: Int32s
+        self, one: AnyInstance, rows: Int32s
     ) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
         packed = one.state.pack(rows, self.position_of(one))
         keys = self._row_keys(one, one.state.persons_of(rows))
         for some, records in join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)]):
             yield keys[some], records
 
-    def _row_keys(self, one: OperatorInstance, persons: Int32s) -> ArrowColumn:
+    def _row_keys(self, one: AnyInstance, persons: Int32s) -> ArrowColumn:
         return row_keys(one.tag, one.key.project, self.persons.second(persons))
 
     def _pack(self, project: str, persons: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
-        def pack(one: OperatorInstance) -> Part:
+        def pack(one: AnyInstance) -> Part:
             rows = one.state.rows_of(persons)
             places = np.flatnonzero(rows != _NONE)
             packed = one.state.pack(rows[places], self.position_of(one))
@@ -361,7 +352,7 @@ class Partition:
             pass
         return kept
 
-    def of_project(self, project: str) -> list[OperatorInstance]:
+    def of_project(self, project: str) -> list[AnyInstance]:
         """The definitions of a project."""
         return [one for key, one in self.instances.items() if key.project == project]
 
@@ -411,7 +402,7 @@ class Partition:
                 state = self.instances[key].state
                 state.load(_below(str(number), columns), stamp)
                 rows = state.unlogged(np.arange(state.size, dtype=np.int32))
-                self.instances[key].waiting.append(Waiting(rows, since, due=0))
+                self.instances[key].unlogged.append(UnloggedRows(rows, since, due=0))
 
     def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
         """The person of each event that is matched, and anything for the others."""
@@ -433,7 +424,7 @@ def side_by_side(call: Callable[[A], B], definitions: Collection[A]) -> Iterator
 
 
 @contextmanager
-def failing_alone(one: OperatorInstance) -> Iterator[None]:
+def failing_alone(one: AnyInstance) -> Iterator[None]:
     """Whatever a definition raises inside ends it, with the reason, and nothing else."""
     try:
         yield

@@ -12,15 +12,14 @@ from typing import Any, ClassVar, Final, NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipelines.columnar.argsort import order_of
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
-from pipelines.engine.operator import Key, Masks, Values
 from pipelines.matching.conditions import compile_conditions, compile_member_read, compile_read
+from pipelines.matching.match import Key, Masks, Match
 from pipelines.matching.property_groups import Groups, Properties, PropertyNames, Question
 from pipelines.matching.selectors import (
     EVENT_NAME,
@@ -36,22 +35,6 @@ from schemas.properties import is_spelled_variously
 from schemas.value_tokens import tokens_of
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
-
-
-class Match(NamedTuple):
-    """The events of a batch that a definition looks at: their rows, ascending, and which looks.
-
-    `values` are those of the properties that it reads.
-    """
-
-    rows: Int64s
-    masks: Masks
-    values: Values = ()
-
-    def cut(self, part: slice | NDArray[np.bool_]) -> "Match":
-        """Some of the events."""
-        values = [column.cut(part) for column in self.values]
-        return Match(self.rows[part], self.masks[part], values)
 
 
 class _Names:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, OperatorInstance, Packed
+from pipelines.engine.operator import TOTAL, Packed
 from pipelines.operators.metric.active_aggregates import ActiveAggregates
+from pipelines.operators.metric.instance import ActiveInstance
 from schemas.operators.metric import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength
 from services.query.operators.metric.response import active_in
 from tests.metric_oracle import Act, active, persons
@@ -44,7 +45,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(bucket_s, zone, lateness, draw(st.lists(act, min_size=1, max_size=25)))
 
 
-def counts(instances: OperatorInstance) -> dict[int, list[int]]:
+def counts(instances: ActiveInstance) -> dict[int, list[int]]:
     aggregates = instances.aggregates
     return {number: aggregates.counts(number) for number in aggregates}
 
@@ -61,7 +62,7 @@ def active_now(aggregates: ActiveAggregates, as_of: int) -> list[int]:
     return [window.persons for window in active_in(seen, as_of)]
 
 
-def assert_counted(case: Case, instances: OperatorInstance) -> None:
+def assert_counted(case: Case, instances: ActiveInstance) -> None:
     assert instances.late == 0
     assert counts(instances) == catalog(case)
     newest = max(act.at for act in case.acts)
@@ -114,7 +115,7 @@ def test_rows_from_the_log_and_figures_from_the_topic_go_on_as_if_nothing_had_ha
     assert_counted(case, two)
 
 
-def replay(instances: OperatorInstance, acts: list[Act]) -> None:
+def replay(instances: ActiveInstance, acts: list[Act]) -> None:
     instances.state.fold(
         PERSONS,
         np.array([act.person for act in acts], np.int32),

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.changelog import PersonChangelog, keep_newest
-from pipelines.engine.operator import Key, OperatorInstance, key_of
+from pipelines.engine.instance import key_of
 from pipelines.engine.partition import EventColumns, Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.matching.match import Key, Match
+from pipelines.matching.matcher import Matcher
 from pipelines.operators.segment.operator import SEGMENT
 from pipelines.worker.snapshots import Snapshots
 from schemas.event_filter import EventFilter
@@ -107,7 +108,7 @@ class Life:
         self._log = PersonChangelog("state", 0, self._snapshots, self._outbox)
         self._partition = Partition()
         for key, one in DEFINITIONS.items():
-            self._partition.instances[key] = OperatorInstance(SEGMENT, one, _LATENESS_MS)
+            self._partition.instances[key] = SEGMENT.instance(one, _LATENESS_MS)
 
     def go_on(self, epoch: Epoch) -> list[tuple[Any, ...]]:
         """Take an epoch in, and commit it; returns who entered and who left."""
@@ -120,7 +121,8 @@ class Life:
             looked = self._look(begin, len(self._events))
             moves += self._told(self._partition.fold(*looked, self._now + self._checkpoint_ms))
         self._partition.position = len(self._events)
-        moves += self._told(self._partition.expire(self._now))
+        expired = self._partition.expire(self._now)
+        moves += self._told([(one, found.changes) for one, found in expired])
         self._log.write(self._partition, self._now)
         for sent in self._outbox.take():
             keep_newest(self._kept.newest, sent.keys.to_pylist(), sent.values.to_pylist())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.operator import TOTAL, FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
 from pipelines.operators.funnel import chain_kernel as cf
@@ -98,7 +99,9 @@ def run(case: Case, lateness: int, batch: int) -> tuple[ChainState, ChainAggrega
     return state, aggregates
 
 
-def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0) -> FoldResult:
+def feed(
+    state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0
+) -> FoldResult[ValuedChanges]:
     any_look = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
     return state.fold(
         PERSONS,
@@ -230,7 +233,7 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
 
 def _expired(state: ChainState, now: int) -> list[Any]:
     expired = state.expire(now)
-    return [] if expired is None else expired.changes.tolist()
+    return [] if expired is None or expired.timeouts is None else expired.timeouts.tolist()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -355,10 +358,11 @@ def test_a_window_that_closes_is_announced_once() -> None:
     assert state.expire(NOON + HOUR_MS) is None
     expired = state.expire(NOON + HOUR_MS + 1)
     assert expired is not None
-    changes = expired.changes
+    changes = expired.timeouts
+    assert changes is not None
     assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
-    assert again is None or (again.changes["step"] == ff.NONE).all()
+    assert again is None or again.timeouts is None or (again.timeouts["step"] == ff.NONE).all()
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:

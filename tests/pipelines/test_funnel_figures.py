@@ -1,12 +1,10 @@
 """Figures of funnels: what changes come to, counted in one pass, and one by one."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.operator import TOTAL
 from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence.kernel import CHANGE, UNSET
@@ -19,12 +17,12 @@ steps = st.tuples(st.integers(0, 40) | st.just(TOTAL), st.integers(0, STEPS - 1)
 reached = st.dictionaries(steps, st.lists(times, max_size=3), max_size=30)
 
 
-def changes(*rows: tuple[int, int, int, int]) -> NDArray[Any]:
+def changes(*rows: tuple[int, int, int, int]) -> ValuedChanges:
     """Of a day and a step: the time before, and the time after."""
     found = np.zeros(len(rows), CHANGE)
     for row, (found["day"][row], found["step"][row], before, after) in enumerate(rows):
         found["before"][row], found["after"][row] = before, after
-    return found
+    return ValuedChanges(found)
 
 
 def equal(one: Sketch, other: Sketch) -> bool:

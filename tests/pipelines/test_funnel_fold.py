@@ -154,10 +154,11 @@ def test_a_window_that_closes_is_announced_once() -> None:
     assert state.expire(NOON + HOUR_MS) is None
     expired = state.expire(NOON + HOUR_MS + 1)
     assert expired is not None
-    changes = expired.changes
+    changes = expired.timeouts
+    assert changes is not None
     assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
-    assert again is None or (again.changes["step"] == ff.NONE).all()
+    assert again is None or again.timeouts is None or (again.timeouts["step"] == ff.NONE).all()
 
 
 def test_a_day_that_can_change_no_more_is_let_go_and_stays_counted() -> None:

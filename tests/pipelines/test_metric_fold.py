@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.dictionary import DictionaryColumn
-from pipelines.engine.operator import TOTAL, FoldResult, OperatorInstance
+from pipelines.engine.operator import TOTAL, FoldResult
 from pipelines.operators.metric.operator import METRIC
 from pipelines.operators.metric.publisher import record_of, take
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
@@ -68,6 +68,9 @@ def cases(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> Case:
     )
 
 
+Instance: TypeAlias = Any  # of a metric, whatever it measures
+
+
 def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     if measure not in {"events", "persons"}:
         more["property"] = "p"
@@ -77,17 +80,17 @@ def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     )
 
 
-def start(case: Case, measure: Measure, **more: Any) -> OperatorInstance:
-    return OperatorInstance(METRIC, define(case, measure, **more), case.lateness_ms)
+def start(case: Case, measure: Measure, **more: Any) -> Instance:
+    return METRIC.instance(define(case, measure, **more), case.lateness_ms)
 
 
-def feed(instances: OperatorInstance, acts: list[Act], offset: int = 0) -> FoldResult:
-    names = instances.kind.reads(instances.definition)
+def feed(instances: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any]:
+    names = METRIC.reads(instances.definition)
     columns: dict[Any, list[Any]] = {
         "p": [act.value for act in acts],
         "": [act.event for act in acts],
     }
-    folded = instances.state.fold(
+    folded: FoldResult[Any] = instances.state.fold(
         4,
         np.array([act.person for act in acts], np.int32),
         np.array([act.at for act in acts], np.int64),
@@ -135,7 +138,7 @@ def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
     return [((names[type(value)], value), count) for value, count in top]
 
 
-def assert_counted(case: Case, instances: OperatorInstance) -> None:
+def assert_counted(case: Case, instances: Instance) -> None:
     counted = whole(case)
     assert instances.late == counted.late
     catalog = measure(counted.acts, case.bucket_s, case.timezone)
@@ -163,7 +166,7 @@ class Topic:
     def __init__(self) -> None:
         self.records: dict[int, dict[str, Any]] = {}
 
-    def publish(self, instances: OperatorInstance) -> None:
+    def publish(self, instances: Instance) -> None:
         for number in instances.unpublished | {TOTAL}:
             record = record_of(instances, number)
             if record is None:
@@ -174,10 +177,10 @@ class Topic:
                 )
                 begin = None if number == TOTAL else buckets.begin(number)
                 rest = {"newest_at": None, "complete_until": None, "bucket": begin}
-                self.records[number] = rest | record | {"late_dropped": instances.late}
+                self.records[number] = rest | dict(record) | {"late_dropped": instances.late}
         instances.unpublished.clear()
 
-    def restore(self, instances: OperatorInstance) -> None:
+    def restore(self, instances: Instance) -> None:
         for record in self.records.values():
             take(instances, record)
         instances.late = self.records[TOTAL]["late_dropped"]

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipelines.columnar.string_column import StringColumn
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.changelog import keep_newest
-from pipelines.engine.operator import TOTAL, Backfill, FoldResult, Key, OperatorInstance, key_of
+from pipelines.engine.instance import Backfill, key_of
+from pipelines.engine.operator import TOTAL, FoldResult
 from pipelines.engine.partition import EventColumns, OffsetRange, Partition
 from pipelines.engine.person_record import person_key
-from pipelines.matching.matcher import Match
+from pipelines.matching.match import Key, Match
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.operators.metric.operator import METRIC
+from pipelines.operators.metric.publisher import record_of
 from pipelines.operators.segment.operator import SEGMENT
 from pipelines.operators.segment.state import TIMERS_BATCH
 from schemas.operators import funnel as definitions
@@ -37,7 +40,7 @@ KEY = key_of(DEFINITION)
 
 def partition() -> Partition:
     empty = Partition()
-    empty.instances[KEY] = OperatorInstance(FUNNEL, DEFINITION, 0)
+    empty.instances[KEY] = FUNNEL.instance(DEFINITION, 0)
     return empty
 
 
@@ -71,11 +74,11 @@ def due_at(of: Partition, now_ms: int) -> list[bytes]:
 
 def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() -> None:
     one, other = partition(), replace(DEFINITION, id="other")
-    one.instances[key_of(other)] = OperatorInstance(FUNNEL, other, 0)
+    one.instances[key_of(other)] = FUNNEL.instance(other, 0)
     feed(one, ["ann"], offset=10, due=100)
     broken = one.instances[KEY]
 
-    def fold(*_: object) -> FoldResult:
+    def fold(*_: object) -> FoldResult[ValuedChanges]:
         raise ZeroDivisionError("of that event")
 
     broken.state.fold = fold  # type: ignore[method-assign, assignment]
@@ -98,12 +101,12 @@ def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() ->
 def test_events_before_the_time_from_which_on_they_count_are_left_out() -> None:
     since = replace(DEFINITION, funnel=replace(DEFINITION.funnel, since="1970-01-01T00:00:00.002Z"))
     one = Partition()
-    one.instances[KEY] = OperatorInstance(FUNNEL, since, 0)
+    one.instances[KEY] = funnel = FUNNEL.instance(since, 0)
     feed(one, ["ann", "ben", "cem", "dan"], offset=10, due=100)  # at 0, 1, 2 and 3 ms
     state = one.instances[KEY].state
     persons = state.persons_of(np.arange(state.size, dtype=np.int32))
     assert one.persons.second(persons).to_pylist() == ["cem", "dan"]
-    assert one.instances[KEY].aggregates.reached(TOTAL) == [2, 0]
+    assert funnel.aggregates.reached(TOTAL) == [2, 0]
     assert one.recovery_offset == 12
 
 
@@ -158,7 +161,8 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
 def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> None:
     one = partition()
     feed(one, ["ann", "ben", "cem"], offset=10, due=100)
-    funnel = OperatorInstance(FUNNEL, replace(DEFINITION, id="later"), 0, Backfill())
+    funnel = FUNNEL.instance(replace(DEFINITION, id="later"), 0)
+    funnel.backfill = Backfill()
     later = funnel.key
     one.instances[later] = funnel
     feed(one, ["dan"], offset=13, due=100, key=later)
@@ -196,14 +200,16 @@ VISITS = metrics.MetricDefinition(
 
 
 def test_a_metric_of_events_knows_no_persons_and_logs_nothing() -> None:
-    one, instances = Partition(), OperatorInstance(METRIC, VISITS, 0)
+    one, instances = Partition(), METRIC.instance(VISITS, 0)
     one.instances[instances.key] = instances
     feed(one, ["ann", "ben"], offset=10, due=100, key=instances.key)
-    assert instances.aggregates.tally(0).events == 2
+    of_bucket = record_of(instances, 0)
+    assert of_bucket is not None
+    assert of_bucket["events"] == 2
     assert (len(one.persons), one.recovery_offset) == (0, 12)
     assert due_at(one, 100) == []
     two = Partition()
-    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
+    two.instances[instances.key] = METRIC.instance(VISITS, 0)
     two.load(one.dump(), {instances.key: OffsetRange(12, 12)})
     two.restored(12)
     assert due_at(two, 0) == []
@@ -211,13 +217,13 @@ def test_a_metric_of_events_knows_no_persons_and_logs_nothing() -> None:
 
 
 def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
-    one, instances = partition(), OperatorInstance(METRIC, VISITS, 0)
+    one, instances = partition(), METRIC.instance(VISITS, 0)
     one.instances[instances.key] = instances
     feed(one, ["ann"], offset=10, due=100)
     feed(one, ["ann"], offset=11, due=100, key=instances.key)
     keys, values = map(list, zip(*logged(one, 100), strict=True))
     two = partition()
-    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
+    two.instances[instances.key] = METRIC.instance(VISITS, 0)
     assert two.unpack(keys, values).tolist() == [True]
     assert two.only_in(instances.key) == []
     assert list(map(person_key, two.only_in(KEY))) == [b"shop/ann", b"shop/ann"]
@@ -225,14 +231,15 @@ def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
 
 def test_a_row_that_time_changes_is_logged_by_itself() -> None:
     one = partition()
-    other = OperatorInstance(FUNNEL, replace(DEFINITION, id="other"), 0)
+    other = FUNNEL.instance(replace(DEFINITION, id="other"), 0)
     one.instances[other.key] = other
     for key in (KEY, other.key):
         feed(one, ["ann", "ben"], offset=10, due=100, key=key)
     whole = dict(logged(one, 100))
     assert list(whole) == [b"shop/ann", b"shop/ben"]
     one.advance_event_clock("shop", 0)
-    assert [len(changes) for _, changes in one.expire(61_000) if len(changes)] == [2, 2]
+    timeouts = [expired.timeouts for _, expired in one.expire(61_000)]
+    assert [len(records) for records in timeouts if records is not None] == [2, 2]
     by_themselves = dict(logged(one, 100))
     assert list(map(person_key, by_themselves)) == [*whole, *whole]
     assert not whole.keys() & by_themselves.keys()
@@ -273,7 +280,7 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
 
 def both() -> Partition:
     """A partition with a funnel and a segment."""
-    empty, of = partition(), OperatorInstance(SEGMENT, segment("active"), 0)
+    empty, of = partition(), SEGMENT.instance(segment("active"), 0)
     empty.instances[of.key] = of
     return empty
 
@@ -312,7 +319,7 @@ def segment(name: str) -> SegmentDefinition:
 def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.instances[key] = OperatorInstance(SEGMENT, definition, 0)
+    one.instances[key] = SEGMENT.instance(definition, 0)
     feed(one, ["ann", "ben"], offset=0, due=1_000, key=key)
     assert list(map(person_key, due_at(one, 0))) == [b"shop/ann", b"shop/ben"]
     feed(one, ["ann", "ann"], offset=2, due=1_000, key=key)  # who is in already
@@ -323,7 +330,8 @@ def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
 def test_a_project_has_no_clock_before_its_first_event() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.instances[key] = OperatorInstance(SEGMENT, definition, 0, Backfill())
+    one.instances[key] = SEGMENT.instance(definition, 0)
+    one.instances[key].backfill = Backfill()
     assert list(one.expire_backfill(5_000)) == []
     assert one.promote(0) == [key]
     assert list(one.expire(5_000)) == []
@@ -335,16 +343,16 @@ def test_a_project_has_no_clock_before_its_first_event() -> None:
 
 
 def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_none_behind() -> None:
-    one, keys = Partition(), []
+    one, segments = Partition(), []
     names = [str(number) for number in range(TIMERS_BATCH + 1)]
     for definition in (segment("a"), segment("b")):
-        keys.append(key_of(definition))
-        one.instances[keys[-1]] = OperatorInstance(SEGMENT, definition, 0)
-        feed(one, names, offset=0, due=0, key=keys[-1])
+        segments.append(SEGMENT.instance(definition, 0))
+        one.instances[segments[-1].key] = segments[-1]
+        feed(one, names, offset=0, due=0, key=segments[-1].key)
     one.advance_event_clock("shop", 0)
     due_at(one, 0)
     calls = []
-    while done := [(of.key.id, len(changes)) for of, changes in one.expire(200_000)]:
+    while done := [(of.key.id, len(expired.rows)) for of, expired in one.expire(200_000)]:
         calls.append(done)
         assert len(due_at(one, 0)) <= TIMERS_BATCH + 1
     assert calls == [
@@ -352,4 +360,4 @@ def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_non
         [("b", TIMERS_BATCH)],
         [("a", 1), ("b", 1)],
     ]
-    assert one.instances[keys[0]].aggregates.of(0) == (len(names), len(names))
+    assert segments[0].aggregates.of(0) == (len(names), len(names))

@@ -5,7 +5,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.operator import OperatorInstance
 from pipelines.kafka.records import Outbox
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.worker.snapshots import Snapshots
@@ -17,7 +16,7 @@ OTHER = replace(DEFINITION, id="look")
 def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
     persons, outbox = partition(), Outbox()
     log = PersonChangelog("state", 0, Snapshots(tmp_path, "persons"), outbox)
-    other = OperatorInstance(FUNNEL, OTHER, 0)
+    other = FUNNEL.instance(OTHER, 0)
     persons.instances[other.key] = other
     feed(persons, ["ann", "ben"], offset=0, due=0)
     log.write(persons, 0)

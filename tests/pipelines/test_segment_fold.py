@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.operator import TOTAL, Key, Packed
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.engine.operator import TOTAL, Packed
+from pipelines.matching.match import Key, Match, dictionary_column
+from pipelines.matching.matcher import Matcher
 from pipelines.operators.segment.aggregates import Moves, SegmentAggregates
 from pipelines.operators.segment.program import compile_rule
 from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
@@ -314,7 +315,7 @@ def test_an_object_is_found_however_its_name_is_escaped() -> None:
     shop, name = (StringColumn.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
     found = matcher.match(shop, name, pa.array(texts))[KEY]
     assert found.rows.tolist() == [0, 1]
-    assert found.values[0].to_list() == ["pro", 1]
+    assert dictionary_column(found.values[0]).to_list() == ["pro", 1]
 
 
 def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it() -> None:
@@ -353,6 +354,7 @@ def test_no_more_timers_are_done_at_one_go_than_are_bearable() -> None:
     assert state.expire(NOW) is None
     left = []
     while (expired := state.expire(NOW + 2_000)) is not None:
+        assert expired.changes is not None
         left.append(len(expired.changes))
         assert len(expired.rows) == len(expired.changes)
     assert left == [TIMERS_BATCH, TIMERS_BATCH, 1]

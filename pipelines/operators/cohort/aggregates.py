@@ -1,13 +1,13 @@
 """The figures of one cohort in one partition: counts of persons that add up over partitions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
-from pipelines.engine.operator import TOTAL
+from pipelines.engine.operator import TOTAL, Record
 from pipelines.operators.cohort.kernel import Shape, columns
 
 Counts: TypeAlias = NDArray[np.int64]
@@ -86,7 +86,7 @@ class CohortAggregates:
         size, *rest = counts
         return size, rest[: self._periods], rest[self._periods :]
 
-    def load(self, period: int, record: Mapping[str, Any]) -> None:
+    def load(self, period: int, record: Record) -> None:
         """Take over figures as they were published; of the total (`TOTAL`), its values."""
         if period != TOTAL:
             self._counts[period] = _joined(record)
@@ -98,6 +98,6 @@ class CohortAggregates:
                 self._counts_of(self._told_apart, period)[place] = _joined(one)
 
 
-def _joined(record: Mapping[str, Any]) -> Counts:
+def _joined(record: Record) -> Counts:
     numbers = record["persons"], *record["returned"], *record["returned_or_later"]
     return np.array(numbers, np.int64)

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipelines.columnar.bits import drop, has, put
 from pipelines.columnar.jit import Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.engine.operator import Masks
+from pipelines.matching.match import Masks
 
 Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
 

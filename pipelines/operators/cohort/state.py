@@ -8,7 +8,8 @@ from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import Expired, FoldResult, Masks, Values
+from pipelines.engine.operator import FoldResult
+from pipelines.matching.match import Masks, Values, value_hashes
 from pipelines.matching.value_hash import ValueHashes
 from pipelines.operators.cohort import kernel as cf
 from pipelines.operators.cohort.kernel import CHANGE, ROW, Shape
@@ -45,9 +46,9 @@ class CohortState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> FoldResult:
+    ) -> FoldResult[ValuedChanges]:
         """Fold events in order of arrival; see `PersonState.fold`."""
-        of = values[0] if self.shape.broken_down else ValueHashes.none(len(at))
+        of = value_hashes(values[0]) if self.shape.broken_down else ValueHashes.none(len(at))
         self.reserve(persons, len(at))
         periods = self._calendar.periods(at)
         horizons = self._calendar.periods(at - self._lateness_ms)
@@ -81,9 +82,9 @@ class CohortState(FixedRows):
         changes = ValuedChanges(self._changes[: self.heads[cf.CHANGES]], of.told())
         return FoldResult(changes, newly_dirty, int(self.heads[cf.LATE]))
 
-    def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (time alone changes no cohort)
+    def expire(self, now: int) -> None:  # noqa: ARG002 (time alone changes no cohort)
         """Nothing: who does not come back is in no figure."""
-        return None
+        return
 
     @classmethod
     def precompile(cls) -> None:

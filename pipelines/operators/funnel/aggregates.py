@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
-from pipelines.engine.operator import TOTAL, Changes
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.operator import TOTAL, ChangeRecords, Record
 from pipelines.operators.sequence.kernel import CHANGE, UNSET
 from schemas.sketches.durations import EDGES, EMPTY, GROWTH, Sketch, moved_by
 
@@ -26,11 +27,12 @@ class FunnelAggregates:
         """The days that there are figures of."""
         return iter(self._reached)
 
-    def apply(self, changes: Changes) -> set[int]:
+    def apply(self, changes: ValuedChanges) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
-        days, places = numbered(changes["day"])
-        steps = np.ascontiguousarray(changes["step"])
-        before, after = (np.ascontiguousarray(changes[time]) for time in ("before", "after"))
+        records = changes.records
+        days, places = numbered(records["day"])
+        steps = np.ascontiguousarray(records["step"])
+        before, after = (np.ascontiguousarray(records[time]) for time in ("before", "after"))
         for first in range(0, len(days), _DAYS_BATCH):
             own = days[first : first + _DAYS_BATCH]
             reached = np.zeros((len(own), self._steps), np.int64)
@@ -68,16 +70,16 @@ class FunnelAggregates:
         return []
 
     @staticmethod
-    def of_persons(changes: Changes) -> Changes:
+    def of_persons(changes: ValuedChanges) -> ChangeRecords:
         """Those of the changes that tell of persons, and are to be announced."""
-        return changes
+        return changes.records
 
     @classmethod
     def precompile(cls) -> None:
         """Have every kernel compiled."""
-        cls(1).apply(np.zeros(1, CHANGE))
+        cls(1).apply(ValuedChanges(np.zeros(1, CHANGE)))
 
-    def load(self, day: int, record: dict[str, Any]) -> None:
+    def load(self, day: int, record: Record) -> None:
         """Take over figures as they were published."""
         self._reached[day] = np.array(record["reached"], np.int64)
         if day != TOTAL:

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int64s
 from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
-from pipelines.engine.operator import TOTAL, Changes
+from pipelines.engine.operator import TOTAL, ChangeRecords, Record
 from pipelines.operators.funnel.aggregates import FunnelAggregates, numbered
 from pipelines.operators.funnel.chain_rules import ALL
 from pipelines.operators.sequence.kernel import UNSET
@@ -42,16 +42,20 @@ class ChainAggregates(FunnelAggregates):
             self._add_entries(days, places[whole], records[whole])
         if not whole.all():
             self._add_values(days, places[~whole], records[~whole])
-        return super().apply(records[whole]) | set(days) | ({TOTAL} if admitted else set())
+        return (
+            super().apply(ValuedChanges(records[whole]))
+            | set(days)
+            | ({TOTAL} if admitted else set())
+        )
 
-    def _add_entries(self, days: list[int], places: Int64s, records: Changes) -> None:
+    def _add_entries(self, days: list[int], places: Int64s, records: ChangeRecords) -> None:
         added = np.zeros((len(days), self._steps), np.int64)
         np.add.at(added, (places, records["step"]), records["entries"])
         for day, entries in zip(days, added, strict=True):
             known = self._entries.get(day)
             self._entries[day] = entries if known is None else known + entries
 
-    def _add_values(self, days: list[int], places: Int64s, records: Changes) -> None:
+    def _add_values(self, days: list[int], places: Int64s, records: ChangeRecords) -> None:
         shape = len(days), len(self._told_apart), self._steps
         added = Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
         cells = places, self._told_apart.places(records["value"]), records["step"]
@@ -102,11 +106,12 @@ class ChainAggregates(FunnelAggregates):
         ]
 
     @staticmethod
-    def of_persons(changes: ValuedChanges) -> Changes:
+    def of_persons(changes: ValuedChanges) -> ChangeRecords:
         """Those of the changes that tell of persons, and are to be announced."""
-        return changes.records[changes.records["scope"] == ALL]
+        persons: ChangeRecords = changes.records[changes.records["scope"] == ALL]
+        return persons
 
-    def load(self, day: int, record: dict[str, Any]) -> None:
+    def load(self, day: int, record: Record) -> None:
         """Take over figures as they were published."""
         super().load(day, record)
         if self._counts_entries:

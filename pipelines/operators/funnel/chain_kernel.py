@@ -20,7 +20,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.columnar.prefetch import FAR, NEAR, prefetch
-from pipelines.engine.operator import Masks
+from pipelines.matching.match import Masks
 from pipelines.operators.funnel.chain_rules import (
     ALL,
     AT,

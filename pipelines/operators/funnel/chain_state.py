@@ -12,9 +12,10 @@ from pipelines.columnar.argsort import order_of
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.breakdown import ValuedChanges
-from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
+from pipelines.engine.operator import Expired, FoldResult, Packed
 from pipelines.engine.rows import PersonRows
 from pipelines.engine.timers import Timers
+from pipelines.matching.match import Masks, Values, value_hashes
 from pipelines.matching.value_hash import ValueHashes
 from pipelines.operators.funnel import chain_kernel as cf
 from pipelines.operators.funnel.chain_kernel import CHANGE, ROW
@@ -96,7 +97,7 @@ class ChainState(PersonRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> FoldResult:
+    ) -> FoldResult[ValuedChanges]:
         """Fold events in order of arrival; see `PersonState.fold`.
 
         The `values` are what is held constant, and then what figures are broken down by: each as
@@ -110,9 +111,10 @@ class ChainState(PersonRows):
         slots, at, masks, offsets = slots[order], at[order], masks[order], offsets[order]
         held = of = ValueHashes.none(len(at))
         if self.rules.attribution != NOBODY:
-            *values, of = values
+            *values, last = values
+            of = value_hashes(last)
         if values:
-            (held,) = values
+            held = value_hashes(values[0])
         done = 0
         while True:
             done = cf.fold(
@@ -144,7 +146,7 @@ class ChainState(PersonRows):
         changes = ValuedChanges(self._changes[: self.heads[ff.CHANGES]], of.told())
         return FoldResult(changes, newly_dirty, int(self.heads[ff.LATE]))
 
-    def expire(self, now: int) -> Expired | None:
+    def expire(self, now: int) -> Expired[ValuedChanges] | None:
         """Do what is due at `now` (ms); None if nothing is."""
         due, which = self._timers.take(now)
         if not len(which):
@@ -172,7 +174,7 @@ class ChainState(PersonRows):
             self._make_cells(self._needed(int(self.rows["length"][which[done]])))
             expired = grown(expired, used + self._cells.shape[1])
         self._timers.add(due[due != 0], which[due != 0])
-        return Expired(expired[:used], np.unique(expired["row"][:used]))
+        return Expired(np.unique(expired["row"][:used]), timeouts=expired[:used])
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""

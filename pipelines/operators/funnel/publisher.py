@@ -1,25 +1,21 @@
 """What the funnels publish: changes of persons, and figures that readers add up over partitions."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Generator, Iterable, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.aggregates_topic import AggregatesTopic
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import (
-    TOTAL,
-    Changed,
-    Changes,
-    Key,
-    OperatorInstance,
-    PartitionContext,
-)
+from pipelines.engine.operator import TOTAL, Changed, ChangeRecords, PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from pipelines.matching.match import Key
 from pipelines.operators.funnel.aggregates import FunnelAggregates
+from pipelines.operators.funnel.instance import FunnelInstance
 from pipelines.operators.sequence.kernel import NONE, UNSET
 from schemas.avro import files
 from schemas.avro.codec import Encoder
@@ -55,17 +51,21 @@ class FunnelPublisher:
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 
-    def changes(self, context: PartitionContext, changed: Changed) -> None:
+    def changes(
+        self, context: PartitionContext, changed: Changed[FunnelInstance, ValuedChanges]
+    ) -> None:
         """Announce the steps that persons reached, or reached at another time than announced."""
         told = [(one, _reached(one.aggregates.of_persons(changes))) for one, changes in changed]
         self._announce(context, told)
 
-    def expired(self, context: PartitionContext, changed: Changed) -> None:
+    def expired(
+        self, context: PartitionContext, expired: Changed[FunnelInstance, ChangeRecords]
+    ) -> None:
         """Announce the windows that closed before the last step."""
-        self._announce(context, [(one, _closed(one, changes)) for one, changes in changed])
+        self._announce(context, [(one, _closed(one, timeouts)) for one, timeouts in expired])
 
     def _announce(
-        self, context: PartitionContext, told: Iterable[tuple[OperatorInstance, _Steps]]
+        self, context: PartitionContext, told: Iterable[tuple[FunnelInstance, _Steps]]
     ) -> None:
         told = [(one, steps) for one, steps in told if len(steps.rows)]
         if not told:
@@ -81,22 +81,22 @@ class FunnelPublisher:
             self._topic, keys, self._steps.encode_column(batch), partition=context.partition
         )
 
-    def aggregates(self, context: PartitionContext, funnel: OperatorInstance) -> None:
+    def aggregates(self, context: PartitionContext, funnel: FunnelInstance) -> None:
         """Publish the figures of the days that are not published yet, and the total."""
         self._figures.publish(context, funnel, lambda day: _record(funnel.aggregates, day))
 
     def restore(
-        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
-    ) -> Iterator[None]:
+        self, partition: int, instances: Mapping[Key, FunnelInstance], reader: Reader
+    ) -> Generator[None, None, None]:
         """Take over the published figures, in steps; delete those of funnels that have ended."""
-        return self._figures.restore(partition, instances, reader, _take)
+        yield from self._figures.restore(partition, instances, reader, _take)
 
-    def forget(self, context: PartitionContext, funnel: OperatorInstance) -> None:
+    def forget(self, context: PartitionContext, funnel: FunnelInstance) -> None:
         """Delete the figures of a funnel that has ended."""
         self._figures.forget(context.partition, funnel)
 
 
-def _reached(changes: Changes) -> _Steps:
+def _reached(changes: ChangeRecords) -> _Steps:
     own = changes[(changes["day"] != TOTAL) & (changes["before"] != changes["after"])]
     before, after = own["before"], own["after"]
     change = np.where(before == UNSET, _REACHED, np.where(after == UNSET, _RETRACTED, _CORRECTED))
@@ -104,14 +104,14 @@ def _reached(changes: Changes) -> _Steps:
     return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
 
 
-def _closed(funnel: OperatorInstance, changes: Changes) -> _Steps:
+def _closed(funnel: FunnelInstance, changes: ChangeRecords) -> _Steps:
     own = changes[changes["step"] != NONE]
     change = np.full(len(own), _TIMED_OUT)
     took = np.full(len(own), 1_000 * funnel.definition.funnel.window_s)
     return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
 
 
-def _record(aggregates: FunnelAggregates, day: int) -> dict[str, Any]:
+def _record(aggregates: FunnelAggregates, day: int) -> Record:
     times = [
         {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
         for time in aggregates.times(day)
@@ -124,6 +124,6 @@ def _record(aggregates: FunnelAggregates, day: int) -> dict[str, Any]:
     }
 
 
-def _take(funnel: OperatorInstance, record: dict[str, Any]) -> None:
+def _take(funnel: FunnelInstance, record: Record) -> None:
     day = TOTAL if record["day"] is None else record["day"]
     funnel.aggregates.load(day, record)

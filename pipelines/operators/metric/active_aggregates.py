@@ -1,12 +1,12 @@
 """The figures of one metric of persons in one partition: counts that add up over partitions."""
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.engine.operator import NEVER, TOTAL, Changes
+from pipelines.engine.operator import NEVER, TOTAL, ChangeRecords, Record
 from pipelines.operators.metric.active_kernel import SEEN
 from schemas.operators.metric import ACTIVE_S, KEPT
 
@@ -51,7 +51,7 @@ class ActiveAggregates:
         """The buckets that there are figures of."""
         return iter(self._counts)
 
-    def apply(self, changes: Changes) -> set[int]:
+    def apply(self, changes: ChangeRecords) -> set[int]:
         """Add what changed; returns the buckets that differ now, those let go of too."""
         seen = changes["window"] == SEEN
         differ: set[int] = set()
@@ -62,7 +62,7 @@ class ActiveAggregates:
             differ |= self._count(changes[~seen])
         return differ
 
-    def _count(self, changes: Changes) -> set[int]:
+    def _count(self, changes: ChangeRecords) -> set[int]:
         # The shortest window is the bucket itself, which is new to everybody who is counted.
         active = changes["begin"][changes["window"] == 0]
         self._newest = max(self._newest, int(active.max()))
@@ -77,7 +77,7 @@ class ActiveAggregates:
             differ.add(number)
         return differ | gone
 
-    def _added(self, changes: Changes, first: int) -> Iterator[tuple[int, Counts]]:
+    def _added(self, changes: ChangeRecords, first: int) -> Iterator[tuple[int, Counts]]:
         """What is added to each bucket, from the `first` one on."""
         begins = np.maximum(changes["begin"], first)
         ends = np.maximum(changes["end"], first)
@@ -94,24 +94,24 @@ class ActiveAggregates:
         counts = self._counts.get(number)
         return [0] * self._windows if counts is None else counts.tolist()
 
-    def record(self, number: int) -> dict[str, Any] | None:
+    def record(self, number: int) -> Record | None:
         """What is published of a bucket; None if that is to be deleted."""
         if number not in self._counts:
             return None
         return {"persons": self.counts(number)}
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> Record:
         """What is published of all buckets together."""
         used = np.flatnonzero(self.seen.counts)
         if not len(used):
             return {}
         return {"seen_until": self.seen.until, "seen": self.seen.counts[used[0] :].tolist()}
 
-    def load(self, number: int, record: dict[str, Any]) -> None:
+    def load(self, number: int, record: Record) -> None:
         """Take over a bucket as it was published."""
         self._counts[number] = np.array(record["persons"], np.int64)
 
-    def load_whole(self, newest: int, record: dict[str, Any]) -> None:
+    def load_whole(self, newest: int, record: Record) -> None:
         """Take over what was published of all buckets, of which `newest` is the newest."""
         self._newest = newest
         if record["seen"]:

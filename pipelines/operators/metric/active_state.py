@@ -7,7 +7,8 @@ import numpy as np
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Values
+from pipelines.engine.operator import NEVER, ChangeRecords, FoldResult
+from pipelines.matching.match import Masks, Values
 from pipelines.operators.metric import active_kernel as af
 from pipelines.operators.metric.active_kernel import CHANGE, ROW
 from schemas.operators.metric import DAY_S, MAX_LATE_BUCKETS, WINDOWS
@@ -46,7 +47,7 @@ class ActiveState(FixedRows):
         masks: Masks,  # noqa: ARG002 (there is one look)
         offsets: Int64s,
         values: Values = (),  # noqa: ARG002 (it reads no property)
-    ) -> FoldResult:
+    ) -> FoldResult[ChangeRecords]:
         """Fold events in order of arrival; see `PersonState.fold`."""
         self.reserve(persons, len(at))
         self._changes = grown(self._changes, len(at) * (len(self._windows) + 1))
@@ -74,9 +75,9 @@ class ActiveState(FixedRows):
             self._changes[: self.heads[af.CHANGES]], newly_dirty, int(self.heads[af.LATE])
         )
 
-    def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (buckets end by events)
+    def expire(self, now: int) -> None:  # noqa: ARG002 (buckets end by events)
         """Nothing: which windows end when is for readers to know."""
-        return None
+        return
 
     @classmethod
     def precompile(cls) -> None:

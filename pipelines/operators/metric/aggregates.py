@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
+from pipelines.engine.operator import Record
 from pipelines.operators.metric.kernel import Tallies
 from schemas.operators.metric import KEPT, Measure
 from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
@@ -36,7 +36,7 @@ class MetricAggregates:
         """What a bucket has; None if it has nothing, or is not kept any more."""
         return self._tallies.get(number)
 
-    def record(self, number: int) -> dict[str, Any] | None:
+    def record(self, number: int) -> Record | None:
         """What is published of a bucket; None if that is to be deleted."""
         tally = self._tallies.get(number)
         if tally is None:
@@ -50,13 +50,13 @@ class MetricAggregates:
             "sketch": None if tally.sketch is None else bytes(tally.sketch),
         }
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> Record:
         """What is published of all buckets together: nothing."""
         return {}
 
-    def load(self, number: int, record: dict[str, Any]) -> None:
+    def load(self, number: int, record: Record) -> None:
         """Take over a bucket as it was published."""
         self._tallies[number] = tally_of(self._measure, record)
 
-    def load_whole(self, newest: int, record: dict[str, Any]) -> None:
+    def load_whole(self, newest: int, record: Record) -> None:
         """Nothing: the newest bucket is the newest that there are figures of."""

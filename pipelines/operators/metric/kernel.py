@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.operator import NEVER, FoldResult, Masks, Values
+from pipelines.engine.operator import NEVER, FoldResult
 from pipelines.engine.stateless import Stateless
+from pipelines.matching.match import Masks, Values, dictionary_column
 from schemas.operators.metric import KEPT, Measure
 from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import Percentiles
@@ -63,7 +64,7 @@ class MetricFold(Stateless):
         masks: Masks,  # noqa: ARG002 (there is one look)
         offsets: Int64s,  # noqa: ARG002 (no rows are restored)
         values: Values = (),
-    ) -> FoldResult:
+    ) -> FoldResult[Tallies]:
         """Tally events in order of arrival; see `PersonState.fold`. The changes are `Tallies`."""
         numbers = self._buckets.numbers(at)
         newest = np.maximum(np.maximum.accumulate(at), self.newest)
@@ -93,8 +94,7 @@ def _count(_: None, rows: Int64s) -> MetricAggregate:
 
 def _column(values: Values) -> DictionaryColumn:
     (column,) = values
-    assert isinstance(column, DictionaryColumn)
-    return column
+    return dictionary_column(column)
 
 
 def _name_key(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipelines.engine.operator import TOTAL, Changes
+from pipelines.engine.operator import TOTAL, ChangeRecords
 
 _DAY_MS: Final = 86_400_000
 
@@ -27,7 +27,7 @@ class SegmentAggregates:
         """The days that there are figures of."""
         return (day for day in self._days if day != TOTAL)
 
-    def apply(self, changes: Changes) -> set[int]:
+    def apply(self, changes: ChangeRecords) -> set[int]:
         """Add what changed; returns the days whose figures differ now."""
         days, places = np.unique(changes["at"] // _DAY_MS, return_inverse=True)
         entered = np.bincount(places, changes["entered"], len(days))

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
-from pipelines.engine.operator import Masks
 from pipelines.engine.rows import IN_BATCH
+from pipelines.matching.match import Masks
 from pipelines.operators.segment.program import (
     AFTER,
     AND,

@@ -1,7 +1,7 @@
 """What the segments publish: who entered and left, and figures that readers add up."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Generator, Mapping
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +10,12 @@ from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import NEVER, TOTAL, Changed, Key, OperatorInstance, PartitionContext
+from pipelines.engine.operator import NEVER, TOTAL, Changed, ChangeRecords, PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.matching.match import Key
 from pipelines.operators.segment.aggregates import Moves
-from pipelines.operators.segment.state import SegmentState
+from pipelines.operators.segment.instance import SegmentInstance
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.registry.client import SchemaRegistry
@@ -38,7 +39,9 @@ class SegmentPublisher:
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode
 
-    def changes(self, context: PartitionContext, changed: Changed) -> None:
+    def changes(
+        self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
+    ) -> None:
         """Announce who entered and who left."""
         # The key's newest record is what counts, and a person's changes stand in their order.
         told = [(one, changes) for one, changes in changed if len(changes)]
@@ -60,31 +63,33 @@ class SegmentPublisher:
             self._topic, keys, self._changes.encode_column(batch), partition=context.partition
         )
 
-    def expired(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce who entered and who left for time passed."""
-        self.changes(context, changed)
+    def expired(
+        self, context: PartitionContext, expired: Changed[SegmentInstance, ChangeRecords]
+    ) -> None:
+        """Publish nothing: who leaves because time passed is among the changes."""
 
-    def aggregates(self, context: PartitionContext, instances: OperatorInstance) -> None:
+    def aggregates(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Publish the days that are not published yet, and the whole."""
-        self._figures.publish(context, instances, lambda day: _record(instances, day))
+        self._figures.publish(context, instance, lambda day: _record(instance, day))
 
     def restore(
-        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
-    ) -> Iterator[None]:
+        self, partition: int, instances: Mapping[Key, SegmentInstance], reader: Reader
+    ) -> Generator[None, None, None]:
         """Take over the published figures, in steps; delete all that is of ended segments."""
         ended = yield from self._figures.restore(partition, instances, reader, _take)
         if ended:
             yield from self._bury_ended(partition, ended, reader)
 
-    def forget(self, context: PartitionContext, instances: OperatorInstance) -> None:
+    def forget(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Delete the figures of a segment that has ended, and who was in it."""
-        self._figures.forget(context.partition, instances)
-        _, project, name, _ = instances.key
-        assert isinstance(instances.state, SegmentState)
-        persons = context.persons.second(instances.state.announced)
+        self._figures.forget(context.partition, instance)
+        _, project, name, _ = instance.key
+        persons = context.persons.second(instance.state.published_persons)
         self._bury(context.partition, prefixed(f"{project}/{name}/", persons))
 
-    def _bury_ended(self, partition: int, ended: set[Key], reader: Reader) -> Iterator[None]:
+    def _bury_ended(
+        self, partition: int, ended: set[Key], reader: Reader
+    ) -> Generator[None, None, None]:
         """Delete persons whose newest change is of a segment that ended while nobody looked."""
         stale: dict[bytes, None] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
@@ -107,13 +112,12 @@ class SegmentPublisher:
         self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
 
 
-def _record(instances: OperatorInstance, day: int) -> dict[str, Any]:
-    assert isinstance(instances.state, SegmentState)
-    moves = instances.aggregates.of(day)
-    clock = instances.state.clock if day == TOTAL else None
+def _record(instance: SegmentInstance, day: int) -> Record:
+    moves = instance.aggregates.of(day)
+    clock = instance.state.clock if day == TOTAL else None
     return {"entered": moves.entered, "left": moves.left, "clock": clock}
 
 
-def _take(instances: OperatorInstance, record: dict[str, Any]) -> None:
+def _take(instance: SegmentInstance, record: Record) -> None:
     day = TOTAL if record["day"] is None else record["day"]
-    instances.aggregates.load(day, Moves(record["entered"], record["left"]))
+    instance.aggregates.load(day, Moves(record["entered"], record["left"]))

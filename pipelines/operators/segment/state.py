@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Packed, Values
+from pipelines.engine.operator import NEVER, ChangeRecords, Expired, FoldResult, Packed
 from pipelines.engine.person_record import Part, join_columns, split
 from pipelines.engine.rows import UNLOGGED
 from pipelines.engine.timers import Timers
 from pipelines.matching.conditions import Test
+from pipelines.matching.match import Masks, Values, dictionary_column
 from pipelines.operators.segment import kernel as sf
 from pipelines.operators.segment.kernel import CHANGE, RECHECK, ROW
 from pipelines.operators.segment.program import FOREVER, Program, compile_rule
@@ -64,7 +65,7 @@ class SegmentState(FixedRows):
         return None if clock == NEVER else clock
 
     @property
-    def announced(self) -> Int32s:
+    def published_persons(self) -> Int32s:
         """The persons of whom a change was ever announced."""
         return self.persons_of(np.flatnonzero(self.rows["known"][: self.size]).astype(np.int32))
 
@@ -76,7 +77,7 @@ class SegmentState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> FoldResult:
+    ) -> FoldResult[ChangeRecords]:
         """Fold events in order of arrival; see `PersonState.fold`."""
         told = self._told(len(at), values)
         if self._program.told:
@@ -131,7 +132,7 @@ class SegmentState(FixedRows):
         told = np.full((events, len(values)), sf.NOTHING, np.uint8)
         for place, column in enumerate(values):
             name, test = self._program.told[place // 2]
-            told[:, place] = column.each(partial(_tell, name, test), np.uint8)
+            told[:, place] = dictionary_column(column).each(partial(_tell, name, test), np.uint8)
         return told
 
     def _perform(
@@ -161,7 +162,7 @@ class SegmentState(FixedRows):
             performed[own[len(own) - 1 - from_the_end]] |= np.uint32(1 << number)
         return performed, np.concatenate(moved), late
 
-    def expire(self, now: int) -> Expired | None:
+    def expire(self, now: int) -> Expired[ChangeRecords] | None:
         """Do what is due at `now` (ms), or a part of it; None if nothing is."""
         self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], now)
         for order in self._orders:
@@ -192,7 +193,7 @@ class SegmentState(FixedRows):
             self._changes = grown(self._changes, 2 * len(self._changes))
         self._timers.add(again[again != 0], ids[again != 0])
         changes = self._changes[: self.heads[sf.CHANGES]]
-        return Expired(changes, np.unique(changes["row"]), counted=True)
+        return Expired(np.unique(changes["row"]), changes=changes)
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""

@@ -28,7 +28,8 @@ import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
 from pipelines.columnar.prefetch import FAR, NEAR, prefetch
-from pipelines.engine.operator import TOTAL, Masks
+from pipelines.engine.operator import TOTAL
+from pipelines.matching.match import Masks
 
 Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
 

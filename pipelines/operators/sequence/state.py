@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.operator import Expired, FoldResult, Packed
 from pipelines.engine.rows import PersonRows
 from pipelines.engine.timers import Timers
+from pipelines.matching.match import Masks, Values
 from pipelines.operators.sequence import kernel as ff
 from pipelines.operators.sequence.emit import COUNTS, FRESH, TIMERS, show
 from pipelines.operators.sequence.kernel import CHANGE, ENTRY, EVENT, ROW, Shape
@@ -55,7 +57,7 @@ class FunnelState(PersonRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),  # noqa: ARG002 (it reads no property)
-    ) -> FoldResult:
+    ) -> FoldResult[ValuedChanges]:
         """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
 
         The changes are views, good until the next call.
@@ -88,7 +90,7 @@ class FunnelState(PersonRows):
             self._make_more_room()
         newly_dirty, due, ids = self._show(dirty[: self.heads[ff.TOUCHED]])
         self._timers.add(due, ids)
-        changes = self._changes[: self.heads[ff.CHANGES]]
+        changes = ValuedChanges(self._changes[: self.heads[ff.CHANGES]])
         return FoldResult(changes, newly_dirty, int(self.heads[ff.LATE]))
 
     def _show(self, dirty: Int32s) -> tuple[Int32s, Int64s, Int32s]:
@@ -122,7 +124,7 @@ class FunnelState(PersonRows):
             timers_at_most = int(counts[TIMERS]) + days
             due, ids = grown(due, timers_at_most), grown(ids, timers_at_most)
 
-    def expire(self, now: int) -> Expired | None:
+    def expire(self, now: int) -> Expired[ValuedChanges] | None:
         """Do what is due at `now` (ms); None if nothing is."""
         due, ids = self._timers.take(now)
         if not len(ids):
@@ -143,7 +145,7 @@ class FunnelState(PersonRows):
         again = expired["due"] > 0
         self._timers.add(expired["due"][again], ids[again])
         changed = np.unique(expired["row"][expired["row"] != ff.NONE])
-        return Expired(expired, changed)
+        return Expired(changed, timeouts=expired)
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """The rows as they are logged, holding all events below source offset `stamp`."""

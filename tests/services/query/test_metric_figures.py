@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, OperatorInstance
+from pipelines.engine.operator import TOTAL
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
 from schemas.operators.metric import WINDOWS
@@ -27,6 +27,7 @@ from tests.pipelines.test_metric_fold import (
     FIRST,
     NOON,
     Case,
+    Instance,
     Topic,
     cases,
     feed,
@@ -38,9 +39,7 @@ SCHEMA = load("metric-result")
 MINUTE = 60_000
 
 
-def encoded(
-    running: OperatorInstance, partition: int = 0, schema_id: int = 1
-) -> dict[bytes, bytes]:
+def encoded(running: Instance, partition: int = 0, schema_id: int = 1) -> dict[bytes, bytes]:
     """What a worker publishes of all that it has, by key."""
     topic, definition = Topic(), running.definition
     running.unpublished = set(running.aggregates)
@@ -61,7 +60,7 @@ def encoded(
     return dict(zip(keys, values, strict=True))
 
 
-def published(running: OperatorInstance, partition: int) -> list[Update[Result]]:
+def published(running: Instance, partition: int) -> list[Update[Result]]:
     """The same as a reader of the topic finds it."""
     records = encoded(running, partition)
     decoded = Codec(SCHEMA, lambda _: {1: SCHEMA}).decode(list(records.values()))
@@ -69,7 +68,7 @@ def published(running: OperatorInstance, partition: int) -> list[Update[Result]]
     return [Update(*pair) for pair in zip(records, read_results(decoded.batch), strict=True)]
 
 
-def answer(asked: Asked, *partitions: OperatorInstance) -> MetricResults:
+def answer(asked: Asked, *partitions: Instance) -> MetricResults:
     results = Results(len(partitions))
     for number, running in enumerate(partitions):
         results.apply(published(running, number))
@@ -77,7 +76,7 @@ def answer(asked: Asked, *partitions: OperatorInstance) -> MetricResults:
     return assemble(definition, "stream", results.figures(definition, asked), asked)
 
 
-def split(case: Case, measured: Any, **more: Any) -> list[OperatorInstance]:
+def split(case: Case, measured: Any, **more: Any) -> list[Instance]:
     """Two partitions, each with the events of its persons."""
     parts = [start(case, measured, **more), start(case, measured, **more)]
     for act in case.acts:
