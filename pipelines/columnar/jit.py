@@ -23,8 +23,12 @@ T = TypeVar("T")
 
 # A scalar inside a kernel. What type checkers make of arithmetic on NumPy's scalars helps nobody.
 Int: TypeAlias = Any
+# An array of records inside a kernel, and one of them: type checkers do not know their fields.
+StructArray: TypeAlias = Any
+Struct: TypeAlias = Any
 Int32s: TypeAlias = NDArray[np.int32]
 Int64s: TypeAlias = NDArray[np.int64]
+UInt32s: TypeAlias = NDArray[np.uint32]
 UInt64s: TypeAlias = NDArray[np.uint64]
 Bytes: TypeAlias = NDArray[np.uint8]
 Bools: TypeAlias = NDArray[np.bool_]

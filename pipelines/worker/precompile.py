@@ -16,10 +16,10 @@ from pipelines.engine import person_record as person_records
 from pipelines.matching import property_groups as groups
 from pipelines.operators.cohort.state import CohortState
 from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.funnel.chain_state import ChainState
+from pipelines.operators.funnel.state import FunnelState
 from pipelines.operators.metric.active_state import ActiveState
 from pipelines.operators.segment.state import SegmentState
-from pipelines.operators.sequence.state import FunnelState
+from pipelines.operators.sequence import SequenceState
 from pipelines.tracker.dedup import SeenIds
 
 log = structlog.get_logger(__name__)
@@ -35,9 +35,9 @@ def precompile() -> None:
     SeenIds.precompile()
     person_records.precompile()
     groups.precompile()
-    FunnelState.precompile()
+    SequenceState.precompile()
     FunnelAggregates.precompile()
-    ChainState.precompile()
+    FunnelState.precompile()
     CohortState.precompile()
     ActiveState.precompile()
     SegmentState.precompile()

@@ -56,7 +56,7 @@ def catalog(case: Case, acts: list[Act] | None = None) -> dict[int, list[int]]:
 
 
 def active_now(aggregates: ActiveAggregates, as_of: int) -> list[int]:
-    whole = aggregates.whole()
+    whole = aggregates.total_record()
     last = whole["seen_until"] + 1
     seen = dict(zip(range(last - len(whole["seen"]), last), whole["seen"], strict=True))
     return [window.persons for window in active_in(seen, as_of)]

@@ -12,7 +12,7 @@ from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
 from pipelines.engine.operator import TOTAL, FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
 from pipelines.operators.cohort.aggregates import CohortAggregates
-from pipelines.operators.cohort.kernel import RETURNS, STARTS
+from pipelines.operators.cohort.columns import RETURNS, STARTS
 from pipelines.operators.cohort.state import CohortState
 from schemas.time.calendar import Period, begin_of, calendar
 from tests.cohort_oracle import Act, Grid, grid, grids

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.engine.operator import TOTAL, FoldResult
 from pipelines.operators.metric.operator import METRIC
-from pipelines.operators.metric.publisher import record_of, take
+from pipelines.operators.metric.publisher import load, record_of
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
 from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
@@ -144,7 +144,7 @@ def assert_counted(case: Case, instances: Instance) -> None:
     catalog = measure(counted.acts, case.bucket_s, case.timezone)
     assert set(instances.aggregates) == catalog.keys()
     for number, measured in catalog.items():
-        assert_tally(instances.definition.metric, instances.aggregates.tally(number), measured)
+        assert_tally(instances.definition.metric, instances.aggregates.bucket(number), measured)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -182,7 +182,7 @@ class Topic:
 
     def restore(self, instances: Instance) -> None:
         for record in self.records.values():
-            take(instances, record)
+            load(instances, record)
         instances.late = self.records[TOTAL]["late_dropped"]
 
 
@@ -220,7 +220,7 @@ def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
     merged: dict[int, MetricAggregate] = {}
     for part in parts:
         for number in part.aggregates:
-            tally = part.aggregates.tally(number)
+            tally = part.aggregates.bucket(number)
             known = merged.get(number)
             merged[number] = tally if known is None else known.merged(tally)
     kept = max(merged) - KEPT
@@ -247,7 +247,7 @@ def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
     instances = start(CASE, "events")
     feed(instances, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
     assert instances.late == 1  # the last: its minute ended two minutes before the newest event
-    assert instances.aggregates.tally(FIRST).events == 2
+    assert instances.aggregates.bucket(FIRST).events == 2
 
 
 def test_a_bucket_that_is_not_kept_any_more_is_deleted_from_the_topic() -> None:
@@ -270,7 +270,7 @@ def test_what_is_no_number_is_counted_as_unmeasured() -> None:
     instances = start(CASE, "average")
     values = [1, 2.5, True, "3", None, [4]]
     feed(instances, minutes(*((0, value) for value in values)))
-    tally = instances.aggregates.tally(FIRST)
+    tally = instances.aggregates.bucket(FIRST)
     assert (tally.events, tally.unmeasured, tally.sum) == (6, 4, 3.5)
 
 
@@ -286,7 +286,7 @@ def test_a_day_is_that_of_the_time_zone() -> None:
 def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
     instances = start(CASE, "top")
     feed(instances, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
-    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
+    figure = figure_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
     assert [(type(value), value, count) for value, count in figure.top or []] == [
         (int, 1, 3),
         (bool, True, 1),
@@ -297,7 +297,7 @@ def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
 def test_the_less_frequent_values_are_other() -> None:
     instances = start(CASE, "top", limit=1)
     feed(instances, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
-    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
+    figure = figure_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
     assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
 
 

@@ -15,7 +15,7 @@ from pipelines.engine.operator import TOTAL, Packed
 from pipelines.matching.match import Key, Match, dictionary_column
 from pipelines.matching.matcher import Matcher
 from pipelines.operators.segment.aggregates import Moves, SegmentAggregates
-from pipelines.operators.segment.program import compile_rule
+from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter

@@ -13,7 +13,7 @@ from schemas.operators.cohort import CohortDefinition
 
 
 def _selectors(definition: CohortDefinition) -> tuple[EventFilter, ...]:
-    return definition.cohort.start, definition.cohort.returning
+    return definition.cohort.start, definition.cohort.returning  # bits STARTS and RETURNS
 
 
 def _reads(definition: CohortDefinition) -> tuple[ValueHash, ...]:

@@ -1,24 +1,23 @@
 """One funnel in one partition.
 
-A plain ordered funnel has a state of its own, which needs less memory and time than that of a
-funnel with options (`pipelines.operators.funnel.chain_rules`): what a funnel does not use costs it
-nothing.
+A plain ordered funnel is a sequence, which needs less memory and time than a funnel with options
+(`pipelines.operators.funnel.rules`): options that a funnel does not use cost it nothing.
 """
 
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.funnel.chain_aggregates import ChainAggregates
-from pipelines.operators.funnel.chain_state import ChainState, rules_of
-from pipelines.operators.sequence.kernel import Shape
-from pipelines.operators.sequence.state import FunnelState
+from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
+from pipelines.operators.funnel.rules import rules_of
+from pipelines.operators.funnel.state import FunnelState
+from pipelines.operators.sequence import SequenceShape, SequenceState
 from schemas.operators.funnel import FunnelDefinition
 
 
 class FunnelInstance(OperatorInstance[FunnelDefinition, ValuedChanges]):
     """A funnel as one partition runs it."""
 
-    state: FunnelState | ChainState
+    state: SequenceState | FunnelState
     aggregates: FunnelAggregates
 
     def __init__(self, definition: FunnelDefinition, lateness_ms: int) -> None:
@@ -26,8 +25,9 @@ class FunnelInstance(OperatorInstance[FunnelDefinition, ValuedChanges]):
         funnel = definition.funnel
         steps = len(funnel.steps)
         if funnel.plain:
-            self.state = FunnelState(Shape(steps, 1_000 * funnel.window_s, lateness_ms))
+            shape = SequenceShape(steps, 1_000 * funnel.window_s, lateness_ms)
+            self.state = SequenceState(shape)
             self.aggregates = FunnelAggregates(steps)
         else:
-            self.state = ChainState(rules_of(funnel, lateness_ms))
-            self.aggregates = ChainAggregates(steps, entries=funnel.entries)
+            self.state = FunnelState(rules_of(funnel, lateness_ms))
+            self.aggregates = AttemptAggregates(steps, entries=funnel.entries)

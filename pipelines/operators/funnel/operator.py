@@ -16,12 +16,12 @@ from schemas.operators.funnel import FunnelDefinition
 def selectors(definition: FunnelDefinition) -> Sequence[EventSelector]:
     """Return a funnel's selectors: its steps, its exclusions, and any event if it is strict."""
     of = definition.funnel
-    anything = [EventFilter()] if of.order == "strict" else []
-    return [*of.steps, *of.exclusions, *anything]
+    any_event = [EventFilter()] if of.order == "strict" else []
+    return [*of.steps, *of.exclusions, *any_event]
 
 
 def reads(definition: FunnelDefinition) -> Sequence[ValueHash]:
-    """Return what a funnel holds constant, and then what its figures are broken down by."""
+    """Return the properties that a funnel holds constant, and the one that it is broken down by."""
     of = definition.funnel
     held = [ValueHash(tuple(of.hold_constant))] if of.hold_constant else []
     broken_down = [ValueHash((of.breakdown.property,))] if of.breakdown else []

@@ -3,7 +3,7 @@
 from pipelines.engine.instance import OperatorInstance
 from pipelines.engine.operator import ChangeRecords
 from pipelines.operators.segment.aggregates import SegmentAggregates
-from pipelines.operators.segment.program import compile_rule
+from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.state import SegmentState
 from schemas.operators.segment import SegmentDefinition
 

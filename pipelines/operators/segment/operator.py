@@ -5,8 +5,8 @@ from typing import Final
 
 from pipelines.engine.operator import ChangeRecords, Operator
 from pipelines.matching.selectors import ObjectMember
+from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.instance import SegmentInstance
-from pipelines.operators.segment.program import compile_rule
 from pipelines.operators.segment.publisher import SegmentPublisher
 from schemas.event_filter import EventSelector
 from schemas.operators import segment
