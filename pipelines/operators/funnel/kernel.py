@@ -144,8 +144,9 @@ def _insert(
 ) -> None:
     """Insert an event into a row."""
     tail = columns.tail
-    block = append(columns, row)
-    place = np.int64(block + columns.rows[row].length - 1)
+    length = np.int64(columns.rows[row].length)
+    block = append(columns, row, np.int64(columns.rows[row].block), length)
+    place = block + length
     while place > block and _is_before(rules, columns, at, mask, held, value, place - 1):
         tail[place] = tail[place - 1]
         place -= 1
