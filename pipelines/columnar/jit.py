@@ -33,7 +33,23 @@ Bools: TypeAlias = NDArray[np.bool_]
 # `_nrt` is the runtime that counts references.
 _compile: Final = njit(cache=True, nogil=True, forceinline=True, _nrt=False)
 
+_examples: Final[list[Callable[[], None]]] = []
+
 
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile `function` at its first call."""
     return cast(Callable[P, T], _compile(function))
+
+
+def register_example(call: Callable[[], None]) -> Callable[[], None]:
+    """Register a call of kernels with the types that they are called with in production.
+
+    Whoever wants no kernel to be compiled later makes all calls of `examples` first.
+    """
+    _examples.append(call)
+    return call
+
+
+def examples() -> tuple[Callable[[], None], ...]:
+    """Return the registered calls: those of all modules that have been imported."""
+    return tuple(_examples)

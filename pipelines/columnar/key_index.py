@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel, register_example
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.prefetch import FAR, NEAR, prefetch
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
@@ -130,6 +130,9 @@ class KeyIndex:
         cells = 1 << max(6, (keys * 2).bit_length())
         self._cells = np.zeros(cells, np.int32)
         _place(self._cells, self._hashes, self._size)
+
+
+register_example(KeyIndex.precompile)
 
 
 def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> ArrowColumn:

@@ -23,6 +23,7 @@ from pipelines.columnar.jit import Bytes, Int32s, Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from pipelines.matching import matcher
 from pipelines.matching.selectors import PropertyRead
 from schemas.definitions import Definition
 from schemas.event_filter import EventSelector
@@ -31,10 +32,9 @@ from schemas.topics import Topics
 
 log = structlog.get_logger(__name__)
 
-Masks = NDArray[np.uint32]
-# Of each thing that a definition reads: its values as `DictionaryColumn`, None where it is not set,
-# or `ValueHashes` if that is what it asks for.
-Values = Sequence[Any]
+Key = matcher.Key
+Masks = matcher.Masks
+Values = matcher.Values
 # An array of records of the kind's own type: what became different of whom.
 Changes = Any
 
@@ -42,20 +42,6 @@ NEVER = -(2**62)
 # Among the properties that a kind reads: the event's name, which is no property. None is called so.
 EVENT_NAME = ""
 TOTAL = -(2**31)  # stands for the day (or the period) in what is counted over all of them
-
-
-class Key(NamedTuple):
-    """What tells one version of one definition from all others."""
-
-    kind: str
-    project: str
-    id: str
-    version: int
-
-    @property
-    def name(self) -> str:
-        """What the log calls it."""
-        return "/".join(map(str, self))
 
 
 class Packed(NamedTuple):

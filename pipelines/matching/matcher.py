@@ -19,7 +19,6 @@ from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
-from pipelines.engine.operator import Key, Masks, Values
 from pipelines.matching.conditions import compile_conditions, compile_member_read, compile_read
 from pipelines.matching.property_groups import Groups, Properties, PropertyNames, Question
 from pipelines.matching.selectors import (
@@ -36,6 +35,27 @@ from schemas.properties import is_spelled_variously
 from schemas.value_tokens import tokens_of
 
 _ANY: Final = ""  # no event is called that: what looks at all of a project's events
+
+
+# A bit for each of a definition's selectors: whether it matches the event.
+Masks = NDArray[np.uint32]
+# For each property that a definition reads: its values as `DictionaryColumn`, None where it is not
+# set, or `ValueHashes` if the definition asks for those.
+Values = Sequence[Any]
+
+
+class Key(NamedTuple):
+    """Identifies one version of one definition."""
+
+    kind: str
+    project: str
+    id: str
+    version: int
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return "/".join(map(str, self))
 
 
 class Match(NamedTuple):

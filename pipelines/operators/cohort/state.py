@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import Expired, FoldResult, Masks, Values
@@ -92,3 +92,6 @@ class CohortState(FixedRows):
         one = np.zeros(1, np.int64)
         both = np.full(1, cf.STARTS | cf.RETURNS, np.uint32)
         state.fold(1, np.zeros(1, np.int32), one, both, one)
+
+
+register_example(CohortState.precompile)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
+from pipelines.columnar.jit import Int, Int32s, Int64s, kernel, register_example
 from pipelines.engine.operator import TOTAL, Changes
 from pipelines.operators.sequence.kernel import CHANGE, UNSET
 from schemas.sketches.durations import EDGES, EMPTY, GROWTH, Sketch, moved_by
@@ -89,6 +89,9 @@ class FunnelAggregates:
                 )
                 for time in record["times"]
             ]
+
+
+register_example(FunnelAggregates.precompile)
 
 
 def numbered(days: Int32s) -> tuple[list[int], Int64s]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.argsort import order_of
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.rows import PersonRows
@@ -276,3 +276,6 @@ class ChainState(PersonRows):
         count = max(count, 2 * self._cells.shape[1])
         self._cells = np.zeros((2, count), CELL)
         self._numbers = np.zeros((2, count, 3, self.rules.steps), np.int64)
+
+
+register_example(ChainState.precompile)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Values
 from pipelines.operators.metric import active_kernel as af
@@ -84,3 +84,6 @@ class ActiveState(FixedRows):
         state = cls(DAY_S, "UTC", 0)
         one = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
+
+
+register_example(ActiveState.precompile)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.person_record import Part, join_columns, split
@@ -277,6 +277,9 @@ class SegmentState(FixedRows):
         one = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
         state.expire(10_000)
+
+
+register_example(SegmentState.precompile)
 
 
 def _tell(name: str, test: Test, value: Any) -> int:

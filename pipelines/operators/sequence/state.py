@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.operator import Expired, FoldResult, Masks, Packed, Values
 from pipelines.engine.rows import PersonRows
 from pipelines.engine.timers import Timers
@@ -237,3 +237,6 @@ class FunnelState(PersonRows):
         """The fold stopped: the tail was full, or the changes were."""
         tail_full = self.heads[ff.TAIL] + 2 * ff.MAX_TAIL > len(self.tail)
         self._make_room(changes=0 if tail_full else 2 * len(self._changes))
+
+
+register_example(FunnelState.precompile)
