@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.columnar.dictionary import DictionaryColumn
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, kernel, register_example
 from pipelines.columnar.json_scan import NOT_PLAIN, find_members
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.columnar.memcpy import copy
@@ -212,6 +212,7 @@ class _Found:
         return StringColumn.locked(starts, data)
 
 
+@register_example
 def precompile() -> None:
     """Have every kernel compiled."""
     names = ("a",)

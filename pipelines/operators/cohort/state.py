@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import FoldResult
@@ -103,3 +103,6 @@ class CohortState(FixedRows):
             self.stamps,
             dirty,
         )
+
+
+register_example(CohortState.precompile)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.constants import FOREVER, NEVER
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import (
@@ -254,6 +254,9 @@ class SegmentState(FixedRows):
             dirty,
             timers,
         )
+
+
+register_example(SegmentState.precompile)
 
 
 def _verdict(name: str, test: Test, value: object) -> int:
