@@ -39,8 +39,8 @@ app = App(
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
-seen = tables.add(Tracker(settings, tables.outbox))
-persons = tables.add(Analytics(settings, tables.outbox, OPERATORS))
+tracker = tables.add(Tracker(settings, tables.outbox))
+analytics = tables.add(Analytics(settings, tables.outbox, OPERATORS))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())
@@ -58,8 +58,8 @@ def _connect() -> None:
     precompile()
     warn_of_late_compiles()
     registry = open_registry(settings)
-    seen.connect(registry)
-    persons.connect(registry)
+    tracker.connect(registry)
+    analytics.connect(registry)
     settle()
 
 
@@ -67,11 +67,11 @@ def _connect() -> None:
 async def track(batches: faust.StreamT[Records]) -> None:
     """Validate events, correct their clocks and drop duplicates."""
     async for records in batches:
-        seen.fold(records)
+        tracker.fold(records)
 
 
 @app.agent(events)
 async def analyse(batches: faust.StreamT[Records]) -> None:
     """Evaluate every definition for the persons of these events."""
     async for records in batches:
-        persons.fold(records)
+        analytics.process(records)

@@ -4,7 +4,8 @@ A column is built when it is first used, so that a stage that needs no keys or h
 for them. Batches are immutable: any number of agents may share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
@@ -136,6 +137,16 @@ class Outbox:
         if len(keys):
             columns = _column(keys), _column(values)
             self._outgoing.append(Outgoing(topic, partition, *columns, headers))
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Remove what is sent inside if it ends with an error, which is passed on."""
+        count = len(self._outgoing)
+        try:
+            yield
+        except BaseException:
+            del self._outgoing[count:]
+            raise
 
     def take(self) -> list[Outgoing]:
         """Return what the outbox holds, and empty it."""

@@ -77,7 +77,7 @@ class CohortState(FixedRows):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
         newly_dirty = self.touch(dirty[: self._counters[DIRTY]])
-        changes = ValuedChanges(self._changes[: self._counters[CHANGES]], hashes.told())
+        changes = ValuedChanges(self._changes[: self._counters[CHANGES]], hashes.tokens_by_number())
         return FoldResult(changes, newly_dirty, int(self._counters[LATE]))
 
     def expire(self, now: int) -> None:  # noqa: ARG002 (time alone changes no cohort)

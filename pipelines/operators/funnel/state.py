@@ -98,7 +98,9 @@ class FunnelState(ArenaRows):
         dirty = dirty[: self.counters[DIRTY]]
         newly_dirty = self.touch(dirty)
         self._schedule(dirty)
-        changes = ValuedChanges(self.changes[: self.counters[CHANGES]], broken_down.told())
+        changes = ValuedChanges(
+            self.changes[: self.counters[CHANGES]], broken_down.tokens_by_number()
+        )
         return FoldResult(changes, newly_dirty, int(self.counters[LATE]))
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:

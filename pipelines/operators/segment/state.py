@@ -98,6 +98,11 @@ class SegmentState(FixedRows):
         rows = np.flatnonzero(self.rows["published"][: self.size])
         return self.persons_of(rows.astype(np.int32))
 
+    @property
+    def members(self) -> Int32s:
+        """The rows of the persons who are in."""
+        return np.flatnonzero(self.rows["member"][: self.size]).astype(np.int32)
+
     def fold(
         self,
         persons: int,
