@@ -50,8 +50,6 @@ Record: TypeAlias = Mapping[str, Any]
 StateColumn: TypeAlias = NDArray[Any]
 StateColumns: TypeAlias = dict[str, StateColumn]
 
-NEVER: Final = -(2**62)
-TOTAL: Final = -(2**31)  # stands for the period in what is counted over all periods
 NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
 
 
@@ -226,6 +224,13 @@ class Publisher(Protocol[I_contra, C_contra]):
 
     def forget(self, context: PartitionContext, instance: I_contra) -> None:
         """Delete all that is published of a definition that ends."""
+
+    def supersede(self, context: PartitionContext, instance: I_contra) -> None:
+        """Publish what was held back as long as `instance.has_previous`.
+
+        A topic with one record a person, whatever the version, holds that of the previous version
+        until then. Other topics have records of both, and hold nothing back.
+        """
 
 
 def _reads_nothing(_: Definition) -> Sequence[PropertyRead]:

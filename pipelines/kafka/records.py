@@ -1,10 +1,11 @@
-"""What flows through a worker: the records of one topic-partition, as columns.
+"""Batches of records of one topic-partition, as columns, and the outbox for what is written.
 
-A column is made when it is first asked for, so that a stage that needs no keys or headers does not
-pay for them. Nothing here changes after it is made: any number of agents may share one batch.
+A column is built when it is first used, so that a stage that needs no keys or headers does not pay
+for them. Batches are immutable: any number of agents may share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias, cast
@@ -20,7 +21,7 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]
 Int64s: TypeAlias = NDArray[np.int64]
 
-BY_KEY = -1
+BY_KEY = -1  # as a partition: let the partitioner choose it by the key
 
 
 class TopicPartition(NamedTuple):
@@ -33,7 +34,7 @@ class TopicPartition(NamedTuple):
 class Records:
     """Consecutive records of one topic-partition, the lowest offset first; never empty.
 
-    Offsets may have gaps: transaction markers and aborted records are left out.
+    Offsets may have gaps, because transaction markers and aborted records are left out.
     """
 
     def __init__(self, source: TopicPartition, messages: list[Message]) -> None:
@@ -45,13 +46,13 @@ class Records:
 
     @property
     def next_offset(self) -> int:
-        """The offset to go on from: one past the last record."""
+        """The offset after the last record, from which reading continues."""
         return _offset(self._messages[-1]) + 1
 
     @cached_property
     def offsets(self) -> Int64s:
         """Shape (n,), ascending."""
-        # One by one only where there are gaps: most batches have few.
+        # Row by row only where there are gaps: most batches have few.
         offsets = np.empty(len(self), np.int64)
         parts = [(0, len(self) - 1)]
         while parts:
@@ -66,7 +67,7 @@ class Records:
 
     @cached_property
     def timestamps(self) -> Int64s:
-        """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
+        """Shape (n,): the records' timestamps in Unix milliseconds, 0 where there is none."""
         stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
         return np.maximum(np.fromiter(stamps, np.int64, len(self)), 0)
 
@@ -81,7 +82,7 @@ class Records:
         return list(map(Message.key, self._messages))
 
     def headers(self, row: int) -> Headers:
-        """The headers of one record, in their order; a value may be absent."""
+        """Return the headers of one record, in order; a value may be None."""
         return cast(Headers, self._messages[row].headers() or [])
 
 
@@ -92,10 +93,10 @@ def _offset(message: Message) -> int:
 
 
 class Outgoing(NamedTuple):
-    """Records to be written to one topic, all in the transaction of the epoch that made them.
+    """Records to write to one topic, in the transaction of the epoch that made them.
 
-    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too. Keys
-    and values are Arrow arrays of binaries; a null is a tombstone, or no key.
+    With `partition` `BY_KEY` the key decides, by the partitioner that Java clients use too. Keys
+    and values are Arrow binary arrays; a null value is a tombstone, a null key no key.
     """
 
     topic: str
@@ -106,7 +107,7 @@ class Outgoing(NamedTuple):
 
 
 class Outbox:
-    """What an epoch has to say: written, in order, when the epoch ends."""
+    """Collects the records that an epoch writes, in order."""
 
     def __init__(self) -> None:
         self._outgoing: list[Outgoing] = []
@@ -123,22 +124,32 @@ class Outbox:
         partition: int = BY_KEY,
         headers: Sequence[Headers] | None = None,
     ) -> None:
-        """Add records to this epoch's transaction; returns at once, holds on to what it is given.
+        """Add records to this epoch's transaction; does not block, and keeps the arguments.
 
-        They are visible to `read_committed` readers when the epoch commits, all or none. If the
-        epoch fails they are forgotten, and made again when its input is processed again.
+        When the epoch commits, all of them become visible to `read_committed` readers. If it fails,
+        none do: they are dropped, and made again when the epoch's input is processed again.
 
         Raises:
-            ValueError: there are not as many of each.
+            ValueError: keys, values and headers differ in number.
         """
         if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
-            raise ValueError("records have as many keys as values, and as headers if they have any")
+            raise ValueError("keys, values and headers must be equal in number")
         if len(keys):
             columns = _column(keys), _column(values)
             self._outgoing.append(Outgoing(topic, partition, *columns, headers))
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Remove what is sent inside if it ends with an error, which is passed on."""
+        count = len(self._outgoing)
+        try:
+            yield
+        except BaseException:
+            del self._outgoing[count:]
+            raise
+
     def take(self) -> list[Outgoing]:
-        """Empty the outbox and return what was in it."""
+        """Return what the outbox holds, and empty it."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 

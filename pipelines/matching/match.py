@@ -16,6 +16,14 @@ Masks: TypeAlias = NDArray[np.uint32]
 Values: TypeAlias = Sequence[DictionaryColumn | ValueHashes]
 
 
+class DefinitionId(NamedTuple):
+    """Names a definition, whatever its version."""
+
+    operator: str
+    project: str
+    id: str
+
+
 class Key(NamedTuple):
     """Names one version of one definition."""
 
@@ -23,6 +31,17 @@ class Key(NamedTuple):
     project: str
     id: str
     version: int
+
+    @classmethod
+    def parse(cls, name: str) -> "Key":
+        """Return the key that has this `name`."""
+        operator, project, id_, version = name.split("/")
+        return cls(operator, project, id_, int(version))
+
+    @property
+    def definition(self) -> DefinitionId:
+        """The definition that this is a version of."""
+        return DefinitionId(self.operator, self.project, self.id)
 
     @property
     def name(self) -> str:
@@ -45,6 +64,16 @@ class Match(NamedTuple):
         """Return a part of the events."""
         values = [column.cut(part) for column in self.values]
         return Match(self.rows[part], self.masks[part], values)
+
+
+class Matches(NamedTuple):
+    """What each definition looks at in a batch, those left out that look at nothing in it.
+
+    `failures` are the definitions of which matching raised an error.
+    """
+
+    matches: dict[Key, Match]
+    failures: dict[Key, Exception]
 
 
 def dictionary_column(column: DictionaryColumn | ValueHashes) -> DictionaryColumn:

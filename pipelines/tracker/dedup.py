@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel, register_example
 from pipelines.columnar.string_column import StringColumn
 
 _FIRST, _SIZE, _NEWEST = range(3)
@@ -94,6 +94,9 @@ class SeenIds:
         self._ring = ring
         self._cells = np.zeros(1 << max(12, (2 * len(ring)).bit_length()), np.int32)
         _index(self._ring, self._cells, self._heads)
+
+
+register_example(SeenIds.precompile)
 
 
 @kernel

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from pipelines.kafka.bulk_producer import Records
+from pipelines.kafka.bulk_producer import RecordColumns
 from schemas.errors import InvalidRequest
 from services.ingest.access import Access
 from services.ingest.check import Arrival, arrive, check
@@ -29,7 +29,7 @@ class _Checked(NamedTuple):
     """
 
     results: list[Result]
-    parts: list[Records]
+    parts: list[RecordColumns]
     places: list[int]
 
 
@@ -108,12 +108,12 @@ class IngestPipeline:
         columns = self._columns(batch, begin, end, arrival.project_id)
         if columns is not None:
             records = self._plain.encode(columns, arrival)
-            if not rules and not batch.notes and records.there().all():
+            if not rules and not batch.notes and records.present().all():
                 results += [Result(event_id, "ok") for event_id in columns.ids()]
                 parts.append(records)
                 places += range(begin, end)
                 return
-        is_plain = records.there().tolist()
+        is_plain = records.present().tolist()
         others: dict[int, tuple[bytes, bytes] | None] = {}
         for number, event in enumerate(batch.events[begin:end]):
             note = batch.notes.get(begin + number, "")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from confluent_kafka import KafkaError
 
-from pipelines.kafka.bulk_producer import BulkProducer, Records, Reports
+from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns, Reports
 from services.ingest.limits import Limits
 
 _POLL_MS: Final = 100  # as long does it take to close, at most
@@ -81,7 +81,7 @@ class Producer:
         self._thread = threading.Thread(target=self._poll, name="ingest-producer", daemon=True)
         self._thread.start()
 
-    async def send(self, parts: Sequence[Records]) -> dict[int, Failure]:
+    async def send(self, parts: Sequence[RecordColumns]) -> dict[int, Failure]:
         """Return, when the broker has answered for all records, the failures by their place.
 
         Waits for the delivery time-out at most. Records of one key keep their order. If the caller

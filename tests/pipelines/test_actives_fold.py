@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, Packed
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import Packed
 from pipelines.operators.metric.active_aggregates import ActiveAggregates
 from pipelines.operators.metric.instance import ActiveInstance
 from schemas.operators.metric import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.kafka.bulk_producer import BulkProducer, Records
+from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns
 from services.broker import Broker
 from tests.kafka import EphemeralTopic
 from tests.services.ingest.conftest import eventually
@@ -18,14 +18,14 @@ Pair = tuple[bytes, bytes]
 PAIRS = st.tuples(st.binary(min_size=1, max_size=4), st.binary(max_size=4))
 
 
-def records(*pairs: Pair | None) -> Records:
+def records(*pairs: Pair | None) -> RecordColumns:
     nowhere = np.zeros(len(pairs), np.int64)
-    return Records(np.empty(0, np.uint8), nowhere, nowhere, nowhere).completed(
+    return RecordColumns(np.empty(0, np.uint8), nowhere, nowhere, nowhere).completed(
         dict(enumerate(pairs))
     )
 
 
-def pairs_of(some: Records) -> list[Pair]:
+def pairs_of(some: RecordColumns) -> list[Pair]:
     data, *places = some
     return [
         (bytes(data[begin:split]), bytes(data[split:end]))

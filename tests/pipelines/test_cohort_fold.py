@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
-from pipelines.engine.operator import TOTAL, FoldResult, Packed
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
 from pipelines.operators.cohort.aggregates import CohortAggregates
 from pipelines.operators.cohort.columns import RETURNS, STARTS

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from pipelines.columnar.string_column import StringColumn
 from pipelines.matching.match import Key, Match, dictionary_column, value_hashes
-from pipelines.matching.matcher import Matcher
+from pipelines.matching.matcher import Matcher, Selection
 from pipelines.matching.selectors import EVENT_NAME, ValueHash
 from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
@@ -17,7 +17,9 @@ OTHER = Key("any", "shop", "other", 1)
 def match(matcher: Matcher, *events: tuple[str, str]) -> dict[Key, Match]:
     names, properties = zip(*events, strict=True)
     projects = StringColumn.of(pa.array(["shop"] * len(events)))
-    return matcher.match(projects, StringColumn.of(pa.array(names)), pa.array(properties))
+    found = matcher.match(projects, StringColumn.of(pa.array(names)), pa.array(properties))
+    assert not found.failures
+    return found.matches
 
 
 def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
@@ -27,7 +29,7 @@ def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
         EventFilter("look"),
     )
     found = match(
-        Matcher([(KEY, selectors, ()), (OTHER, (EventFilter("return"),), ())]),
+        Matcher([Selection(KEY, selectors), Selection(OTHER, (EventFilter("return"),))]),
         ("buy", '{"price": 3}'),
         ("sleep", "{}"),
         ("look", "not JSON"),
@@ -41,7 +43,7 @@ def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
 
 def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter("buy"), EventFilter("look")), ("price", "a.b"))]),
+        Matcher([Selection(KEY, (EventFilter("buy"), EventFilter("look")), ("price", "a.b"))]),
         ("look", '{"price": 2.5, "a.b": "dotted"}'),
         ("buy", '{"price": {"an": "object"}, "a%2Eb": [1]}'),
         ("sleep", '{"price": 99}'),
@@ -55,7 +57,7 @@ def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
 
 def test_an_any_look_reads_every_event_of_its_project() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        Matcher([Selection(KEY, (EventFilter(),), ("n",))]),
         ("a", '{"n": 1}'),
         ("b", "{}"),
         ("c", '{"n": 3}'),
@@ -65,7 +67,7 @@ def test_an_any_look_reads_every_event_of_its_project() -> None:
 
 
 def test_the_name_of_an_event_may_be_read_as_well() -> None:
-    matcher = Matcher([(KEY, (EventFilter(),), (EVENT_NAME, "n"))])
+    matcher = Matcher([Selection(KEY, (EventFilter(),), (EVENT_NAME, "n"))])
     found = match(matcher, ("naïve", '{"n": 1}'), ("b", "{}"))
     assert [dictionary_column(column).to_list() for column in found[KEY].values] == [
         ["naïve", "b"],
@@ -76,7 +78,12 @@ def test_the_name_of_an_event_may_be_read_as_well() -> None:
 def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
     both, plan = ValueHash(("plan", "n")), ValueHash(("plan",))
     found = match(
-        Matcher([(KEY, (EventFilter("a"),), (both, plan)), (OTHER, (EventFilter(),), (plan,))]),
+        Matcher(
+            [
+                Selection(KEY, (EventFilter("a"),), (both, plan)),
+                Selection(OTHER, (EventFilter(),), (plan,)),
+            ]
+        ),
         ("a", '{"plan": "pro", "n": 1}'),
         ("b", '{"plan": "free"}'),
         ("a", '{"plan": "pro", "n": 1.0}'),
@@ -89,13 +96,13 @@ def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
     ]
     assert of.numbers.tolist() == [fingerprint([value]) for value in ("pro", "pro", None)]
     assert others.numbers[[0, 2, 3]].tolist() == of.numbers.tolist()
-    assert of.told() == {fingerprint(["pro"]): "spro", fingerprint([None]): ""}
-    assert others.cut(slice(1, 2)).told() == {fingerprint(["free"]): "sfree"}
+    assert of.tokens_by_number() == {fingerprint(["pro"]): "spro", fingerprint([None]): ""}
+    assert others.cut(slice(1, 2)).tokens_by_number() == {fingerprint(["free"]): "sfree"}
 
 
 def test_a_cut_keeps_rows_masks_and_values_together() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        Matcher([Selection(KEY, (EventFilter(),), ("n",))]),
         ("a", '{"n": 1}'),
         ("b", '{"n": 2}'),
         ("c", "{}"),

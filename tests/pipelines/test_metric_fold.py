@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.dictionary import DictionaryColumn
-from pipelines.engine.operator import TOTAL, FoldResult
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import FoldResult
 from pipelines.operators.metric.operator import METRIC
 from pipelines.operators.metric.publisher import load, record_of
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition

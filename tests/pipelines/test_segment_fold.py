@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.operator import TOTAL, Packed
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import Packed
 from pipelines.matching.match import Key, Match, dictionary_column
-from pipelines.matching.matcher import Matcher
+from pipelines.matching.matcher import Matcher, Selection
 from pipelines.operators.segment.aggregates import Moves, SegmentAggregates
 from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
@@ -100,7 +101,7 @@ class Stream:
 
     def __init__(self, rule: Rule, lateness_ms: int = FOR_EVER_MS) -> None:
         self.program = compile_rule(rule)
-        self.matcher = Matcher([(KEY, self.program.selectors, self.program.reads)])
+        self.matcher = Matcher([Selection(KEY, self.program.selectors, self.program.reads)])
         self.lateness_ms = lateness_ms
         self.state = SegmentState(self.program, lateness_ms)
         self.aggregates = SegmentAggregates()
@@ -115,7 +116,7 @@ class Stream:
             StringColumn.of(pa.array([one.event for one in happenings], pa.string())),
             pa.array([json.dumps(one.properties) for one in happenings], pa.string()),
         )
-        return found.get(KEY)
+        return found.matches.get(KEY)
 
     def fold(self, happenings: Sequence[Happening], offset: int) -> Any:
         match = self.match(happenings)
@@ -310,10 +311,10 @@ def test_a_property_is_what_was_set_last_or_else_first_set_once(
 
 def test_an_object_is_found_however_its_name_is_escaped() -> None:
     program = compile_rule(Rule(person=(Condition("plan", value="pro"),)))
-    matcher = Matcher([(KEY, program.selectors, program.reads)])
+    matcher = Matcher([Selection(KEY, program.selectors, program.reads)])
     texts = [r'{"\u0024set": {"plan": "pro"}}', r'{"$s\u0065t": {"plan": 1}}', r'{"a": "\n"}']
     shop, name = (StringColumn.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
-    found = matcher.match(shop, name, pa.array(texts))[KEY]
+    found = matcher.match(shop, name, pa.array(texts)).matches[KEY]
     assert found.rows.tolist() == [0, 1]
     assert dictionary_column(found.values[0]).to_list() == ["pro", 1]
 

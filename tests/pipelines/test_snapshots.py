@@ -42,7 +42,7 @@ def test_a_torn_one_is_left_aside(
     path = tmp_path / "funnels" / "1.npz"
     path.write_bytes(path.read_bytes()[:kept])
     assert snapshots.load(1) is None
-    assert "snapshot left aside" in capsys.readouterr().out
+    assert "snapshot ignored" in capsys.readouterr().out
 
 
 def test_one_of_another_version_is_left_aside(tmp_path: Path) -> None:

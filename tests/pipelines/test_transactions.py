@@ -43,7 +43,7 @@ def test_only_what_is_committed_counts(settings: Settings) -> None:
     states.append((transactions.open, transactions.unsettled))
     assert states == [(True, False), (False, True), (False, False)]
     write(b"given up")
-    transactions.begin_anew()
+    transactions.replace_producer()
     write(b"four")
     transactions.commit([], b"")
     transactions.settle()
@@ -142,5 +142,5 @@ def test_a_record_that_is_too_large_is_told_at_once(settings: Settings) -> None:
 def test_a_null_has_no_length_whatever_lies_behind_it() -> None:
     offsets, data = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"abcd")
     column = pa.Array.from_buffers(pa.binary(), 2, [pa.py_buffer(b"\1"), offsets, data])
-    places, sizes = transactional_producer._places(column)
+    places, sizes = transactional_producer._spans(column)
     assert (places[1], sizes.tolist()) == (0, [2, 0])

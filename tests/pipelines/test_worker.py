@@ -120,7 +120,8 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             worker.await_partitions(2 * PARTITIONS)
             yield worker
             assert "Traceback" not in worker.output
-            assert [line for line in worker.output.splitlines() if "compiled late" in line] == []
+            lines = worker.output.splitlines()
+            assert [line for line in lines if "kernel compiled late" in line] == []
             assert worker.stop() == 0
 
 

@@ -55,6 +55,9 @@ class CohortPublisher:
             context.partition, instance, lambda period: _first_day(instance, period)
         )
 
+    def supersede(self, context: PartitionContext, instance: CohortInstance) -> None:
+        """Publish nothing: records of all versions are published as they come."""
+
 
 def _record(cohort: CohortInstance, period: int) -> Record:
     persons, returned, or_later = cohort.aggregates.counts(period)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import FoldResult
@@ -77,7 +77,7 @@ class CohortState(FixedRows):
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
         newly_dirty = self.touch(dirty[: self._counters[DIRTY]])
-        changes = ValuedChanges(self._changes[: self._counters[CHANGES]], hashes.told())
+        changes = ValuedChanges(self._changes[: self._counters[CHANGES]], hashes.tokens_by_number())
         return FoldResult(changes, newly_dirty, int(self._counters[LATE]))
 
     def expire(self, now: int) -> None:  # noqa: ARG002 (time alone changes no cohort)
@@ -103,3 +103,6 @@ class CohortState(FixedRows):
             self.stamps,
             dirty,
         )
+
+
+register_example(CohortState.precompile)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
+from pipelines.columnar.jit import Int, Int32s, Int64s, kernel, register_example
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import ChangeRecords, Record
@@ -95,6 +95,9 @@ class FunnelAggregates:
                 )
                 for time in record["times"]
             ]
+
+
+register_example(FunnelAggregates.precompile)
 
 
 def number_days(days: Int32s) -> tuple[list[int], Int64s]:

@@ -106,6 +106,9 @@ class FunnelPublisher:
         """Delete the aggregates of a funnel that ends."""
         self._aggregates.forget(context.partition, instance)
 
+    def supersede(self, context: PartitionContext, instance: FunnelInstance) -> None:
+        """Publish nothing: records of all versions are published as they come."""
+
 
 def _reached(changes: ChangeRecords) -> _Steps:
     changes = changes[(changes["day"] != TOTAL) & (changes["before"] != changes["after"])]

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.columnar.argsort import order_of
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.arena_rows import ArenaRows
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import DAY_MS
@@ -98,7 +98,9 @@ class FunnelState(ArenaRows):
         dirty = dirty[: self.counters[DIRTY]]
         newly_dirty = self.touch(dirty)
         self._schedule(dirty)
-        changes = ValuedChanges(self.changes[: self.counters[CHANGES]], broken_down.told())
+        changes = ValuedChanges(
+            self.changes[: self.counters[CHANGES]], broken_down.tokens_by_number()
+        )
         return FoldResult(changes, newly_dirty, int(self.counters[LATE]))
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:
@@ -212,3 +214,6 @@ class FunnelState(ArenaRows):
         return Outcomes(
             np.zeros(room, OUTCOME), np.zeros((room, NUMBERS, self.rules.steps), np.int64)
         )
+
+
+register_example(FunnelState.precompile)

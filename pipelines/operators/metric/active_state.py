@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.constants import NEVER
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import ChangeRecords, FoldResult
@@ -97,3 +97,6 @@ class ActiveState(FixedRows):
             self.stamps,
             dirty,
         )
+
+
+register_example(ActiveState.precompile)

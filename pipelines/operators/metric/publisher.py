@@ -56,6 +56,9 @@ class MetricPublisher:
         """Delete the aggregates of a metric that ends."""
         self._aggregates.forget(context.partition, instance, instance.buckets.begin)
 
+    def supersede(self, context: PartitionContext, instance: MetricInstance) -> None:
+        """Publish nothing: records of all versions are published as they come."""
+
 
 def record_of(metric: MetricInstance, number: int) -> Record | None:
     """Return what is published of a bucket, or of `TOTAL`; None if it is to be deleted."""

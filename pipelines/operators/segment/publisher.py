@@ -16,6 +16,7 @@ from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.matching.match import Key
 from pipelines.operators.segment.aggregates import Moves
+from pipelines.operators.segment.columns import CHANGE
 from pipelines.operators.segment.instance import SegmentInstance
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
@@ -43,8 +44,16 @@ class SegmentPublisher:
     def changes(
         self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
     ) -> None:
-        """Publish who entered and who left, each person's changes in their order."""
-        changed = [(segment, changes) for segment, changes in changed if len(changes)]
+        """Publish who entered and who left, each person's changes in their order.
+
+        A segment that has a previous version publishes none: a person has one record, and as long
+        as that version counts, it is the one of that version.
+        """
+        changed = [
+            (segment, changes)
+            for segment, changes in changed
+            if len(changes) and not segment.has_previous
+        ]
         if not changed:
             return
         owners, keys = columns_and_keys(
@@ -83,9 +92,20 @@ class SegmentPublisher:
     def forget(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Delete the aggregates and the persons of a segment that ends."""
         self._aggregates.forget(context.partition, instance)
+        if instance.has_previous:
+            return
         _, project, name, _ = instance.key
         persons = context.persons.second(instance.state.published_persons)
         self._delete(context.partition, prefixed(f"{project}/{name}/", persons))
+
+    def supersede(self, context: PartitionContext, instance: SegmentInstance) -> None:
+        """Publish who is in the segment, since now, by the clock of the project."""
+        rows = instance.state.members
+        entered = np.zeros(len(rows), CHANGE)
+        clock = instance.state.clock
+        entered["row"], entered["entered"], entered["event_at"] = rows, 1, NEVER
+        entered["at"] = context.now_ms if clock is None else clock
+        self.changes(context, [(instance, entered)])
 
     def _delete_persons(
         self, partition: int, ended: set[Key], reader: Reader

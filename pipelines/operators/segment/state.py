@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
 from pipelines.engine.constants import FOREVER, NEVER
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import (
@@ -97,6 +97,11 @@ class SegmentState(FixedRows):
         """Persons who ever entered or left."""
         rows = np.flatnonzero(self.rows["published"][: self.size])
         return self.persons_of(rows.astype(np.int32))
+
+    @property
+    def members(self) -> Int32s:
+        """The rows of the persons who are in."""
+        return np.flatnonzero(self.rows["member"][: self.size]).astype(np.int32)
 
     def fold(
         self,
@@ -254,6 +259,9 @@ class SegmentState(FixedRows):
             dirty,
             timers,
         )
+
+
+register_example(SegmentState.precompile)
 
 
 def _verdict(name: str, test: Test, value: object) -> int:

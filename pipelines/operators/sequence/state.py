@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Bools, Int32s, Int64s
+from pipelines.columnar.jit import Bools, Int32s, Int64s, register_example
 from pipelines.engine.arena import TAIL
 from pipelines.engine.arena_rows import ArenaRows
 from pipelines.engine.breakdown import ValuedChanges
@@ -228,6 +228,9 @@ class SequenceState(ArenaRows):
         """Enlarge what made the fold stop: the tail, or the changes."""
         tail_full = self.heads[TAIL] + 2 * MAX_TAIL > len(self.tail)
         self._make_room(changes=0 if tail_full else 2 * len(self.changes))
+
+
+register_example(SequenceState.precompile)
 
 
 def _new_times(shape: SequenceShape) -> StateColumn:

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from pipelines.columnar.jit import Int64s
-from pipelines.kafka.bulk_producer import Records
+from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import LEAST_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
@@ -55,7 +55,7 @@ class PlainEncoder:
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
-    def encode(self, columns: Columns, arrival: Arrival) -> Records:
+    def encode(self, columns: Columns, arrival: Arrival) -> RecordColumns:
         """The record of each event that is plain: it would be the same one by one, and no warning.
 
         The others are missing; all are, where a request as a whole is not plain.
@@ -82,7 +82,7 @@ class PlainEncoder:
             splits,
             ends[1:],
         )
-        return Records(out, ends[:-1], splits, ends[1:])
+        return RecordColumns(out, ends[:-1], splits, ends[1:])
 
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:
@@ -160,10 +160,10 @@ def _number(time: Time) -> int:
     return time if type(time) is int and 0 <= time < 1 << 62 else NONE
 
 
-def missing(count: int) -> Records:
+def missing(count: int) -> RecordColumns:
     """So many records that are missing."""
     nowhere = np.zeros(count, np.int64)
-    return Records(np.empty(0, np.uint8), nowhere, nowhere, nowhere)
+    return RecordColumns(np.empty(0, np.uint8), nowhere, nowhere, nowhere)
 
 
 def _shared(*parts: bytes) -> Shared:

@@ -16,6 +16,7 @@ from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
 from schemas.time.calendar import number_of
 from services.query.clickhouse.queries import Answer
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.cohort import response as cohort_figures
 from services.query.operators.cohort.persons import (
     Cell,
@@ -26,7 +27,6 @@ from services.query.operators.cohort.persons import (
 )
 from services.query.operators.cohort.response import Grid, Row, assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
-from services.query.operators.funnel.response import MAX_SHOWN
 from tests import cohort_oracle as oracle
 from tests.cohort_oracle import Act, grid, grids, persons
 from tests.pipelines.test_cohort_fold import Case, cases

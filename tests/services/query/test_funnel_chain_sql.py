@@ -18,6 +18,7 @@ from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import fingerprint_sql, token_sql
 from services.query.clickhouse.queries import Answer
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.persons import (
     Asked,
@@ -26,7 +27,7 @@ from services.query.operators.funnel.persons import (
     persons_statement,
     read_persons,
 )
-from services.query.operators.funnel.response import MAX_SHOWN, Counted, OfValue, Values
+from services.query.operators.funnel.response import Counted, OfValue, Values
 from tests import funnel_oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
 from tests.pipelines.test_funnel_chains import HOUR_MS, funnels

@@ -7,8 +7,8 @@ import numpy as np
 
 from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.funnel.response import (
-    MAX_SHOWN,
     Counted,
     Counts,
     OfValue,

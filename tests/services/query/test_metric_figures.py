@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL
+from pipelines.engine.constants import TOTAL
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
 from schemas.operators.metric import WINDOWS

@@ -14,7 +14,7 @@ from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period
 from schemas.value_tokens import token
 from services.query.http.params import Source, State, instant
-from services.query.operators.funnel.response import MAX_SHOWN
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.views.latest import LIVE, Status
 
 

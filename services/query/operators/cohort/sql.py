@@ -14,8 +14,8 @@ from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
 from services.query.clickhouse.queries import Answer
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.cohort.response import Counted, Grid, Grids, Row, add_up
-from services.query.operators.funnel.response import MAX_SHOWN
 
 _OTHER: Final = "other"
 _VALUE: Final = "value "

@@ -29,7 +29,8 @@ from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
 from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import MAX_SHOWN, Counted, Counts, OfValue
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.response import Counted, Counts, OfValue
 from services.query.operators.funnel.sql import day_number, floors, groups
 
 _DAY_MS: Final = 86_400_000

@@ -18,9 +18,9 @@ from schemas.sketches.durations import Sketch, mean, merge, quantile
 from schemas.time.calendar import Period, begin_of, number_of
 from schemas.value_tokens import token
 from services.query.http.params import Source, State, instant
+from services.query.operators.breakdown import MAX_SHOWN
 from services.query.views.latest import LIVE, Status
 
-MAX_SHOWN: Final = 25
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
 
