@@ -15,8 +15,8 @@ from schemas.settings import Settings
 from services.broker import Broker
 from tests.conftest import deployment
 from tests.events import Results, segmented
-from tests.kafka import Record, produce, read_all
-from tests.pipelines.in_process import PARTITION, Engine, Named, published, put, store
+from tests.kafka import Record, read_all
+from tests.pipelines.in_process import PARTITION, Engine, Named, produce, published, put, store
 from tests.pipelines.test_engine_faults import BODIES, Figures
 
 NOW_MS: Final = time.time_ns() // 1_000_000
@@ -291,8 +291,9 @@ def test_a_definition_that_is_deleted_and_created_again_begins_again(project: Pr
 def test_what_the_log_does_not_know_begins_again(project: Project) -> None:
     """Figures that were published are not counted a second time on top."""
     topic = project.settings.topics.person_state.name
-    for message in read_all(project.settings.bootstrap, topic):
-        produce(project.settings.bootstrap, topic, [Record(None, message.key(), PARTITION)])
+    logged = read_all(project.settings.bootstrap, topic)
+    tombstones = [Record(None, message.key(), PARTITION) for message in logged]
+    produce(project.settings, topic, tombstones)
     project.engine = project.engine.restarted()
     project.engine.run()
     project.assert_like_new(BODIES)
