@@ -42,7 +42,7 @@ def validate(events: pa.RecordBatch, record_times: Int64s, settings: Settings) -
     several faults has the last one found.
     """
     columns: dict[str, ArrowColumn] = dict(zip(events.schema.names, events.columns, strict=True))
-    received = _int64s(columns["received_at"], record_times)
+    received = receipt_times(columns["received_at"], record_times)
     timestamps = corrected_timestamps(columns, record_times, received)
     faults = {
         **_time_faults(timestamps, received, settings.max_future_skew_s),
@@ -65,6 +65,17 @@ def person_ids(columns: dict[str, ArrowColumn]) -> ArrowColumn:
     """
     named = columns["person_id"]
     return pc.if_else(pc.equal(named, pa.scalar("")), columns["distinct_id"], named)
+
+
+def receipt_times(column: ArrowColumn, record_times: Int64s) -> Int64s:
+    """Return when the events were received: as they say, but not after Kafka took their records.
+
+    Whoever writes to the inbox states `received_at`, and what may lie in the future depends on it:
+    a receipt in the future would close the windows of a whole project.
+    """
+    received = _int64s(column, record_times)
+    # A record without a timestamp bounds nothing.
+    return np.where(record_times > 0, np.minimum(received, record_times), received)
 
 
 def corrected_timestamps(

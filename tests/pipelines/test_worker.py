@@ -207,6 +207,7 @@ def test_what_is_no_event_is_rejected_with_its_reason(
     whole = record(sound, schema_id)
     assert whole.value is not None
     text_at = whole.value.index(b"home")
+    ahead = NOW_MS + 40 * DAY_MS
     bad: dict[str, list[bytes | None]] = {
         "undecodable": [
             whole.value[:-4],  # truncated
@@ -217,6 +218,7 @@ def test_what_is_no_event_is_rejected_with_its_reason(
         "timestamp_out_of_range": [
             record(sound._replace(at_ms=0), schema_id).value,
             record(sound._replace(at_ms=4_102_444_800_000), schema_id).value,
+            record(sound._replace(at_ms=ahead, received_at_ms=ahead), schema_id).value,
         ],
         "too_large": [
             record(sound._replace(properties=json.dumps({"a": "x" * 1_000_000})), schema_id).value
