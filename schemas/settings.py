@@ -59,7 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # What counts
     dedup_window_s: int = 86_400
-    dedup_capacity: int = 1_000_000
+    # Of a worker, shared fairly between projects; ids that find no room are forgotten early.
+    dedup_memory_mb: int = 256
     allowed_lateness_s: int = 3_600
     max_future_skew_s: int = 300
     max_event_bytes: int = 262_144
@@ -132,7 +133,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "snapshot_interval_s": (1, 86_400),
     "session_timeout_ms": (6_000, 300_000),
     "dedup_window_s": (1, 31 * 86_400),
-    "dedup_capacity": (1_000, 1_000_000_000),
+    "dedup_memory_mb": (1, 1_000_000),
     "allowed_lateness_s": (0, 31 * 86_400),
     "max_future_skew_s": (0, 86_400),
     "max_event_bytes": (1_024, 900_000),

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.columnar.jit import Int32s, Int64s, UInt64s
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.kafka.records import Records
-from pipelines.tracker.dedup import read_uuids
+from pipelines.tracker.uuids import read_uuids
 from schemas.definitions import is_id
 from schemas.errors import InvalidRecord
 from schemas.identity import identify

@@ -12,7 +12,7 @@ from schemas.settings import read_settings
 
 NOW_MS: Final = 1_790_000_000_000
 DAY_MS: Final = 86_400_000
-_ARROW: Final = Codec(files.load("event"), lambda _: files.load("event")).arrow
+_ARROW: Final = Codec(files.load("event"), lambda _: {}).arrow
 _EVENT: Final[dict[str, Any]] = {
     "event_id": "0b7cf1de-8d36-4c4e-8a86-5ad2a7f3c1aa",
     "project_id": "shop",

@@ -517,6 +517,8 @@ def test_a_worker_tells_prometheus_what_it_has_read_and_keeps(
     assert {"idle", "read", "tracker: decode"} <= {
         label for name, label in now if name == "avila_worker_seconds_total"
     }
+    covered = "avila_worker_dedup_covered_seconds", "metrics"
+    await_equal(settings.dedup_window_s, lambda: scraped(worker).get(covered))
 
 
 def scraped(worker: WorkerProcess) -> dict[tuple[str, str], float]:
