@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.tracker.decode import decode
+from pipelines.tracker.decode import Decoded, decode
 from pipelines.tracker.dedup import BYTES_PER_ID, SeenIds
 from pipelines.tracker.dedup_coverage import CoverageReport
-from pipelines.tracker.rejections import Rejection, headers_of
+from pipelines.tracker.rejections import Rejection
 from pipelines.tracker.validate import identify_events, validate
 from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 from pipelines.worker.tables import Table
@@ -56,19 +56,21 @@ class Tracker(Table):
     def fold(self, records: Records) -> None:
         """Track a batch of the inbox: put its events and rejections into the outbox."""
         topics = self._settings.topics
-        events, rejections = self._track(records)
+        events, rows, rejections = self._track(records)
         with stage("tracker: encode"):
             keys = _keys(events.column("project_id"), events.column("person_id"))
-            self._outbox.send(topics.events.name, keys, self._encode(events))
+            refused = self._outbox.send(topics.events.name, keys, self._encode(events))
+        rejections += [Rejection(int(rows[one.row]), "too_large", str(one)) for one in refused]
+        rejected = [rejection.record(records) for rejection in sorted(rejections)]
         self._outbox.send(
             topics.rejected.name,
-            [records.keys[rejection.row] for rejection in rejections],
-            [records.values[rejection.row] for rejection in rejections],
-            headers=[headers_of(records, rejection) for rejection in rejections],
+            [record.key for record in rejected],
+            [record.value for record in rejected],
+            headers=[record.headers for record in rejected],
         )
 
-    def _track(self, records: Records) -> tuple[pa.RecordBatch, list[Rejection]]:
-        """Return the batch's new events, and why its other records are not events."""
+    def _track(self, records: Records) -> Decoded:
+        """Return the batch's new events, their rows, and why its other records are not events."""
         with stage("tracker: decode"):
             events, rows, rejections = decode(self._codec, records)
         with stage("tracker: check"):
@@ -82,7 +84,7 @@ class Tracker(Table):
             events, ids = identify_events(events, records, rows)
             seen = self._seen[records.source.partition]
             new = seen.admit(ids, events.column("project_id"), records.timestamps[rows])
-        return events if new.all() else events.filter(new), sorted(rejections)
+        return Decoded(events.filter(new), rows[new], rejections)
 
     @property
     def rows(self) -> int:

@@ -25,6 +25,7 @@ MAX_NAME_BYTES: Final = 800  # 200 characters of four bytes
 MAX_PROPERTIES: Final = 1_000
 
 _NAMES: Final = ("distinct_id", "event")
+_OPTIONAL_NAMES: Final = ("person_id", "anonymous_id", "session_id")
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -148,6 +149,11 @@ def _name_faults(columns: dict[str, ArrowColumn]) -> dict[int, InvalidRecord]:
         lengths = _lengths(columns[name])
         for row in np.flatnonzero((lengths == 0) | (lengths > MAX_NAME_BYTES)).tolist():
             detail = f"{name}: {lengths[row]} bytes; accepted are 1 to {MAX_NAME_BYTES}"
+            faults[row] = InvalidRecord("invalid_field", detail)
+    for name in _OPTIONAL_NAMES:
+        lengths = _lengths(pc.fill_null(columns[name], ""))
+        for row in np.flatnonzero(lengths > MAX_NAME_BYTES).tolist():
+            detail = f"{name}: {lengths[row]} bytes; accepted are at most {MAX_NAME_BYTES}"
             faults[row] = InvalidRecord("invalid_field", detail)
     return faults
 

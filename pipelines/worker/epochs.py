@@ -35,7 +35,7 @@ from pipelines.kafka.retry import (
     RetryDeadline,
     log_client_error,
 )
-from pipelines.kafka.transactions import FENCED, Transactions
+from pipelines.kafka.transactions import FENCED, TOO_LARGE, Transactions
 from pipelines.worker.epoch_settings import EpochSettings, group_consumer
 from pipelines.worker.state import State
 from pipelines.worker.telemetry import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
@@ -270,7 +270,11 @@ class Epochs:
             call(*args)
         except KafkaException as error:
             self._failure = str(error)
-            if error.args[0].code() in FENCED:
+            code = error.args[0].code()
+            if code == TOO_LARGE:  # again and again, unless the record is found
+                self._outbox.check_all()
+                self._transactions.use_small_batches()
+            if code in FENCED:
                 now = time.monotonic()
                 recent = [at for at in self._fenced_at if now - at < _FENCED_TIMEOUT_S]
                 self._fenced_at = [*recent, now]

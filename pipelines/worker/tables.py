@@ -18,6 +18,7 @@ from faust.types import AppT
 
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.worker import telemetry
 from pipelines.worker.restore_progress import progress_of
 
@@ -80,7 +81,6 @@ class TableManager(FaustTableManager):
 
     def __init__(self, app: AppT, **kwargs: Passed) -> None:
         super().__init__(app, **kwargs)
-        self.outbox = Outbox()
         self.snapshot_interval_s = 300
         self._snapshot_at = time.monotonic()
 
@@ -144,8 +144,17 @@ class TableManager(FaustTableManager):
             table.snapshot(_of_topic(positions, table.source), self._reader)
 
     @functools.cached_property
+    def outbox(self) -> Outbox:
+        """What the epochs write."""
+        return Outbox(TopicLimits(self._bootstrap))
+
+    @functools.cached_property
     def _reader(self) -> Reader:
-        return Reader(cast("Transport", self.app.transport).settings.bootstrap)
+        return Reader(self._bootstrap)
+
+    @property
+    def _bootstrap(self) -> str:
+        return cast("Transport", self.app.transport).settings.bootstrap
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from pipelines.tracker.validate import Validated, validate
 from schemas.avro import files
@@ -58,6 +59,13 @@ def test_a_record_without_a_timestamp_bounds_nothing() -> None:
     events, faults = validated({"received_at": NOW_MS}, record_ms=0)
     assert not faults
     assert events.to_pylist()[0]["received_at"] == NOW_MS
+
+
+@pytest.mark.parametrize("field", ["person_id", "anonymous_id", "session_id"])
+def test_a_field_that_no_definition_needs_is_bounded_too(field: str) -> None:
+    _, faults = validated({field: "x" * 800}, {field: "x" * 801})
+    assert {row: fault.reason for row, fault in faults.items()} == {1: "invalid_field"}
+    assert "801 bytes" in faults[1].detail
 
 
 def test_a_person_is_the_one_named_or_else_the_distinct_id() -> None:

@@ -18,6 +18,7 @@ from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
 from schemas.operators.funnel import Funnel
 from schemas.operators.segment import Rule
+from schemas.rejected import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
@@ -57,6 +58,7 @@ from tests.oracle import DAY_MS, Happening, fold
 from tests.workers import WorkerProcess
 
 NOW_MS = time.time_ns() // 1_000_000
+AFTER = Sent("ann", "home", NOW_MS, project="after")
 HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
 SEGMENT: dict[str, Any] = {
@@ -235,13 +237,45 @@ def test_what_is_no_event_is_rejected_with_its_reason(
     keys = [b"bad:ann", None]
     records = [Record(value, keys[n % 2]) for n, value in enumerate(values)]
     produce(settings.bootstrap, settings.topics.inbox.name, records)
-    await_equal(len(values), lambda: len([r for r in rejected(results) if r.value in values]))
-    found = {(r.value, r.reason) for r in rejected(results) if r.value in values}
-    assert found == {(value, reason) for reason, several in bad.items() for value in several}
+    cut = [None if value is None else value[:MAX_VALUE_BYTES] for value in values]
+    await_equal(len(cut), lambda: len([r for r in rejected(results) if r.value in cut]))
+    found = {(r.value, r.reason) for r in rejected(results) if r.value in cut}
+    assert found == {
+        (None if value is None else value[:MAX_VALUE_BYTES], reason)
+        for reason, several in bad.items()
+        for value in several
+    }
     assert all(r.detail for r in rejected(results))
 
     produce(settings.bootstrap, settings.topics.inbox.name, [whole._replace(key=None)])
     await_equal(1, lambda: len(of_project(results, "bad")))
+
+
+def test_a_record_of_megabytes_is_rejected_with_the_beginning_of_its_value(
+    worker: WorkerProcess, results: Results
+) -> None:
+    settings = worker.settings
+    large = b"no event" + b"x" * 4_100_000
+    headers = (("own", b"1"), ("large", b"y" * 20_000))
+    produce(
+        settings.bootstrap,
+        settings.topics.inbox.name,
+        [Record(large, b"k" * 5_000, headers=headers), record(AFTER, event_schema_id(settings))],
+        **{"message.max.bytes": 4_194_304},
+    )
+    await_equal(1, lambda: len(of_project(results, "after")))
+    (found,) = [
+        message
+        for message in results.read(settings.topics.rejected)
+        if (message.value() or b"").startswith(b"no event")
+    ]
+    assert found.value() == large[:MAX_VALUE_BYTES]
+    assert found.key() == b"k" * MAX_KEY_BYTES
+    written = dict(found.headers() or [])
+    assert written["reason"] == b"not_an_event"
+    assert written["length"] == str(len(large)).encode()
+    assert {"topic", "partition", "offset", "own"} <= written.keys()
+    assert "large" not in written
 
 
 @pytest.mark.parametrize(("funnel", "window_ms"), [("buy", HOUR_MS), ("slow", 2 * DAY_MS)])
