@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.kafka.retry import QUIET
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
@@ -61,6 +64,10 @@ class Reader:
         """
         first, last = self.bounds(source)
         end = last if end is None else end
+        if 0 < start < min(first, end):
+            log.warning(
+                "offsets are gone", source=source, first_gone=start, last_gone=min(first, end) - 1
+            )
         position = begin = max(start, first)
         self.share = 0.0
         if position >= end:
