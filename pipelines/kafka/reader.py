@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.kafka.retry import QUIET
@@ -35,6 +36,7 @@ class Reader:
         self._consumer = Consumer(config)
         # The end of a partition must include open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
         self.share = 0.0  # of the range being read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
@@ -48,6 +50,19 @@ class Reader:
         asked = KafkaPartition(*source, timestamp_ms)
         (found,) = self._bounds.offsets_for_times([asked], timeout=_METADATA_TIMEOUT_S)
         return found.offset if found.offset >= 0 else self.bounds(source)[1]
+
+    def log_id(self, topic: str) -> str:
+        """Return what identifies the topic among all that ever bore its name: cluster and topic id.
+
+        Raises:
+            KafkaException: the broker does not answer, or has no such topic.
+        """
+        cluster = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).cluster_id
+        topics = TopicCollection([topic])
+        (answer,) = self._admin.describe_topics(
+            topics, request_timeout=_METADATA_TIMEOUT_S
+        ).values()
+        return f"{cluster}/{answer.result().topic_id}"
 
     def read(
         self, source: TopicPartition, start: int, end: int | None = None

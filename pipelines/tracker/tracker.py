@@ -108,8 +108,7 @@ class Tracker(Table):
         self._share_memory()
         snapshot = self._snapshots.load(partition)
         window_begin = begin = 0
-        # Earlier versions have other columns.
-        if snapshot and snapshot.meta.position <= committed and "ids" in snapshot.columns:
+        if snapshot is not None and snapshot.meta.position <= committed:
             seen.load(snapshot.columns)
             begin = snapshot.meta.position
         else:

@@ -21,6 +21,7 @@ from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.worker import telemetry
 from pipelines.worker.restore_progress import progress_of
+from pipelines.worker.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from pipelines.worker.transport import Transport
@@ -35,6 +36,11 @@ class Table(abc.ABC):
     name: str
     help: str
     source: str
+    _snapshots: Snapshots
+
+    def bind(self, log_id: str) -> None:
+        """Say which log the table folds from now on: snapshots of another one are ignored."""
+        self._snapshots.log_id = log_id
 
     @property
     @abc.abstractmethod
@@ -107,6 +113,7 @@ class TableManager(FaustTableManager):
         reader = self._reader
         with progress_of(f"{source.topic}/{source.partition}") as show:
             for table in self._tables(source.topic):
+                table.bind(reader.log_id(source.topic))
                 for step in table.restore(source.partition, committed, reader):
                     show(table.name, reader.share)
                     yield step

@@ -50,6 +50,21 @@ def test_one_of_another_version_is_left_aside(tmp_path: Path) -> None:
     assert written(tmp_path, other).load(1) is None
 
 
+@pytest.mark.parametrize("other", ["", "cluster/other topic", "other cluster/topic"])
+def test_one_of_another_cluster_or_topic_is_ignored(tmp_path: Path, other: str) -> None:
+    kept = Snapshots(tmp_path, "funnels")
+    kept.log_id = other
+    kept.save(1, FIRST)
+    kept.wait()
+    kept.log_id = "cluster/topic"
+    assert kept.load(1) is None
+    kept.save(1, SECOND)
+    kept.wait()
+    found = kept.load(1)
+    assert found is not None
+    assert found.meta.position == SECOND.meta.position
+
+
 def test_a_full_disk_is_reported_and_the_older_one_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
