@@ -44,6 +44,8 @@ app = App(
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
+tables.positions_topic = topics.positions.name
+tables.missing_offsets = settings.missing_offsets
 seen = tables.add(Tracker(settings, tables.outbox))
 persons = tables.add(Analytics(settings, tables.outbox, OPERATORS))
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_ms: int = 30_000
     snapshot_interval_s: int = 300
     session_timeout_ms: int = 10_000
+    # Where to continue if Kafka has forgotten the offsets and nothing else knows them: refuse to
+    # start, or count from the beginning, or from the end.
+    missing_offsets: Literal["refuse", "beginning", "end"] = "refuse"
 
     # What counts
     dedup_window_s: int = 86_400
@@ -196,6 +199,10 @@ def _read(key: str, text: str, kind: Any) -> Any:
             return int(text.replace("_", ""))
         except ValueError:
             raise Misconfigured(f"{key} is {text!r}; a whole number is accepted") from None
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise Misconfigured(f"{key} is {text!r}; accepted are {', '.join(get_args(kind))}")
+        return text
     if kind is Path:
         return Path(text).expanduser()
     return kind(text)

@@ -64,6 +64,7 @@ class Analytics(Table):
 
     def __init__(self, settings: Settings, outbox: Outbox, operators: Sequence[Operator]) -> None:
         self.source = settings.topics.events.name
+        self.outputs = (settings.topics.person_state.name,)
         self._settings = settings
         self._outbox = outbox
         self._operators = operators

@@ -51,6 +51,16 @@ class Reader:
         (found,) = self._bounds.offsets_for_times([asked], timeout=_METADATA_TIMEOUT_S)
         return found.offset if found.offset >= 0 else self.bounds(source)[1]
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions the topic has, 0 if there is no such topic."""
+        found = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).topics[topic]
+        return 0 if found.error else len(found.partitions)
+
+    def has_records(self, topic: str) -> bool:
+        """Return whether anything was ever written to the topic."""
+        count = self.partitions(topic)
+        return any(self.bounds(TopicPartition(topic, number))[1] for number in range(count))
+
     def log_id(self, topic: str) -> str:
         """Return what identifies the topic among all that ever bore its name: cluster and topic id.
 

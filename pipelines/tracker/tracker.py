@@ -39,6 +39,7 @@ class Tracker(Table):
 
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.source = settings.topics.inbox.name
+        self.outputs = (settings.topics.events.name,)
         self._settings = settings
         self._outbox = outbox
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)

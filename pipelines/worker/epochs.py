@@ -126,7 +126,7 @@ class Epochs:
 
     def _restore(self, source: TopicPartition) -> None:
         marker = self._unrestored[source]
-        committed = committed_offset(self._consumer, source)
+        committed = committed_offset(self._consumer, source, self._state.missing_offset)
         self._state.drop(source)
         started = time.monotonic()
         for _ in self._state.restore(source, committed):

@@ -1,5 +1,7 @@
 """Decides from which offset a partition is read, and reports offsets that are gone."""
 
+from collections.abc import Callable
+
 import structlog
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -11,20 +13,26 @@ from pipelines.worker.telemetry import SKIPPED
 log = structlog.get_logger(__name__)
 
 
-def committed_offset(consumer: Consumer, source: TopicPartition) -> int:
+def committed_offset(
+    consumer: Consumer, source: TopicPartition, missing: Callable[[TopicPartition], int]
+) -> int:
     """Return where to continue; wait for a pending transaction that could still move it.
+
+    `missing` decides where a partition is continued for which the group has no committed offset.
 
     Raises:
         KafkaException: the broker does not answer.
+        Misconfigured: `missing` refuses to decide.
     """
     partition = KafkaPartition(*source)
     (committed,) = consumer.committed([partition], timeout=CALL_TIMEOUT_S)
     if committed.error is not None:
         raise KafkaException(committed.error)
+    offset = committed.offset if committed.offset >= 0 else missing(source)
     first, _ = consumer.get_watermark_offsets(partition, timeout=CALL_TIMEOUT_S)
-    if 0 <= committed.offset < first:
-        _report_skipped(source, committed.offset, first)
-    return max(committed.offset, first)
+    if offset < first:
+        _report_skipped(source, offset, first)
+    return max(offset, first)
 
 
 def offset_in_range(consumer: Consumer, source: TopicPartition, position: int) -> int:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
+from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.worker.epoch_settings import EpochSettings
 from pipelines.worker.epochs import Epochs
@@ -25,8 +27,15 @@ class NoState:
     backfilling = False
     snapshot_due = False
 
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
     def restore(self, *_: object) -> Iterator[None]:
         yield from ()
+
+    def missing_offset(self, source: TopicPartition) -> int:
+        with closing(Reader(self._bootstrap)) as reader:
+            return reader.bounds(source)[0]
 
     def drop(self, source: TopicPartition) -> None: ...
 
@@ -44,7 +53,8 @@ def topic(settings: Settings) -> str:
 
 def open_epochs(settings: Settings) -> Epochs:
     name = f"{settings.app_id}.one"
-    epochs = Epochs(EpochSettings(settings.bootstrap, settings.app_id, name), NoState(), Outbox())
+    state = NoState(settings.bootstrap)
+    epochs = Epochs(EpochSettings(settings.bootstrap, settings.app_id, name), state, Outbox())
     epochs.subscribe([settings.topics.inbox.name])
     return epochs
 
