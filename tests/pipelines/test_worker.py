@@ -200,7 +200,7 @@ def test_a_repeated_event_counts_once(worker: WorkerProcess, results: Results) -
     await_equal(2, lambda: len(of_project(results, "repeated")))
 
 
-def test_what_is_no_event_is_rejected_with_its_reason(
+def test_a_record_that_is_not_an_event_is_rejected_with_its_reason(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -279,7 +279,7 @@ def test_a_record_of_megabytes_is_rejected_with_the_beginning_of_its_value(
 
 
 @pytest.mark.parametrize(("funnel", "window_ms"), [("buy", HOUR_MS), ("slow", 2 * DAY_MS)])
-def test_the_streams_figures_are_those_of_the_definition(
+def test_a_funnel_has_the_figures_of_its_definition(
     results: Results, random_events: list[Sent], funnel: str, window_ms: int
 ) -> None:
     assert_counted(results, random_events, funnel, window_ms)
@@ -473,9 +473,7 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     ]
 
 
-def test_a_segment_that_changes_begins_anew_from_nobody(
-    worker: WorkerProcess, results: Results
-) -> None:
+def test_a_changed_segment_begins_without_members(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
     define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
     send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
@@ -527,7 +525,7 @@ def random_events(worker: WorkerProcess) -> list[Sent]:
     return in_order
 
 
-def test_a_worker_whose_disk_takes_nothing_says_so_and_works(
+def test_a_worker_whose_disk_cannot_be_written_logs_it_and_works(
     worker: WorkerProcess, results: Results
 ) -> None:
     send(worker.settings, [Sent("ann", "home", NOW_MS, project="full")])
@@ -535,7 +533,7 @@ def test_a_worker_whose_disk_takes_nothing_says_so_and_works(
     await_equal(True, lambda: "snapshot not written" in worker.output)
 
 
-def test_a_worker_tells_prometheus_what_it_has_read_and_keeps(
+def test_prometheus_can_scrape_what_a_worker_has_read_and_keeps(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -584,7 +582,7 @@ def test_a_window_that_closes_is_announced_without_a_further_event(
     await_equal([2, 2, 1], lambda: figures(results, "quick", "timeouts").totals)
 
 
-def test_a_funnel_counts_all_that_ever_happened_and_anew_when_it_is_changed(
+def test_a_funnel_counts_all_events_and_again_when_it_is_changed(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -619,7 +617,7 @@ def replace_project(event: Sent, project: str) -> Sent:
     return event._replace(project=project, event_id=f"{uuid.uuid4()}")
 
 
-def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, results: Results) -> None:
+def test_a_replayed_funnel_is_counted_again(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
     define(settings, "again", ["home", "cart"], window_s=60, project="replayed")
     send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
