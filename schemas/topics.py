@@ -44,6 +44,7 @@ class Topics:
         self.segment_sizes = Topic(f"{prefix}.segment-sizes", "compact")
         self.funnel_steps = Topic(f"{prefix}.funnel-steps", "delete", 30 * _DAY_MS)
         self.person_state = Topic(f"{prefix}.state.persons", "compact")
+        self.positions = Topic(f"{prefix}.state.positions", "compact", partitions=1)
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

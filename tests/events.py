@@ -52,6 +52,7 @@ class Sent(NamedTuple):
     properties: str = "{}"
     event_id: str = ""
     project: str = "shop"
+    received_at_ms: int | None = None
 
 
 def event_schema_id(settings: Settings) -> int:
@@ -71,6 +72,7 @@ def record(sent: Sent, schema_id: int) -> Record:
         "event": sent.event,
         "timestamp": sent.at_ms,
         "properties": sent.properties,
+        "received_at": sent.received_at_ms,
     }
     fastavro.schemaless_writer(out, _PARSED["event"], fields)
     return Record(out.getvalue(), f"{sent.project}:{sent.person}".encode())
