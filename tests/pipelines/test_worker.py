@@ -22,7 +22,7 @@ from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
-from services.replay import Asked, replay
+from services.replay import ReplayFilter, replay
 from tests import funnel_oracle, segment_oracle
 from tests.cohort_oracle import Act, grid, grids
 from tests.conftest import PARTITIONS, deployment, free_ports
@@ -571,7 +571,7 @@ def test_everything_of_a_project_can_be_replayed(
     expected = grid(acts, "day", COHORT["periods"], COHORT["timezone"])
     await_equal(expected, lambda: retention(results, "back", "everything"))
     before = figures(results, "buy", "everything")
-    assert replay(settings, Asked("everything"), quiet=True) == 2
+    assert replay(settings, ReplayFilter("everything"), quiet=True) == 2
     await_equal(expected, lambda: retention(results, "back", "everything"))
     await_equal(before, lambda: figures(results, "buy", "everything"))
 
@@ -586,8 +586,8 @@ def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, result
     send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     with pytest.raises(NotFound):
-        replay(settings, Asked("replayed", id="another"), quiet=True)
-    assert replay(settings, Asked("replayed", "funnel"), quiet=True) == 1
+        replay(settings, ReplayFilter("replayed", id="another"), quiet=True)
+    assert replay(settings, ReplayFilter("replayed", "funnel"), quiet=True) == 1
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]

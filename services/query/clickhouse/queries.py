@@ -8,7 +8,7 @@ from services.query.clickhouse.client import Store
 from services.query.clickhouse.events import Statement, positions_statement
 
 
-class Answer(NamedTuple):
+class QueryResult(NamedTuple):
     """Columns of a result, and the offsets before which all events are in it, by partition."""
 
     columns: Sequence[Sequence[Any]]
@@ -33,7 +33,7 @@ class EventStore:
         self._store = store
         self._database = database
 
-    async def ask(self, project_id: str, state: Callable[[str], Statement]) -> Answer:
+    async def ask(self, project_id: str, state: Callable[[str], Statement]) -> QueryResult:
         """Ask what `state` makes of the database's name; may take seconds.
 
         Raises what `Store.columns` does.
@@ -41,7 +41,7 @@ class EventStore:
         # Asked first: whatever is stored before these offsets is then in the answer too.
         ends = await self._store.columns(*positions_statement(self._database, project_id))
         columns = await self._store.columns(*state(self._database))
-        return Answer(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
+        return QueryResult(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
 
 
 def _whole(partition: int, offset: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from starlette.types import ASGIApp
 
 from schemas import avila_pb2 as pb
+from schemas.operators import OPERATORS
 from services import grpc_server
 from services.errors import code_of_status
 from services.grpc_server import Method, Methods
@@ -30,10 +31,7 @@ _MAX_BATCH: Final = 100
 _GRACE_S: Final = 5
 _OK: Final = 300
 _PLURALS: Final[Mapping[int, str]] = {
-    pb.KIND_FUNNEL: "funnels",
-    pb.KIND_COHORT: "cohorts",
-    pb.KIND_SEGMENT: "segments",
-    pb.KIND_METRIC: "metrics",
+    pb.Kind.Value(f"KIND_{spec.name.upper()}"): spec.plural for spec in OPERATORS
 }
 
 

@@ -1,8 +1,9 @@
-"""What the endpoints of all kinds of definitions read and answer alike."""
+"""What all endpoints read from requests, and how they respond."""
 
 import datetime
 import time
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -14,7 +15,9 @@ from schemas.errors import Conflict, InvalidRequest, NotFound
 from services.query.views.catalog import Key
 
 Source = Literal["stream", "store"]
-State = Literal["backfilling", "live", "failed"]
+SOURCES: Final[tuple[Source, ...]] = ("stream", "store")
+
+C = TypeVar("C", bound=str)
 
 MAX_BODY_BYTES: Final = 262_144
 MAX_PAGE: Final = 200
@@ -90,20 +93,57 @@ def check_version(before: Definition, expected: int | None) -> None:
         raise Conflict(f"{before.id} is at version {before.version}, not {expected}: read it again")
 
 
-def read_limit(text: str) -> int:
-    """Read how many a page may have."""
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE:
+class Page(NamedTuple):
+    """Which part of a list is asked for: up to `limit` items whose ids come after `after`."""
+
+    after: str
+    limit: int
+
+
+def read_page(request: Request) -> Page:
+    """Read which page of a list a request is for."""
+    limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+    return Page(request.query_params.get("after", ""), limit)
+
+
+def read_number(request: Request, name: str, least: int, most: int, default: int) -> int:
+    """Read a whole number from the address's parameters.
+
+    Raises:
+        InvalidRequest: it is none, or lies outside of `least` to `most`.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most:
         return int(text)
-    raise InvalidRequest(f"accepted are 1 to {MAX_PAGE}", "limit")
+    raise InvalidRequest(f"accepted are {least} to {most}", name)
+
+
+def read_choice(request: Request, name: str, choices: tuple[C, ...]) -> C:
+    """Read one of some words from the address's parameters; the first is the default.
+
+    Raises:
+        InvalidRequest: it is none of them; says which are accepted.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return choices[0]
+    found = next((choice for choice in choices if choice == text), None)
+    if found is None:
+        raise InvalidRequest(f"accepted are {one_of(choices)}", name)
+    return found
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Return the choices as text: `a`, `b` and `c`."""
+    quoted = [f"`{choice}`" for choice in choices]
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
 
 
 def read_source(request: Request) -> Source:
-    """Read where figures are to come from."""
-    try:
-        source: Source = msgspec.convert(request.query_params.get("source", "stream"), Source)
-    except msgspec.ValidationError:
-        raise InvalidRequest("accepted are `stream` and `store`", "source") from None
-    return source
+    """Read where results are to come from."""
+    return read_choice(request, "source", SOURCES)
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:

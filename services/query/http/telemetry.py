@@ -21,8 +21,8 @@ from services.topic_view import TopicView
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
-    """The metrics of one process: each has a registry of its own, so tests may run several."""
+class QueryTelemetry:
+    """The metrics of one process for Prometheus, in a registry of their own."""
 
     def __init__(self, topic_views: Iterable[TopicView[Any]]) -> None:
         self._registry = CollectorRegistry()
@@ -81,7 +81,7 @@ class _Views(Collector):
     """Reads the views when asked, so that nothing has to keep gauges up to date."""
 
     def __init__(self, topic_views: list[TopicView[Any]]) -> None:
-        self._followings = topic_views
+        self._topic_views = topic_views
 
     def collect(self) -> Iterable[Metric]:
         lag = GaugeMetricFamily(
@@ -95,7 +95,7 @@ class _Views(Collector):
         records = CounterMetricFamily(
             "avila_query_view_records", "Records that a view has read.", labels=["view"]
         )
-        for topic_view in self._followings:
+        for topic_view in self._topic_views:
             lag.add_metric([topic_view.name], topic_view.lag)
             ready.add_metric([topic_view.name], not topic_view.trouble)
             records.add_metric([topic_view.name], topic_view.records)

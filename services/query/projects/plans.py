@@ -13,7 +13,6 @@ from schemas.errors import Conflict, InvalidRequest, NotFound
 from schemas.plans import MAX_PLANS_PER_PROJECT, Mode, PlanDefinition, decode_plan, encode
 from services.commands import Commands, Write
 from services.query.http.params import (
-    DEFAULT_PAGE,
     check_version,
     json_answer,
     key_of,
@@ -22,14 +21,14 @@ from services.query.http.params import (
     project_of,
     read_expected,
     read_fields,
-    read_limit,
+    read_page,
     take,
 )
 from services.query.views.catalog import ENDED_VERSION, Definitions
 from services.topic_view import TopicView
 
 
-class PlanAnswer(msgspec.Struct, frozen=True):
+class PlanResponse(msgspec.Struct, frozen=True):
     """A plan as it is shown; times in milliseconds since 1970."""
 
     id: str
@@ -41,10 +40,10 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
 
 
-class PlanPage(msgspec.Struct, frozen=True):
+class PlanListResponse(msgspec.Struct, frozen=True):
     """Some of a project's plans, by id; `next` is the next page's `after`, null at the end."""
 
-    plans: list[PlanAnswer]
+    plans: list[PlanResponse]
     next: str | None
 
 
@@ -61,12 +60,13 @@ class Plans:
     async def list(self, request: Request) -> Response:
         """Show a page of the project's plans."""
         project = project_of(request)
-        after = request.query_params.get("after", "")
-        limit = read_limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
+        after, limit = read_page(request)
         self._view.require()
         found = self._plans.page(project, after, limit + 1)
         page, more = found[:limit], len(found) > limit
-        return json_answer(PlanPage([_show(plan) for plan in page], page[-1].id if more else None))
+        return json_answer(
+            PlanListResponse([_show(plan) for plan in page], page[-1].id if more else None)
+        )
 
     async def read(self, request: Request) -> Response:
         """Show a plan."""
@@ -130,8 +130,8 @@ class Plans:
         return Response(status_code=204)
 
 
-def _show(definition: PlanDefinition) -> PlanAnswer:
-    return PlanAnswer(
+def _show(definition: PlanDefinition) -> PlanResponse:
+    return PlanResponse(
         definition.id,
         definition.version,
         definition.created_at,

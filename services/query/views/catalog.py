@@ -10,37 +10,31 @@ from confluent_kafka import Message
 from schemas import plans
 from schemas.definitions import Definition, Kind, parse_key
 from schemas.errors import NotFound
-from schemas.operators import cohort as cohorts
-from schemas.operators import funnel as definitions
-from schemas.operators import metric as metrics
-from schemas.operators import segment as segments
+from schemas.operators import OPERATORS
 
 log = structlog.get_logger(__name__)
 
-# A tombstone's header that says which version it ended, so that the next one of the same id is not
-# mistaken for it: results of an ended version may still be on their topic.
+# A tombstone's header with the version that it ended, so that the next one of the same id has
+# another: results of an ended version may still be on their topic.
 ENDED_VERSION: Final = "version"
 
 D = TypeVar("D", bound=Definition)
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
-    "funnel": definitions.decode,
-    "cohort": cohorts.decode,
-    "metric": metrics.decode,
-    "segment": segments.decode,
+    **{spec.name: spec.decode for spec in OPERATORS},
     "plan": plans.decode,
 }
 
 
 class Key(NamedTuple):
-    """What a definition is known by, among those of its kind."""
+    """What names a definition among those of its kind."""
 
     project_id: str
     id: str
 
 
 class Change(NamedTuple):
-    """A new definition; None if it was deleted, and the version that was then."""
+    """A new definition; None if it was deleted, and the version that was deleted."""
 
     kind: str
     key: Key
@@ -49,7 +43,7 @@ class Change(NamedTuple):
 
 
 class Definitions(Generic[D]):
-    """The definitions of one kind as they stand, by project and id; for one thread."""
+    """The current definitions of one kind, by project and id; for one thread."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -57,7 +51,7 @@ class Definitions(Generic[D]):
         self._ended: dict[Key, int] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take in what is of this kind, in the topic's order; doing it again changes nothing."""
+        """Take in what is of this kind, in the topic's order; repeating it changes nothing."""
         for kind, key, definition, ended_version in changes:
             if kind != self._kind:
                 continue
@@ -108,9 +102,9 @@ class Definitions(Generic[D]):
 
 
 def read_changes(messages: list[Message]) -> list[Change]:
-    """Decode records of the definitions topic; those of other kinds and unreadable ones are not in.
+    """Decode records of the definitions topic, without those of other kinds.
 
-    Pure but for a line in the log for each that cannot be read.
+    Pure but for a line in the log for each that cannot be read, which is left out.
     """
     changes = []
     for message in messages:
@@ -122,7 +116,7 @@ def read_changes(messages: list[Message]) -> list[Change]:
                 continue
             definition = None if value is None else decode(value)
         except (ValueError, msgspec.DecodeError) as error:
-            log.error("definition left out", key=key, offset=message.offset(), reason=str(error))
+            log.error("definition_unreadable", key=key, offset=message.offset(), reason=str(error))
             continue
         ended = _ended_version(message) if definition is None else 0
         changes.append(Change(kind, Key(project_id, name), definition, ended))

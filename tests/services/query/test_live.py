@@ -151,13 +151,13 @@ class Feed:
     def events(self, until: Callable[[list[Any], int, int], bool]) -> tuple[list[Any], int, int]:
         """The events that came, and how many were left out and dropped, until that is enough."""
         events: list[Any] = []
-        left_out = dropped = 0
-        while not until(events, left_out, dropped):
+        sampled_out = dropped = 0
+        while not until(events, sampled_out, dropped):
             message = self.receive()
             events += message["events"]
-            left_out += message["left_out"]
+            sampled_out += message["sampled_out"]
             dropped += message["dropped"]
-        return events, left_out, dropped
+        return events, sampled_out, dropped
 
     def metric(self, name: str, is_right: Callable[[Any], bool] = bool) -> Any:
         """A metric as soon as it is right."""
@@ -419,12 +419,12 @@ def test_events_of_ones_own_project_come_from_now_on(service: Service, settings:
         events.publish("broken-key", project="shop2")
         events.produce([Record(b"no event", b"shop:ada")])
         events.publish("view", "buy", properties='{"amount": 12.5}', context="}, no JSON")
-        came, left_out, dropped = feed.events(lambda events, *_: len(events) == 2)
+        came, sampled_out, dropped = feed.events(lambda events, *_: len(events) == 2)
         assert [one["event"] for one in came] == ["view", "buy"]
         assert (came[0]["properties"], came[0]["context"]) == ({"amount": 12.5}, "}, no JSON")
         assert came[0]["timestamp"] == TIMESTAMP
         assert "project_id" not in came[0]
-        assert left_out <= 1  # what cannot be read
+        assert sampled_out <= 1  # what cannot be read
         assert dropped == 0
         feed.ask({"unsubscribe": "events"})
         eventually_no_tail()
@@ -439,13 +439,13 @@ def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
         feed.subscribe("events")
         begun = time.monotonic()
         events.publish(*(str(number) for number in range(count)))
-        came, left_out, dropped = feed.events(
-            lambda events, left_out, _: len(events) + left_out == count
+        came, sampled_out, dropped = feed.events(
+            lambda events, sampled_out, _: len(events) + sampled_out == count
         )
         took_s = time.monotonic() - begun
     assert dropped == 0
     assert 0 < len(came) <= MAX_EVENTS_PER_S * (2 + took_s)
-    assert left_out > 0
+    assert sampled_out > 0
 
 
 def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -> None:
@@ -453,8 +453,10 @@ def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -
     with service.ready() as feed:
         feed.subscribe("events", sample=0.25)
         events.publish(*(str(number) for number in range(80)))
-        came, left_out, _ = feed.events(lambda events, left_out, _: len(events) + left_out == 80)
-    assert (len(came), left_out) == (20, 60)
+        came, sampled_out, _ = feed.events(
+            lambda events, sampled_out, _: len(events) + sampled_out == 80
+        )
+    assert (len(came), sampled_out) == (20, 60)
 
 
 def test_nothing_is_read_while_nobody_looks(service: Service) -> None:
@@ -507,12 +509,12 @@ def test_who_reads_slowly_loses_events_and_is_told_how_many(
     with unread(service) as feed:
         events.publish(*names, properties=wide)
         time.sleep(2)
-        came, left_out, dropped = feed.events(
-            lambda events, left_out, dropped: len(events) + left_out + dropped == 80
+        came, sampled_out, dropped = feed.events(
+            lambda events, sampled_out, dropped: len(events) + sampled_out + dropped == 80
         )
     assert dropped > 0
     assert came[-1]["event"] == "79"
-    assert len(came) < 80 - left_out
+    assert len(came) < 80 - sampled_out
 
 
 def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, settings: Settings) -> None:

@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from services.query.operators.segment.response import Moves, assemble
-from services.query.operators.segment.view import Results, read_results
-from services.query.views.latest import Update
+from services.query.operators.segment.view import SegmentResultsView, read_size_records
+from services.query.views.reader import Update
 from tests.services.query.test_segment_members import define
 
 COMMON = {
@@ -23,9 +23,9 @@ COMMON = {
 }
 
 
-def view(*records: dict[str, object]) -> Results:
-    results = Results(partitions=2)
-    read = read_results(pa.RecordBatch.from_pylist([COMMON | record for record in records]))
+def view(*records: dict[str, object]) -> SegmentResultsView:
+    results = SegmentResultsView(partitions=2)
+    read = read_size_records(pa.RecordBatch.from_pylist([COMMON | record for record in records]))
     results.apply(Update(str(number).encode(), result) for number, result in enumerate(read))
     return results
 

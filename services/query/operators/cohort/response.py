@@ -13,9 +13,9 @@ from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period
 from schemas.value_tokens import token
-from services.query.http.params import Source, State, instant
+from services.query.http.params import Source, instant
 from services.query.operators.funnel.response import MAX_SHOWN
-from services.query.views.latest import LIVE, Status
+from services.query.views.progress import LIVE, State, StatusResponse
 
 
 class Row(NamedTuple):
@@ -31,7 +31,7 @@ Grid: TypeAlias = dict[datetime.date, Row]
 Grids: TypeAlias = Mapping[str | None, Grid]
 
 
-class Counted(NamedTuple):
+class CohortCounts(NamedTuple):
     """All that is counted of a cohort, by the first day of the period.
 
     `status` says how far that is.
@@ -41,11 +41,11 @@ class Counted(NamedTuple):
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
-    status: Status = LIVE
+    status: StatusResponse = LIVE
     values: Grids = MappingProxyType({})
 
 
-class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A cohort as the API shows it."""
 
     id: str
@@ -62,7 +62,7 @@ class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime.datetime
 
 
-class CohortValue(msgspec.Struct, frozen=True):
+class RowValueResponse(msgspec.Struct, frozen=True):
     """Of a row, the persons whose first start has a value; null is that of those who have none.
 
     `other` tells that these are all values that are not shown by themselves, added up.
@@ -75,7 +75,7 @@ class CohortValue(msgspec.Struct, frozen=True):
     returned_or_later: list[int]
 
 
-class CohortRow(msgspec.Struct, frozen=True):
+class RowResponse(msgspec.Struct, frozen=True):
     """Persons who began in the period whose first day is `begin`.
 
     Place n of `returned` has how many of them came back in the n-th period after it, place n of
@@ -87,10 +87,10 @@ class CohortRow(msgspec.Struct, frozen=True):
     persons: int
     returned: list[int]
     returned_or_later: list[int]
-    breakdown: list[CohortValue]
+    breakdown: list[RowValueResponse]
 
 
-class CohortResults(msgspec.Struct, frozen=True):
+class CohortResultsResponse(msgspec.Struct, frozen=True):
     """A cohort's retention grid and what it takes in.
 
     A cohort that was defined, or changed, after events had come is `backfilling` until it has
@@ -100,20 +100,20 @@ class CohortResults(msgspec.Struct, frozen=True):
     of the event store the offset before which all events are in.
     """
 
-    cohort: CohortAnswer
+    cohort: CohortResponse
     source: Source
     state: State
     backfilled: float
-    rows: list[CohortRow]
+    rows: list[RowResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
 
 
-def show(definition: CohortDefinition) -> CohortAnswer:
+def show(definition: CohortDefinition) -> CohortResponse:
     """Return what the API shows of a cohort."""
     cohort = definition.cohort
-    return CohortAnswer(
+    return CohortResponse(
         id=definition.id,
         version=definition.version,
         name=cohort.name,
@@ -132,19 +132,19 @@ def show(definition: CohortDefinition) -> CohortAnswer:
 def assemble(
     definition: CohortDefinition,
     source: Source,
-    counted: Counted,
+    counted: CohortCounts,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
-) -> CohortResults:
+) -> CohortResultsResponse:
     """Return what the API answers for the periods that begin from `first` to `last`."""
     shown = _top_values(counted.values)
-    return CohortResults(
+    return CohortResultsResponse(
         cohort=show(definition),
         source=source,
         state=counted.status.state,
         backfilled=counted.status.backfilled,
         rows=[
-            CohortRow(begin, *row, _broken_down(begin, counted.values, shown))
+            RowResponse(begin, *row, _broken_down(begin, counted.values, shown))
             for begin, row in sorted(counted.rows.items())
             if row.persons and first <= begin <= last
         ],
@@ -167,16 +167,18 @@ def _top_values(values: Grids) -> list[str]:
     return breakdown_values[:MAX_SHOWN]
 
 
-def _broken_down(begin: datetime.date, values: Grids, shown: Sequence[str]) -> list[CohortValue]:
+def _broken_down(
+    begin: datetime.date, values: Grids, shown: Sequence[str]
+) -> list[RowValueResponse]:
     of_row = {value: rows[begin] for value, rows in values.items() if begin in rows}
     rest = add_up([row for value, row in of_row.items() if value not in shown])
     figures = [
-        CohortValue(json.loads(value), False, *of_row[value])
+        RowValueResponse(json.loads(value), False, *of_row[value])
         for value in shown
         if value in of_row and of_row[value].persons
     ]
     if rest is not None and rest.persons:
-        figures.append(CohortValue(None, True, *rest))
+        figures.append(RowValueResponse(None, True, *rest))
     return figures
 
 

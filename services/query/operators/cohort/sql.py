@@ -13,8 +13,8 @@ from schemas.time.calendar import Period, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
-from services.query.clickhouse.queries import Answer
-from services.query.operators.cohort.response import Counted, Grid, Grids, Row, add_up
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.cohort.response import CohortCounts, Grid, Grids, Row, add_up
 from services.query.operators.funnel.response import MAX_SHOWN
 
 _OTHER: Final = "other"
@@ -84,7 +84,7 @@ HAVING countIf(starts) > 0
 """  # noqa: S608
 
 
-def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Counted:
+def read_counts(definition: CohortDefinition, answer: QueryResult, now_ms: int) -> CohortCounts:
     """Read the answer to a `cohort_statement`."""
     period = definition.cohort.period
     grids: defaultdict[str, Grid] = defaultdict(dict)
@@ -99,7 +99,7 @@ def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Co
     values: Grids = {}
     if definition.cohort.breakdown is not None:
         values = {_value_of(label): grid for label, grid in grids.items()}
-    return Counted(
+    return CohortCounts(
         rows, late_dropped=0, updated_at=now_ms, positions=answer.positions, values=values
     )
 

@@ -2,20 +2,22 @@
 
 import datetime
 from collections import defaultdict
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from schemas.operators.cohort import CohortDefinition
+from schemas.operators.cohort import COHORT, CohortDefinition
 from schemas.time.calendar import begin_of
-from services.query.operators.cohort.response import Counted, Grid, Row, add_up
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.operators.cohort.response import CohortCounts, Grid, Row, add_up
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
+class CohortRecord(NamedTuple):
     """One record: a partition's persons who began in one period, or the whole (`period` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
     period: int | None  # its first day, from 1970
     persons: int
@@ -27,10 +29,10 @@ class Result(NamedTuple):
     progress: Progress
 
 
-class Results(LatestByKey[Result]):
+class CohortResultsView(LatestByKey[CohortRecord]):
     """The newest records of all cohorts."""
 
-    def figures(self, definition: CohortDefinition) -> Counted:
+    def figures(self, definition: CohortDefinition) -> CohortCounts:
         """Add up what the partitions say of this version of the cohort."""
         results = self.of(definition)
         whole = self.at(definition, None)
@@ -44,7 +46,7 @@ class Results(LatestByKey[Result]):
                 for one in result.breakdown:
                     row = Row(one["persons"], one["returned"], one["returned_or_later"])
                     of_values[one["value"]][begin].append(row)
-        return Counted(
+        return CohortCounts(
             rows=_added_up(parts),
             late_dropped=sum(result.late_dropped for result in whole),
             updated_at=max((result.updated_at for result in results), default=None),
@@ -61,11 +63,11 @@ def _added_up(parts: _Parts) -> Grid:
     return {begin: row for begin, rows in parts.items() if (row := add_up(rows)) is not None}
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
+def read_records(batch: pa.RecordBatch) -> list[CohortRecord]:
     """Make results of decoded records."""
     return [
-        Result(
-            (record["project_id"], record["cohort_id"], record["version"]),
+        CohortRecord(
+            VersionKey(record["project_id"], record["cohort_id"], record["version"]),
             record["partition"],
             record["period"],
             record["persons"],
@@ -78,3 +80,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+COHORT_RESULTS: Final = ResultSource("cohorts", COHORT.aggregates, read_records)

@@ -28,8 +28,8 @@ from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
-from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import MAX_SHOWN, Counted, Counts, OfValue
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.funnel.response import MAX_SHOWN, DayCounts, FunnelCounts, ValueCounts
 from services.query.operators.funnel.sql import day_number, floors, groups
 
 _DAY_MS: Final = 86_400_000
@@ -251,24 +251,26 @@ def _lowest(bits: str) -> str:
     return f"bitAnd({bits}, bitNot({bits}) + 1)"
 
 
-def read_chain_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
+def read_chain_counts(
+    definition: FunnelDefinition, answer: QueryResult, now_ms: int
+) -> FunnelCounts:
     """Read the answer to a `chain_statement`."""
     labels, *numbers = answer.columns or [[]]
     # No rows may come as no columns.
     table = np.array(numbers, np.int64).reshape(_COLUMNS, -1)
-    by_label: dict[str, dict[int, Counts]] = {}
+    by_label: dict[str, dict[int, DayCounts]] = {}
     for label in dict.fromkeys(labels):
         own = table[:, [at for at, one in enumerate(labels) if one == label]]
         by_label[label] = _by_day(definition, own)
     days = by_label.pop(_ALL, {})
     nothing = _nothing(len(definition.funnel.steps))
-    values: defaultdict[int, dict[str | None, OfValue]] = defaultdict(dict)
+    values: defaultdict[int, dict[str | None, ValueCounts]] = defaultdict(dict)
     for label, of_days in by_label.items():
         value = None if label == _OTHER else to_json(label.removeprefix(_VALUE))
         for day, counts in of_days.items():
-            values[day][value] = OfValue(counts.reached, counts.entries)
+            values[day][value] = ValueCounts(counts.reached, counts.entries)
     total = days.pop(_TOTAL, nothing)
-    return Counted(
+    return FunnelCounts(
         total.reached,
         {day: counts._replace(values=values[day]) for day, counts in days.items()},
         late_dropped=0,
@@ -279,11 +281,11 @@ def read_chain_counts(definition: FunnelDefinition, answer: Answer, now_ms: int)
     )
 
 
-def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, Counts]:
+def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, DayCounts]:
     """The figures of each day (`_TOTAL` for all), from rows of one label in any order."""
     steps = len(definition.funnel.steps)
     table = table[:, np.lexsort(table[1::-1])]
-    days: dict[int, Counts] = {}
+    days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms, entries = table[:, rows]
         counts = days.setdefault(day, _nothing(steps))
@@ -295,5 +297,5 @@ def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int,
     return {day: counts._replace(entries=[]) for day, counts in days.items()}
 
 
-def _nothing(steps: int) -> Counts:
-    return Counts([0] * steps, [EMPTY] * steps, [0] * steps)
+def _nothing(steps: int) -> DayCounts:
+    return DayCounts([0] * steps, [EMPTY] * steps, [0] * steps)

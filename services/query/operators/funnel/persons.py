@@ -10,27 +10,26 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from schemas.errors import InvalidRequest
 from schemas.operators.funnel import FunnelDefinition, Step
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement
-from services.query.clickhouse.queries import Answer
-from services.query.http.params import DEFAULT_PAGE, read_day, read_limit
+from services.query.clickhouse.queries import QueryResult
+from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.funnel.chain_sql import reached_sql
 from services.query.operators.funnel.sql import constants, day_number, times_sql
 
 Outcome = Literal["reached", "dropped"]
-_OUTCOMES: Final[Sequence[Outcome]] = ("reached", "dropped")
+OUTCOMES: Final[tuple[Outcome, ...]] = ("reached", "dropped")
 
 
-class FunnelPersons(msgspec.Struct, frozen=True):
+class FunnelPersonsResponse(msgspec.Struct, frozen=True):
     """Some persons of a funnel, by id; `next` is the next page's `after`, null at the end."""
 
     persons: list[str]
     next: str | None
 
 
-class Asked(NamedTuple):
+class PersonsQuery(NamedTuple):
     """Which persons: by what became of them at a step, and by the day on which they entered."""
 
     step: int
@@ -41,40 +40,27 @@ class Asked(NamedTuple):
     last: datetime.date
 
 
-def read_asked(request: Request, definition: FunnelDefinition) -> Asked:
+def read_persons_query(request: Request, definition: FunnelDefinition) -> PersonsQuery:
     """Read which persons a request is for.
 
     Raises:
         InvalidRequest: names the parameter and what is accepted.
     """
-    ask, steps = request.query_params, len(definition.funnel.steps)
-    outcome = next((one for one in _OUTCOMES if one == ask.get("outcome", "reached")), None)
-    if outcome is None:
-        raise InvalidRequest("accepted are `reached` and `dropped`", "outcome")
+    steps = len(definition.funnel.steps)
+    outcome = read_choice(request, "outcome", OUTCOMES)
     least = 2 if outcome == "dropped" else 1
-    return Asked(
-        read_step(request, least, steps),
+    return PersonsQuery(
+        read_number(request, "step", least, steps, steps),
         outcome,
-        ask.get("after", ""),
-        read_limit(ask.get("limit", str(DEFAULT_PAGE))),
+        *read_page(request),
         read_day(request, "from", datetime.date.min),
         read_day(request, "to", datetime.date.max),
     )
 
 
-def read_step(request: Request, least: int, most: int) -> int:
-    """Read the number of a step.
-
-    Raises:
-        InvalidRequest: it is not one of those that are accepted.
-    """
-    text = request.query_params.get("step", str(most))
-    if text.isascii() and text.isdigit() and least <= int(text) <= most:
-        return int(text)
-    raise InvalidRequest(f"accepted are {least} to {most}", "step")
-
-
-def persons_statement(database: str, definition: FunnelDefinition, asked: Asked) -> Statement:
+def persons_statement(
+    database: str, definition: FunnelDefinition, asked: PersonsQuery
+) -> Statement:
     """The statement for the persons, and one more than asked for if there are more."""
     bind = Binder()
     step = bind(asked.step, "UInt64")
@@ -97,12 +83,12 @@ def previous(steps: Sequence[Step], step: int) -> int:
     return next(number for number in range(step - 1, 0, -1) if not steps[number - 1].optional)
 
 
-def read_persons(asked: Asked, answer: Answer) -> FunnelPersons:
+def read_persons(asked: PersonsQuery, answer: QueryResult) -> FunnelPersonsResponse:
     """Read the answer to a `persons_statement`."""
-    return FunnelPersons(*answer.page(asked.limit))
+    return FunnelPersonsResponse(*answer.page(asked.limit))
 
 
-def _plain(database: str, definition: FunnelDefinition, asked: Asked, bind: Binder) -> str:
+def _plain(database: str, definition: FunnelDefinition, asked: PersonsQuery, bind: Binder) -> str:
     """Of each person, the steps reached on any of the days."""
     times = times_sql(database, definition, asked.first, asked.last, bind)
     return f"""
@@ -113,7 +99,7 @@ FROM ({times}) WHERE day != total GROUP BY person_id
 """  # noqa: S608
 
 
-def _chains(database: str, definition: FunnelDefinition, asked: Asked, bind: Binder) -> str:
+def _chains(database: str, definition: FunnelDefinition, asked: PersonsQuery, bind: Binder) -> str:
     days = f"{bind(day_number(asked.first), 'Int32')} AND {bind(day_number(asked.last), 'Int32')}"
     return f"""
 SELECT person_id, groupUniqArray(step) AS reached

@@ -17,14 +17,15 @@ from schemas.operators.funnel import Breakdown, Exclusion, FunnelDefinition, Ord
 from schemas.sketches.durations import Sketch, mean, merge, quantile
 from schemas.time.calendar import Period, begin_of, number_of
 from schemas.value_tokens import token
-from services.query.http.params import Source, State, instant
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Source, instant
+from services.query.views.progress import LIVE, State, StatusResponse
 
 MAX_SHOWN: Final = 25
+PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month")
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
 
-class OfValue(NamedTuple):
+class ValueCounts(NamedTuple):
     """Persons, and chains if the funnel counts them, of one value that reached each step."""
 
     reached: list[int]
@@ -32,10 +33,10 @@ class OfValue(NamedTuple):
 
 
 # By the value in JSON; None stands for all that are not told apart.
-Values = Mapping[str | None, OfValue]
+Values = Mapping[str | None, ValueCounts]
 
 
-class Counts(NamedTuple):
+class DayCounts(NamedTuple):
     """Persons of one entry day: how many reached each step, and how long they took to it.
 
     `entries` are the chains that reached each step, if the funnel counts them, else none.
@@ -47,23 +48,23 @@ class Counts(NamedTuple):
     values: Values = MappingProxyType({})
 
 
-class Counted(NamedTuple):
+class FunnelCounts(NamedTuple):
     """All that is counted of a funnel. Days count from 1970; `total` has each person once.
 
     `status` says how far that is.
     """
 
     total: list[int]
-    days: dict[int, Counts]
+    days: dict[int, DayCounts]
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
-    status: Status = LIVE
+    status: StatusResponse = LIVE
     entries: Sequence[int] = ()
     values: Values = MappingProxyType({})
 
 
-class FunnelAnswer(msgspec.Struct, frozen=True):
+class FunnelResponse(msgspec.Struct, frozen=True):
     """A funnel as the API shows it."""
 
     id: str
@@ -82,7 +83,7 @@ class FunnelAnswer(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime
 
 
-class StepFigures(msgspec.Struct, frozen=True):
+class StepResponse(msgspec.Struct, frozen=True):
     """How many persons reached a step, and which share of the first and of the previous step's.
 
     The previous step is the one before that is not optional. `entries` is how many chains reached
@@ -98,7 +99,7 @@ class StepFigures(msgspec.Struct, frozen=True):
     entries: int | None
 
 
-class TimedStepFigures(StepFigures, frozen=True):
+class TimedStepResponse(StepResponse, frozen=True):
     """A step's figures of one entry day, and how long persons took to it from their first step.
 
     The mean is exact, median and 90th percentile are within 1 %, all rounded to a millisecond; null
@@ -110,7 +111,7 @@ class TimedStepFigures(StepFigures, frozen=True):
     p90_ms: int | None
 
 
-class ValueFigures(msgspec.Struct, frozen=True):
+class ValueResponse(msgspec.Struct, frozen=True):
     """Figures of the chains that have a value; null is that of chains whose property is not set.
 
     `other` tells that these are all values that are not shown by themselves, added up: a person who
@@ -119,20 +120,20 @@ class ValueFigures(msgspec.Struct, frozen=True):
 
     value: bool | int | float | str | None
     other: bool
-    steps: list[StepFigures]
+    steps: list[StepResponse]
 
 
-class Totals(msgspec.Struct, frozen=True):
+class TotalsResponse(msgspec.Struct, frozen=True):
     """Figures over all entry days, each person once.
 
     `breakdown` is empty for funnels that have none.
     """
 
-    steps: list[StepFigures]
-    breakdown: list[ValueFigures]
+    steps: list[StepResponse]
+    breakdown: list[ValueResponse]
 
 
-class DayFigures(msgspec.Struct, frozen=True):
+class DayResponse(msgspec.Struct, frozen=True):
     """Figures of the persons who took the first step on a day (UTC).
 
     If longer periods are asked for, it is the first day of one, and its days are added up: a person
@@ -140,11 +141,11 @@ class DayFigures(msgspec.Struct, frozen=True):
     """
 
     day: datetime.date
-    steps: list[TimedStepFigures]
-    breakdown: list[ValueFigures]
+    steps: list[TimedStepResponse]
+    breakdown: list[ValueResponse]
 
 
-class FunnelResults(msgspec.Struct, frozen=True):
+class FunnelResultsResponse(msgspec.Struct, frozen=True):
     """A funnel's figures and what they take in.
 
     A funnel that was defined, or changed, after events had come is `backfilling` until it has
@@ -154,21 +155,21 @@ class FunnelResults(msgspec.Struct, frozen=True):
     partition of the event store the offset before which all events are in.
     """
 
-    funnel: FunnelAnswer
+    funnel: FunnelResponse
     source: Source
     state: State
     backfilled: float
-    totals: Totals
-    days: list[DayFigures]
+    totals: TotalsResponse
+    days: list[DayResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
 
 
-def show(definition: FunnelDefinition) -> FunnelAnswer:
+def show(definition: FunnelDefinition) -> FunnelResponse:
     """Return a funnel as the API shows it."""
     funnel = definition.funnel
-    return FunnelAnswer(
+    return FunnelResponse(
         id=definition.id,
         version=definition.version,
         name=funnel.name,
@@ -189,11 +190,11 @@ def show(definition: FunnelDefinition) -> FunnelAnswer:
 def assemble(
     definition: FunnelDefinition,
     source: Source,
-    counted: Counted,
+    counted: FunnelCounts,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     period: Period = "day",
-) -> FunnelResults:
+) -> FunnelResultsResponse:
     """Return what the API answers for the entry days `first` to `last`, both included.
 
     Days on which nobody took the first step are left out, as are days beyond the calendar. Those
@@ -202,16 +203,16 @@ def assemble(
     steps = definition.funnel.steps
     shown = top_values(counted.values)
     days = [
-        DayFigures(day, _timed(steps, counts), _broken_down(steps, counts.values, shown))
+        DayResponse(day, _timed(steps, counts), _broken_down(steps, counts.values, shown))
         for day, counts in _by_period(counted.days, period, first, last)
     ]
-    return FunnelResults(
+    return FunnelResultsResponse(
         funnel=show(definition),
         source=source,
         state=counted.status.state,
         backfilled=counted.status.backfilled,
-        totals=Totals(
-            [StepFigures(*row) for row in _rows(steps, counted.total, counted.entries)],
+        totals=TotalsResponse(
+            [StepResponse(*row) for row in _rows(steps, counted.total, counted.entries)],
             _broken_down(steps, counted.values, shown),
         ),
         days=days,
@@ -222,10 +223,10 @@ def assemble(
 
 
 def _by_period(
-    days: Mapping[int, Counts], period: Period, first: datetime.date, last: datetime.date
-) -> Iterator[tuple[datetime.date, Counts]]:
+    days: Mapping[int, DayCounts], period: Period, first: datetime.date, last: datetime.date
+) -> Iterator[tuple[datetime.date, DayCounts]]:
     """The figures by the first day of each period."""
-    parts: defaultdict[datetime.date, list[Counts]] = defaultdict(list)
+    parts: defaultdict[datetime.date, list[DayCounts]] = defaultdict(list)
     for number, counts in days.items():
         day = day_of(number)
         if sum(counts.reached) and day is not None and first <= day <= last:
@@ -234,13 +235,13 @@ def _by_period(
         yield begin, own[0] if len(own) == 1 else _sum(own)
 
 
-def _sum(parts: Sequence[Counts]) -> Counts:
-    persons = add_up([OfValue(part.reached, part.entries) for part in parts])
-    values: defaultdict[str | None, list[OfValue]] = defaultdict(list)
+def _sum(parts: Sequence[DayCounts]) -> DayCounts:
+    persons = add_up([ValueCounts(part.reached, part.entries) for part in parts])
+    values: defaultdict[str | None, list[ValueCounts]] = defaultdict(list)
     for part in parts:
         for value, counts in part.values.items():
             values[value].append(counts)
-    return Counts(
+    return DayCounts(
         persons.reached,
         [merge(times) for times in zip(*(part.times for part in parts), strict=True)],
         persons.entries,
@@ -260,27 +261,27 @@ def top_values(values: Values) -> list[str]:
 
 def _broken_down(
     steps: tuple[Step, ...], values: Values, shown: Sequence[str]
-) -> list[ValueFigures]:
+) -> list[ValueResponse]:
     figures = [
-        ValueFigures(json.loads(value), other=False, steps=_of_value(steps, values[value]))
+        ValueResponse(json.loads(value), other=False, steps=_of_value(steps, values[value]))
         for value in shown
         if value in values
     ]
     rest = [counts for value, counts in values.items() if value not in shown]
     if any(counts.reached[0] for counts in rest):
-        figures.append(ValueFigures(None, other=True, steps=_of_value(steps, add_up(rest))))
+        figures.append(ValueResponse(None, other=True, steps=_of_value(steps, add_up(rest))))
     return figures
 
 
-def _of_value(steps: tuple[Step, ...], counts: OfValue) -> list[StepFigures]:
-    return [StepFigures(*row) for row in _rows(steps, counts.reached, counts.entries)]
+def _of_value(steps: tuple[Step, ...], counts: ValueCounts) -> list[StepResponse]:
+    return [StepResponse(*row) for row in _rows(steps, counts.reached, counts.entries)]
 
 
-def add_up(parts: Sequence[OfValue]) -> OfValue:
+def add_up(parts: Sequence[ValueCounts]) -> ValueCounts:
     """The sum of some figures."""
     reached = [sum(column) for column in zip(*(part.reached for part in parts), strict=True)]
     entries = [part.entries for part in parts if part.entries]
-    return OfValue(reached, [sum(column) for column in zip(*entries, strict=True)])
+    return ValueCounts(reached, [sum(column) for column in zip(*entries, strict=True)])
 
 
 _Row = tuple[int, str, int, float, float, int | None]
@@ -303,9 +304,9 @@ def _rows(steps: tuple[Step, ...], reached: list[int], entries: Sequence[int]) -
         previous = previous if step.optional else there
 
 
-def _timed(steps: tuple[Step, ...], counts: Counts) -> list[TimedStepFigures]:
+def _timed(steps: tuple[Step, ...], counts: DayCounts) -> list[TimedStepResponse]:
     return [
-        TimedStepFigures(
+        TimedStepResponse(
             *row,
             rounded(mean(sketch)),
             rounded(quantile(sketch, 0.5)),

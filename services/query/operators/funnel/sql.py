@@ -22,8 +22,8 @@ from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, holds
-from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import Counted, Counts
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.funnel.response import DayCounts, FunnelCounts
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _DAY_MS: Final = 86_400_000
@@ -168,7 +168,7 @@ def _times(number: int) -> str:
     ))"""
 
 
-def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
+def read_counts(definition: FunnelDefinition, answer: QueryResult, now_ms: int) -> FunnelCounts:
     """Read the answer to a `funnel_statement`."""
     steps = len(definition.funnel.steps)
     table = np.array(answer.columns, np.int64).reshape(
@@ -176,17 +176,17 @@ def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Co
     )  # no rows may come as no columns
     table = table[:, np.lexsort(table[1::-1])]
     total = [0] * steps
-    days: dict[int, Counts] = {}
+    days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms = table[:, rows]
         reached = int(persons.sum())
         if day == _TOTAL:
             total[step - 1] = reached
             continue
-        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps, []))
+        counts = days.setdefault(day, DayCounts([0] * steps, [EMPTY] * steps, []))
         counts.reached[step - 1] = reached
         counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
-    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
+    return FunnelCounts(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
 
 
 def groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:

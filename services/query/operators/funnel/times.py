@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 
 from schemas.sketches.durations import EDGES, Sketch, mean, merge, quantile
-from services.query.http.params import Source, State
-from services.query.operators.funnel.response import Counted, day_of, rounded
+from services.query.http.params import Source
+from services.query.operators.funnel.response import FunnelCounts, day_of, rounded
+from services.query.views.progress import State
 
 MAX_BINS: Final = 200
 DEFAULT_BINS: Final = 20
@@ -21,7 +22,7 @@ class TimeBin(msgspec.Struct, frozen=True):
     persons: int
 
 
-class FunnelTimes(msgspec.Struct, frozen=True):
+class FunnelTimesResponse(msgspec.Struct, frozen=True):
     """How long persons took to a step from their first: each person once for each entry day.
 
     The bins follow each other without gaps, from the shortest time to the longest; each is some
@@ -39,20 +40,20 @@ class FunnelTimes(msgspec.Struct, frozen=True):
 
 
 def histogram(
-    counted: Counted,
+    counted: FunnelCounts,
     source: Source,
     step: int,
     bins: int,
     first: datetime.date,
     last: datetime.date,
-) -> FunnelTimes:
+) -> FunnelTimesResponse:
     """The times to a step (from 1) of those who entered from `first` to `last`."""
     times = merge(
         counts.times[step - 1]
         for number, counts in counted.days.items()
         if (day := day_of(number)) is not None and first <= day <= last
     )
-    return FunnelTimes(
+    return FunnelTimesResponse(
         step=step,
         source=source,
         state=counted.status.state,

@@ -3,22 +3,30 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.operators.funnel import FunnelDefinition
+from schemas.operators.funnel import FUNNEL, FunnelDefinition
 from schemas.sketches.durations import Sketch, merge
-from services.query.operators.funnel.response import Counted, Counts, OfValue, Values, add_up
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.operators.funnel.response import (
+    DayCounts,
+    FunnelCounts,
+    ValueCounts,
+    Values,
+    add_up,
+)
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
+class FunnelRecord(NamedTuple):
     """One record: a partition's figures of one entry day, or in total (`day` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
     day: int | None
     reached: list[int]
@@ -35,30 +43,30 @@ class Result(NamedTuple):
         return self.day
 
 
-class Results(LatestByKey[Result]):
+class FunnelResultsView(LatestByKey[FunnelRecord]):
     """The newest records of all funnels."""
 
-    def figures(self, definition: FunnelDefinition) -> Counted:
+    def figures(self, definition: FunnelDefinition) -> FunnelCounts:
         """Add up what the partitions say of this version of the funnel."""
         days = [day for day in self.periods(definition) if day is not None]
         by_day = {day: self.at(definition, day) for day in days}
         return self._counted(definition, self.at(definition, None), by_day)
 
-    def totals(self, definition: FunnelDefinition) -> Counted:
+    def totals(self, definition: FunnelDefinition) -> FunnelCounts:
         """Add up the same without the days, at a fraction of the cost."""
         return self._counted(definition, self.at(definition, None), {})
 
     def _counted(
         self,
         definition: FunnelDefinition,
-        totals: Sequence[Result],
-        by_day: Mapping[int, Sequence[Result]],
-    ) -> Counted:
+        totals: Sequence[FunnelRecord],
+        by_day: Mapping[int, Sequence[FunnelRecord]],
+    ) -> FunnelCounts:
         steps = len(definition.funnel.steps)
-        return Counted(
+        return FunnelCounts(
             total=_reached(steps, totals),
             days={
-                day: Counts(
+                day: DayCounts(
                     _reached(steps, parts),
                     _merge(steps, parts),
                     _entries(steps, parts),
@@ -79,42 +87,42 @@ class Results(LatestByKey[Result]):
         )
 
 
-def _reached(steps: int, results: Sequence[Result]) -> list[int]:
+def _reached(steps: int, results: Sequence[FunnelRecord]) -> list[int]:
     return [sum(result.reached[step] for result in results) for step in range(steps)]
 
 
-def _entries(steps: int, results: Sequence[Result]) -> list[int]:
+def _entries(steps: int, results: Sequence[FunnelRecord]) -> list[int]:
     counted = [result.entries for result in results if result.entries]
     return [sum(entries[step] for entries in counted) for step in range(steps if counted else 0)]
 
 
-def _values(results: Sequence[Result]) -> Values:
-    parts: defaultdict[str | None, list[OfValue]] = defaultdict(list)
+def _values(results: Sequence[FunnelRecord]) -> Values:
+    parts: defaultdict[str | None, list[ValueCounts]] = defaultdict(list)
     for result in results:
         for value, counts in result.values.items():
             parts[value].append(counts)
     return {value: add_up(own) for value, own in parts.items()}
 
 
-def _merge(steps: int, results: Sequence[Result]) -> list[Sketch]:
+def _merge(steps: int, results: Sequence[FunnelRecord]) -> list[Sketch]:
     return [merge(result.times[step] for result in results) for step in range(steps)]
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
+def read_records(batch: pa.RecordBatch) -> list[FunnelRecord]:
     """Make results of decoded records."""
     plain: dict[str, list[Any]] = {
         name: batch.column(name).to_pylist() for name in batch.schema.names if name != "times"
     }
     return [
-        Result(
-            (plain["project_id"][row], plain["funnel_id"][row], plain["version"][row]),
+        FunnelRecord(
+            VersionKey(plain["project_id"][row], plain["funnel_id"][row], plain["version"][row]),
             plain["partition"][row],
             plain["day"][row],
             plain["reached"][row],
             times,
             plain["entries"][row],
             {
-                one["value"]: OfValue(one["reached"], one["entries"])
+                one["value"]: ValueCounts(one["reached"], one["entries"])
                 for one in plain["breakdown"][row]
             },
             plain["late_dropped"][row],
@@ -143,3 +151,6 @@ def _slices(lists: Any, kind: Any) -> list[NDArray[Any]]:
     bounds = lists.offsets.to_pylist()
     # Copies, since a slice of a batch would keep the whole of it in memory.
     return [values[begin:end].copy() for begin, end in pairwise(bounds)]
+
+
+FUNNEL_RESULTS: Final = ResultSource("funnels", FUNNEL.aggregates, read_records)

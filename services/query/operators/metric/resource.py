@@ -3,7 +3,7 @@
 Not those of this process for Prometheus, which are in `services.query.http.telemetry`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -12,46 +12,48 @@ from starlette.responses import Response
 from schemas.errors import InvalidRequest
 from schemas.operators.metric import (
     KEPT,
-    MAX_METRICS_PER_PROJECT,
     MAX_WINDOW,
+    METRIC,
     Metric,
     MetricDefinition,
     decode_metric,
-    encode,
 )
 from schemas.time.rfc3339 import read_time
-from services.commands import Commands
-from services.query.clickhouse.conditions import check_names
-from services.query.clickhouse.queries import EventStore
-from services.query.http.params import json_answer, now_ms, read_source
-from services.query.http.resource import DefinitionResource, ResourceSpec
-from services.query.operators.metric.response import Asked, Counted, MetricAnswer, assemble, show
+from services.query.clickhouse.conditions import check_name, check_names
+from services.query.http.params import json_answer, now_ms, read_number, read_source
+from services.query.operators.context import Context
+from services.query.operators.metric.live import live_metric
+from services.query.operators.metric.response import (
+    MetricQuery,
+    MetricResponse,
+    MetricValues,
+    assemble,
+    show,
+)
 from services.query.operators.metric.sql import (
     metric_statement,
     read_figures,
     read_seen,
     seen_statement,
 )
-from services.query.operators.metric.view import Results
-from services.query.projects.settings import Projects
-from services.query.views.catalog import Definitions
-from services.topic_view import TopicView
+from services.query.operators.metric.view import METRIC_RESULTS, MetricRecord, MetricResultsView
+from services.query.operators.resource import DefinitionResource, ResourceSpec
 
-DEFAULT_BUCKETS = 100
+DEFAULT_BUCKETS: Final = 100
 
 
-class MetricPage(msgspec.Struct, frozen=True):
+class MetricListResponse(msgspec.Struct, frozen=True):
     """Some of a project's metrics, by id; `next` is the next page's `after`, null at the end."""
 
-    metrics: list[MetricAnswer]
+    metrics: list[MetricResponse]
     next: str | None
 
 
 def _read(body: bytes) -> Metric:
     metric = decode_metric(body)
     check_names(metric.of.where, "of.where")
-    if metric.property is not None and metric.property.startswith("^`"):
-        raise InvalidRequest("a name that begins with ^` is not accepted", "property")
+    if metric.property is not None:
+        check_name(metric.property, "property")
     return metric
 
 
@@ -59,27 +61,21 @@ def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
     return MetricDefinition(**parts, metric=metric)
 
 
-METRIC = ResourceSpec("metric", MAX_METRICS_PER_PROJECT, _read, _define, encode, show, MetricPage)
+_SPEC: Final = ResourceSpec(METRIC, _read, _define, show, MetricListResponse)
 
 
-class ProjectMetrics(DefinitionResource[Metric, MetricDefinition]):
+class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
     """The endpoints under `/api/projects/{project}/metrics`."""
 
-    def __init__(
-        self,
-        definitions: Definitions[MetricDefinition],
-        view: TopicView[Any],
-        results: Results,
-        results_view: TopicView[Any],
-        commands: Commands,
-        store: EventStore,
-        projects: Projects,
-    ) -> None:
-        super().__init__(METRIC, definitions, view, results, results_view, commands)
-        self._results = results
-        self._results_view = results_view
-        self._store = store
-        self._projects = projects
+    def __init__(self, context: Context) -> None:
+        self._results = MetricResultsView(context.partitions)
+        super().__init__(_SPEC, METRIC_RESULTS, self._results, context)
+        self._events = context.events
+        self._projects = context.projects
+
+    def live_state(self, definition: MetricDefinition) -> bytes:
+        """Return a metric's results as they are now, a `LiveMetric` in JSON."""
+        return live_metric(definition, self._results, now_ms())
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """With the project's time zone, if it names none."""
@@ -91,25 +87,25 @@ class ProjectMetrics(DefinitionResource[Metric, MetricDefinition]):
         definition = self.find(request)
         asked = _read_asked(request, definition.metric)
         if source == "stream":
-            self._results_view.require()
+            self.results_view.require()
             counted = self._results.figures(definition, asked)
         else:
             counted = await self._ask(definition, asked)
         return json_answer(assemble(definition, source, counted, asked))
 
-    async def _ask(self, definition: MetricDefinition, asked: Asked) -> Counted:
+    async def _ask(self, definition: MetricDefinition, asked: MetricQuery) -> MetricValues:
         project = definition.project_id
-        answer = await self._store.ask(
+        answer = await self._events.ask(
             project, lambda database: metric_statement(database, definition, asked)
         )
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
-                await self._store.ask(
+                await self._events.ask(
                     project, lambda database: seen_statement(database, definition, asked.as_of)
                 )
             )
-        return Counted(
+        return MetricValues(
             figures=read_figures(definition, answer),
             seen=seen,
             late_dropped=0,
@@ -119,13 +115,13 @@ class ProjectMetrics(DefinitionResource[Metric, MetricDefinition]):
         )
 
 
-def _read_asked(request: Request, metric: Metric) -> Asked:
-    return Asked(
+def _read_asked(request: Request, metric: Metric) -> MetricQuery:
+    return MetricQuery(
         as_of=now_ms(),
         window=_read_window(request, metric),
         first=_read_instant(request, "from", 0),
         last=_read_instant(request, "to", 2**62),
-        limit=_read_limit(request),
+        limit=read_number(request, "limit", 1, KEPT, DEFAULT_BUCKETS),
     )
 
 
@@ -155,10 +151,3 @@ def _read_instant(request: Request, name: str, otherwise: int) -> int:
     if at is None or at < 0:
         raise InvalidRequest("accepted is a time, as 2026-11-22 or 2026-11-22T10:00:00Z", name)
     return at
-
-
-def _read_limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(DEFAULT_BUCKETS))
-    if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= KEPT:
-        return int(text)
-    raise InvalidRequest(f"accepted are 1 to {KEPT}", "limit")

@@ -21,14 +21,14 @@ from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, K, Percentiles
 from schemas.sketches.top_values import WORST, TopValues, Value
 from schemas.time.buckets import Buckets
-from services.query.http.params import Source, State, instant
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Source, instant
+from services.query.views.progress import LIVE, State, StatusResponse
 
 _KLL: Final = f"KLL of Apache DataSketches, k = {K}"
 _FREQUENT: Final = "frequent items of Apache DataSketches, 512 places"
 
 
-class Figure(NamedTuple):
+class WindowValues(NamedTuple):
     """What is measured in the buckets of a window."""
 
     events: int = 0
@@ -43,23 +43,23 @@ class Figure(NamedTuple):
     persons: list[int] | None = None  # in each of the trailing windows
 
 
-class Counted(NamedTuple):
+class MetricValues(NamedTuple):
     """All that is measured of a metric: figures by the number of the bucket that ends their window.
 
     `seen`: of metrics of persons, how many were last active in each second since 1970.
     `status` says how far that is.
     """
 
-    figures: Mapping[int, Figure]
+    figures: Mapping[int, WindowValues]
     seen: Mapping[int, int]
     late_dropped: int
     complete_until: int | None
     updated_at: int | None
     positions: Mapping[int, int]
-    status: Status = LIVE
+    status: StatusResponse = LIVE
 
 
-class Asked(NamedTuple):
+class MetricQuery(NamedTuple):
     """What is asked of a metric: windows of so many buckets, that end with the last `limit` ones.
 
     Those are of the buckets that begin from `first` to `last` (ms), and have begun by `as_of`.
@@ -86,21 +86,21 @@ class Asked(NamedTuple):
         return min(first, current) - self.window + 1, current
 
 
-class TopValue(msgspec.Struct, frozen=True):
+class TopValueResponse(msgspec.Struct, frozen=True):
     """A value of a property, or the name of an event, and how many events had it."""
 
     value: str | int | float | bool
     events: int
 
 
-class Windowed(msgspec.Struct, frozen=True):
+class WindowResponse(msgspec.Struct, frozen=True):
     """Persons who were active in the `seconds` that ended then, or so many days."""
 
     seconds: int
     persons: int
 
 
-class MetricFigure(msgspec.Struct, frozen=True, kw_only=True):
+class BucketResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What a metric has measured from `begin` to `end`, which is not a part of it.
 
     `value` is the measure itself, null where there is nothing to measure: the number of events, of
@@ -119,13 +119,13 @@ class MetricFigure(msgspec.Struct, frozen=True, kw_only=True):
     unmeasured: int | None
     value: float | None
     percentiles: dict[str, float] | None
-    top: list[TopValue] | None
+    top: list[TopValueResponse] | None
     other: int | None
     off_by: int | None
-    persons: list[Windowed] | None
+    persons: list[WindowResponse] | None
 
 
-class Sketched(msgspec.Struct, frozen=True):
+class SketchResponse(msgspec.Struct, frozen=True):
     """How the figures are approximated, and by how much they may be off.
 
     `rank_error` is of percentiles: the share of all events by which the rank of a percentile may
@@ -138,7 +138,7 @@ class Sketched(msgspec.Struct, frozen=True):
     count_error: float | None
 
 
-class MetricAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class MetricResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A metric as the API shows it."""
 
     id: str
@@ -157,7 +157,7 @@ class MetricAnswer(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime.datetime
 
 
-class MetricResults(msgspec.Struct, frozen=True, kw_only=True):
+class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A metric's figures and what they take in, as of the moment `as_of`.
 
     `buckets` has a figure for each bucket that anything was measured in, oldest first; with
@@ -174,26 +174,26 @@ class MetricResults(msgspec.Struct, frozen=True, kw_only=True):
     each partition of the event store the offset before which all events are in.
     """
 
-    metric: MetricAnswer
+    metric: MetricResponse
     source: Source
     state: State
     backfilled: float
     as_of: datetime.datetime
     window_s: int
-    now: MetricFigure
-    active: list[Windowed] | None
-    buckets: list[MetricFigure]
-    approximate: Sketched | None
+    now: BucketResponse
+    active: list[WindowResponse] | None
+    buckets: list[BucketResponse]
+    approximate: SketchResponse | None
     late_dropped: int
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
 
 
-def show(definition: MetricDefinition) -> MetricAnswer:
+def show(definition: MetricDefinition) -> MetricResponse:
     """Return what the API shows of a metric."""
     metric = definition.metric
-    return MetricAnswer(
+    return MetricResponse(
         id=definition.id,
         version=definition.version,
         name=metric.name,
@@ -211,10 +211,10 @@ def show(definition: MetricDefinition) -> MetricAnswer:
     )
 
 
-def figure_of(metric: Metric, tally: MetricAggregate) -> Figure:
+def values_of(metric: Metric, tally: MetricAggregate) -> WindowValues:
     """What a metric shows of a tally."""
     sketch = tally.sketch
-    figure = Figure(
+    figure = WindowValues(
         tally.events,
         tally.unmeasured,
         tally.sum,
@@ -230,8 +230,8 @@ def figure_of(metric: Metric, tally: MetricAggregate) -> Figure:
 
 
 def assemble(
-    definition: MetricDefinition, source: Source, counted: Counted, asked: Asked
-) -> MetricResults:
+    definition: MetricDefinition, source: Source, counted: MetricValues, asked: MetricQuery
+) -> MetricResultsResponse:
     """Return what the API answers."""
     metric = definition.metric
     buckets = Buckets(metric.bucket_s, metric.timezone)
@@ -239,13 +239,13 @@ def assemble(
     shown = sorted(number for number in counted.figures if first <= number <= last)
     current = buckets.number(asked.as_of)
 
-    def figure(number: int) -> MetricFigure:
+    def figure(number: int) -> BucketResponse:
         begin = buckets.begin(number + 1 - asked.window)
         end = buckets.begin(number + 1)
-        return _shown(metric, counted.figures.get(number, Figure()), begin, end, asked.as_of)
+        return _shown(metric, counted.figures.get(number, WindowValues()), begin, end, asked.as_of)
 
     complete, updated = counted.complete_until, counted.updated_at
-    return MetricResults(
+    return MetricResultsResponse(
         metric=show(definition),
         source=source,
         state=counted.status.state,
@@ -263,11 +263,13 @@ def assemble(
     )
 
 
-def _shown(metric: Metric, figure: Figure, begin: int, end: int, as_of: int) -> MetricFigure:
+def _shown(
+    metric: Metric, figure: WindowValues, begin: int, end: int, as_of: int
+) -> BucketResponse:
     of_persons = metric.measure == "persons"
     sketched = metric.measure == "top" or metric.by_event
     seconds = max(1, min(end, as_of) - begin) / 1_000
-    return MetricFigure(
+    return BucketResponse(
         begin=instant(begin),
         end=instant(end),
         events=None if of_persons else figure.events,
@@ -275,14 +277,14 @@ def _shown(metric: Metric, figure: Figure, begin: int, end: int, as_of: int) -> 
         unmeasured=None if metric.property is None else figure.unmeasured,
         value=_value(metric, figure),
         percentiles=_percentiles(metric, figure),
-        top=[TopValue(*top) for top in figure.top or ()] if sketched else None,
+        top=[TopValueResponse(*top) for top in figure.top or ()] if sketched else None,
         other=figure.other if sketched else None,
         off_by=figure.off_by if sketched else None,
         persons=_windowed(metric, figure) if of_persons else None,
     )
 
 
-def _value(metric: Metric, figure: Figure) -> float | None:
+def _value(metric: Metric, figure: WindowValues) -> float | None:
     measured = figure.events - figure.unmeasured
     match metric.measure:
         case "events":
@@ -300,32 +302,34 @@ def _value(metric: Metric, figure: Figure) -> float | None:
     return None
 
 
-def _percentiles(metric: Metric, figure: Figure) -> dict[str, float] | None:
+def _percentiles(metric: Metric, figure: WindowValues) -> dict[str, float] | None:
     if metric.measure != "percentiles":
         return None
     names = [f"{percent:g}" for percent in asked_of(metric)]
     return dict(zip(names, figure.percentiles or (), strict=False))
 
 
-def _windowed(metric: Metric, figure: Figure) -> list[Windowed]:
+def _windowed(metric: Metric, figure: WindowValues) -> list[WindowResponse]:
     windows = WINDOWS[metric.bucket_s]
     persons = figure.persons or [0] * len(windows)
     seconds = (metric.bucket_s * window for window in windows)
-    return [Windowed(*pair) for pair in zip(seconds, persons, strict=True)]
+    return [WindowResponse(*pair) for pair in zip(seconds, persons, strict=True)]
 
 
-def active_in(seen: Mapping[int, int], as_of: int) -> list[Windowed]:
+def active_in(seen: Mapping[int, int], as_of: int) -> list[WindowResponse]:
     """How many were active in the windows up to now, by the seconds in which they last were."""
     now = as_of // 1_000
     return [
-        Windowed(window, sum(count for second, count in seen.items() if second > now - window))
+        WindowResponse(
+            window, sum(count for second, count in seen.items() if second > now - window)
+        )
         for window in ACTIVE_S
     ]
 
 
-def _approximate(metric: Metric) -> Sketched | None:
+def _approximate(metric: Metric) -> SketchResponse | None:
     if metric.measure == "percentiles":
-        return Sketched(_KLL, RANK_ERROR, None)
+        return SketchResponse(_KLL, RANK_ERROR, None)
     if metric.measure == "top" or metric.by_event:
-        return Sketched(_FREQUENT, None, WORST)
+        return SketchResponse(_FREQUENT, None, WORST)
     return None

@@ -13,11 +13,11 @@ from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier
 from services.query.clickhouse.events import Statement, events, holds
-from services.query.clickhouse.queries import Answer
-from services.query.operators.metric.response import Asked, Figure
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.metric.response import MetricQuery, WindowValues
 
 
-def metric_statement(database: str, definition: MetricDefinition, asked: Asked) -> Statement:
+def metric_statement(database: str, definition: MetricDefinition, asked: MetricQuery) -> Statement:
     """Return the statement whose result `read_figures` understands."""
     metric, bind = definition.metric, Binder()
     buckets = Buckets(metric.bucket_s, metric.timezone)
@@ -45,7 +45,7 @@ LIMIT {bind(asked.limit + 1, "UInt32")}
     return Statement(text, bind.parameters)
 
 
-def read_figures(definition: MetricDefinition, answer: Answer) -> dict[int, Figure]:
+def read_figures(definition: MetricDefinition, answer: QueryResult) -> dict[int, WindowValues]:
     """Read the answer to a `metric_statement`: figures by the bucket that ends their window."""
     read = _reader(definition.metric)
     return {int(ending): read(*figures) for ending, *figures in zip(*answer.columns, strict=True)}
@@ -69,7 +69,7 @@ GROUP BY second
     return Statement(text, bind.parameters)
 
 
-def read_seen(answer: Answer) -> dict[int, int]:
+def read_seen(answer: QueryResult) -> dict[int, int]:
     """Read the answer to a `seen_statement`: persons by the second they were last active in."""
     return {int(second): int(persons) for second, persons in zip(*answer.columns, strict=True)}
 
@@ -136,13 +136,13 @@ def _top(metric: Metric, bind: Binder) -> str:
     return f"count(), countIf(isNull(key)), arraySlice({in_order}, 1, {limit})"
 
 
-def _reader(metric: Metric) -> Callable[..., Figure]:
+def _reader(metric: Metric) -> Callable[..., WindowValues]:
     if metric.measure == "persons":
-        return lambda persons: Figure(persons=[int(count) for count in persons])
+        return lambda persons: WindowValues(persons=[int(count) for count in persons])
     if metric.measure == "top" or metric.by_event:
         return _read_top
     if metric.property is None:
-        return lambda events: Figure(int(events))
+        return lambda events: WindowValues(int(events))
     return _read_numbers
 
 
@@ -153,12 +153,12 @@ def _read_numbers(
     minimum: float | None,
     maximum: float | None,
     percentiles: list[float],
-) -> Figure:
+) -> WindowValues:
     shown = percentiles if events > unmeasured else []
-    return Figure(int(events), int(unmeasured), sum_of or 0.0, minimum, maximum, shown)
+    return WindowValues(int(events), int(unmeasured), sum_of or 0.0, minimum, maximum, shown)
 
 
-def _read_top(events: int, unmeasured: int, top: list[tuple[str, int]]) -> Figure:
+def _read_top(events: int, unmeasured: int, top: list[tuple[str, int]]) -> WindowValues:
     values = [(value_of(key), int(count)) for key, count in top]
     other = int(events) - int(unmeasured) - sum(count for _, count in values)
-    return Figure(int(events), int(unmeasured), top=values, other=other)
+    return WindowValues(int(events), int(unmeasured), top=values, other=other)

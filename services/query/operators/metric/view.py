@@ -2,26 +2,33 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.operators.metric import KEPT, Metric, MetricDefinition
+from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition
 from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import Asked, Counted, Figure, figure_of
+from services.query.operators.metric.response import (
+    MetricQuery,
+    MetricValues,
+    WindowValues,
+    values_of,
+)
 from services.query.operators.metric.sliding import slide
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
+class MetricRecord(NamedTuple):
     """One record: what a partition has measured in one bucket, or the whole (`bucket` None).
 
     `record` is the record as it is on the topic.
     """
 
-    of: Version
+    version_key: VersionKey
     partition: int
     bucket: int | None  # when it begins (ms)
     record: Mapping[str, Any]
@@ -33,10 +40,10 @@ class Result(NamedTuple):
         return self.bucket
 
 
-class Results(LatestByKey[Result]):
+class MetricResultsView(LatestByKey[MetricRecord]):
     """The newest records of all metrics."""
 
-    def figures(self, definition: MetricDefinition, asked: Asked) -> Counted:
+    def figures(self, definition: MetricDefinition, asked: MetricQuery) -> MetricValues:
         """Merge what the partitions say of this version of the metric.
 
         Only buckets of windows that may be shown are merged: a look at little costs little.
@@ -54,7 +61,7 @@ class Results(LatestByKey[Result]):
             if bucket is not None and begin <= bucket <= end
             for result in self.at(definition, bucket)
         ]
-        return Counted(
+        return MetricValues(
             figures=(
                 _persons(records)
                 if metric.measure == "persons"
@@ -75,20 +82,20 @@ def _known(times: Iterable[int | None]) -> list[int]:
     return [time for time in times if time is not None]
 
 
-def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, Figure]:
+def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, WindowValues]:
     added: dict[int, list[int]] = {}
     for number, record in records:
         known, persons = added.get(number), record["persons"]
         added[number] = persons if known is None else np.add(known, persons).tolist()
-    return {number: Figure(persons=persons) for number, persons in added.items()}
+    return {number: WindowValues(persons=persons) for number, persons in added.items()}
 
 
 def _tallied(
     metric: Metric,
     buckets: Buckets,
     records: Iterable[tuple[int, Mapping[str, Any]]],
-    asked: Asked,
-) -> dict[int, Figure]:
+    asked: MetricQuery,
+) -> dict[int, WindowValues]:
     """The windows that may be shown, and the one of now."""
     tallies: dict[int, MetricAggregate] = {}
     for number, record in records:
@@ -99,10 +106,10 @@ def _tallied(
     shown = sorted(number for number in ends if first <= number <= last)[-asked.limit :]
     wanted = {*shown, buckets.number(asked.as_of)}
     slid = slide(tallies, asked.window, wanted)
-    return {number: figure_of(metric, tally) for number, tally in slid.items()}
+    return {number: values_of(metric, tally) for number, tally in slid.items()}
 
 
-def _seen(whole: Iterable[Result]) -> Counter[int]:
+def _seen(whole: Iterable[MetricRecord]) -> Counter[int]:
     seen: Counter[int] = Counter()
     for result in whole:
         persons = result.record["seen"]
@@ -112,11 +119,11 @@ def _seen(whole: Iterable[Result]) -> Counter[int]:
     return seen
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
+def read_records(batch: pa.RecordBatch) -> list[MetricRecord]:
     """Make results of decoded records."""
     return [
-        Result(
-            (record["project_id"], record["metric_id"], record["version"]),
+        MetricRecord(
+            VersionKey(record["project_id"], record["metric_id"], record["version"]),
             record["partition"],
             record["bucket"],
             record,
@@ -124,3 +131,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+METRIC_RESULTS: Final = ResultSource("metrics", METRIC.aggregates, read_records)

@@ -15,8 +15,8 @@ import structlog
 from pyroaring import BitMap
 
 from schemas.errors import Unavailable
-from schemas.operators.segment import SegmentDefinition
-from services.query.views.latest import Update
+from schemas.operators.segment import SEGMENT, SegmentDefinition
+from services.query.views.reader import ResultSource, Update, VersionKey
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ MAX_PERSONS: Final = 2_000_000
 class Membership(NamedTuple):
     """What a record says of a person: at which version of the segment, and whether they are in."""
 
-    of: tuple[str, str, int]
+    version_key: VersionKey
     entered: bool
 
 
@@ -83,7 +83,7 @@ class Members:
                 if not numbers:
                     del versions[version]
             if said is not None and said.entered:
-                versions.setdefault(said.of[2], BitMap()).add(number)
+                versions.setdefault(said.version_key.version, BitMap()).add(number)
 
     def of(self, definition: SegmentDefinition) -> Crowd:
         """Who is in this version of the segment.
@@ -115,6 +115,9 @@ def read_memberships(batch: pa.RecordBatch) -> list[Membership]:
     names = ("project_id", "segment_id", "version", "change")
     columns = (batch.column(name).to_pylist() for name in names)
     return [
-        Membership((project, segment, version), change == "entered")
+        Membership(VersionKey(project, segment, version), change == "entered")
         for project, segment, version, change in zip(*columns, strict=True)
     ]
+
+
+SEGMENT_MEMBERS: Final = ResultSource("segment members", SEGMENT.changes[0], read_memberships)

@@ -11,50 +11,50 @@ from starlette.responses import Response
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
 from schemas.operators.segment import (
-    MAX_SEGMENTS_PER_PROJECT,
+    SEGMENT,
     Segment,
     SegmentDefinition,
     conditions,
     decode_segment,
-    encode,
 )
-from services.commands import Commands, Write
+from services.commands import Write
 from services.query.clickhouse.conditions import check_names
-from services.query.clickhouse.queries import EventStore
 from services.query.http.params import (
-    DEFAULT_PAGE,
     Source,
     json_answer,
     now_ms,
     read_day,
-    read_limit,
+    read_page,
     read_source,
 )
-from services.query.http.resource import DefinitionResource, ResourceSpec
-from services.query.operators.segment.members import Members
+from services.query.operators.context import Context
+from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
-    Counted,
-    Overlap,
-    SegmentAnswer,
-    SegmentMembers,
-    SegmentOverlap,
+    MAX_OVERLAPPED,
+    OverlapResponse,
+    SegmentCounts,
+    SegmentMembersResponse,
+    SegmentOverlapResponse,
+    SegmentResponse,
     assemble,
     show,
 )
 from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
-from services.query.operators.segment.view import Results
-from services.query.views.catalog import Definitions, Key
-from services.query.views.latest import LIVE, Status
-from services.topic_view import TopicView
+from services.query.operators.segment.view import (
+    SEGMENT_SIZES,
+    SegmentResultsView,
+    SegmentSizeRecord,
+)
+from services.query.views.catalog import Key
+from services.query.views.progress import LIVE, StatusResponse
 
-MAX_OVERLAPPED: Final = 3
 
-
-class SegmentPage(msgspec.Struct, frozen=True):
+class SegmentListResponse(msgspec.Struct, frozen=True):
     """Some of a project's segments, by id; `next` is the next page's `after`, null at the end."""
 
-    segments: list[SegmentAnswer]
+    segments: list[SegmentResponse]
     next: str | None
 
 
@@ -69,35 +69,22 @@ def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
     return SegmentDefinition(**parts, segment=segment, rule=segment.rule)
 
 
-SEGMENT = ResourceSpec(
-    "segment", MAX_SEGMENTS_PER_PROJECT, _read, _define, encode, show, SegmentPage
-)
+_SPEC: Final = ResourceSpec(SEGMENT, _read, _define, show, SegmentListResponse)
 
 
-class Segments(DefinitionResource[Segment, SegmentDefinition]):
+class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     """The endpoints under `/api/projects/{project}/segments`.
 
-    A segment stands on its topic without references, so that of one that changes all that refer to
-    it are written anew too, with the same commit.
+    On its topic a segment has no references, so changing it also writes, with the same commit, all
+    segments that refer to it.
     """
 
-    def __init__(
-        self,
-        definitions: Definitions[SegmentDefinition],
-        view: TopicView[Any],
-        sizes: Results,
-        sizes_view: TopicView[Any],
-        members: Members,
-        members_view: TopicView[Any],
-        commands: Commands,
-        store: EventStore,
-    ) -> None:
-        super().__init__(SEGMENT, definitions, view, sizes, sizes_view, commands)
-        self._sizes = sizes
-        self._sizes_view = sizes_view
-        self._members = members
-        self._members_view = members_view
-        self._store = store
+    def __init__(self, context: Context) -> None:
+        self._sizes = SegmentResultsView(context.partitions)
+        super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
+        self._members = Members()
+        self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
+        self._events = context.events
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
 
@@ -114,7 +101,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
         anew = []
         for name in references.all_users(definition.id):
             key = Key(definition.project_id, name)
-            user = self._definitions.get(key)
+            user = self.definitions.get(key)
             try:
                 rule = references.resolved(name)
             except InvalidRequest as error:
@@ -123,7 +110,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
                 changed = msgspec.structs.replace(
                     user,
                     rule=rule,
-                    version=self._definitions.next_version(key),
+                    version=self.definitions.next_version(key),
                     updated_at=max(definition.updated_at, user.updated_at),
                 )
                 anew.append(super()._write(changed))
@@ -135,7 +122,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
             raise Conflict(f"segment {definition.id} is referred to by {', '.join(users)}")
 
     def _references(self, project_id: str, new: SegmentDefinition | None = None) -> References:
-        rules = {one.id: one.segment.rule for one in self._definitions.of(project_id)}
+        rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
         return References(rules)
@@ -149,7 +136,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
         if source == "stream":
-            self._sizes_view.require()
+            self.results_view.require()
             counted = self._sizes.figures(definition)
         else:
             counted = await self._count(definition)
@@ -158,8 +145,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
     async def members(self, request: Request) -> Response:
         """Show a page of the persons in a segment."""
         source = read_source(request)
-        after = request.query_params.get("after", "")
-        limit = read_limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
+        after, limit = read_page(request)
         definition = self.find(request)
         if source == "stream":
             self._members_view.require()
@@ -167,14 +153,14 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
             found = await asyncio.to_thread(crowd.page, after, limit + 1)
         else:
             clocks = self._clocks(definition)
-            answer = await self._store.ask(
+            answer = await self._events.ask(
                 definition.project_id,
                 lambda database: members_statement(database, definition, clocks, after, limit + 1),
             )
             found = list(answer.only)
         page, more = found[:limit], len(found) > limit
         return json_answer(
-            SegmentMembers(
+            SegmentMembersResponse(
                 id=definition.id,
                 version=definition.version,
                 source=source,
@@ -190,7 +176,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
         definitions = [self.find(request)]
         project = definitions[0].project_id
         for name in request.query_params.get("with", "").split(","):
-            other = self._definitions.find(Key(project, name)) if is_id(name) else None
+            other = self.definitions.find(Key(project, name)) if is_id(name) else None
             if other is None:
                 raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
             definitions.append(other)
@@ -205,24 +191,25 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
             ]
         else:
             clocks = self._clocks(*definitions)
-            answer = await self._store.ask(
+            answer = await self._events.ask(
                 project, lambda database: sizes_statement(database, definitions, clocks)
             )
             counts = [int(column[0]) for column in answer.columns]
         statuses = [self._status(source, definition) for definition in definitions]
         least = next((one for one in statuses if one.state != "live"), LIVE)
         overlaps = [
-            Overlap(list(some), count) for some, count in zip(sets_of(names), counts, strict=True)
+            OverlapResponse(list(some), count)
+            for some, count in zip(sets_of(names), counts, strict=True)
         ]
-        return json_answer(SegmentOverlap(source, least.state, overlaps))
+        return json_answer(SegmentOverlapResponse(source, least.state, overlaps))
 
-    async def _count(self, definition: SegmentDefinition) -> Counted:
+    async def _count(self, definition: SegmentDefinition) -> SegmentCounts:
         clocks = self._clocks(definition)
-        answer = await self._store.ask(
+        answer = await self._events.ask(
             definition.project_id,
             lambda database: sizes_statement(database, [definition], clocks),
         )
-        return Counted(
+        return SegmentCounts(
             persons=int(answer.only[0]),
             days={},
             late_dropped=0,
@@ -239,8 +226,8 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
                 clocks[partition] = max(clock, clocks.get(partition, clock))
         return Clocks(now, clocks)
 
-    def _status(self, source: Source, definition: SegmentDefinition) -> Status:
+    def _status(self, source: Source, definition: SegmentDefinition) -> StatusResponse:
         if source == "store":
             return LIVE
-        self._sizes_view.require()
+        self.results_view.require()
         return self._sizes.status(definition)

@@ -2,14 +2,16 @@
 
 import datetime
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from schemas.operators.segment import Rule, SegmentDefinition
 from schemas.time.calendar import begin_of
-from services.query.http.params import Source, State, instant
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Source, instant
+from services.query.views.progress import LIVE, State, StatusResponse
+
+MAX_OVERLAPPED: Final = 3
 
 
 class Moves(msgspec.Struct, frozen=True):
@@ -22,7 +24,7 @@ class Moves(msgspec.Struct, frozen=True):
         return Moves(self.entered + other.entered, self.left + other.left)
 
 
-class Counted(NamedTuple):
+class SegmentCounts(NamedTuple):
     """All that is counted of a segment; days from 1970. `status` says how far that is."""
 
     persons: int
@@ -30,10 +32,10 @@ class Counted(NamedTuple):
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
-    status: Status = LIVE
+    status: StatusResponse = LIVE
 
 
-class SegmentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A segment as the API shows it."""
 
     id: str
@@ -44,7 +46,7 @@ class SegmentAnswer(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime.datetime
 
 
-class SegmentDay(msgspec.Struct, frozen=True):
+class SegmentDayResponse(msgspec.Struct, frozen=True):
     """How often persons entered and left on a day (UTC), and how many were in at its end."""
 
     day: datetime.date
@@ -53,7 +55,7 @@ class SegmentDay(msgspec.Struct, frozen=True):
     left: int
 
 
-class SegmentResults(msgspec.Struct, frozen=True):
+class SegmentResultsResponse(msgspec.Struct, frozen=True):
     """How many persons are in a segment, and were.
 
     A segment that was defined, or changed, after events had come is `backfilling` until it has
@@ -64,18 +66,18 @@ class SegmentResults(msgspec.Struct, frozen=True):
     `positions` has for each partition of the event store the offset before which all events are in.
     """
 
-    segment: SegmentAnswer
+    segment: SegmentResponse
     source: Source
     state: State
     backfilled: float
     persons: int
-    days: list[SegmentDay]
+    days: list[SegmentDayResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
 
 
-class SegmentMembers(msgspec.Struct, frozen=True):
+class SegmentMembersResponse(msgspec.Struct, frozen=True):
     """Some of the persons in a segment, by id; `next` is the next page's `after`, null at the end.
 
     While the segment is `backfilling` they are those of the time of the events it has taken in.
@@ -89,24 +91,24 @@ class SegmentMembers(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class Overlap(msgspec.Struct, frozen=True):
+class OverlapResponse(msgspec.Struct, frozen=True):
     """How many persons are in all of some segments."""
 
     segments: list[str]
     persons: int
 
 
-class SegmentOverlap(msgspec.Struct, frozen=True):
+class SegmentOverlapResponse(msgspec.Struct, frozen=True):
     """How many persons two or three segments have in common: each alone, each two, and all."""
 
     source: Source
     state: State
-    overlaps: list[Overlap]
+    overlaps: list[OverlapResponse]
 
 
-def show(definition: SegmentDefinition) -> SegmentAnswer:
+def show(definition: SegmentDefinition) -> SegmentResponse:
     """Return what the API shows of a segment."""
-    return SegmentAnswer(
+    return SegmentResponse(
         id=definition.id,
         version=definition.version,
         name=definition.segment.name,
@@ -119,18 +121,18 @@ def show(definition: SegmentDefinition) -> SegmentAnswer:
 def assemble(
     definition: SegmentDefinition,
     source: Source,
-    counted: Counted,
+    counted: SegmentCounts,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
-) -> SegmentResults:
+) -> SegmentResultsResponse:
     """Return what the API answers, with the days from `first` to `last`."""
     days = sorted(counted.days.items())
     sizes = accumulate(moves.entered - moves.left for _, moves in days)
     shown = [
-        SegmentDay(begin_of("day", day), size, moves.entered, moves.left)
+        SegmentDayResponse(begin_of("day", day), size, moves.entered, moves.left)
         for (day, moves), size in zip(days, sizes, strict=True)
     ]
-    return SegmentResults(
+    return SegmentResultsResponse(
         segment=show(definition),
         source=source,
         state=counted.status.state,

@@ -1,19 +1,21 @@
 """The view of the segments' sizes: the newest figures of each partition, added up when asked."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from schemas.operators.segment import SegmentDefinition
-from services.query.operators.segment.response import Counted, Moves
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from schemas.operators.segment import SEGMENT, SegmentDefinition
+from services.query.operators.segment.response import Moves, SegmentCounts
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
+class SegmentSizeRecord(NamedTuple):
     """One record: the moves of one partition's persons on one day, or ever (`day` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
     day: int | None
     moves: Moves
@@ -28,10 +30,10 @@ class Result(NamedTuple):
         return self.day
 
 
-class Results(LatestByKey[Result]):
+class SegmentResultsView(LatestByKey[SegmentSizeRecord]):
     """The newest records of all segments."""
 
-    def figures(self, definition: SegmentDefinition) -> Counted:
+    def figures(self, definition: SegmentDefinition) -> SegmentCounts:
         """Add up what the partitions say of this version of the segment."""
         results = self.of(definition)
         whole = self.at(definition, None)
@@ -39,7 +41,7 @@ class Results(LatestByKey[Result]):
         for result in results:
             if result.day is not None:
                 days[result.day] += result.moves
-        return Counted(
+        return SegmentCounts(
             persons=sum(result.moves.entered - result.moves.left for result in whole),
             days=dict(days),
             late_dropped=sum(result.late_dropped for result in whole),
@@ -61,11 +63,11 @@ class Results(LatestByKey[Result]):
         }
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
+def read_size_records(batch: pa.RecordBatch) -> list[SegmentSizeRecord]:
     """Make results of decoded records."""
     return [
-        Result(
-            (record["project_id"], record["segment_id"], record["version"]),
+        SegmentSizeRecord(
+            VersionKey(record["project_id"], record["segment_id"], record["version"]),
             record["partition"],
             record["day"],
             Moves(record["entered"], record["left"]),
@@ -76,3 +78,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+SEGMENT_SIZES: Final = ResultSource("segment sizes", SEGMENT.aggregates, read_size_records)
