@@ -9,6 +9,7 @@ from schemas.conditions import PropertyName, check_conditions
 from schemas.definitions import (
     Definition,
     Text,
+    counts_alike,
     decode_with,
     read_request,
 )
@@ -58,6 +59,7 @@ class Cohort(
     breakdown: ByValue | None = None
     since: Since | None = None
     name: Text = ""
+    description: Text = ""
 
 
 class CohortDefinition(Definition, frozen=True, kw_only=True):
@@ -110,11 +112,16 @@ def _check(cohort: Cohort) -> None:
     since_ms(cohort.since)
 
 
+def _counts_alike(before: CohortDefinition, after: CohortDefinition) -> bool:
+    return counts_alike(before.cohort, after.cohort)
+
+
 COHORT: Final = OperatorSpec(
     name="cohort",
     plural="cohorts",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_COHORTS_PER_PROJECT,
     aggregates=ResultTopic(lambda topics: topics.cohorts, "cohort-result"),
 )

@@ -11,6 +11,7 @@ from schemas.definitions import (
     Definition,
     EventName,
     Text,
+    counts_alike,
     decode_with,
     read_request,
 )
@@ -104,6 +105,7 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=MAX_STEPS)]
     window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
     name: Text = ""
+    description: Text = ""
     order: Order = "ordered"
     exclusions: Annotated[tuple[Exclusion, ...], Meta(max_length=MAX_EXCLUSIONS)] = ()
     once: bool = False
@@ -214,11 +216,16 @@ def _check(funnel: Funnel) -> None:
         raise InvalidRequest("accepted are different properties", "hold_constant")
 
 
+def _counts_alike(before: FunnelDefinition, after: FunnelDefinition) -> bool:
+    return counts_alike(before.funnel, after.funnel)
+
+
 FUNNEL: Final = OperatorSpec(
     name="funnel",
     plural="funnels",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_FUNNELS_PER_PROJECT,
     aggregates=ResultTopic(lambda topics: topics.funnels, "funnel-result"),
     changes=(ResultTopic(lambda topics: topics.funnel_steps, "funnel-step"),),

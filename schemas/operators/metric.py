@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.conditions import PropertyName, check_conditions
-from schemas.definitions import Definition, Text, decode_with, read_request
+from schemas.definitions import Definition, Text, counts_alike, decode_with, read_request
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
@@ -82,6 +82,7 @@ class Metric(
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     since: Since | None = None
     name: Text = ""
+    description: Text = ""
 
 
 def asked_of(metric: Metric) -> tuple[float, ...]:
@@ -151,11 +152,16 @@ def _check(metric: Metric) -> None:
         raise InvalidRequest("of `persons`, accepted are 60, 3600 and 86400", "bucket_s")
 
 
+def _counts_alike(before: MetricDefinition, after: MetricDefinition) -> bool:
+    return counts_alike(before.metric, after.metric)
+
+
 METRIC: Final = OperatorSpec(
     name="metric",
     plural="metrics",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_METRICS_PER_PROJECT,
     aggregates=ResultTopic(lambda topics: topics.metrics, "metric-result"),
 )

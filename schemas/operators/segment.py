@@ -27,6 +27,7 @@ from schemas.definitions import (
     EventName,
     Id,
     Text,
+    counts_alike,
     decode_with,
     read_request,
 )
@@ -150,6 +151,7 @@ class Segment(
 
     rule: Rule
     name: Text = ""
+    description: Text = ""
 
 
 class SegmentDefinition(Definition, frozen=True, kw_only=True):
@@ -338,11 +340,16 @@ _FORMS: Final = (
 )
 
 
+def _counts_alike(before: SegmentDefinition, after: SegmentDefinition) -> bool:
+    return counts_alike(before.rule, after.rule)
+
+
 SEGMENT: Final = OperatorSpec(
     name="segment",
     plural="segments",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_SEGMENTS_PER_PROJECT,
     aggregates=ResultTopic(lambda topics: topics.segment_sizes, "segment-size"),
     changes=(ResultTopic(lambda topics: topics.segments, "segment-change"),),
