@@ -21,6 +21,10 @@ from schemas.operators import cohort as cohorts
 from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
 from schemas.operators import segment as segments
+from schemas.operators.cohort import COHORT
+from schemas.operators.funnel import FUNNEL
+from schemas.operators.metric import METRIC
+from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
 from schemas.topics import Topic, Topics
@@ -51,16 +55,28 @@ class _Counted(NamedTuple):
 
 _KINDS: Final[Mapping[Kind, _Counted]] = {
     "funnel": _Counted(
-        definitions.encode, lambda of: of.funnels, "funnel-result", funnel_results.read_results
+        definitions.encode,
+        FUNNEL.aggregates.topic,
+        "funnel-result",
+        funnel_results.read_results,
     ),
     "cohort": _Counted(
-        cohorts.encode, lambda of: of.cohorts, "cohort-result", cohort_results.read_results
+        cohorts.encode,
+        COHORT.aggregates.topic,
+        "cohort-result",
+        cohort_results.read_results,
     ),
     "segment": _Counted(
-        segments.encode, lambda of: of.segment_sizes, "segment-size", segment_sizes.read_results
+        segments.encode,
+        SEGMENT.aggregates.topic,
+        "segment-size",
+        segment_sizes.read_results,
     ),
     "metric": _Counted(
-        metrics.encode, lambda of: of.metrics, "metric-result", metric_results.read_results
+        metrics.encode,
+        METRIC.aggregates.topic,
+        "metric-result",
+        metric_results.read_results,
     ),
 }
 KINDS: Final = tuple(_KINDS)

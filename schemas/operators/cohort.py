@@ -117,11 +117,11 @@ def _counts_alike(before: CohortDefinition, after: CohortDefinition) -> bool:
 
 
 COHORT: Final = OperatorSpec(
-    name="cohort",
+    name=CohortDefinition.KIND,
     plural="cohorts",
     decode=decode,
     encode=encode,
     counts_alike=_counts_alike,
     max_per_project=MAX_COHORTS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.cohorts, "cohort-result"),
+    aggregates=ResultTopic("cohorts", "cohort-result"),
 )

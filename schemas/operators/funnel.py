@@ -18,6 +18,7 @@ from schemas.definitions import (
 from schemas.errors import InvalidRequest
 from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.since import Since, since_ms
+from schemas.topic import DAY_MS
 
 MAX_STEPS: Final = 32
 MAX_EXCLUSIONS: Final = 8
@@ -221,12 +222,12 @@ def _counts_alike(before: FunnelDefinition, after: FunnelDefinition) -> bool:
 
 
 FUNNEL: Final = OperatorSpec(
-    name="funnel",
+    name=FunnelDefinition.KIND,
     plural="funnels",
     decode=decode,
     encode=encode,
     counts_alike=_counts_alike,
     max_per_project=MAX_FUNNELS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.funnels, "funnel-result"),
-    changes=(ResultTopic(lambda topics: topics.funnel_steps, "funnel-step"),),
+    aggregates=ResultTopic("funnels", "funnel-result"),
+    changes=(ResultTopic("funnel-steps", "funnel-step", "delete", 30 * DAY_MS),),
 )

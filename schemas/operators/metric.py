@@ -157,11 +157,11 @@ def _counts_alike(before: MetricDefinition, after: MetricDefinition) -> bool:
 
 
 METRIC: Final = OperatorSpec(
-    name="metric",
+    name=MetricDefinition.KIND,
     plural="metrics",
     decode=decode,
     encode=encode,
     counts_alike=_counts_alike,
     max_per_project=MAX_METRICS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.metrics, "metric-result"),
+    aggregates=ResultTopic("metrics", "metric-result"),
 )

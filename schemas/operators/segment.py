@@ -345,12 +345,12 @@ def _counts_alike(before: SegmentDefinition, after: SegmentDefinition) -> bool:
 
 
 SEGMENT: Final = OperatorSpec(
-    name="segment",
+    name=SegmentDefinition.KIND,
     plural="segments",
     decode=decode,
     encode=encode,
     counts_alike=_counts_alike,
     max_per_project=MAX_SEGMENTS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.segment_sizes, "segment-size"),
-    changes=(ResultTopic(lambda topics: topics.segments, "segment-change"),),
+    aggregates=ResultTopic("segment-sizes", "segment-size"),
+    changes=(ResultTopic("segments", "segment-change"),),
 )

@@ -18,10 +18,10 @@ from starlette.routing import Route, WebSocketRoute
 from schemas.avro.codec import Codec
 from schemas.avro.files import load
 from schemas.errors import AvilaError
-from schemas.operators.cohort import CohortDefinition
-from schemas.operators.funnel import FunnelDefinition
-from schemas.operators.metric import MetricDefinition
-from schemas.operators.segment import SegmentDefinition
+from schemas.operators.cohort import COHORT, CohortDefinition
+from schemas.operators.funnel import FUNNEL, FunnelDefinition
+from schemas.operators.metric import METRIC, MetricDefinition
+from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.plans import PlanDefinition
 from schemas.registry.client import open_registry
 from schemas.settings import Settings
@@ -126,24 +126,36 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         apply,
     )
     funnels_view = results_of(
-        "funnels", topics.funnels, "funnel-result", funnel_view.read_results, apply_funnel_results
+        "funnels",
+        FUNNEL.aggregates.topic(topics),
+        "funnel-result",
+        funnel_view.read_results,
+        apply_funnel_results,
     )
     cohorts_view = results_of(
-        "cohorts", topics.cohorts, "cohort-result", cohort_view.read_results, cohort_results.apply
+        "cohorts",
+        COHORT.aggregates.topic(topics),
+        "cohort-result",
+        cohort_view.read_results,
+        cohort_results.apply,
     )
     metrics_view = results_of(
-        "metrics", topics.metrics, "metric-result", metric_view.read_results, apply_metric_results
+        "metrics",
+        METRIC.aggregates.topic(topics),
+        "metric-result",
+        metric_view.read_results,
+        apply_metric_results,
     )
     segment_sizes_view = results_of(
         "segment sizes",
-        topics.segment_sizes,
+        SEGMENT.aggregates.topic(topics),
         "segment-size",
         sizes_view.read_results,
         segment_sizes.apply,
     )
     segment_members_view = results_of(
         "segment members",
-        topics.segments,
+        SEGMENT.changes[0].topic(topics),
         "segment-change",
         read_memberships,
         segment_members.apply,

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
-from schemas.operators.funnel import Funnel
+from schemas.operators import BY_NAME
+from schemas.operators.funnel import FUNNEL, Funnel
 from schemas.operators.segment import Rule
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
@@ -423,7 +424,7 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     await_equal((set(), 0), lambda: tuple(segmented(results, "online", "segments")))
     changes = [
         (change["person_id"], change["change"], change["event_at"] is None)
-        for message in results.read(results.topics.segments)
+        for message in results.read(BY_NAME["segment"].changes[0].topic(results.topics))
         if message.value() is not None
         and (change := decode("segment-change", message))["segment_id"] == "online"
         and change["project_id"] == "segments"
@@ -591,7 +592,7 @@ def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, result
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]
-        for message in results.read(results.topics.funnels)
+        for message in results.read(FUNNEL.aggregates.topic(results.topics))
         if (message.key() or b"").startswith(b"replayed/again/") and message.value() is not None
     }
     assert versions == {1, 2}

@@ -6,7 +6,7 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.operators.metric import decode
+from schemas.operators.metric import METRIC, decode
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -80,7 +80,7 @@ async def test_what_the_worker_publishes_is_answered(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
     await create(query, "m", SUM)
-    topic = settings.topics.metrics.name
+    topic = METRIC.aggregates.topic(settings.topics).name
     with Registry(settings.bootstrap) as registry:
         schema_id = registry.register(value_subject(topic), SCHEMA)
     for partition, values in enumerate([(1, 2, "3"), (4,)]):

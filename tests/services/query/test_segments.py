@@ -10,7 +10,7 @@ import pytest
 
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
-from schemas.operators.segment import decode
+from schemas.operators.segment import SEGMENT, decode
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -71,7 +71,7 @@ class Publisher:
         }
         filled = [common | row for row in rows]
         keys = [f"shop/buyers/1/{row['day']}/{row['partition']}".encode() for row in filled]
-        self._send(self._settings.topics.segment_sizes, "segment-size", keys, filled)
+        self._send(SEGMENT.aggregates.topic(self._settings.topics), "segment-size", keys, filled)
 
     def moves(self, segment: str, change: str, *persons: str) -> None:
         rows = [
@@ -87,7 +87,7 @@ class Publisher:
             for person in persons
         ]
         keys = [f"shop/{segment}/{person}".encode() for person in persons]
-        self._send(self._settings.topics.segments, "segment-change", keys, rows)
+        self._send(SEGMENT.changes[0].topic(self._settings.topics), "segment-change", keys, rows)
 
     def _send(
         self, topic: Topic, schema: str, keys: list[bytes], rows: list[dict[str, Any]]
