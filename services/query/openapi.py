@@ -532,5 +532,5 @@ def _one_of(derived: dict[str, Any], forms: dict[str, tuple[str, ...]]) -> dict[
 
 _RULES: Final = (
     *("and", "or", "not", "person"),
-    *("did", "first_seen", "last_seen", "performed", "segment"),
+    *("performed", "first_seen", "last_seen", "sequence", "segment"),
 )

@@ -62,14 +62,14 @@ HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
 SEGMENT: dict[str, Any] = {
     "or": [
-        {"did": {"event": "purchase", "exactly": 3}},
+        {"performed": {"event": "purchase", "exactly": 3}},
         {
             "and": [
                 {"first_seen": {"event": "cart", "after": "2020-01-01"}},
-                {"did": {"at_most": 9}},
+                {"performed": {"at_most": 9}},
             ]
         },
-        {"performed": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
+        {"sequence": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
         {"not": {"last_seen": {"event": "home", "within_s": 2 * 86_400}}},
     ]
 }
@@ -441,11 +441,11 @@ def test_a_segment_that_changes_begins_anew_from_nobody(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
-    define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
+    define_segment(settings, "some", {"performed": {"event": "home"}}, "anew")
     send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
     send(settings, [Sent("ben", "cart", NOW_MS, project="anew")])
     await_equal(({"ann", "ben"}, 2), lambda: tuple(segmented(results, "some", "anew")))
-    define_segment(settings, "some", {"did": {"event": "cart"}}, "anew", version=2)
+    define_segment(settings, "some", {"performed": {"event": "cart"}}, "anew", version=2)
     await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 

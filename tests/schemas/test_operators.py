@@ -13,7 +13,7 @@ from schemas.plans import PlanDefinition
 from schemas.topics import Topics
 
 STEPS = [{"event": "a"}, {"event": "b"}]
-RULE = {"did": {"event": "a"}}
+RULE = {"performed": {"event": "a"}}
 BODIES: dict[str, dict[str, Any]] = {
     "funnel": {"steps": STEPS},
     "cohort": {"start": {"event": "a"}},

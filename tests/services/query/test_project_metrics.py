@@ -17,7 +17,7 @@ from tests.services.query.test_metric_figures import SCHEMA, encoded
 from tests.services.query.test_openapi import check
 
 METRICS = "/api/projects/shop/metrics"
-SUM: dict[str, Any] = {"measure": "sum", "property": "p", "of": {"event": "buy"}}
+SUM: dict[str, Any] = {"measure": "sum", "property": "p", "filter": {"event": "buy"}}
 
 
 async def create(query: httpx.AsyncClient, name: str, body: dict[str, Any]) -> dict[str, Any]:

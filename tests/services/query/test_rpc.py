@@ -98,7 +98,7 @@ async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Clie
     ("kind", "plural", "body"),
     [
         (pb.KIND_COHORT, "cohorts", {"start": {"event": "home"}}),
-        (pb.KIND_SEGMENT, "segments", {"rule": {"did": {"event": "home"}}}),
+        (pb.KIND_SEGMENT, "segments", {"rule": {"performed": {"event": "home"}}}),
         (pb.KIND_METRIC, "metrics", {"measure": "events"}),
     ],
 )

@@ -49,7 +49,7 @@ class MetricPage(msgspec.Struct, frozen=True):
 
 def _read(body: bytes) -> Metric:
     metric = decode_metric(body)
-    check_names(metric.of.where, "of.where")
+    check_names(metric.filter.where, "filter.where")
     if metric.property is not None and metric.property.startswith("^`"):
         raise InvalidRequest("a name that begins with ^` is not accepted", "property")
     return metric
