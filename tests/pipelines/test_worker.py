@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
-from schemas.operators.funnel import Funnel
+from schemas.operators import BY_NAME
+from schemas.operators.funnel import FUNNEL, Funnel
 from schemas.operators.segment import Rule
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
@@ -61,14 +62,14 @@ HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
 SEGMENT: dict[str, Any] = {
     "or": [
-        {"did": {"event": "purchase", "exactly": 3}},
+        {"performed": {"event": "purchase", "exactly": 3}},
         {
             "and": [
                 {"first_seen": {"event": "cart", "after": "2020-01-01"}},
-                {"did": {"at_most": 9}},
+                {"performed": {"at_most": 9}},
             ]
         },
-        {"performed": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
+        {"sequence": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
         {"not": {"last_seen": {"event": "home", "within_s": 2 * 86_400}}},
     ]
 }
@@ -423,7 +424,7 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     await_equal((set(), 0), lambda: tuple(segmented(results, "online", "segments")))
     changes = [
         (change["person_id"], change["change"], change["event_at"] is None)
-        for message in results.read(results.topics.segments)
+        for message in results.read(BY_NAME["segment"].changes[0].topic(results.topics))
         if message.value() is not None
         and (change := decode("segment-change", message))["segment_id"] == "online"
         and change["project_id"] == "segments"
@@ -440,11 +441,11 @@ def test_a_segment_that_changes_begins_anew_from_nobody(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
-    define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
+    define_segment(settings, "some", {"performed": {"event": "home"}}, "anew")
     send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
     send(settings, [Sent("ben", "cart", NOW_MS, project="anew")])
     await_equal(({"ann", "ben"}, 2), lambda: tuple(segmented(results, "some", "anew")))
-    define_segment(settings, "some", {"did": {"event": "cart"}}, "anew", version=2)
+    define_segment(settings, "some", {"performed": {"event": "cart"}}, "anew", version=2)
     await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 
@@ -591,7 +592,7 @@ def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, result
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]
-        for message in results.read(results.topics.funnels)
+        for message in results.read(FUNNEL.aggregates.topic(results.topics))
         if (message.key() or b"").startswith(b"replayed/again/") and message.value() is not None
     }
     assert versions == {1, 2}

@@ -7,6 +7,7 @@ from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.operator import TOTAL, Changed, Key, OperatorInstance, PartitionContext
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from schemas.operators.cohort import COHORT
 from schemas.registry.client import SchemaRegistry
 from schemas.time.calendar import begin_of, number_of
 from schemas.topics import Topics
@@ -19,7 +20,12 @@ class CohortPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._figures = AggregatesTopic(
-            KIND, topics.cohorts, "cohort-result", "period", registry, outbox
+            KIND,
+            COHORT.aggregates.topic(topics),
+            COHORT.aggregates.schema,
+            "period",
+            registry,
+            outbox,
         )
 
     def changes(self, context: PartitionContext, changed: Changed) -> None:

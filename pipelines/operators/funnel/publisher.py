@@ -23,6 +23,7 @@ from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence.kernel import NONE, UNSET
 from schemas.avro import files
 from schemas.avro.codec import Encoder
+from schemas.operators.funnel import FUNNEL
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topics
@@ -48,10 +49,15 @@ class FunnelPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._figures = AggregatesTopic(
-            KIND, topics.funnels, "funnel-result", "day", registry, outbox
+            KIND,
+            FUNNEL.aggregates.topic(topics),
+            FUNNEL.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.funnel_steps.name
+        self._topic = FUNNEL.changes[0].topic(topics).name
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 

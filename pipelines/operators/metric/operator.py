@@ -19,7 +19,7 @@ from schemas.time.buckets import Buckets
 
 
 def _looks(definition: MetricDefinition) -> tuple[EventFilter, ...]:
-    return (definition.metric.of,)
+    return (definition.metric.filter,)
 
 
 def _reads(definition: MetricDefinition) -> Sequence[str]:

@@ -7,6 +7,7 @@ from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.operator import NEVER, TOTAL, Changed, Key, OperatorInstance, PartitionContext
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from schemas.operators.metric import METRIC
 from schemas.registry.client import SchemaRegistry
 from schemas.time.buckets import Buckets
 from schemas.topics import Topics
@@ -33,7 +34,12 @@ class MetricPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._figures = AggregatesTopic(
-            KIND, topics.metrics, "metric-result", "bucket", registry, outbox
+            KIND,
+            METRIC.aggregates.topic(topics),
+            METRIC.aggregates.schema,
+            "bucket",
+            registry,
+            outbox,
         )
 
     def changes(self, context: PartitionContext, changed: Changed) -> None:

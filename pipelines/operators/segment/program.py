@@ -29,7 +29,15 @@ from pipelines.matching.conditions import Test, compile_conditions
 from pipelines.matching.selectors import HasObject, ObjectMember
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter, EventSelector
-from schemas.operators.segment import SET, SET_ONCE, Did, Performed, Rule, Seen, holds_of_nobody
+from schemas.operators.segment import (
+    SET,
+    SET_ONCE,
+    EventSequence,
+    Performed,
+    Rule,
+    Seen,
+    holds_of_nobody,
+)
 from schemas.time.rfc3339 import read_time
 
 NEVER: Final = -(2**62)
@@ -134,10 +142,10 @@ class _Compiler:
         elif rule.not_ is not None:
             self.rule(rule.not_)
             self._emit(NOT)
-        elif rule.did is not None:
-            self._did(rule.did)
         elif rule.performed is not None:
             self._performed(rule.performed)
+        elif rule.sequence is not None:
+            self._sequence(rule.sequence)
         elif rule.person:
             self._conditions(AND, rule.person)
         elif rule.first_seen is not None:
@@ -146,23 +154,23 @@ class _Compiler:
             assert rule.last_seen is not None, "references are resolved, and forms checked"
             self._seen(rule.last_seen, LATEST, NEVER)
 
-    def _did(self, did: Did) -> None:
-        least, most = did.at_least, did.at_most
-        if did.exactly is not None:
-            least = most = did.exactly
+    def _performed(self, performed: Performed) -> None:
+        least, most = performed.at_least, performed.at_most
+        if performed.exactly is not None:
+            least = most = performed.exactly
         elif most is None and least is None:
             least = 1
         times = least or 0 if most is None else most + 1  # that make a difference
-        bit = self._bit(EventFilter(did.event, did.where))
-        if did.within_s is None:
+        bit = self._bit(EventFilter(performed.event, performed.where))
+        if performed.within_s is None:
             cell = self._cells(COUNT, bit, [0])
         else:
             cell = self._cells(LATEST, bit, [NEVER] * times)
         if most is not None:
-            self._at_least(cell, most + 1, did.within_s)
+            self._at_least(cell, most + 1, performed.within_s)
             self._emit(NOT)
         if least:
-            self._at_least(cell, least, did.within_s)
+            self._at_least(cell, least, performed.within_s)
         if most is not None and least:
             self._several(AND, 2)
 
@@ -181,12 +189,12 @@ class _Compiler:
         elif seen.within_s is not None:
             self._emit(WITHIN, cell, 1_000 * seen.within_s)
         else:
-            self._emit(LONGER_AGO, cell, 1_000 * (seen.longer_ago_s or 0))
+            self._emit(LONGER_AGO, cell, 1_000 * (seen.not_within_s or 0))
 
-    def _performed(self, performed: Performed) -> None:
-        bits = tuple(self._bit(step) for step in performed.steps)
+    def _sequence(self, sequence: EventSequence) -> None:
+        bits = tuple(self._bit(step) for step in sequence.steps)
         cell = self._cells(PERFORMED, len(self._orders), [0])
-        self._orders.append(Order(bits, 1_000 * performed.window_s))
+        self._orders.append(Order(bits, 1_000 * sequence.window_s))
         self._emit(AT_LEAST, cell, 1)
 
     def _conditions(self, op: int, conditions: Sequence[Condition]) -> None:

@@ -17,6 +17,7 @@ from pipelines.operators.segment.aggregates import Moves
 from pipelines.operators.segment.state import SegmentState
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
+from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topics
@@ -30,10 +31,15 @@ class SegmentPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._figures = AggregatesTopic(
-            KIND, topics.segment_sizes, "segment-size", "day", registry, outbox
+            KIND,
+            SEGMENT.aggregates.topic(topics),
+            SEGMENT.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.segments.name
+        self._topic = SEGMENT.changes[0].topic(topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode

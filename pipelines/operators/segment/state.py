@@ -26,7 +26,7 @@ from pipelines.operators.segment.kernel import CHANGE, RECHECK, ROW
 from pipelines.operators.segment.program import FOREVER, Program, compile_rule
 from pipelines.operators.sequence.kernel import Shape
 from pipelines.operators.sequence.state import FunnelState
-from schemas.operators.segment import Did, Rule
+from schemas.operators.segment import Performed, Rule
 
 _LOGGED: Final = ("member", "known", "until")
 # What is due beyond waits for the next call, so that none takes long.
@@ -273,7 +273,7 @@ class SegmentState(FixedRows):
     @classmethod
     def precompile(cls) -> None:
         """Have every kernel compiled, which takes seconds the first time on a machine."""
-        state = cls(compile_rule(Rule(did=Did(within_s=1))), 0)
+        state = cls(compile_rule(Rule(performed=Performed(within_s=1))), 0)
         one = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
         state.expire(10_000)

@@ -22,7 +22,7 @@ from schemas.avro.codec import Encoder
 from schemas.avro.files import load
 from schemas.operators import metric as metrics
 from schemas.operators.funnel import FunnelDefinition, decode_funnel, encode
-from schemas.operators.metric import MetricDefinition, decode_metric
+from schemas.operators.metric import METRIC, MetricDefinition, decode_metric
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -75,7 +75,7 @@ class Measurer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topic = settings.topics.metrics.name
+        self._topic = METRIC.aggregates.topic(settings.topics).name
         schema = load("metric-result")
         with Registry(settings.bootstrap) as registry:
             self._encoder = Encoder(schema, registry.register(value_subject(self._topic), schema))

@@ -153,8 +153,8 @@ def test_no_more_buckets_come_than_are_asked_for_and_that_of_now(warehouse: Ware
 
 def test_only_the_events_that_are_looked_for_count(warehouse: Warehouse) -> None:
     acts = [Act(0, NOON, "a", 1), Act(0, NOON, "a", 5), Act(0, NOON, "b", 7)]
-    of = EventFilter("a", (Condition("p", "gt", 2),))
-    figures = count(warehouse, define(CASE, "sum", of=of), acts)
+    buys = EventFilter("a", (Condition("p", "gt", 2),))
+    figures = count(warehouse, define(CASE, "sum", filter=buys), acts)
     assert figures == {FIRST: WindowValues(1, 0, 5.0, 5.0, 5.0, [])}
 
 

@@ -105,7 +105,7 @@ async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Clie
     ("kind", "plural", "body"),
     [
         (pb.KIND_COHORT, "cohorts", {"start": {"event": "home"}}),
-        (pb.KIND_SEGMENT, "segments", {"rule": {"did": {"event": "home"}}}),
+        (pb.KIND_SEGMENT, "segments", {"rule": {"performed": {"event": "home"}}}),
         (pb.KIND_METRIC, "metrics", {"measure": "events"}),
     ],
 )
@@ -129,7 +129,7 @@ async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:
     assert (await client.json("GetFunnelTimes", times))["step"] == 2
 
     for name in ("one", "two"):
-        body = json.dumps({"id": name, "rule": {"did": {"event": "home"}}}).encode()
+        body = json.dumps({"id": name, "rule": {"performed": {"event": "home"}}}).encode()
         segment = pb.CreateDefinitionRequest(project_id="shop", kind=pb.KIND_SEGMENT, json=body)
         await client.call("CreateDefinition", segment)
     one: dict[str, Any] = {"project_id": "shop", "id": "one"}

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Unavailable
-from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import Performed, Rule, Segment, SegmentDefinition
 from services.query.operators.segment.members import Members, Membership
 from services.query.views.reader import Update, VersionKey
 
@@ -17,8 +17,8 @@ def define(name: str, version: int = 1) -> SegmentDefinition:
         version=version,
         created_at=0,
         updated_at=0,
-        segment=Segment(rule=Rule(did=Did())),
-        rule=Rule(did=Did()),
+        segment=Segment(rule=Rule(performed=Performed())),
+        rule=Rule(performed=Performed()),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
-from schemas.operators.segment import decode
+from schemas.operators.segment import SEGMENT, decode
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -22,7 +22,7 @@ from tests.services.query.conftest import eventually
 from tests.services.query.test_openapi import check
 
 SEGMENTS = "/api/projects/shop/segments"
-BUYERS: dict[str, Any] = {"rule": {"did": {"event": "buy", "within_s": 86_400}}}
+BUYERS: dict[str, Any] = {"rule": {"performed": {"event": "buy", "within_s": 86_400}}}
 DAY = 20_779  # 2026-11-22
 
 
@@ -71,7 +71,7 @@ class Publisher:
         }
         filled = [common | row for row in rows]
         keys = [f"shop/buyers/1/{row['day']}/{row['partition']}".encode() for row in filled]
-        self._send(self._settings.topics.segment_sizes, "segment-size", keys, filled)
+        self._send(SEGMENT.aggregates.topic(self._settings.topics), "segment-size", keys, filled)
 
     def moves(self, segment: str, change: str, *persons: str) -> None:
         rows = [
@@ -87,7 +87,7 @@ class Publisher:
             for person in persons
         ]
         keys = [f"shop/{segment}/{person}".encode() for person in persons]
-        self._send(self._settings.topics.segments, "segment-change", keys, rows)
+        self._send(SEGMENT.changes[0].topic(self._settings.topics), "segment-change", keys, rows)
 
     def _send(
         self, topic: Topic, schema: str, keys: list[bytes], rows: list[dict[str, Any]]
@@ -120,10 +120,10 @@ async def test_a_segment_is_made_changed_and_deleted(query: httpx.AsyncClient) -
 
 
 async def test_what_is_wrong_with_a_rule_is_named(query: httpx.AsyncClient) -> None:
-    rule = {"not": {"did": {"where": [{"property": "^`a`", "value": 1}]}}}
+    rule = {"not": {"performed": {"where": [{"property": "^`a`", "value": 1}]}}}
     answer = await query.post(SEGMENTS, json={"rule": rule})
     assert answer.status_code == 400
-    assert error_of(answer)["field"] == "rule.not.did.where[0].property"
+    assert error_of(answer)["field"] == "rule.not.performed.where[0].property"
 
 
 async def test_a_reference_stands_for_the_rule_of_the_other(
@@ -135,14 +135,14 @@ async def test_a_reference_stands_for_the_rule_of_the_other(
     rules = {"buyers": stored(settings, "buyers").rule}
     assert stored(settings, "thrice").rule.and_[0].and_ == (rules["buyers"],)
 
-    other = {"rule": {"did": {"event": "sell"}}}
+    other = {"rule": {"performed": {"event": "sell"}}}
     assert (await query.put(f"{SEGMENTS}/buyers", json=other)).status_code == 200
     for name in ("twice", "thrice"):
         again = (await query.get(f"{SEGMENTS}/{name}")).json()
         assert again["version"] == 2
         assert "segment" in again["rule"]["and"][0]
     assert stored(settings, "thrice").rule.and_[0].and_ == (stored(settings, "buyers").rule,)
-    assert stored(settings, "buyers").rule.did.event == "sell"
+    assert stored(settings, "buyers").rule.performed.event == "sell"
 
 
 async def test_a_change_that_means_nothing_to_others_leaves_them_alone(

@@ -51,7 +51,7 @@ class MetricListResponse(msgspec.Struct, frozen=True):
 
 def _read(body: bytes) -> Metric:
     metric = decode_metric(body)
-    check_names(metric.of.where, "of.where")
+    check_names(metric.filter.where, "filter.where")
     if metric.property is not None:
         check_name(metric.property, "property")
     return metric

@@ -145,7 +145,7 @@ class MetricResponse(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     name: str
     measure: Measure
-    of: EventFilter
+    filter: EventFilter
     property: str | None
     by_event: bool
     percentiles: tuple[float, ...]
@@ -198,7 +198,7 @@ def show(definition: MetricDefinition) -> MetricResponse:
         version=definition.version,
         name=metric.name,
         measure=metric.measure,
-        of=metric.of,
+        filter=metric.filter,
         property=metric.property,
         by_event=metric.by_event,
         percentiles=metric.percentiles,

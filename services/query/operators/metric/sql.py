@@ -34,7 +34,7 @@ FROM (
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(begin, "Int64")})
         AND timestamp < fromUnixTimestamp64Milli({bind(end, "Int64")})
-        AND {holds(metric.of, bind)}
+        AND {holds(metric.filter, bind)}
 ) ARRAY JOIN range({bind(window, "UInt16")}) AS shift
 GROUP BY ending
 HAVING ending BETWEEN {bind(first, "Int64")} AND {bind(last, "Int64")}
@@ -61,7 +61,7 @@ FROM (
     SELECT intDiv(toUnixTimestamp64Milli(max(timestamp)), 1000) AS second
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(1_000 * since, "Int64")})
-        AND {holds(definition.metric.of, bind)}
+        AND {holds(definition.metric.filter, bind)}
     GROUP BY person_id
 )
 GROUP BY second

@@ -62,7 +62,7 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
     caught up with them, and `backfilled` is the share of the events that it has taken in (0 to 1):
     until then it is what it was when those events came. `days` has the days on which anybody moved,
     by the clock as it was then; ClickHouse (`source=store`) counts who is in now, and no days.
-    `late_dropped` counts the events that came too late to be a step of something `performed`.
+    `late_dropped` counts the events that came too late to be a step of a `sequence`.
     `positions` has for each partition of the event store the offset before which all events are in.
     """
 

@@ -13,7 +13,7 @@ from schemas.event_filter import EventFilter
 from schemas.operators.segment import (
     SET,
     SET_ONCE,
-    Did,
+    EventSequence,
     Performed,
     Rule,
     Seen,
@@ -108,10 +108,10 @@ class _Columns:
             return f"({operator.join(self.rule(inner) for inner in rule.and_ or rule.or_)})"
         if rule.not_ is not None:
             return f"(NOT {self.rule(rule.not_)})"
-        if rule.did is not None:
-            return self._did(rule.did)
         if rule.performed is not None:
             return self._performed(rule.performed)
+        if rule.sequence is not None:
+            return self._sequence(rule.sequence)
         if rule.first_seen is not None:
             return self._seen(rule.first_seen, "minIf")
         if rule.last_seen is not None:
@@ -124,16 +124,16 @@ class _Columns:
     def _ms(self, seconds: int) -> str:
         return self._bind(1_000 * seconds, "Int64")
 
-    def _did(self, did: Did) -> str:
-        wanted = holds(EventFilter(did.event, did.where), self._bind)
-        if did.within_s is not None:
-            wanted += f" AND at >= clock - {self._ms(did.within_s)}"
+    def _performed(self, performed: Performed) -> str:
+        wanted = holds(EventFilter(performed.event, performed.where), self._bind)
+        if performed.within_s is not None:
+            wanted += f" AND at >= clock - {self._ms(performed.within_s)}"
         times = self._column(f"countIf({wanted})")
-        if did.at_most is not None:
-            return f"({times} <= {self._bind(did.at_most, 'UInt8')})"
-        if did.exactly is not None:
-            return f"({times} = {self._bind(did.exactly, 'UInt8')})"
-        return f"({times} >= {self._bind(did.at_least or 1, 'UInt8')})"
+        if performed.at_most is not None:
+            return f"({times} <= {self._bind(performed.at_most, 'UInt8')})"
+        if performed.exactly is not None:
+            return f"({times} = {self._bind(performed.exactly, 'UInt8')})"
+        return f"({times} >= {self._bind(performed.at_least or 1, 'UInt8')})"
 
     def _seen(self, seen: Seen, function: str) -> str:
         wanted = holds(EventFilter(seen.event, seen.where), self._bind)
@@ -146,14 +146,14 @@ class _Columns:
         elif seen.within_s is not None:
             bound = f"now - {at} <= {self._ms(seen.within_s)}"
         else:
-            bound = f"now - {at} > {self._ms(seen.longer_ago_s or 0)}"
+            bound = f"now - {at} > {self._ms(seen.not_within_s or 0)}"
         return f"({ever} AND {bound})"
 
-    def _performed(self, performed: Performed) -> str:
-        steps = ", ".join(holds(step, self._bind) for step in performed.steps)
-        window = self._bind(1_000 * performed.window_s, "UInt64")
+    def _sequence(self, sequence: EventSequence) -> str:
+        steps = ", ".join(holds(step, self._bind) for step in sequence.steps)
+        window = self._bind(1_000 * sequence.window_s, "UInt64")
         done = self._column(f"windowFunnel({window})(toUInt64(at), {steps})")
-        return f"({done} = {len(performed.steps)})"
+        return f"({done} = {len(sequence.steps)})"
 
     def _condition(self, condition: Condition) -> str:
         if condition.and_:
