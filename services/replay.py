@@ -1,7 +1,7 @@
 """`avila replay`: count definitions again, from the first event of the event store on.
 
 A replayed definition gets a new version, which the workers backfill like that of any change. So
-events may flow meanwhile.
+events may flow meanwhile, and the results from before can be read until the new ones are whole.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from schemas.definitions import Definition
-from schemas.errors import NotFound, Unavailable
+from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
 from services.commands import Commands, Write
@@ -22,8 +22,12 @@ from services.query.http.params import now_ms
 from services.query.operators import OPERATORS
 from services.query.operators.context import results_view
 from services.query.operators.contract import AnyOperator
-from services.query.views.catalog import Change, Definitions, Key, read_changes
+from services.query.promotion import promote
+from services.query.versions import recount
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key, read_changes
 from services.query.views.latest import LatestByKey
+from services.query.views.progress import StatusResponse
 from services.topic_view import TopicView
 
 _CAUGHT_UP_TIMEOUT_S: Final = 60.0
@@ -49,7 +53,7 @@ class _Operator:
     """The definitions of one operator and the latest of their results, as they are followed."""
 
     def __init__(self, settings: Settings, registry: SchemaRegistry, operator: AnyOperator) -> None:
-        self.encode = operator.spec.encode
+        self.spec = operator.spec
         self.definitions = Definitions[Definition](operator.spec.name)
         self.latest = LatestByKey[Any](settings.partitions)
         self.view = results_view(settings, registry, operator.aggregates, self.latest.apply)
@@ -68,6 +72,7 @@ def replay(settings: Settings, wanted: ReplayFilter, *, quiet: bool = False) -> 
 
     Raises:
         NotFound: the filter matches nothing.
+        Conflict: the workers could not count some; says which and why.
         Unavailable: Kafka does not answer.
     """
     columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -114,7 +119,16 @@ async def _replay(
             raise NotFound(f"no {wanted.kind or 'definition'} matches")
         commands = Commands(settings, definitions_view)
         begun = [await _begin(commands, operator, one) for operator, one in chosen]
-        await _await_live(begun, show)
+        statuses = await _await_counted(begun, show) if begun else []
+        failed = []
+        for (operator, definition), status in zip(begun, statuses, strict=True):
+            if status.reason is None:
+                await promote(commands, operator.spec, operator.definitions, definition)
+            else:
+                name = f"{definition.KIND} {definition.id} of project {definition.project_id}"
+                failed.append(f"{name}: {status.reason}")
+        if failed:
+            raise Conflict(f"could not be counted: {'; '.join(failed)}")
     except TimeoutError as error:
         raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
     finally:
@@ -129,20 +143,19 @@ async def _begin(commands: Commands, operator: _Operator, chosen: Definition) ->
 
     def decide() -> Write[Definition]:
         before = operator.definitions.get(key)
-        again = msgspec.structs.replace(
-            before,
-            version=operator.definitions.next_version(key),
-            updated_at=max(now_ms(), before.updated_at),
-        )
-        return Write(again.key, operator.encode(again), {}, again)
+        again = msgspec.structs.replace(before, updated_at=max(now_ms(), before.updated_at))
+        was_live = operator.latest.was_live(before)
+        new = recount(operator.spec, before, again, was_live=was_live)
+        return Write(new.key, operator.spec.encode(new), {}, new)
 
     return _Begun(operator, await commands.change(decide))
 
 
-async def _await_live(begun: Sequence[_Begun], show: Show) -> None:
-    done = 0.0
-    while begun and done < 1:
-        shares = (one.operator.latest.status(one.definition).backfilled for one in begun)
-        done = sum(shares) / len(begun)
-        show(done)
+async def _await_counted(begun: Sequence[_Begun], show: Show) -> list[StatusResponse]:
+    """Return how all are as soon as none is backfilling any more."""
+    while True:
+        statuses = [one.operator.latest.status(one.definition) for one in begun]
+        show(sum(status.backfilled for status in statuses) / len(statuses))
+        if all(status.state != "backfilling" for status in statuses):
+            return statuses
         await asyncio.sleep(_POLL_S)

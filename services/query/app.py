@@ -1,5 +1,6 @@
 """The application: its parts put together once, and its routes."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
@@ -46,7 +47,9 @@ from services.query.operators.resource import DefinitionResource
 from services.query.projects.plans import Plans
 from services.query.projects.routes import PLAN_ROUTES, SETTINGS_ROUTES
 from services.query.projects.settings import Projects
-from services.query.views.catalog import Change, Definitions, read_changes
+from services.query.promotion import Promotions
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, read_changes
 from services.topic_view import TopicView
 
 # The longest that stopping waits for the registry; a view's thread asks it again in any case.
@@ -81,7 +84,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
-    context = Context(settings, registry, definitions_view, commands, events, projects)
+
+    async def promote_all() -> None:
+        for resource in resources:
+            await resource.promote_live()
+
+    promotions = Promotions(promote_all)
+    context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
     topic_views = (definitions_view, *context.views)
     telemetry = QueryTelemetry(topic_views)
@@ -101,10 +110,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for topic_view in topic_views:
             topic_view.start()
+        promoting = asyncio.create_task(promotions.run())
         try:
             async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
                 yield
         finally:
+            promoting.cancel()
+            await asyncio.gather(promoting, return_exceptions=True)
             await tail.stop()
             for topic_view in topic_views:
                 await topic_view.stop()

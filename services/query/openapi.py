@@ -127,7 +127,8 @@ _NAMED: Final[Json] = {"id": {"type": "string", "pattern": ID_PATTERN}}
 # A definition may be sent back as it is shown.
 _SHOWN: Final[Json] = {
     **_NAMED,
-    "version": {"type": "integer", "description": "Refuse the change unless this is the version."},
+    "revision": {"type": "integer", "description": "Refuse the change unless it is at this one."},
+    "version": {"type": "integer", "description": "Refuse the change unless it is at this one."},
     "created_at": {"description": "Ignored."},
     "updated_at": {"description": "Ignored."},
 }

@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import Definition, decode_with, is_id
+from schemas.definitions import decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
-from services.query.views.catalog import Key
+from services.query.views.changes import Key, Numbers
 
 Source = Literal["stream", "store"]
 SOURCES: Final[tuple[Source, ...]] = ("stream", "store")
@@ -74,23 +74,35 @@ def take(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
         raise InvalidRequest(str(error), name) from None
 
 
-def read_expected(request: Request, version: int | None) -> int | None:
-    """Read which version a change is meant for: the body's, or that of `If-Match`."""
+class Expected(NamedTuple):
+    """The state that a change is meant for; None where any will do."""
+
+    revision: int | None
+    version: int | None
+
+    def check(self, name: str, present: Numbers) -> None:
+        """Raise `Conflict` if the present state of a definition is another."""
+        for what in ("revision", "version"):
+            expected, is_at = getattr(self, what), getattr(present, what)
+            if expected is not None and expected != is_at:
+                raise Conflict(f"{name} is at {what} {is_at}, not {expected}: read it again")
+
+
+def read_expected(request: Request, fields: dict[str, msgspec.Raw]) -> Expected:
+    """Take out of a body, and read from `If-Match`, which state a change is meant for."""
+    revision, version = take(fields, "revision", int), take(fields, "version", int)
     tag = request.headers.get("if-match", "*").strip()
     if tag == "*":
-        return version
+        return Expected(revision, version)
     number = tag.removeprefix("W/").strip('"')
-    if not (number.isascii() and number.isdigit()):
-        raise InvalidRequest('accepted is the version in quotes, such as "3", or *', "If-Match")
-    if version is not None and version != int(number):
-        raise InvalidRequest("names another version than If-Match", "version")
-    return int(number)
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
+        raise InvalidRequest('accepted is the revision in quotes, such as "3", or *', "If-Match")
+    if revision is not None and revision != int(number):
+        raise InvalidRequest("is another revision than If-Match", "revision")
+    return Expected(int(number), version)
 
 
-def check_version(before: Definition, expected: int | None) -> None:
-    """Raise `Conflict` if a change was meant for another version."""
-    if expected is not None and expected != before.version:
-        raise Conflict(f"{before.id} is at version {before.version}, not {expected}: read it again")
+ANY: Final = Expected(None, None)
 
 
 class Page(NamedTuple):
@@ -157,12 +169,12 @@ def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.
         raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
 
 
-def parts(key: Key, version: int, created_at: int, updated_at: int) -> dict[str, Any]:
-    """What every definition has besides its own."""
+def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[str, Any]:
+    """Return the fields that the definitions of all kinds have."""
     return {
         "project_id": key.project_id,
         "id": key.id,
-        "version": version,
+        **numbers._asdict(),
         "created_at": created_at,
         "updated_at": updated_at,
     }

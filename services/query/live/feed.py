@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Generic
 
-from services.query.views.catalog import D, Definitions, Key
+from services.query.views.catalog import D, Definitions
+from services.query.views.changes import Key
 
 Touch = Callable[[str], None]
 

@@ -10,6 +10,7 @@ from schemas.settings import Settings
 from services.commands import Commands
 from services.query.clickhouse.queries import EventStore
 from services.query.projects.settings import Projects
+from services.query.promotion import Promotions
 from services.query.views.reader import R, ResultReader, ResultSource, Update
 from services.topic_view import TopicView
 
@@ -28,12 +29,14 @@ class Context:
         commands: Commands,
         events: EventStore,
         projects: Projects,
+        promotions: Promotions,
     ) -> None:
         self.partitions = settings.partitions
         self.definitions_view = definitions_view
         self.commands = commands
         self.events = events
         self.projects = projects
+        self.promotions = promotions
         self.views: list[TopicView[Any]] = []
         self._settings = settings
         self._registry = registry

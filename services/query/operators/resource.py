@@ -13,12 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import Definition, is_id
+from schemas.definitions import definition_key, is_id
 from schemas.errors import Conflict, InvalidRequest
 from schemas.operators import OperatorSpec
 from services.commands import Write
 from services.query.http.params import (
-    check_version,
     json_answer,
     key_of,
     now_ms,
@@ -31,12 +30,16 @@ from services.query.http.params import (
 )
 from services.query.live.feed import LiveResults
 from services.query.operators.context import Context
-from services.query.views.catalog import ENDED_VERSION, Change, Definitions, Key
+from services.query.promotion import promote
+from services.query.versions import previous_of, succeed
+from services.query.views.catalog import D, Definitions
+from services.query.views.changes import Change, Key, tombstone_headers
 from services.query.views.latest import A, LatestByKey
+from services.query.views.progress import failed
 from services.query.views.reader import ResultSource, Update
 
 B = TypeVar("B")
-D = TypeVar("D", bound=Definition)
+P = TypeVar("P", bound=msgspec.Struct)
 
 
 class ResourceSpec(NamedTuple, Generic[B, D]):
@@ -79,6 +82,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         self.definitions = Definitions[D](spec.operator.name)
         self._view = context.definitions_view
         self._commands = context.commands
+        self._promotions = context.promotions
         self.results_view = context.follow(source, self._apply_results)
 
     # ── views ────────────────────────────────────────────────────────────────────────────────────
@@ -88,12 +92,42 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         self.definitions.apply(changes)
         if self.live is not None:
             self.live.changed(change.key for change in changes if change.kind == self.name)
+        self._wake_promotions()
 
     def _apply_results(self, updates: Sequence[Update[A]]) -> None:
         self._latest.apply(updates)
         if self.live is not None:
             records = (update.record for update in updates if update.record is not None)
             self.live.changed(Key(*record.version_key[:2]) for record in records)
+        self._wake_promotions()
+
+    def _wake_promotions(self) -> None:
+        if self.definitions.replacing():
+            self._promotions.wake()
+
+    async def promote_live(self) -> None:
+        """Make the new versions that are live on all partitions the only ones.
+
+        Raises:
+            Unavailable: not acknowledged in time; call again.
+        """
+        if self._view.trouble or self.results_view.trouble:
+            return
+        for definition in self.definitions.replacing():
+            if self._latest.status(definition).state == "live":
+                operator = self._spec.operator
+                await promote(self._commands, operator, self.definitions, definition)
+
+    def previous(self, definition: D) -> D | None:
+        """Return the version that counts in place of `definition`; None if it counts itself."""
+        if self._latest.status(definition).state == "live":
+            return None
+        return previous_of(self._spec.operator, definition)
+
+    def with_previous(self, definition: D, respond: Callable[[D, P | None], P]) -> P:
+        """Return the response for a definition, which has that for its previous version in it."""
+        before = self.previous(definition)
+        return respond(definition, None if before is None else respond(before, None))
 
     def find(self, request: Request) -> D:
         """Return the definition that the address names.
@@ -120,58 +154,75 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         key = Key(project, name or secrets.token_hex(8))
 
         def decide() -> Write[D]:
-            if self.definitions.find(key):
+            if self.definitions.find(key) or self.definitions.unreadable(key):
                 raise Conflict(f"project {project} has a {operator.name} {key.id} already")
             if len(self.definitions.of(project)) >= operator.max_per_project:
                 raise Conflict(
                     f"project {project} has {operator.max_per_project} {operator.plural}, which is "
                     "the maximum: delete one first"
                 )
-            now = now_ms()
-            version = self.definitions.next_version(key)
-            return self._write(self._spec.define(parts(key, version, now, now), body))
+            return self._write(self._new(key, body))
 
         definition = await self._commands.change(decide)
         headers = {"Location": f"/api/projects/{project}/{operator.plural}/{key.id}"}
         return self._respond(definition, 201, headers)
 
     async def replace(self, request: Request) -> Response:
-        """Give one a new definition, which is counted from the first event on."""
+        """Change one: in place if it counts the same, and else as a new version.
+
+        A new version is counted from the first event on. Until it is live on all partitions, the
+        one before it counts.
+        """
         key = key_of(request)
         fields = await read_fields(request)
-        expected = read_expected(request, take(fields, "version", int))
+        expected = read_expected(request, fields)
         if take(fields, "id", str) not in {None, key.id}:
             raise InvalidRequest(f"the {self.name} of this address is {key.id}", "id")
-        # What it is shown with may be sent back.
+        # A definition may be sent back as it is shown.
         fields.pop("created_at", None)
         fields.pop("updated_at", None)
         self._view.require()
+        self.results_view.require()
         body = self._spec.read(msgspec.json.encode(self._completed(key.project_id, fields)))
 
         def decide() -> Write[D]:
+            if self.definitions.unreadable(key):
+                expected.check(key.id, self.definitions.numbers(key))
+                return self._write(self._new(key, body))
             before = self.definitions.get(key)
-            check_version(before, expected)
+            numbers = self.definitions.numbers(key)
+            expected.check(key.id, numbers)
             created, now = before.created_at, max(now_ms(), before.updated_at)
-            version = self.definitions.next_version(key)
-            return self._write(self._spec.define(parts(key, version, created, now), body))
+            after = self._spec.define(parts(key, numbers, created, now), body)
+            return self._write(self._succeed(before, self._resolved(after)))
 
         return self._respond(await self._commands.change(decide))
 
     async def delete(self, request: Request) -> Response:
         """Delete one, with its results."""
         key = key_of(request)
-        expected = read_expected(request, None)
+        expected = read_expected(request, {})
         self._view.require()
 
         def decide() -> Write[None]:
-            before = self.definitions.get(key)
-            check_version(before, expected)
-            self._check_unused(before)
-            headers = {ENDED_VERSION: str(before.version).encode()}
-            return Write(before.key, None, headers, None)
+            if not self.definitions.unreadable(key):
+                self._check_unused(self.definitions.get(key))
+            numbers = self.definitions.numbers(key)
+            expected.check(key.id, numbers)
+            record = definition_key(key.project_id, self.name, key.id)
+            return Write(record, None, tombstone_headers(numbers), None)
 
         await self._commands.change(decide)
         return Response(status_code=204)
+
+    def _new(self, key: Key, body: B) -> D:
+        """Return a definition that follows nothing, or something that is unreadable."""
+        now, numbers = now_ms(), self.definitions.numbers(key).next()
+        return self._resolved(self._spec.define(parts(key, numbers, now, now), body))
+
+    def _succeed(self, before: D, after: D) -> D:
+        was_live = self._latest.was_live(before)
+        return succeed(self._spec.operator, before, after, was_live=was_live)
 
     def _completed(
         self,
@@ -183,6 +234,10 @@ class DefinitionResource(ABC, Generic[B, D, A]):
 
     def _check_unused(self, definition: D) -> None:
         """Raise `Conflict` if a definition must not be deleted."""
+
+    def _resolved(self, definition: D) -> D:
+        """Put what other definitions say in the place of references to them."""
+        return definition
 
     def _write(self, definition: D) -> Write[D]:
         """Return what a new or changed definition writes; raises what refuses it."""
@@ -206,7 +261,13 @@ class DefinitionResource(ABC, Generic[B, D, A]):
 
     async def status(self, request: Request) -> Response:
         """Show how far one is."""
-        definition = self.find(request)
+        key = key_of(request)
+        self._view.require()
+        unreadable = self.definitions.unreadable(key)
+        if unreadable is not None:
+            reason = f"the definition cannot be read: {unreadable.reason}"
+            return json_answer(failed(reason))
+        definition = self.definitions.get(key)
         self.results_view.require()
         return json_answer(self._latest.status(definition))
 
@@ -217,5 +278,5 @@ class DefinitionResource(ABC, Generic[B, D, A]):
     def _respond(
         self, definition: D, status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
-        tagged = {"ETag": f'"{definition.version}"', **(headers or {})}
+        tagged = {"ETag": f'"{definition.revision}"', **(headers or {})}
         return json_answer(self._spec.show(definition), status, tagged)

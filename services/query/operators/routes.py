@@ -81,7 +81,8 @@ def _replace(operator: AnyOperator) -> Json:
     title = _title(operator)
     return operation(
         f"replace{title}",
-        f"Give a {operator.spec.name} a new definition, which is counted from the first event on",
+        f"Change a {operator.spec.name}: in place, if what is counted stays the same; else as a "
+        "new version, which is counted from the first event on, while the one before can be read",
         {"200": tagged_response(operator.response)},
         *(404, 409, 413),
         parameters=(IF_MATCH,),

@@ -9,11 +9,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.definitions import definition_key
 from schemas.errors import Conflict, InvalidRequest, NotFound
 from schemas.plans import MAX_PLANS_PER_PROJECT, Mode, PlanDefinition, decode_plan, encode
 from services.commands import Commands, Write
 from services.query.http.params import (
-    check_version,
+    ANY,
     json_answer,
     key_of,
     now_ms,
@@ -24,14 +25,19 @@ from services.query.http.params import (
     read_page,
     take,
 )
-from services.query.views.catalog import ENDED_VERSION, Definitions
+from services.query.views.catalog import Definitions
+from services.query.views.changes import tombstone_headers
 from services.topic_view import TopicView
 
 
 class PlanResponse(msgspec.Struct, frozen=True):
-    """A plan as it is shown; times in milliseconds since 1970."""
+    """A plan as it is shown; times in milliseconds since 1970.
+
+    `revision` rises with every change, `version` only when the plan differs.
+    """
 
     id: str
+    revision: int
     version: int
     created_at: int
     updated_at: int
@@ -78,7 +84,7 @@ class Plans:
         """Make a plan, or give it a new definition."""
         key = key_of(request)
         fields = await read_fields(request)
-        expected = read_expected(request, take(fields, "version", int))
+        expected = read_expected(request, fields)
         if take(fields, "id", str) not in {None, key.id}:
             raise InvalidRequest(f"the plan of this address is {key.id}", "id")
         # What a plan is shown with may be sent back.
@@ -89,9 +95,10 @@ class Plans:
 
         def decide() -> Write[tuple[PlanDefinition, bool]]:
             before, others = self._plans.find(key), self._plans.of(key.project_id)
-            if before is not None:
-                check_version(before, expected)
-            elif expected is not None:
+            numbers = self._plans.numbers(key)
+            if before is not None or self._plans.unreadable(key) is not None:
+                expected.check(key.id, numbers)
+            elif expected != ANY:
                 raise NotFound(f"project {key.project_id} has no plan {key.id}")
             elif len(others) >= MAX_PLANS_PER_PROJECT:
                 raise Conflict(
@@ -107,8 +114,10 @@ class Plans:
             now = now_ms()
             created = before.created_at if before else now
             updated = max(now, before.updated_at) if before else now
-            version = self._plans.next_version(key)
-            definition = PlanDefinition(**parts(key, version, created, updated), plan=plan)
+            numbers = numbers.next()
+            if before is not None and before.plan == plan:
+                numbers = numbers._replace(version=before.version)
+            definition = PlanDefinition(**parts(key, numbers, created, updated), plan=plan)
             return Write(definition.key, encode(definition), {}, (definition, before is None))
 
         definition, is_new = await self._commands.change(decide)
@@ -117,14 +126,16 @@ class Plans:
     async def delete(self, request: Request) -> Response:
         """Delete a plan: its event may have any properties again."""
         key = key_of(request)
-        expected = read_expected(request, None)
+        expected = read_expected(request, {})
         self._view.require()
 
         def decide() -> Write[None]:
-            before = self._plans.get(key)
-            check_version(before, expected)
-            headers = {ENDED_VERSION: str(before.version).encode()}
-            return Write(before.key, None, headers, None)
+            if self._plans.unreadable(key) is None:
+                self._plans.get(key)
+            numbers = self._plans.numbers(key)
+            expected.check(key.id, numbers)
+            record = definition_key(key.project_id, PlanDefinition.KIND, key.id)
+            return Write(record, None, tombstone_headers(numbers), None)
 
         await self._commands.change(decide)
         return Response(status_code=204)
@@ -133,6 +144,7 @@ class Plans:
 def _show(definition: PlanDefinition) -> PlanResponse:
     return PlanResponse(
         definition.id,
+        definition.revision,
         definition.version,
         definition.created_at,
         definition.updated_at,
@@ -143,4 +155,4 @@ def _show(definition: PlanDefinition) -> PlanResponse:
 
 
 def _answer(definition: PlanDefinition, status: int = 200) -> Response:
-    return json_answer(_show(definition), status, {"ETag": f'"{definition.version}"'})
+    return json_answer(_show(definition), status, {"ETag": f'"{definition.revision}"'})

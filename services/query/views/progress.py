@@ -1,6 +1,7 @@
 """How far definitions are: what each partition says, and what that comes to."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -59,6 +60,19 @@ class StatusResponse(msgspec.Struct, frozen=True, kw_only=True):
 LIVE: Final = StatusResponse(state="live")
 
 
+def failed(
+    reason: str, share: float = 0.0, live_since: Mapping[int, int] = MappingProxyType({})
+) -> StatusResponse:
+    """Return the status of a definition that has failed."""
+    return StatusResponse(
+        state="failed",
+        backfilled=share,
+        live_since=dict(live_since),
+        reason=reason,
+        text=f"failed: {reason}",
+    )
+
+
 def status_of(progress: Mapping[int, Progress], partitions: int) -> StatusResponse:
     """Sum up what the partitions say; a partition that has said nothing has counted nothing."""
     share = min(1.0, sum(one.share for one in progress.values()) / partitions)
@@ -67,14 +81,7 @@ def status_of(progress: Mapping[int, Progress], partitions: int) -> StatusRespon
     }
     for number, one in progress.items():
         if one.failed:
-            reason = f"partition {number}: {one.failed}"
-            return StatusResponse(
-                state="failed",
-                backfilled=share,
-                live_since=live_since,
-                reason=reason,
-                text=f"failed: {reason}",
-            )
+            return failed(f"partition {number}: {one.failed}", share, live_since)
     if share < 1:
         text = f"backfilling ({share:.0%})"
         return StatusResponse(

@@ -13,6 +13,7 @@ from typing import Any
 
 import fastavro
 import httpx
+import msgspec
 import pytest
 import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -21,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
 from schemas.operators import metric as metrics
-from schemas.operators.funnel import FunnelDefinition, decode_funnel, encode
+from schemas.operators.funnel import FUNNEL, FunnelDefinition, decode_funnel, encode
 from schemas.operators.metric import METRIC, MetricDefinition, decode_metric
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
@@ -30,6 +31,7 @@ from services.listening import listen
 from services.query.app import make_query_app
 from services.query.live.event_tail import MAX_EVENTS_PER_S, evenly
 from services.query.server import serving_config
+from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Worker
@@ -167,14 +169,17 @@ class Feed:
                     return one
 
 
-def define(settings: Settings, name: str, version: int = 1) -> None:
-    """Have a funnel of two steps stand."""
+def define(settings: Settings, name: str, version: int = 1, *, replaces: bool = False) -> None:
+    """Write a funnel of two steps; one that `replaces` another has that as its previous version."""
     funnel = decode_funnel(
         json.dumps({"window_s": 60, "steps": [{"event": "view"}, {"event": "buy"}]}).encode()
     )
     one = FunnelDefinition(
         project_id="shop", id=name, version=version, created_at=0, updated_at=0, funnel=funnel
     )
+    if replaces:
+        before = msgspec.structs.replace(one, version=version - 1)
+        one = FUNNEL.with_previous(one, before)
     produce(settings.bootstrap, settings.topics.definitions.name, [Record(encode(one), one.key)])
 
 
@@ -324,6 +329,31 @@ def test_a_funnel_comes_at_first_and_whenever_it_changes(
             settings.bootstrap, settings.topics.definitions.name, [Record(None, b"shop/funnel/buy")]
         )
         assert feed.receive() == {"funnels": [], "deleted": ["buy"]}
+
+
+def test_a_changed_funnel_comes_with_its_previous_version_until_it_is_live(
+    service: Service, settings: Settings, worker: Worker
+) -> None:
+    live = [{"partition": number, "live_since": 1} for number in range(PARTITIONS)]
+    define(settings, "buy")
+    worker.publish(*({"reached": [5, 2]} | one for one in live))
+    define(settings, "buy", version=2, replaces=True)
+    with service.ready() as feed:
+        feed.subscribe("funnels")
+        funnel: Any = {"previous": None}
+        while not (funnel["previous"] and funnel["previous"]["state"] == "live"):
+            [funnel] = feed.receive()["funnels"]
+        assert (funnel["version"], funnel["state"]) == (2, "backfilling")
+        before = funnel["previous"]
+        assert before["version"] == 1
+        assert [step["reached"] for step in before["totals"]["steps"]] == [10, 4]
+
+        worker.publish({"version": 2, "reached": [3, 1]} | live[0])
+        [funnel] = feed.receive()["funnels"]
+        assert (funnel["state"], funnel["previous"]) == ("backfilling", before)
+        worker.publish(*({"version": 2, "reached": [3, 1]} | one for one in live))
+        [funnel] = feed.receive()["funnels"]
+        assert (funnel["version"], funnel["state"], funnel["previous"]) == (2, "live", None)
 
 
 def test_who_reads_slowly_gets_the_newest_figures_and_no_backlog(

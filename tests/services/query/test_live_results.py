@@ -10,7 +10,8 @@ from schemas.operators.metric import Metric, MetricDefinition
 from services.query.live.feed import LiveResults
 from services.query.operators.metric.live import REFRESH_S, live_metric
 from services.query.operators.metric.view import MetricResultsView
-from services.query.views.catalog import Change, Definitions, Key
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key
 from tests.pipelines.test_metric_fold import CASE, NOON, feed, minutes, start
 from tests.services.query.test_metric_figures import published
 
@@ -131,7 +132,7 @@ def test_persons_are_active_no_more_when_time_has_passed() -> None:
     results.apply(published(running, 0))
     live = LiveResults(
         define(SHOP),
-        lambda one: live_metric(one, results, NOON + int(1_000 * clock.now)),
+        lambda one: live_metric(one, None, results, NOON + int(1_000 * clock.now)),
         REFRESH_S,
         clock,
     )

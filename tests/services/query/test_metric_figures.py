@@ -196,7 +196,7 @@ def test_a_live_look_shows_this_bucket_and_the_one_before() -> None:
     results = MetricResultsView(1)
     results.apply(published(running, 0))
     for minute, now, shown in ((1.5, 3, [2, 3]), (2, 4, [3, 4]), (3, 0, [4]), (4, 0, [])):
-        state = live_metric(running.definition, results, NOON + int(minute * MINUTE))
+        state = live_metric(running.definition, None, results, NOON + int(minute * MINUTE))
         live = msgspec.json.decode(state, type=LiveMetric)
         assert (live.id, live.active, live.now.value) == ("m", None, now)
         assert [figure.value for figure in live.buckets] == shown

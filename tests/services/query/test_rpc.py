@@ -77,12 +77,13 @@ def create(**changed: Any) -> pb.CreateDefinitionRequest:
 
 async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Client) -> None:
     made = await client.json("CreateDefinition", create())
-    assert (made["id"], made["version"]) == ("buy", 1)
+    assert (made["id"], made["revision"], made["version"]) == ("buy", 1, 1)
     assert await client.json("GetDefinition", pb.GetDefinitionRequest(**NAME)) == made
 
     changed = json.dumps(FUNNEL | {"window_s": 120}).encode()
     replace = pb.ReplaceDefinitionRequest(**NAME, json=changed, revision=1)
-    assert (await client.json("ReplaceDefinition", replace))["version"] == 2
+    replaced = await client.json("ReplaceDefinition", replace)
+    assert (replaced["revision"], replaced["version"]) == (2, 2)
 
     asked = pb.ListDefinitionsRequest(
         project_id="shop", kind=pb.KIND_FUNNEL, parameters={"limit": "1"}
@@ -93,7 +94,7 @@ async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Clie
     status = await client.json("GetStatus", pb.GetStatusRequest(**NAME))
     assert status["state"] == "backfilling"
     results = await client.json("GetResults", pb.GetResultsRequest(**NAME))
-    assert results["funnel"]["version"] == 2
+    assert (results["funnel"]["version"], results["previous"]) == (2, None)
 
     delete = pb.DeleteDefinitionRequest(**NAME, revision=2)
     assert await client.call("DeleteDefinition", delete) == empty_pb2.Empty()

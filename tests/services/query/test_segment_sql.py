@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.conditions import Condition
 from schemas.operators.segment import Performed, Rule, Seen, Segment, SegmentDefinition
-from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
+from services.query.operators.segment.response import sets_of
+from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
 from tests.pipelines.test_segment_fold import NOW, PERSONS, did, lives, rules
 from tests.segment_oracle import Happening, members
 from tests.services.query.test_funnel_sql import ask

@@ -66,19 +66,24 @@ class Publisher:
             "late_dropped": 0,
             "position": 7,
             "backfilling_to": None,
+            "live_since": None,
+            "failed": None,
             "clock": None,
             "updated_at": 1_000,
         }
         filled = [common | row for row in rows]
-        keys = [f"shop/buyers/1/{row['day']}/{row['partition']}".encode() for row in filled]
+        keys = [
+            f"shop/{row['segment_id']}/{row['version']}/{row['day']}/{row['partition']}".encode()
+            for row in filled
+        ]
         self._send(SEGMENT.aggregates.topic(self._settings.topics), "segment-size", keys, filled)
 
-    def moves(self, segment: str, change: str, *persons: str) -> None:
+    def moves(self, segment: str, change: str, *persons: str, version: int = 1) -> None:
         rows = [
             {
                 "project_id": "shop",
                 "segment_id": segment,
-                "version": 1,
+                "version": version,
                 "person_id": person,
                 "change": change,
                 "at": 1_000,
@@ -113,8 +118,11 @@ async def test_a_segment_is_made_changed_and_deleted(query: httpx.AsyncClient) -
     assert shown | BUYERS | {"id": "buyers", "version": 1, "name": ""} == shown
     assert (await query.get(f"{SEGMENTS}/buyers")).json() == shown
     assert (await query.get(SEGMENTS)).json() == {"segments": [shown], "next": None}
-    changed = await query.put(f"{SEGMENTS}/buyers", json=shown | {"name": "Buyers"})
-    assert (changed.json()["name"], changed.json()["version"]) == ("Buyers", 2)
+    changed = (await query.put(f"{SEGMENTS}/buyers", json=shown | {"name": "Buyers"})).json()
+    assert (changed["name"], changed["revision"], changed["version"]) == ("Buyers", 2, 1)
+    other = {"rule": {"performed": {"event": "sell"}}}
+    changed = (await query.put(f"{SEGMENTS}/buyers", json=other)).json()
+    assert (changed["revision"], changed["version"]) == (3, 2)
     assert (await query.delete(f"{SEGMENTS}/buyers")).status_code == 204
     assert (await query.get(f"{SEGMENTS}/buyers")).status_code == 404
 
@@ -237,6 +245,61 @@ async def test_members_and_overlap_are_those_of_the_stream(
     for wrong in ("", "none", "buyers", "readers,readers", "readers,fans,none"):
         refused = await query.get(url, params={"with": wrong})
         assert (refused.status_code, error_of(refused)["field"]) == (400, "with")
+
+
+async def test_the_previous_version_is_shown_until_the_new_one_is_live_on_all_partitions(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    """Also of segments that change only because another one does."""
+
+    def live(name: str, version: int) -> None:
+        publisher.sizes(
+            *(
+                {"segment_id": name, "version": version, "partition": n, "day": None}
+                | {"entered": n + 1, "left": 0, "live_since": 7}
+                for n in range(PARTITIONS)
+            )
+        )
+
+    await create(query, "buyers", BUYERS)
+    await create(query, "fans", using("buyers"))
+    for name in ("buyers", "fans"):
+        live(name, 1)
+        publisher.moves(name, "entered", "ada", "bob")
+        address = f"{SEGMENTS}/{name}"
+        before = await eventually(
+            lambda address=address: query.get(f"{address}/results"),  # type: ignore[misc]  # bound
+            lambda answer: answer.json()["state"] == "live",
+        )
+    members, overlap = f"{SEGMENTS}/fans/members", f"{SEGMENTS}/fans/overlap?with=buyers"
+    await eventually(
+        lambda: query.get(members), lambda answer: answer.json()["persons"] == ["ada", "bob"]
+    )
+
+    other = {"rule": {"performed": {"event": "sell"}}}
+    await query.put(f"{SEGMENTS}/buyers", json=other)
+    shown = (await query.get(f"{SEGMENTS}/fans/results")).json()
+    assert (shown["segment"]["version"], shown["state"], shown["persons"]) == (2, "backfilling", 0)
+    assert shown["previous"] == before.json()
+    page = (await query.get(members)).json()
+    check("/api/projects/{project}/segments/{id}/members", await query.get(members))
+    assert (page["version"], page["persons"]) == (2, [])
+    assert (page["previous"]["version"], page["previous"]["persons"]) == (1, ["ada", "bob"])
+    both = (await query.get(overlap)).json()
+    assert both["state"] == "backfilling"
+    assert [one["persons"] for one in both["overlaps"]] == [0, 0, 0]
+    assert [one["persons"] for one in both["previous"]["overlaps"]] == [2, 2, 2]
+
+    # Promoted, and not yet published: nobody is missing meanwhile.
+    live("fans", 2)
+    shown = await eventually(lambda: query.get(members), lambda now: not now.json()["previous"])
+    assert (shown.json()["version"], shown.json()["state"]) == (2, "live")
+    await eventually(lambda: query.get(members), lambda now: len(now.json()["persons"]) == 2)
+    publisher.moves("fans", "left", "ada")
+    publisher.moves("fans", "entered", "cy", version=2)
+    await eventually(
+        lambda: query.get(members), lambda answer: answer.json()["persons"] == ["bob", "cy"]
+    )
 
 
 async def test_a_store_that_is_away_is_said(query: httpx.AsyncClient) -> None:

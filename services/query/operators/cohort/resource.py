@@ -63,22 +63,26 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
-        """Show a cohort's grid, as the stream has it or counted anew in ClickHouse."""
+        """Show a cohort's grid, of the stream or counted now in ClickHouse."""
         source = read_source(request)
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        answer: CohortResultsResponse
-        if source == "stream":
-            self.results_view.require()
-            answer = assemble(definition, "stream", self._results.figures(definition), first, last)
-        else:
-            asked = await self._events.ask(
+        if source == "store":
+            result = await self._events.ask(
                 definition.project_id, lambda database: cohort_statement(database, definition)
             )
-            counted = read_counts(definition, asked, now_ms())
-            answer = assemble(definition, "store", counted, first, last)
-        return json_answer(answer)
+            counts = read_counts(definition, result, now_ms())
+            return json_answer(assemble(definition, source, counts, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: CohortDefinition, previous: CohortResultsResponse | None
+        ) -> CohortResultsResponse:
+            counts = self._results.figures(one)
+            return assemble(one, source, counts, first, last, previous)
+
+        return json_answer(self.with_previous(definition, respond))
 
     async def persons(self, request: Request) -> Response:
         """Show who is counted in a cell of the grid, as ClickHouse has them."""

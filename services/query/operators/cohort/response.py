@@ -46,11 +46,13 @@ class CohortCounts(NamedTuple):
 
 
 class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A cohort as the API shows it."""
+    """A cohort; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     start: EventFilter
     returning: EventFilter = msgspec.field(name="return")
     period: Period
@@ -91,13 +93,15 @@ class RowResponse(msgspec.Struct, frozen=True):
 
 
 class CohortResultsResponse(msgspec.Struct, frozen=True):
-    """A cohort's retention grid and what it takes in.
+    """A cohort's retention grid, and the events that it includes.
 
-    A cohort that was defined, or changed, after events had come is `backfilling` until it has
-    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
-    that they take in (0 to 1). Periods in which nobody began are left out. `late_dropped` counts
-    the events that came too late to be in the stream's figures. `positions` has for each partition
-    of the event store the offset before which all events are in.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+
+    Periods in which nobody began are left out. `late_dropped` counts the events that came too late
+    for the stream to count. `positions` has, for each partition of the event store, the offset
+    before which all events are included.
     """
 
     cohort: CohortResponse
@@ -108,6 +112,7 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "CohortResultsResponse | None" = None
 
 
 def show(definition: CohortDefinition) -> CohortResponse:
@@ -115,8 +120,10 @@ def show(definition: CohortDefinition) -> CohortResponse:
     cohort = definition.cohort
     return CohortResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=cohort.name,
+        description=cohort.description,
         start=cohort.start,
         returning=cohort.returning,
         period=cohort.period,
@@ -135,6 +142,7 @@ def assemble(
     counted: CohortCounts,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
+    previous: CohortResultsResponse | None = None,
 ) -> CohortResultsResponse:
     """Return what the API answers for the periods that begin from `first` to `last`."""
     shown = _top_values(counted.values)
@@ -151,6 +159,7 @@ def assemble(
         late_dropped=counted.late_dropped,
         updated_at=None if counted.updated_at is None else instant(counted.updated_at),
         positions=dict(sorted(counted.positions.items())),
+        previous=previous,
     )
 
 

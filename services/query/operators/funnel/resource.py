@@ -15,7 +15,6 @@ from schemas.operators.funnel import (
 )
 from services.query.clickhouse.conditions import check_name, check_names
 from services.query.http.params import (
-    Source,
     json_answer,
     now_ms,
     read_choice,
@@ -35,11 +34,17 @@ from services.query.operators.funnel.response import (
     PERIODS,
     FunnelCounts,
     FunnelResponse,
+    FunnelResultsResponse,
     assemble,
     show,
 )
 from services.query.operators.funnel.sql import funnel_statement, read_counts
-from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, histogram
+from services.query.operators.funnel.times import (
+    DEFAULT_BINS,
+    MAX_BINS,
+    FunnelTimesResponse,
+    histogram,
+)
 from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
 from services.query.operators.resource import DefinitionResource, ResourceSpec
 
@@ -80,27 +85,48 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         self._events = context.events
 
     def live_state(self, definition: FunnelDefinition) -> bytes:
-        """Return a funnel's results over all days, a `LiveFunnel` in JSON."""
-        return live_funnel(definition, self._results)
+        """Return a `LiveFunnel` in JSON."""
+        return live_funnel(definition, self.previous(definition), self._results)
 
     async def results(self, request: Request) -> Response:
-        """Show a funnel's figures, as the stream has them or counted anew in ClickHouse."""
+        """Show a funnel's results, of the stream or counted now in ClickHouse."""
         source, period = read_source(request), read_choice(request, "period", PERIODS)
         first, last = _read_days(request)
         definition = self.find(request)
-        counted = await self._counted(definition, source, first, last)
-        return json_answer(assemble(definition, source, counted, first, last, period))
+        if source == "store":
+            counts = await self._count(definition, first, last)
+            return json_answer(assemble(definition, source, counts, first, last, period))
+        self.results_view.require()
+
+        def respond(
+            one: FunnelDefinition, previous: FunnelResultsResponse | None
+        ) -> FunnelResultsResponse:
+            counts = self._results.figures(one)
+            return assemble(one, source, counts, first, last, period, previous)
+
+        return json_answer(self.with_previous(definition, respond))
 
     async def times(self, request: Request) -> Response:
-        """Show how long persons took to a step."""
+        """Show how long persons took to a step, by the stream or counted now in ClickHouse."""
         source = read_source(request)
         bins = read_number(request, "bins", 1, MAX_BINS, DEFAULT_BINS)
         first, last = _read_days(request)
         definition = self.find(request)
         steps = len(definition.funnel.steps)
         step = read_number(request, "step", 2, steps, steps)
-        counted = await self._counted(definition, source, first, last)
-        return json_answer(histogram(counted, source, step, bins, first, last))
+        if source == "store":
+            counts = await self._count(definition, first, last)
+            return json_answer(histogram(counts, source, step, bins, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: FunnelDefinition, previous: FunnelTimesResponse | None = None
+        ) -> FunnelTimesResponse:
+            return histogram(self._results.figures(one), source, step, bins, first, last, previous)
+
+        before = self.previous(definition)
+        has_step = before is not None and step <= len(before.funnel.steps)
+        return json_answer(respond(definition, respond(before) if before and has_step else None))
 
     async def persons(self, request: Request) -> Response:
         """Show who reached a step, or dropped out before it, as ClickHouse has them."""
@@ -112,26 +138,19 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         )
         return json_answer(read_persons(asked, answer))
 
-    async def _counted(
-        self,
-        definition: FunnelDefinition,
-        source: Source,
-        first: datetime.date,
-        last: datetime.date,
+    async def _count(
+        self, definition: FunnelDefinition, first: datetime.date, last: datetime.date
     ) -> FunnelCounts:
-        if source == "stream":
-            self.results_view.require()
-            return self._results.figures(definition)
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
             else (chain_statement, read_chain_counts)
         )
-        asked = await self._events.ask(
+        result = await self._events.ask(
             definition.project_id,
             lambda database: statement(database, definition, first, last),
         )
-        return read(definition, asked, now_ms())
+        return read(definition, result, now_ms())
 
 
 def _read_days(request: Request) -> tuple[datetime.date, datetime.date]:

@@ -65,11 +65,13 @@ class FunnelCounts(NamedTuple):
 
 
 class FunnelResponse(msgspec.Struct, frozen=True):
-    """A funnel as the API shows it."""
+    """A funnel; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     window_s: int
     steps: tuple[Step, ...]
     order: Order
@@ -146,13 +148,15 @@ class DayResponse(msgspec.Struct, frozen=True):
 
 
 class FunnelResultsResponse(msgspec.Struct, frozen=True):
-    """A funnel's figures and what they take in.
+    """A funnel's results, and the events that they include.
 
-    A funnel that was defined, or changed, after events had come is `backfilling` until it has
-    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
-    that they take in (0 to 1). `totals` are over all days, whichever are asked for. `late_dropped`
-    counts the events that came too late to be in the stream's figures. `positions` has for each
-    partition of the event store the offset before which all events are in.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+
+    `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
+    too late for the stream to count. `positions` has, for each partition of the event store, the
+    offset before which all events are included.
     """
 
     funnel: FunnelResponse
@@ -164,6 +168,7 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "FunnelResultsResponse | None" = None
 
 
 def show(definition: FunnelDefinition) -> FunnelResponse:
@@ -171,8 +176,10 @@ def show(definition: FunnelDefinition) -> FunnelResponse:
     funnel = definition.funnel
     return FunnelResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=funnel.name,
+        description=funnel.description,
         window_s=funnel.window_s,
         steps=funnel.steps,
         order=funnel.order,
@@ -194,6 +201,7 @@ def assemble(
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     period: Period = "day",
+    previous: FunnelResultsResponse | None = None,
 ) -> FunnelResultsResponse:
     """Return what the API answers for the entry days `first` to `last`, both included.
 
@@ -219,6 +227,7 @@ def assemble(
         late_dropped=counted.late_dropped,
         updated_at=None if counted.updated_at is None else instant(counted.updated_at),
         positions=dict(sorted(counted.positions.items())),
+        previous=previous,
     )
 
 

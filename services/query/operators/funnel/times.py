@@ -26,7 +26,8 @@ class FunnelTimesResponse(msgspec.Struct, frozen=True):
     """How long persons took to a step from their first: each person once for each entry day.
 
     The bins follow each other without gaps, from the shortest time to the longest; each is some
-    number of times as long as the one before it. Which persons are in which is exact.
+    number of times as long as the one before it. The persons of each bin are exact. `previous` is
+    as in the funnel's results; it is null if the previous version has no such step.
     """
 
     step: int
@@ -37,6 +38,7 @@ class FunnelTimesResponse(msgspec.Struct, frozen=True):
     median_ms: int | None
     p90_ms: int | None
     bins: list[TimeBin]
+    previous: "FunnelTimesResponse | None" = None
 
 
 def histogram(
@@ -46,6 +48,7 @@ def histogram(
     bins: int,
     first: datetime.date,
     last: datetime.date,
+    previous: FunnelTimesResponse | None = None,
 ) -> FunnelTimesResponse:
     """The times to a step (from 1) of those who entered from `first` to `last`."""
     times = merge(
@@ -62,6 +65,7 @@ def histogram(
         median_ms=rounded(quantile(times, 0.5)),
         p90_ms=rounded(quantile(times, 0.9)),
         bins=binned(times, bins),
+        previous=previous,
     )
 
 

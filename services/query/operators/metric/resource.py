@@ -26,6 +26,7 @@ from services.query.operators.metric.live import live_metric
 from services.query.operators.metric.response import (
     MetricQuery,
     MetricResponse,
+    MetricResultsResponse,
     MetricValues,
     assemble,
     show,
@@ -74,48 +75,61 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         self._projects = context.projects
 
     def live_state(self, definition: MetricDefinition) -> bytes:
-        """Return a metric's results as they are now, a `LiveMetric` in JSON."""
-        return live_metric(definition, self._results, now_ms())
+        """Return a `LiveMetric` in JSON."""
+        previous = self.previous(definition)
+        return live_metric(definition, previous, self._results, now_ms())
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """With the project's time zone, if it names none."""
         return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
-        """Show a metric's figures, as the stream has them or measured anew in ClickHouse."""
+        """Show a metric's results, of the stream or measured now in ClickHouse."""
         source = read_source(request)
         definition = self.find(request)
-        asked = _read_asked(request, definition.metric)
-        if source == "stream":
-            self.results_view.require()
-            counted = self._results.figures(definition, asked)
-        else:
-            counted = await self._ask(definition, asked)
-        return json_answer(assemble(definition, source, counted, asked))
+        query = _read_query(request, definition.metric)
+        if source == "store":
+            values = await self._measure(definition, query)
+            return json_answer(assemble(definition, source, values, query))
+        self.results_view.require()
 
-    async def _ask(self, definition: MetricDefinition, asked: MetricQuery) -> MetricValues:
+        def respond(
+            one: MetricDefinition,
+            query: MetricQuery,
+            previous: MetricResultsResponse | None = None,
+        ) -> MetricResultsResponse:
+            return assemble(one, source, self._results.figures(one, query), query, previous)
+
+        before = self.previous(definition)
+        if before is None:
+            return json_answer(respond(definition, query))
+        window = _window(request, before.metric) or 1
+        previous = respond(before, query._replace(window=window))
+        return json_answer(respond(definition, query, previous))
+
+    async def _measure(self, definition: MetricDefinition, query: MetricQuery) -> MetricValues:
         project = definition.project_id
-        answer = await self._events.ask(
-            project, lambda database: metric_statement(database, definition, asked)
+        result = await self._events.ask(
+            project, lambda database: metric_statement(database, definition, query)
         )
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
                 await self._events.ask(
-                    project, lambda database: seen_statement(database, definition, asked.as_of)
+                    project, lambda database: seen_statement(database, definition, query.as_of)
                 )
             )
         return MetricValues(
-            figures=read_figures(definition, answer),
+            figures=read_figures(definition, result),
             seen=seen,
             late_dropped=0,
             complete_until=None,
-            updated_at=asked.as_of,
-            positions=answer.positions,
+            updated_at=query.as_of,
+            positions=result.positions,
         )
 
 
-def _read_asked(request: Request, metric: Metric) -> MetricQuery:
+def _read_query(request: Request, metric: Metric) -> MetricQuery:
     return MetricQuery(
         as_of=now_ms(),
         window=_read_window(request, metric),
@@ -126,21 +140,35 @@ def _read_asked(request: Request, metric: Metric) -> MetricQuery:
 
 
 def _read_window(request: Request, metric: Metric) -> int:
-    """How many buckets the windows have that are asked for."""
-    text = request.query_params.get("window_s")
-    if text is None:
-        return 1
+    """Read how many buckets a window has.
+
+    Raises:
+        InvalidRequest: the metric has no such windows.
+    """
+    window = _window(request, metric)
+    if window is not None:
+        return window
     if metric.measure == "persons":
         raise InvalidRequest("the windows of `persons` are always the same", "window_s")
-    if text.isascii() and text.isdigit() and len(text) < 12:
-        window, rest = divmod(int(text), metric.bucket_s)
-        if not rest and 1 <= window <= MAX_WINDOW:
-            return window
     raise InvalidRequest(
         f"accepted are multiples of {metric.bucket_s}, the length of a bucket, up to "
         f"{MAX_WINDOW * metric.bucket_s}",
         "window_s",
     )
+
+
+def _window(request: Request, metric: Metric) -> int | None:
+    """Return how many buckets of a metric the window has; None if they do not fit into it."""
+    text = request.query_params.get("window_s")
+    if text is None:
+        return 1
+    if metric.measure == "persons":
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        window, rest = divmod(int(text), metric.bucket_s)
+        if not rest and 1 <= window <= MAX_WINDOW:
+            return window
+    return None
 
 
 def _read_instant(request: Request, name: str, otherwise: int) -> int:

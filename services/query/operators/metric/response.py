@@ -139,11 +139,13 @@ class SketchResponse(msgspec.Struct, frozen=True):
 
 
 class MetricResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric as the API shows it."""
+    """A metric; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     measure: Measure
     filter: EventFilter
     property: str | None
@@ -158,20 +160,23 @@ class MetricResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric's figures and what they take in, as of the moment `as_of`.
+    """A metric's results, and the events that they include, as of the moment `as_of`.
 
-    `buckets` has a figure for each bucket that anything was measured in, oldest first; with
-    `window_s`, each is of the window of so many seconds (or days) that ends with the bucket,
-    merged from the buckets in it. `now` is the one that ends with the bucket of this moment, which
-    is not over. `active` has the persons who were active in the last 60, 300 and 1,800 seconds.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
 
-    Buckets that end before `complete_until` are final but for events that come later than the
-    allowed lateness, which are left out and counted in `late_dropped`; it is the least of all
-    partitions that have had an event, null if none had, or if the figures are the store's.
-    `approximate` says how figures are, null if they are exact, which the store's always are. A
-    metric that was defined, or changed, after events had come is `backfilling` until it has caught
-    up with them: `backfilled` is the share of the events that are in (0 to 1). `positions` has for
-    each partition of the event store the offset before which all events are in.
+    `buckets` has each bucket in which something was measured, oldest first; with `window_s`, each
+    stands for the window of so many seconds that ends with the bucket, merged from the buckets in
+    it. `now` is the one that ends with the present bucket, which is not over. `active` has the
+    persons who were active in the last 60, 300 and 1,800 seconds.
+
+    Buckets that end before `complete_until` are final, except for events that come later than the
+    allowed lateness, which are not counted but for `late_dropped`. It is the earliest time of all
+    partitions that have had an event; null if none had, or with `source=store`. `approximate` says
+    how results are approximated; null if they are exact, as those of ClickHouse always are.
+    `positions` has, for each partition of the event store, the offset before which all events are
+    included. In `previous`, `window_s` is one bucket if its buckets do not fit the one asked for.
     """
 
     metric: MetricResponse
@@ -188,6 +193,7 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "MetricResultsResponse | None" = None
 
 
 def show(definition: MetricDefinition) -> MetricResponse:
@@ -195,8 +201,10 @@ def show(definition: MetricDefinition) -> MetricResponse:
     metric = definition.metric
     return MetricResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=metric.name,
+        description=metric.description,
         measure=metric.measure,
         filter=metric.filter,
         property=metric.property,
@@ -230,7 +238,11 @@ def values_of(metric: Metric, tally: MetricAggregate) -> WindowValues:
 
 
 def assemble(
-    definition: MetricDefinition, source: Source, counted: MetricValues, asked: MetricQuery
+    definition: MetricDefinition,
+    source: Source,
+    counted: MetricValues,
+    asked: MetricQuery,
+    previous: MetricResultsResponse | None = None,
 ) -> MetricResultsResponse:
     """Return what the API answers."""
     metric = definition.metric
@@ -260,6 +272,7 @@ def assemble(
         complete_until=None if complete is None else instant(complete),
         updated_at=None if updated is None else instant(updated),
         positions=dict(sorted(counted.positions.items())),
+        previous=previous,
     )
 
 

@@ -55,6 +55,8 @@ class Members:
 
     def __init__(self, most_persons: int = MAX_PERSONS) -> None:
         self._projects: dict[str, _Project] = {}
+        # Of segments whose present version has just become the only one: it, and the one before.
+        self._taken_over: dict[tuple[str, str], tuple[int, int]] = {}
         self._room = most_persons
         self._full = False
 
@@ -85,8 +87,17 @@ class Members:
             if said is not None and said.entered:
                 versions.setdefault(said.version_key.version, BitMap()).add(number)
 
+    def take_over(self, definition: SegmentDefinition, previous: int) -> None:
+        """Count the members of the `previous` version until the worker has said who is in this one.
+
+        A person's latest record is of one version: so nobody is a member by both, and none is
+        missing while the worker changes from the one to the other.
+        """
+        key = definition.project_id, definition.id
+        self._taken_over[key] = definition.version, previous
+
     def of(self, definition: SegmentDefinition) -> Crowd:
-        """Who is in this version of the segment.
+        """Return who is in this version of the segment.
 
         Raises:
             Unavailable: the view does not hold all persons.
@@ -96,11 +107,15 @@ class Members:
                 "more persons are in segments than the query service holds: ask with source=store"
             )
         project = self._projects.get(definition.project_id, _Project())
-        numbers = project.segments.get(definition.id, {}).get(definition.version, BitMap())
-        return Crowd(numbers.copy(), project.names)
+        versions = project.segments.get(definition.id, {})
+        numbers = versions.get(definition.version, BitMap()).copy()
+        version, previous = self._taken_over.get((definition.project_id, definition.id), (0, 0))
+        if version == definition.version:
+            numbers |= versions.get(previous, BitMap())
+        return Crowd(numbers, project.names)
 
     def in_all(self, definitions: Sequence[SegmentDefinition]) -> int:
-        """How many persons are in all of some segments of one project; raises what `of` does."""
+        """Return how many are in all of some segments of one project; raises what `of` does."""
         crowds = [self.of(definition).numbers for definition in definitions]
         return len(reduce(BitMap.intersection, crowds))
 

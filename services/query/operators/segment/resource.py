@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +21,9 @@ from schemas.operators.segment import (
 from services.commands import Write
 from services.query.clickhouse.conditions import check_names
 from services.query.http.params import (
-    Source,
     json_answer,
     now_ms,
+    project_of,
     read_day,
     read_page,
     read_source,
@@ -33,22 +34,26 @@ from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
     MAX_OVERLAPPED,
-    OverlapResponse,
     SegmentCounts,
     SegmentMembersResponse,
     SegmentOverlapResponse,
     SegmentResponse,
+    SegmentResultsResponse,
     assemble,
+    members_response,
+    overlap_response,
+    sets_of,
     show,
 )
-from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
+from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
 from services.query.operators.segment.view import (
     SEGMENT_SIZES,
     SegmentResultsView,
     SegmentSizeRecord,
 )
-from services.query.views.catalog import Key
-from services.query.views.progress import LIVE, StatusResponse
+from services.query.versions import previous_of
+from services.query.views.changes import Change, Key, has_previous
+from services.query.views.progress import LIVE
 
 
 class SegmentListResponse(msgspec.Struct, frozen=True):
@@ -86,35 +91,43 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
         self._events = context.events
 
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take in changes of definitions, in the topic's order."""
+        for change in changes:
+            before = self.definitions.find(change.key) if change.kind == self.name else None
+            if before is not None and isinstance(change.definition, SegmentDefinition):
+                self._note_promotion(before, change.definition)
+            super().apply([change])
+
+    def _note_promotion(self, before: SegmentDefinition, after: SegmentDefinition) -> None:
+        previous = previous_of(SEGMENT, before)
+        if previous and before.version == after.version and not has_previous(after):
+            self._members.take_over(after, previous.version)
+
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
 
-    def _write(self, definition: SegmentDefinition) -> Write[SegmentDefinition]:
-        """The segment, and those that refer to it, if what they refer to is different now."""
+    def _resolved(self, definition: SegmentDefinition) -> SegmentDefinition:
         references = self._references(definition.project_id, definition)
-        rule = references.resolved(definition.id)
-        written = msgspec.structs.replace(definition, rule=rule)
-        return super()._write(written)._replace(also=self._users_anew(written, references))
+        return msgspec.structs.replace(definition, rule=references.resolved(definition.id))
 
-    def _users_anew(
-        self, definition: SegmentDefinition, references: References
-    ) -> list[Write[SegmentDefinition]]:
-        anew = []
+    def _write(self, definition: SegmentDefinition) -> Write[SegmentDefinition]:
+        """Return the write of the segment, and of those that refer to it and change with it."""
+        return super()._write(definition)._replace(also=self._changed_users(definition))
+
+    def _changed_users(self, definition: SegmentDefinition) -> list[Write[SegmentDefinition]]:
+        references = self._references(definition.project_id, definition)
+        writes = []
         for name in references.all_users(definition.id):
-            key = Key(definition.project_id, name)
-            user = self.definitions.get(key)
+            user = self.definitions.get(Key(definition.project_id, name))
             try:
                 rule = references.resolved(name)
             except InvalidRequest as error:
                 raise Conflict(f"segment {name} refers to it: {error.reason}") from None
             if rule != user.rule:
-                changed = msgspec.structs.replace(
-                    user,
-                    rule=rule,
-                    version=self.definitions.next_version(key),
-                    updated_at=max(definition.updated_at, user.updated_at),
-                )
-                anew.append(super()._write(changed))
-        return anew
+                updated_at = max(definition.updated_at, user.updated_at)
+                changed = msgspec.structs.replace(user, rule=rule, updated_at=updated_at)
+                writes.append(super()._write(self._succeed(user, changed)))
+        return writes
 
     def _check_unused(self, definition: SegmentDefinition) -> None:
         users = self._references(definition.project_id).users(definition.id)
@@ -130,95 +143,109 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
     async def results(self, request: Request) -> Response:
-        """Show how many are in a segment, and were, day by day."""
+        """Show how many persons are in a segment, and were, day by day."""
         source = read_source(request)
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        if source == "stream":
-            self.results_view.require()
-            counted = self._sizes.figures(definition)
-        else:
-            counted = await self._count(definition)
-        return json_answer(assemble(definition, source, counted, first, last))
+        if source == "store":
+            counts = await self._count(definition)
+            return json_answer(assemble(definition, source, counts, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: SegmentDefinition, previous: SegmentResultsResponse | None
+        ) -> SegmentResultsResponse:
+            return assemble(one, source, self._sizes.figures(one), first, last, previous)
+
+        return json_answer(self.with_previous(definition, respond))
 
     async def members(self, request: Request) -> Response:
         """Show a page of the persons in a segment."""
         source = read_source(request)
-        after, limit = read_page(request)
+        page = read_page(request)
         definition = self.find(request)
-        if source == "stream":
-            self._members_view.require()
-            crowd = self._members.of(definition)
-            found = await asyncio.to_thread(crowd.page, after, limit + 1)
-        else:
+        if source == "store":
             clocks = self._clocks(definition)
-            answer = await self._events.ask(
+            result = await self._events.ask(
                 definition.project_id,
-                lambda database: members_statement(database, definition, clocks, after, limit + 1),
+                lambda database: members_statement(
+                    database, definition, clocks, page.after, page.limit + 1
+                ),
             )
-            found = list(answer.only)
-        page, more = found[:limit], len(found) > limit
-        return json_answer(
-            SegmentMembersResponse(
-                id=definition.id,
-                version=definition.version,
-                source=source,
-                state=self._status(source, definition).state,
-                persons=page,
-                next=page[-1] if more else None,
-            )
-        )
+            return json_answer(members_response(definition, source, "live", result.only, page))
+        self._require_views()
+
+        async def respond(
+            one: SegmentDefinition, previous: SegmentMembersResponse | None
+        ) -> SegmentMembersResponse:
+            crowd = self._members.of(one)
+            found = await asyncio.to_thread(crowd.page, page.after, page.limit + 1)
+            state = self._sizes.status(one).state
+            return members_response(one, source, state, found, page, previous)
+
+        before = self.previous(definition)
+        previous = None if before is None else await respond(before, None)
+        return json_answer(await respond(definition, previous))
 
     async def overlap(self, request: Request) -> Response:
         """Show how many persons a segment has in common with one or two others."""
         source = read_source(request)
-        definitions = [self.find(request)]
-        project = definitions[0].project_id
-        for name in request.query_params.get("with", "").split(","):
-            other = self.definitions.find(Key(project, name)) if is_id(name) else None
-            if other is None:
-                raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
-            definitions.append(other)
+        definitions = [self.find(request), *self._others(request)]
         names = [definition.id for definition in definitions]
         if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
-        if source == "stream":
-            self._members_view.require()
-            by_name = dict(zip(names, definitions, strict=True))
-            counts = [
-                self._members.in_all([by_name[name] for name in some]) for some in sets_of(names)
-            ]
-        else:
+        if source == "store":
             clocks = self._clocks(*definitions)
-            answer = await self._events.ask(
-                project, lambda database: sizes_statement(database, definitions, clocks)
+            result = await self._events.ask(
+                definitions[0].project_id,
+                lambda database: sizes_statement(database, definitions, clocks),
             )
-            counts = [int(column[0]) for column in answer.columns]
-        statuses = [self._status(source, definition) for definition in definitions]
-        least = next((one for one in statuses if one.state != "live"), LIVE)
-        overlaps = [
-            OverlapResponse(list(some), count)
-            for some, count in zip(sets_of(names), counts, strict=True)
+            counts = [int(column[0]) for column in result.columns]
+            return json_answer(overlap_response(source, "live", names, counts))
+        self._require_views()
+        before = [self.previous(definition) or definition for definition in definitions]
+        previous = None if before == definitions else self._overlap(before)
+        return json_answer(self._overlap(definitions, previous))
+
+    def _others(self, request: Request) -> Iterator[SegmentDefinition]:
+        for name in request.query_params.get("with", "").split(","):
+            key = Key(project_of(request), name)
+            other = self.definitions.find(key) if is_id(name) else None
+            if other is None:
+                raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
+            yield other
+
+    def _overlap(
+        self,
+        definitions: Sequence[SegmentDefinition],
+        previous: SegmentOverlapResponse | None = None,
+    ) -> SegmentOverlapResponse:
+        """Count, on the stream, who is in all of some segments."""
+        by_name = {definition.id: definition for definition in definitions}
+        counts = [
+            self._members.in_all([by_name[name] for name in some]) for some in sets_of([*by_name])
         ]
-        return json_answer(SegmentOverlapResponse(source, least.state, overlaps))
+        statuses = [self._sizes.status(definition) for definition in definitions]
+        least = next((one for one in statuses if one.state != "live"), LIVE)
+        return overlap_response("stream", least.state, [*by_name], counts, previous)
 
     async def _count(self, definition: SegmentDefinition) -> SegmentCounts:
         clocks = self._clocks(definition)
-        answer = await self._events.ask(
+        result = await self._events.ask(
             definition.project_id,
             lambda database: sizes_statement(database, [definition], clocks),
         )
         return SegmentCounts(
-            persons=int(answer.only[0]),
+            persons=int(result.only[0]),
             days={},
             late_dropped=0,
             updated_at=now_ms(),
-            positions=answer.positions,
+            positions=result.positions,
         )
 
     def _clocks(self, *definitions: SegmentDefinition) -> Clocks:
-        """What time it is on the stream, for ClickHouse to be asked as of then."""
+        """Return the time of each partition on the stream, as of which ClickHouse is asked."""
         now = now_ms()
         clocks: dict[int, int] = {}
         for definition in definitions:
@@ -226,8 +253,6 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
                 clocks[partition] = max(clock, clocks.get(partition, clock))
         return Clocks(now, clocks)
 
-    def _status(self, source: Source, definition: SegmentDefinition) -> StatusResponse:
-        if source == "store":
-            return LIVE
+    def _require_views(self) -> None:
         self.results_view.require()
-        return self._sizes.status(definition)
+        self._members_view.require()

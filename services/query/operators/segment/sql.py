@@ -5,7 +5,6 @@ are asked of the columns. What time it is, is bound: by partition, as the stream
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from schemas.conditions import Condition
@@ -23,6 +22,7 @@ from schemas.operators.segment import (
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
 from services.query.clickhouse.events import Statement, events, holds
+from services.query.operators.segment.response import sets_of
 
 # Of equal times, the one that came later is the later one.
 _ORDER: Final = "(at, _offset)"
@@ -50,11 +50,6 @@ def sizes_statement(
     rules, persons = _persons(database, definitions, clocks, bind)
     counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
     return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
-
-
-def sets_of(items: Sequence[str]) -> list[tuple[str, ...]]:
-    """Each of them alone, then each two of them, and so on."""
-    return [some for size in range(1, len(items) + 1) for some in combinations(items, size)]
 
 
 class Clocks:
