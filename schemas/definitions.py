@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
+from schemas.choices import accepted_at
 from schemas.errors import InvalidRequest
 from schemas.time.since import ALL_TIME
 
@@ -121,6 +122,9 @@ def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return decode_with(decoder, body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+        path = path.rstrip("`").lstrip(".")
+        if message.startswith("Invalid enum value"):
+            message = f"{message}; accepted are {accepted_at(decoder.type, path)}"
+        raise InvalidRequest(message, path) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
