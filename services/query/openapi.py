@@ -31,11 +31,11 @@ VERSION: Final = "3.1.0"
 # What the process says of itself, to anybody.
 PUBLIC: Final[dict[str, Json]] = {
     "/healthz": public_operation(
-        "alive", "Whether the process lives", {"200": json_response(Alive)}
+        "alive", "Whether the process is alive", {"200": json_response(Alive)}
     ),
     "/readyz": public_operation(
         "ready",
-        "Whether the service may be relied on",
+        "Whether the service is ready",
         {"200": json_response(Readiness), "503": json_response(Readiness)},
     ),
     "/metrics": public_operation(

@@ -1,4 +1,4 @@
-"""What a change makes of a definition: the same version, or a new one beside the previous. Pure."""
+"""Decides what a change makes of a definition: the same version or a new one. Pure."""
 
 import msgspec
 import structlog

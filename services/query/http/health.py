@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it may be asked."""
+"""Whether the process is alive, and whether it is ready for requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether the service may be relied on; `checks` says `ok` or why not, part by part."""
+    """Whether the service is ready; `checks` has `ok` or the reason why not, for each part."""
 
     status: Literal["ready", "unready"]
     checks: dict[str, str]
@@ -38,11 +38,11 @@ class Health:
         self._checks = checks
 
     async def alive(self, _: Request) -> Response:
-        """Answer whoever decides whether to start the process anew."""
+        """Answer a liveness probe."""
         return Response(msgspec.json.encode(Alive()), media_type="application/json")
 
     async def ready(self, _: Request) -> Response:
-        """Answer whoever decides whether to send requests here: 200 if all is well, else 503."""
+        """Answer a readiness probe: 200 if all checks pass, else 503."""
         found = await asyncio.gather(*(_within(check) for check in self._checks.values()))
         checks = {f"view {view.name}": view.trouble or "ok" for view in self._topic_views}
         checks |= {name: trouble or "ok" for name, trouble in zip(self._checks, found, strict=True)}
@@ -52,7 +52,7 @@ class Health:
 
 
 def broker_check(bootstrap: str) -> Check:
-    """Return a check that the broker answers."""
+    """Return a check that fails while the broker does not answer."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     async def check() -> str:

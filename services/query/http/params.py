@@ -1,4 +1,4 @@
-"""What all endpoints read from requests, and how they respond."""
+"""Reads the parts of requests that many endpoints have, and encodes responses."""
 
 import datetime
 import time
@@ -25,12 +25,12 @@ DEFAULT_PAGE: Final = 50
 
 
 def now_ms() -> int:
-    """The time in milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def project_of(request: Request) -> str:
-    """The project that the address names."""
+    """Return the project that the path names; raises `InvalidRequest` for what is no id."""
     project: str = request.path_params["project"]
     if not is_id(project):
         raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
@@ -38,7 +38,7 @@ def project_of(request: Request) -> str:
 
 
 def key_of(request: Request) -> Key:
-    """The definition that the address names."""
+    """Return the key of the definition that the path names."""
     project, name = project_of(request), request.path_params["id"]
     if not is_id(name):
         raise NotFound(f"project {project} has nothing of that id")
@@ -49,7 +49,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
-    """Read the body, an object, without looking into its fields."""
+    """Read the body, a JSON object, without decoding its fields."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -64,7 +64,7 @@ async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
 
 
 def take(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
-    """Take one field out, None if it is absent or null."""
+    """Remove and decode one field; None if it is absent or null."""
     raw = fields.pop(name, None)
     if raw is None:
         return None
@@ -81,7 +81,7 @@ class Expected(NamedTuple):
     version: int | None
 
     def check(self, name: str, present: Numbers) -> None:
-        """Raise `Conflict` if the present state of a definition is another."""
+        """Raise `Conflict` if a definition is in another state."""
         for what in ("revision", "version"):
             expected, is_at = getattr(self, what), getattr(present, what)
             if expected is not None and expected != is_at:
@@ -89,7 +89,7 @@ class Expected(NamedTuple):
 
 
 def read_expected(request: Request, fields: dict[str, msgspec.Raw]) -> Expected:
-    """Take out of a body, and read from `If-Match`, which state a change is meant for."""
+    """Read the state that a change is meant for from `If-Match` and, removing it, from the body."""
     revision, version = take(fields, "revision", int), take(fields, "version", int)
     tag = request.headers.get("if-match", "*").strip()
     if tag == "*":
@@ -106,20 +106,20 @@ ANY: Final = Expected(None, None)
 
 
 class Page(NamedTuple):
-    """Which part of a list is asked for: up to `limit` items whose ids come after `after`."""
+    """A page of a list: up to `limit` items whose ids come after `after`."""
 
     after: str
     limit: int
 
 
 def read_page(request: Request) -> Page:
-    """Read which page of a list a request is for."""
+    """Read which page of a list a request asks for."""
     limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
     return Page(request.query_params.get("after", ""), limit)
 
 
 def read_number(request: Request, name: str, least: int, most: int, default: int) -> int:
-    """Read a whole number from the address's parameters.
+    """Read a whole number from the query parameters.
 
     Raises:
         InvalidRequest: it is none, or lies outside of `least` to `most`.
@@ -133,7 +133,7 @@ def read_number(request: Request, name: str, least: int, most: int, default: int
 
 
 def read_choice(request: Request, name: str, choices: tuple[C, ...]) -> C:
-    """Read one of some words from the address's parameters; the first is the default.
+    """Read one of some words from the query parameters; the first is the default.
 
     Raises:
         InvalidRequest: it is none of them; says which are accepted.
@@ -154,12 +154,12 @@ def one_of(choices: Sequence[str]) -> str:
 
 
 def read_source(request: Request) -> Source:
-    """Read where results are to come from."""
+    """Read whether the stream or the store is to answer."""
     return read_choice(request, "source", SOURCES)
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
-    """Read a day from the address's parameters."""
+    """Read a day from the query parameters."""
     text = request.query_params.get(name)
     if text is None:
         return otherwise
@@ -181,13 +181,13 @@ def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[
 
 
 def instant(ms: int) -> datetime.datetime:
-    """A time as answers show it."""
+    """Return a time (ms) as responses have it."""
     return datetime.datetime.fromtimestamp(ms / 1_000, datetime.UTC)
 
 
-def json_answer(
+def encode_response(
     value: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with `value` as JSON."""
+    """Return a response with `value` as JSON."""
     body = msgspec.json.encode(value)
     return Response(body, status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What clients send on the live WebSocket, decoded."""
+"""Decodes the messages that clients send on the live WebSocket."""
 
 import asyncio
 from collections.abc import Sequence

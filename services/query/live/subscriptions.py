@@ -1,4 +1,4 @@
-"""What one connection gets of one topic it has subscribed to."""
+"""Subscriptions: the messages of one topic to one connection of the live WebSocket."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Wake = Callable[[], None]
 
 
 class Subscription(Protocol):
-    """What one connection gets of one topic, from `begin` to `end`."""
+    """The messages of one topic to one connection, from `begin` to `end`."""
 
     async def begin(self) -> None:
         """Watch the topic, and call `wake` whenever there is something to send."""

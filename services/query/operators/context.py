@@ -1,4 +1,4 @@
-"""What the resources of operators are made of: views to follow, commands, and the event store."""
+"""What the query service gives the resources of operators: views, commands, the event store."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from services.topic_view import TopicView
 
 
 class Context:
-    """What the query service gives an operator to make its resource of; one a process.
+    """The parts of the service that operators make their resources from; one a process.
 
-    `views` are those that the resources follow, in the order in which they asked for them.
+    `views` has the views that the resources follow, in the order of their `follow` calls.
     """
 
     def __init__(

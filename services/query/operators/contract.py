@@ -22,7 +22,7 @@ S = TypeVar("S", bound=DefinitionResource[Any, Any, Any])
 
 
 class Endpoint(NamedTuple, Generic[S]):
-    """What can be read of one definition besides its status and results: `GET …/{id}/<name>`.
+    """An endpoint besides those that all operators have: `GET …/{id}/<name>`.
 
     `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it.
     """
@@ -51,11 +51,11 @@ def no_refinement(schemas: Json) -> None:
 class QueryOperator(NamedTuple, Generic[S]):
     """An operator, as the query side knows it.
 
-    `resource` makes what answers its routes, once a process; it starts the views that it reads
-    (`Context.follow`). `aggregates` is the one of them that says how far a definition is.
-    `results` describes `GET …/{id}/results`. `request` is the type of a definition in a request's
-    body; `response`, `list_response` and `types` are those of answers. `refine` puts into the
-    document's schemas what their types cannot express.
+    `resource` makes, once a process, the object that answers the operator's routes; it follows the
+    topics that it needs (`Context.follow`). `aggregates` is the topic whose records have the status
+    of definitions. `results` describes `GET …/{id}/results`. `request` is the type of a
+    definition in a request's body; `response`, `list_response` and `types` are those of responses.
+    `refine` adds to the document's schemas what their types cannot express.
     """
 
     spec: OperatorSpec

@@ -18,7 +18,7 @@ from schemas.errors import Conflict, InvalidRequest
 from schemas.operators import OperatorSpec
 from services.commands import Write
 from services.query.http.params import (
-    json_answer,
+    encode_response,
     key_of,
     now_ms,
     parts,
@@ -253,7 +253,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         found = self.definitions.page(project, after, limit + 1)
         page, more = found[:limit], len(found) > limit
         shown = [self._spec.show(item) for item in page]
-        return json_answer(self._spec.page(shown, page[-1].id if more else None))
+        return encode_response(self._spec.page(shown, page[-1].id if more else None))
 
     async def read(self, request: Request) -> Response:
         """Show one."""
@@ -266,10 +266,10 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         unreadable = self.definitions.unreadable(key)
         if unreadable is not None:
             reason = f"the definition cannot be read: {unreadable.reason}"
-            return json_answer(failed(reason))
+            return encode_response(failed(reason))
         definition = self.definitions.get(key)
         self.results_view.require()
-        return json_answer(self._latest.status(definition))
+        return encode_response(self._latest.status(definition))
 
     @abstractmethod
     async def results(self, request: Request) -> Response:
@@ -279,4 +279,4 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         self, definition: D, status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
         tagged = {"ETag": f'"{definition.revision}"', **(headers or {})}
-        return json_answer(self._spec.show(definition), status, tagged)
+        return encode_response(self._spec.show(definition), status, tagged)

@@ -1,4 +1,4 @@
-"""The routes of an operator: those that all operators have, and its own."""
+"""The routes of an operator: those of all operators, and its own."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal

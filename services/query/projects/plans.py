@@ -1,6 +1,6 @@
-"""The tracking plans over HTTP: what the properties of an event have to be.
+"""The endpoints of tracking plans, which define what the properties of an event must be.
 
-A plan holds at the edge: whoever produces to Kafka directly is not bound by it.
+The ingest service checks plans; events produced to Kafka directly are not checked.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from schemas.plans import MAX_PLANS_PER_PROJECT, Mode, PlanDefinition, decode_pl
 from services.commands import Commands, Write
 from services.query.http.params import (
     ANY,
-    json_answer,
+    encode_response,
     key_of,
     now_ms,
     parts,
@@ -70,7 +70,7 @@ class Plans:
         self._view.require()
         found = self._plans.page(project, after, limit + 1)
         page, more = found[:limit], len(found) > limit
-        return json_answer(
+        return encode_response(
             PlanListResponse([_show(plan) for plan in page], page[-1].id if more else None)
         )
 
@@ -81,13 +81,13 @@ class Plans:
         return _answer(self._plans.get(key))
 
     async def put(self, request: Request) -> Response:
-        """Make a plan, or give it a new definition."""
+        """Create a plan, or change it."""
         key = key_of(request)
         fields = await read_fields(request)
         expected = read_expected(request, fields)
         if take(fields, "id", str) not in {None, key.id}:
             raise InvalidRequest(f"the plan of this address is {key.id}", "id")
-        # What a plan is shown with may be sent back.
+        # A plan may be sent back as it is shown.
         fields.pop("created_at", None)
         fields.pop("updated_at", None)
         plan = decode_plan(msgspec.json.encode(fields))
@@ -103,7 +103,7 @@ class Plans:
             elif len(others) >= MAX_PLANS_PER_PROJECT:
                 raise Conflict(
                     f"project {key.project_id} has {MAX_PLANS_PER_PROJECT} plans, which is the "
-                    "most there may be: delete one first"
+                    "maximum: delete one first"
                 )
             for other in others:
                 if other.plan.event == plan.event and other.id != key.id:
@@ -124,7 +124,7 @@ class Plans:
         return _answer(definition, 201 if is_new else 200)
 
     async def delete(self, request: Request) -> Response:
-        """Delete a plan: its event may have any properties again."""
+        """Delete a plan, so that its event may have any properties."""
         key = key_of(request)
         expected = read_expected(request, {})
         self._view.require()
@@ -155,4 +155,4 @@ def _show(definition: PlanDefinition) -> PlanResponse:
 
 
 def _answer(definition: PlanDefinition, status: int = 200) -> Response:
-    return json_answer(_show(definition), status, {"ETag": f'"{definition.revision}"'})
+    return encode_response(_show(definition), status, {"ETag": f'"{definition.revision}"'})

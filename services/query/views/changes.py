@@ -25,7 +25,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
 
 
 class Key(NamedTuple):
-    """What names a definition among those of its kind."""
+    """The name of a definition among those of its kind."""
 
     project_id: str
     id: str
@@ -49,7 +49,7 @@ class Unreadable(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a record makes of a definition: new, deleted (None) or unreadable.
+    """A definition that a record has made new, deleted (None) or unreadable.
 
     `numbers` are those of the definition that is unreadable, or that the tombstone ended, as far as
     they are known.

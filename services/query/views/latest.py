@@ -9,7 +9,7 @@ from services.query.views.reader import Update, VersionedRecord, VersionKey
 
 
 class AggregateRecord(VersionedRecord, Protocol):
-    """What the aggregates of all operators have in common; one record a partition has the rest."""
+    """The fields that the aggregates of all operators have."""
 
     @property
     def period(self) -> int | None:

@@ -16,7 +16,8 @@ from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
 from schemas.time.calendar import number_of
 from services.query.clickhouse.queries import QueryResult
-from services.query.operators.cohort import response as cohort_response
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Row
 from services.query.operators.cohort.persons import (
     Cell,
     CellField,
@@ -24,9 +25,8 @@ from services.query.operators.cohort.persons import (
     cell_statement,
     read_persons,
 )
-from services.query.operators.cohort.response import Grid, Row, assemble
+from services.query.operators.cohort.response import assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
-from services.query.operators.funnel.response import MAX_SHOWN
 from tests import cohort_oracle as oracle
 from tests.cohort_oracle import Act, grid, grids, persons
 from tests.pipelines.test_cohort_fold import Case, cases
@@ -67,7 +67,7 @@ def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
 
 def count_all(
     warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]
-) -> cohort_response.CohortCounts:
+) -> CohortAggregates:
     write(warehouse, definition, acts)
     statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
     return read_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)

@@ -18,6 +18,8 @@ from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import fingerprint_sql, token_sql
 from services.query.clickhouse.queries import QueryResult
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.aggregates import FunnelAggregates, ValueCounts, Values
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.persons import (
     FunnelPersonsResponse,
@@ -26,7 +28,6 @@ from services.query.operators.funnel.persons import (
     persons_statement,
     read_persons,
 )
-from services.query.operators.funnel.response import MAX_SHOWN, FunnelCounts, ValueCounts, Values
 from tests import funnel_oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
 from tests.pipelines.test_funnel_chains import HOUR_MS, funnels
@@ -95,7 +96,7 @@ def write(warehouse: Warehouse, case: Case) -> FunnelDefinition:
     return definition
 
 
-def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelCounts:
+def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelAggregates:
     statement = chain_statement(warehouse.settings.clickhouse_database, definition)
     return read_chain_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
@@ -122,7 +123,7 @@ def _numbers(looks: Sequence[Step | Exclusion], name: str) -> frozenset[int]:
     return frozenset(number for number, look in enumerate(looks, 1) if look.event == name)
 
 
-def plain(counted: FunnelCounts) -> Any:
+def plain(counted: FunnelAggregates) -> Any:
     return (
         counted.total,
         list(counted.entries),

@@ -7,14 +7,14 @@ import numpy as np
 
 from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
-from services.query.operators.funnel.response import (
-    MAX_SHOWN,
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.aggregates import (
     DayCounts,
-    FunnelCounts,
+    FunnelAggregates,
     ValueCounts,
     Values,
-    assemble,
 )
+from services.query.operators.funnel.response import assemble
 
 FRIDAY = 20_000 - 20_000 % 7 + 1  # days from 1970, which began on a Thursday
 
@@ -37,8 +37,10 @@ def day(*reached: int, values: Values | None = None) -> DayCounts:
 
 def counted(
     total: list[int], days: dict[int, DayCounts] | None = None, **more: Any
-) -> FunnelCounts:
-    return FunnelCounts(total, days or {}, late_dropped=0, updated_at=None, positions={}, **more)
+) -> FunnelAggregates:
+    return FunnelAggregates(
+        total, days or {}, late_dropped=0, updated_at=None, positions={}, **more
+    )
 
 
 def test_days_of_a_week_are_added_up() -> None:

@@ -20,7 +20,7 @@ from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.client import NOT_COMPILED, Store
 from services.query.clickhouse.events import Statement
 from services.query.clickhouse.queries import QueryResult
-from services.query.operators.funnel.response import FunnelCounts
+from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.oracle import DAY_MS, Happening, fold
 from tests.services.query.conftest import Worker, ready, serve
@@ -94,7 +94,7 @@ def ask(warehouse: Warehouse, statement: Statement) -> list[Any]:
     return list(answer.result_columns) or [[] for _ in answer.column_names]
 
 
-def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelCounts:
+def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelAggregates:
     statement = funnel_statement(warehouse.settings.clickhouse_database, definition)
     return read_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
@@ -115,7 +115,7 @@ def happenings(case: Case, start_ms: int) -> list[Happening]:
     ]
 
 
-def plain(counted: FunnelCounts) -> Any:
+def plain(counted: FunnelAggregates) -> Any:
     return counted.total, {
         day: (counts.reached, [_plain(times) for times in counts.times])
         for day, counts in sorted(counted.days.items())

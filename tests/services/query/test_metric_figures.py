@@ -14,13 +14,9 @@ from schemas.avro.files import load
 from schemas.operators.metric import WINDOWS
 from schemas.sketches.top_values import WORST
 from schemas.time.buckets import Buckets
+from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.live import LiveMetric, live_metric
-from services.query.operators.metric.response import (
-    BucketResponse,
-    MetricQuery,
-    MetricResultsResponse,
-    assemble,
-)
+from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
 from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
 from services.query.views.reader import Update
 from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
@@ -79,7 +75,7 @@ def answer(asked: MetricQuery, *partitions: OperatorInstance) -> MetricResultsRe
     for number, running in enumerate(partitions):
         results.apply(published(running, number))
     definition = partitions[0].definition
-    return assemble(definition, "stream", results.figures(definition, asked), asked)
+    return assemble(definition, "stream", results.aggregates(definition, asked), asked)
 
 
 def split(case: Case, measured: Any, **more: Any) -> list[OperatorInstance]:

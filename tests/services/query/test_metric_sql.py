@@ -16,11 +16,11 @@ from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
 from schemas.operators.metric import ACTIVE_S, WINDOWS, Measure, MetricDefinition
 from services.query.clickhouse.queries import QueryResult
-from services.query.operators.metric.response import MetricQuery, WindowValues, active_in
+from services.query.operators.metric.aggregates import MetricQuery, WindowValues, active_in
 from services.query.operators.metric.sql import (
     metric_statement,
-    read_figures,
     read_seen,
+    read_windows,
     seen_statement,
 )
 from tests.metric_oracle import Act, Measured, active, measure, percentile, persons
@@ -60,7 +60,7 @@ def count(
 ) -> dict[int, WindowValues]:
     own = write(warehouse, definition, acts)
     statement = metric_statement(warehouse.settings.clickhouse_database, own, asked)
-    return read_figures(own, QueryResult(ask(warehouse, statement), {}))
+    return read_windows(own, QueryResult(ask(warehouse, statement), {}))
 
 
 def assert_figure(measure: Measure, figure: WindowValues, wanted: Measured) -> None:
@@ -124,7 +124,7 @@ def test_clickhouse_counts_the_persons_that_the_definition_says(
     own = write(warehouse, define(case, "persons"), case.acts)
     database = warehouse.settings.clickhouse_database
     answer = QueryResult(ask(warehouse, metric_statement(database, own, SOON)), {})
-    figures = {number: figure.persons for number, figure in read_figures(own, answer).items()}
+    figures = {number: figure.persons for number, figure in read_windows(own, answer).items()}
     assert figures == persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
     as_of = max(act.at for act in case.acts) + 100_000
     seen = read_seen(QueryResult(ask(warehouse, seen_statement(database, own, as_of)), {}))

@@ -82,7 +82,7 @@ def test_a_page_stays_as_it_was_asked_for() -> None:
 
 
 def test_a_view_that_is_full_says_so_and_does_not_guess() -> None:
-    members = Members(most_persons=1)
+    members = Members(max_persons=1)
     members.apply([update("a", True), update("b", False), update("a", True, "t")])
     assert members.in_all([define("s"), define("t")]) == 1
     members.apply([update("b", True)])

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of cohorts, besides what it says of all operators."""
+"""The descriptions of the endpoints that only cohorts have."""
 
 from typing import Final
 

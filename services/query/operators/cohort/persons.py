@@ -1,6 +1,6 @@
-"""The persons of one cell of a cohort's grid, asked of ClickHouse.
+"""The persons of one cell of a cohort's grid, from ClickHouse.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 """
 
 import datetime
@@ -36,12 +36,12 @@ class CohortPersonsResponse(msgspec.Struct, frozen=True):
 
 
 class Cell(NamedTuple):
-    """Which persons: those who are counted in one field of a row, and in which of its places."""
+    """The cell of a grid whose persons are asked for, and which page of them."""
 
     period: int  # in which they began
     counted: CellField
     column: int
-    after: str  # only those whose ids come after
+    after: str
     limit: int
 
 
@@ -64,7 +64,7 @@ def read_cell(request: Request, definition: CohortDefinition) -> Cell:
 
 
 def cell_statement(database: str, definition: CohortDefinition, cell: Cell) -> Statement:
-    """The statement for the persons, and one more than asked for if there are more."""
+    """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
     holds = _CONDITIONS[cell.counted].format(column=bind(cell.column, "UInt16"))
     text = f"""
@@ -75,6 +75,6 @@ ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
     return Statement(text, bind.parameters)
 
 
-def read_persons(cell: Cell, answer: QueryResult) -> CohortPersonsResponse:
-    """Read the answer to a `cell_statement`."""
-    return CohortPersonsResponse(*answer.page(cell.limit))
+def read_persons(cell: Cell, result: QueryResult) -> CohortPersonsResponse:
+    """Read the result of a `cell_statement`."""
+    return CohortPersonsResponse(*result.page(cell.limit))

@@ -1,4 +1,4 @@
-"""The cohorts over HTTP: what they are, and their retention grids."""
+"""The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ from schemas.operators.cohort import (
     decode_cohort,
 )
 from services.query.clickhouse.conditions import check_names
-from services.query.http.params import json_answer, now_ms, read_day, read_source
+from services.query.http.params import encode_response, now_ms, read_day, read_source
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import (
     CohortResponse,
@@ -59,7 +59,7 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """With the project's time zone, if it names none."""
+        """Add the project's time zone to a cohort that names none."""
         return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
@@ -69,26 +69,26 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
         if source == "store":
-            result = await self._events.ask(
+            result = await self._events.query(
                 definition.project_id, lambda database: cohort_statement(database, definition)
             )
             counts = read_counts(definition, result, now_ms())
-            return json_answer(assemble(definition, source, counts, first, last))
+            return encode_response(assemble(definition, source, counts, first, last))
         self.results_view.require()
 
         def respond(
             one: CohortDefinition, previous: CohortResultsResponse | None
         ) -> CohortResultsResponse:
-            counts = self._results.figures(one)
+            counts = self._results.aggregates(one)
             return assemble(one, source, counts, first, last, previous)
 
-        return json_answer(self.with_previous(definition, respond))
+        return encode_response(self.with_previous(definition, respond))
 
     async def persons(self, request: Request) -> Response:
-        """Show who is counted in a cell of the grid, as ClickHouse has them."""
+        """Show the persons who are counted in a cell of the grid, from ClickHouse."""
         definition = self.find(request)
         cell = read_cell(request, definition)
-        answer = await self._events.ask(
+        result = await self._events.query(
             definition.project_id, lambda database: cell_statement(database, definition, cell)
         )
-        return json_answer(read_persons(cell, answer))
+        return encode_response(read_persons(cell, result))

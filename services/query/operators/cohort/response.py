@@ -1,48 +1,19 @@
-"""A cohort's figures: from counts, wherever they were counted, to what the API answers."""
+"""What the API answers about cohorts, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period
 from schemas.value_tokens import token
 from services.query.http.params import Source, instant
-from services.query.operators.funnel.response import MAX_SHOWN
-from services.query.views.progress import LIVE, State, StatusResponse
-
-
-class Row(NamedTuple):
-    """The persons who began in one period, and how many came back in each column's (or later)."""
-
-    persons: int
-    returned: list[int]
-    returned_or_later: list[int]
-
-
-Grid: TypeAlias = dict[datetime.date, Row]
-# By the value in JSON, None for all that are not told apart.
-Grids: TypeAlias = Mapping[str | None, Grid]
-
-
-class CohortCounts(NamedTuple):
-    """All that is counted of a cohort, by the first day of the period.
-
-    `status` says how far that is.
-    """
-
-    rows: Grid
-    late_dropped: int
-    updated_at: int | None
-    positions: dict[int, int]
-    status: StatusResponse = LIVE
-    values: Grids = MappingProxyType({})
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.cohort.aggregates import CohortAggregates, Grids, add_up
+from services.query.views.progress import State
 
 
 class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +36,9 @@ class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RowValueResponse(msgspec.Struct, frozen=True):
-    """Of a row, the persons whose first start has a value; null is that of those who have none.
+    """The persons of a row whose first start has a value; null if its property is not set.
 
-    `other` tells that these are all values that are not shown by themselves, added up.
+    `other` marks the sum of all values that are not shown by themselves.
     """
 
     value: bool | int | float | str | None
@@ -80,9 +51,9 @@ class RowValueResponse(msgspec.Struct, frozen=True):
 class RowResponse(msgspec.Struct, frozen=True):
     """Persons who began in the period whose first day is `begin`.
 
-    Place n of `returned` has how many of them came back in the n-th period after it, place n of
-    `returned_or_later` how many did so then or in any period since; 0 where it is still to come.
-    `breakdown` is empty for cohorts that have none.
+    Item n of `returned` is how many of them came back in the n-th period after it, item n of
+    `returned_or_later` how many came back in that or any later period; 0 for periods to come.
+    `breakdown` is empty for cohorts without one.
     """
 
     begin: datetime.date
@@ -116,7 +87,7 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
 
 
 def show(definition: CohortDefinition) -> CohortResponse:
-    """Return what the API shows of a cohort."""
+    """Return the response for a cohort."""
     cohort = definition.cohort
     return CohortResponse(
         id=definition.id,
@@ -139,32 +110,32 @@ def show(definition: CohortDefinition) -> CohortResponse:
 def assemble(
     definition: CohortDefinition,
     source: Source,
-    counted: CohortCounts,
+    aggregates: CohortAggregates,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: CohortResultsResponse | None = None,
 ) -> CohortResultsResponse:
-    """Return what the API answers for the periods that begin from `first` to `last`."""
-    shown = _top_values(counted.values)
+    """Return the response for the periods that begin from `first` to `last`, both included."""
+    shown = _top_values(aggregates.values)
     return CohortResultsResponse(
         cohort=show(definition),
         source=source,
-        state=counted.status.state,
-        backfilled=counted.status.backfilled,
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
         rows=[
-            RowResponse(begin, *row, _broken_down(begin, counted.values, shown))
-            for begin, row in sorted(counted.rows.items())
+            RowResponse(begin, *row, _broken_down(begin, aggregates.values, shown))
+            for begin, row in sorted(aggregates.rows.items())
             if row.persons and first <= begin <= last
         ],
-        late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
-        positions=dict(sorted(counted.positions.items())),
+        late_dropped=aggregates.late_dropped,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
     )
 
 
 def _top_values(values: Grids) -> list[str]:
-    """The values that are shown by themselves: those of most persons."""
+    """Return the values with the most persons, which are shown by themselves."""
     persons = {
         value: sum(row.persons for row in of_value.values())
         for value, of_value in values.items()
@@ -181,19 +152,11 @@ def _broken_down(
 ) -> list[RowValueResponse]:
     of_row = {value: rows[begin] for value, rows in values.items() if begin in rows}
     rest = add_up([row for value, row in of_row.items() if value not in shown])
-    figures = [
+    shown_values = [
         RowValueResponse(json.loads(value), False, *of_row[value])
         for value in shown
         if value in of_row and of_row[value].persons
     ]
     if rest is not None and rest.persons:
-        figures.append(RowValueResponse(None, True, *rest))
-    return figures
-
-
-def add_up(rows: Sequence[Row]) -> Row | None:
-    """The sum of some rows; None if there are none."""
-    if not rows:
-        return None
-    persons, *columns = zip(*rows, strict=True)
-    return Row(sum(persons), *(np.sum(column, axis=0).tolist() for column in columns))
+        shown_values.append(RowValueResponse(None, True, *rest))
+    return shown_values

@@ -1,4 +1,4 @@
-"""The view of the cohorts' results: the newest figures of each partition, added up when asked."""
+"""The view of the cohorts' results: the latest records of each partition, added up on request."""
 
 import datetime
 from collections import defaultdict
@@ -8,18 +8,18 @@ import pyarrow as pa
 
 from schemas.operators.cohort import COHORT, CohortDefinition
 from schemas.time.calendar import begin_of
-from services.query.operators.cohort.response import CohortCounts, Grid, Row, add_up
+from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Row, add_up
 from services.query.views.latest import LatestByKey
 from services.query.views.progress import Progress, progress_of
 from services.query.views.reader import ResultSource, VersionKey
 
 
 class CohortRecord(NamedTuple):
-    """One record: a partition's persons who began in one period, or the whole (`period` None)."""
+    """A partition's persons who began in one period, or its whole (`period` None)."""
 
     version_key: VersionKey
     partition: int
-    period: int | None  # its first day, from 1970
+    period: int | None  # its first day, in days since 1970
     persons: int
     returned: list[int]
     returned_or_later: list[int]
@@ -30,27 +30,27 @@ class CohortRecord(NamedTuple):
 
 
 class CohortResultsView(LatestByKey[CohortRecord]):
-    """The newest records of all cohorts."""
+    """The latest records of all cohorts."""
 
-    def figures(self, definition: CohortDefinition) -> CohortCounts:
-        """Add up what the partitions say of this version of the cohort."""
-        results = self.of(definition)
+    def aggregates(self, definition: CohortDefinition) -> CohortAggregates:
+        """Add up the partitions' records of this version of the cohort."""
+        records = self.of(definition)
         whole = self.at(definition, None)
         parts: _Parts = defaultdict(list)
         of_values: defaultdict[str | None, _Parts] = defaultdict(lambda: defaultdict(list))
-        for result in results:
-            if result.period is not None:
-                begin = begin_of("day", result.period)
-                row = Row(result.persons, result.returned, result.returned_or_later)
+        for record in records:
+            if record.period is not None:
+                begin = begin_of("day", record.period)
+                row = Row(record.persons, record.returned, record.returned_or_later)
                 parts[begin].append(row)
-                for one in result.breakdown:
+                for one in record.breakdown:
                     row = Row(one["persons"], one["returned"], one["returned_or_later"])
                     of_values[one["value"]][begin].append(row)
-        return CohortCounts(
+        return CohortAggregates(
             rows=_added_up(parts),
-            late_dropped=sum(result.late_dropped for result in whole),
-            updated_at=max((result.updated_at for result in results), default=None),
-            positions={result.partition: result.progress.position for result in whole},
+            late_dropped=sum(record.late_dropped for record in whole),
+            updated_at=max((record.updated_at for record in records), default=None),
+            positions={record.partition: record.progress.position for record in whole},
             status=self.status(definition),
             values={value: _added_up(parts) for value, parts in of_values.items()},
         )
@@ -64,7 +64,7 @@ def _added_up(parts: _Parts) -> Grid:
 
 
 def read_records(batch: pa.RecordBatch) -> list[CohortRecord]:
-    """Make results of decoded records."""
+    """Read decoded rows as records."""
     return [
         CohortRecord(
             VersionKey(record["project_id"], record["cohort_id"], record["version"]),

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of funnels, besides what it says of all operators."""
+"""The descriptions of the endpoints that only funnels have."""
 
 from typing import Final
 

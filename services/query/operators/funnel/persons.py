@@ -1,6 +1,6 @@
-"""The persons of a funnel, asked of ClickHouse: who reached a step, and who dropped out before it.
+"""The persons of a funnel, from ClickHouse: who reached a step, or dropped out before it.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 """
 
 import datetime
@@ -30,11 +30,11 @@ class FunnelPersonsResponse(msgspec.Struct, frozen=True):
 
 
 class PersonsQuery(NamedTuple):
-    """Which persons: by what became of them at a step, and by the day on which they entered."""
+    """Which persons a request is for: by their outcome at a step, and by their entry day."""
 
     step: int
     outcome: Outcome
-    after: str  # only those whose ids come after
+    after: str
     limit: int
     first: datetime.date
     last: datetime.date
@@ -59,38 +59,38 @@ def read_persons_query(request: Request, definition: FunnelDefinition) -> Person
 
 
 def persons_statement(
-    database: str, definition: FunnelDefinition, asked: PersonsQuery
+    database: str, definition: FunnelDefinition, query: PersonsQuery
 ) -> Statement:
-    """The statement for the persons, and one more than asked for if there are more."""
+    """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
-    step = bind(asked.step, "UInt64")
+    step = bind(query.step, "UInt64")
     holds = f"has(reached, {step})"
-    if asked.outcome == "dropped":
-        before = bind(previous(definition.funnel.steps, asked.step), "UInt64")
+    if query.outcome == "dropped":
+        before = bind(previous(definition.funnel.steps, query.step), "UInt64")
         holds = f"has(reached, {before}) AND NOT has(reached, {step})"
     plain = definition.funnel.plain
     text = f"""
 WITH {constants(definition, bind) if plain else "0 AS nothing"}
-SELECT person_id FROM ({(_plain if plain else _chains)(database, definition, asked, bind)})
-WHERE {holds} AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+SELECT person_id FROM ({(_plain if plain else _chains)(database, definition, query, bind)})
+WHERE {holds} AND person_id > {bind(query.after, "String")}
+ORDER BY person_id LIMIT {bind(query.limit + 1, "UInt32")}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
 
 def previous(steps: Sequence[Step], step: int) -> int:
-    """The step before a step (from 1) that is not optional."""
+    """Return the nearest step before a step (from 1) that is not optional."""
     return next(number for number in range(step - 1, 0, -1) if not steps[number - 1].optional)
 
 
-def read_persons(asked: PersonsQuery, answer: QueryResult) -> FunnelPersonsResponse:
-    """Read the answer to a `persons_statement`."""
-    return FunnelPersonsResponse(*answer.page(asked.limit))
+def read_persons(query: PersonsQuery, result: QueryResult) -> FunnelPersonsResponse:
+    """Read the result of a `persons_statement`."""
+    return FunnelPersonsResponse(*result.page(query.limit))
 
 
-def _plain(database: str, definition: FunnelDefinition, asked: PersonsQuery, bind: Binder) -> str:
-    """Of each person, the steps reached on any of the days."""
-    times = times_sql(database, definition, asked.first, asked.last, bind)
+def _plain(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+    """Return each person's steps reached on any of the days."""
+    times = times_sql(database, definition, query.first, query.last, bind)
     return f"""
 SELECT
     person_id, maxForEach(times) AS best,
@@ -99,8 +99,8 @@ FROM ({times}) WHERE day != total GROUP BY person_id
 """  # noqa: S608
 
 
-def _chains(database: str, definition: FunnelDefinition, asked: PersonsQuery, bind: Binder) -> str:
-    days = f"{bind(day_number(asked.first), 'Int32')} AND {bind(day_number(asked.last), 'Int32')}"
+def _chains(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+    days = f"{bind(day_number(query.first), 'Int32')} AND {bind(day_number(query.last), 'Int32')}"
     return f"""
 SELECT person_id, groupUniqArray(step) AS reached
 FROM ({reached_sql(database, definition, bind)}) WHERE entry_day BETWEEN {days} GROUP BY person_id

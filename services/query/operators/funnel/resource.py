@@ -1,4 +1,4 @@
-"""The funnels over HTTP: what they are, and their figures."""
+"""The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from schemas.operators.funnel import (
 )
 from services.query.clickhouse.conditions import check_name, check_names
 from services.query.http.params import (
-    json_answer,
+    encode_response,
     now_ms,
     read_choice,
     read_day,
@@ -23,6 +23,7 @@ from services.query.http.params import (
     read_source,
 )
 from services.query.operators.context import Context
+from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.live import live_funnel
 from services.query.operators.funnel.persons import (
@@ -32,7 +33,6 @@ from services.query.operators.funnel.persons import (
 )
 from services.query.operators.funnel.response import (
     PERIODS,
-    FunnelCounts,
     FunnelResponse,
     FunnelResultsResponse,
     assemble,
@@ -95,16 +95,16 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         definition = self.find(request)
         if source == "store":
             counts = await self._count(definition, first, last)
-            return json_answer(assemble(definition, source, counts, first, last, period))
+            return encode_response(assemble(definition, source, counts, first, last, period))
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelResultsResponse | None
         ) -> FunnelResultsResponse:
-            counts = self._results.figures(one)
+            counts = self._results.aggregates(one)
             return assemble(one, source, counts, first, last, period, previous)
 
-        return json_answer(self.with_previous(definition, respond))
+        return encode_response(self.with_previous(definition, respond))
 
     async def times(self, request: Request) -> Response:
         """Show how long persons took to a step, by the stream or counted now in ClickHouse."""
@@ -116,37 +116,39 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         step = read_number(request, "step", 2, steps, steps)
         if source == "store":
             counts = await self._count(definition, first, last)
-            return json_answer(histogram(counts, source, step, bins, first, last))
+            return encode_response(histogram(counts, source, step, bins, first, last))
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelTimesResponse | None = None
         ) -> FunnelTimesResponse:
-            return histogram(self._results.figures(one), source, step, bins, first, last, previous)
+            aggregates = self._results.aggregates(one)
+            return histogram(aggregates, source, step, bins, first, last, previous)
 
         before = self.previous(definition)
-        has_step = before is not None and step <= len(before.funnel.steps)
-        return json_answer(respond(definition, respond(before) if before and has_step else None))
+        if before is None or step > len(before.funnel.steps):
+            return encode_response(respond(definition))
+        return encode_response(respond(definition, respond(before)))
 
     async def persons(self, request: Request) -> Response:
-        """Show who reached a step, or dropped out before it, as ClickHouse has them."""
+        """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
-        asked = read_persons_query(request, definition)
-        answer = await self._events.ask(
+        query = read_persons_query(request, definition)
+        result = await self._events.query(
             definition.project_id,
-            lambda database: persons_statement(database, definition, asked),
+            lambda database: persons_statement(database, definition, query),
         )
-        return json_answer(read_persons(asked, answer))
+        return encode_response(read_persons(query, result))
 
     async def _count(
         self, definition: FunnelDefinition, first: datetime.date, last: datetime.date
-    ) -> FunnelCounts:
+    ) -> FunnelAggregates:
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
             else (chain_statement, read_chain_counts)
         )
-        result = await self._events.ask(
+        result = await self._events.query(
             definition.project_id,
             lambda database: statement(database, definition, first, last),
         )

@@ -1,4 +1,4 @@
-"""How long persons took to a step, as a histogram. Pure."""
+"""The histogram of the times that persons took to a step. Pure."""
 
 import datetime
 from typing import Final
@@ -7,7 +7,8 @@ import msgspec
 
 from schemas.sketches.durations import EDGES, Sketch, mean, merge, quantile
 from services.query.http.params import Source
-from services.query.operators.funnel.response import FunnelCounts, day_of, rounded
+from services.query.operators.funnel.aggregates import FunnelAggregates
+from services.query.operators.funnel.response import day_of, rounded
 from services.query.views.progress import State
 
 MAX_BINS: Final = 200
@@ -42,7 +43,7 @@ class FunnelTimesResponse(msgspec.Struct, frozen=True):
 
 
 def histogram(
-    counted: FunnelCounts,
+    aggregates: FunnelAggregates,
     source: Source,
     step: int,
     bins: int,
@@ -50,16 +51,16 @@ def histogram(
     last: datetime.date,
     previous: FunnelTimesResponse | None = None,
 ) -> FunnelTimesResponse:
-    """The times to a step (from 1) of those who entered from `first` to `last`."""
+    """Return the times to a step (from 1) of the persons who entered from `first` to `last`."""
     times = merge(
         counts.times[step - 1]
-        for number, counts in counted.days.items()
+        for number, counts in aggregates.days.items()
         if (day := day_of(number)) is not None and first <= day <= last
     )
     return FunnelTimesResponse(
         step=step,
         source=source,
-        state=counted.status.state,
+        state=aggregates.status.state,
         persons=int(times.counts.sum()),
         mean_ms=rounded(mean(times)),
         median_ms=rounded(quantile(times, 0.5)),
@@ -70,15 +71,15 @@ def histogram(
 
 
 def binned(times: Sketch, bins: int) -> list[TimeBin]:
-    """The buckets of a sketch, put together into at most so many bins of as many buckets each."""
+    """Combine the buckets of a sketch into up to `bins` bins of equally many buckets."""
     if not len(times.buckets):
         return []
     begin, end = int(times.buckets[0]), int(times.buckets[-1]) + 1
     width = -(-(end - begin) // bins)
-    found = []
+    combined = []
     for bucket in range(begin, end, width):
         inside = (times.buckets >= bucket) & (times.buckets < bucket + width)
         least = int(EDGES[bucket - 1]) + 1 if bucket else 0
         most = int(EDGES[min(bucket + width, end) - 1])
-        found.append(TimeBin(least, most, int(times.counts[inside].sum())))
-    return found
+        combined.append(TimeBin(least, most, int(times.counts[inside].sum())))
+    return combined

@@ -1,4 +1,4 @@
-"""The view of the funnels' results: the newest figures of each partition, added up when asked."""
+"""The view of the funnels' results: the latest records of each partition, added up on request."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from schemas.operators.funnel import FUNNEL, FunnelDefinition
 from schemas.sketches.durations import Sketch, merge
-from services.query.operators.funnel.response import (
+from services.query.operators.funnel.aggregates import (
     DayCounts,
-    FunnelCounts,
+    FunnelAggregates,
     ValueCounts,
     Values,
     add_up,
@@ -24,7 +24,7 @@ from services.query.views.reader import ResultSource, VersionKey
 
 
 class FunnelRecord(NamedTuple):
-    """One record: a partition's figures of one entry day, or in total (`day` None)."""
+    """What a partition has counted of one entry day, or in total (`day` None)."""
 
     version_key: VersionKey
     partition: int
@@ -39,31 +39,31 @@ class FunnelRecord(NamedTuple):
 
     @property
     def period(self) -> int | None:
-        """Of what it is: a day, or None for the whole."""
+        """The day; None for the partition's whole."""
         return self.day
 
 
 class FunnelResultsView(LatestByKey[FunnelRecord]):
-    """The newest records of all funnels."""
+    """The latest records of all funnels."""
 
-    def figures(self, definition: FunnelDefinition) -> FunnelCounts:
-        """Add up what the partitions say of this version of the funnel."""
+    def aggregates(self, definition: FunnelDefinition) -> FunnelAggregates:
+        """Add up the partitions' records of this version of the funnel."""
         days = [day for day in self.periods(definition) if day is not None]
         by_day = {day: self.at(definition, day) for day in days}
-        return self._counted(definition, self.at(definition, None), by_day)
+        return self._add_up(definition, self.at(definition, None), by_day)
 
-    def totals(self, definition: FunnelDefinition) -> FunnelCounts:
-        """Add up the same without the days, at a fraction of the cost."""
-        return self._counted(definition, self.at(definition, None), {})
+    def totals(self, definition: FunnelDefinition) -> FunnelAggregates:
+        """Add up the totals only, at a fraction of the cost."""
+        return self._add_up(definition, self.at(definition, None), {})
 
-    def _counted(
+    def _add_up(
         self,
         definition: FunnelDefinition,
         totals: Sequence[FunnelRecord],
         by_day: Mapping[int, Sequence[FunnelRecord]],
-    ) -> FunnelCounts:
+    ) -> FunnelAggregates:
         steps = len(definition.funnel.steps)
-        return FunnelCounts(
+        return FunnelAggregates(
             total=_reached(steps, totals),
             days={
                 day: DayCounts(
@@ -75,41 +75,41 @@ class FunnelResultsView(LatestByKey[FunnelRecord]):
                 for day, parts in by_day.items()
                 if day is not None
             },
-            late_dropped=sum(result.late_dropped for result in totals),
+            late_dropped=sum(record.late_dropped for record in totals),
             updated_at=max(
                 (part.updated_at for parts in (totals, *by_day.values()) for part in parts),
                 default=None,
             ),
-            positions={result.partition: result.progress.position for result in totals},
+            positions={record.partition: record.progress.position for record in totals},
             status=self.status(definition),
             entries=_entries(steps, totals),
             values=_values(totals),
         )
 
 
-def _reached(steps: int, results: Sequence[FunnelRecord]) -> list[int]:
-    return [sum(result.reached[step] for result in results) for step in range(steps)]
+def _reached(steps: int, records: Sequence[FunnelRecord]) -> list[int]:
+    return [sum(record.reached[step] for record in records) for step in range(steps)]
 
 
-def _entries(steps: int, results: Sequence[FunnelRecord]) -> list[int]:
-    counted = [result.entries for result in results if result.entries]
-    return [sum(entries[step] for entries in counted) for step in range(steps if counted else 0)]
+def _entries(steps: int, records: Sequence[FunnelRecord]) -> list[int]:
+    given = [record.entries for record in records if record.entries]
+    return [sum(entries[step] for entries in given) for step in range(steps if given else 0)]
 
 
-def _values(results: Sequence[FunnelRecord]) -> Values:
+def _values(records: Sequence[FunnelRecord]) -> Values:
     parts: defaultdict[str | None, list[ValueCounts]] = defaultdict(list)
-    for result in results:
-        for value, counts in result.values.items():
+    for record in records:
+        for value, counts in record.values.items():
             parts[value].append(counts)
     return {value: add_up(own) for value, own in parts.items()}
 
 
-def _merge(steps: int, results: Sequence[FunnelRecord]) -> list[Sketch]:
-    return [merge(result.times[step] for result in results) for step in range(steps)]
+def _merge(steps: int, records: Sequence[FunnelRecord]) -> list[Sketch]:
+    return [merge(record.times[step] for record in records) for step in range(steps)]
 
 
 def read_records(batch: pa.RecordBatch) -> list[FunnelRecord]:
-    """Make results of decoded records."""
+    """Read decoded rows as records."""
     plain: dict[str, list[Any]] = {
         name: batch.column(name).to_pylist() for name in batch.schema.names if name != "times"
     }
@@ -134,7 +134,7 @@ def read_records(batch: pa.RecordBatch) -> list[FunnelRecord]:
 
 
 def _sketches(times: Any) -> list[list[Sketch]]:
-    """Read nested lists without making a Python object of each number in them."""
+    """Read nested lists without a Python object for each number."""
     structs = times.values
     buckets = _slices(structs.field("buckets"), np.int32)
     counts = _slices(structs.field("counts"), np.int64)
@@ -149,7 +149,7 @@ def _sketches(times: Any) -> list[list[Sketch]]:
 def _slices(lists: Any, kind: Any) -> list[NDArray[Any]]:
     values = lists.values.to_numpy(zero_copy_only=False).astype(kind)
     bounds = lists.offsets.to_pylist()
-    # Copies, since a slice of a batch would keep the whole of it in memory.
+    # Copies, since a slice would keep the whole batch in memory.
     return [values[begin:end].copy() for begin, end in pairwise(bounds)]
 
 

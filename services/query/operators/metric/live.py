@@ -7,12 +7,8 @@ import msgspec
 
 from schemas.operators.metric import MetricDefinition
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import (
-    BucketResponse,
-    MetricQuery,
-    WindowResponse,
-    assemble,
-)
+from services.query.operators.metric.aggregates import MetricQuery
+from services.query.operators.metric.response import BucketResponse, WindowResponse, assemble
 from services.query.operators.metric.view import MetricResultsView
 from services.query.views.progress import State
 
@@ -64,7 +60,7 @@ def _live(
     buckets = Buckets(metric.bucket_s, metric.timezone)
     first = buckets.begin(buckets.number(as_of) - 1)
     query = MetricQuery(as_of, first=first, limit=2)
-    response = assemble(definition, "stream", results.figures(definition, query), query)
+    response = assemble(definition, "stream", results.aggregates(definition, query), query)
     return LiveMetric(
         id=definition.id,
         version=definition.version,

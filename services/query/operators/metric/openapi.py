@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of metrics, besides what it says of all operators."""
+"""The descriptions of the endpoints that only metrics have."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The metrics of a project over HTTP: what they are, and their figures.
+"""The endpoints of a project's metrics: definitions and results.
 
 Not those of this process for Prometheus, which are in `services.query.http.telemetry`.
 """
@@ -20,21 +20,20 @@ from schemas.operators.metric import (
 )
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import check_name, check_names
-from services.query.http.params import json_answer, now_ms, read_number, read_source
+from services.query.http.params import encode_response, now_ms, read_number, read_source
 from services.query.operators.context import Context
+from services.query.operators.metric.aggregates import MetricAggregates, MetricQuery
 from services.query.operators.metric.live import live_metric
 from services.query.operators.metric.response import (
-    MetricQuery,
     MetricResponse,
     MetricResultsResponse,
-    MetricValues,
     assemble,
     show,
 )
 from services.query.operators.metric.sql import (
     metric_statement,
-    read_figures,
     read_seen,
+    read_windows,
     seen_statement,
 )
 from services.query.operators.metric.view import METRIC_RESULTS, MetricRecord, MetricResultsView
@@ -80,7 +79,7 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         return live_metric(definition, previous, self._results, now_ms())
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """With the project's time zone, if it names none."""
+        """Add the project's time zone to a metric that names none."""
         return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
@@ -90,7 +89,7 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         query = _read_query(request, definition.metric)
         if source == "store":
             values = await self._measure(definition, query)
-            return json_answer(assemble(definition, source, values, query))
+            return encode_response(assemble(definition, source, values, query))
         self.results_view.require()
 
         def respond(
@@ -98,29 +97,29 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
             query: MetricQuery,
             previous: MetricResultsResponse | None = None,
         ) -> MetricResultsResponse:
-            return assemble(one, source, self._results.figures(one, query), query, previous)
+            return assemble(one, source, self._results.aggregates(one, query), query, previous)
 
         before = self.previous(definition)
         if before is None:
-            return json_answer(respond(definition, query))
+            return encode_response(respond(definition, query))
         window = _window(request, before.metric) or 1
         previous = respond(before, query._replace(window=window))
-        return json_answer(respond(definition, query, previous))
+        return encode_response(respond(definition, query, previous))
 
-    async def _measure(self, definition: MetricDefinition, query: MetricQuery) -> MetricValues:
+    async def _measure(self, definition: MetricDefinition, query: MetricQuery) -> MetricAggregates:
         project = definition.project_id
-        result = await self._events.ask(
+        result = await self._events.query(
             project, lambda database: metric_statement(database, definition, query)
         )
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
-                await self._events.ask(
+                await self._events.query(
                     project, lambda database: seen_statement(database, definition, query.as_of)
                 )
             )
-        return MetricValues(
-            figures=read_figures(definition, result),
+        return MetricAggregates(
+            windows=read_windows(definition, result),
             seen=seen,
             late_dropped=0,
             complete_until=None,

@@ -1,7 +1,7 @@
-"""A metric as questions to ClickHouse, built from its definition: the twin of the stream's fold.
+"""A metric as ClickHouse queries, built from its definition; equal to what the stream measures.
 
-All is exact here: nothing is sketched, no bucket is let go of, and no event comes too late. An
-event counts in each of the windows that have its bucket, told apart by the bucket that ends them.
+Everything is exact: nothing is sketched, no bucket is dropped, and no event is too late. An event
+counts in each window that includes its bucket; a window is named by the bucket that ends it.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier
 from services.query.clickhouse.events import Statement, events, holds
 from services.query.clickhouse.queries import QueryResult
-from services.query.operators.metric.response import MetricQuery, WindowValues
+from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
 
-def metric_statement(database: str, definition: MetricDefinition, asked: MetricQuery) -> Statement:
-    """Return the statement whose result `read_figures` understands."""
+def metric_statement(database: str, definition: MetricDefinition, query: MetricQuery) -> Statement:
+    """Return the statement whose result `read_windows` understands."""
     metric, bind = definition.metric, Binder()
     buckets = Buckets(metric.bucket_s, metric.timezone)
-    window = WINDOWS[metric.bucket_s][-1] if metric.measure == "persons" else asked.window
-    first, last = asked.numbers(buckets)
-    current = buckets.number(asked.as_of)
+    window = WINDOWS[metric.bucket_s][-1] if metric.measure == "persons" else query.window
+    first, last = query.numbers(buckets)
+    current = buckets.number(query.as_of)
     begin = max(0, buckets.begin(min(first, current) - window + 1))
     end = buckets.begin(current + 1)
-    distinct, columns, figures = _measured(metric, bind)
+    distinct, columns, measured = _measured(metric, bind)
     text = f"""
-SELECT number + shift AS ending, {figures}
+SELECT number + shift AS ending, {measured}
 FROM (
     SELECT {distinct} {_number(metric, bind)} AS number{columns}
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
@@ -40,15 +40,15 @@ GROUP BY ending
 HAVING ending BETWEEN {bind(first, "Int64")} AND {bind(last, "Int64")}
     OR ending = {bind(current, "Int64")}
 ORDER BY ending DESC
-LIMIT {bind(asked.limit + 1, "UInt32")}
+LIMIT {bind(query.limit + 1, "UInt32")}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
 
-def read_figures(definition: MetricDefinition, answer: QueryResult) -> dict[int, WindowValues]:
-    """Read the answer to a `metric_statement`: figures by the bucket that ends their window."""
+def read_windows(definition: MetricDefinition, result: QueryResult) -> dict[int, WindowValues]:
+    """Read the result of a `metric_statement`: windows by the bucket that ends them."""
     read = _reader(definition.metric)
-    return {int(ending): read(*figures) for ending, *figures in zip(*answer.columns, strict=True)}
+    return {int(ending): read(*values) for ending, *values in zip(*result.columns, strict=True)}
 
 
 def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> Statement:
@@ -69,13 +69,13 @@ GROUP BY second
     return Statement(text, bind.parameters)
 
 
-def read_seen(answer: QueryResult) -> dict[int, int]:
-    """Read the answer to a `seen_statement`: persons by the second they were last active in."""
-    return {int(second): int(persons) for second, persons in zip(*answer.columns, strict=True)}
+def read_seen(result: QueryResult) -> dict[int, int]:
+    """Read the result of a `seen_statement`: persons by the second of their last activity."""
+    return {int(second): int(persons) for second, persons in zip(*result.columns, strict=True)}
 
 
 def _number(metric: Metric, bind: Binder) -> str:
-    """The number of the bucket that an event lies in, as in `schemas.time.buckets`."""
+    """Return the number of an event's bucket, as in `schemas.time.buckets`."""
     if metric.bucket_s == DAY_S:
         zone = bind(metric.timezone, "String")
         return f"toInt64(toInt32(toDate32(toTimeZone(timestamp, {zone}))))"
@@ -83,7 +83,7 @@ def _number(metric: Metric, bind: Binder) -> str:
 
 
 def _measured(metric: Metric, bind: Binder) -> tuple[str, str, str]:
-    """Whether rows are distinct, the columns that they need, and what is measured of them."""
+    """Return whether rows are distinct, the columns that they need, and what is measured."""
     if metric.measure == "persons":
         windows = WINDOWS[metric.bucket_s]
         counts = ", ".join(f"uniqExactIf(person_id, shift < {window})" for window in windows)
@@ -104,17 +104,17 @@ def _measured(metric: Metric, bind: Binder) -> tuple[str, str, str]:
         if metric.measure == "percentiles"
         else "[]"
     )
-    figures = f"count(), countIf(isNull(value)), sum(value), min(value), max(value), {percentiles}"
-    return "", f", {_numeric(value)} AS value", figures
+    measured = f"count(), countIf(isNull(value)), sum(value), min(value), max(value), {percentiles}"
+    return "", f", {_numeric(value)} AS value", measured
 
 
 def _numeric(value: str) -> str:
-    """A number as a 64-bit float, null for what is none."""
+    """Return a number as a 64-bit float; null if the value is no number."""
     return f"coalesce(toFloat64({value}.:Int64), toFloat64({value}.:UInt64), {value}.:Float64)"
 
 
 def _key(value: str) -> str:
-    """What tells values apart, as `top_values.key_of` does; null for what is none."""
+    """Return text that is the same for equal values, as `top_values.key_of`; null for no value."""
     whole = f"abs({value}.:Float64) < {_EXACT} AND trunc({value}.:Float64) = {value}.:Float64"
     number = f"if({whole}, toString(toInt64({value}.:Float64)), toString({value}.:Float64))"
     return (

@@ -1,4 +1,4 @@
-"""The view of the metrics' results: the newest figures of each partition, merged when asked."""
+"""The view of the metrics' results: the latest records of each partition, merged on request."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,9 @@ import pyarrow as pa
 from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition
 from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import (
+from services.query.operators.metric.aggregates import (
+    MetricAggregates,
     MetricQuery,
-    MetricValues,
     WindowValues,
     values_of,
 )
@@ -23,9 +23,9 @@ from services.query.views.reader import ResultSource, VersionKey
 
 
 class MetricRecord(NamedTuple):
-    """One record: what a partition has measured in one bucket, or the whole (`bucket` None).
+    """What a partition has measured in one bucket, or its whole (`bucket` None).
 
-    `record` is the record as it is on the topic.
+    `record` has the fields of the topic's record.
     """
 
     version_key: VersionKey
@@ -36,44 +36,42 @@ class MetricRecord(NamedTuple):
 
     @property
     def period(self) -> int | None:
-        """Of what it is: a bucket, or None for the whole."""
+        """The bucket; None for the partition's whole."""
         return self.bucket
 
 
 class MetricResultsView(LatestByKey[MetricRecord]):
-    """The newest records of all metrics."""
+    """The latest records of all metrics."""
 
-    def figures(self, definition: MetricDefinition, asked: MetricQuery) -> MetricValues:
-        """Merge what the partitions say of this version of the metric.
+    def aggregates(self, definition: MetricDefinition, query: MetricQuery) -> MetricAggregates:
+        """Merge the partitions' records of this version of the metric.
 
-        Only buckets of windows that may be shown are merged: a look at little costs little.
+        Only the buckets of windows that may be shown are merged, so a small query is cheap.
         """
         metric, whole = definition.metric, self.at(definition, None)
         buckets = Buckets(metric.bucket_s, metric.timezone)
-        newest = _known(result.record["newest_at"] for result in whole)
-        # A partition that had no event lately still has buckets which others have let go of.
+        newest = _known(one.record["newest_at"] for one in whole)
+        # A partition without recent events still has buckets that the others have dropped.
         oldest = buckets.number(max(newest)) - KEPT if newest else 0
-        first, last = asked.needs(buckets)
+        first, last = query.needs(buckets)
         begin, end = buckets.begin(max(first, oldest + 1)), buckets.begin(last)
         records = [
-            (buckets.number(bucket), result.record)
+            (buckets.number(bucket), one.record)
             for bucket in self.periods(definition)
             if bucket is not None and begin <= bucket <= end
-            for result in self.at(definition, bucket)
+            for one in self.at(definition, bucket)
         ]
-        return MetricValues(
-            figures=(
+        return MetricAggregates(
+            windows=(
                 _persons(records)
                 if metric.measure == "persons"
-                else _tallied(metric, buckets, records, asked)
+                else _windows(metric, buckets, records, query)
             ),
             seen=_seen(whole),
-            late_dropped=sum(result.record["late_dropped"] for result in whole),
-            complete_until=min(
-                _known(result.record["complete_until"] for result in whole), default=None
-            ),
-            updated_at=max((result.record["updated_at"] for result in whole), default=None),
-            positions={result.partition: result.progress.position for result in whole},
+            late_dropped=sum(one.record["late_dropped"] for one in whole),
+            complete_until=min(_known(one.record["complete_until"] for one in whole), default=None),
+            updated_at=max((one.record["updated_at"] for one in whole), default=None),
+            positions={one.partition: one.progress.position for one in whole},
             status=self.status(definition),
         )
 
@@ -90,37 +88,37 @@ def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, Wind
     return {number: WindowValues(persons=persons) for number, persons in added.items()}
 
 
-def _tallied(
+def _windows(
     metric: Metric,
     buckets: Buckets,
     records: Iterable[tuple[int, Mapping[str, Any]]],
-    asked: MetricQuery,
+    query: MetricQuery,
 ) -> dict[int, WindowValues]:
-    """The windows that may be shown, and the one of now."""
-    tallies: dict[int, MetricAggregate] = {}
+    """Return the windows that may be shown, and the present one."""
+    aggregates: dict[int, MetricAggregate] = {}
     for number, record in records:
-        known, tally = tallies.get(number), tally_of(metric.measure, record)
-        tallies[number] = tally if known is None else known.merged(tally)
-    first, last = asked.numbers(buckets)
-    ends = {number + later for number in tallies for later in range(asked.window)}
-    shown = sorted(number for number in ends if first <= number <= last)[-asked.limit :]
-    wanted = {*shown, buckets.number(asked.as_of)}
-    slid = slide(tallies, asked.window, wanted)
-    return {number: values_of(metric, tally) for number, tally in slid.items()}
+        known, aggregate = aggregates.get(number), tally_of(metric.measure, record)
+        aggregates[number] = aggregate if known is None else known.merged(aggregate)
+    first, last = query.numbers(buckets)
+    ends = {number + later for number in aggregates for later in range(query.window)}
+    shown = sorted(number for number in ends if first <= number <= last)[-query.limit :]
+    ending = {*shown, buckets.number(query.as_of)}
+    slid = slide(aggregates, query.window, ending)
+    return {number: values_of(metric, aggregate) for number, aggregate in slid.items()}
 
 
 def _seen(whole: Iterable[MetricRecord]) -> Counter[int]:
     seen: Counter[int] = Counter()
-    for result in whole:
-        persons = result.record["seen"]
+    for one in whole:
+        persons = one.record["seen"]
         if persons:
-            until = result.record["seen_until"]
+            until = one.record["seen_until"]
             seen.update(dict(zip(range(until - len(persons) + 1, until + 1), persons, strict=True)))
     return seen
 
 
 def read_records(batch: pa.RecordBatch) -> list[MetricRecord]:
-    """Make results of decoded records."""
+    """Read decoded rows as records."""
     return [
         MetricRecord(
             VersionKey(record["project_id"], record["metric_id"], record["version"]),

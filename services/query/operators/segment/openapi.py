@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of segments, besides what it says of all operators."""
+"""The descriptions of the endpoints that only segments have."""
 
 from typing import Final
 

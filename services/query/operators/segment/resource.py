@@ -1,4 +1,4 @@
-"""The segments over HTTP: what they are, who is in them, and how many."""
+"""The endpoints of segments: definitions, sizes, members and overlap."""
 
 import asyncio
 import datetime
@@ -21,7 +21,7 @@ from schemas.operators.segment import (
 from services.commands import Write
 from services.query.clickhouse.conditions import check_names
 from services.query.http.params import (
-    json_answer,
+    encode_response,
     now_ms,
     project_of,
     read_day,
@@ -30,11 +30,11 @@ from services.query.http.params import (
 )
 from services.query.operators.context import Context
 from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.segment.aggregates import SegmentAggregates
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
     MAX_OVERLAPPED,
-    SegmentCounts,
     SegmentMembersResponse,
     SegmentOverlapResponse,
     SegmentResponse,
@@ -80,8 +80,8 @@ _SPEC: Final = ResourceSpec(SEGMENT, _read, _define, show, SegmentListResponse)
 class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     """The endpoints under `/api/projects/{project}/segments`.
 
-    On its topic a segment has no references, so changing it also writes, with the same commit, all
-    segments that refer to it.
+    On the topic, a segment's rule has no references. So changing a segment also writes, with the
+    same commit, the segments that refer to it.
     """
 
     def __init__(self, context: Context) -> None:
@@ -122,7 +122,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             try:
                 rule = references.resolved(name)
             except InvalidRequest as error:
-                raise Conflict(f"segment {name} refers to it: {error.reason}") from None
+                raise Conflict(f"segment {name} refers to this one: {error.reason}") from None
             if rule != user.rule:
                 updated_at = max(definition.updated_at, user.updated_at)
                 changed = msgspec.structs.replace(user, rule=rule, updated_at=updated_at)
@@ -132,7 +132,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
     def _check_unused(self, definition: SegmentDefinition) -> None:
         users = self._references(definition.project_id).users(definition.id)
         if users:
-            raise Conflict(f"segment {definition.id} is referred to by {', '.join(users)}")
+            raise Conflict(f"segments refer to {definition.id}: {', '.join(users)}")
 
     def _references(self, project_id: str, new: SegmentDefinition | None = None) -> References:
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
@@ -150,15 +150,15 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         definition = self.find(request)
         if source == "store":
             counts = await self._count(definition)
-            return json_answer(assemble(definition, source, counts, first, last))
+            return encode_response(assemble(definition, source, counts, first, last))
         self.results_view.require()
 
         def respond(
             one: SegmentDefinition, previous: SegmentResultsResponse | None
         ) -> SegmentResultsResponse:
-            return assemble(one, source, self._sizes.figures(one), first, last, previous)
+            return assemble(one, source, self._sizes.aggregates(one), first, last, previous)
 
-        return json_answer(self.with_previous(definition, respond))
+        return encode_response(self.with_previous(definition, respond))
 
     async def members(self, request: Request) -> Response:
         """Show a page of the persons in a segment."""
@@ -167,13 +167,13 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         definition = self.find(request)
         if source == "store":
             clocks = self._clocks(definition)
-            result = await self._events.ask(
+            result = await self._events.query(
                 definition.project_id,
                 lambda database: members_statement(
                     database, definition, clocks, page.after, page.limit + 1
                 ),
             )
-            return json_answer(members_response(definition, source, "live", result.only, page))
+            return encode_response(members_response(definition, source, "live", result.only, page))
         self._require_views()
 
         async def respond(
@@ -186,7 +186,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
         before = self.previous(definition)
         previous = None if before is None else await respond(before, None)
-        return json_answer(await respond(definition, previous))
+        return encode_response(await respond(definition, previous))
 
     async def overlap(self, request: Request) -> Response:
         """Show how many persons a segment has in common with one or two others."""
@@ -197,23 +197,23 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
         if source == "store":
             clocks = self._clocks(*definitions)
-            result = await self._events.ask(
+            result = await self._events.query(
                 definitions[0].project_id,
                 lambda database: sizes_statement(database, definitions, clocks),
             )
             counts = [int(column[0]) for column in result.columns]
-            return json_answer(overlap_response(source, "live", names, counts))
+            return encode_response(overlap_response(source, "live", names, counts))
         self._require_views()
         before = [self.previous(definition) or definition for definition in definitions]
         previous = None if before == definitions else self._overlap(before)
-        return json_answer(self._overlap(definitions, previous))
+        return encode_response(self._overlap(definitions, previous))
 
     def _others(self, request: Request) -> Iterator[SegmentDefinition]:
         for name in request.query_params.get("with", "").split(","):
             key = Key(project_of(request), name)
             other = self.definitions.find(key) if is_id(name) else None
             if other is None:
-                raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
+                raise InvalidRequest(f"there is no segment {name!r}", "with")
             yield other
 
     def _overlap(
@@ -230,13 +230,13 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         least = next((one for one in statuses if one.state != "live"), LIVE)
         return overlap_response("stream", least.state, [*by_name], counts, previous)
 
-    async def _count(self, definition: SegmentDefinition) -> SegmentCounts:
+    async def _count(self, definition: SegmentDefinition) -> SegmentAggregates:
         clocks = self._clocks(definition)
-        result = await self._events.ask(
+        result = await self._events.query(
             definition.project_id,
             lambda database: sizes_statement(database, [definition], clocks),
         )
-        return SegmentCounts(
+        return SegmentAggregates(
             persons=int(result.only[0]),
             days={},
             late_dropped=0,

@@ -1,39 +1,19 @@
-"""A segment's figures: from counts, wherever they were counted, to what the API answers."""
+"""What the API answers about segments, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
 from collections.abc import Sequence
 from itertools import accumulate, combinations
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from schemas.operators.segment import Rule, SegmentDefinition
 from schemas.time.calendar import begin_of
 from services.query.http.params import Page, Source, instant
-from services.query.views.progress import LIVE, State, StatusResponse
+from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.views.progress import State
 
 MAX_OVERLAPPED: Final = 3
-
-
-class Moves(msgspec.Struct, frozen=True):
-    """How often persons entered and left."""
-
-    entered: int
-    left: int
-
-    def __add__(self, other: "Moves") -> "Moves":
-        return Moves(self.entered + other.entered, self.left + other.left)
-
-
-class SegmentCounts(NamedTuple):
-    """All that is counted of a segment; days from 1970. `status` says how far that is."""
-
-    persons: int
-    days: dict[int, Moves]
-    late_dropped: int
-    updated_at: int | None
-    positions: dict[int, int]
-    status: StatusResponse = LIVE
 
 
 class SegmentResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +106,7 @@ def sets_of(items: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def show(definition: SegmentDefinition) -> SegmentResponse:
-    """Return what the API shows of a segment."""
+    """Return the response for a segment."""
     return SegmentResponse(
         id=definition.id,
         revision=definition.revision,
@@ -142,13 +122,13 @@ def show(definition: SegmentDefinition) -> SegmentResponse:
 def assemble(
     definition: SegmentDefinition,
     source: Source,
-    counted: SegmentCounts,
+    aggregates: SegmentAggregates,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: SegmentResultsResponse | None = None,
 ) -> SegmentResultsResponse:
-    """Return what the API answers, with the days from `first` to `last`."""
-    days = sorted(counted.days.items())
+    """Return the response with the days from `first` to `last`, both included."""
+    days = sorted(aggregates.days.items())
     sizes = accumulate(moves.entered - moves.left for _, moves in days)
     shown = [
         SegmentDayResponse(begin_of("day", day), size, moves.entered, moves.left)
@@ -157,13 +137,13 @@ def assemble(
     return SegmentResultsResponse(
         segment=show(definition),
         source=source,
-        state=counted.status.state,
-        backfilled=counted.status.backfilled,
-        persons=counted.persons,
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
+        persons=aggregates.persons,
         days=[one for one in shown if first <= one.day <= last],
-        late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
-        positions=dict(sorted(counted.positions.items())),
+        late_dropped=aggregates.late_dropped,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
     )
 
