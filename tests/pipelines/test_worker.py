@@ -16,14 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
-from schemas.operators.funnel import Funnel
+from schemas.operators import BY_NAME
+from schemas.operators.funnel import FUNNEL, Funnel
 from schemas.operators.segment import Rule
 from schemas.rejected import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
-from services.replay import Asked, replay
+from services.replay import ReplayFilter, replay
 from tests import funnel_oracle, segment_oracle
 from tests.cohort_oracle import Act, grid, grids
 from tests.conftest import PARTITIONS, deployment, free_ports
@@ -63,14 +64,14 @@ HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
 SEGMENT: dict[str, Any] = {
     "or": [
-        {"did": {"event": "purchase", "exactly": 3}},
+        {"performed": {"event": "purchase", "exactly": 3}},
         {
             "and": [
                 {"first_seen": {"event": "cart", "after": "2020-01-01"}},
-                {"did": {"at_most": 9}},
+                {"performed": {"at_most": 9}},
             ]
         },
-        {"performed": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
+        {"sequence": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
         {"not": {"last_seen": {"event": "home", "within_s": 2 * 86_400}}},
     ]
 }
@@ -460,7 +461,7 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     await_equal((set(), 0), lambda: tuple(segmented(results, "online", "segments")))
     changes = [
         (change["person_id"], change["change"], change["event_at"] is None)
-        for message in results.read(results.topics.segments)
+        for message in results.read(BY_NAME["segment"].changes[0].topic(results.topics))
         if message.value() is not None
         and (change := decode("segment-change", message))["segment_id"] == "online"
         and change["project_id"] == "segments"
@@ -475,11 +476,11 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
 
 def test_a_changed_segment_begins_without_members(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
-    define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
+    define_segment(settings, "some", {"performed": {"event": "home"}}, "anew")
     send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
     send(settings, [Sent("ben", "cart", NOW_MS, project="anew")])
     await_equal(({"ann", "ben"}, 2), lambda: tuple(segmented(results, "some", "anew")))
-    define_segment(settings, "some", {"did": {"event": "cart"}}, "anew", version=2)
+    define_segment(settings, "some", {"performed": {"event": "cart"}}, "anew", version=2)
     await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 
@@ -608,7 +609,7 @@ def test_everything_of_a_project_can_be_replayed(
     expected = grid(acts, "day", COHORT["periods"], COHORT["timezone"])
     await_equal(expected, lambda: retention(results, "back", "everything"))
     before = figures(results, "buy", "everything")
-    assert replay(settings, Asked("everything"), quiet=True) == 2
+    assert replay(settings, ReplayFilter("everything"), quiet=True) == 2
     await_equal(expected, lambda: retention(results, "back", "everything"))
     await_equal(before, lambda: figures(results, "buy", "everything"))
 
@@ -623,12 +624,12 @@ def test_a_replayed_funnel_is_counted_again(worker: WorkerProcess, results: Resu
     send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     with pytest.raises(NotFound):
-        replay(settings, Asked("replayed", id="another"), quiet=True)
-    assert replay(settings, Asked("replayed", "funnel"), quiet=True) == 1
+        replay(settings, ReplayFilter("replayed", id="another"), quiet=True)
+    assert replay(settings, ReplayFilter("replayed", "funnel"), quiet=True) == 1
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]
-        for message in results.read(results.topics.funnels)
+        for message in results.read(FUNNEL.aggregates.topic(results.topics))
         if (message.key() or b"").startswith(b"replayed/again/") and message.value() is not None
     }
     assert versions == {1, 2}

@@ -1,11 +1,12 @@
-"""A funnel with options as one question to ClickHouse: the twin of the stream's `chain_rules`.
+"""A funnel with options as one ClickHouse query; equal to what the stream counts.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 
-Per person all events that matter are one array, in order; each entry is a row with the events from
-it to the end of its window. Turn by turn, a chain then takes the next event that satisfies a step
-it may take: `place` is where that event stands (0 when the chain is over), `last` how far the chain
-has come with it, and `nexts` are the steps that may follow, as a mask.
+The query puts all events of a person that may matter into one array, in order. Each entry is a row
+with the events from it to the end of its window. Turn by turn, a chain takes the next event that
+satisfies one of the steps that may follow: `place` is the position of that event (0 once the chain
+has ended), `last` the step it has reached with it, and `nexts` the mask of the steps that may
+follow.
 """
 
 import datetime
@@ -28,15 +29,19 @@ from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
-from services.query.clickhouse.queries import Answer
+from services.query.clickhouse.queries import QueryResult
 from services.query.operators.breakdown import MAX_SHOWN
-from services.query.operators.funnel.response import Counted, Counts, OfValue
+from services.query.operators.funnel.aggregates import (
+    DayCounts,
+    FunnelAggregates,
+    ValueCounts,
+)
 from services.query.operators.funnel.sql import day_number, floors, groups
 
 _DAY_MS: Final = 86_400_000
 _TOTAL: Final = -(2**31)
 _COLUMNS: Final = 6  # numbers, after the label
-# Labels of figures: of all chains, of those of one value (its token follows), and of the rest.
+# Labels: all chains, the chains of one value (its token follows), and the rest.
 _ALL, _VALUE, _OTHER = "all", "is:", "other"
 
 
@@ -48,7 +53,7 @@ def chain_statement(
 ) -> Statement:
     """Return the statement whose result `read_chain_counts` understands.
 
-    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    It has the entry days from `first` to `last`, and the total over all days.
     """
     bind = Binder()
     window_ms = definition.funnel.window_s * 1_000
@@ -86,9 +91,10 @@ GROUP BY shown, day, step, time
 
 
 def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """One row for each step that a chain reached: `person_id`, `entry_day`, `begin`, `step`, `at`.
+    """Return a table with a row for each step that a chain reached.
 
-    Steps are numbered from 1. `value` is the token of the chain's value.
+    Its columns are `person_id`, `entry_day`, `begin`, `step` (from 1), `at` and `value`, the token
+    of the chain's value.
     """
     day_ms = bind(_DAY_MS, "Int64")
     takings = f"takings_{len(definition.funnel.steps)}"
@@ -103,7 +109,7 @@ ARRAY JOIN {takings} AS taken
 
 
 def _value(breakdown: Breakdown | None, takings: str, bind: Binder) -> str:
-    """The token of a chain's value, from what the chain took."""
+    """Return the token of a chain's value, from the events that the chain took."""
     if breakdown is None:
         return "''"
     match breakdown.attribution:
@@ -116,23 +122,23 @@ def _value(breakdown: Breakdown | None, takings: str, bind: Binder) -> str:
 
 
 class _Bound(NamedTuple):
-    """Rules of a funnel as a statement has them: placeholders."""
+    """The rules of a funnel as placeholders of a statement."""
 
     bits: str  # the steps, each as a mask
     follows: str  # of each step, those that may come next
-    excluded: list[tuple[str, str, str]]  # look, after and before
+    excluded: list[tuple[str, str, str]]  # selector, after and before
 
 
 def _turns(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """All chains with all that they take."""
+    """Return all chains with the events that they take."""
     funnel = definition.funnel
     steps = range(len(funnel.steps))
     bound = _Bound(
         bits=bind([1 << step for step in steps], "Array(UInt64)"),
         follows=bind([next_steps(funnel, step) for step in steps], "Array(UInt64)"),
         excluded=[
-            (bind(look, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
-            for look, after, before in exclusion_spans(funnel)
+            (bind(selector, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
+            for selector, after, before in exclusion_spans(funnel)
         ],
     )
     chains = _first_turn(funnel, bound, _entries(database, definition, bind))
@@ -157,10 +163,10 @@ FROM (
 
 
 def _next_turn(n: int, funnel: Funnel, bound: _Bound, chains: str) -> str:
-    """What the chains take after their n-th event: it may be the same one, of which more holds.
+    """Add the event that each chain takes after its n-th, which may be the same event.
 
-    Names are numbered, since within a SELECT a new name hides the column of that name. What is used
-    more than once is a column of a SELECT further in: an alias would be worked out at each use.
+    Names are numbered, since a new name hides a column of the same name within a SELECT. What is
+    used more than once is a column of an inner SELECT: an alias would be computed at each use.
     """
     m = n + 1
     earliest = f"place_{n} + 1" if funnel.once else f"place_{n}"
@@ -184,34 +190,36 @@ FROM ({chains}))))))
 
 
 def _end(n: int, bound: _Bound) -> str:
-    """Where the first event after the n-th is that ends the chain as it is then, 0 if none is."""
+    """Return the position of the first event after the n-th that ends the chain; 0 if none does."""
     if not bound.excluded:
         return "0"
     excluded = " OR ".join(
-        f"(bitTest(mask, {look}) AND last_{n} >= {after} AND last_{n} < {before})"
-        for look, after, before in bound.excluded
+        f"(bitTest(mask, {selector}) AND last_{n} >= {after} AND last_{n} < {before})"
+        for selector, after, before in bound.excluded
     )
     return f"arrayFirstIndex((mask, i) -> i > place_{n} AND ({excluded}), masks, places)"
 
 
 def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """One row for each entry: `begin`, and of the events in its window, `ats`, `masks` and so on.
+    """Return a table with a row for each entry: `begin`, and arrays of the events in its window.
 
-    What an event `fits` is its steps, if it has the values that are held constant; its token is
-    that of the property that figures are broken down by.
+    `fits` is the mask of an event's steps, 0 if it has other values of the properties that are held
+    constant; `tokens` are those of the breakdown's property.
     """
     funnel = definition.funnel
-    looks: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
+    selectors: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
     held = f"[{', '.join(token_sql(name, bind) for name in funnel.hold_constant)}]"
     held_order = fingerprint_sql("held") if funnel.hold_constant else "0"
     value_order = fingerprint_sql("[token]") if funnel.breakdown else "0"
     every = bind((1 << len(funnel.steps)) - 1, "UInt64")
     begins = every if funnel.order == "any" else bind(1, "UInt64")
     mask = " + ".join(
-        f"bitShiftLeft(toUInt64({holds(look, bind)}), {number})"
-        for number, look in enumerate(looks)
+        f"bitShiftLeft(toUInt64({holds(selector, bind)}), {number})"
+        for number, selector in enumerate(selectors)
     )
-    named = f" AND event IN {bind(sorted({look.event for look in looks}), 'Array(String)')}"
+    named = (
+        f" AND event IN {bind(sorted({selector.event for selector in selectors}), 'Array(String)')}"
+    )
     window = bind(funnel.window_s * 1_000, "Int64")
     return f"""
 SELECT
@@ -252,39 +260,41 @@ def _lowest(bits: str) -> str:
     return f"bitAnd({bits}, bitNot({bits}) + 1)"
 
 
-def read_chain_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
-    """Read the answer to a `chain_statement`."""
-    labels, *numbers = answer.columns or [[]]
+def read_chain_counts(
+    definition: FunnelDefinition, result: QueryResult, now_ms: int
+) -> FunnelAggregates:
+    """Read the result of a `chain_statement`."""
+    labels, *numbers = result.columns or [[]]
     # No rows may come as no columns.
     table = np.array(numbers, np.int64).reshape(_COLUMNS, -1)
-    by_label: dict[str, dict[int, Counts]] = {}
+    by_label: dict[str, dict[int, DayCounts]] = {}
     for label in dict.fromkeys(labels):
         own = table[:, [at for at, one in enumerate(labels) if one == label]]
         by_label[label] = _by_day(definition, own)
     days = by_label.pop(_ALL, {})
     nothing = _nothing(len(definition.funnel.steps))
-    values: defaultdict[int, dict[str | None, OfValue]] = defaultdict(dict)
+    values: defaultdict[int, dict[str | None, ValueCounts]] = defaultdict(dict)
     for label, of_days in by_label.items():
         value = None if label == _OTHER else to_json(label.removeprefix(_VALUE))
         for day, counts in of_days.items():
-            values[day][value] = OfValue(counts.reached, counts.entries)
+            values[day][value] = ValueCounts(counts.reached, counts.entries)
     total = days.pop(_TOTAL, nothing)
-    return Counted(
+    return FunnelAggregates(
         total.reached,
         {day: counts._replace(values=values[day]) for day, counts in days.items()},
         late_dropped=0,
         updated_at=now_ms,
-        positions=answer.positions,
+        positions=result.positions,
         entries=total.entries if definition.funnel.entries else [],
         values=values[_TOTAL],
     )
 
 
-def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, Counts]:
-    """The figures of each day (`_TOTAL` for all), from rows of one label in any order."""
+def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, DayCounts]:
+    """Return the counts of each day (`_TOTAL`: all days), from rows of one label in any order."""
     steps = len(definition.funnel.steps)
     table = table[:, np.lexsort(table[1::-1])]
-    days: dict[int, Counts] = {}
+    days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms, entries = table[:, rows]
         counts = days.setdefault(day, _nothing(steps))
@@ -296,5 +306,5 @@ def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int,
     return {day: counts._replace(entries=[]) for day, counts in days.items()}
 
 
-def _nothing(steps: int) -> Counts:
-    return Counts([0] * steps, [EMPTY] * steps, [0] * steps)
+def _nothing(steps: int) -> DayCounts:
+    return DayCounts([0] * steps, [EMPTY] * steps, [0] * steps)
