@@ -1,4 +1,4 @@
-"""The ingest service's application: the doors on the hot route, everything else on Starlette."""
+"""The ASGI application: formats are routed directly, everything else by Starlette."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +19,7 @@ from services.ingest import grpc_server as rpc
 from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.encode import Encoder
-from services.ingest.endpoint import Endpoint
+from services.ingest.endpoint import HttpEndpoint
 from services.ingest.formats import EventFormat
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.formats.native import Native
@@ -27,21 +27,21 @@ from services.ingest.formats.posthog import PostHog
 from services.ingest.formats.posthog_v1 import PostHogV1
 from services.ingest.formats.segment import Segment
 from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
-from services.ingest.grpc_service import Calls
+from services.ingest.grpc_service import IngestService
 from services.ingest.limits import Limits
 from services.ingest.pipeline import IngestPipeline
-from services.ingest.plans import Change, Plans, read_changes
+from services.ingest.plans import PlanChange, Plans, read_changes
 from services.ingest.produce import Producer
 from services.ingest.request_log import RequestLog
 from services.ingest.stubs import STUBS
-from services.ingest.telemetry import Metrics
+from services.ingest.telemetry import IngestTelemetry
 from services.ingest.times import now_ms
-from services.ingest.websocket import STREAM, Sockets
+from services.ingest.websocket import STREAM_PATH, WebSocketEndpoint
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 from services.topic_view import TopicView
 
-DOORS: Final[tuple[EventFormat, ...]] = (
+FORMATS: Final[tuple[EventFormat, ...]] = (
     Native(),
     Segment(),
     PostHog(),
@@ -53,23 +53,23 @@ DOORS: Final[tuple[EventFormat, ...]] = (
 
 
 class _Changes(NamedTuple):
-    """What some records of the definitions topic say, by who wants to know."""
+    """The changes that some records of the definitions topic make."""
 
     keys: Sequence[key_view.Change]
-    plans: Sequence[Change]
+    plans: Sequence[PlanChange]
 
 
-def _read(messages: list[Message]) -> _Changes:
+def _read_definitions(messages: list[Message]) -> _Changes:
     return _Changes(read_keys(messages), read_changes(messages))
 
 
 class IngestApp:
-    """The ASGI application. From its start to its shutdown it produces, and follows definitions.
+    """The ASGI application. Between startup and shutdown it produces, and follows definitions.
 
-    `topic` is where events go, `definitions` where write keys and tracking plans come from; no
-    event is taken before both are known. `grpc_address` is where it answers gRPC beside HTTP, ""
-    for nowhere. `on_fatal` is called in the loop with what ends the service: gRPC cannot listen, or
-    nothing can be delivered any more.
+    Events go to `topic`. Write keys and tracking plans come from `definitions`; no event is taken
+    until they are read. The application serves gRPC on `grpc_address` unless it is "". `on_fatal`
+    is called in the loop with the error that ends the service: gRPC cannot listen, or the producer
+    can deliver no more.
     """
 
     def __init__(
@@ -83,30 +83,32 @@ class IngestApp:
         on_fatal: Callable[[AvilaError], None],
         grpc_address: str = "",
         clock: Callable[[], int] = now_ms,
-        doors: Iterable[EventFormat] = DOORS,
+        formats: Iterable[EventFormat] = FORMATS,
         access_log: AccessLog | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._keys, self._plans = Keys(), Plans()
-        self._following = TopicView("definitions", bootstrap, [definitions], _read, self._apply)
+        self._definitions = TopicView(
+            "definitions", bootstrap, [definitions], _read_definitions, self._apply
+        )
         self._encoder = Encoder(schema_id)
         self._limits = limits
         self._grpc_address = grpc_address
         self._on_fatal = on_fatal
         self._clock = clock
-        self._doors = tuple(doors)
-        self._metrics = Metrics()
-        self._journal = RequestLog(self._metrics, access_log or AccessLog("none"))
+        self._formats = tuple(formats)
+        self._telemetry = IngestTelemetry()
+        self._request_log = RequestLog(self._telemetry, access_log or AccessLog("none"))
         self._producer: Producer | None = None
-        self._sockets: Sockets | None = None
-        self._hot: dict[str, ASGIApp] = {}
-        self._rest = Starlette(
+        self._websocket: WebSocketEndpoint | None = None
+        self._endpoints: dict[str, ASGIApp] = {}
+        self._starlette = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
-                Route("/metrics", self._show_metrics),
-                Route(STREAM, _upgrade),
+                Route("/metrics", self._metrics),
+                Route(STREAM_PATH, _require_upgrade),
                 *STUBS,
             ],
             lifespan=self._lifespan,
@@ -114,42 +116,42 @@ class IngestApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the application's own life."""
-        door: ASGIApp | None = None
+        """Serve one request, connection or lifespan."""
+        endpoint: ASGIApp | None = None
         if scope["type"] == "http":
-            door = self._hot.get(scope["path"])
-        elif scope["type"] == "websocket" and scope["path"] == STREAM:
-            door = self._sockets
-        await (door or self._rest)(scope, receive, send)
+            endpoint = self._endpoints.get(scope["path"])
+        elif scope["type"] == "websocket" and scope["path"] == STREAM_PATH:
+            endpoint = self._websocket
+        await (endpoint or self._starlette)(scope, receive, send)
 
     async def drain(self) -> None:
-        """Answer what was read from WebSockets, and close them; there are none afterwards."""
-        if self._sockets is not None:
-            await self._sockets.drain()
+        """Answer what was read from WebSockets, then close them all."""
+        if self._websocket is not None:
+            await self._websocket.drain()
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         limits = self._limits
         producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
-        access = Access(self._keys, lambda: self._following.caught_up, self._clock)
-        path = IngestPipeline(producer, self._encoder, limits, access, self._plans, self._clock)
-        sockets = Sockets(path, access, admission, limits, self._journal)
-        self._metrics.watch(
-            lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: sockets.open
+        access = Access(self._keys, lambda: self._definitions.caught_up, self._clock)
+        pipeline = IngestPipeline(producer, self._encoder, limits, access, self._plans, self._clock)
+        websocket = WebSocketEndpoint(pipeline, access, admission, limits, self._request_log)
+        self._telemetry.watch(
+            lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: websocket.open
         )
-        for door in self._doors:
-            endpoint = Endpoint(door, path, admission, limits, self._journal)
-            self._hot |= dict.fromkeys(door.paths, endpoint)
+        for event_format in self._formats:
+            endpoint = HttpEndpoint(event_format, pipeline, admission, limits, self._request_log)
+            self._endpoints |= dict.fromkeys(event_format.paths, endpoint)
         self._producer = producer
-        self._sockets = sockets
+        self._websocket = websocket
         async with AsyncExitStack() as stack:
-            self._following.start()
-            stack.push_async_callback(self._following.stop)
+            self._definitions.start()
+            stack.push_async_callback(self._definitions.stop)
             stack.push_async_callback(producer.close)
             if self._grpc_address:
-                calls = Calls(path, admission, limits, self._journal)
-                server = rpc.serving(self._grpc_address, calls, limits, self._is_ready)
+                service = IngestService(pipeline, admission, limits, self._request_log)
+                server = rpc.serving(self._grpc_address, service, limits, self._is_ready)
                 try:
                     await stack.enter_async_context(server)
                 except Misconfigured as error:
@@ -161,29 +163,29 @@ class IngestApp:
         self._plans.apply(changes.plans)
 
     def _cannot_deliver(self, reason: str) -> None:
-        self._on_fatal(Unavailable(f"events cannot be delivered to Kafka any more: {reason}"))
+        self._on_fatal(Unavailable(f"the producer can deliver no more events to Kafka: {reason}"))
 
-    async def _trouble(self) -> str:
-        """What keeps it from taking events, "" if nothing does."""
+    async def _unready_reason(self) -> str:
+        """Return why the service cannot take events; "" if it can."""
         if self._producer is None or not await self._producer.is_ready():
             return "the broker does not answer"
-        trouble = self._following.trouble
-        return f"the definitions: {trouble}" if trouble else ""
+        reason = self._definitions.trouble
+        return f"the definitions: {reason}" if reason else ""
 
     async def _is_ready(self) -> bool:
-        return not await self._trouble()
+        return not await self._unready_reason()
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _: Request) -> Response:
-        if trouble := await self._trouble():
-            return PlainTextResponse(f"{trouble}\n", status_code=503)
+        if reason := await self._unready_reason():
+            return PlainTextResponse(f"{reason}\n", status_code=503)
         return PlainTextResponse("ready\n")
 
-    async def _show_metrics(self, _: Request) -> Response:
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self._telemetry.text(), media_type="text/plain; version=0.0.4")
 
 
-async def _upgrade(_: Request) -> Response:
+async def _require_upgrade(_: Request) -> Response:
     raise HTTPException(426, "a WebSocket is accepted here", {"Upgrade": "websocket"})
