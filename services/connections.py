@@ -2,12 +2,18 @@
 
 uvicorn bounds neither the size of a request's head nor the time from its first byte to the empty
 line; nor the time for the rest of a body that was answered early, which it reads and discards.
+
+Clients may offer to upgrade a request to another protocol: Java's HttpClient and `curl --http2`
+offer HTTP/2 (`Upgrade: h2c`). A server may decline and answer in HTTP/1.1 (RFC 9110, 7.8). The
+parser, however, stops after the head of such a request, so its head is parsed again without the
+offer.
 """
 
 import asyncio
 from http import HTTPStatus
 from typing import Final, cast
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -17,6 +23,8 @@ MAX_HEAD_BYTES: Final = 65_536
 HEAD_TIMEOUT_S: Final = 30.0
 # Our ASGI extension: the scope of a request has it if all of its body has been received.
 WHOLE_BODY: Final = "avila.whole_body"
+# Headers of an offer to upgrade, which `Connection` lists as well.
+_OFFER_HEADERS: Final = {b"upgrade", b"http2-settings"}
 
 
 class Connection(HttpToolsProtocol):
@@ -50,10 +58,13 @@ class Connection(HttpToolsProtocol):
         """Stop counting: the body has limits of its own."""
         self._cancel_deadline()
         self._expects_head = False
-        super().on_headers_complete()
+        if not self._offers_upgrade():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Mark the body as received, which often precedes the call of the application."""
+        if self._offers_upgrade():
+            return
         self.scope["extensions"] = {WHOLE_BODY: {}}
         self._cancel_deadline()
         self._expects_head = True
@@ -73,7 +84,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, and refuse the request if its head is too large."""
-        super().data_received(data)
+        self._parse(data)
         if self.transport.is_closing() or not self._expects_head:
             return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
@@ -82,6 +93,49 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.max_head_bytes:
                 self._refuse()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse `data` as uvicorn does, but decline offers to upgrade to anything but WebSocket."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                if not self._offers_upgrade():
+                    return  # a CONNECT, which the application refuses
+                data = self._head_without_offer() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+
+    def _offers_upgrade(self) -> bool:
+        """Return whether the request offers to upgrade to a protocol that this server declines."""
+        return (
+            self.parser.should_upgrade()
+            and not self._should_upgrade()
+            and self.parser.get_method() != b"CONNECT"
+        )
+
+    def _head_without_offer(self) -> bytes:
+        """Return the head of the current request without its offer to upgrade."""
+        lines = [
+            b"%b %b HTTP/%b"
+            % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                kept = [option for option in options if option.lower() not in _OFFER_HEADERS]
+                lines.append(b"connection: " + b", ".join(kept))
+            elif name not in _OFFER_HEADERS:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join((*lines, b"", b""))
 
     def _start_head(self) -> None:
         self._head_bytes = 0

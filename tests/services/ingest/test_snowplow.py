@@ -418,24 +418,26 @@ def test_a_plus_in_an_address_is_one_of_base64_too() -> None:
     assert json.loads(bytes(event.properties)) == {"a": "~~~>>>???"}
 
 
-@pytest.mark.parametrize("door", [Snowplow(), SnowplowPixel()], ids=lambda door: door.name)
-def test_one_event_to_retry_makes_the_tracker_send_all_of_it_again(door: Snowplow) -> None:
+@pytest.mark.parametrize(
+    "event_format", [Snowplow(), SnowplowPixel()], ids=lambda event_format: event_format.name
+)
+def test_one_event_to_retry_makes_the_tracker_send_all_of_it_again(event_format: Snowplow) -> None:
     results = [
         EventResult("1", "ok"),
         EventResult("2", "drop", "no"),
         EventResult("3", "retry", "late"),
     ]
 
-    answer = door.answer(Batch(events=[]), results, 2)
+    answer = event_format.answer(Batch(events=[]), results, 2)
 
     assert (answer.status, answer.retry_after_s) == (503, 2)
     assert json.loads(answer.body)["error"]["code"] == "back_off"
 
 
 def test_what_may_be_taken_later_has_a_status_that_is_retried() -> None:
-    door = Snowplow()
+    event_format = Snowplow()
 
-    assert door.refuse(BackOff("busy", 3)).status == 503
-    assert door.refuse(TooSlow("slow")).status == 408
-    assert door.refuse(TooLarge("large", "max_events", 1)).status == 400
-    assert door.refuse(Unauthorized("no such key")).status == 401
+    assert event_format.refuse(BackOff("busy", 3)).status == 503
+    assert event_format.refuse(TooSlow("slow")).status == 408
+    assert event_format.refuse(TooLarge("large", "max_events", 1)).status == 400
+    assert event_format.refuse(Unauthorized("no such key")).status == 401
