@@ -1,20 +1,22 @@
 """The ASGI application: formats are routed directly, everything else by Starlette."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
-from confluent_kafka import Message
+from confluent_kafka import Message as Record
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas.errors import AvilaError, Misconfigured, Unavailable
+from schemas.errors import AvilaError, Misconfigured, NotFound, Unavailable
 from services.access_log import AccessLog
-from services.errors import answer_defect, answer_error
+from services.errors import answer_defect, answer_error, error_response
+from services.ingest import cors
 from services.ingest import grpc_server as rpc
 from services.ingest.access import Access
 from services.ingest.admission import Admission
@@ -29,6 +31,7 @@ from services.ingest.formats.segment import Segment
 from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
 from services.ingest.grpc_service import IngestService
 from services.ingest.limits import Limits
+from services.ingest.paths import canonical_path
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.plans import PlanChange, Plans, read_changes
 from services.ingest.produce import Producer
@@ -39,6 +42,7 @@ from services.ingest.times import now_ms
 from services.ingest.websocket import STREAM_PATH, WebSocketEndpoint
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
+from services.listening import client_of
 from services.topic_view import TopicView
 
 FORMATS: Final[tuple[EventFormat, ...]] = (
@@ -59,7 +63,7 @@ class _Changes(NamedTuple):
     plans: Sequence[PlanChange]
 
 
-def _read_definitions(messages: list[Message]) -> _Changes:
+def _read_definitions(messages: list[Record]) -> _Changes:
     return _Changes(read_keys(messages), read_changes(messages))
 
 
@@ -105,24 +109,54 @@ class IngestApp:
         self._endpoints: dict[str, ASGIApp] = {}
         self._starlette = Starlette(
             routes=[
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics),
-                Route(STREAM_PATH, _require_upgrade),
+                _get("/", self._index),
+                _get("/health", self._healthz),
+                _get("/healthz", self._healthz),
+                _get("/readyz", self._readyz),
+                _get("/metrics", self._metrics),
+                _get(STREAM_PATH, _require_upgrade),
                 *STUBS,
             ],
             lifespan=self._lifespan,
-            exception_handlers={HTTPException: answer_error, Exception: answer_defect},
+            exception_handlers={
+                404: _not_found,
+                HTTPException: answer_error,
+                Exception: answer_defect,
+            },
         )
+        self._starlette.router.redirect_slashes = False  # paths are canonical already
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, connection or lifespan."""
-        endpoint: ASGIApp | None = None
         if scope["type"] == "http":
-            endpoint = self._endpoints.get(scope["path"])
-        elif scope["type"] == "websocket" and scope["path"] == STREAM_PATH:
-            endpoint = self._websocket
-        await (endpoint or self._starlette)(scope, receive, send)
+            path = scope["path"]
+            endpoint = self._endpoints.get(path) or self._endpoints.get(canonical_path(path))
+            await (endpoint or self._answer_elsewhere)(scope, receive, send)
+        elif scope["type"] == "websocket" and self._websocket is not None:
+            if canonical_path(scope["path"]) == STREAM_PATH:
+                await self._websocket(scope, receive, send)
+            else:
+                await self._websocket.refuse_path(scope, receive, send)
+        else:
+            await self._starlette(scope, receive, send)
+
+    async def _answer_elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request to a path that belongs to no format, and log it."""
+        start = time.perf_counter()
+        path, status = scope["path"], 500
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._starlette(dict(scope, path=canonical_path(path)), receive, observe)
+        finally:
+            seconds = time.perf_counter() - start
+            client = client_of(scope)
+            self._request_log.answered_elsewhere(status, seconds, client=client, path=path)
 
     async def drain(self) -> None:
         """Answer what was read from WebSockets, then close them all."""
@@ -142,7 +176,8 @@ class IngestApp:
         )
         for event_format in self._formats:
             endpoint = HttpEndpoint(event_format, pipeline, admission, limits, self._request_log)
-            self._endpoints |= dict.fromkeys(event_format.paths, endpoint)
+            for path in event_format.paths:
+                self._endpoints |= {path: endpoint, f"{path}/": endpoint}
         self._producer = producer
         self._websocket = websocket
         async with AsyncExitStack() as stack:
@@ -175,6 +210,10 @@ class IngestApp:
     async def _is_ready(self) -> bool:
         return not await self._unready_reason()
 
+    async def _index(self, _: Request) -> Response:
+        formats = (f"{one.name}: {' '.join(one.paths)}" for one in self._formats)
+        return PlainTextResponse("\n".join(("Avila Analytics takes events here.", *formats, "")))
+
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -185,6 +224,25 @@ class IngestApp:
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self._telemetry.text(), media_type="text/plain; version=0.0.4")
+
+
+def _get(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return a route that answers GET, HEAD and OPTIONS."""
+
+    async def respond(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return cors.options_response(request, {"GET"})
+        return await answer(request)
+
+    return Route(path, respond, methods=["GET", "OPTIONS"])
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    what = f"there is nothing at {request.url.path[:200]!r}: GET / lists the paths of all formats"
+    response = error_response(NotFound(what))
+    if origin := request.headers.get("origin"):  # so that a page sees the error, and not CORS's own
+        response.raw_headers += cors.allow_origin(origin.encode("latin-1"))
+    return response
 
 
 async def _require_upgrade(_: Request) -> Response:

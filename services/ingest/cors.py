@@ -27,21 +27,27 @@ def allow_origin(origin: bytes) -> list[tuple[bytes, bytes]]:
     ]
 
 
+def list_methods(methods: Iterable[str]) -> str:
+    """Return the value of an `Allow` header; HEAD is allowed where GET is."""
+    accepted = set(methods)
+    return ", ".join(sorted(accepted | {"HEAD"} if "GET" in accepted else accepted))
+
+
 async def answer_options(send: Send, given: Mapping[bytes, bytes], methods: Iterable[str]) -> None:
     """Answer `OPTIONS`: a browser's preflight request, or a question about the methods."""
     await send({"type": "http.response.start", "status": 204, "headers": _headers(given, methods)})
     await send({"type": "http.response.body"})
 
 
-def options_response(request: Request) -> Response:
-    """Return the answer to `OPTIONS` on a Starlette route for GET and POST."""
+def options_response(request: Request, methods: Iterable[str]) -> Response:
+    """Return the answer to `OPTIONS` on a Starlette route."""
     response = Response(status_code=204)
-    response.raw_headers = _headers(dict(request.headers.raw), {"GET", "POST"})
+    response.raw_headers = _headers(dict(request.headers.raw), methods)
     return response
 
 
 def _headers(given: Mapping[bytes, bytes], methods: Iterable[str]) -> list[tuple[bytes, bytes]]:
-    accepted = ", ".join((*sorted(methods), "OPTIONS")).encode()
+    accepted = f"{list_methods(methods)}, OPTIONS".encode()
     lines = [(b"allow", accepted)]
     if (origin := given.get(b"origin")) is None:
         return lines

@@ -13,6 +13,7 @@ from services.ingest.body import ClientGone, read_body
 from services.ingest.events import EventResult
 from services.ingest.formats import Answer, EventFormat, Request
 from services.ingest.limits import Limits
+from services.ingest.paths import canonical_path
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import DEFECT, headers, wrong_method
 from services.ingest.request_log import RequestLog
@@ -70,6 +71,8 @@ class HttpEndpoint:
         self, scope: Scope, given: dict[bytes, bytes], receive: Receive, results: list[EventResult]
     ) -> Answer:
         """Process the request; appends the results of its events to `results`."""
+        if scope["method"] == "HEAD" and "GET" in self._format.methods:
+            return Answer(200, b"")  # HEAD is safe: clients repeat it, so it takes no events
         if scope["method"] not in self._format.methods:
             return wrong_method(self._format.methods)
         length = given.get(b"content-length")
@@ -86,7 +89,7 @@ class HttpEndpoint:
             content_type = given.get(b"content-type", b"").decode("latin-1")
             request = Request(
                 method=scope["method"],
-                path=scope["path"],
+                path=canonical_path(scope["path"]),
                 query=scope["query_string"],
                 headers=given,
                 content_type=content_type.partition(";")[0].strip().lower(),

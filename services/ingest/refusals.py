@@ -10,6 +10,7 @@ import msgspec
 from schemas.errors import AvilaError, BackOff
 from services.errors import CHALLENGE, ErrorBody, ErrorDetail, describe, status_of
 from services.ingest.body import TooSlow, UnsupportedMedia
+from services.ingest.cors import list_methods
 from services.ingest.formats import Answer
 from services.ingest.limits import TooLarge
 
@@ -39,7 +40,7 @@ def refuse(error: AvilaError) -> Answer:
 
 def wrong_method(accepted: Iterable[str]) -> Answer:
     """Return the answer to a request with a method that is not in `accepted`."""
-    allow = ", ".join(sorted(accepted))
+    allow = list_methods(accepted)
     return Answer(
         HTTPStatus.METHOD_NOT_ALLOWED,
         msgspec.json.encode(

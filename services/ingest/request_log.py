@@ -1,10 +1,17 @@
 """Record each request: counters and times for Prometheus, and a line in the access log."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from services.access_log import AccessLog
 from services.ingest.events import EventResult
 from services.ingest.telemetry import IngestTelemetry
+
+# The label of requests to paths that belong to no format.
+NO_FORMAT: Final = "none"
+
+_MAX_PATH_CHARS: Final = 200
+_CLIENT_ERRORS: Final = range(400, 500)
 
 
 class RequestLog:
@@ -33,6 +40,12 @@ class RequestLog:
         if self._access_log.wants(status):
             fields: dict[str, object] = {**counts, **({"path": path} if path else {})}
             self._access_log.line(status, seconds, format=format_name, client=client, **fields)
+
+    def answered_elsewhere(self, status: int, seconds: float, *, client: str, path: str) -> None:
+        """Record a request to a path that belongs to no format; health checks get no line."""
+        self._telemetry.request_answered(NO_FORMAT, status, seconds)
+        if status in _CLIENT_ERRORS:
+            self._access_log.line(status, seconds, client=client, path=path[:_MAX_PATH_CHARS])
 
     def disconnected(self, format_name: str) -> None:
         """Record a client that left before its answer."""

@@ -117,7 +117,7 @@ def _rudderstack_source(request: Request) -> dict[str, object]:
 def _stub(path: str, answer: Callable[[Request], dict[str, object] | Response]) -> Route:
     async def respond(request: Request) -> Response:
         if request.method == "OPTIONS":
-            return cors.options_response(request)
+            return cors.options_response(request, {"GET", "POST"})
         content = answer(request)
         response = (
             content
@@ -136,11 +136,8 @@ def _stub(path: str, answer: Callable[[Request], dict[str, object] | Response]) 
 STUBS: Final = (
     _stub("/v1/projects/{write_key}/settings", _segment_settings),
     _stub("/sourceConfig", _rudderstack_source),
-    _stub("/sourceConfig/", _rudderstack_source),
     _stub("/flags", _posthog_flags),
-    _stub("/flags/", _posthog_flags),
     _stub("/decide", _posthog_flags),
-    _stub("/decide/", _posthog_flags),
     _stub("/array/{token}/config", _posthog_config),
     _stub("/array/{token}/config.js", _posthog_script),
 )

@@ -21,6 +21,7 @@ or may not be delivered: sent again with the same `event_id`, their events count
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Final, NamedTuple
 
@@ -29,7 +30,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from websockets.frames import CloseCode
 
-from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
+from schemas.errors import AvilaError, BackOff, InvalidRequest, NotFound, Unauthorized
 from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.body import TooSlow
@@ -118,6 +119,16 @@ class WebSocketEndpoint:
                 await socket.close(
                     CloseCode.INTERNAL_ERROR, "an internal error; it has been logged"
                 )
+
+    async def refuse_path(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a connection to a path that is not `STREAM_PATH`."""
+        socket = Socket(scope, receive, send, self._limits.write_timeout_s)
+        answer = refuse(NotFound(f"a WebSocket is accepted at {STREAM_PATH} only"))
+        with contextlib.suppress(Gone):
+            await socket.deny(answer.status, headers(answer), answer.body)
+        self._request_log.answered_elsewhere(
+            int(answer.status), 0, client=socket.client, path=scope["path"]
+        )
 
     async def _serve(self, socket: Socket) -> None:
         self._streams.check()

@@ -13,9 +13,10 @@ from services.ingest.limits import Limits
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request as a format sees it.
 
-    `body` is complete, and decompressed from its `Content-Encoding`. `query` is the address after
-    the `?`, undecoded. Header names are in lower case. `content_type` is in lower case and without
-    parameters. `client_ip` is the sender's address.
+    `path` is canonical: without doubled slashes and without a closing one. `query` is the address
+    after the `?`, undecoded. Header names are in lower case. `content_type` is in lower case and
+    without parameters. `body` is complete, and decompressed from its `Content-Encoding`.
+    `client_ip` is the sender's address.
 
     A format that expands a request keeps within `limits`, and first calls `grow` with the bytes it
     needs; `grow` raises `BackOff` if the process is at a limit.
@@ -56,11 +57,11 @@ class EventFormat(Protocol):
 
     @property
     def methods(self) -> frozenset[str]:
-        """The accepted methods; all others are answered with 405."""
+        """The accepted methods; HEAD comes with GET, and all others are answered with 405."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The exact paths of the format."""
+        """The canonical paths of the format."""
 
     def parse(self, request: Request) -> Batch:
         """Read the events of a request.

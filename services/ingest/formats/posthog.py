@@ -46,8 +46,6 @@ from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
 
-_PATHS: Final = ("/batch", "/capture", "/track", "/engage", "/e", "/i/v0/e", "/i/v0/ai/batch")
-
 
 class _Batch(msgspec.Struct):
     batch: list[PostHogEvent]
@@ -79,7 +77,7 @@ class PostHog:
 
     name = "posthog"
     methods = frozenset({"GET", "POST"})
-    paths = tuple(path + slash for path in _PATHS for slash in ("", "/"))
+    paths = ("/batch", "/capture", "/track", "/engage", "/e", "/i/v0/e", "/i/v0/ai/batch")
 
     def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         self._clock = clock

@@ -76,7 +76,7 @@ class PostHogV1:
 
     name = "posthog-v1"
     methods = frozenset({"POST"})
-    paths = ("/i/v1/analytics/events", "/i/v1/analytics/events/")
+    paths: tuple[str, ...] = ("/i/v1/analytics/events",)
 
     def parse(self, request: Request) -> Batch:
         """Read the events: all at once if all are valid, else one by one."""

@@ -86,7 +86,7 @@ def test_a_page_may_not_read_what_is_the_operators(shared: Ingest, path: str) ->
 def test_the_methods_are_told_without_an_origin_too(shared: Ingest) -> None:
     answer = shared.http.options("/e/")
 
-    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, POST, OPTIONS")
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
     assert "access-control-allow-origin" not in answer.headers
 
 
