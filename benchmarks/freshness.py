@@ -38,7 +38,7 @@ from schemas.avro.codec import Codec
 from schemas.operators.funnel import FUNNEL
 from schemas.registry.log import Registry
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
-from services.keys.admin import at_desk
+from services.keys.admin import run_with_key_admin
 from services.keys.first import read_token
 from services.worker import partitions_held
 
@@ -116,7 +116,7 @@ class Probe:
         self._funnel = f"{self._api}/api/projects/{PROBES}/funnels"
         until(lambda: partitions_held(settings) == settings.partitions, 300)
         until(lambda: answers(f"{self._api}/readyz"), 300)
-        self._key = at_desk(settings, lambda desk: desk.create_write_key(PROBES)).id
+        self._key = run_with_key_admin(settings, lambda admin: admin.create_write_key(PROBES)).id
         self._token = read_token(settings)
         steps = [{"event": "first"}, {"event": "second"}]
         _post(self._funnel, {"id": FUNNEL_ID, "steps": steps, "window_s": 60}, self._token)
