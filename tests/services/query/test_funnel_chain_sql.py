@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -331,6 +332,40 @@ def test_persons_are_those_who_entered_on_the_days_asked_for(warehouse: Warehous
         statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
         found = read_persons(asked, QueryResult(ask(warehouse, statement), {}))
         assert found == FunnelPersonsResponse(["ada"], None)
+
+
+MANY = tuple(Step(str(number)) for number in range(32))
+
+
+@pytest.mark.parametrize(
+    "funnel",
+    [
+        Funnel(MANY),
+        Funnel(MANY, once=True),
+        Funnel(MANY, order="any"),
+        Funnel(MANY[:31], order="strict"),
+        Funnel((MANY[0], *(Step(step.event, optional=True) for step in MANY[1:]))),
+        Funnel(MANY[:24], exclusions=tuple(Exclusion(f"x{n}", before=n + 2) for n in range(8))),
+        Funnel(MANY, hold_constant=("plan", "cart", "shop", "page"), entries=True),
+        Funnel(MANY, breakdown=Breakdown("plan", 32)),
+    ],
+    ids=lambda funnel: f"{len(funnel.steps)} steps, {funnel.order}",
+)
+def test_as_many_steps_as_a_funnel_may_have_are_counted_and_their_persons_found(
+    warehouse: Warehouse, funnel: Funnel
+) -> None:
+    steps = len(funnel.steps)
+    events = [
+        (person, str(number), number, '{"plan": "pro"}')
+        for person, reached in (("ada", steps), ("bob", steps - 1))
+        for number in range(reached)
+    ]
+    definition = write(warehouse, Case(funnel, events))
+    if not funnel.plain:
+        assert count(warehouse, definition).total == [2] * (steps - 1) + [1]
+    assert persons(warehouse, definition, steps, "reached") == ["ada"]
+    if not funnel.steps[-1].optional:
+        assert persons(warehouse, definition, steps, "dropped") == ["bob"]
 
 
 def test_the_rest_of_the_values_is_other(warehouse: Warehouse) -> None:

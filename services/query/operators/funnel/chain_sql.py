@@ -2,16 +2,13 @@
 
 Names and values of a definition are bound parameters of the statement, never its text.
 
-The query puts all events of a person that may matter into one array, in order. Each entry is a row
-with the events from it to the end of its window. Turn by turn, a chain takes the next event that
-satisfies one of the steps that may follow: `place` is the position of that event (0 once the chain
-has ended), `last` the step it has reached with it, and `nexts` the mask of the steps that may
-follow.
+Per person all events that matter are one array, in order; each entry is a row with the events from
+it to the end of its window, and its chain is one fold over them.
 """
 
 import datetime
 from collections import defaultdict
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,107 +94,96 @@ def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> st
     of the chain's value.
     """
     day_ms = bind(_DAY_MS, "Int64")
-    takings = f"takings_{len(definition.funnel.steps)}"
-    value = _value(definition.funnel.breakdown, takings, bind)
     return f"""
 SELECT
-    person_id, begin, taken.1 AS step, taken.2 AS at, {value} AS value,
+    person_id, begin, taken.1 AS step, taken.2 AS at,
+    {_value(definition.funnel.breakdown, bind)} AS value,
     toInt32(intDiv(begin - positiveModulo(begin, {day_ms}), {day_ms})) AS entry_day
-FROM ({_turns(database, definition, bind)})
-ARRAY JOIN {takings} AS taken
+FROM (
+    SELECT person_id, begin, {_chain(definition.funnel, bind)}.4 AS takings
+    FROM ({_entries(database, definition, bind)})
+)
+ARRAY JOIN takings AS taken
 """  # noqa: S608
 
 
-def _value(breakdown: Breakdown | None, takings: str, bind: Binder) -> str:
-    """Return the token of a chain's value, from the events that the chain took."""
+def _value(breakdown: Breakdown | None, bind: Binder) -> str:
+    """The token of a chain's value, from what the chain took."""
     if breakdown is None:
         return "''"
     match breakdown.attribution:
         case "first":
-            return f"{takings}[1].3"
+            return "takings[1].3"
         case "last":
-            return f"{takings}[-1].3"
+            return "takings[-1].3"
         case step:
-            return f"arrayFirst(one -> one.1 = {bind(step, 'UInt64')}, {takings}).3"
+            return f"arrayFirst(one -> one.1 = {bind(step, 'UInt64')}, takings).3"
 
 
-class _Bound(NamedTuple):
-    """The rules of a funnel as placeholders of a statement."""
+def _chain(funnel: Funnel, bind: Binder) -> str:
+    """A chain from its entry to its end: `(place, last, nexts, takings)`, folded turn by turn.
 
-    bits: str  # the steps, each as a mask
-    follows: str  # of each step, those that may come next
-    excluded: list[tuple[str, str, str]]  # selector, after and before
-
-
-def _turns(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """Return all chains with the events that they take."""
-    funnel = definition.funnel
-    steps = range(len(funnel.steps))
-    bound = _Bound(
-        bits=bind([1 << step for step in steps], "Array(UInt64)"),
-        follows=bind([next_steps(funnel, step) for step in steps], "Array(UInt64)"),
-        excluded=[
-            (bind(selector, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
-            for selector, after, before in exclusion_spans(funnel)
-        ],
-    )
-    chains = _first_turn(funnel, bound, _entries(database, definition, bind))
-    for turn in steps[1:]:
-        chains = _next_turn(turn, funnel, bound, chains)
-    return chains
-
-
-def _first_turn(funnel: Funnel, bound: _Bound, entries: str) -> str:
-    nexts = (
-        f"bitXor(arraySum({bound.bits}), bit_1)" if funnel.order == "any" else f"{bound.follows}[1]"
-    )
-    return f"""
-SELECT *, {nexts} AS nexts_1
-FROM (
-    SELECT
-        *, arrayEnumerate(ats) AS places, toUInt64(1) AS place_1, toUInt64(1) AS last_1,
-        {_lowest("fits[1]")} AS bit_1, [(toUInt64(1), begin, tokens[1])] AS takings_1
-    FROM ({entries})
-)
-"""  # noqa: S608
-
-
-def _next_turn(n: int, funnel: Funnel, bound: _Bound, chains: str) -> str:
-    """Add the event that each chain takes after its n-th, which may be the same event.
-
-    Names are numbered, since a new name hides a column of the same name within a SELECT. What is
-    used more than once is a column of an inner SELECT: an alias would be computed at each use.
+    A turn takes the next event that satisfies a step that may come next: `place` is where that
+    event stands among those of the window (0 when the chain is over), `last` how far the chain has
+    come with it, `nexts` the steps that may follow, as a mask. It may be the same event again, of
+    which more holds. One expression whatever the number of steps: neither the parser nor the
+    planner sees the turns.
     """
-    m = n + 1
-    earliest = f"place_{n} + 1" if funnel.once else f"place_{n}"
-    near = f"AND i <= place_{n} + 1" if funnel.order == "strict" else ""
-    last = str(m) if funnel.order == "any" else f"indexOf({bound.bits}, bit_{m})"
-    nexts = f"bitXor(nexts_{n}, bit_{m})" if funnel.order == "any" else f"{bound.follows}[last_{m}]"
-    return f"""
-SELECT *, {nexts} AS nexts_{m}, if(place_{m} = 0, takings_{n}, arrayPushBack(
-    takings_{n}, (last_{m}, ats[place_{m}], tokens[place_{m}])
-)) AS takings_{m}
-FROM (SELECT *, toUInt64(if(place_{m} = 0, 0, {last})) AS last_{m}
-FROM (SELECT *, {_lowest(f"fit_{m}")} AS bit_{m}
-FROM (SELECT *, bitAnd(fits[place_{m}], nexts_{n}) AS fit_{m}
-FROM (SELECT *, if(end_{n} > 0 AND found_{n} > end_{n}, 0, found_{n}) AS place_{m}
-FROM (SELECT *, {_end(n, bound)} AS end_{n}, arrayFirstIndex(
-    (fit, i) -> place_{n} > 0 AND i >= {earliest} {near} AND bitAnd(fit, nexts_{n}) > 0,
-    fits, places
-) AS found_{n}
-FROM ({chains}))))))
-"""  # noqa: S608
-
-
-def _end(n: int, bound: _Bound) -> str:
-    """Return the position of the first event after the n-th that ends the chain; 0 if none does."""
-    if not bound.excluded:
-        return "0"
-    excluded = " OR ".join(
-        f"(bitTest(mask, {selector}) AND last_{n} >= {after} AND last_{n} < {before})"
-        for selector, after, before in bound.excluded
+    steps = range(len(funnel.steps))
+    bits = bind([1 << step for step in steps], "Array(UInt64)")
+    if funnel.order == "any":
+        every = bind((1 << len(funnel.steps)) - 1, "UInt64")
+        last, nexts = "chain.2 + 1", "bitXor(chain.3, bit)"
+        first_nexts = f"bitXor({every}, {_lowest('fits[1]')})"
+    else:
+        follows = bind([next_steps(funnel, step) for step in steps], "Array(UInt64)")
+        last, nexts = f"indexOf({bits}, bit)", f"{follows}[last]"
+        first_nexts = f"{follows}[1]"
+    taken = _let(
+        "last",
+        f"toUInt64(if(place = 0, 0, {last}))",
+        f"""(
+            place, last, toUInt64({nexts}),
+            if(place = 0, chain.4, arrayPushBack(chain.4, (last, ats[place], tokens[place])))
+        )""",
     )
-    return f"arrayFirstIndex((mask, i) -> i > place_{n} AND ({excluded}), masks, places)"
+    turn = _let(
+        "place",
+        _next_place(funnel, bind),
+        _let("bit", _lowest("bitAnd(fits[place], chain.3)"), taken),
+    )
+    turns = bind(len(funnel.steps) - 1, "UInt64")
+    return f"""arrayFold(
+        (chain, _) -> {turn}, range({turns}),
+        (toUInt64(1), toUInt64(1), toUInt64({first_nexts}), [(toUInt64(1), begin, tokens[1])])
+    )"""
+
+
+def _next_place(funnel: Funnel, bind: Binder) -> str:
+    """Where the next event stands that the chain takes, 0 if it is over before."""
+    earliest = "chain.1 + 1" if funnel.once else "chain.1"
+    near = "AND i <= chain.1 + 1" if funnel.order == "strict" else ""
+    found = f"""toUInt64(arrayFirstIndex(
+        (fit, i) -> chain.1 > 0 AND i >= {earliest} {near} AND bitAnd(fit, chain.3) > 0,
+        fits, places
+    ))"""
+    spans = [
+        (bind(selector, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
+        for selector, after, before in exclusion_spans(funnel)
+    ]
+    if not spans:
+        return found
+    excluded = " OR ".join(
+        f"(bitTest(mask, {selector}) AND chain.2 >= {after} AND chain.2 < {before})"
+        for selector, after, before in spans
+    )
+    end = f"arrayFirstIndex((mask, i) -> i > chain.1 AND ({excluded}), masks, places)"
+    return _let("end", end, _let("found", found, "toUInt64(if(end > 0 AND found > end, 0, found))"))
+
+
+def _let(name: str, value: str, body: str) -> str:
+    """An expression with a name for a value, which is worked out once."""
+    return f"arrayMap({name} -> {body}, [{value}])[1]"
 
 
 def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
@@ -227,7 +213,7 @@ SELECT
     arrayMap(one -> one.1, near) AS ats,
     arrayMap(one -> one.3, near) AS masks,
     arrayMap(one -> if(one.4 = near[1].4, one.2, 0), near) AS fits,
-    arrayMap(one -> one.6, near) AS tokens
+    arrayMap(one -> one.6, near) AS tokens, arrayEnumerate(near) AS places
 FROM (
     SELECT
         person_id, line[entry].1 AS begin,
