@@ -44,7 +44,7 @@ class RouteGroup(NamedTuple, Generic[T]):
     types: tuple[type[msgspec.Struct], ...]
 
 
-# Of whatever resource: each group knows its own.
+# Of any resource: only the group knows which.
 AnyRoute = ApiRoute[Any]
 AnyGroup = RouteGroup[Any]
 

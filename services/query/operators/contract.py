@@ -71,5 +71,5 @@ class QueryOperator(NamedTuple, Generic[S]):
     refine: Callable[[Json], None] = no_refinement
 
 
-# Of whatever resource: only the operator itself and its endpoints know which.
+# Of any resource: only the operator and its endpoints know which.
 AnyOperator = QueryOperator[Any]

@@ -62,7 +62,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
 
     Attributes:
         name: the operator's.
-        results_view: what follows the topic of the operator's aggregates.
+        results_view: the view of the operator's aggregates.
         definitions: those of this operator, as they are now.
         live: the results that are sent as they change; None if the operator has none.
     """
@@ -125,7 +125,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         return previous_of(self._spec.operator, definition)
 
     def with_previous(self, definition: D, respond: Callable[[D, P | None], P]) -> P:
-        """Return the response for a definition, which has that for its previous version in it."""
+        """Return the response for a definition, with that of its previous version inside it."""
         before = self.previous(definition)
         return respond(definition, None if before is None else respond(before, None))
 

@@ -36,7 +36,7 @@ class Progress(NamedTuple):
 
 
 def progress_of(record: Mapping[str, Any]) -> Progress:
-    """Read the progress from a record of aggregates, of whatever operator."""
+    """Read the progress from a record of aggregates, of any operator."""
     return Progress(*(record[name] for name in Progress._fields))
 
 
