@@ -39,6 +39,8 @@ app = App(
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
+tables.positions_topic = topics.positions.name
+tables.missing_offsets = settings.missing_offsets
 tracker = tables.add(Tracker(settings, tables.outbox))
 analytics = tables.add(Analytics(settings, tables.outbox, OPERATORS))
 

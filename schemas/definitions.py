@@ -7,11 +7,12 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
-from typing import Annotated, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from schemas.choices import accepted_at
 from schemas.errors import InvalidRequest
 from schemas.time.since import ALL_TIME
 
@@ -31,9 +32,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-Kind = Literal[
-    "funnel", "cohort", "segment", "metric", "plan", "write-key", "query-token", "project"
-]
+# What a definition is: the name of an operator, or `plan`, `write-key`, `query-token`, `project`.
+Kind: TypeAlias = str
 
 
 # The fields of a definition's body that change nothing of what is counted.
@@ -122,6 +122,9 @@ def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return decode_with(decoder, body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+        path = path.rstrip("`").lstrip(".")
+        if message.startswith("Invalid enum value"):
+            message = f"{message}; accepted are {accepted_at(decoder.type, path)}"
+        raise InvalidRequest(message, path) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None

@@ -22,7 +22,11 @@ class IndependentOperators(Contract):
         for container in self.containers:
             children = {child.rpartition(".")[2] for child in graph.find_children(container)}
             shared = children & set(self.shared)
-            layers = [" | ".join(sorted(names)) for names in (children - shared, shared) if names]
+            layers = [
+                joint.join(sorted(names))
+                for joint, names in ((" | ", children - shared), (" : ", shared))
+                if names
+            ]
             self._layers = LayersContract(
                 self.name, self.session_options, {"containers": [container], "layers": layers}
             )

@@ -154,9 +154,10 @@ def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
 
 def total_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that only the record of the total has, with all operators."""
+    caught_up = instance.backfill is None or instance.suspended
     return {
         "late_dropped": instance.late,
-        "backfilling_to": None if instance.backfill is None else context.position,
+        "backfilling_to": None if caught_up else context.position,
         "live_since": instance.live_since,
         "failed": instance.failed or None,
     }

@@ -48,6 +48,7 @@ class Analytics(Table):
         self, settings: Settings, outbox: Outbox, operators: Sequence[AnyOperator]
     ) -> None:
         self.source = settings.topics.events.name
+        self.outputs = (settings.topics.person_state.name,)
         self._settings = settings
         self._outbox = outbox
         self._operators = operators

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.kafka.retry import QUIET
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
@@ -32,6 +36,7 @@ class Reader:
         self._consumer = Consumer(config)
         # The end of a partition must include open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
         self.share = 0.0  # of the range being read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
@@ -45,6 +50,29 @@ class Reader:
         asked = KafkaPartition(*source, timestamp_ms)
         (found,) = self._bounds.offsets_for_times([asked], timeout=_METADATA_TIMEOUT_S)
         return found.offset if found.offset >= 0 else self.bounds(source)[1]
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions the topic has, 0 if there is no such topic."""
+        found = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).topics[topic]
+        return 0 if found.error else len(found.partitions)
+
+    def has_records(self, topic: str) -> bool:
+        """Return whether anything was ever written to the topic."""
+        count = self.partitions(topic)
+        return any(self.bounds(TopicPartition(topic, number))[1] for number in range(count))
+
+    def log_id(self, topic: str) -> str:
+        """Return what identifies the topic among all that ever bore its name: cluster and topic id.
+
+        Raises:
+            KafkaException: the broker does not answer, or has no such topic.
+        """
+        cluster = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).cluster_id
+        topics = TopicCollection([topic])
+        (answer,) = self._admin.describe_topics(
+            topics, request_timeout=_METADATA_TIMEOUT_S
+        ).values()
+        return f"{cluster}/{answer.result().topic_id}"
 
     def read(
         self, source: TopicPartition, start: int, end: int | None = None
@@ -61,6 +89,10 @@ class Reader:
         """
         first, last = self.bounds(source)
         end = last if end is None else end
+        if 0 < start < min(first, end):
+            log.warning(
+                "offsets are gone", source=source, first_gone=start, last_gone=min(first, end) - 1
+            )
         position = begin = max(start, first)
         self.share = 0.0
         if position >= end:

@@ -8,18 +8,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from pipelines.columnar.string_column import ArrowColumn
+from pipelines.kafka.topic_limits import UNCHECKED_BYTES, TopicLimits
+
+log = structlog.get_logger(__name__)
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]
 Int64s: TypeAlias = NDArray[np.int64]
+
+_HEADER_BYTES: Final = 10  # that a header takes besides its name and its content
+_LOGGED_KEY_BYTES: Final = 200
 
 BY_KEY = -1  # as a partition: let the partitioner choose it by the key
 
@@ -105,12 +113,47 @@ class Outgoing(NamedTuple):
     values: ArrowColumn
     headers: Sequence[Headers] | None = None
 
+    def sizes(self) -> Int64s:
+        """Return the bytes that each record takes: key, value and headers."""
+        sizes = _lengths(self.keys) + _lengths(self.values)
+        for row, headers in enumerate(self.headers or ()):
+            sizes[row] += sum(
+                len(name.encode()) + len(content or b"") + _HEADER_BYTES
+                for name, content in headers
+            )
+        return sizes
+
+    def filter(self, taken: NDArray[np.bool_]) -> "Outgoing":
+        """Return some of the records."""
+        headers = self.headers
+        if headers is not None:
+            headers = [headers[row] for row in np.flatnonzero(taken).tolist()]
+        keys, values = self.keys.filter(taken), self.values.filter(taken)
+        return self._replace(keys=keys, values=values, headers=headers)
+
+
+class Refused(NamedTuple):
+    """A record that is too large to be written, by its row in what was sent."""
+
+    row: int
+    bytes: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"a record of {self.bytes} bytes cannot be written; accepted are {self.limit}"
+
 
 class Outbox:
-    """Collects the records that an epoch writes, in order."""
+    """Collects the records that an epoch writes, in order.
 
-    def __init__(self) -> None:
+    A record that its topic would not take is refused here, because one that the broker refuses
+    fails the whole transaction, each time that it is tried.
+    """
+
+    def __init__(self, limits: TopicLimits | None = None) -> None:
         self._outgoing: list[Outgoing] = []
+        self._limits = limits
+        self._unchecked_bytes = UNCHECKED_BYTES
 
     def __bool__(self) -> bool:
         return bool(self._outgoing)
@@ -123,8 +166,11 @@ class Outbox:
         *,
         partition: int = BY_KEY,
         headers: Sequence[Headers] | None = None,
-    ) -> None:
-        """Add records to this epoch's transaction; does not block, and keeps the arguments.
+    ) -> list[Refused]:
+        """Add records to this epoch's transaction; return those that are too large for the topic.
+
+        What is refused is logged, and it is the sender's to say what that costs. Keeps the
+        arguments. May block when a topic has its first large record.
 
         When the epoch commits, all of them become visible to `read_committed` readers. If it fails,
         none do: they are dropped, and made again when the epoch's input is processed again.
@@ -134,9 +180,38 @@ class Outbox:
         """
         if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
             raise ValueError("keys, values and headers must be equal in number")
-        if len(keys):
-            columns = _column(keys), _column(values)
-            self._outgoing.append(Outgoing(topic, partition, *columns, headers))
+        if not len(keys):
+            return []
+        outgoing = Outgoing(topic, partition, _column(keys), _column(values), headers)
+        refused = self._too_large(outgoing)
+        if refused:
+            taken = np.ones(len(outgoing.keys), np.bool_)
+            taken[[one.row for one in refused]] = False
+            outgoing = outgoing.filter(taken)
+        if len(outgoing.keys):
+            self._outgoing.append(outgoing)
+        return refused
+
+    def check_all(self) -> None:
+        """Check every record from now on: the broker has refused one that was not checked."""
+        self._unchecked_bytes = 0
+        if self._limits is not None:
+            self._limits.refresh()
+
+    def _too_large(self, outgoing: Outgoing) -> list[Refused]:
+        if self._limits is None:
+            return []
+        sizes = outgoing.sizes()
+        if sizes.max() <= self._unchecked_bytes:
+            return []
+        limit = self._limits.of(outgoing.topic)
+        refused = [
+            Refused(row, int(sizes[row]), limit) for row in np.flatnonzero(sizes > limit).tolist()
+        ]
+        for one in refused:
+            key = (outgoing.keys[one.row].as_py() or b"")[:_LOGGED_KEY_BYTES]
+            log.error("record not written", topic=outgoing.topic, key=key, reason=str(one))
+        return refused
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
@@ -152,6 +227,12 @@ class Outbox:
         """Return what the outbox holds, and empty it."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
+
+
+def _lengths(column: ArrowColumn) -> Int64s:
+    lengths: ArrowColumn = pc.binary_length(column)
+    filled: Int64s = lengths.fill_null(0).to_numpy().astype(np.int64)
+    return filled
 
 
 def _column(values: Column | ArrowColumn) -> ArrowColumn:

@@ -20,15 +20,18 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Outgoing
 from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, log_client_error, retrying
+from pipelines.kafka.topic_limits import MAX_REQUEST_BYTES
 from pipelines.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
 
 _TRANSACTION_TIMEOUT_S: Final = 10.0
 _HANGS_AFTER_S: Final = 15.0
+_SMALL_BATCH_BYTES: Final = 16_384
 
 # The public names of librdkafka's own codes begin with an underscore.
 _TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
+TOO_LARGE: Final = KafkaError.MSG_SIZE_TOO_LARGE
 FENCED: Final = {
     KafkaError._FENCED,  # noqa: SLF001
     KafkaError.PRODUCER_FENCED,
@@ -53,7 +56,7 @@ class Transactions:
             # A commit sends what is buffered at once, so that lingering adds no latency.
             "linger.ms": 20,
             "batch.size": 1_000_000,
-            "message.max.bytes": 4_000_000,
+            "message.max.bytes": MAX_REQUEST_BYTES,
             **QUIET,
         }
         self.replace_producer()
@@ -70,6 +73,14 @@ class Transactions:
         self._commit: _Commit | None = None
         self._open = False
         retrying(self._producer.init_transactions, CALL_TIMEOUT_S)
+
+    def use_small_batches(self) -> None:
+        """Write smaller batches, from the next `replace_producer` on: a topic's limit is lower.
+
+        Topics limit the size of a batch, and a batch of many records may pass a limit that each
+        of them keeps.
+        """
+        self._config["batch.size"] = _SMALL_BATCH_BYTES
 
     @property
     def open(self) -> bool:

@@ -1,11 +1,9 @@
-"""Records that are not events: why, and the record of `avila.rejected` that says so."""
+"""Records of a batch that are not events."""
 
-import time
 from typing import NamedTuple
 
-from pipelines.kafka.records import Headers, Records
-
-_MAX_DETAIL_CHARS = 1_000
+from pipelines.kafka.records import Records
+from schemas.rejected import Origin, Rejected, rejected
 
 
 class Rejection(NamedTuple):
@@ -15,15 +13,8 @@ class Rejection(NamedTuple):
     reason: str
     detail: str
 
-
-def headers_of(records: Records, rejection: Rejection) -> Headers:
-    """Return the reason, where the record came from, and then the record's own headers."""
-    return [
-        ("reason", rejection.reason),
-        ("detail", rejection.detail[:_MAX_DETAIL_CHARS]),
-        ("topic", records.source.topic),
-        ("partition", str(records.source.partition)),
-        ("offset", str(records.offsets[rejection.row])),
-        ("rejected_at", str(time.time_ns() // 1_000_000)),
-        *records.headers(rejection.row),
-    ]
+    def record(self, records: Records) -> Rejected:
+        """Return the record that says so on `avila.rejected`."""
+        origin = Origin(*records.source, int(records.offsets[self.row]))
+        key, value = records.keys[self.row], records.values[self.row]
+        return rejected(origin, self.reason, self.detail, key, value, records.headers(self.row))

@@ -7,20 +7,19 @@ An event in the store has a project, a person, a name, a UUID, properties that a
 a time by our clock. It is stored once, however often it is sent within the window.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.columnar.jit import UInt64s
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.tracker.decode import decode
-from pipelines.tracker.dedup import SeenIds
-from pipelines.tracker.rejections import Rejection, headers_of
+from pipelines.tracker.decode import Decoded, decode
+from pipelines.tracker.dedup import BYTES_PER_ID, SeenIds
+from pipelines.tracker.dedup_coverage import CoverageReport
+from pipelines.tracker.rejections import Rejection
 from pipelines.tracker.validate import identify_events, validate
 from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 from pipelines.worker.tables import Table
@@ -40,10 +39,12 @@ class Tracker(Table):
 
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.source = settings.topics.inbox.name
+        self.outputs = (settings.topics.events.name,)
         self._settings = settings
         self._outbox = outbox
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
         self._seen: dict[int, SeenIds] = {}
+        self._coverage = CoverageReport(settings.dedup_window_s * 1000)
 
     def connect(self, registry: SchemaRegistry) -> None:
         """Register the schemas; call it once, before any other method. Blocks."""
@@ -56,21 +57,21 @@ class Tracker(Table):
     def fold(self, records: Records) -> None:
         """Track a batch of the inbox: put its events and rejections into the outbox."""
         topics = self._settings.topics
-        events, rejections = self._track(records)
+        events, rows, rejections = self._track(records)
         with stage("tracker: encode"):
-            project: ArrowColumn = events.column("project_id")
-            person: ArrowColumn = events.column("person_id")
-            keys = pc.binary_join_element_wise(project, person, pa.scalar(":")).cast(pa.binary())
-            self._outbox.send(topics.events.name, keys, self._encode(events))
+            keys = _keys(events.column("project_id"), events.column("person_id"))
+            refused = self._outbox.send(topics.events.name, keys, self._encode(events))
+        rejections += [Rejection(int(rows[one.row]), "too_large", str(one)) for one in refused]
+        rejected = [rejection.record(records) for rejection in sorted(rejections)]
         self._outbox.send(
             topics.rejected.name,
-            [records.keys[rejection.row] for rejection in rejections],
-            [records.values[rejection.row] for rejection in rejections],
-            headers=[headers_of(records, rejection) for rejection in rejections],
+            [record.key for record in rejected],
+            [record.value for record in rejected],
+            headers=[record.headers for record in rejected],
         )
 
-    def _track(self, records: Records) -> tuple[pa.RecordBatch, list[Rejection]]:
-        """Return the batch's new events, and why its other records are not events."""
+    def _track(self, records: Records) -> Decoded:
+        """Return the batch's new events, their rows, and why its other records are not events."""
         with stage("tracker: decode"):
             events, rows, rejections = decode(self._codec, records)
         with stage("tracker: check"):
@@ -83,8 +84,8 @@ class Tracker(Table):
         with stage("tracker: deduplicate"):
             events, ids = identify_events(events, records, rows)
             seen = self._seen[records.source.partition]
-            new = seen.admit(ids, _hashes(events.column("project_id")), records.timestamps[rows])
-        return events if new.all() else events.filter(new), sorted(rejections)
+            new = seen.admit(ids, events.column("project_id"), records.timestamps[rows])
+        return Decoded(events.filter(new), rows[new], rejections)
 
     @property
     def rows(self) -> int:
@@ -101,35 +102,54 @@ class Tracker(Table):
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
         """Restore the ids from the snapshot and the last hours of the inbox, in steps."""
         source = TopicPartition(self.source, partition)
-        seen = SeenIds(self._settings.dedup_window_s * 1000, self._settings.dedup_capacity)
+        self._seen.pop(partition, None)
+        capacity = self._capacity(len(self._seen) + 1)
+        seen = SeenIds(self._settings.dedup_window_s * 1000, capacity)
         self._seen[partition] = seen
+        self._share_memory()
         snapshot = self._snapshots.load(partition)
+        window_begin = begin = 0
         if snapshot is not None and snapshot.meta.position <= committed:
             seen.load(snapshot.columns)
             begin = snapshot.meta.position
         else:
-            begin = self._window_begin(source, committed, reader)
+            window_begin = self._window_begin(source, committed, reader)
+            begin = max(window_begin, committed - capacity)
         for records in reader.read(source, begin, committed):
             if records is not None:
+                if begin > window_begin > 0:
+                    seen.forget_before(int(records.timestamps[0]))
+                    window_begin = 0
                 self._track(records)
             yield
 
+    def _share_memory(self) -> None:
+        """Give each partition an equal share of the memory."""
+        for seen in self._seen.values():
+            seen.resize(self._capacity(len(self._seen)))
+
+    def _capacity(self, partitions: int) -> int:
+        """Return how many ids each of some partitions may remember."""
+        return self._settings.dedup_memory_mb * 1_000_000 // BYTES_PER_ID // max(partitions, 1)
+
     def _window_begin(self, source: TopicPartition, committed: int, reader: Reader) -> int:
-        """Return the first offset whose id may still be remembered at offset `committed`."""
+        """Return the first offset in the window that ends at offset `committed`."""
         newest = 0
         for records in reader.read(source, max(committed - 1_000, 0), committed):
             if records is not None:
                 newest = max(newest, int(records.timestamps.max()))
         since = newest - self._settings.dedup_window_s * 1000
         in_window = reader.offset_at(source, since) if since > 0 else 0
-        return max(min(in_window, committed), committed - self._settings.dedup_capacity, 0)
+        return min(in_window, committed)
 
     def drop(self, partition: int) -> None:
         """Drop the ids of a partition, in memory only."""
         self._seen.pop(partition, None)
+        self._share_memory()
 
-    def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """Do nothing: the inbox is the log."""
+    def flush(self, positions: Mapping[int, int], now_ms: int) -> None:  # noqa: ARG002 (nothing is logged)
+        """Report how far back the ids are known; nothing is logged: the inbox is the log."""
+        self._coverage.report([seen.covered_ms for seen in self._seen.values()], now_ms)
 
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002 (there is no changelog to read)
         """Begin to write a snapshot of every partition."""
@@ -139,12 +159,6 @@ class Tracker(Table):
                 self._snapshots.save(partition, Snapshot(meta, self._seen[partition].dump()))
 
 
-def _hashes(projects: ArrowColumn) -> UInt64s:
-    """Return a stable 64-bit hash of each project."""
-    encoded = projects.dictionary_encode()
-    hashes = [
-        int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-        for name in encoded.dictionary.to_pylist()
-    ]
-    by_row: UInt64s = np.array(hashes, np.uint64)[encoded.indices.to_numpy()]
-    return by_row
+def _keys(projects: ArrowColumn, persons: ArrowColumn) -> ArrowColumn:
+    """Return the keys of the event store's records: `project:person`."""
+    return pc.binary_join_element_wise(projects, persons, pa.scalar(":")).cast(pa.binary())

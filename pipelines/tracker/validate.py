@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.columnar.jit import Int32s, Int64s, UInt64s
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.kafka.records import Records
-from pipelines.tracker.dedup import read_uuids
+from pipelines.tracker.uuids import read_uuids
 from schemas.definitions import is_id
 from schemas.errors import InvalidRecord
 from schemas.identity import identify
@@ -25,6 +25,7 @@ MAX_NAME_BYTES: Final = 800  # 200 characters of four bytes
 MAX_PROPERTIES: Final = 1_000
 
 _NAMES: Final = ("distinct_id", "event")
+_OPTIONAL_NAMES: Final = ("person_id", "anonymous_id", "session_id")
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -42,7 +43,7 @@ def validate(events: pa.RecordBatch, record_times: Int64s, settings: Settings) -
     several faults has the last one found.
     """
     columns: dict[str, ArrowColumn] = dict(zip(events.schema.names, events.columns, strict=True))
-    received = _int64s(columns["received_at"], record_times)
+    received = receipt_times(columns["received_at"], record_times)
     timestamps = corrected_timestamps(columns, record_times, received)
     faults = {
         **_time_faults(timestamps, received, settings.max_future_skew_s),
@@ -65,6 +66,17 @@ def person_ids(columns: dict[str, ArrowColumn]) -> ArrowColumn:
     """
     named = columns["person_id"]
     return pc.if_else(pc.equal(named, pa.scalar("")), columns["distinct_id"], named)
+
+
+def receipt_times(column: ArrowColumn, record_times: Int64s) -> Int64s:
+    """Return when the events were received: as they say, but not after Kafka took their records.
+
+    Whoever writes to the inbox states `received_at`, and what may lie in the future depends on it:
+    a receipt in the future would close the windows of a whole project.
+    """
+    received = _int64s(column, record_times)
+    # A record without a timestamp bounds nothing.
+    return np.where(record_times > 0, np.minimum(received, record_times), received)
 
 
 def corrected_timestamps(
@@ -137,6 +149,11 @@ def _name_faults(columns: dict[str, ArrowColumn]) -> dict[int, InvalidRecord]:
         lengths = _lengths(columns[name])
         for row in np.flatnonzero((lengths == 0) | (lengths > MAX_NAME_BYTES)).tolist():
             detail = f"{name}: {lengths[row]} bytes; accepted are 1 to {MAX_NAME_BYTES}"
+            faults[row] = InvalidRecord("invalid_field", detail)
+    for name in _OPTIONAL_NAMES:
+        lengths = _lengths(pc.fill_null(columns[name], ""))
+        for row in np.flatnonzero(lengths > MAX_NAME_BYTES).tolist():
+            detail = f"{name}: {lengths[row]} bytes; accepted are at most {MAX_NAME_BYTES}"
             faults[row] = InvalidRecord("invalid_field", detail)
     return faults
 

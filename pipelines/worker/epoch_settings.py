@@ -38,7 +38,8 @@ def group_consumer(settings: EpochSettings) -> Consumer:
         "client.id": settings.client_id,
         "partition.assignment.strategy": "cooperative-sticky",
         "isolation.level": "read_committed",
-        "auto.offset.reset": "earliest",
+        # An offset that is gone is reported, so that it is counted before reading continues.
+        "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "session.timeout.ms": settings.session_timeout_ms,

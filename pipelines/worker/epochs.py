@@ -25,25 +25,33 @@ from itertools import groupby
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.kafka.retry import (
-    CALL_TIMEOUT_S,
     RETRY_AFTER_S,
     RetryDeadline,
     log_client_error,
 )
-from pipelines.kafka.transactions import FENCED, Transactions
+from pipelines.kafka.transactions import FENCED, TOO_LARGE, Transactions
 from pipelines.worker.epoch_settings import EpochSettings, group_consumer
+from pipelines.worker.offsets import committed_offset, offset_in_range
 from pipelines.worker.state import State
-from pipelines.worker.telemetry import COMMITS, FAILURES, PARTITIONS, RECORDS, SECONDS, stage
+from pipelines.worker.telemetry import (
+    COMMITS,
+    FAILURES,
+    PARTITIONS,
+    RECORDS,
+    SECONDS,
+    stage,
+)
 from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
 
 _IDLE_S: Final = 0.5
+_OUT_OF_RANGE: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 (its public name)
 _LIVE_PER_PAST: Final = 3.0  # time for live events, per time for past ones
 _MAX_FENCED: Final = 3
 _FENCED_TIMEOUT_S: Final = 60.0
@@ -72,6 +80,7 @@ class Epochs:
         self._advanced = False  # since the last commit
         # Assigned, without state; a partition that is lost and gained again has another marker.
         self._unrestored: dict[TopicPartition, object] = {}
+        self._out_of_range: set[TopicPartition] = set()
         self._failure = ""
         self._closing = threading.Event()
         self.assignment: set[TopicPartition] = set()
@@ -117,7 +126,7 @@ class Epochs:
 
     def _restore(self, source: TopicPartition) -> None:
         marker = self._unrestored[source]
-        committed = self._committed_offset(source)
+        committed = committed_offset(self._consumer, source, self._state.missing_offset)
         self._state.drop(source)
         started = time.monotonic()
         for _ in self._state.restore(source, committed):
@@ -130,10 +139,7 @@ class Epochs:
         del self._unrestored[source]
         self._positions[source] = committed
         log.info("partition restored", source=source, position=committed, seconds=round(seconds, 1))
-        start = [KafkaPartition(*source, committed)]
-        self._consumer.incremental_unassign(start)
-        self._consumer.incremental_assign(start)
-        self._consumer.pause(start)
+        self._consumer.pause(self._assign_at(source, committed))
 
     def fetch(self) -> list[Records]:
         """End the last epoch and begin the next; return its records, one batch a partition.
@@ -149,6 +155,7 @@ class Epochs:
             self._commit()
         elif not self._transactions.committing:
             self._write()
+        self._return_to_range()
         with stage("read"):
             message = self._poll(0)
         if self._state.backfilling:
@@ -193,12 +200,23 @@ class Epochs:
         message = self._consumer.poll(timeout_s)
         if self._failure:
             self._start_over()
+        if message is not None and (error := message.error()) is not None:
+            self._on_error(message, error)
         return message
+
+    def _on_error(self, message: Message, error: KafkaError) -> None:
+        if error.code() == _OUT_OF_RANGE:
+            self._out_of_range.add(TopicPartition(*_source_of(message)))
+        else:
+            log_client_error(error)
 
     def _group(self, messages: list[Message]) -> list[Records]:
         if any(errors := list(map(Message.error, messages))):
-            for error in filter(None, errors):
-                log_client_error(error)
+            for message, error in zip(
+                messages[1:], errors[1:], strict=True
+            ):  # `_poll` saw the first
+                if error is not None:
+                    self._on_error(message, error)
             messages = [message for message in messages if message.error() is None]
         # They come in runs of one partition each.
         groups: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
@@ -212,14 +230,27 @@ class Epochs:
         self._advanced = self._advanced or bool(epoch)
         return epoch
 
-    def _committed_offset(self, source: TopicPartition) -> int:
-        """Return where to continue; wait for a pending transaction that could still move it."""
-        partition = KafkaPartition(*source)
-        (committed,) = self._consumer.committed([partition], timeout=CALL_TIMEOUT_S)
-        if committed.error is not None:
-            raise KafkaException(committed.error)
-        first, _ = self._consumer.get_watermark_offsets(partition, timeout=CALL_TIMEOUT_S)
-        return max(committed.offset, first)
+    def _return_to_range(self) -> None:
+        """Continue where there are records, in partitions whose next offset is gone."""
+        for source in list(self._out_of_range):
+            position = self._positions.get(source)
+            if position is not None:
+                try:
+                    offset = offset_in_range(self._consumer, source, position)
+                except KafkaException as error:
+                    log.warning("asking again for the first offset", reason=str(error))
+                    continue
+                self._advanced = self._advanced or offset != position
+                self._positions[source] = offset
+                self._assign_at(source, offset)
+            self._out_of_range.discard(source)
+
+    def _assign_at(self, source: TopicPartition, offset: int) -> list[KafkaPartition]:
+        """Read the partition from this offset on."""
+        start = [KafkaPartition(*source, offset)]
+        self._consumer.incremental_unassign(start)
+        self._consumer.incremental_assign(start)
+        return start
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -270,7 +301,11 @@ class Epochs:
             call(*args)
         except KafkaException as error:
             self._failure = str(error)
-            if error.args[0].code() in FENCED:
+            code = error.args[0].code()
+            if code == TOO_LARGE:  # again and again, unless the record is found
+                self._outbox.check_all()
+                self._transactions.use_small_batches()
+            if code in FENCED:
                 now = time.monotonic()
                 recent = [at for at in self._fenced_at if now - at < _FENCED_TIMEOUT_S]
                 self._fenced_at = [*recent, now]

@@ -1,7 +1,8 @@
 """Local snapshots: a table's columns on disk, so that a restart need not read its whole changelog.
 
-A snapshot only saves time. One that is missing, torn, of another version or of a recreated topic is
-ignored; if one cannot be written, that is logged and the worker goes on.
+A snapshot only saves time. One that is missing, torn or of another version is ignored, and so is
+one of another log: a cluster or a topic of the same name may have taken the place of the first. If
+one cannot be written, that is logged and the worker goes on.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     version: int = _VERSION
     position: int  # it covers the source's records below this offset
     logged: int  # and the changelog's records below this one
+    log_id: str = ""  # the cluster and the topic that the offsets belong to
     about: dict[str, Any] = {}  # JSON values that its table gives a meaning
 
 
@@ -43,6 +45,7 @@ class Snapshots:
     """The snapshots of one table, one file a partition; a thread writes them."""
 
     def __init__(self, directory: Path, table: str) -> None:
+        self.log_id = ""  # of the log whose snapshots these are, see `Reader.log_id`
         self._directory = directory / table
         self._writing: dict[int, threading.Thread] = {}
 
@@ -58,6 +61,9 @@ class Snapshots:
         except Exception as error:  # noqa: BLE001 (whatever a torn file makes NumPy raise)
             log.warning("snapshot ignored", path=str(path), reason=repr(error))
             return None
+        if meta.log_id != self.log_id:
+            log.info("snapshot ignored", path=str(path), reason="of another cluster or topic")
+            return None
         return Snapshot(meta, columns) if meta.version == _VERSION else None
 
     def save(self, partition: int, snapshot: Snapshot) -> None:
@@ -65,6 +71,8 @@ class Snapshots:
 
         The columns must not change afterwards. The file replaces the older one when it is complete.
         """
+        meta = msgspec.structs.replace(snapshot.meta, log_id=self.log_id)
+        snapshot = snapshot._replace(meta=meta)
         if partition in self._writing and self._writing[partition].is_alive():
             return
         thread = threading.Thread(target=self._write, args=(partition, snapshot), daemon=True)

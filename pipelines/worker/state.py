@@ -9,6 +9,13 @@ from pipelines.kafka.records import TopicPartition
 class State(Protocol):
     """The state of all partitions that a worker owns; called on the Kafka thread only."""
 
+    def missing_offset(self, source: TopicPartition) -> int:
+        """Return where to continue in a partition for which the group has no committed offset.
+
+        Raises:
+            Misconfigured: the partition was processed before, and nothing says how far.
+        """
+
     def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
         """Restore the partition's state as of offset `committed`, in steps."""
 

@@ -18,8 +18,11 @@ from faust.types import AppT
 
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.worker import telemetry
+from pipelines.worker.positions import MissingOffsets, PositionLog, decide_missing_offset
 from pipelines.worker.restore_progress import progress_of
+from pipelines.worker.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from pipelines.worker.transport import Transport
@@ -34,6 +37,12 @@ class Table(abc.ABC):
     name: str
     help: str
     source: str
+    outputs: tuple[str, ...] = ()  # the topics that are written from the source
+    _snapshots: Snapshots
+
+    def bind(self, log_id: str) -> None:
+        """Say which log the table folds from now on: snapshots of another one are ignored."""
+        self._snapshots.log_id = log_id
 
     @property
     @abc.abstractmethod
@@ -80,8 +89,9 @@ class TableManager(FaustTableManager):
 
     def __init__(self, app: AppT, **kwargs: Passed) -> None:
         super().__init__(app, **kwargs)
-        self.outbox = Outbox()
         self.snapshot_interval_s = 300
+        self.positions_topic = ""  # where positions are logged; nowhere without a name
+        self.missing_offsets: MissingOffsets = "refuse"
         self._snapshot_at = time.monotonic()
 
     def add(self, table: T) -> T:
@@ -102,17 +112,28 @@ class TableManager(FaustTableManager):
 
     # ── for the epochs, on the Kafka thread ──────────────────────────────────────────────────────
 
+    def missing_offset(self, source: TopicPartition) -> int:
+        """Decide where to continue in a partition without a committed offset."""
+        outputs = [output for table in self._tables(source.topic) for output in table.outputs]
+        return decide_missing_offset(
+            self._reader, self._positions, source, outputs, self.missing_offsets
+        )
+
     def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
         """Restore the tables of the source partition, in steps."""
         reader = self._reader
         with progress_of(f"{source.topic}/{source.partition}") as show:
+            log_id = reader.log_id(source.topic)
+            self._positions.open(source, log_id)
             for table in self._tables(source.topic):
+                table.bind(log_id)
                 for step in table.restore(source.partition, committed, reader):
                     show(table.name, reader.share)
                     yield step
 
     def drop(self, source: TopicPartition) -> None:
         """Drop the tables of the source partition, in memory only."""
+        self._positions.drop(source)
         for table in self._tables(source.topic):
             table.drop(source.partition)
 
@@ -121,6 +142,7 @@ class TableManager(FaustTableManager):
         now = _now_ms()
         for table in self.values():
             table.flush(_of_topic(positions, table.source), now)
+        self._positions.write(positions, self.outbox)
 
     @property
     def backfilling(self) -> bool:
@@ -144,8 +166,21 @@ class TableManager(FaustTableManager):
             table.snapshot(_of_topic(positions, table.source), self._reader)
 
     @functools.cached_property
+    def outbox(self) -> Outbox:
+        """What the epochs write."""
+        return Outbox(TopicLimits(self._bootstrap))
+
+    @functools.cached_property
     def _reader(self) -> Reader:
-        return Reader(cast("Transport", self.app.transport).settings.bootstrap)
+        return Reader(self._bootstrap)
+
+    @functools.cached_property
+    def _positions(self) -> PositionLog:
+        return PositionLog(self._reader, self.app.conf.id, self.positions_topic)
+
+    @property
+    def _bootstrap(self) -> str:
+        return cast("Transport", self.app.transport).settings.bootstrap
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]

@@ -28,6 +28,16 @@ LATE: Final = Counter(
     "Events that came too late to count, by kind of definition.",
     ["kind"],
 )
+DEDUP_COVERED: Final = Gauge(
+    "avila_worker_dedup_covered_seconds",
+    "How far back the event ids of a project are remembered, so that duplicates are dropped.",
+    ["project"],
+)
+SKIPPED: Final = Counter(
+    "avila_worker_skipped_offsets",
+    "Offsets that retention deleted before a worker had read them, by topic.",
+    ["topic"],
+)
 PARTITIONS: Final = Gauge("avila_worker_partitions", "Partitions that are restored and read.")
 ROWS: Final = Gauge("avila_worker_table_rows", "Rows in memory, by table.", ["table"])
 BYTES: Final = Gauge("avila_worker_table_bytes", "Memory of the rows, by table.", ["table"])

@@ -1,33 +1,52 @@
 """What an operator is to both sides: its definitions, its limit and the topics of its results."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from schemas.definitions import NO_PREVIOUS, Definition, Kind
-from schemas.topics import Topic, Topics
+from schemas.definitions import NO_PREVIOUS, Definition
+from schemas.topic import FOREVER, Cleanup, Topic
 
 D = TypeVar("D", bound=Definition)
 
 
-class ResultTopic(NamedTuple):
-    """A topic that an operator publishes to, and the schema of its values (`schemas/*.avsc`)."""
+class Deployment(Protocol):
+    """Whatever has the prefix of a deployment's topics (`schemas.topics.Topics`)."""
 
-    topic: Callable[[Topics], Topic]
+    @property
+    def prefix(self) -> str:
+        """The first part of the topics' names."""
+
+
+class ResultTopic(NamedTuple):
+    """A topic that an operator publishes to.
+
+    `suffix` follows the deployment's prefix in its name, and `schema` is that of its values
+    (`schemas/<schema>.avsc`). `retention_ms` applies only where `cleanup` is `delete`.
+    """
+
+    suffix: str
     schema: str
+    cleanup: Cleanup = "compact"
+    retention_ms: int = FOREVER
+
+    def topic(self, deployment: Deployment) -> Topic:
+        """Return the topic of a deployment."""
+        return Topic(f"{deployment.prefix}.{self.suffix}", self.cleanup, self.retention_ms)
 
 
 class OperatorSpec(NamedTuple):
     """An operator, as the worker side and the query side both know it.
 
-    `decode` raises `msgspec.DecodeError` for what is no definition of this kind. `counts_alike`
-    tells whether two definitions count the same, so that one can take the other's place without a
-    backfill. `aggregates` is the topic of what is counted, one record a period and partition, with
-    the definition's status; `changes` are those of what becomes different of persons.
+    `name` is the `KIND` of its definitions. `decode` raises `msgspec.DecodeError` for what is no
+    definition of this kind. `counts_alike` tells whether two definitions count the same, so that
+    one can take the other's place without a backfill. `aggregates` is the topic of what is counted,
+    one record a period and partition, with the definition's status; records of the `changes` topics
+    say what changed for a person.
     """
 
-    name: Kind
+    name: str
     plural: str
     decode: Callable[[bytes], Definition]
     encode: Callable[[Any], bytes]
@@ -35,6 +54,11 @@ class OperatorSpec(NamedTuple):
     max_per_project: int
     aggregates: ResultTopic
     changes: tuple[ResultTopic, ...] = ()
+
+    @property
+    def results(self) -> tuple[ResultTopic, ...]:
+        """All topics that the operator publishes to."""
+        return (self.aggregates, *self.changes)
 
     def previous(self, definition: Definition) -> Definition | None:
         """Decode the definition that counted before this version; None if none did.

@@ -41,7 +41,7 @@ def run(*command: str | Path) -> None:
 
 
 def accepted(settings: Settings) -> list[dict[str, Any]]:
-    """What the Tracker makes of the inbox, of which it rejects nothing."""
+    """Return the events that the Tracker reads from the inbox; it must reject none."""
     topic = settings.topics.inbox.name
     events: list[dict[str, Any]] = []
     with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:

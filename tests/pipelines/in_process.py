@@ -6,8 +6,8 @@ It commits when it is told to, so that a test can say what is committed when it 
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
@@ -20,12 +20,13 @@ from pipelines.kafka.records import Outbox, Outgoing, TopicPartition
 from pipelines.operators import OPERATORS
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
+from schemas.avro.schema import Schema
 from schemas.operators import OPERATORS as SPECS
-from schemas.registry.client import SchemaRegistry, open_registry
+from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from schemas.topics import Topic
-from tests.kafka import Record, produce, read_all
+from schemas.topics import SCHEMAS, Topic
+from tests.kafka import Record, read_all
 
 PARTITION = 0
 _TIMEOUT_S = 60.0
@@ -39,10 +40,9 @@ class Engine:
         self, settings: Settings, operators: Sequence[AnyOperator] = OPERATORS, position: int = 0
     ) -> None:
         self.settings = settings
-        self.registry: SchemaRegistry = open_registry(settings)
         self.outbox = Outbox()
         self.analytics = Analytics(settings, self.outbox, operators)
-        self.analytics.connect(self.registry)
+        self.analytics.connect(registry_of(settings.bootstrap))
         self.position = position
         self._reader = Reader(settings.bootstrap)
         for _ in self.analytics.restore(PARTITION, position, self._reader):
@@ -85,7 +85,6 @@ class Engine:
     def close(self) -> None:
         """Give back the connections."""
         self._reader.close()
-        self.registry.close()
 
     def await_definitions(self, holds: Callable[["Engine"], bool]) -> None:
         """Commit until what was put on the definitions topic shows."""
@@ -97,11 +96,47 @@ class Engine:
 
 def write(settings: Settings, outgoing: Iterable[Outgoing]) -> None:
     """Write records as an epoch does, but for the transaction."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap, "log_level": 0})
     for topic, partition, keys, values, _ in outgoing:
-        for key, value in zip(keys.to_pylist(), values.to_pylist(), strict=True):
-            producer.produce(topic, value, key, partition)
+        pairs = zip(keys.to_pylist(), values.to_pylist(), strict=True)
+        produce(settings, topic, [Record(value, key, partition) for key, value in pairs])
+
+
+@cache
+def _producer(bootstrap: str) -> Producer:
+    return Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 0})
+
+
+def produce(settings: Settings, topic: str, records: Iterable[Record]) -> None:
+    """Produce records; all are acknowledged on return. One producer serves all calls."""
+    producer = _producer(settings.bootstrap)
+    for record in records:
+        producer.produce(topic, record.value, record.key, record.partition)
     assert not producer.flush(_TIMEOUT_S)
+
+
+@cache
+def registry_of(bootstrap: str) -> "KnownSchemas":
+    """The registry of all deployments on a broker, which asks for each schema once."""
+    return KnownSchemas(Registry(bootstrap, SCHEMAS.name))
+
+
+class KnownSchemas:
+    """A registry that remembers what it has registered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._ids: dict[Schema, int] = {}
+        self._registry = registry
+
+    def register(self, subject: str, schema: Schema) -> int:
+        if schema not in self._ids:
+            self._ids[schema] = self._registry.register(subject, schema)
+        return self._ids[schema]
+
+    def find(self, ids: Collection[int]) -> dict[int, Schema]:
+        return self._registry.find(ids)
+
+    def close(self) -> None:
+        """Stay open: it is for all."""
 
 
 def store(
@@ -110,7 +145,7 @@ def store(
     """Write events of a person to the event store, a millisecond apart."""
     topic = settings.topics.events.name
     schema = files.load("event")
-    registry = open_registry(settings)
+    registry = registry_of(settings.bootstrap)
     encoder = Encoder(schema, registry.register(value_subject(topic), schema))
     events = [
         {
@@ -125,7 +160,7 @@ def store(
     ]
     key = f"{project}:{person}".encode()
     values = encoder.encode_records(events)
-    produce(settings.bootstrap, topic, [Record(value, key, PARTITION) for value in values])
+    produce(settings, topic, [Record(value, key, PARTITION) for value in values])
 
 
 class Named(NamedTuple):
@@ -151,7 +186,7 @@ def put(settings: Settings, records: dict[Named, dict[str, Any] | bytes | None])
         )
         for of, record in records.items()
     ]
-    produce(settings.bootstrap, settings.topics.definitions.name, encoded)
+    produce(settings, settings.topics.definitions.name, encoded)
 
 
 Periods = dict[tuple[int, object], dict[str, Any]]
@@ -160,14 +195,13 @@ Periods = dict[tuple[int, object], dict[str, Any]]
 def published(settings: Settings) -> dict[Named, Periods]:
     """The latest aggregates of all definitions, by version and period; a total's period is None."""
     found: defaultdict[Named, Periods] = defaultdict(dict)
-    with closing(open_registry(settings)) as registry:
-        for spec in SPECS:
-            schema = files.load(spec.aggregates.schema)
-            codec = Codec(schema, registry.find)
-            period = next(name for name in schema.arrow.names if name in _PERIODS)
-            for record in latest(settings, spec.aggregates.topic(settings.topics), codec):
-                of = Named(spec.name, record[f"{spec.name}_id"], record["project_id"])
-                found[of][record["version"], record[period]] = record
+    for spec in SPECS:
+        schema = files.load(spec.aggregates.schema)
+        codec = Codec(schema, registry_of(settings.bootstrap).find)
+        period = next(name for name in schema.arrow.names if name in _PERIODS)
+        for record in latest(settings, spec.aggregates.topic(settings.topics), codec):
+            of = Named(spec.name, record[f"{spec.name}_id"], record["project_id"])
+            found[of][record["version"], record[period]] = record
     return dict(found)
 
 

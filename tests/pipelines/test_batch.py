@@ -1,4 +1,4 @@
-"""A batch's columns say of its records what the records say themselves."""
+"""The columns of a batch hold what its records hold."""
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message

@@ -17,20 +17,25 @@ from pipelines.matching.matcher import Matcher, Selection
 from pipelines.operators.segment.operator import SEGMENT
 from pipelines.worker.snapshots import Snapshots
 from schemas.event_filter import EventFilter
-from schemas.operators.segment import Did, Performed, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import EventSequence, Performed, Rule, Segment, SegmentDefinition
 from tests.pipelines.batches import events
 
 NOW = 1_800_000_000_000
 _LATENESS_MS = 100_000
 _RULES = {
     "in order": Rule(
-        performed=Performed((EventFilter("a"), EventFilter("b"), EventFilter("c")), 600)
+        sequence=EventSequence((EventFilter("a"), EventFilter("b"), EventFilter("c")), 600)
     ),
-    "lately": Rule(did=Did(event="b", within_s=10)),
+    "lately": Rule(performed=Performed(event="b", within_s=10)),
     "now and then": Rule(
         or_=(
-            Rule(did=Did(event="a", within_s=2)),
-            Rule(and_=(Rule(did=Did(event="b")), Rule(not_=Rule(did=Did(event="c", within_s=20))))),
+            Rule(performed=Performed(event="a", within_s=2)),
+            Rule(
+                and_=(
+                    Rule(performed=Performed(event="b")),
+                    Rule(not_=Rule(performed=Performed(event="c", within_s=20))),
+                )
+            ),
         )
     ),
 }

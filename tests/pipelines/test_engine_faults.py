@@ -126,12 +126,13 @@ class Figures(NamedTuple):
         reason: str | None = self.of[of][1, None]["failed"]
         return reason
 
-    def counted(self, of: Named) -> dict[object, dict[str, Any]]:
-        """What is counted, without what says of which definition, when and with what outcome."""
+    def counted(self, of: Named, version: int = 1) -> dict[object, dict[str, Any]]:
+        """What a version counts, without what says whose it is, when and with what outcome."""
         other = {f"{of.kind}_id", "position", "updated_at", "live_since", "clock", "failed"}
         return {
             period: {name: value for name, value in record.items() if name not in other}
-            for (_, period), record in self.of[of].items()
+            for (of_version, period), record in self.of[of].items()
+            if of_version == version
         }
 
 

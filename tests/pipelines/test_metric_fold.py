@@ -19,7 +19,7 @@ from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import figure_of
+from services.query.operators.metric.response import values_of
 from services.query.operators.metric.sliding import slide
 from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
 
@@ -121,17 +121,17 @@ def assert_measured(metric: Metric, aggregate: MetricAggregate, expected: Measur
                 max(numbers, default=-math.inf),
             )
             if metric.measure == "percentiles" and numbers:  # so few are kept as they are
-                figure = figure_of(metric, aggregate)
+                figure = values_of(metric, aggregate)
                 assert figure.percentiles == [
                     percentile(numbers, permille) for permille in (500, 900, 950, 990)
                 ]
         case "top":
-            figure = figure_of(metric, aggregate)
+            figure = values_of(metric, aggregate)
             assert aggregate.unmeasured == expected.events - expected.values.total()
             assert Counter(dict(_typed(figure.top or []))) == expected.values
             assert (figure.other, figure.off_by) == (0, 0)
         case "events" if metric.by_event:
-            assert dict(figure_of(metric, aggregate).top or []) == expected.names
+            assert dict(values_of(metric, aggregate).top or []) == expected.names
 
 
 def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
@@ -287,7 +287,7 @@ def test_a_day_is_a_day_of_the_time_zone() -> None:
 def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
     instance = start(CASE, "top")
     feed(instance, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
-    figure = figure_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
+    figure = values_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
     assert [(type(value), value, count) for value, count in figure.top or []] == [
         (int, 1, 3),
         (bool, True, 1),
@@ -298,7 +298,7 @@ def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
 def test_the_less_frequent_values_are_other() -> None:
     instance = start(CASE, "top", limit=1)
     feed(instance, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
-    figure = figure_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
+    figure = values_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
     assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
 
 

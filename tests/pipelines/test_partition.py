@@ -25,7 +25,7 @@ from pipelines.operators.segment.operator import SEGMENT
 from pipelines.operators.segment.state import TIMERS_BATCH
 from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
-from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import Performed, Rule, Segment, SegmentDefinition
 from tests.pipelines.batches import first_steps
 
 DEFINITION = definitions.FunnelDefinition(
@@ -288,7 +288,7 @@ def rows_of(of: Partition, key: Key) -> dict[str, bytes]:
 
 
 def segment(name: str) -> SegmentDefinition:
-    rule = Rule(did=Did(event="home", within_s=60))
+    rule = Rule(performed=Performed(event="home", within_s=60))
     return SegmentDefinition(
         project_id="shop",
         id=name,

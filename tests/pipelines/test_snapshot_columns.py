@@ -16,7 +16,7 @@ from pipelines.operators.segment.state import SegmentState
 from pipelines.operators.sequence import SequenceShape, SequenceState
 from schemas.event_filter import EventFilter
 from schemas.operators.funnel import Funnel, Step
-from schemas.operators.segment import Performed, Rule
+from schemas.operators.segment import EventSequence, Rule
 from schemas.time.calendar import calendar
 
 State: TypeAlias = SequenceState | FunnelState | CohortState | ActiveState | SegmentState
@@ -25,7 +25,7 @@ NOON = 20_000 * 86_400_000 + 43_200_000
 HOUR_MS = 3_600_000
 PERSONS, EVENTS = 20, 200
 OPTIONS = Funnel((Step("a"), Step("b")), window_s=3_600, once=True)
-SEQUENCE = Rule(performed=Performed((EventFilter("a"), EventFilter("b")), 3_600))
+SEQUENCE = Rule(sequence=EventSequence((EventFilter("a"), EventFilter("b")), 3_600))
 
 
 def fold(state: State, batch: int) -> None:

@@ -5,11 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.avro import files
 from schemas.definitions import NO_PREVIOUS, Definition
+from schemas.keys import Project, QueryToken, WriteKey
 from schemas.operators import BY_NAME, OPERATORS, OperatorSpec
+from schemas.plans import PlanDefinition
+from schemas.topics import Topics
 
 STEPS = [{"event": "a"}, {"event": "b"}]
-RULE = {"did": {"event": "a"}}
+RULE = {"performed": {"event": "a"}}
 BODIES: dict[str, dict[str, Any]] = {
     "funnel": {"steps": STEPS},
     "cohort": {"start": {"event": "a"}},
@@ -81,6 +85,44 @@ def test_names_and_descriptions_change_nothing_of_what_is_counted(spec: Operator
 @each_operator
 def test_any_other_change_is_counted(spec: OperatorSpec) -> None:
     assert not spec.counts_alike(define(spec), define(spec, **CHANGES[spec.name]))
+
+
+def test_no_two_kinds_of_definitions_share_a_name() -> None:
+    kinds = [spec.name for spec in OPERATORS] + [PlanDefinition.KIND]
+    kinds += [struct.kind for struct in (WriteKey, QueryToken, Project)]
+    assert len(set(kinds)) == len(kinds)
+    assert len({spec.plural for spec in OPERATORS}) == len(OPERATORS)
+
+
+@each_operator
+def test_an_operator_declares_the_topics_of_its_results_and_their_schemas(
+    spec: OperatorSpec,
+) -> None:
+    topics = Topics("t")
+    for result in spec.results:
+        topic = result.topic(topics)
+        assert topic in topics
+        assert topic.name == f"t.{result.suffix}"
+        assert result.schema in files.names()
+
+
+def test_the_topics_of_results_have_the_names_that_they_always_had() -> None:
+    declared = [(topic.name, topic.cleanup) for topic in Topics("t")]
+    assert len(set(declared)) == len(declared)
+    assert set(declared) == {
+        ("t.inbox", "delete"),
+        ("t.events", "delete"),
+        ("t.rejected", "delete"),
+        ("t.definitions", "compact"),
+        ("t.funnels", "compact"),
+        ("t.funnel-steps", "delete"),
+        ("t.cohorts", "compact"),
+        ("t.segment-sizes", "compact"),
+        ("t.segments", "compact"),
+        ("t.metrics", "compact"),
+        ("t.state.persons", "compact"),
+        ("_schemas", "compact"),
+    }
 
 
 def test_values_of_different_json_types_do_not_count_alike() -> None:

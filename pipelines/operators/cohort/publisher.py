@@ -21,7 +21,12 @@ class CohortPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._aggregates = AggregatesTopic(
-            COHORT.name, topics.cohorts, "cohort-result", "period", registry, outbox
+            COHORT.name,
+            COHORT.aggregates.topic(topics),
+            COHORT.aggregates.schema,
+            "period",
+            registry,
+            outbox,
         )
 
     def changes(

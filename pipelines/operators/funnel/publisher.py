@@ -44,10 +44,15 @@ class FunnelPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._aggregates = AggregatesTopic(
-            FUNNEL.name, topics.funnels, "funnel-result", "day", registry, outbox
+            FUNNEL.name,
+            FUNNEL.aggregates.topic(topics),
+            FUNNEL.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.funnel_steps.name
+        self._topic = FUNNEL.changes[0].topic(topics).name
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 

@@ -14,7 +14,7 @@ from schemas.operators.metric import MetricDefinition
 
 
 def _selectors(definition: MetricDefinition) -> tuple[EventFilter, ...]:
-    return (definition.metric.of,)
+    return (definition.metric.filter,)
 
 
 def _reads(definition: MetricDefinition) -> Sequence[str]:

@@ -24,7 +24,12 @@ class MetricPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._aggregates = AggregatesTopic(
-            METRIC.name, topics.metrics, "metric-result", "bucket", registry, outbox
+            METRIC.name,
+            METRIC.aggregates.topic(topics),
+            METRIC.aggregates.schema,
+            "bucket",
+            registry,
+            outbox,
         )
 
     def changes(

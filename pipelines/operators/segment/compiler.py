@@ -32,7 +32,7 @@ from pipelines.operators.segment.program import (
 )
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter, EventSelector
-from schemas.operators.segment import SET, Did, Performed, Rule, Seen, holds_of_nobody
+from schemas.operators.segment import SET, EventSequence, Performed, Rule, Seen, holds_of_nobody
 from schemas.time.rfc3339 import read_time
 
 
@@ -82,10 +82,10 @@ class _Compiler:
         elif rule.not_ is not None:
             self.add_rule(rule.not_)
             self._emit(NOT)
-        elif rule.did is not None:
-            self._add_did(rule.did)
         elif rule.performed is not None:
-            self._add_sequence(rule.performed)
+            self._add_performed(rule.performed)
+        elif rule.sequence is not None:
+            self._add_sequence(rule.sequence)
         elif rule.person:
             self._add_conditions(AND, rule.person)
         elif rule.first_seen is not None:
@@ -94,23 +94,23 @@ class _Compiler:
             assert rule.last_seen is not None, "references are resolved, and forms checked"
             self._add_seen(rule.last_seen, LATEST, NEVER)
 
-    def _add_did(self, did: Did) -> None:
-        least, most = did.at_least, did.at_most
-        if did.exactly is not None:
-            least = most = did.exactly
+    def _add_performed(self, performed: Performed) -> None:
+        least, most = performed.at_least, performed.at_most
+        if performed.exactly is not None:
+            least = most = performed.exactly
         elif most is None and least is None:
             least = 1
         times = least or 0 if most is None else most + 1  # more make no difference
-        selector = self._selector(EventFilter(did.event, did.where))
-        if did.within_s is None:
+        selector = self._selector(EventFilter(performed.event, performed.where))
+        if performed.within_s is None:
             cell = self._add_register(COUNT, selector, [0])
         else:
             cell = self._add_register(LATEST, selector, [NEVER] * times)
         if most is not None:
-            self._emit_at_least(cell, most + 1, did.within_s)
+            self._emit_at_least(cell, most + 1, performed.within_s)
             self._emit(NOT)
         if least:
-            self._emit_at_least(cell, least, did.within_s)
+            self._emit_at_least(cell, least, performed.within_s)
         if most is not None and least:
             self._emit_combination(AND, 2)
 
@@ -130,12 +130,12 @@ class _Compiler:
         elif seen.within_s is not None:
             self._emit(WITHIN, cell, 1_000 * seen.within_s)
         else:
-            self._emit(NOT_WITHIN, cell, 1_000 * (seen.longer_ago_s or 0))
+            self._emit(NOT_WITHIN, cell, 1_000 * (seen.not_within_s or 0))
 
-    def _add_sequence(self, performed: Performed) -> None:
-        bits = tuple(self._selector(step) for step in performed.steps)
+    def _add_sequence(self, sequence: EventSequence) -> None:
+        bits = tuple(self._selector(step) for step in sequence.steps)
         cell = self._add_register(COMPLETED, len(self._sequences), [0])
-        self._sequences.append(StepSequence(bits, 1_000 * performed.window_s))
+        self._sequences.append(StepSequence(bits, 1_000 * sequence.window_s))
         self._emit(AT_LEAST, cell, 1)
 
     def _add_conditions(self, op: int, conditions: Sequence[Condition]) -> None:

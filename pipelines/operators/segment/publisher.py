@@ -33,10 +33,15 @@ class SegmentPublisher:
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
         self._aggregates = AggregatesTopic(
-            SEGMENT.name, topics.segment_sizes, "segment-size", "day", registry, outbox
+            SEGMENT.name,
+            SEGMENT.aggregates.topic(topics),
+            SEGMENT.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.segments.name
+        self._topic = SEGMENT.changes[0].topic(topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode

@@ -53,7 +53,7 @@ from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.kernel import expire, fold
 from pipelines.operators.segment.program import Program
 from pipelines.operators.segment.sequences import Sequences
-from schemas.operators.segment import Did, Rule
+from schemas.operators.segment import Performed, Rule
 
 _LOGGED: Final = ("member", "published", "until")
 TIMERS_BATCH: Final = 20_000  # timers that one call of `expire` handles at most
@@ -242,7 +242,7 @@ class SegmentState(FixedRows):
     @classmethod
     def precompile(cls) -> None:
         """Compile all kernels; takes seconds the first time on a machine."""
-        state = cls(compile_rule(Rule(did=Did(within_s=1))), 0)
+        state = cls(compile_rule(Rule(performed=Performed(within_s=1))), 0)
         at = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), at, np.ones(1, np.uint32), at)
         state.expire(10_000)

@@ -1,5 +1,6 @@
-"""What answers that are broken down by a property have in common."""
+"""What all breakdowns by a property have in common."""
 
 from typing import Final
 
-MAX_SHOWN: Final = 25  # values that are named; the others are shown as one
+# The values that are shown by themselves: those with the most persons. The rest is `other`.
+MAX_SHOWN: Final = 25

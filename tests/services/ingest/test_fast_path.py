@@ -1,4 +1,4 @@
-"""What is encoded together is encoded as it would be one by one, and calls for no remark."""
+"""The fast path encodes events exactly as they would be encoded one by one, without warnings."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,17 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidRequest
-from services.ingest.check import arrive, check
+from services.ingest.check import check, read_arrival
 from services.ingest.encode import Encoder
-from services.ingest.events import NOTHING, Event, Unreadable
-from services.ingest.fast_path.batch import PlainEncoder, columns_of
+from services.ingest.events import EMPTY_OBJECT, Event, Unreadable
+from services.ingest.fast_path.batch import FastEncoder, columns_of
 from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED
 
 NOW = 1_762_000_000_000
 LIMITS = Limits(max_name_chars=6, max_id_chars=8, max_properties=4, max_depth=3)
 ENCODER = Encoder(7)
-PLAIN = PlainEncoder(ENCODER, LIMITS)
+FAST = FastEncoder(ENCODER, LIMITS)
 ID = "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d"
 
 TEXTS = st.text("aZ9-:é🎁", max_size=9)
@@ -57,10 +57,10 @@ EVENTS = st.builds(
     anonymous_id=st.none() | TEXTS,
     session_id=st.none() | TEXTS,
     properties=OBJECTS,
-    context=OBJECTS | st.just(NOTHING),
+    context=OBJECTS | st.just(EMPTY_OBJECT),
 )
 ARRIVALS = st.builds(
-    lambda sent_at, named: arrive("shop", sent_at, NOW, named),
+    lambda sent_at, named: read_arrival("shop", sent_at, NOW, named),
     st.sampled_from([None, NOW - 5, "2025-11-01T10:00:00Z", "2025-11-01T10:00:00", "x"]),
     st.sampled_from([None, None, "shop", "other"]),
 )
@@ -72,8 +72,8 @@ def event(**values: Any) -> Event:
 
 @UNHURRIED
 @given(events=st.lists(EVENTS | st.builds(event), max_size=6), arrival=ARRIVALS)
-@example([event(event="", distinct_id="", event_id="")], arrive("shop", None, NOW))
-def test_what_is_plain_is_the_same_one_by_one_and_gives_no_warning(
+@example([event(event="", distinct_id="", event_id="")], read_arrival("shop", None, NOW))
+def test_the_fast_path_encodes_as_one_by_one_and_without_a_warning(
     events: list[Event], arrival: Any
 ) -> None:
     for one, record in zip(events, encoded(events, arrival), strict=True):
@@ -86,8 +86,8 @@ def test_what_is_plain_is_the_same_one_by_one_and_gives_no_warning(
 
 @UNHURRIED
 @given(text=TIMES | nearly_times())
-def test_a_time_that_is_plain_is_the_time_that_is_read(text: str) -> None:
-    arrival = arrive("shop", None, NOW)
+def test_the_fast_path_reads_a_time_as_the_check_does(text: str) -> None:
+    arrival = read_arrival("shop", None, NOW)
     (record,) = encoded([event(timestamp=text)], arrival)
     try:
         row = check(event(timestamp=text), arrival, "", LIMITS)
@@ -112,8 +112,8 @@ def test_a_time_that_is_plain_is_the_time_that_is_read(text: str) -> None:
         {"properties": msgspec.Raw(b'{"a":"\xc3\xa9","b":[{}]}'), "context": msgspec.Raw(b"{}")},
     ],
 )
-def test_what_clients_send_is_plain(values: dict[str, Any]) -> None:
-    assert plain(event(**values)) is not None
+def test_what_clients_usually_send_stays_on_the_fast_path(values: dict[str, Any]) -> None:
+    assert encoded_alone(event(**values)) is not None
 
 
 @pytest.mark.parametrize(
@@ -141,40 +141,40 @@ def test_what_clients_send_is_plain(values: dict[str, Any]) -> None:
         {"context": msgspec.Raw(b'{"a":1,"b":2,"c":3,"d":4,"e":5}')},
     ],
 )
-def test_what_is_to_be_looked_at_is_not_plain(values: dict[str, Any]) -> None:
-    assert plain(event(**values)) is None
+def test_what_needs_thought_leaves_the_fast_path(values: dict[str, Any]) -> None:
+    assert encoded_alone(event(**values)) is None
 
 
-def test_an_event_that_is_not_plain_leaves_its_neighbours_alone() -> None:
+def test_an_event_that_needs_thought_leaves_its_neighbours_on_the_fast_path() -> None:
     given = [event(), event(event=""), event(properties=msgspec.Raw(b'{"a":1}'))]
 
-    found = encoded(given, arrive("shop", None, NOW))
+    found = encoded(given, read_arrival("shop", None, NOW))
 
     assert [record is None for record in found] == [False, True, False]
-    assert found[2] == plain(given[2])
+    assert found[2] == encoded_alone(given[2])
 
 
-def test_a_request_with_an_event_that_cannot_be_read_is_not_plain() -> None:
+def test_a_request_with_an_unreadable_event_leaves_the_fast_path() -> None:
     unreadable = Unreadable(InvalidRequest("is no event"))
 
-    assert encoded([event(), unreadable], arrive("shop", None, NOW)) == [None, None]
+    assert encoded([event(), unreadable], read_arrival("shop", None, NOW)) == [None, None]
 
 
-def test_an_event_that_is_too_large_as_a_record_is_not_plain() -> None:
-    small = PlainEncoder(ENCODER, Limits(max_event_bytes=70))
+def test_an_event_that_is_too_large_as_a_record_leaves_the_fast_path() -> None:
+    small = FastEncoder(ENCODER, Limits(max_event_bytes=70))
 
-    assert encoded([event()], arrive("shop", None, NOW), small) == [None]
+    assert encoded([event()], read_arrival("shop", None, NOW), small) == [None]
 
 
-def plain(one: Event) -> tuple[bytes, bytes] | None:
-    (record,) = encoded([one], arrive("shop", None, NOW))
+def encoded_alone(one: Event) -> tuple[bytes, bytes] | None:
+    (record,) = encoded([one], read_arrival("shop", None, NOW))
     return record
 
 
 def encoded(
-    events: Sequence[Event | Unreadable], arrival: Any, encoder: PlainEncoder = PLAIN
+    events: Sequence[Event | Unreadable], arrival: Any, encoder: FastEncoder = FAST
 ) -> list[tuple[bytes, bytes] | None]:
-    """The key and value of each event, None for what is not plain."""
+    """Return the key and value of each event, None for those that leave the fast path."""
     columns = columns_of(events, arrival.project_id)
     if columns is None:
         return [None] * len(events)

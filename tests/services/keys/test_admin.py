@@ -15,43 +15,43 @@ from schemas.keys import (
     mint_token,
 )
 from schemas.settings import Settings
-from services.keys.admin import KeyAdmin, at_desk
+from services.keys.admin import KeyAdmin, run_with_key_admin
 from services.keys.first import ensure_first_keys, read_token, token_file
 from tests.conftest import free_ports
 from tests.credentials import put, query_token, write_key
 from tests.kafka import Record, produce, read_all
 
 
-async def test_what_one_desk_does_the_next_one_knows(settings: Settings) -> None:
-    async with KeyAdmin(settings) as desk:
-        key = await desk.create_write_key(
+async def test_what_one_admin_does_the_next_one_knows(settings: Settings) -> None:
+    async with KeyAdmin(settings) as admin:
+        key = await admin.create_write_key(
             "shop",
             name="web",
             events_per_s=10,
             events_per_day=1_000,
             origins=["HTTPS://A.example/"],
         )
-        text, token = await desk.create_token("shop", ("write", "read", "read"), days=7)
-        await desk.set_timezone("shop", "America/Sao_Paulo")
-        await desk.limit_project("shop", None, 5)
+        text, token = await admin.create_token("shop", ("write", "read", "read"), days=7)
+        await admin.set_timezone("shop", "America/Sao_Paulo")
+        await admin.limit_project("shop", None, 5)
 
-    async with KeyAdmin(settings) as desk:
-        assert desk.keys.write_keys == {key.id: key}
-        assert desk.keys.find_token(text) == token
-        assert desk.keys.projects["shop"].events_per_day == 5
-        assert desk.keys.projects["shop"].timezone == "America/Sao_Paulo"
-        assert await desk.revoke_write_key(key.id) == key
-        assert await desk.revoke_token(text) == token
-        assert not desk.keys.write_keys
-        assert not desk.keys.tokens
+    async with KeyAdmin(settings) as admin:
+        assert admin.keys.write_keys == {key.id: key}
+        assert admin.keys.find_token(text) == token
+        assert admin.keys.projects["shop"].events_per_day == 5
+        assert admin.keys.projects["shop"].timezone == "America/Sao_Paulo"
+        assert await admin.revoke_write_key(key.id) == key
+        assert await admin.revoke_token(text) == token
+        assert not admin.keys.write_keys
+        assert not admin.keys.tokens
     assert key.origins == ("https://a.example",)
     assert token.scopes == ("read", "write")
     assert token.expires_at - token.created_at == 7 * 86_400_000
 
 
 async def test_a_token_does_not_stand_anywhere(settings: Settings) -> None:
-    async with KeyAdmin(settings) as desk:
-        text, _ = await desk.create_token("*", ("read",), days=1)
+    async with KeyAdmin(settings) as admin:
+        text, _ = await admin.create_token("*", ("read",), days=1)
 
     for message in read_all(settings.bootstrap, settings.topics.definitions.name):
         assert text.encode() not in (message.key() or b"") + (message.value() or b"")
@@ -59,12 +59,12 @@ async def test_a_token_does_not_stand_anywhere(settings: Settings) -> None:
 
 
 async def test_a_key_that_sdks_use_already_is_taken_over_once(settings: Settings) -> None:
-    async with KeyAdmin(settings) as desk:
-        taken = await desk.create_write_key("shop", key="phc_Ab0123456789")
+    async with KeyAdmin(settings) as admin:
+        taken = await admin.create_write_key("shop", key="phc_Ab0123456789")
         assert taken.id == "phc_Ab0123456789"
         for project in ("shop", "other"):
             with pytest.raises(Conflict, match="of project shop"):
-                await desk.create_write_key(project, key="phc_Ab0123456789")
+                await admin.create_write_key(project, key="phc_Ab0123456789")
 
 
 @pytest.mark.parametrize(
@@ -87,39 +87,41 @@ async def test_a_key_that_sdks_use_already_is_taken_over_once(settings: Settings
 async def test_what_is_not_accepted_is_named(
     settings: Settings, fields: dict[str, Any], why: str
 ) -> None:
-    async with KeyAdmin(settings) as desk:
+    async with KeyAdmin(settings) as admin:
         with pytest.raises(InvalidRequest, match=why):
-            await desk.create_write_key(**({"project_id": "shop"} | fields))
-        assert not desk.keys.write_keys
+            await admin.create_write_key(**({"project_id": "shop"} | fields))
+        assert not admin.keys.write_keys
 
 
 async def test_what_is_not_there_cannot_be_revoked(settings: Settings) -> None:
-    async with KeyAdmin(settings) as desk:
+    async with KeyAdmin(settings) as admin:
         with pytest.raises(NotFound, match="no write key awk_none"):
-            await desk.revoke_write_key("awk_none")
+            await admin.revoke_write_key("awk_none")
         with pytest.raises(NotFound, match="no query token"):
-            await desk.revoke_token(mint_token())
+            await admin.revoke_token(mint_token())
 
 
 async def test_a_project_has_no_more_keys_and_tokens_than_the_limits(settings: Settings) -> None:
     put(settings, *(write_key(f"awk_{n:04}") for n in range(MAX_WRITE_KEYS_PER_PROJECT)))
     put(settings, *(query_token(mint_token(), "shop") for _ in range(MAX_TOKENS_PER_PROJECT)))
 
-    async with KeyAdmin(settings) as desk:
+    async with KeyAdmin(settings) as admin:
         with pytest.raises(Conflict, match=f"there are {MAX_WRITE_KEYS_PER_PROJECT} write keys"):
-            await desk.create_write_key("default")
+            await admin.create_write_key("default")
         with pytest.raises(Conflict, match=f"there are {MAX_TOKENS_PER_PROJECT} query tokens"):
-            await desk.create_token("shop", ("read",), days=1)
-        await desk.create_write_key("shop")
-        await desk.create_token("default", ("read",), days=1)
-        await desk.revoke_write_key("awk_0000")
-        await desk.create_write_key("default")
+            await admin.create_token("shop", ("read",), days=1)
+        await admin.create_write_key("shop")
+        await admin.create_token("default", ("read",), days=1)
+        await admin.revoke_write_key("awk_0000")
+        await admin.create_write_key("default")
 
 
-async def test_of_two_desks_that_take_the_same_key_one_is_told_so(settings: Settings) -> None:
+async def test_of_two_admins_that_take_over_the_same_key_one_gets_a_conflict(
+    settings: Settings,
+) -> None:
     async with KeyAdmin(settings) as one, KeyAdmin(settings) as two:
         answers = await asyncio.gather(
-            *(desk.create_write_key("shop", key="phc_Ab0123456789") for desk in (one, two)),
+            *(admin.create_write_key("shop", key="phc_Ab0123456789") for admin in (one, two)),
             return_exceptions=True,
         )
     assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "WriteKey"]
@@ -142,21 +144,21 @@ async def test_other_kinds_and_what_cannot_be_read_are_left_out(settings: Settin
     )
     put(settings, write_key())
 
-    async with KeyAdmin(settings) as desk:
-        assert list(desk.keys.write_keys) == [write_key().id]
-        assert not desk.keys.tokens
+    async with KeyAdmin(settings) as admin:
+        assert list(admin.keys.write_keys) == [write_key().id]
+        assert not admin.keys.tokens
 
 
 def test_a_broker_that_is_away_is_said_in_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [port] = free_ports(1)
-    monkeypatch.setattr("services.keys.admin._CAUGHT_UP_WITHIN_S", 0.5)
+    monkeypatch.setattr("services.keys.admin._CAUGHT_UP_TIMEOUT_S", 0.5)
     away = msgspec.structs.replace(settings, kafka_bootstrap=f"127.0.0.1:{port}")
 
     begun = time.monotonic()
     with pytest.raises(Unavailable, match="AVILA_KAFKA_BOOTSTRAP"):
-        at_desk(away, lambda desk: desk.create_write_key("shop"))
+        run_with_key_admin(away, lambda admin: admin.create_write_key("shop"))
     assert time.monotonic() - begun < 10
 
 
@@ -164,7 +166,7 @@ def test_a_deployment_without_topics_is_told_how_to_make_them(settings: Settings
     nowhere = msgspec.structs.replace(settings, topic_prefix="nowhere")
 
     with pytest.raises(AvilaError, match="avila topics"):
-        at_desk(nowhere, lambda desk: desk.create_write_key("shop"))
+        run_with_key_admin(nowhere, lambda admin: admin.create_write_key("shop"))
 
 
 def test_the_first_keys_are_made_once_and_the_token_is_shown_once(settings: Settings) -> None:
@@ -182,17 +184,17 @@ def test_the_first_keys_are_made_once_and_the_token_is_shown_once(settings: Sett
     assert token_file(settings).stat().st_mode & 0o777 == 0o600
     assert list(settings.data_dir.iterdir()) == [token_file(settings)]
 
-    async def found(desk: KeyAdmin) -> tuple[int, Any]:
-        return len(desk.keys.write_keys), desk.keys.find_token(token)
+    async def found(admin: KeyAdmin) -> tuple[int, Any]:
+        return len(admin.keys.write_keys), admin.keys.find_token(token)
 
-    keys, kept = at_desk(settings, found)
+    keys, kept = run_with_key_admin(settings, found)
     assert (keys, kept.project_id, kept.scopes) == (1, "*", ("read", "write"))
 
 
 def test_a_first_token_that_is_good_no_more_is_made_anew(settings: Settings) -> None:
     ensure_first_keys(settings, lambda _: None)
     before = read_token(settings)
-    at_desk(settings, lambda desk: desk.revoke_token(before))
+    run_with_key_admin(settings, lambda admin: admin.revoke_token(before))
 
     ensure_first_keys(settings, lambda _: None)
 
