@@ -19,7 +19,7 @@ from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import values_of
+from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
 from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
 
