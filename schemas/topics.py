@@ -33,8 +33,7 @@ class Topics:
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:
-        yield from (self.inbox, self.events, self.rejected, self.definitions)
+        yield from (topic for topic in vars(self).values() if isinstance(topic, Topic))
         for spec in OPERATORS:
             for result in spec.results:
                 yield result.topic(self)
-        yield from (self.person_state, self.schemas)
