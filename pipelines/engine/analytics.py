@@ -4,9 +4,9 @@
                                           │                  aggregates          topics of its own
                                           └────────────────▶ avila.state.persons rows, seconds later
 
-A definition is taken up between two epochs. It counts all that ever happened: the event store is
-read for it from the beginning, until it has caught up and is live. A new version of it begins
-empty; what the old one has published is deleted as soon as it counts no more.
+A definition begins between two epochs. It counts all that ever happened: the event store is read
+for it from the beginning, until it has caught up and is live. A new version begins empty; what the
+old version has published is deleted when it ends.
 """
 
 import time
@@ -121,7 +121,7 @@ class Analytics(Table):
     def _apply_definitions(self, number: int) -> None:
         """End the definitions that are not in the catalog any more, and begin with new ones.
 
-        One whose record cannot be read is suspended until it can, and keeps what it counted.
+        A definition whose record cannot be read keeps its figures, and is suspended until it can.
         """
         partition, catalog = self._partitions[number], self._catalog
         context = self._context(number, _now_ms())
@@ -142,7 +142,7 @@ class Analytics(Table):
             had_previous, instance.has_previous = instance.has_previous, key in catalog.superseding
             if had_previous and not instance.has_previous:
                 self._publishers.supersede(context, instance)
-        partition.promote(partition.position)  # those whose history is empty
+        partition.promote(partition.position)  # definitions without any history
 
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
@@ -152,7 +152,7 @@ class Analytics(Table):
         )
 
     def _begin(self, number: int, key: Key) -> AnyInstance:
-        """Make the instance of a definition that is new to a partition: it begins in the past."""
+        """Make the instance of a definition that is new to a partition; its backfill begins."""
         instance = self._instance(key)
         instance.unpublished.add(TOTAL)
         if not instance.failed:
@@ -209,7 +209,7 @@ class Analytics(Table):
         yield from self._restore_aggregates(number, recovery, reader)
         yield from self._replay(number, recovery, reader)
         recovery.partition.restored(committed, recovery.clocks)
-        recovery.partition.promote(committed)  # those that have no history left
+        recovery.partition.promote(committed)  # definitions without any history left
         self._changelogs[number] = changelog
         self._partitions[number] = recovery.partition
         self._outdated.add(number)
@@ -222,9 +222,9 @@ class Analytics(Table):
     def _restore_aggregates(
         self, number: int, recovery: Recovery, reader: Reader
     ) -> Iterator[None]:
-        """Load what is published; delete what is of no definition, or of one to begin again.
+        """Load the published aggregates; delete those of definitions that are not there any more.
 
-        A definition that the log does not know begins again, with empty aggregates.
+        A definition that the log does not know begins again, so its aggregates are deleted, too.
         """
         meta, instances = recovery.meta, recovery.partition.instances
         for name in (*meta.live, *meta.backfills, *meta.failed):

@@ -1,6 +1,6 @@
-"""The definitions as they are stored, and what they look for in events.
+"""The definitions as they are stored, and the events that they select.
 
-It follows the definitions topic. Records of kinds without an operator are none of its business.
+The catalog follows the definitions topic. It skips records of kinds that no operator evaluates.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -68,9 +68,9 @@ class DefinitionCatalog:
         return self._reader.caught_up
 
     def follow(self, timeout_s: float = 0) -> bool:
-        """Read new records, for up to `timeout_s`; return whether anything counts otherwise now.
+        """Read new records, for up to `timeout_s`; return whether something else is counted now.
 
-        A change of what is only displayed, as of a name, is none.
+        It is not if only a name or a description has changed.
         """
         before = self._counted()
         for message in self._reader.poll(timeout_s):
@@ -122,7 +122,7 @@ class DefinitionCatalog:
     # ── matching ─────────────────────────────────────────────────────────────────────────────────
 
     def match(self, events: Events, only: frozenset[Key] | None = None) -> MatchedEvents:
-        """Find the events that each definition looks at, or each of `only` some."""
+        """Find the events that each definition selects; if `only` is given, match only those."""
         matcher = self._matcher if only is None else self._matcher_of_some(only)
         found = matcher.match(events.projects, events.names, events.properties)
         return MatchedEvents(events, found.matches, self._clock_offsets(events), found.failures)

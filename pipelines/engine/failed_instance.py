@@ -1,4 +1,4 @@
-"""A definition that cannot be evaluated: what is published of it stays, and says why."""
+"""A definition that cannot be evaluated: its published figures stay, with the reason."""
 
 from collections.abc import Iterator
 from typing import Never
@@ -40,9 +40,7 @@ class _NoAggregates:
 
 
 class FailedInstance(OperatorInstance[Definition, Never]):
-    """Stands for a definition without an instance of its operator.
-
-    Either that could not be made, or the stored definition cannot be read after a restart.
+    """In place of the operator's instance, if that cannot be made or the definition cannot be read.
 
     Attributes:
         record_keys: the keys of its published aggregates.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.changelog import PersonChangelog, keep_latest
@@ -176,6 +176,14 @@ def no_snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
     return Snapshots(tmp_path_factory.mktemp("snapshots"), "persons")
 
 
+@example(
+    [
+        Epoch(0, [Event("ann", "b", 0), Event("ann", "c", 0)], crash=False),
+        Epoch(0, [Event("ann", "a", 7_000)], crash=True),
+        Epoch(60_000, [], crash=False),
+    ],
+    5_000,
+)
 @given(st.lists(_epochs, min_size=2, max_size=8), st.sampled_from([0, 5_000, 30_000]))
 @settings(
     max_examples=300,
