@@ -21,7 +21,7 @@ from pipelines.engine.changelog import PersonChangelog, Recovery
 from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.events import EventDecoder
 from pipelines.engine.failed_instance import FailedInstance
-from pipelines.engine.instance import AnyInstance, Backfill, tag_of
+from pipelines.engine.instance import AnyInstance, Backfill
 from pipelines.engine.operator import AnyOperator, PartitionContext
 from pipelines.engine.partition import Partition, Pass
 from pipelines.engine.publishers import Publishers
@@ -148,7 +148,7 @@ class Analytics(Table):
         """Whether the catalog has the very definition, and not another one of the same key."""
         entry = self._catalog.get(instance.key)
         return entry is not None and (
-            isinstance(instance, FailedInstance) or tag_of(entry.definition) == instance.tag
+            isinstance(instance, FailedInstance) or entry.tag == int(instance.tag)
         )
 
     def _begin(self, number: int, key: Key) -> AnyInstance:
@@ -164,7 +164,7 @@ class Analytics(Table):
         return instance
 
     def _instance(self, key: Key) -> AnyInstance:
-        operator, definition = self._catalog[key]
+        operator, definition, _ = self._catalog[key]
         try:
             instance: AnyInstance = operator.instance(definition, self._lateness_ms)
         except MemoryError:

@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
     operator: AnyOperator
     definition: Definition
+    tag: int  # see `tag_of`
 
 
 class DefinitionCatalog:
@@ -72,8 +73,11 @@ class DefinitionCatalog:
 
         It is not if only a name or a description has changed.
         """
+        messages = self._reader.poll(timeout_s)
+        if not messages:
+            return False
         before = self._counted()
-        for message in self._reader.poll(timeout_s):
+        for message in messages:
             self._take(message)
         after = self._counted()
         if before[0] != after[0]:
@@ -81,7 +85,7 @@ class DefinitionCatalog:
         return before != after
 
     def _counted(self) -> tuple[dict[Key, int], dict[DefinitionId, str], set[Key]]:
-        tags = {key: int(tag_of(definition)) for key, (_, definition) in self._entries.items()}
+        tags = {key: entry.tag for key, entry in self._entries.items()}
         return tags, dict(self.unreadable), set(self.superseding)
 
     def _take(self, message: Message) -> None:
@@ -112,12 +116,13 @@ class DefinitionCatalog:
         key = key_of(definition)
         if key.definition != of:
             raise msgspec.DecodeError(f"it is stored under the key of another, {'/'.join(of)}")
-        self._entries[key] = Entry(operator, definition)
+        self._entries[key] = Entry(operator, definition, int(tag_of(definition)))
         if bytes(definition.previous) != bytes(NO_PREVIOUS):
             self.superseding.add(key)
             previous = operator.spec.previous(definition)
             assert previous is not None
-            self._entries.setdefault(key_of(previous), Entry(operator, previous))
+            entry = Entry(operator, previous, int(tag_of(previous)))
+            self._entries.setdefault(key_of(previous), entry)
 
     # ── matching ─────────────────────────────────────────────────────────────────────────────────
 
@@ -154,7 +159,7 @@ class DefinitionCatalog:
 
     def _matcher_of(self, keys: Collection[Key]) -> Matcher:
         selections, failures = [], {}
-        for key, (operator, definition) in self._entries.items():
+        for key, (operator, definition, _) in self._entries.items():
             if key in keys:
                 try:
                     selectors, reads = operator.selectors(definition), operator.reads(definition)
