@@ -129,15 +129,21 @@ class Analytics(Table):
             if self._is_current(instance):
                 if instance.suspended:
                     instance.resume()
-            elif reason := catalog.unreadable.get(key.definition):
+            elif unreadable := catalog.unreadable.get(key.definition):
                 clock_offset = partition.clock_offsets.get(key.project, NEVER)
-                instance.suspend(reason, partition.position, clock_offset)
+                instance.suspend(unreadable.reason, partition.position, clock_offset)
             else:
                 self._changelogs[number].tombstone(partition, key)
                 self._publishers.forget(context, partition.instances.pop(key))
         for key in catalog:
             if key not in partition.instances:
                 partition.instances[key] = self._begin(number, key)
+        for definition, (reason, version) in catalog.unreadable.items():
+            if (
+                version is not None
+                and (key := Key(*definition, version)) not in partition.instances
+            ):
+                partition.instances[key] = FailedInstance(key, reason, unreadable=True)
         for key, instance in partition.instances.items():
             had_previous, instance.has_previous = instance.has_previous, key in catalog.superseding
             if had_previous and not instance.has_previous:
@@ -147,9 +153,11 @@ class Analytics(Table):
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
         entry = self._catalog.get(instance.key)
-        return entry is not None and (
-            isinstance(instance, FailedInstance) or entry.tag == int(instance.tag)
-        )
+        if entry is None:
+            return False
+        if isinstance(instance, FailedInstance):
+            return instance.counted or not instance.unreadable
+        return entry.tag == int(instance.tag)
 
     def _begin(self, number: int, key: Key) -> AnyInstance:
         """Make the instance of a definition that is new to a partition; its backfill begins."""
@@ -229,16 +237,16 @@ class Analytics(Table):
         meta, instances = recovery.meta, recovery.partition.instances
         for name in (*meta.live, *meta.backfills, *meta.failed):
             key = Key.parse(name)
-            reason = self._catalog.unreadable.get(key.definition)
-            if reason is not None and key not in instances:
-                instances[key] = FailedInstance(key, reason)
+            unreadable = self._catalog.unreadable.get(key.definition)
+            if unreadable is not None and key not in instances:
+                instances[key] = FailedInstance(key, unreadable.reason, unreadable=True)
         known = {key: one for key, one in instances.items() if meta.knows(key.name)}
         yield from self._publishers.restore(number, known, reader)
         for key, instance in instances.items():
             instance.has_previous = key.name in meta.superseding or key in self._catalog.superseding
             if isinstance(instance, FailedInstance):
-                continue
-            if key.name in meta.backfills and instance.failed_before:
+                instance.counted = meta.knows(key.name)
+            elif key.name in meta.backfills and instance.failed_before:
                 instance.resume()  # it was suspended, and can be read again
 
     def _replay(self, number: int, recovery: Recovery, reader: Reader) -> Iterator[None]:

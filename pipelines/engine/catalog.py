@@ -4,7 +4,7 @@ The catalog follows the definitions topic. It skips records of kinds that no ope
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from pipelines.engine.instance import key_of, tag_of
 from pipelines.engine.operator import AnyOperator
 from pipelines.matching.match import DefinitionId, Key
 from pipelines.matching.matcher import Matcher, Selection
-from schemas.definitions import NO_PREVIOUS, Definition, parse_key
+from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
 from schemas.follower import TopicReader
 
 log = structlog.get_logger(__name__)
@@ -33,6 +33,20 @@ class Entry(NamedTuple):
     tag: int  # see `tag_of`
 
 
+class Unreadable(NamedTuple):
+    """Why a definition's record cannot be read; its version, if that much can be read."""
+
+    reason: str
+    version: int | None
+
+
+class _Header(msgspec.Struct):
+    version: int
+
+
+_header_decoder: Final = msgspec.json.Decoder(_Header)
+
+
 class DefinitionCatalog:
     """The definitions of some operators. `follow` updates it; everything else is as of then.
 
@@ -40,7 +54,7 @@ class DefinitionCatalog:
     with history: then both are in the catalog.
 
     Attributes:
-        unreadable: the definitions of which a record cannot be read, and why.
+        unreadable: the definitions whose records cannot be read, at least in part.
         superseding: the versions for which a previous one still counts.
     """
 
@@ -48,7 +62,7 @@ class DefinitionCatalog:
         self._operators = {operator.name: operator for operator in operators}
         self._reader = reader
         self._entries: dict[Key, Entry] = {}
-        self.unreadable: dict[DefinitionId, str] = {}
+        self.unreadable: dict[DefinitionId, Unreadable] = {}
         self.superseding: set[Key] = set()
         self._some: tuple[frozenset[Key], Matcher] | None = None  # of those asked for last
         self._compile()
@@ -84,7 +98,7 @@ class DefinitionCatalog:
             self._compile()
         return before != after
 
-    def _counted(self) -> tuple[dict[Key, int], dict[DefinitionId, str], set[Key]]:
+    def _counted(self) -> tuple[dict[Key, int], dict[DefinitionId, Unreadable], set[Key]]:
         tags = {key: entry.tag for key, entry in self._entries.items()}
         return tags, dict(self.unreadable), set(self.superseding)
 
@@ -108,7 +122,8 @@ class DefinitionCatalog:
             try:
                 self._add(of, operator, value)
             except Exception as error:  # noqa: BLE001 (an operator may raise anything)
-                self.unreadable[of] = f"its definition cannot be read: {error}"
+                reason = f"its definition cannot be read: {error}"
+                self.unreadable[of] = Unreadable(reason, _version_of(value))
                 log.error("definition cannot be read", key=key, reason=str(error))
 
     def _add(self, of: DefinitionId, operator: AnyOperator, value: bytes) -> None:
@@ -121,6 +136,8 @@ class DefinitionCatalog:
             self.superseding.add(key)
             previous = operator.spec.previous(definition)
             assert previous is not None
+            if key_of(previous).definition != of:
+                raise msgspec.DecodeError("its previous version is one of another definition")
             entry = Entry(operator, previous, int(tag_of(previous)))
             self._entries.setdefault(key_of(previous), entry)
 
@@ -167,3 +184,10 @@ class DefinitionCatalog:
                 except Exception as error:  # noqa: BLE001 (an operator may raise anything)
                     failures[key] = error
         return Matcher(selections, failures)
+
+
+def _version_of(value: bytes) -> int | None:
+    try:
+        return decode_with(_header_decoder, value).version
+    except msgspec.DecodeError:
+        return None

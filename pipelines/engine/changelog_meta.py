@@ -66,7 +66,8 @@ def meta_of(partition: Partition) -> LogMeta:
     meta = LogMeta(partition.recovery_offset, [], {}, dict(partition.clock_offsets))
     for key, instance in partition.instances.items():
         if isinstance(instance, FailedInstance):
-            meta.failed.append(key.name)
+            if instance.counted:
+                meta.failed.append(key.name)
         elif instance.backfill is None:
             meta.live.append(key.name)
         elif instance.keeps_rows:

@@ -44,14 +44,18 @@ class FailedInstance(OperatorInstance[Definition, Never]):
 
     Attributes:
         record_keys: the keys of its published aggregates.
+        counted: it has counted before, so that it cannot begin as a new one would.
+        unreadable: its definition cannot be read.
     """
 
-    def __init__(self, key: Key, reason: str) -> None:
+    def __init__(self, key: Key, reason: str, *, unreadable: bool = False) -> None:
         self.key = key
         self.tag = np.uint64(0)  # that of no definition: its rows are let go
         self._begin()
         self.state: _NoState = _NoState()
         self.aggregates: _NoAggregates = _NoAggregates()
         self.record_keys: set[bytes] = set()
+        self.counted = False
+        self.unreadable = unreadable
         self.failed = reason
         self.unpublished.add(TOTAL)
