@@ -1,7 +1,7 @@
 """The results of all definitions on their way out, each to the publisher of its operator.
 
-What an operator raises while it publishes fails the definition concerned, and leaves nothing half
-published.
+An error that an operator raises while it publishes fails the definition concerned, and nothing is
+published by halves.
 """
 
 from collections import defaultdict

@@ -266,6 +266,33 @@ def test_a_definition_that_cannot_be_read_after_a_restart_keeps_its_figures(
     assert {version for of in project.of() for version, _ in project.figures().of[of]} == {2}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_definition_that_cannot_be_read_from_the_start_says_so_until_it_can(
+    project: Project, restart: bool
+) -> None:
+    project.put(lambda _: None)
+    project.await_versions()
+    project.put(lambda of: {**first(of), of.kind: {"of": "tomorrow"}, "created_at": 9})
+    project.await_versions(1)
+    project.engine.run()
+    figures = project.figures()
+    for of in project.of():
+        assert (figures.failed(of) or "").startswith("its definition cannot be read: ")
+    if restart:
+        project.engine = project.engine.restarted()
+        project.await_versions(1)
+        assert all(project.figures().failed(of) for of in project.of())
+
+    project.put(lambda of: {**first(of), "created_at": 9})
+    if restart:
+        project.engine = project.engine.restarted()
+    project.engine.await_definitions(
+        lambda _: not any(instance.failed for instance in project.instances().values())
+    )
+    project.engine.run()
+    project.assert_like_new(BODIES)
+
+
 def test_a_previous_version_that_cannot_be_read_keeps_its_figures(project: Project) -> None:
     before = project.figures()
     project.put(lambda of: {**second(of), "revision": 2, "previous": {"version": 1}})

@@ -42,7 +42,6 @@ from pipelines.operators.segment.columns import (
     FAILS,
     HEADS,
     HOLDS,
-    RECHECK,
     ROW,
     UNSET,
     CompiledRule,
@@ -220,8 +219,9 @@ class SegmentState(FixedRows):
         self.heads[CLOCK] = max(self.heads[CLOCK], NEVER if clock is None else clock)
         rows = self.rows[: self.size]
         unlogged = rows["dirty"] & UNLOGGED != 0
-        rows["until"][unlogged & (rows["until"] <= self.heads[CLOCK])] = RECHECK
-        rows["until"][rows["member"] != rows["logged_member"]] = RECHECK
+        recheck = unlogged & (rows["until"] <= self.heads[CLOCK])
+        recheck |= rows["member"] != rows["logged_member"]
+        rows["until"][recheck] = self.heads[CLOCK]  # what holds then decides, not what holds later
         rows["member"] = rows["logged_member"]
         waiting = np.flatnonzero(rows["until"] != FOREVER).astype(np.int32)
         rows["timer"] = 0

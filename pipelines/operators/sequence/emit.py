@@ -10,7 +10,7 @@ from pipelines.columnar.jit import Int, Int32s, kernel
 from pipelines.columnar.prefetch import NEAR
 from pipelines.engine.constants import NONE, TOTAL, day_of
 from pipelines.engine.row_kernels import CHANGES, DIRTY, NEWLY_DIRTY, TIMERS, DueTimers, take_place
-from pipelines.engine.rows import note
+from pipelines.engine.rows import mark_unlogged
 from pipelines.operators.sequence.columns import (
     BASE_DURATION,
     BASE_START,
@@ -56,7 +56,7 @@ def emit(
         emit_row(shape, columns, row)
         advance_watermark(shape, columns, row, np.int64(rows[row].watermark))
         counters[TIMERS] = schedule_row(shape, columns, row, timers, counters[TIMERS])
-        counters[NEWLY_DIRTY] = note(rows, row, newly_dirty, counters[NEWLY_DIRTY])
+        counters[NEWLY_DIRTY] = mark_unlogged(rows, row, newly_dirty, counters[NEWLY_DIRTY])
     return counters[DIRTY]
 
 
