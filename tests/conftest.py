@@ -1,4 +1,4 @@
-"""One real broker for the whole run, and a deployment of its own for every test."""
+"""One real broker for the whole run, and a deployment for every test that asks for `settings`."""
 
 import contextlib
 import os
@@ -12,10 +12,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.settings import Settings, read_settings
+from services import topic_view
 from services.broker import Broker
 from services.topics import ensure_topics
-from tests.kafka import delete_topics
+from tests.kafka import FETCH_WAIT_MS, delete_topics
 from tests.stores import store
 from tests.warehouse import warehouse
 
@@ -43,6 +45,18 @@ def free_ports(count: int) -> list[int]:
             probe.bind(("127.0.0.1", 0))
             ports.append(int(probe.getsockname()[1]))
         return ports
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_consumers() -> Iterator[None]:
+    """Let services in this process find the end of a topic, and stop, within some milliseconds.
+
+    By default each takes up to half a second, which saves requests that a test does not count.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONSUMER_DEFAULTS, "fetch.wait.max.ms", FETCH_WAIT_MS)
+        patch.setattr(topic_view, "_POLL_S", 0.05)
+        yield
 
 
 @pytest.fixture(scope="session")
