@@ -68,10 +68,15 @@ def broker_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def broker(broker_directory: Path) -> Iterator[Broker]:
-    """The broker of this run; a test that would stop it starts one of its own instead."""
+    """The broker of this run; a test that would stop it starts one of its own instead.
+
+    The topics of deployments stay until the run ends: while a broker deletes some it creates no
+    others, and each test would wait for a second.
+    """
     if running := os.environ.get("AVILA_TEST_BOOTSTRAP"):  # saves the start, while at work
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stand_in:
             yield Broker(stand_in, running)
+        delete_topics(running, left_topics)
         return
     port, controller_port = free_ports(2)
     broker = Broker.start(
@@ -84,12 +89,15 @@ def broker(broker_directory: Path) -> Iterator[Broker]:
     try:
         yield broker
     finally:
-        broker.stop()
+        broker.kill()  # its directory is removed
+
+
+left_topics: list[str] = []
 
 
 @contextlib.contextmanager
 def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
-    """The settings of a deployment: its topics exist, empty, and are deleted afterwards."""
+    """The settings of a deployment: its topics exist, and are empty."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
@@ -104,13 +112,8 @@ def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
-    try:
-        yield settings
-    finally:
-        delete_topics(
-            settings.bootstrap,
-            [topic.name for topic in settings.topics if topic != settings.topics.schemas],
-        )
+    left_topics.extend(topic.name for topic in settings.topics if topic != settings.topics.schemas)
+    yield settings
 
 
 @pytest.fixture

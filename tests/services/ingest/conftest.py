@@ -27,9 +27,9 @@ from services.ingest.limits import Limits
 from services.ingest.server import IngestServer
 from services.listening import listen
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS
+from tests.conftest import PARTITIONS, left_topics
 from tests.credentials import KEY, bearer, put, put_keys, query_token
-from tests.kafka import Tail, delete_topics, read_all
+from tests.kafka import Tail, read_all
 
 SCHEMA_ID = 7
 TIMEOUT_S = 120.0
@@ -157,7 +157,7 @@ def serving(
 
 @contextmanager
 def deployment(broker: Broker) -> Iterator[Settings]:
-    """A deployment of which only an empty inbox and the keys exist; gone afterwards."""
+    """A deployment of which only an empty inbox and the keys exist."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
@@ -168,8 +168,8 @@ def deployment(broker: Broker) -> Iterator[Settings]:
     ensure_topics(settings.bootstrap, topics, partitions=PARTITIONS, replication_factor=1)
     put_keys(settings)
     put(settings, query_token())
+    left_topics.extend(topic.name for topic in topics)
     yield settings
-    delete_topics(settings.bootstrap, [topic.name for topic in topics])
 
 
 @pytest.fixture(scope="session")
