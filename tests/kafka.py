@@ -180,10 +180,17 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
 
 
 def create_topic(bootstrap: str, name: str, *, partitions: int) -> None:
-    """Create a topic with the broker's defaults."""
+    """Create a topic with the broker's defaults; its partitions have leaders on return."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     new = NewTopic(name, num_partitions=partitions, replication_factor=1)
     admin.create_topics([new], operation_timeout=TIMEOUT_S)[name].result()
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        found = admin.list_topics(name, TIMEOUT_S).topics[name]
+        if not found.error and all(one.leader >= 0 for one in found.partitions.values()):
+            return
+        assert time.monotonic() < deadline, f"{name} has no leader"
+        time.sleep(0.02)
 
 
 def delete_topics(bootstrap: str, names: Iterable[str]) -> None:
