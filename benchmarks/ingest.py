@@ -47,7 +47,7 @@ from benchmarks.load.closed_loop import http_command, saturate, streams_command
 from benchmarks.load.open_loop import Latency, Paced, by_streams, by_vegeta, highest
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from schemas.topics import Topic
-from services.keys.admin import at_desk
+from services.keys.admin import run_with_key_admin
 
 BATCH: Final = 100
 CORES: Final = 2
@@ -122,7 +122,7 @@ def share_cores() -> None:
 
 def furnish(settings: Settings) -> Edge:
     """Make a write key, and the requests of all doors."""
-    key = at_desk(settings, lambda desk: desk.create_write_key(PROJECT)).id
+    key = run_with_key_admin(settings, lambda admin: admin.create_write_key(PROJECT)).id
     directory = settings.data_dir / "targets"
     directory.mkdir(parents=True)
     host = f"{settings.host}:{settings.port(INGEST_PORT)}"

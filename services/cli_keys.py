@@ -1,67 +1,84 @@
-"""`avila keys`, `avila tokens`, `avila projects`: who may send and who may read.
+"""`avila keys`, `avila tokens`, `avila projects`: who may send events and who may read results.
 
-What a program wants (the key, the token) is all there is on standard output; remarks for people go
+Standard output holds only what programs use (the key, the token, the table); messages for people go
 to standard error.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS, Project, QueryToken, WriteKey
+from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS, Project, QueryToken, Scope, WriteKey
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from services.keys.admin import KeyAdmin
 
 T = TypeVar("T")
-Read = Callable[[], Settings]
+ReadSettings = Callable[[], Settings]
 
-_RATE = click.option("--rate", type=click.IntRange(1), help="Events a second at most.")
-_QUOTA = click.option("--quota", type=click.IntRange(1), help="Events a day (UTC) at most.")
+_RATE = click.option("--rate", type=click.IntRange(1), help="Maximum events per second.")
+_QUOTA = click.option("--quota", type=click.IntRange(1), help="Maximum events per day (UTC).")
 
 
 @click.group()
 def keys() -> None:
-    """Write keys: public, they send events to one project and can do nothing else."""
+    """Manage write keys: public keys that send events to one project and do nothing else."""
 
 
 @keys.command("create")
 @click.option("--project", default="default", show_default=True)
-@click.option("--name", default="", help="What it is for.")
+@click.option("--name", default="", help="A note on what the key is for.")
 @_RATE
 @_QUOTA
-@click.option("--origin", "origins", multiple=True, help="A web page's origin, such as https://a.b")
-@click.option("--key", help="Take over a key that your SDKs use already, instead of a new one.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    help="Accept the key from browsers only on pages of this origin (https://a.b). Repeatable.",
+)
+@click.option("--key", help="Use this key, which your SDKs already have, instead of a new one.")
 @click.pass_obj
 def create_key(
-    settings: Read, /, project: str, rate: int | None, quota: int | None, **options: Any
+    settings: ReadSettings,
+    /,
+    project: str,
+    rate: int | None,
+    quota: int | None,
+    name: str,
+    origins: Sequence[str],
+    key: str | None,
 ) -> None:
-    """Make a write key and print it.
+    """Create a write key and print it.
 
-    With origins, browsers may use it on those pages only. Limits are kept by each ingest process.
+    Each ingest process enforces the rate and the quota on its own.
     """
-    made = _do(
+    created = _run(
         settings,
-        lambda desk: desk.create_write_key(
-            project, events_per_s=rate, events_per_day=quota, **options
+        lambda admin: admin.create_write_key(
+            project,
+            name=name,
+            events_per_s=rate,
+            events_per_day=quota,
+            origins=origins,
+            key=key,
         ),
     )
-    click.echo(made.id)
+    click.echo(created.id)
 
 
 @keys.command("list")
-@click.option("--project", help="Of this project only.")
+@click.option("--project", help="List only the keys of this project.")
 @click.pass_obj
-def list_keys(settings: Read, /, project: str | None) -> None:
-    """Show the write keys."""
+def list_keys(settings: ReadSettings, /, project: str | None) -> None:
+    """List the write keys."""
 
-    async def find(desk: "KeyAdmin") -> list[WriteKey]:
-        return sorted(desk.keys.write_keys.values(), key=lambda key: (key.project_id, key.id))
+    async def find(admin: "KeyAdmin") -> list[WriteKey]:
+        return sorted(admin.keys.write_keys.values(), key=lambda key: (key.project_id, key.id))
 
-    _show(
+    _print_table(
         ("PROJECT", "KEY", "CREATED", "LIMITS", "ORIGINS", "NAME"),
         (
             (
@@ -72,7 +89,7 @@ def list_keys(settings: Read, /, project: str | None) -> None:
                 ",".join(key.origins) or "-",
                 key.name or "-",
             )
-            for key in _do(settings, find)
+            for key in _run(settings, find)
             if project in {None, key.project_id}
         ),
     )
@@ -81,20 +98,20 @@ def list_keys(settings: Read, /, project: str | None) -> None:
 @keys.command("revoke")
 @click.argument("key")
 @click.pass_obj
-def revoke_key(settings: Read, /, key: str) -> None:
-    """End a write key: within a second nothing sent with it is accepted."""
-    revoked = _do(settings, lambda desk: desk.revoke_write_key(key))
+def revoke_key(settings: ReadSettings, /, key: str) -> None:
+    """Revoke a write key: within a second its events are refused."""
+    revoked = _run(settings, lambda admin: admin.revoke_write_key(key))
     click.echo(f"write key {revoked.id} of project {revoked.project_id} is revoked", err=True)
 
 
 @click.group()
 def tokens() -> None:
-    """Query tokens: secret, they read figures and change definitions."""
+    """Manage query tokens: secrets that read results and change definitions."""
 
 
 @tokens.command("create")
-@click.option("--project", help="Of this project only; without it, of all projects.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--project", help="Limit the token to this project (default: all projects).")
+@click.option("--name", default="", help="A note on what the token is for.")
 @click.option(
     "--scope",
     "scopes",
@@ -102,29 +119,41 @@ def tokens() -> None:
     type=click.Choice(["read", "write"]),
     default=["read"],
     show_default=True,
-    help="What it may do: see, or change too (give both).",
+    help="`read` sees definitions and results, `write` changes definitions. Repeat it for both.",
 )
-@click.option("--days", default=90, show_default=True, type=click.IntRange(1, MAX_TOKEN_DAYS))
+@click.option(
+    "--days",
+    default=90,
+    show_default=True,
+    type=click.IntRange(1, MAX_TOKEN_DAYS),
+    help="Days until the token expires.",
+)
 @click.pass_obj
-def create_token(settings: Read, /, project: str | None, **options: Any) -> None:
-    """Make a query token and print it, this once."""
-    text, made = _do(settings, lambda desk: desk.create_token(project or ALL_PROJECTS, **options))
+def create_token(
+    settings: ReadSettings, /, project: str | None, name: str, scopes: Sequence[Scope], days: int
+) -> None:
+    """Create a query token and print it, once."""
+    text, created = _run(
+        settings,
+        lambda admin: admin.create_token(project or ALL_PROJECTS, scopes, days=days, name=name),
+    )
     click.echo(text)
     click.echo(
-        f"query token {made.id}, until {_day(made.expires_at)}: keep it, it is not shown again",
+        f"query token {created.id}, valid until {_day(created.expires_at)}: keep it, it is not "
+        "shown again",
         err=True,
     )
 
 
 @tokens.command("list")
 @click.pass_obj
-def list_tokens(settings: Read, /) -> None:
-    """Show the query tokens by their ids; what they are is not known here."""
+def list_tokens(settings: ReadSettings, /) -> None:
+    """List the query tokens by id; their texts are not stored."""
 
-    async def find(desk: "KeyAdmin") -> list[QueryToken]:
-        return sorted(desk.keys.tokens.values(), key=lambda token: (token.project_id, token.id))
+    async def find(admin: "KeyAdmin") -> list[QueryToken]:
+        return sorted(admin.keys.tokens.values(), key=lambda token: (token.project_id, token.id))
 
-    _show(
+    _print_table(
         ("PROJECT", "ID", "SCOPES", "CREATED", "EXPIRES", "NAME"),
         (
             (
@@ -135,7 +164,7 @@ def list_tokens(settings: Read, /) -> None:
                 _day(token.expires_at),
                 token.name or "-",
             )
-            for token in _do(settings, find)
+            for token in _run(settings, find)
         ),
     )
 
@@ -143,15 +172,15 @@ def list_tokens(settings: Read, /) -> None:
 @tokens.command("revoke")
 @click.argument("token")
 @click.pass_obj
-def revoke_token(settings: Read, /, token: str) -> None:
-    """End a query token, named by its id or by itself."""
-    revoked = _do(settings, lambda desk: desk.revoke_token(token))
+def revoke_token(settings: ReadSettings, /, token: str) -> None:
+    """Revoke a query token, given by its id or its text."""
+    revoked = _run(settings, lambda admin: admin.revoke_token(token))
     click.echo(f"query token {revoked.id} is revoked", err=True)
 
 
 @click.group()
 def projects() -> None:
-    """Projects: there is one for each name that a key is made for."""
+    """Manage projects. A project exists once a key is created for it."""
 
 
 @projects.command("limit")
@@ -159,54 +188,57 @@ def projects() -> None:
 @_RATE
 @_QUOTA
 @click.pass_obj
-def limit_project(settings: Read, /, project: str, rate: int | None, quota: int | None) -> None:
-    """Limit what all keys of a PROJECT may send together; what is not given has no limit."""
-    made = _do(settings, lambda desk: desk.limit_project(project, rate, quota))
-    click.echo(f"project {made.id}: {_limits(made)}", err=True)
+def limit_project(
+    settings: ReadSettings, /, project: str, rate: int | None, quota: int | None
+) -> None:
+    """Limit what all keys of PROJECT may send together.
+
+    An option that is not given removes that limit.
+    """
+    changed = _run(settings, lambda admin: admin.limit_project(project, rate, quota))
+    click.echo(f"project {changed.id}: {_limits(changed)}", err=True)
 
 
 @projects.command("timezone")
 @click.argument("project")
 @click.argument("zone")
 @click.pass_obj
-def set_timezone(settings: Read, /, project: str, zone: str) -> None:
-    """Set the time ZONE (Europe/Lisbon) of a PROJECT.
+def set_timezone(settings: ReadSettings, /, project: str, zone: str) -> None:
+    """Set the time ZONE (such as Europe/Lisbon) of PROJECT.
 
-    It is that of cohorts and metrics which name none when they are made from now on.
+    It applies to cohorts and metrics that are created from now on without a time zone.
     """
-    made = _do(settings, lambda desk: desk.set_timezone(project, zone))
-    click.echo(f"project {made.id}: {made.timezone}", err=True)
+    changed = _run(settings, lambda admin: admin.set_timezone(project, zone))
+    click.echo(f"project {changed.id}: {changed.timezone}", err=True)
 
 
 @projects.command("list")
 @click.pass_obj
-def list_projects(settings: Read, /) -> None:
-    """Show the projects that have keys or settings."""
+def list_projects(settings: ReadSettings, /) -> None:
+    """List the projects that have keys or settings."""
 
-    async def find(desk: "KeyAdmin") -> tuple[dict[str, Project], list[str]]:
-        return desk.keys.projects, [key.project_id for key in desk.keys.write_keys.values()]
+    async def find(admin: "KeyAdmin") -> tuple[dict[str, Project], list[str]]:
+        return admin.keys.projects, [key.project_id for key in admin.keys.write_keys.values()]
 
-    set_up, of_keys = _do(settings, find)
+    configured, key_projects = _run(settings, find)
     unset = Project(id="", updated_at=0)
-    _show(
-        ("PROJECT", "WRITE KEYS", "LIMITS", "TIME ZONE"),
-        (
-            (name, str(of_keys.count(name)), _limits(of := set_up.get(name, unset)), of.timezone)
-            for name in sorted(set_up.keys() | set(of_keys))
-        ),
-    )
+    rows = []
+    for name in sorted(configured.keys() | set(key_projects)):
+        project = configured.get(name, unset)
+        rows.append((name, str(key_projects.count(name)), _limits(project), project.timezone))
+    _print_table(("PROJECT", "WRITE KEYS", "LIMITS", "TIME ZONE"), rows)
 
 
-def _do(settings: Read, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
-    # Imported when it is used, as no other command of `avila` needs it.
-    from services.keys.admin import at_desk  # noqa: PLC0415
+def _run(settings: ReadSettings, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
+    # Imported here so that the other commands of `avila` start without it.
+    from services.keys.admin import run_with_key_admin  # noqa: PLC0415
 
-    return at_desk(settings(), work)
+    return run_with_key_admin(settings(), work)
 
 
-def _limits(of: WriteKey | Project) -> str:
-    rate = f"{of.events_per_s:,}/s" if of.events_per_s else ""
-    quota = f"{of.events_per_day:,}/day" if of.events_per_day else ""
+def _limits(limited: WriteKey | Project) -> str:
+    rate = f"{limited.events_per_s:,}/s" if limited.events_per_s else ""
+    quota = f"{limited.events_per_day:,}/day" if limited.events_per_day else ""
     return " ".join(filter(None, (rate, quota))) or "-"
 
 
@@ -214,7 +246,7 @@ def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1_000, UTC).date().isoformat()
 
 
-def _show(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     lines = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -1,14 +1,19 @@
-"""HTTP connections as all services have them: uvicorn's, and what nobody else bounds is bounded.
+"""HTTP connections of all services: uvicorn's, with bounds that uvicorn lacks.
 
-uvicorn leaves it to whoever is connected how long they take for the head of a request, from its
-first byte to the empty line, and how large it is; and how long for the rest of a body that was
-answered before it had all come, which is read and thrown away.
+uvicorn bounds neither the size of a request's head nor the time from its first byte to the empty
+line; nor the time for the rest of a body that was answered early, which it reads and discards.
+
+Clients may offer to upgrade a request to another protocol: Java's HttpClient and `curl --http2`
+offer HTTP/2 (`Upgrade: h2c`). A server may decline and answer in HTTP/1.1 (RFC 9110, 7.8). The
+parser, however, stops after the head of such a request, so its head is parsed again without the
+offer.
 """
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final, cast
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -16,84 +21,131 @@ from services.errors import ErrorBody, ErrorDetail
 
 MAX_HEAD_BYTES: Final = 65_536
 HEAD_TIMEOUT_S: Final = 30.0
-# An extension of ASGI: in the scope of a request whose body is here already.
+# Our ASGI extension: the scope of a request has it if all of its body has been received.
 WHOLE_BODY: Final = "avila.whole_body"
+# Headers of an offer to upgrade, which `Connection` lists as well.
+_OFFER_HEADERS: Final = {b"upgrade", b"http2-settings"}
 
 
 class Connection(HttpToolsProtocol):
-    """Given to uvicorn as `http`; closes itself if no request has come, or half of one, in time.
+    """uvicorn's HTTP protocol, which also closes if a head, or the rest of a body, is late.
 
-    The rest of a body that is answered already has as long as a head has. A head may be larger
-    than it may be by what came in one piece with its end.
+    A head may exceed `max_head_bytes` by what arrives in the same segment as its end.
     """
 
-    most_head_bytes = MAX_HEAD_BYTES
-    head_within_s = HEAD_TIMEOUT_S
-    _deadline: asyncio.TimerHandle | None = None  # while a head or the rest of a body is awaited
+    max_head_bytes = MAX_HEAD_BYTES
+    head_timeout_s = HEAD_TIMEOUT_S
+    _deadline: asyncio.TimerHandle | None = None  # set while a head or the rest of a body is due
     _head_bytes = 0
-    _head_is_next = True  # not a body's rest, or a WebSocket's frames
+    _expects_head = True  # false within a body, and on a WebSocket
 
-    def connection_made(self, transport: Any) -> None:
-        """Await the first head."""
-        super().connection_made(transport)
-        self._await_head()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Expect the first head."""
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._start_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Await nothing more."""
-        self._await_nothing()
+        """Cancel the deadline."""
+        self._cancel_deadline()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Start to count the head."""
         super().on_message_begin()
-        self._await_head()
+        self._start_head()
 
     def on_headers_complete(self) -> None:
-        """It is whole; what follows is the body, which has limits of its own."""
-        self._await_nothing()
-        self._head_is_next = False
-        super().on_headers_complete()
+        """Stop counting: the body has limits of its own."""
+        self._cancel_deadline()
+        self._expects_head = False
+        if not self._offers_upgrade():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """So is the body; often before the application is called."""
+        """Mark the body as received, which often precedes the call of the application."""
+        if self._offers_upgrade():
+            return
         self.scope["extensions"] = {WHOLE_BODY: {}}
-        self._await_nothing()
-        self._head_is_next = True
+        self._cancel_deadline()
+        self._expects_head = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The request is answered, whether all of it has come or not."""
+        """Set a deadline for the rest of the body, if the answer came before its end."""
         super().on_response_complete()
-        is_answered = self.cycle.response_complete  # not so if another request was waiting
-        if is_answered and not self._head_is_next and not self.transport.is_closing():
-            self._await()
+        is_answered = self.cycle.response_complete  # false if another request was waiting
+        if is_answered and not self._expects_head and not self.transport.is_closing():
+            self._set_deadline()
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on the connection is another protocol's."""
+        """Hand the connection to the WebSocket protocol."""
         super().handle_websocket_upgrade()
-        self._head_is_next = False
+        self._expects_head = False
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it is too much."""
-        super().data_received(data)
-        if self.transport.is_closing() or not self._head_is_next:
+        """Parse `data`, and refuse the request if its head is too large."""
+        self._parse(data)
+        if self.transport.is_closing() or not self._expects_head:
             return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()  # what came is the space before one
+            self._start_head()  # only white space before a head has come
         if self._deadline is not None:
             self._head_bytes += len(data)
-            if self._head_bytes > self.most_head_bytes:
+            if self._head_bytes > self.max_head_bytes:
                 self._refuse()
 
-    def _await_head(self) -> None:
+    def _parse(self, data: bytes) -> None:
+        """Parse `data` as uvicorn does, but decline offers to upgrade to anything but WebSocket."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                if not self._offers_upgrade():
+                    return  # a CONNECT, which the application refuses
+                data = self._head_without_offer() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+
+    def _offers_upgrade(self) -> bool:
+        """Return whether the request offers to upgrade to a protocol that this server declines."""
+        return (
+            self.parser.should_upgrade()
+            and not self._should_upgrade()
+            and self.parser.get_method() != b"CONNECT"
+        )
+
+    def _head_without_offer(self) -> bytes:
+        """Return the head of the current request without its offer to upgrade."""
+        lines = [
+            b"%b %b HTTP/%b"
+            % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                kept = [option for option in options if option.lower() not in _OFFER_HEADERS]
+                lines.append(b"connection: " + b", ".join(kept))
+            elif name not in _OFFER_HEADERS:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join((*lines, b"", b""))
+
+    def _start_head(self) -> None:
         self._head_bytes = 0
-        self._await()
+        self._set_deadline()
 
-    def _await(self) -> None:
-        self._await_nothing()
-        self._deadline = self.loop.call_later(self.head_within_s, self.timeout_keep_alive_handler)
+    def _set_deadline(self) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(self.head_timeout_s, self.timeout_keep_alive_handler)
 
-    def _await_nothing(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -102,7 +154,7 @@ class Connection(HttpToolsProtocol):
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         detail = ErrorDetail(
             "too_large",
-            f"the head of the request is larger; accepted are {self.most_head_bytes} bytes "
+            f"the head of the request is too large; the limit is {self.max_head_bytes} bytes "
             "(max_head_bytes)",
         )
         body = msgspec.json.encode(ErrorBody(detail))
@@ -114,10 +166,10 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def connections(most_head_bytes: int, head_within_s: float) -> type[Connection]:
-    """Connections with other bounds."""
+def connection_class(max_head_bytes: int, head_timeout_s: float) -> type[Connection]:
+    """Return a `Connection` class with these bounds."""
     return type(
         "Connection",
         (Connection,),
-        {"most_head_bytes": most_head_bytes, "head_within_s": head_within_s},
+        {"max_head_bytes": max_head_bytes, "head_timeout_s": head_timeout_s},
     )

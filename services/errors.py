@@ -1,8 +1,8 @@
-"""The one map from errors to statuses of HTTP and gRPC, and the body that says what to do.
+"""Map errors to HTTP and gRPC statuses, and to the body of an answer.
 
     {"error": {"code": "invalid", "message": "steps[0].event: …", "field": "steps[0].event"}}
 
-`code` is stable and for programs, `message` is English and for people.
+`code` is stable, for programs. `message` is English, for people.
 """
 
 import math
@@ -44,7 +44,7 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     Misconfigured: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-# By name: not every service that answers errors loads gRPC.
+# Names of gRPC statuses, because not all services load gRPC.
 _CODES: Final[dict[type[AvilaError], str]] = {
     InvalidRequest: "INVALID_ARGUMENT",
     InvalidRecord: "INVALID_ARGUMENT",
@@ -58,7 +58,7 @@ _CODES: Final[dict[type[AvilaError], str]] = {
     Misconfigured: "INTERNAL",
 }
 
-# What says in gRPC what a status says in HTTP; they agree where several errors share one.
+# The gRPC status that corresponds to an HTTP status. Errors that share one agree on the other.
 _CODES_OF_STATUSES: Final[Mapping[int, str]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "UNIMPLEMENTED",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_ARGUMENT",
@@ -66,12 +66,12 @@ _CODES_OF_STATUSES: Final[Mapping[int, str]] = {
 }
 
 
-# What a 401 must be sent with. Not `Basic`, which browsers ask their users about.
+# The challenge of a 401. Not `Basic`, for which browsers prompt their users.
 CHALLENGE: Final = "Bearer"
 
 
 class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong; `field` is the path of the offending value."""
+    """An error; `field` is the path of the value that caused it."""
 
     code: str
     message: str
@@ -79,39 +79,39 @@ class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The body of every answer that is not a success."""
+    """The body of every error answer."""
 
     error: ErrorDetail
 
 
 def status_of(error: AvilaError) -> HTTPStatus:
-    """Return the status that an error is answered with; that of its nearest known ancestor."""
+    """Return the HTTP status of an error: that of its nearest ancestor with one."""
     return _nearest(error, _STATUSES, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def code_of(error: AvilaError) -> str:
-    """Return the name of the gRPC status that an error is answered with, in the same way."""
+    """Return the name of the gRPC status of an error: that of its nearest ancestor with one."""
     return _nearest(error, _CODES, "INTERNAL")
 
 
 def code_of_status(status: int) -> str:
-    """Return the name of the gRPC status that says what an HTTP status of ours says."""
+    """Return the name of the gRPC status that corresponds to an HTTP status."""
     return _CODES_OF_STATUSES.get(status, "INTERNAL")
 
 
-def _nearest(error: AvilaError, statuses: Mapping[type[AvilaError], _S], otherwise: _S) -> _S:
+def _nearest(error: AvilaError, statuses: Mapping[type[AvilaError], _S], default: _S) -> _S:
     found = (statuses[kind] for kind in type(error).__mro__ if kind in statuses)
-    return next(found, otherwise)
+    return next(found, default)
 
 
 def describe(error: AvilaError) -> ErrorDetail:
-    """Return what is said of an error, wherever it is said."""
+    """Return the code, message and field of an error."""
     field = error.field if isinstance(error, InvalidRequest) else ""
     return ErrorDetail(error.code, str(error), field)
 
 
 def error_response(error: AvilaError) -> Response:
-    """Answer with an error; `BackOff` also says when to come again, and a 401 with what."""
+    """Return the answer to an error, with `Retry-After` for `BackOff` and a challenge for a 401."""
     status = status_of(error)
     headers = {}
     if isinstance(error, BackOff):
@@ -122,7 +122,7 @@ def error_response(error: AvilaError) -> Response:
 
 
 async def answer_error(_: Request, error: Exception) -> Response:
-    """Answer an `AvilaError` or an error of the HTTP layer: a Starlette exception handler."""
+    """Handle an `AvilaError` or an `HTTPException`: a Starlette exception handler."""
     if isinstance(error, AvilaError):
         return error_response(error)
     assert isinstance(error, HTTPException)
@@ -132,9 +132,9 @@ async def answer_error(_: Request, error: Exception) -> Response:
 
 
 async def answer_defect(_: Request, __: Exception) -> Response:
-    """Answer what nobody raised on purpose; the server logs it with its trace."""
+    """Handle an unexpected exception; the server logs its trace."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return _respond(status, ErrorDetail("defect", "an error of ours; it has been logged"), {})
+    return _respond(status, ErrorDetail("defect", "an internal error; it has been logged"), {})
 
 
 def _respond(status: HTTPStatus, detail: ErrorDetail, headers: dict[str, str]) -> Response:

@@ -1,4 +1,4 @@
-"""Where a service listens, who is told if it cannot, and who calls."""
+"""Listen on a socket, and read the addresses of clients."""
 
 import socket
 from typing import Final
@@ -11,10 +11,10 @@ _BACKLOG: Final = 2048
 
 
 def listen(host: str, port: int, service: str) -> socket.socket:
-    """Return a socket on which `service` (a name for people) may be called from now on.
+    """Return a listening socket; `service` is a name for error messages.
 
     Raises:
-        Misconfigured: something else listens there, or the address is not this machine's.
+        Misconfigured: another process listens there, or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -24,18 +24,18 @@ def listen(host: str, port: int, service: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Misconfigured(
-            f"the {service} cannot listen on {host}:{port}: {error.strerror}; stop what does, "
-            "or give this system another AVILA_PORT_BASE"
+            f"the {service} cannot listen on {host}:{port}: {error.strerror}; stop the "
+            "process that does, or set another AVILA_PORT_BASE"
         ) from error
     listener.listen(_BACKLOG)
     return listener
 
 
 def grpc_address(host: str, port: int) -> str:
-    """The address as gRPC wants it: of IPv6, the host in brackets."""
+    """Return the address in gRPC's notation, with an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def client_of(scope: Scope) -> str:
-    """The address of whoever calls, as far as the server believes it; empty if none is known."""
+    """Return the client's address, from trusted proxies if there are any; "" if unknown."""
     return scope["client"][0] if scope["client"] else ""

@@ -1,4 +1,4 @@
-"""Keys and tokens that tests use, and how they come to stand in a deployment."""
+"""Keys and tokens for tests."""
 
 from typing import Any
 
@@ -22,19 +22,19 @@ NEVER = 1 << 52
 
 
 def write_key(key: str = KEY, project: str = "default", **fields: Any) -> WriteKey:
-    """A write key as it stands on its topic."""
+    """Return the record of a write key."""
     return WriteKey(project_id=project, id=key, created_at=0, **fields)
 
 
 def query_token(text: str = TOKEN, project: str = "*", **fields: Any) -> QueryToken:
-    """What stands on the topic of a token that may do everything, but for `fields`."""
+    """Return the record of a token with all scopes, except for `fields`."""
     digest = digest_of(text)
     may: dict[str, Any] = {"scopes": ("read", "write"), "expires_at": NEVER} | fields
     return QueryToken(project_id=project, id=token_id(digest), digest=digest, created_at=0, **may)
 
 
 def put(settings: Settings, *definitions: Definition) -> None:
-    """Have them stand, without the desk."""
+    """Write definitions straight to their topic."""
     produce(
         settings.bootstrap,
         settings.topics.definitions.name,
@@ -43,7 +43,7 @@ def put(settings: Settings, *definitions: Definition) -> None:
 
 
 def put_keys(settings: Settings) -> None:
-    """Have the projects `default` and `shop` have their write keys."""
+    """Write the keys of the projects `default` and `shop`."""
     put(settings, write_key(), write_key(SHOP_KEY, "shop"))
 
 

@@ -1,6 +1,6 @@
-"""The edge: events come in by many doors and go to the inbox by one path.
+"""The ingest service: events arrive in many formats and reach the inbox through one pipeline.
 
-    door.parse ─▶ path: admit ─▶ check ─▶ plan ─▶ encode ─▶ produce ─▶ (broker has it) ─▶ answer
+    format.parse ─▶ pipeline: authorize, check, plan, encode, produce ─▶ inbox ─▶ format.answer
 
-A door only reads and writes a format; everything that decides about an event is in the path.
+A format only reads requests and writes answers. The pipeline decides about events.
 """

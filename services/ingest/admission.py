@@ -1,4 +1,4 @@
-"""Decides, before a body is read, whether there is room for it; so that memory stays bounded."""
+"""Bound memory: admit a request, or refuse it with `BackOff`, before its body is read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,35 +8,39 @@ from services.ingest.limits import Limits
 from services.ingest.produce import Producer
 
 
-class Hold:
-    """The memory that one request takes for its body."""
+class Reservation:
+    """The memory that one request holds for its body."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Take `size` bytes more.
+        """Reserve `size` more bytes.
 
         Raises:
-            BackOff: there is no room for them.
+            BackOff: the process holds too much; the bytes are reserved until the request ends.
         """
         self.take(size)
         self._admission.check_bytes()
 
     def take(self, size: int) -> None:
-        """Take `size` bytes more, whether or not there is room for them."""
+        """Reserve `size` more bytes even beyond the limit."""
         self.size += size
         self._admission.held_bytes += size
 
     def shrink(self, size: int) -> None:
-        """Give `size` bytes back before the end."""
+        """Release `size` bytes before the request ends."""
         self.size -= size
         self._admission.held_bytes -= size
 
 
 class Admission:
-    """The room there is: for bodies in memory, and for events that wait for the broker."""
+    """Counts what the process holds: bodies in memory, and events that wait for the broker.
+
+    Attributes:
+        held_bytes: the sum of all reservations.
+    """
 
     def __init__(self, producer: Producer, limits: Limits) -> None:
         self.held_bytes = 0
@@ -44,31 +48,35 @@ class Admission:
         self._limits = limits
 
     @contextmanager
-    def admit(self) -> Iterator[Hold]:
-        """Let one request in; what it holds is given back at the end.
+    def admit(self) -> Iterator[Reservation]:
+        """Admit one request; its reservation is released when the block ends.
 
         Raises:
-            BackOff: there is no room now.
+            BackOff: the process is at a limit.
         """
         self.check()
-        hold = Hold(self)
+        reservation = Reservation(self)
         try:
-            yield hold
+            yield reservation
         finally:
-            self.held_bytes -= hold.size
+            self.held_bytes -= reservation.size
 
     def check(self) -> None:
-        """Raise `BackOff` if there is no room for anything more."""
-        most = self._limits.max_unacknowledged_events
-        if self._producer.unacknowledged >= most:
-            raise self._back_off(f"{most} events (max_unacknowledged_events) wait for the broker")
+        """Raise `BackOff` if the process is at a limit."""
+        limit = self._limits.max_unacknowledged_events
+        if self._producer.unacknowledged >= limit:
+            raise self._back_off(
+                f"{limit} events wait for the broker, the limit (max_unacknowledged_events)"
+            )
         self.check_bytes()
 
     def check_bytes(self) -> None:
-        """Raise `BackOff` if the bodies in memory are more than they may be."""
-        most = self._limits.max_held_bytes
-        if self.held_bytes > most:
-            raise self._back_off(f"{most} bytes (max_held_bytes) of requests are in work")
+        """Raise `BackOff` if request bodies take more memory than the limit."""
+        limit = self._limits.max_held_bytes
+        if self.held_bytes > limit:
+            raise self._back_off(
+                f"request bodies take more than {limit} bytes, the limit (max_held_bytes)"
+            )
 
     def _back_off(self, reason: str) -> BackOff:
         return BackOff(f"{reason}: try again later", self._limits.retry_after_s)

@@ -1,66 +1,71 @@
-"""Decides about one event, purely: a row to encode, or the reason why not."""
+"""Check one event: a pure function from an event to a row, or to the reason for its refusal."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
-from services.ingest.events import NOTHING, Event, Row, Time
+from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
+from services.ingest.json_text import DECODE_ERRORS, Json
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
 
 _EMPTY: Final = b"{}"
-LEAST_PROPERTY_BYTES: Final = len('"":1,')
+MIN_PROPERTY_BYTES: Final = len('"":1,')
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """What the events of one request have in common.
+    """What the events of one request share.
 
-    `project_id` is the project of the write key, and `named` the one that the request itself names.
+    `project_id` is the write key's project, and `named_project` the one that the request names.
+    `warning` is what is wrong with the request's `sent_at`.
     """
 
     project_id: str
-    named: str | None
+    named_project: str | None
     sent_at: int | None
     received_at: int
     warning: str
 
 
-def arrive(project_id: str, sent_at: Time, received_at: int, named: str | None = None) -> Arrival:
-    """Look at what holds for a whole request; a time that cannot be read is a warning."""
+def read_arrival(
+    project_id: str, sent_at: Time, received_at: int, named_project: str | None = None
+) -> Arrival:
+    """Return what the events of a request share; an unreadable `sent_at` becomes a warning."""
     ms, warning = _read_sent_at(sent_at)
-    return Arrival(project_id, named, ms, received_at, warning)
+    return Arrival(project_id, named_project, ms, received_at, warning)
 
 
 def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
-    """Return `event` as a row: what it leaves open is taken from `arrival`.
+    """Return `event` as a row, completed from `arrival`.
 
-    `note` is what its door has to remark; it becomes part of the row's warning.
+    `note` is the format's warning about the event; it becomes part of the row's warning.
 
     Raises:
-        InvalidRequest: the event is to be dropped; names the field, and the limit if it is one.
+        InvalidRequest: the event is to be dropped; names the field, and the limit if one is
+            exceeded.
     """
     project_id = arrival.project_id
-    named = event.project_id or arrival.named
+    named = event.project_id or arrival.named_project
     if named and named != project_id:
         raise InvalidRequest(
             f"{named[:70]!r} is not the project of the write key, which is {project_id!r}",
             "project_id",
         )
     warning = note
-    _measure(event.event, "event", limits.max_name_chars, "max_name_chars")
-    _measure(event.distinct_id, "distinct_id", limits.max_id_chars, "max_id_chars")
+    _check_length(event.event, "event", limits.max_name_chars, "max_name_chars")
+    _check_length(event.distinct_id, "distinct_id", limits.max_id_chars, "max_id_chars")
     if event.anonymous_id:
-        _measure(event.anonymous_id, "anonymous_id", limits.max_id_chars, "max_id_chars")
+        _check_length(event.anonymous_id, "anonymous_id", limits.max_id_chars, "max_id_chars")
     if event.session_id:
-        _measure(event.session_id, "session_id", limits.max_id_chars, "max_id_chars")
+        _check_length(event.session_id, "session_id", limits.max_id_chars, "max_id_chars")
 
     if event.event_id:
-        _measure(event.event_id, "event_id", limits.max_event_id_chars, "max_event_id_chars")
+        _check_length(event.event_id, "event_id", limits.max_event_id_chars, "max_event_id_chars")
         event_id, mapped = identify(event.event_id, project_id)
         if mapped:
-            warning = _join(
+            warning = join_warnings(
                 warning, f"event_id: {event.event_id!r} is not a UUID and was mapped to one"
             )
     else:
@@ -71,14 +76,14 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     else:
         timestamp, assumed = read_time(event.timestamp, "timestamp")
         if assumed:
-            warning = _join(warning, "timestamp: has no zone, UTC was assumed")
+            warning = join_warnings(warning, "timestamp: has no zone, UTC was assumed")
 
     if event.sent_at is None:
         sent_at, remark = arrival.sent_at, arrival.warning
     else:
         sent_at, remark = _read_sent_at(event.sent_at)
     if remark:
-        warning = _join(warning, remark)
+        warning = join_warnings(warning, remark)
 
     return Row(
         event_id,
@@ -89,18 +94,19 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
         event.event,
         timestamp,
         sent_at,
-        _object(event.properties, "properties", limits),
-        _object(event.context, "context", limits),
+        _check_object(event.properties, "properties", limits),
+        _check_object(event.context, "context", limits),
         warning,
     )
 
 
-def _join(warning: str, another: str) -> str:
-    return f"{warning}; {another}" if warning else another
+def join_warnings(warning: str, another: str) -> str:
+    """Return both warnings as one text; either may be empty."""
+    return f"{warning}; {another}" if warning and another else warning or another
 
 
 def _read_sent_at(value: Time) -> tuple[int | None, str]:
-    """Return the time and a warning; without the time, only the clock's correction is lost."""
+    """Return the time and a warning. Without the time, only the clock is not corrected."""
     if value is None:
         return None, ""
     try:
@@ -110,20 +116,20 @@ def _read_sent_at(value: Time) -> tuple[int | None, str]:
     return ms, "sent_at: has no zone, UTC was assumed" if assumed else ""
 
 
-def _measure(text: str, field: str, most: int, limit: str) -> None:
+def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:
     if not text:
         raise InvalidRequest("is empty; text is required", field)
-    if len(text) > most:
-        raise TooLarge(f"has {len(text)} characters", limit, most, field)
+    if len(text) > max_chars:
+        raise TooLarge(f"has {len(text)} characters", limit, max_chars, field)
 
 
-def _object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
-    """Return the JSON text `raw`, whose grammar a door has checked, if it is a fitting object.
+def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
+    """Return `raw`, which is valid JSON, if it is an object within the limits.
 
-    Every property takes some bytes and every level a bracket, so text with few of both is within
-    the limits whatever it says: only other text is parsed.
+    Each property takes at least `MIN_PROPERTY_BYTES` and each level a bracket, so a short text with
+    few brackets is within the limits without being parsed.
     """
-    if raw is NOTHING:
+    if raw is EMPTY_OBJECT:
         return _EMPTY
     text = bytes(raw)
     if text == b"null":
@@ -136,17 +142,18 @@ def _object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
     if (
-        len(text) > LEAST_PROPERTY_BYTES * limits.max_properties
+        len(text) > MIN_PROPERTY_BYTES * limits.max_properties
         or text.count(b"{") + text.count(b"[") > limits.max_depth
     ):
-        _count(text, field, limits)
+        _check_size(text, field, limits)
     return text
 
 
-def _count(text: bytes, field: str, limits: Limits) -> None:
+def _check_size(text: bytes, field: str, limits: Limits) -> None:
+    """Parse `text`, count its properties and levels, and raise `TooLarge` beyond the limits."""
     try:
         tree = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read: {error}", field) from None
     properties = 0
     depth = 0
@@ -155,7 +162,7 @@ def _count(text: bytes, field: str, limits: Limits) -> None:
         depth += 1
         if depth > limits.max_depth:
             raise TooLarge("is nested too deeply", "max_depth", limits.max_depth, field)
-        below: list[Any] = []
+        below: list[Json] = []
         for value in level:
             if isinstance(value, dict):
                 properties += len(value)

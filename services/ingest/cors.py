@@ -1,8 +1,8 @@
-"""Lets pages of any origin send to the doors: what a browser asks before, and wants to see after.
+"""Cross-origin requests (CORS): pages of any origin may send events.
 
-Events come from the pages of whoever embeds an SDK, so every origin is answered by its own name;
-which origins a key is for is its access list's to say. `*` would not do: a beacon is sent with
-credentials, and for those a browser wants the origin named. We have no cookies that it could abuse.
+Anybody may embed an SDK, so each answer allows the origin that asked; a write key may restrict its
+origins. `*` is not enough: beacons are sent with credentials, for which browsers require the origin
+itself. The service has no cookies, so this grants nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
 
-# For a day; browsers shorten it to what they hold right.
+# A day; browsers lower it to their own maximum.
 _MAX_AGE_S: Final = b"86400"
 _MAX_HEADER_BYTES: Final = 1_000
 
 
-def allow(origin: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the headers that let a page of `origin` read an answer, and when to come back."""
+def allow_origin(origin: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers that let a page of `origin` read an answer and its `Retry-After`."""
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-credentials", b"true"),
@@ -27,29 +27,35 @@ def allow(origin: bytes) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def permit(send: Send, given: Mapping[bytes, bytes], methods: Iterable[str]) -> None:
-    """Answer `OPTIONS`: a browser's question before a request, or anyone's about the methods."""
-    await send({"type": "http.response.start", "status": 204, "headers": _permit(given, methods)})
+def list_methods(methods: Iterable[str]) -> str:
+    """Return the value of an `Allow` header; HEAD is allowed where GET is."""
+    accepted = set(methods)
+    return ", ".join(sorted(accepted | {"HEAD"} if "GET" in accepted else accepted))
+
+
+async def answer_options(send: Send, given: Mapping[bytes, bytes], methods: Iterable[str]) -> None:
+    """Answer `OPTIONS`: a browser's preflight request, or a question about the methods."""
+    await send({"type": "http.response.start", "status": 204, "headers": _headers(given, methods)})
     await send({"type": "http.response.body"})
 
 
-def permit_stub(request: Request) -> Response:
-    """The same for a Starlette route."""
+def options_response(request: Request, methods: Iterable[str]) -> Response:
+    """Return the answer to `OPTIONS` on a Starlette route."""
     response = Response(status_code=204)
-    response.raw_headers = _permit(dict(request.headers.raw), {"GET", "POST"})
+    response.raw_headers = _headers(dict(request.headers.raw), methods)
     return response
 
 
-def _permit(given: Mapping[bytes, bytes], methods: Iterable[str]) -> list[tuple[bytes, bytes]]:
-    accepted = ", ".join((*sorted(methods), "OPTIONS")).encode()
+def _headers(given: Mapping[bytes, bytes], methods: Iterable[str]) -> list[tuple[bytes, bytes]]:
+    accepted = f"{list_methods(methods)}, OPTIONS".encode()
     lines = [(b"allow", accepted)]
     if (origin := given.get(b"origin")) is None:
         return lines
-    lines += allow(origin)
+    lines += allow_origin(origin)
     lines.append((b"access-control-allow-methods", accepted))
     lines.append((b"access-control-max-age", _MAX_AGE_S))
-    # SDKs send headers of their own, and new ones with new versions: what is asked for is allowed.
-    wanted = given.get(b"access-control-request-headers", b"")
-    if wanted and len(wanted) <= _MAX_HEADER_BYTES:
-        lines.append((b"access-control-allow-headers", wanted))
+    # SDKs send headers of their own, and new ones in new versions: allow all that are asked for.
+    requested = given.get(b"access-control-request-headers", b"")
+    if requested and len(requested) <= _MAX_HEADER_BYTES:
+        lines.append((b"access-control-allow-headers", requested))
     return lines

@@ -1,6 +1,6 @@
-"""Joins the Avro datum of a row by hand: `event.avsc` is a fixed layout, so no schema is walked.
+"""Encode rows in Avro by hand: `event.avsc` has a fixed layout, so no schema is interpreted.
 
-Equal, byte for byte, to what fastavro writes; a test holds the two together.
+The bytes equal those that fastavro writes; a test compares them.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import Final
 from services.ingest.check import Arrival
 from services.ingest.events import Row
 
-# What the hand-written layout below stands for, in the order of `event.avsc`.
+# The fields below, in the order of `event.avsc`; a test compares them.
 LAYOUT: Final = (
     "event_id",
     "project_id",
@@ -35,16 +35,17 @@ class Encoder:
     """Encodes rows in Confluent wire format under one schema id."""
 
     def __init__(self, schema_id: int) -> None:
-        self._head = b"\x00" + pack(">I", schema_id)
+        self._header = b"\x00" + pack(">I", schema_id)
 
-    def shared(self, arrival: Arrival) -> tuple[bytes, bytes, bytes]:
-        """What the data of all events of a request have in common.
+    def shared_parts(self, arrival: Arrival) -> tuple[bytes, bytes, bytes]:
+        """Return the bytes that all events of a request share.
 
-        It stands before the event's id, behind that, and behind the event's time.
+        These are the bytes before the event's id, those after it (the project), and those after
+        the event's time (when it was sent and received).
         """
         _, project = _project(arrival.project_id)
-        sent_at = _NULL if arrival.sent_at is None else _shared_time(arrival.sent_at)
-        return self._head, project, sent_at + _shared_time(arrival.received_at)
+        sent_at = _NULL if arrival.sent_at is None else _optional_time(arrival.sent_at)
+        return self._header, project, sent_at + _optional_time(arrival.received_at)
 
     def encode(self, row: Row, received_at: int) -> tuple[bytes, bytes]:
         """Return the record's key, `project:distinct_id`, and its value."""
@@ -54,20 +55,20 @@ class Encoder:
         key, project = _project(row.project_id)
         value = b"".join(
             (
-                self._head,
+                self._header,
                 _size(event_id),
                 event_id,
                 project,
                 _size(distinct_id),
                 distinct_id,
-                _EMPTY_TEXT,  # person_id: the Tracker's to say
+                _EMPTY_TEXT,  # person_id, which the Tracker sets
                 _NULL if row.anonymous_id is None else _optional_text(row.anonymous_id),
                 _NULL if row.session_id is None else _optional_text(row.session_id),
                 _size(event),
                 event,
                 _long(row.timestamp),
-                _NULL if row.sent_at is None else _shared_time(row.sent_at),
-                _shared_time(received_at),
+                _NULL if row.sent_at is None else _optional_time(row.sent_at),
+                _optional_time(received_at),
                 _size(row.properties),
                 row.properties,
                 _size(row.context),
@@ -86,7 +87,7 @@ def _varint(zigzag: int) -> bytes:
     return bytes(out)
 
 
-# Two bytes of a varint at a time, more to follow; and the last bytes of one.
+# All pairs of continued varint bytes, and all varints of at most two bytes.
 _GROUPS: Final = tuple(
     bytes((low | 0x80, high | 0x80)) for high in range(128) for low in range(128)
 )
@@ -94,7 +95,7 @@ _ENDS: Final = tuple(_varint(number) for number in range(1 << 14))
 
 
 def _long(number: int) -> bytes:
-    """Avro's `long`, for a number that is not negative."""
+    """Encode a non-negative number as Avro's `long`."""
     zigzag = number << 1
     end = zigzag >> 28
     if 0 < end < 1 << 14:  # a time from 1974 to 2109
@@ -103,13 +104,13 @@ def _long(number: int) -> bytes:
 
 
 @lru_cache(maxsize=1_024)
-def _shared_time(ms: int) -> bytes:
-    """An optional time that many events have in common."""
+def _optional_time(ms: int) -> bytes:
+    """Encode an optional time; cached, as many events share it."""
     return _NOT_NULL + _long(ms)
 
 
 def _size(data: bytes) -> bytes:
-    """Avro's length of `data`, as it stands before its bytes."""
+    """Encode the length of `data`, which precedes it in Avro."""
     size = len(data)
     return _ENDS[size << 1] if size < 1 << 13 else _varint(size << 1)
 
@@ -121,6 +122,6 @@ def _optional_text(text: str) -> bytes:
 
 @lru_cache(maxsize=1_024)
 def _project(project_id: str) -> tuple[bytes, bytes]:
-    """The start of the keys of a project's records, and the project as it stands in the datum."""
+    """Return the prefix of a project's record keys, and the project as encoded in Avro."""
     data = project_id.encode()
     return data + b":", _size(data) + data

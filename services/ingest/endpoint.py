@@ -1,4 +1,4 @@
-"""A door on HTTP: admit, read, parse, take, answer. Plain ASGI, as it is the hot route."""
+"""Serve one format over HTTP: admit, read, parse, take, answer. The hot path, so plain ASGI."""
 
 import time
 
@@ -9,10 +9,11 @@ from schemas.errors import AvilaError
 from services.connections import WHOLE_BODY
 from services.ingest import cors
 from services.ingest.admission import Admission
-from services.ingest.body import Gone, read_body
-from services.ingest.events import Result
+from services.ingest.body import ClientGone, read_body
+from services.ingest.events import EventResult
 from services.ingest.formats import Answer, EventFormat, Request
 from services.ingest.limits import Limits
+from services.ingest.paths import canonical_path
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import DEFECT, headers, wrong_method
 from services.ingest.request_log import RequestLog
@@ -21,44 +22,44 @@ from services.listening import client_of
 _log = structlog.get_logger()
 
 
-class Endpoint:
-    """Serves one door."""
+class HttpEndpoint:
+    """The ASGI application of one format."""
 
     def __init__(
         self,
-        door: EventFormat,
-        path: IngestPipeline,
+        event_format: EventFormat,
+        pipeline: IngestPipeline,
         admission: Admission,
         limits: Limits,
-        journal: RequestLog,
+        request_log: RequestLog,
     ) -> None:
-        self._door = door
-        self._path = path
+        self._format = event_format
+        self._pipeline = pipeline
         self._admission = admission
         self._limits = limits
-        self._journal = journal
+        self._request_log = request_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; returns without an answer if the client has left."""
+        """Answer one request; return without an answer if the client has disconnected."""
         start = time.perf_counter()
         given: dict[bytes, bytes] = dict(scope["headers"])
         if scope["method"] == "OPTIONS":
-            await cors.permit(send, given, self._door.methods)
+            await cors.answer_options(send, given, self._format.methods)
             return
-        results: list[Result] = []
+        results: list[EventResult] = []
         try:
             answer = await self._answer(scope, given, receive, results)
-        except Gone:
-            self._journal.gone(self._door.name)
+        except ClientGone:
+            self._request_log.disconnected(self._format.name)
             return
         except AvilaError as error:
-            answer = self._door.refuse(error)
-        except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
-            _log.exception("ingest_defect", door=self._door.name)
+            answer = self._format.refuse(error)
+        except Exception:  # noqa: BLE001  # the client gets an answer whatever happens
+            _log.exception("ingest_defect", format=self._format.name)
             answer = DEFECT
         await _send(send, answer, given.get(b"origin"))
-        self._journal.answered(
-            self._door.name,
+        self._request_log.answered(
+            self._format.name,
             answer.status,
             time.perf_counter() - start,
             results,
@@ -67,43 +68,45 @@ class Endpoint:
         )
 
     async def _answer(
-        self, scope: Scope, given: dict[bytes, bytes], receive: Receive, results: list[Result]
+        self, scope: Scope, given: dict[bytes, bytes], receive: Receive, results: list[EventResult]
     ) -> Answer:
-        """Do what is asked; what became of the events is in `results` then."""
-        if scope["method"] not in self._door.methods:
-            return wrong_method(self._door.methods)
+        """Process the request; appends the results of its events to `results`."""
+        if scope["method"] == "HEAD" and "GET" in self._format.methods:
+            return Answer(200, b"")  # HEAD is safe: clients repeat it, so it takes no events
+        if scope["method"] not in self._format.methods:
+            return wrong_method(self._format.methods)
         length = given.get(b"content-length")
         encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        with self._admission.admit() as hold:
+        with self._admission.admit() as reservation:
             body = await read_body(
                 receive,
                 encoding,
                 int(length) if length else None,
-                hold,
+                reservation,
                 self._limits,
-                is_here=WHOLE_BODY in scope.get("extensions", ()),
+                is_whole=WHOLE_BODY in scope.get("extensions", ()),
             )
-            kind = given.get(b"content-type", b"").decode("latin-1")
+            content_type = given.get(b"content-type", b"").decode("latin-1")
             request = Request(
                 method=scope["method"],
-                path=scope["path"],
+                path=canonical_path(scope["path"]),
                 query=scope["query_string"],
                 headers=given,
-                content_type=kind.partition(";")[0].strip().lower(),
+                content_type=content_type.partition(";")[0].strip().lower(),
                 body=body,
                 client_ip=client_of(scope),
                 limits=self._limits,
-                grow=hold.grow,
+                grow=reservation.grow,
             )
-            batch = self._door.parse(request)
+            batch = self._format.parse(request)
             batch.origin = given.get(b"origin", b"").decode("latin-1")
-            results += await self._path.take(batch)
-        return self._door.answer(batch, results, self._limits.retry_after_s)
+            results += await self._pipeline.take(batch)
+        return self._format.answer(batch, results, self._limits.retry_after_s)
 
 
 async def _send(send: Send, answer: Answer, origin: bytes | None) -> None:
     lines = headers(answer)
     if origin is not None:
-        lines += cors.allow(origin)
+        lines += cors.allow_origin(origin)
     await send({"type": "http.response.start", "status": answer.status, "headers": lines})
     await send({"type": "http.response.body", "body": answer.body})

@@ -1,4 +1,4 @@
-"""What passes along the path: events as a door reads them, rows as checked, results as answered."""
+"""The types that the pipeline passes on: events as read, rows as checked, results as answered."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -8,14 +8,14 @@ import msgspec
 from schemas.errors import InvalidRequest
 from services.ingest.fast_path.columns import Columns
 
-NOTHING: Final = msgspec.Raw(b"{}")
+EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 
-# As senders spell a time: ISO-8601 text or milliseconds since 1970.
+# A time as senders write it: ISO 8601 text or milliseconds since 1970.
 Time = str | int | float | None
 
 
 class Event(msgspec.Struct, kw_only=True, gc=False, forbid_unknown_fields=True):
-    """One event as a door read it: the types are right, nothing else has been looked at."""
+    """One event as a format has read it: its types are right, its values are not checked yet."""
 
     event: str
     distinct_id: str
@@ -25,12 +25,12 @@ class Event(msgspec.Struct, kw_only=True, gc=False, forbid_unknown_fields=True):
     sent_at: Time = None
     anonymous_id: str | None = None
     session_id: str | None = None
-    properties: msgspec.Raw = NOTHING
-    context: msgspec.Raw = NOTHING
+    properties: msgspec.Raw = EMPTY_OBJECT
+    context: msgspec.Raw = EMPTY_OBJECT
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An event that a door cannot read: it is dropped with `error`, its neighbours are not."""
+    """An event that a format cannot read. It is dropped with `error`; its neighbours are kept."""
 
     error: InvalidRequest
     event_id: str | None = None
@@ -39,9 +39,9 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, kw_only=True):
     """The events of one request, in the sender's order.
 
-    `key` is the write key as it was given, "" if there was none, and `origin` the `Origin` header.
-    `project_id` and `sent_at` hold for events without their own. `notes` are warnings of the door,
-    by the event's place. `columns` are those of all events, where a door has them at hand.
+    `key` is the write key as given, "" without one, and `origin` the `Origin` header. `project_id`
+    and `sent_at` apply to events that have none of their own. `notes` are the format's warnings, by
+    index of the event. `columns` are the fields of all events, if the format has found them.
     """
 
     events: Sequence[Event | Unreadable]
@@ -54,9 +54,9 @@ class Batch(msgspec.Struct, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """An event that is accepted: complete, within the limits, times in milliseconds since 1970.
+    """An accepted event: complete, within the limits, with times in milliseconds since 1970.
 
-    `properties` and `context` are JSON objects in UTF-8. `warning` says what is not as it was sent.
+    `properties` and `context` are JSON objects in UTF-8. `warning` says what was changed.
     """
 
     event_id: str
@@ -75,12 +75,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 Verdict = Literal["ok", "warning", "drop", "retry"]
 
 
-class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What became of one event.
+class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What happened to one event.
 
-    `ok` and `warning`: the broker has it. `drop`: it was not taken, and never will be as it is.
-    `retry`: the broker did not answer in time, it may or may not have it; sent again with the same
-    `event_id` it counts once.
+    `ok` and `warning`: the broker has acknowledged it. `drop`: it was refused, and would be refused
+    again. `retry`: the broker did not acknowledge it in time and may or may not have it; sent again
+    with the same `event_id`, it counts once.
     """
 
     event_id: str | None

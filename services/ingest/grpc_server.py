@@ -1,4 +1,4 @@
-"""The gRPC server of the ingest service: `avila.v1.Ingest`, in the event loop of the HTTP doors."""
+"""Serve `avila.v1.Ingest` over gRPC, in the event loop that also serves HTTP."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -8,25 +8,26 @@ import grpc
 
 from schemas.avila_pb2 import DESCRIPTOR
 from services import grpc_server
-from services.ingest.grpc_service import Calls
+from services.ingest.grpc_service import IngestService
 from services.ingest.limits import Limits
 
 SERVICE: Final = DESCRIPTOR.services_by_name["Ingest"].full_name
 
 
 def serving(
-    address: str, calls: Calls, limits: Limits, is_ready: Callable[[], Awaitable[bool]]
+    address: str, service: IngestService, limits: Limits, is_ready: Callable[[], Awaitable[bool]]
 ) -> AbstractAsyncContextManager[None]:
-    """Serve `calls` on `address` inside the block; its end waits for those that are open.
+    """Serve `service` on `address` for the duration of the block; leaving it waits for open calls.
 
-    Entering it raises `Misconfigured` if something else listens there.
+    Raises:
+        Misconfigured: on entry, if another process listens on the address.
     """
     return grpc_server.serving(
         address,
         SERVICE,
         {
-            "Track": grpc.stream_unary_rpc_method_handler(calls.track),
-            "TrackStream": grpc.stream_stream_rpc_method_handler(calls.track_stream),
+            "Track": grpc.stream_unary_rpc_method_handler(service.track),
+            "TrackStream": grpc.stream_stream_rpc_method_handler(service.track_stream),
         },
         is_ready,
         options=(
@@ -34,5 +35,5 @@ def serving(
             ("grpc.max_concurrent_streams", limits.max_calls),
         ),
         grace_s=limits.delivery_timeout_ms / 1_000 + 5,
-        drain=calls.drain,
+        drain=service.drain,
     )

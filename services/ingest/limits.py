@@ -1,4 +1,4 @@
-"""Every limit of the edge, stated once; each error that a limit causes names it and its value."""
+"""All limits of the ingest service. An error that a limit causes names the limit and its value."""
 
 import msgspec
 
@@ -9,28 +9,31 @@ _MIB = 1 << 20
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request and one event may be, and how much the process holds at once."""
+    """Limits of one request, of one event, and of what the process holds at once."""
 
-    # One request; its head and its body have the same time each.
+    # One request. Its head and its body may each take `read_timeout_s`.
     max_head_bytes: int = 65_536
     max_compressed_bytes: int = 4 * _MIB
     max_body_bytes: int = 10 * _MIB
     max_compression_ratio: int = 250
     max_events: int = 10_000
     read_timeout_s: float = 30
+    # How long a connection may stay open between two requests.
+    keep_alive_s: int = 75
 
-    # gRPC. It holds messages that are not whole yet itself: as many as there are calls, at worst.
+    # gRPC, which buffers incomplete messages itself: at most one a call.
     max_message_bytes: int = 4 * _MIB
     max_calls: int = 512
 
-    # WebSocket. Many small senders, such as pages: uvicorn holds what is not whole yet, in the same
-    # way. Nothing is compressed. A message, or the reading of an answer, is waited for so long.
+    # WebSocket, for many small senders such as pages. uvicorn buffers incomplete messages, at most
+    # one a connection. Messages are not compressed. `max_idle_s` bounds the wait for a message and
+    # `write_timeout_s` the wait for the peer to read an answer.
     max_socket_message_bytes: int = _MIB
     max_sockets: int = 2_048
     max_idle_s: float = 300
     write_timeout_s: float = 30
 
-    # Of a gRPC stream or a WebSocket, that wait for the broker together
+    # Batches of one gRPC stream or WebSocket that may wait for the broker at once.
     max_stream_batches: int = 64
 
     # One event
@@ -41,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_id_chars: int = 200
     max_event_id_chars: int = 100
 
-    # The process: beyond these, requests are told to come back later.
+    # The process. Beyond these, requests are answered with 503 and `Retry-After`.
     max_unacknowledged_events: int = 200_000
     max_held_bytes: int = 256 * _MIB
     retry_after_s: float = 1
@@ -49,15 +52,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TooLarge(InvalidRequest):
-    """Send less at once: the request, or one event of it, exceeds the limit called `limit`."""
+    """Send less at once: the request, or one event in it, exceeds the limit named `limit`."""
 
     code = "too_large"
 
     def __init__(self, what: str, limit: str, value: int, field: str = "") -> None:
-        super().__init__(f"{what}; accepted are {value} ({limit})", field)
+        super().__init__(f"{what}; the limit is {value} ({limit})", field)
         self.limit = limit
 
 
 def read_limits(settings: Settings) -> Limits:
-    """The limits of a deployment."""
+    """Return the limits of a deployment."""
     return Limits(max_event_bytes=settings.max_event_bytes)

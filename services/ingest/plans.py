@@ -1,7 +1,7 @@
-"""The tracking plans as the path sees them: what an event's properties have to be, by its name.
+"""Tracking plans: the JSON schema that the properties of an event must match, by event name.
 
-They follow the definitions topic, and hold within a second of being written. A schema is compiled
-once, when it is read, on the thread that follows.
+The plans follow the definitions topic, so a change applies within a second. The following thread
+compiles each schema once, when it reads it.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from confluent_kafka import Message
 from schemas.definitions import parse_key
 from schemas.errors import InvalidRequest
 from schemas.plans import Checker, Mode, decode
+from services.ingest.check import join_warnings
 from services.ingest.events import Row
 
 _log = structlog.get_logger()
 
 
 class Rule(NamedTuple):
-    """A plan, ready to check events against."""
+    """A plan with its schema compiled."""
 
     id: str
     event: str
@@ -28,8 +29,8 @@ class Rule(NamedTuple):
     checker: Checker
 
 
-class Change(NamedTuple):
-    """A plan's new rule; None if it is deleted or cannot be used."""
+class PlanChange(NamedTuple):
+    """The new rule of a plan; None if the plan was deleted or cannot be used."""
 
     project_id: str
     plan_id: str
@@ -37,18 +38,18 @@ class Change(NamedTuple):
 
 
 class Plans:
-    """The plans as they stand; for one thread.
+    """The current plans. Use it from one thread.
 
     Attributes:
-        rules: by project and event name; a project without plans is not in it.
+        rules: by project and event name; projects without plans are absent.
     """
 
     def __init__(self) -> None:
         self.rules: dict[str, dict[str, Rule]] = {}
         self._plans: dict[str, dict[str, Rule]] = {}
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Take in changes in the order of the topic; applying some again changes nothing."""
+    def apply(self, changes: Sequence[PlanChange]) -> None:
+        """Apply changes in the order of the topic; applying them again changes nothing."""
         for project_id, plan_id, rule in changes:
             plans = self._plans.setdefault(project_id, {})
             plans.pop(plan_id, None)
@@ -56,7 +57,7 @@ class Plans:
                 plans[plan_id] = rule
         for project_id in {change.project_id for change in changes}:
             plans = self._plans[project_id]
-            # If a stranger has written two plans for one event, all processes pick the same one.
+            # Two plans for one event can only be written past the API. All processes pick the same.
             rules = {
                 plans[plan_id].event: plans[plan_id] for plan_id in sorted(plans, reverse=True)
             }
@@ -67,10 +68,10 @@ class Plans:
 
 
 def conform(row: Row, rule: Rule) -> Row:
-    """Return `row`, with a warning if its properties are not as `rule` wants and it only observes.
+    """Return `row`, with a warning if its properties violate a `rule` that only observes.
 
     Raises:
-        InvalidRequest: they are not, and the rule is enforced; names the property and the reason.
+        InvalidRequest: the properties violate an enforced rule; names the property and the reason.
     """
     try:
         fault = rule.checker.fault(msgspec.json.decode(row.properties))
@@ -80,17 +81,15 @@ def conform(row: Row, rule: Rule) -> Row:
         return row
     if rule.mode == "enforce":
         raise InvalidRequest(f"{fault.reason} (tracking plan {rule.id})", fault.field)
-    warning = f"{fault} (tracking plan {rule.id})"
-    if row.warning:
-        warning = f"{row.warning}; {warning}"
+    warning = join_warnings(row.warning, f"{fault} (tracking plan {rule.id})")
     return msgspec.structs.replace(row, warning=warning)
 
 
-def read_changes(messages: list[Message]) -> list[Change]:
-    """Read records of the definitions topic; those of other kinds are not in.
+def read_changes(messages: list[Message]) -> list[PlanChange]:
+    """Return the changes of plans among records of the definitions topic.
 
-    Pure but for a line in the log for each plan that cannot be used: it does not hold then, and
-    neither does the one that it was to replace.
+    Logs a line for each plan that cannot be used. Such a plan does not apply, and neither does the
+    version that it replaces.
     """
     changes = []
     for message in messages:
@@ -99,7 +98,7 @@ def read_changes(messages: list[Message]) -> list[Change]:
         except ValueError:
             continue
         if kind == "plan":
-            changes.append(Change(project_id, plan_id, _rule(plan_id, message)))
+            changes.append(PlanChange(project_id, plan_id, _rule(plan_id, message)))
     return changes
 
 
@@ -111,5 +110,5 @@ def _rule(plan_id: str, message: Message) -> Rule | None:
         plan = decode(value).plan
         return Rule(plan_id, plan.event, plan.mode, Checker(plan.schema))
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidRequest) as error:
-        _log.error("plan_left_out", key=message.key(), offset=message.offset(), reason=str(error))
+        _log.error("plan_skipped", key=message.key(), offset=message.offset(), reason=str(error))
         return None

@@ -1,31 +1,31 @@
-"""Brings records to the broker and says, once for a whole request, which of them it has.
+"""Produce records, and report once per request which of them the broker has acknowledged.
 
-The loop's thread produces, one thread of our own polls; what it is told, it hands to the loop, and
-all that is kept of requests is the loop's.
+The event loop's thread produces. A second thread polls for delivery reports and passes them to the
+loop, which alone keeps the state of requests.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from confluent_kafka import KafkaError
 
-from pipelines.kafka.bulk_producer import BulkProducer, Records, Reports
+from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns, Reports
 from services.ingest.limits import Limits
 
-_POLL_MS: Final = 100  # as long does it take to close, at most
+_POLL_MS: Final = 100  # also bounds how long `close` takes
 _READY_TIMEOUT_MS: Final = 2_000
 
-# A record's tag: the request it belongs to, and its place there.
+# A record's tag is the number of its request, and its index there in the low bits.
 _PLACE_BITS: Final = 32
 _MAX_REQUESTS: Final = 1 << 31
 
 
 class Failure(NamedTuple):
-    """Why the broker does not, or may not, have a record; `too_large` records never fit."""
+    """Why the broker may not have a record; a `too_large` record is refused for ever."""
 
     reason: str
     too_large: bool
@@ -33,18 +33,21 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class _Request:
-    """How many of its records are not yet reported, which have failed, and who waits for it."""
+    """One `send`: records without a report yet, failures by index, and the future of its caller."""
 
-    left: int
+    pending: int
     future: asyncio.Future[None]
     failures: dict[int, Failure] = field(default_factory=dict)
 
 
 class Producer:
-    """An idempotent producer onto one topic, used from one event loop.
+    """An idempotent producer to one topic, used from one event loop.
 
-    `on_fatal` is called in the loop, once, when nothing can be delivered any more: every record is
-    answered with a failure from then on, and only a new process helps.
+    `on_fatal` is called once, in the loop, when librdkafka can deliver no more: from then on every
+    record fails, and only a new process helps.
+
+    Attributes:
+        unacknowledged: records that wait for the broker's acknowledgement.
     """
 
     def __init__(
@@ -67,11 +70,11 @@ class Producer:
                 "compression.type": "lz4",
                 "socket.nagle.disable": True,
                 "delivery.timeout.ms": limits.delivery_timeout_ms,
-                # Above what is ever admitted, so that a full queue is the exception.
+                # Above the number admitted, so that the queue is hardly ever full.
                 "queue.buffering.max.messages": 2 * limits.max_unacknowledged_events,
                 "queue.buffering.max.kbytes": limits.max_held_bytes >> 10,
                 "message.max.bytes": limits.max_event_bytes + _RECORD_OVERHEAD,
-                # A broker that is back is to be found within a second, not within ten.
+                # Find a broker that has come back within a second, not within ten.
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
                 "log_level": 0,
@@ -81,11 +84,11 @@ class Producer:
         self._thread = threading.Thread(target=self._poll, name="ingest-producer", daemon=True)
         self._thread.start()
 
-    async def send(self, parts: Sequence[Records]) -> dict[int, Failure]:
-        """Return, when the broker has answered for all records, the failures by their place.
+    async def send(self, parts: Sequence[RecordColumns]) -> dict[int, Failure]:
+        """Produce all records, wait for the broker, and return the failures by index.
 
-        Waits for the delivery time-out at most. Records of one key keep their order. If the caller
-        is cancelled, what it sent is still delivered.
+        Waits at most for the delivery timeout. Records of one key keep their order. They are
+        delivered even if the caller is cancelled.
         """
         count = sum(len(records.ends) for records in parts)
         if not count:
@@ -103,13 +106,13 @@ class Producer:
         return request.failures
 
     async def is_ready(self) -> bool:
-        """Tell whether the broker answers and has the topic; takes two seconds at most."""
+        """Return whether the broker answers and has the topic; waits at most two seconds."""
         if self._closing or self._fatal:
             return False
         return await asyncio.to_thread(self._kafka.is_ready, _READY_TIMEOUT_MS)
 
     async def close(self) -> None:
-        """Wait until all that was sent is answered for, then end the thread and the connections."""
+        """Wait for all delivery reports, then end the thread and the connections."""
         self._closing = True
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._kafka.close)
@@ -122,7 +125,7 @@ class Producer:
                     self._loop.call_soon_threadsafe(self._settle, reports)
                 if self._kafka.fatal:
                     self._fail(self._kafka.fatal)
-        except Exception as error:  # noqa: BLE001  # the process ends with it, see on_fatal
+        except Exception as error:  # noqa: BLE001  # `on_fatal` ends the process
             self._fail(repr(error))
 
     def _settle(self, reports: Reports) -> None:
@@ -138,10 +141,10 @@ class Producer:
         counts = np.diff(ends, prepend=0)
         for number, count in zip(numbers[ends - 1].tolist(), counts.tolist(), strict=True):
             request = self._requests[number]
-            request.left -= count
-            if not request.left:
+            request.pending -= count
+            if not request.pending:
                 del self._requests[number]
-                if not request.future.done():  # done: who waited was cancelled meanwhile
+                if not request.future.done():  # done if the caller was cancelled
                     request.future.set_result(None)
 
     def _fail(self, reason: str) -> None:
@@ -150,16 +153,16 @@ class Producer:
             self._loop.call_soon_threadsafe(self._on_fatal, reason)
 
 
-# The key, the headers of a record and of its batch, generously.
+# An upper bound for the key and for the headers of a record and its batch.
 _RECORD_OVERHEAD: Final = 4_096
 
 
 def _failure(error: KafkaError) -> Failure:
     if error.code() in _TOO_LARGE:
-        return Failure(f"the broker does not take a record of this size: {error.str()}", True)
+        return Failure(f"the broker refuses a record of this size: {error.str()}", True)
     return Failure(f"not acknowledged: {error.str()}", False)
 
 
-_TOO_LARGE: Final[frozenset[Any]] = frozenset(
+_TOO_LARGE: Final[frozenset[int]] = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 )

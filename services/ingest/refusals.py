@@ -1,4 +1,4 @@
-"""The answer to a request that is refused as a whole, in the shape that all services share."""
+"""Answer requests that are refused as a whole, in the form that all services share."""
 
 import math
 from collections.abc import Iterable
@@ -10,10 +10,11 @@ import msgspec
 from schemas.errors import AvilaError, BackOff
 from services.errors import CHALLENGE, ErrorBody, ErrorDetail, describe, status_of
 from services.ingest.body import TooSlow, UnsupportedMedia
+from services.ingest.cors import list_methods
 from services.ingest.formats import Answer
 from services.ingest.limits import TooLarge
 
-# What only a body can cause; all else is as everywhere.
+# Statuses of errors that only this service raises.
 _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooSlow: HTTPStatus.REQUEST_TIMEOUT,
@@ -22,24 +23,24 @@ _STATUSES: Final[dict[type[AvilaError], HTTPStatus]] = {
 
 DEFECT: Final = Answer(
     HTTPStatus.INTERNAL_SERVER_ERROR,
-    msgspec.json.encode(ErrorBody(ErrorDetail("defect", "an error of ours; it has been logged"))),
+    msgspec.json.encode(ErrorBody(ErrorDetail("defect", "an internal error; it has been logged"))),
 )
 
 
 def refuse(error: AvilaError) -> Answer:
-    """Return the answer that tells the sender what to do about `error`."""
+    """Return the answer to a request that failed with `error`."""
     return Answer(
         status=_STATUSES.get(type(error)) or status_of(error),
         body=msgspec.json.encode(ErrorBody(describe(error))),
         retry_after_s=error.retry_after if isinstance(error, BackOff) else 0,
-        # What the client is still sending is not read any more.
+        # The rest of the body is not read.
         close=isinstance(error, TooLarge | TooSlow),
     )
 
 
 def wrong_method(accepted: Iterable[str]) -> Answer:
-    """Return the answer to a method that is not `accepted`."""
-    allow = ", ".join(sorted(accepted))
+    """Return the answer to a request with a method that is not in `accepted`."""
+    allow = list_methods(accepted)
     return Answer(
         HTTPStatus.METHOD_NOT_ALLOWED,
         msgspec.json.encode(

@@ -1,4 +1,4 @@
-"""Runs the ingest service as a process, from its start to the last answer."""
+"""Run the ingest service as a process."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from schemas.errors import AvilaError
 from schemas.registry.client import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
 from services.access_log import AccessLog
-from services.connections import connections
+from services.connections import connection_class
 from services.ingest.app import IngestApp
 from services.ingest.limits import Limits, read_limits
 from services.listening import grpc_address, listen
@@ -27,13 +27,13 @@ _log = structlog.get_logger()
 
 
 def run_ingest(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more, answer what is in flight, and return.
+    """Serve until SIGTERM or SIGINT, then accept no more, answer what is in flight, and return.
 
-    Blocks. What is not acknowledged within the delivery time-out is answered `retry`.
+    Blocks. Events that are not acknowledged within the delivery timeout are answered `retry`.
 
     Raises:
-        Misconfigured: a port is taken, or a topic is not as declared.
-        Unavailable: the broker does not answer at the start, or nothing can be delivered any more.
+        Misconfigured: a port is taken, or a topic differs from its declaration.
+        Unavailable: the broker does not answer at the start, or the producer fails for good.
     """
     ensure_topics(
         settings.bootstrap,
@@ -44,15 +44,15 @@ def run_ingest(settings: Settings) -> None:
     with closing(open_registry(settings)) as registry:
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
     listener = listen(settings.host, settings.port(INGEST_PORT), "ingest service")
-    with listener, _signals_kept():
+    with listener, _signals_consumed():
         grpc_port = settings.port(GRPC_PORT)
         IngestServer(settings, listener, schema_id, grpc_port=grpc_port).run()
 
 
 class IngestServer:
-    """The service on a socket that listens already, so that clients may connect before it runs.
+    """The service on a socket that already listens, so that clients may connect before it runs.
 
-    On `grpc_port` it listens when it runs; without one it has no gRPC.
+    Serves gRPC on `grpc_port` once it runs, or not at all without one.
     """
 
     def __init__(
@@ -82,22 +82,22 @@ class IngestServer:
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=connections(limits.max_head_bytes, limits.read_timeout_s),
+                http=connection_class(limits.max_head_bytes, limits.read_timeout_s),
                 ws=Protocol,
                 ws_max_size=limits.max_socket_message_bytes,
                 ws_per_message_deflate=False,
-                # While we do not read on, answers to pings are not read either: `max_idle_s` and
-                # `write_timeout_s` are what ends a connection. Pings keep it open on its way.
+                # Pongs are not read while a stream is paused, so `max_idle_s` and `write_timeout_s`
+                # end a connection instead. Pings keep connections open through proxies.
                 ws_ping_timeout=None,
                 lifespan="on",
-                # A client's address is what the socket says, and if that is a trusted proxy,
-                # what this says, back to the last one that is none (`X-Forwarded-For`).
+                # A client's address is the socket's. Behind trusted proxies it is the last address
+                # in `X-Forwarded-For` that is not one of theirs.
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=settings.trusted_proxies,
                 server_header=False,
                 access_log=False,
                 log_config=None,
-                timeout_keep_alive=75,
+                timeout_keep_alive=limits.keep_alive_s,
                 timeout_graceful_shutdown=limits.delivery_timeout_ms // 1_000 + 5,
             ),
         )
@@ -107,9 +107,9 @@ class IngestServer:
 
         Raises:
             Misconfigured: the port of gRPC is taken.
-            Unavailable: nothing can be delivered any more.
+            Unavailable: the producer can deliver no more events.
         """
-        _look_for_garbage_rarely()
+        _tune_garbage_collection()
         host, port = self._listener.getsockname()[:2]
         _log.info("ingest_started", address=f"http://{host}:{port}")
         self._server.run(sockets=[self._listener])
@@ -118,24 +118,24 @@ class IngestServer:
             raise self._failure
 
     def stop(self) -> None:
-        """Have `run` drain and return; may be called from any thread, and again."""
+        """Make `run` drain and return. Safe from any thread, and more than once."""
         self._server.should_exit = True
 
     def _fail(self, failure: AvilaError) -> None:
-        _log.error("ingest_cannot_go_on", reason=str(failure))
+        _log.error("ingest_failed", reason=str(failure))
         self._failure = failure
         self.stop()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server; it would close WebSockets at once, whatever waits for an answer there."""
+    """uvicorn's server, which drains WebSockets instead of closing them at once."""
 
     def __init__(self, drain: Callable[[], Awaitable[None]], config: uvicorn.Config) -> None:
         super().__init__(config)
         self._drain = drain
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, drain the WebSockets, then do the rest."""
+        """Accept no more connections, drain the WebSockets, then shut down as uvicorn does."""
         for server in self.servers:
             server.close()
         try:
@@ -146,16 +146,16 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _look_for_garbage_rarely() -> None:
-    """Pass over what is loaded, and look when there is much: a request leaves no cycles behind."""
+def _tune_garbage_collection() -> None:
+    """Exempt what is loaded from collection, and collect rarely: requests leave no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Have a signal that ended the server end nothing more: the server raises it again after."""
+def _signals_consumed() -> Iterator[None]:
+    """Ignore the signal that uvicorn raises again after it has shut down because of it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

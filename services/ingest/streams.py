@@ -1,60 +1,67 @@
-"""What streams of batches share, on whatever protocol: bounds, answers in order, and the drain."""
+"""What streams of batches share on any protocol: bounds, answers in order, and draining."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from schemas.errors import BackOff
-from services.ingest.admission import Admission, Hold
+from services.ingest.admission import Admission, Reservation
 
 T = TypeVar("T")
 
 
-class Stream(Generic[T]):
-    """What one stream has under way: bounded in batches, and in memory as all requests are.
+class BatchStream(Generic[T]):
+    """The batches of one stream that are being processed: at most `max_batches`.
 
-    `sent` has the batches in the order they were read; None is the end.
+    Attributes:
+        room: acquire it before reading another batch.
+        pending: the batches in the order they were read; None ends the stream.
     """
 
-    def __init__(self, most: int, hold: Hold, admission: Admission) -> None:
-        self.room = asyncio.Semaphore(most)
-        self.sent: asyncio.Queue[T | None] = asyncio.Queue()
-        self._hold = hold
+    def __init__(self, max_batches: int, reservation: Reservation, admission: Admission) -> None:
+        self.room = asyncio.Semaphore(max_batches)
+        self.pending: asyncio.Queue[T | None] = asyncio.Queue()
+        self._reservation = reservation
         self._admission = admission
         self._answered = asyncio.Event()
 
-    async def hold_when_there_is_room(self, size: int) -> None:
-        """Take the memory of a message, if need be after this stream's own batches are answered.
+    async def reserve(self, size: int) -> None:
+        """Reserve the memory of a message; waits for this stream's own batches if memory is short.
 
         Raises:
-            BackOff: there is no room for it, and nothing of this stream that could make some. It is
-                taken nevertheless, until it is forgotten.
+            BackOff: memory is short and this stream holds nothing else; the memory is reserved all
+                the same, until `release`.
         """
-        self._hold.take(size)
+        self._reservation.take(size)
         while True:
             try:
                 return self._admission.check()
             except BackOff:
-                if self._hold.size == size:
+                if self._reservation.size == size:
                     raise
             self._answered.clear()
             await self._answered.wait()
 
-    def forget(self, size: int) -> None:
-        """Make room of a batch that is answered."""
-        self._hold.shrink(size)
+    def release(self, size: int) -> None:
+        """Release the memory and the place of a batch that has been answered."""
+        self._reservation.shrink(size)
         self._answered.set()
         self.room.release()
 
 
-class Streams:
-    """The calls or connections that are open: at most `most`, which the limit `limit` says."""
+class OpenStreams:
+    """The open calls or connections of a server: at most `max_open`, a limit named `limit`.
 
-    def __init__(self, most: int, limit: str, retry_after_s: float) -> None:
+    Attributes:
+        stopping: no more streams are accepted.
+        open: the number of open streams.
+    """
+
+    def __init__(self, max_open: int, limit: str, retry_after_s: float) -> None:
         self.stopping = False
         self.open = 0
-        self._most = most
+        self._max_open = max_open
         self._limit = limit
         self._retry_after_s = retry_after_s
         self._readers: set[asyncio.Task[None]] = set()
@@ -62,7 +69,7 @@ class Streams:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count one more as open inside the block, which `drain` waits for."""
+        """Count one open stream for the duration of the block; `drain` waits for it."""
         self.open += 1
         try:
             yield
@@ -72,32 +79,35 @@ class Streams:
                 self._drained.set()
 
     def check(self) -> None:
-        """Raise `BackOff` if those that are counted are too many, or there may be none any more."""
+        """Raise `BackOff` if too many streams are open, or the server is stopping."""
         if self.stopping:
             raise self._stopped()
-        if self.open > self._most:
-            what = f"{self._most} {self._limit.removeprefix('max_')} ({self._limit})"
-            raise BackOff(f"{what} are open: try again later", self._retry_after_s)
+        if self.open > self._max_open:
+            what = self._limit.removeprefix("max_")
+            raise BackOff(
+                f"{self._max_open} {what} ({self._limit}) are open, the maximum: try again later",
+                self._retry_after_s,
+            )
 
     async def pump(
         self,
-        stream: Stream[T],
-        reading: Coroutine[Any, Any, None],
+        stream: BatchStream[T],
+        reading: Coroutine[object, object, None],
         answer: Callable[[T], Awaitable[None]],
     ) -> None:
-        """Answer what `reading` puts on the stream, in its order and while it goes on reading.
+        """Run `reading`, which fills `stream.pending`, and answer its batches in order meanwhile.
 
-        Returns, or raises what `reading` raised, when all that was read before is answered.
+        Returns, or raises what `reading` raised, after all batches read until then are answered.
 
         Raises:
-            BackOff: the service stops; all that was read is answered.
+            BackOff: the server is stopping; all batches that were read are answered.
         """
         reader = asyncio.create_task(reading)
         self._readers.add(reader)
-        reader.add_done_callback(lambda _: stream.sent.put_nowait(None))
+        reader.add_done_callback(lambda _: stream.pending.put_nowait(None))
         try:
-            while (sent := await stream.sent.get()) is not None:
-                await answer(sent)
+            while (batch := await stream.pending.get()) is not None:
+                await answer(batch)
             if reader.cancelled():
                 raise self._stopped()
             reader.result()
@@ -106,7 +116,7 @@ class Streams:
             reader.cancel()
 
     async def drain(self) -> None:
-        """Read no more, open no more, and return when those there are have their answers."""
+        """Stop reading and accepting streams; return when the open ones have their answers."""
         self.stopping = True
         for reader in self._readers:
             reader.cancel()
@@ -114,4 +124,4 @@ class Streams:
             await self._drained.wait()
 
     def _stopped(self) -> BackOff:
-        return BackOff("the service stops: connect again", self._retry_after_s)
+        return BackOff("the service is stopping: connect again", self._retry_after_s)

@@ -1,12 +1,12 @@
-"""What browser SDKs ask for before they send: answers that say "no extras, go on".
+"""Answer the requests that browser SDKs make before they send events: no extras are enabled.
 
-There are no feature flags, recordings, surveys or destinations here, and an SDK that is told so
-asks no further.
+This service has no feature flags, recordings, surveys or destinations; SDKs that read so ask for
+nothing more.
 """
 
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from services.ingest import cors
 
-# PostHog's: a browser SDK's remote configuration.
+# The remote configuration of PostHog's browser SDK.
 _CONFIG: Final = {
     "analytics": {"endpoint": "/i/v0/e/"},
     "autocaptureExceptions": False,
@@ -38,7 +38,7 @@ _CONFIG: Final = {
     "toolbarVersion": "toolbar",
 }
 
-# Both shapes of flags: `/flags?v=2` reads the one, `/decide` and `/flags` the other.
+# `/flags?v=2` reads `flags`; `/flags` and `/decide` read `featureFlags`.
 _FLAGS: Final = {
     **_CONFIG,
     "config": {"enable_collect_everything": True},
@@ -49,11 +49,11 @@ _FLAGS: Final = {
 }
 
 
-def _posthog_flags(_: Request) -> dict[str, Any]:
+def _posthog_flags(_: Request) -> dict[str, object]:
     return _FLAGS | {"requestId": secrets.token_hex(16)}
 
 
-def _posthog_config(_: Request) -> dict[str, Any]:
+def _posthog_config(_: Request) -> dict[str, object]:
     return _CONFIG
 
 
@@ -67,12 +67,9 @@ def _posthog_script(request: Request) -> Response:
     )
 
 
-def _segment_settings(request: Request) -> dict[str, Any]:
-    """Have analytics.js send its events where it has asked for its settings.
-
-    It is told what it said of where that is, behind whatever proxies.
-    """
-    outside = request.headers.get("x-forwarded-proto", "")
+def _segment_settings(request: Request) -> dict[str, object]:
+    """Point analytics.js at the host that it asked for its settings, as seen outside of proxies."""
+    forwarded = request.headers.get("x-forwarded-proto", "")
     return {
         "edgeFunction": {},
         "enabledMiddleware": {},
@@ -81,7 +78,9 @@ def _segment_settings(request: Request) -> dict[str, Any]:
                 "addBundledMetadata": True,
                 "apiHost": f"{request.headers.get('host', '')}/v1",
                 "apiKey": request.path_params["write_key"],
-                "protocol": outside if outside in {"http", "https"} else request.scope["scheme"],
+                "protocol": forwarded
+                if forwarded in {"http", "https"}
+                else request.scope["scheme"],
                 "unbundledIntegrations": [],
                 "versionSettings": {"componentTypes": ["browser"], "version": "4.4.7"},
             }
@@ -97,7 +96,7 @@ def _segment_settings(request: Request) -> dict[str, Any]:
     }
 
 
-def _rudderstack_source(request: Request) -> dict[str, Any]:
+def _rudderstack_source(request: Request) -> dict[str, object]:
     key = request.query_params.get("writeKey", "")
     return {
         "source": {
@@ -115,20 +114,20 @@ def _rudderstack_source(request: Request) -> dict[str, Any]:
     }
 
 
-def _stub(path: str, answer: Callable[[Request], dict[str, Any] | Response]) -> Route:
+def _stub(path: str, answer: Callable[[Request], dict[str, object] | Response]) -> Route:
     async def respond(request: Request) -> Response:
         if request.method == "OPTIONS":
-            return cors.permit_stub(request)
+            return cors.options_response(request, {"GET", "POST"})
         content = answer(request)
         response = (
             content
             if isinstance(content, Response)
             else Response(msgspec.json.encode(content), media_type="application/json")
         )
-        # It says whose it is, so that no cache may give it to others.
+        # The answer contains the caller's key, so caches must not share it.
         response.headers["cache-control"] = "no-store"
         if origin := request.headers.get("origin"):
-            response.raw_headers += cors.allow(origin.encode("latin-1"))
+            response.raw_headers += cors.allow_origin(origin.encode("latin-1"))
         return response
 
     return Route(path, respond, methods=["GET", "POST", "OPTIONS"])
@@ -137,11 +136,8 @@ def _stub(path: str, answer: Callable[[Request], dict[str, Any] | Response]) -> 
 STUBS: Final = (
     _stub("/v1/projects/{write_key}/settings", _segment_settings),
     _stub("/sourceConfig", _rudderstack_source),
-    _stub("/sourceConfig/", _rudderstack_source),
     _stub("/flags", _posthog_flags),
-    _stub("/flags/", _posthog_flags),
     _stub("/decide", _posthog_flags),
-    _stub("/decide/", _posthog_flags),
     _stub("/array/{token}/config", _posthog_config),
     _stub("/array/{token}/config.js", _posthog_script),
 )

@@ -1,42 +1,42 @@
-"""What the ingest service tells Prometheus. The names are public: dashboards are built on them."""
+"""The metrics that the ingest service exports to Prometheus. Their names and labels are public."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-# Fine around the 10 ms that single events and batches are promised in.
+# Fine around 10 ms, the promised latency of single events and batches.
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class Metrics:
-    """The figures of one process, in a registry of their own."""
+class IngestTelemetry:
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._events = Counter(
             "avila_ingest_events_total",
-            "Events answered, by door and result (ok, warning, drop, retry).",
-            ["door", "result"],
+            "Events answered, by format and result (ok, warning, drop, retry).",
+            ["format", "result"],
             registry=self._registry,
         )
         self._requests = Counter(
             "avila_ingest_requests_total",
-            "Requests answered, by door and HTTP or gRPC status; on a stream, each batch.",
-            ["door", "status"],
+            "Requests answered, by format and HTTP or gRPC status; on a stream, each batch.",
+            ["format", "status"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "avila_ingest_request_seconds",
-            "From a request's headers to its answer, which is after the broker's acknowledgement.",
-            ["door"],
+            "From a request's headers to its answer, which follows the broker's acknowledgement.",
+            ["format"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._gone = Counter(
+        self._disconnects = Counter(
             "avila_ingest_clients_gone_total",
-            "Clients that left before their request was whole.",
-            ["door"],
+            "Clients that disconnected before their answer.",
+            ["format"],
             registry=self._registry,
         )
 
@@ -46,40 +46,32 @@ class Metrics:
         held_bytes: Callable[[], int],
         sockets: Callable[[], int],
     ) -> None:
-        """Report what these return, whenever somebody asks."""
-        events = Gauge(
+        """Export what these functions return at each scrape."""
+        self._gauge(
             "avila_ingest_unacknowledged_events",
             "Events that wait for the broker's acknowledgement.",
-            registry=self._registry,
+            unacknowledged,
         )
-        events.set_function(unacknowledged)
-        held = Gauge(
-            "avila_ingest_held_bytes",
-            "Request bodies in memory.",
-            registry=self._registry,
-        )
-        held.set_function(held_bytes)
-        connections = Gauge(
-            "avila_ingest_open_sockets",
-            "WebSockets that are open.",
-            registry=self._registry,
-        )
-        connections.set_function(sockets)
+        self._gauge("avila_ingest_held_bytes", "Bytes of request bodies in memory.", held_bytes)
+        self._gauge("avila_ingest_open_sockets", "Open WebSockets.", sockets)
 
-    def answered(self, door: str, status: int | str, seconds: float) -> None:
-        """Count a request."""
-        self._requests.labels(door, str(status)).inc()
-        self._seconds.labels(door).observe(seconds)
+    def _gauge(self, name: str, help_text: str, value: Callable[[], int]) -> None:
+        Gauge(name, help_text, registry=self._registry).set_function(value)
 
-    def taken(self, door: str, counts: Mapping[str, int]) -> None:
-        """Count the events of a request, given how many had which result."""
+    def request_answered(self, format_name: str, status: int | str, seconds: float) -> None:
+        """Count one request and observe its duration."""
+        self._requests.labels(format_name, str(status)).inc()
+        self._seconds.labels(format_name).observe(seconds)
+
+    def events_answered(self, format_name: str, counts: Mapping[str, int]) -> None:
+        """Count the events of one request; `counts` maps each result to its number of events."""
         for name, count in counts.items():
-            self._events.labels(door, name).inc(count)
+            self._events.labels(format_name, name).inc(count)
 
-    def gone(self, door: str) -> None:
-        """Count a client that did not wait."""
-        self._gone.labels(door).inc()
+    def client_disconnected(self, format_name: str) -> None:
+        """Count a client that disconnected before its answer."""
+        self._disconnects.labels(format_name).inc()
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

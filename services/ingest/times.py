@@ -1,4 +1,4 @@
-"""Times as senders spell them, and the time now."""
+"""Read times as senders write them, and the current time."""
 
 import time
 from datetime import UTC, datetime
@@ -9,21 +9,21 @@ from services.ingest.events import Time
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
-_ACCEPTED: Final = "accepted are ISO-8601 text with a zone and whole milliseconds since 1970"
+_ACCEPTED: Final = "accepted are ISO 8601 text with a zone and whole milliseconds since 1970"
 
 
 def now_ms() -> int:
-    """The time in milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def read_time(value: Time, field: str) -> tuple[int, bool]:
-    """Return `value` as milliseconds since 1970, and whether its zone had to be assumed (UTC).
+    """Return `value` in milliseconds since 1970, and whether UTC was assumed for its zone.
 
-    Whether a time is plausible is not decided here: a wrong clock is corrected later by `sent_at`.
+    Does not judge whether the time is plausible: `sent_at` corrects a wrong clock later.
 
     Raises:
-        InvalidRequest: it cannot be read as a time from 1970 to 9999.
+        InvalidRequest: `value` is not a time from 1970 to 9999.
     """
     assumed = False
     if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""The WebSocket at `/v1/stream`: batches in, answered in their order while more of them are read.
+"""The WebSocket at `/v1/stream`: takes batches and answers them in order, while it reads more.
 
-The write key is in the `Authorization` header or, as browsers cannot set one, the first message is
-`{"write_key": "awk_…"}`: neither an address nor a header, so no log has it. Then both sides go on:
+The write key is in the `Authorization` header. Browsers cannot set one, so their first message is
+`{"write_key": "awk_…"}`; keys are not accepted in the address, which logs would show. Then:
 
     ◀ {"ready": {"project_id": "default"}}
     ▶ {"id": 1, "events": [{"event": "purchase", "distinct_id": "u1", …}, …], "sent_at": …}
@@ -9,16 +9,19 @@ The write key is in the `Authorization` header or, as browsers cannot set one, t
     ▶ {"id": 2, "events": 7}
     ◀ {"id": 2, "error": {"code": "invalid", "message": "…", "field": "events"}}
 
-Every message after the key is a batch, as in the body of `POST /v1/events`, and has one answer, in
-the order of the messages; `id` (text or a whole number, may be left out) comes back as it was sent.
-Results are those of that door; where one is `retry`, or the error says so, `retry_after_s` is when
-to send it again. `max_stream_batches` may wait for the broker; while there are so many, or their
-answers are not read, no more is read. An `error` without `id` is the last message, and a code of
-`services.sockets` follows. What is not answered by then may stand or not: sent again with the same
-`event_id`, it counts once.
+Every message after the key is a batch like the body of `POST /v1/events`. Each gets one answer, in
+the order of the messages, with the same results. `id` is text or a whole number; the answer repeats
+it, and it may be absent. If a result is `retry`, or an error has `retry_after_s`, send the batch
+again after that time.
+
+At most `max_stream_batches` may wait for the broker; beyond that, or while the client does not read
+its answers, the server reads no more. An `error` without `id` is the last message before the
+connection closes with one of the codes in `services.sockets`. Batches without an answer by then may
+or may not be delivered: sent again with the same `event_id`, their events count once.
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Final, NamedTuple
 
@@ -27,112 +30,126 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from websockets.frames import CloseCode
 
-from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
+from schemas.errors import AvilaError, BackOff, InvalidRequest, NotFound, Unauthorized
 from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.body import TooSlow
-from services.ingest.events import Result
+from services.ingest.events import EventResult
 from services.ingest.formats.credentials import key_in
-from services.ingest.formats.native import read_credential, read_message
+from services.ingest.formats.native_body import read_credential, read_message
 from services.ingest.limits import Limits
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import headers, refuse
 from services.ingest.request_log import RequestLog
-from services.ingest.streams import Stream, Streams
+from services.ingest.streams import BatchStream, OpenStreams
 from services.sockets import Gone, MessageId, SlowReader, Socket, close_code, trouble
 
-STREAM: Final = "/v1/stream"
-DOOR: Final = "websocket"
+STREAM_PATH: Final = "/v1/stream"
+FORMAT: Final = "websocket"
 
 _OK: Final = 200
 
 _log = structlog.get_logger()
 
 
-class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+class BatchAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The results of a batch, in the order of its events."""
 
     id: MessageId
-    results: list[Result]
+    results: list[EventResult]
     retry_after_s: float = 0
 
 
-class _Read(NamedTuple):
-    """A batch that was read: what gives its results, or why it is refused."""
+class _PendingBatch(NamedTuple):
+    """A batch that was read: the task with its results, or the reason for its refusal."""
 
     id: MessageId
-    results: asyncio.Task[list[Result]] | AvilaError
+    results: asyncio.Task[list[EventResult]] | AvilaError
     size: int
     start: float
 
 
 class _Sender(NamedTuple):
-    """Who sends, as far as batches do not say."""
+    """The write key and the origin of a connection."""
 
     key: str
     origin: str
 
 
-class Sockets:
-    """Serves the connections of one server; to be made and used in its event loop."""
+class WebSocketEndpoint:
+    """Serves the connections of one server. Create and use it in the server's event loop."""
 
     def __init__(
         self,
-        path: IngestPipeline,
+        pipeline: IngestPipeline,
         access: Access,
         admission: Admission,
         limits: Limits,
-        journal: RequestLog,
+        request_log: RequestLog,
     ) -> None:
-        self._path = path
+        self._pipeline = pipeline
         self._access = access
         self._admission = admission
         self._limits = limits
-        self._journal = journal
-        self._streams = Streams(limits.max_sockets, "max_sockets", limits.retry_after_s)
+        self._request_log = request_log
+        self._streams = OpenStreams(limits.max_sockets, "max_sockets", limits.retry_after_s)
 
     @property
     def open(self) -> int:
-        """How many connections there are."""
+        """The number of open connections."""
         return self._streams.open
 
     async def drain(self) -> None:
-        """Read no more, and close every connection when what was read from it is answered."""
+        """Stop reading, and close each connection once all it has sent is answered."""
         await self._streams.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it closes."""
         start = time.perf_counter()
         socket = Socket(scope, receive, send, self._limits.write_timeout_s)
         with self._streams.counted():
             try:
                 await self._serve(socket)
             except Gone:
-                self._journal.gone(DOOR)
+                self._request_log.disconnected(FORMAT)
             except AvilaError as error:
                 await self._refuse(socket, error, start)
-            except Exception:  # noqa: BLE001  # whatever it is, this client gets an answer
-                _log.exception("ingest_defect", door=DOOR)
-                await socket.close(CloseCode.INTERNAL_ERROR, "an error of ours; it has been logged")
+            except Exception:  # noqa: BLE001  # the client gets an answer whatever happens
+                _log.exception("ingest_defect", format=FORMAT)
+                await socket.close(
+                    CloseCode.INTERNAL_ERROR, "an internal error; it has been logged"
+                )
+
+    async def refuse_path(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a connection to a path that is not `STREAM_PATH`."""
+        socket = Socket(scope, receive, send, self._limits.write_timeout_s)
+        answer = refuse(NotFound(f"a WebSocket is accepted at {STREAM_PATH} only"))
+        with contextlib.suppress(Gone):
+            await socket.deny(answer.status, headers(answer), answer.body)
+        self._request_log.answered_elsewhere(
+            int(answer.status), 0, client=socket.client, path=scope["path"]
+        )
 
     async def _serve(self, socket: Socket) -> None:
         self._streams.check()
-        with self._admission.admit() as hold:
-            stream = Stream[_Read](self._limits.max_stream_batches, hold, self._admission)
+        with self._admission.admit() as reservation:
+            stream = BatchStream[_PendingBatch](
+                self._limits.max_stream_batches, reservation, self._admission
+            )
 
-            async def answer(read: _Read) -> None:
-                await socket.send(await self._answer(socket, read))
-                stream.forget(read.size)
+            async def answer(batch: _PendingBatch) -> None:
+                await socket.send(await self._answer(socket, batch))
+                stream.release(batch.size)
 
             try:
-                await self._streams.pump(stream, self._read_on(socket, stream), answer)
+                await self._streams.pump(stream, self._read_batches(socket, stream), answer)
             except Gone:
-                if hold.size:  # else it has all its answers
+                if reservation.size:  # some batches have no answer
                     raise
 
-    async def _read_on(self, socket: Socket, stream: Stream[_Read]) -> None:
-        """Send what comes, until the other side leaves or its key is not good any more."""
-        sender = await self._admit(socket)
+    async def _read_batches(self, socket: Socket, stream: BatchStream[_PendingBatch]) -> None:
+        """Read and send batches until the client leaves or its key is no longer valid."""
+        sender = await self._authorize(socket)
         idle_s = self._limits.max_idle_s
         while True:
             await stream.room.acquire()
@@ -140,11 +157,11 @@ class Sockets:
             start = time.perf_counter()
             full: BackOff | None = None
             try:
-                await stream.hold_when_there_is_room(len(body))
+                await stream.reserve(len(body))
             except BackOff as error:
                 full = error
-            name, batch = read_message(body)
-            results: asyncio.Task[list[Result]] | AvilaError
+            message_id, batch = read_message(body)
+            results: asyncio.Task[list[EventResult]] | AvilaError
             if isinstance(batch, InvalidRequest):
                 results = batch
             elif full is not None:
@@ -153,15 +170,15 @@ class Sockets:
                 batch.key = batch.key or sender.key
                 batch.origin = sender.origin
                 try:
-                    results = await self._path.send(batch)
+                    results = await self._pipeline.send(batch)
                 except Unauthorized:
                     raise
                 except AvilaError as error:
                     results = error
-            stream.sent.put_nowait(_Read(name, results, len(body), start))
+            stream.pending.put_nowait(_PendingBatch(message_id, results, len(body), start))
 
-    async def _admit(self, socket: Socket) -> _Sender:
-        """Take the connection of whoever shows a good key: before that in the header, or after."""
+    async def _authorize(self, socket: Socket) -> _Sender:
+        """Accept the connection if its header or its first message has a valid key."""
         origin = socket.headers.get(b"origin", b"").decode("latin-1")
         key = key_in(socket.headers)
         if key:
@@ -175,24 +192,24 @@ class Sockets:
         await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
         return _Sender(key, origin)
 
-    async def _answer(self, socket: Socket, read: _Read) -> bytes:
-        results: list[Result] = []
-        if isinstance(read.results, AvilaError):
-            status, body = refuse(read.results).status, trouble(read.results, read.id)
+    async def _answer(self, socket: Socket, batch: _PendingBatch) -> bytes:
+        results: list[EventResult] = []
+        if isinstance(batch.results, AvilaError):
+            status, body = refuse(batch.results).status, trouble(batch.results, batch.id)
         else:
-            results = await read.results
+            results = await batch.results
             retry = any(result.result == "retry" for result in results)
             after = self._limits.retry_after_s if retry else 0
-            status, body = _OK, msgspec.json.encode(Answered(read.id, results, after))
-        seconds = time.perf_counter() - read.start
-        self._journal.answered(DOOR, int(status), seconds, results, client=socket.client)
+            status, body = _OK, msgspec.json.encode(BatchAnswer(batch.id, results, after))
+        seconds = time.perf_counter() - batch.start
+        self._request_log.answered(FORMAT, int(status), seconds, results, client=socket.client)
         return body
 
     async def _refuse(self, socket: Socket, error: AvilaError, start: float) -> None:
-        """End the connection, in HTTP if it has not begun."""
+        """Close the connection with the reason; over HTTP if it was not accepted yet."""
         answer = refuse(error)
         seconds = time.perf_counter() - start
-        self._journal.answered(DOOR, int(answer.status), seconds, client=socket.client)
+        self._request_log.answered(FORMAT, int(answer.status), seconds, client=socket.client)
         try:
             if not socket.accepted:
                 await socket.deny(answer.status, headers(answer), answer.body)
@@ -206,9 +223,9 @@ class Sockets:
 
 
 async def _receive(socket: Socket, limit_s: float, limit: str) -> bytes:
-    """The next message, which is waited for as long as the limit called `limit` says."""
+    """Return the next message; waits at most `limit_s`, a limit named `limit`."""
     try:
         async with asyncio.timeout(limit_s):
             return await socket.receive()
     except TimeoutError:
-        raise TooSlow(f"no message was whole for {limit_s:g} s ({limit})") from None
+        raise TooSlow(f"no complete message came for {limit_s:g} s ({limit})") from None

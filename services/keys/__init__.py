@@ -1,5 +1,5 @@
-"""Write keys, query tokens and projects: the view of them, who may do what, and the desk for them.
+"""Write keys, query tokens and projects.
 
-`Keys` is the view that each process has; `authorize` decides on query tokens, and
-`services.ingest.access` on write keys; `KeyAdmin` makes and revokes both.
+`Keys` is the view that each process keeps of them. `KeyAdmin` creates and revokes keys and tokens.
+`authorize` checks query tokens; `services.ingest.access` checks write keys.
 """

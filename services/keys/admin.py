@@ -1,10 +1,10 @@
-"""Makes and revokes credentials, and sets limits: what `avila keys`, `tokens` and `projects` do."""
+"""Create and revoke credentials and set limits: the work of `avila keys`, `tokens`, `projects`."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -36,7 +36,7 @@ from services.keys.view import Keys, read_keys
 from services.topic_view import TopicView
 
 T = TypeVar("T")
-Made = TypeVar("Made", bound=Definition)
+D = TypeVar("D", bound=Definition)
 Revocable = TypeVar("Revocable", WriteKey, QueryToken)
 
 _CAUGHT_UP_TIMEOUT_S: Final = 15.0
@@ -44,31 +44,34 @@ _DAY_MS: Final = 86_400_000
 
 
 class KeyAdmin:
-    """Open inside an `async with` block, on whose entry `keys` holds all there is.
+    """Administers the keys of a deployment. Use it in an `async with` block.
 
-    Each method returns when what it did is committed; then every process knows it within a second.
-    They raise `Unavailable` if Kafka does not answer: what was asked for may or may not stand.
+    Each method returns once its change is committed; all processes see it within a second. Each
+    raises `Unavailable` if Kafka does not answer: the change may or may not have been made.
+
+    Attributes:
+        keys: all current credentials and projects, complete once the block is entered.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys()
         self._settings = settings
-        self._following = TopicView(
+        self._definitions = TopicView(
             "definitions",
             settings.bootstrap,
             [settings.topics.definitions.name],
             read_keys,
             self.keys.apply,
         )
-        self._commands = Commands(settings, self._following)
+        self._commands = Commands(settings, self._definitions)
 
     async def __aenter__(self) -> Self:
-        self._following.start()
+        self._definitions.start()
         try:
             async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
-                await self._following.catch_up()
+                await self._definitions.catch_up()
         except BaseException as error:
-            await self._following.stop()
+            await self._definitions.stop()
             if isinstance(error, TimeoutError):
                 raise Unavailable(
                     f"Kafka at {self._settings.bootstrap} does not answer: check "
@@ -83,7 +86,7 @@ class KeyAdmin:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._following.stop()
+        await self._definitions.stop()
 
     async def create_write_key(
         self,
@@ -95,11 +98,11 @@ class KeyAdmin:
         origins: Sequence[str] = (),
         key: str | None = None,
     ) -> WriteKey:
-        """Make a write key; `key` is one that producers have already, from elsewhere.
+        """Create a write key; `key` is one that producers already use, from another system.
 
         Raises:
-            InvalidRequest: names what is not accepted.
-            Conflict: the project has as many as it may have, or the key exists.
+            InvalidRequest: a value is not accepted; names the field.
+            Conflict: the project has the maximum number of keys, or the key exists.
         """
         if key is not None:
             check_write_key(key)
@@ -127,11 +130,11 @@ class KeyAdmin:
     async def create_token(
         self, project_id: str, scopes: Sequence[Scope], *, days: int, name: str = ""
     ) -> tuple[str, QueryToken]:
-        """Make a query token for a project, or for all (`*`), and return it: it is not kept.
+        """Create a query token for a project, or for all (`*`); return its text, which is not kept.
 
         Raises:
-            InvalidRequest: names what is not accepted.
-            Conflict: the project has as many as it may have.
+            InvalidRequest: a value is not accepted; names the field.
+            Conflict: the project has the maximum number of tokens.
         """
         if not 1 <= days <= MAX_TOKEN_DAYS:
             raise InvalidRequest(f"accepted are 1 to {MAX_TOKEN_DAYS}", "days")
@@ -156,11 +159,11 @@ class KeyAdmin:
         return text, await self._commands.change(decide)
 
     async def revoke_write_key(self, key: str) -> WriteKey:
-        """End a write key; raises `NotFound` if there is none."""
+        """Revoke a write key; raises `NotFound` if it does not exist."""
         return await self._revoke(lambda: self.keys.write_keys.get(key), f"no write key {key}")
 
     async def revoke_token(self, name: str) -> QueryToken:
-        """End a query token, named by its id or itself; raises `NotFound` if there is none."""
+        """Revoke a query token by its id or its text; raises `NotFound` if it does not exist."""
         if name.startswith(TOKEN_PREFIX):
             name = token_id(digest_of(name))
         return await self._revoke(lambda: self.keys.tokens.get(name), f"no query token {name}")
@@ -168,53 +171,53 @@ class KeyAdmin:
     async def limit_project(
         self, project_id: str, events_per_s: int | None, events_per_day: int | None
     ) -> Project:
-        """Set what all keys of a project may send together; None takes a limit away.
+        """Limit what all keys of a project may send together; None removes a limit.
 
         Raises:
-            InvalidRequest: names what is not accepted.
+            InvalidRequest: a value is not accepted; names the field.
         """
         return await self._change_project(
             project_id, events_per_s=events_per_s, events_per_day=events_per_day
         )
 
     async def set_timezone(self, project_id: str, timezone: str) -> Project:
-        """Set the time zone of a project's cohorts and metrics that name none when they are made.
+        """Set the time zone for cohorts and metrics that are created without one.
 
         Raises:
-            InvalidRequest: names what is not accepted.
+            InvalidRequest: the zone does not exist.
         """
         find_zone(timezone)
         return await self._change_project(project_id, timezone=timezone)
 
-    async def _change_project(self, project_id: str, **fields: Any) -> Project:
-        def made() -> Project:
+    async def _change_project(self, project_id: str, **fields: str | int | None) -> Project:
+        def changed() -> Project:
             before = self.keys.projects.get(project_id) or Project(id=project_id, updated_at=0)
             return replace(before, updated_at=max(_now_ms(), before.updated_at), **fields)
 
-        _write(made())  # refused before anything is waited for
-        return await self._commands.change(lambda: _write(made()))
+        _write(changed())  # raises `InvalidRequest` before waiting for Kafka
+        return await self._commands.change(lambda: _write(changed()))
 
-    async def _revoke(self, find: Callable[[], Revocable | None], otherwise: str) -> Revocable:
+    async def _revoke(self, find: Callable[[], Revocable | None], missing: str) -> Revocable:
         def decide() -> Write[Revocable]:
             found = find()
             if found is None:
-                raise NotFound(f"there is {otherwise}")
+                raise NotFound(f"there is {missing}")
             return Write(record_key(found), None, {}, found)
 
         return await self._commands.change(decide)
 
 
-def at_desk(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
-    """Do `work` at a desk of one's own, and wait for it; not for a thread with a running loop."""
+def run_with_key_admin(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
+    """Run `work` with a `KeyAdmin` in a new event loop and return its result; blocks."""
 
     async def run() -> T:
-        async with KeyAdmin(settings) as desk:
-            return await work(desk)
+        async with KeyAdmin(settings) as admin:
+            return await work(admin)
 
     return asyncio.run(run())
 
 
-def _write(definition: Made) -> Write[Made]:
+def _write(definition: D) -> Write[D]:
     project_id = definition.project_id
     if not is_id(project_id) and (
         project_id != ALL_PROJECTS or not isinstance(definition, QueryToken)
@@ -223,12 +226,10 @@ def _write(definition: Made) -> Write[Made]:
     return Write(record_key(definition), encode(definition), {}, definition)
 
 
-def _check_count(project_id: str, count: int, most: int, what: str) -> None:
-    if count >= most:
-        whose = "for all projects" if project_id == ALL_PROJECTS else f"of project {project_id}"
-        raise Conflict(
-            f"there are {most} {what} {whose}, which is the most there may be: revoke one first"
-        )
+def _check_count(project_id: str, count: int, limit: int, what: str) -> None:
+    if count >= limit:
+        scope = "for all projects" if project_id == ALL_PROJECTS else f"of project {project_id}"
+        raise Conflict(f"there are {limit} {what} {scope}, which is the maximum: revoke one first")
 
 
 def _now_ms() -> int:

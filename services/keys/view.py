@@ -1,4 +1,4 @@
-"""The view of the definitions topic that knows credentials."""
+"""The credentials and project limits on the definitions topic, as a view."""
 
 import hmac
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _KINDS = {WriteKey.kind, QueryToken.kind, Project.kind}
 
 
 class Change(NamedTuple):
-    """What is under a key of the topic now; None if nothing is any more."""
+    """The new value of a key of the topic; None if it was deleted."""
 
     project_id: str
     kind: str
@@ -35,14 +35,14 @@ class Change(NamedTuple):
 
 
 class Keys:
-    """The credentials that stand, and the limits of projects; for one thread.
+    """The current credentials, and the settings of projects. Use it from one thread.
 
     Attributes:
-        write_keys: by the key's text. What is asked for is compared when it has the hash of a key
-            that exists, and that is a keyed hash (SipHash, with a key of the process's own): so how
-            long it takes tells nothing of how much of it was right.
+        write_keys: by the key's text. A lookup compares texts only if their hashes are equal, and
+            the hash is keyed with a secret of the process (SipHash), so the time of a lookup does
+            not reveal how much of a guess is right.
         tokens: by id.
-        projects: those with limits.
+        projects: those with limits or a time zone, by id.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Keys:
         self.projects: dict[str, Project] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take in changes in the order of the topic; applying some again changes nothing."""
+        """Apply changes in the order of the topic; applying them again changes nothing."""
         for project_id, kind, name, definition in changes:
             match definition:
                 case WriteKey():
@@ -61,9 +61,9 @@ class Keys:
                 case Project():
                     self.projects[name] = definition
                 case None:
-                    self._forget(project_id, kind, name)
+                    self._remove(project_id, kind, name)
 
-    def _forget(self, project_id: str, kind: str, name: str) -> None:
+    def _remove(self, project_id: str, kind: str, name: str) -> None:
         held: dict[str, WriteKey] | dict[str, QueryToken] | dict[str, Project]
         held = self.write_keys if kind == WriteKey.kind else self.tokens
         held = self.projects if kind == Project.kind else held
@@ -72,10 +72,10 @@ class Keys:
             del held[name]
 
     def find_token(self, text: str) -> QueryToken | None:
-        """Return what is known of a query token, also of one that has expired.
+        """Return the query token with this text, even if it has expired; None if there is none.
 
-        It is looked up by the beginning of its digest and compared by the whole, in constant time:
-        how long that takes tells nothing of any token.
+        Looks it up by the beginning of its digest and compares the whole digest in constant time,
+        so the time of a call reveals nothing about any token.
         """
         digest = digest_of(text)
         found = self.tokens.get(token_id(digest))
@@ -85,9 +85,9 @@ class Keys:
 
 
 def read_keys(messages: list[Message]) -> list[Change]:
-    """Decode records of the definitions topic; those of other kinds and unreadable ones are not in.
+    """Return the changes of credentials and projects among records of the definitions topic.
 
-    Pure but for a line in the log for each that cannot be read.
+    Logs a line for each record that cannot be read, and skips it.
     """
     changes = []
     for message in messages:
@@ -98,9 +98,9 @@ def read_keys(messages: list[Message]) -> list[Change]:
                 continue
             definition = None if value is None else decode(kind, value)
             if definition is not None and record_key(definition) != key:
-                raise ValueError("it is another's")
+                raise ValueError("its key and its value name different definitions")
         except (ValueError, msgspec.DecodeError) as error:
-            log.error("key left out", key=key, offset=message.offset(), reason=str(error))
+            log.error("key_skipped", key=key, offset=message.offset(), reason=str(error))
             continue
         changes.append(Change(project_id, kind, name, definition))
     return changes

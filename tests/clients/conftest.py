@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def stored(ingest: Ingest) -> list[dict[str, Any]]:
-    """What is on the inbox, JSON decoded, in the order of the events' names."""
+    """Return the events on the inbox by name, with JSON decoded."""
     events = ingest.inbox()
     for event in events:
         event["properties"] = json.loads(event["properties"])

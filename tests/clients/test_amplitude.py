@@ -122,7 +122,7 @@ def test_what_can_never_be_taken_is_reported_and_not_sent_again(ingest: Ingest) 
     [(_, code, message)] = outcomes
     assert code == 400
     assert "max_name_chars" in message
-    assert ingest.metric('avila_ingest_requests_total{door="amplitude",status="400"}') == 1
+    assert ingest.metric('avila_ingest_requests_total{format="amplitude",status="400"}') == 1
     assert not ingest.inbox()
 
 
@@ -153,4 +153,4 @@ def test_a_wrong_key_is_known_as_one(ingest: Ingest) -> None:
         eventually(done.is_set)
 
     assert said == ["Invalid API Key"]
-    assert ingest.metric('avila_ingest_requests_total{door="amplitude",status="400"}') == 1
+    assert ingest.metric('avila_ingest_requests_total{format="amplitude",status="400"}') == 1

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def send(node_modules: Path, tmp_path: Path, ingest: Ingest) -> Callable[[str], None]:
-    """Have a client send what `browser.cjs` lists, without an error or a complaint of the page."""
+    """Run `browser.cjs` with a client; it must send without an error in the page."""
 
     def run(client: str) -> None:
         # The browser is unpacked to where temporary files go.

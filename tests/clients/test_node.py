@@ -15,7 +15,7 @@ PAID_MS = 1_772_366_400_250
 
 
 def send(node_modules: Path, client: str, url: str, mode: str = "v0") -> None:
-    """Have the client send what `send.cjs` lists, without an error."""
+    """Run `send.cjs` with a client; it must send without an error."""
     done = subprocess.run(
         ["node", HERE / "send.cjs", client, url, KEY],
         env=os.environ | {"NODE_PATH": str(node_modules), "POSTHOG_CAPTURE_MODE": mode},

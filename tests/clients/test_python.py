@@ -165,5 +165,5 @@ def test_what_can_never_be_taken_is_reported_and_not_sent_again(ingest: Ingest, 
     [error] = errors
     assert (error.status, error.code) == (400, "invalid")
     assert "max_name_chars" in error.message
-    assert ingest.metric('avila_ingest_requests_total{door="segment",status="400"}') == 1
+    assert ingest.metric('avila_ingest_requests_total{format="segment",status="400"}') == 1
     assert not ingest.inbox()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.definitions import Definition
 from schemas.operators.cohort import CohortDefinition
-from services.query.clickhouse.queries import Answer
+from services.query.clickhouse.queries import QueryResult
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from tests.laws.driver import Published
 from tests.laws.entry import DAY_MS, NOON, PERSONS, ZONES, Case, Entry
@@ -70,7 +70,7 @@ def _row(record: Mapping[str, Any]) -> Row:
 def _in_store(warehouse: Warehouse, definition: Definition, _: int) -> Shown:
     assert isinstance(definition, CohortDefinition)
     statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
-    counted = read_counts(definition, Answer(warehouse.ask(statement), {}), 0)
+    counted = read_counts(definition, QueryResult(warehouse.ask(statement), {}), 0)
     return Shown(
         {day: Row(*row) for day, row in counted.rows.items()},
         {

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
-from schemas.definitions import Kind
+from schemas.definitions import Definition
 from schemas.operators import OPERATORS
-from tests.laws.driver import Life
+from tests.laws.driver import PROJECT, Life, definition_of
 from tests.laws.entry import Case, Entry
 
 
@@ -19,7 +19,7 @@ from tests.laws.entry import Case, Entry
 class Subject:
     """One way of counting of one operator."""
 
-    kind: Kind
+    kind: str
     variant: str
     entry: Entry
 
@@ -30,13 +30,13 @@ class Subject:
 
     def life(self, case: Case, *, checkpoint_ms: int = 0, late: bool = False) -> Life:
         """A partition that has taken nothing in yet."""
-        return Life(
-            self.kind,
-            case.body,
-            case.lateness_ms,
-            checkpoint_ms=checkpoint_ms,
-            late=late,
-        )
+        definition, lateness_ms = self.definition(case), case.lateness_ms
+        return Life(definition, lateness_ms, checkpoint_ms=checkpoint_ms, late=late)
+
+    def definition(self, case: Case, project: str = PROJECT) -> Definition:
+        """The case's definition, in a project."""
+        fields = {self.kind: case.body, **self.entry.more(case.body)}
+        return definition_of(self.kind, fields, project)
 
 
 def entry_of(kind: str) -> Entry:

@@ -12,28 +12,18 @@ import numpy as np
 
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.operator import (
-    TOTAL,
-    Backfill,
-    Changes,
-    Key,
-    Operator,
-    OperatorInstance,
-    Packed,
-    PartitionContext,
-    Publisher,
-    key_of,
-)
-from pipelines.engine.partition import EventColumns, OffsetRange, Partition
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.events import Events, MatchedEvents, OffsetRange
+from pipelines.engine.instance import AnyInstance, Backfill, key_of
+from pipelines.engine.operator import AnyOperator, Packed, PartitionContext
+from pipelines.engine.partition import Partition, Pass
+from pipelines.engine.publishers import Publishers
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from pipelines.matching.matcher import Match, Matcher
-from pipelines.operators.cohort.operator import COHORT
-from pipelines.operators.funnel.operator import FUNNEL
-from pipelines.operators.metric.operator import METRIC
-from pipelines.operators.segment.operator import SEGMENT
+from pipelines.matching.matcher import Matcher, Selection
+from pipelines.operators import OPERATORS
 from pipelines.worker.snapshots import Snapshots
-from schemas.definitions import Definition, Kind
+from schemas.definitions import Definition
 from schemas.operators import BY_NAME
 from schemas.topics import Topics
 from tests.events import decode_value
@@ -43,9 +33,7 @@ from tests.oracles.events import Event, Json
 PROJECT: Final = "shop"
 NAME: Final = "it"  # of the definition that a law is about
 NOW: Final = 1_800_000_000_000
-OPERATORS: Final[Mapping[str, Operator]] = {
-    operator.name: operator for operator in (FUNNEL, COHORT, SEGMENT, METRIC)
-}
+_OPERATORS: Final[Mapping[str, AnyOperator]] = {operator.name: operator for operator in OPERATORS}
 
 
 class Published(NamedTuple):
@@ -62,18 +50,10 @@ class Recorded(NamedTuple):
     at: int
 
 
-def definition_of(kind: Kind, body: Json, project: str = PROJECT, name: str = NAME) -> Definition:
-    """Return a definition as it is on the definitions topic; a segment's rule has no references."""
-    record = {
-        "project_id": project,
-        "id": name,
-        "version": 1,
-        "created_at": 0,
-        "updated_at": 0,
-        kind: body,
-        **({"rule": body["rule"]} if kind == "segment" else {}),
-    }
-    return BY_NAME[kind].decode(json.dumps(record).encode())
+def definition_of(kind: str, fields: Json, project: str = PROJECT, name: str = NAME) -> Definition:
+    """Return a definition as it is on the definitions topic, with these `fields` of its own."""
+    common = {"project_id": project, "id": name, "version": 1, "created_at": 0, "updated_at": 0}
+    return BY_NAME[kind].decode(json.dumps({**common, **fields}).encode())
 
 
 class Life:
@@ -85,38 +65,29 @@ class Life:
 
     def __init__(
         self,
-        kind: Kind,
-        body: Json,
+        definition: Definition,
         lateness_ms: int,
         *,
         checkpoint_ms: int = 0,
         late: bool = False,
     ) -> None:
-        self._operator, self._definition = OPERATORS[kind], definition_of(kind, body)
-        self._spec, self._key = BY_NAME[kind], key_of(self._definition)
+        self._definition, self._key = definition, key_of(definition)
+        self._operator = _OPERATORS[self._key.operator]
         self._lateness_ms, self._checkpoint_ms = lateness_ms, checkpoint_ms
         self._snapshots = MemorySnapshots()
         self._topics, self._outbox, self._kept = Topics("laws"), Outbox(), MemoryTopics()
-        self._registry = MemoryRegistry()
-        self._publisher: Publisher = self._operator.publisher(
-            self._topics, self._registry, self._outbox
+        self._publishers = Publishers(
+            [self._operator], self._topics, MemoryRegistry(), self._outbox
         )
+        operator = self._operator
         self._matcher = Matcher(
-            [
-                (
-                    self._key,
-                    self._operator.selectors(self._definition),
-                    self._operator.reads(self._definition),
-                )
-            ]
+            [Selection(self._key, operator.selectors(definition), operator.reads(definition))]
         )
         self._store: list[Recorded] = []
         self._now = NOW
         self._log = self._new_log()
-        self._partition = Partition()
         self._defined = not late
-        if self._defined:
-            self._partition.instances[self._key] = self._new_instance()
+        self._partition = self._empty_partition()
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────
 
@@ -131,28 +102,23 @@ class Life:
         begin = len(self._store)
         self._store += [Recorded(event, self._now) for event in events]
         if events:
-            columns, matches, ahead = self._look(begin, len(self._store))
-            self._partition.advance_event_clock(PROJECT, ahead)
-            folded = self._partition.fold(columns, matches, self._now + self._checkpoint_ms)
-            self._announce(list(folded))
-            self._partition.position = len(self._store)
+            self._process(OffsetRange(begin, len(self._store)), Pass.LIVE)
 
     def commit(self) -> list[dict[str, Any]]:
         """Let time pass, log and publish; returns the changes of persons that this announced."""
-        expired = list(self._partition.expire(self._now))
-        self._publisher.expired(self._context, expired)
-        self._log.write(self._partition, self._now)
+        self._publishers.publish(self._context, self._partition.expire(self._now))
         for instance in self._partition.instances.values():
-            if instance.unpublished:
-                self._publisher.aggregates(self._context, instance)
-                instance.unpublished.clear()
+            assert not instance.failed, instance.failed
+        self._log.write_rows(self._partition, self._now)
+        self._publishers.publish_aggregates(self._context, self._partition.instances.values())
+        self._log.write_meta(self._partition)
         announced: defaultdict[str, list[bytes]] = defaultdict(list)
         for sent in self._outbox.take():
             self._kept.write(sent)
             announced[sent.topic] += filter(None, sent.values.to_pylist())
         return [
             decode_value(of.schema, value)
-            for of in self._spec.changes
+            for of in self._operator.spec.changes
             for value in announced[of.topic(self._topics).name]
         ]
 
@@ -172,13 +138,9 @@ class Life:
             return True
         begin = self._partition.backfilling[self._key].at
         end = min(begin + batch, self._partition.position)
-        columns, matches, ahead = self._look(begin, end)
-        due = self._now + self._checkpoint_ms
-        offsets = OffsetRange(begin, end)
-        changed = list(self._partition.backfill(columns, matches, offsets, {PROJECT: ahead}, due))
-        self._announce(changed)
-        past = self._store[end - 1].at
-        self._publisher.expired(self._context, list(self._partition.expire_backfill(past)))
+        self._process(OffsetRange(begin, end), Pass.BACKFILL)
+        past = self._partition.expire_backfill(self._store[end - 1].at)
+        self._publishers.publish(self._context, past)
         self._partition.promote(self._partition.position)
         self.commit()
         return not self._partition.backfilling
@@ -190,34 +152,28 @@ class Life:
     def crash(self, *, from_the_beginning: bool = False) -> None:
         """Lose everything but what was committed, and restore it.
 
-        `from_the_beginning` folds all events again, more than the log asks for.
+        `from_the_beginning` processes all events again, more than the log asks for.
         """
-        self._log, partition = self._new_log(), Partition()
-        if self._defined:
-            partition.instances[self._key] = self._new_instance()
+        self._log = self._new_log()
         committed, reader = len(self._store), cast(Reader, self._kept)
-        restoring = self._log.restore(partition, committed, reader)
+        restoring = self._log.restore(self._empty_partition, committed, reader)
         try:
             while True:
                 next(restoring)
         except StopIteration as done:
             recovery = done.value
-        for _ in self._publisher.restore(0, partition.instances, reader):
+        self._partition = recovery.partition
+        for _ in self._publishers.restore(0, self._partition.instances, reader):
             pass
-        due = self._now + self._checkpoint_ms
-        for offsets, fold in (
-            (recovery.past, partition.replay_backfill),
-            (recovery.live, partition.replay),
+        for offsets, run in (
+            (recovery.past, Pass.REPLAY_BACKFILL),
+            (recovery.live, Pass.REPLAY_LIVE),
         ):
             begin = 0 if from_the_beginning else offsets.begin
             if begin < offsets.end:
-                columns, matches, ahead = self._look(begin, offsets.end)
-                fold(columns, matches, due)
-                if offsets is recovery.live:
-                    partition.advance_event_clock(PROJECT, ahead)
-        partition.restored(committed, recovery.clocks)
-        partition.promote(committed)
-        self._partition = partition
+                self._process(OffsetRange(begin, offsets.end), run)
+        self._partition.restored(committed, recovery.clocks)
+        self._partition.promote(committed)
 
     # ── what there is ────────────────────────────────────────────────────────────────────────────
 
@@ -235,13 +191,13 @@ class Life:
 
     def published(self) -> Published:
         """Return what a consumer of the topics has now."""
-        aggregates = self._spec.aggregates
+        aggregates = self._operator.spec.aggregates
         newest = self._kept.newest(aggregates.topic(self._topics).name)
         return Published(
             [decode_value(aggregates.schema, value) for value in newest.values() if value],
             [
                 decode_value(of.schema, value)
-                for of in self._spec.changes
+                for of in self._operator.spec.changes
                 for _, value in self._kept.written(of.topic(self._topics).name)
                 if value
             ],
@@ -273,31 +229,44 @@ class Life:
         topic, snapshots = self._topics.person_state.name, cast(Snapshots, self._snapshots)
         return PersonChangelog(topic, 0, snapshots, self._outbox)
 
-    def _new_instance(self) -> OperatorInstance:
-        return OperatorInstance(self._operator, self._definition, self._lateness_ms)
+    def _new_instance(self) -> AnyInstance:
+        instance: AnyInstance = self._operator.instance(self._definition, self._lateness_ms)
+        return instance
+
+    def _empty_partition(self) -> Partition:
+        partition = Partition()
+        if self._defined:
+            partition.instances[self._key] = self._new_instance()
+        return partition
 
     @property
     def _context(self) -> PartitionContext:
         position, persons = self._partition.position, self._partition.persons
         return PartitionContext(0, position, persons, self._now)
 
-    def _announce(self, changed: Sequence[tuple[OperatorInstance, Changes]]) -> None:
-        self._publisher.changes(self._context, changed)
+    def _process(self, offsets: OffsetRange, run: Pass) -> None:
+        """Process events of the event store, and publish what they change if it is not."""
+        due = self._now + self._checkpoint_ms
+        changes = self._partition.process(self._matched(offsets), run, due)
+        if not run.replay:
+            self._publishers.publish(self._context, changes)
 
-    def _look(self, begin: int, end: int) -> tuple[EventColumns, dict[Key, Match], int]:
-        events = [recorded.event for recorded in self._store[begin:end]]
-        projects = StringColumn.of(texts([PROJECT] * len(events)))
-        columns = EventColumns(
-            projects,
+    def _matched(self, offsets: OffsetRange) -> MatchedEvents:
+        recorded = self._store[slice(*offsets)]
+        events = [one.event for one in recorded]
+        decoded = Events(
+            offsets,
+            np.arange(*offsets, dtype=np.int64),
+            StringColumn.of(texts([PROJECT] * len(events))),
             StringColumn.of(texts([event.person for event in events])),
+            StringColumn.of(texts([event.event for event in events])),
+            texts([event.text for event in events]),
             np.array([event.at for event in events], np.int64),
-            np.arange(begin, end, dtype=np.int64),
+            np.array([one.at for one in recorded], np.int64),
         )
-        names = StringColumn.of(texts([event.event for event in events]))
-        properties = texts([event.text for event in events])
-        matches = self._matcher.match(projects, names, properties)
-        ahead = max(recorded.event.at - recorded.at for recorded in self._store[begin:end])
-        return columns, matches, ahead
+        found = self._matcher.match(decoded.projects, decoded.names, decoded.properties)
+        ahead = max(one.event.at - one.at for one in recorded)
+        return MatchedEvents(decoded, found.matches, {PROJECT: ahead}, found.failures)
 
 
 def cut(events: Sequence[Event], sizes: Iterable[int]) -> list[Sequence[Event]]:

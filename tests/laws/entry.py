@@ -43,6 +43,7 @@ class Entry:
         changes: what consumers of the operator's changes of persons know in the end, if it has any;
             fails if changes contradict each other.
         oracle_of_changes: the same by definition.
+        more: fields of a definition's record beside its body, from that.
         wait_ms: for how long to let time pass without events, where that alone changes figures.
     """
 
@@ -52,4 +53,5 @@ class Entry:
     in_store: Callable[[Warehouse, Definition, int], Any]
     changes: Callable[[Published], Any] | None = None
     oracle_of_changes: Callable[[Json, Sequence[Event], int], Any] | None = None
+    more: Callable[[Json], Json] = lambda _: {}
     wait_ms: tuple[int, ...] = ()

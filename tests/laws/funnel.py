@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.definitions import Definition
 from schemas.operators.funnel import FunnelDefinition
-from services.query.clickhouse.queries import Answer
+from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.laws.driver import Published
@@ -87,11 +87,11 @@ def _in_store(warehouse: Warehouse, definition: Definition, _: int) -> Shown:
     assert isinstance(definition, FunnelDefinition)
     database = warehouse.settings.clickhouse_database
     if definition.funnel.plain:
-        answer = Answer(warehouse.ask(funnel_statement(database, definition)), {})
-        counted = read_counts(definition, answer, 0)
+        result = QueryResult(warehouse.ask(funnel_statement(database, definition)), {})
+        counted = read_counts(definition, result, 0)
     else:
-        answer = Answer(warehouse.ask(chain_statement(database, definition)), {})
-        counted = read_chain_counts(definition, answer, 0)
+        result = QueryResult(warehouse.ask(chain_statement(database, definition)), {})
+        counted = read_chain_counts(definition, result, 0)
     return Shown(
         counted.total,
         list(counted.entries),
@@ -132,20 +132,20 @@ def _steps(published: Published) -> dict[Step, int]:
 
     Fails if changes contradict each other.
     """
-    took: dict[Step, int] = {}
+    known: dict[Step, Mapping[str, Any]] = {}
     over: set[Step] = set()
     for change in published.changes:
         step = Step(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
         what = change["change"]
-        assert (step in took) == (what != "reached"), f"{what}: {step}"
+        assert (step in known) == (what != "reached"), f"{what}: {step}"
         if what == "retracted":
-            del took[step]
+            assert change["at"] == known.pop(step)["at"], "of another time than was announced"
         elif what == "timed_out":
             assert step not in over, f"timed out twice: {step}"
             over.add(step)
         else:
-            took[step] = change["took_ms"]
-    return took
+            known[step] = change
+    return {step: change["took_ms"] for step, change in known.items()}
 
 
 def _steps_counted(body: Json, events: Sequence[Event], _: int) -> dict[Step, int]:

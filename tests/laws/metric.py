@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from schemas.definitions import Definition
 from schemas.operators.metric import MAX_LATE_BUCKETS, MetricDefinition
 from schemas.time.buckets import Buckets
-from services.query.clickhouse.queries import Answer
-from services.query.operators.metric.response import Asked, active_in
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.metric.aggregates import MetricQuery, active_in
 from services.query.operators.metric.sql import (
     metric_statement,
-    read_figures,
     read_seen,
+    read_windows,
     seen_statement,
 )
 from tests.laws.driver import Published
@@ -91,8 +91,8 @@ def _typed(key: str) -> tuple[str, Any]:
 def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Figures:
     assert isinstance(definition, MetricDefinition)
     metric, database = definition.metric, warehouse.settings.clickhouse_database
-    asked = Asked(as_of=NOON + 40 * DAY_MS, limit=10_000)
-    answer = Answer(warehouse.ask(metric_statement(database, definition, asked)), {})
+    query = MetricQuery(as_of=NOON + 40 * DAY_MS, limit=10_000)
+    result = QueryResult(warehouse.ask(metric_statement(database, definition, query)), {})
     found = {
         number: Figure(
             one.events,
@@ -107,13 +107,13 @@ def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Figures
             ),
             tuple(one.persons or ()),
         )
-        for number, one in read_figures(definition, answer).items()
+        for number, one in read_windows(definition, result).items()
     }
     if metric.measure != "persons":  # the store keeps all buckets, the stream the newest ones
         kept = max(found, default=0) - oracle.KEPT
         return Figures({number: figure for number, figure in found.items() if number > kept})
-    answer = Answer(warehouse.ask(seen_statement(database, definition, now)), {})
-    return Figures(found, tuple(one.persons for one in active_in(read_seen(answer), now)))
+    result = QueryResult(warehouse.ask(seen_statement(database, definition, now)), {})
+    return Figures(found, tuple(one.persons for one in active_in(read_seen(result), now)))
 
 
 def _with_type(value: Any) -> tuple[str, Any]:

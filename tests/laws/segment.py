@@ -108,7 +108,7 @@ _times = st.one_of(
     _one("before", _texts),
     _one("after", _texts),
     _one("within_s", st.integers(1, 8)),
-    _one("longer_ago_s", st.integers(1, 8)),
+    _one("not_within_s", st.integers(1, 8)),
 )
 _sequences = _with(
     _one("steps", st.lists(_with(_names, _wheres), min_size=2, max_size=3)),
@@ -131,10 +131,10 @@ _conditions = st.sampled_from(
     ]
 )
 _leaves = st.one_of(
-    _one("did", _with(_names, _wheres, _counts, _spans)),
+    _one("performed", _with(_names, _wheres, _counts, _spans)),
     _one("first_seen", _with(_names, _wheres, _times)),
     _one("last_seen", _with(_names, _wheres, _times)),
-    _one("performed", _sequences),
+    _one("sequence", _sequences),
     _one("person", _conditions),
 )
 
@@ -161,5 +161,6 @@ ENTRY = Entry(
     _in_store,
     changes=_members,
     oracle_of_changes=_oracle_of_members,
+    more=lambda body: {"rule": body["rule"]},
     wait_ms=(4_000, 9_000, 60_000),
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.operators import OPERATORS
 from schemas.operators.spec import OperatorSpec
 from tests.laws.conftest import Subject, entry_of
-from tests.laws.driver import Life, cut, definition_of
+from tests.laws.driver import Life, cut
 from tests.laws.entry import Case
 from tests.oracles.events import Event
 from tests.warehouse import Event as Row
@@ -207,6 +207,6 @@ def test_clickhouse_has_the_figures_of_the_stream(
     )
     for project, case in zip(projects, cases, strict=True):
         now = max(event.at for event in case.events)
-        definition = definition_of(subject.kind, case.body, project)
+        definition = subject.definition(case, project)
         found = subject.entry.in_store(warehouse, definition, now)
         assert found == subject.entry.oracle(case.body, case.events, now)

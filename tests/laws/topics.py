@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
-from pipelines.engine.changelog import keep_newest
+from pipelines.engine.changelog import keep_latest
 from pipelines.kafka.records import Outgoing, Records, TopicPartition
 from pipelines.worker.snapshots import Snapshot
 from schemas.avro.schema import Schema
@@ -40,7 +40,7 @@ class MemoryTopics:
         """Return the last value of each key, in the order in which those were written."""
         found: dict[bytes, bytes | None] = {}
         for key, value in self.written(topic):
-            keep_newest(found, [key], [value])
+            keep_latest(found, [key], [value])
         return found
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:

@@ -27,10 +27,10 @@ def rule_holds(rule: Json, own: Sequence[Event], now: int) -> bool:
             return not rule_holds(inner, own, now)
         case {"person": conditions}:
             return holds(conditions, properties_of(own))
-        case {"did": asked}:
-            return _did(asked, own, now)
         case {"performed": asked}:
-            return _performed(asked, own)
+            return _performed(asked, own, now)
+        case {"sequence": asked}:
+            return _in_sequence(asked, own)
         case {"first_seen": asked}:
             return _seen(asked, min(_times(asked, own), default=None), now)
         case {"last_seen": asked}:
@@ -65,7 +65,7 @@ def _times(asked: Json, own: Sequence[Event]) -> list[int]:
     return [event.at for event in own if selected(asked, event)]
 
 
-def _did(asked: Json, own: Sequence[Event], now: int) -> bool:
+def _performed(asked: Json, own: Sequence[Event], now: int) -> bool:
     times = _times(asked, own)
     if (within_s := asked.get("within_s")) is not None:
         times = [at for at in times if now - at <= 1_000 * within_s]
@@ -86,7 +86,7 @@ def _seen(asked: Json, at: int | None, now: int) -> bool:
             return at > _instant(text)
         case {"within_s": seconds}:
             return bool(now - at <= 1_000 * seconds)
-        case {"longer_ago_s": seconds}:
+        case {"not_within_s": seconds}:
             return bool(now - at > 1_000 * seconds)
     raise AssertionError(asked)
 
@@ -97,7 +97,7 @@ def _instant(text: str) -> int:
     return at
 
 
-def _performed(asked: Json, own: Sequence[Event]) -> bool:
+def _in_sequence(asked: Json, own: Sequence[Event]) -> bool:
     """Whether there is a chain that begins with any of the first steps."""
     first, *later = asked["steps"]
     window = 1_000 * asked.get("window_s", 7 * 86_400)

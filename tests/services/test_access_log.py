@@ -35,11 +35,11 @@ def test_the_level_says_which_requests_have_a_line(level: str, statuses: list[in
 
 def test_a_line_says_who_asked_and_how_long_it_took() -> None:
     lines: Lines = []
-    log("all", lines, [0.0]).line(200, 0.0123456, door="native", client="192.0.2.1")
-    assert lines == [{"status": 200, "ms": 12.35, "door": "native", "client": "192.0.2.1"}]
+    log("all", lines, [0.0]).line(200, 0.0123456, format="native", client="192.0.2.1")
+    assert lines == [{"status": 200, "ms": 12.35, "format": "native", "client": "192.0.2.1"}]
 
 
-def test_a_second_has_so_many_lines_and_the_next_says_how_many_are_missing() -> None:
+def test_lines_a_second_are_bounded_and_the_next_line_counts_the_suppressed_ones() -> None:
     lines: Lines = []
     at = [10.0]
     one = log("refused", lines, at)
@@ -49,9 +49,9 @@ def test_a_second_has_so_many_lines_and_the_next_says_how_many_are_missing() -> 
     at[0] = 11.5
     one.line(401, 0)
     one.line(401, 0)
-    assert [line.get("left_out") for line in lines[MAX_PER_S:]] == [7, None]
+    assert [line.get("suppressed") for line in lines[MAX_PER_S:]] == [7, None]
 
 
-def test_a_level_that_there_is_none_of_is_refused() -> None:
+def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(Misconfigured, match="AVILA_ACCESS_LOG is 'loud'; accepted are none, ref"):
         AccessLog("loud")

@@ -1,1 +1,4 @@
-"""Plain events of a request, found, checked and encoded together by kernels."""
+"""The fast path: kernels find, check and encode the usual events of a request all at once.
+
+An event that needs thought leaves the fast path: `services.ingest.check` decides about it alone.
+"""

@@ -1,6 +1,6 @@
-"""Checks and encodes the plain events of a request together, in a fraction of the time.
+"""Check and encode the usual events of a request together, at a fraction of the cost.
 
-What is plain, `services.ingest.fast_path.encode` tells; most requests have nothing else.
+`services.ingest.fast_path.encode` defines which events are usual; most requests have no others.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from msgspec.structs import astuple
 
 from pipelines.columnar.jit import Int64s
-from pipelines.kafka.bulk_producer import Records
-from services.ingest.check import LEAST_PROPERTY_BYTES, Arrival
+from pipelines.kafka.bulk_producer import RecordColumns
+from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
 from services.ingest.fast_path.columns import (
@@ -22,71 +22,75 @@ from services.ingest.fast_path.columns import (
     DISTINCT_ID,
     EVENT,
     EVENT_ID,
-    NONE,
-    NOW,
+    ON_ARRIVAL,
     PROPERTIES,
     SESSION_ID,
     TIME,
+    UNREAD,
     Columns,
 )
-from services.ingest.fast_path.encode import OVERHEAD, Most, Shared, write_rows
+from services.ingest.fast_path.encode import OVERHEAD, FastPathLimits, SharedParts, write_records
 from services.ingest.fast_path.scan import scan
 from services.ingest.limits import Limits
 
-# A call takes as long as this many events take one by one.
-WORTH: Final = 12
+# One kernel call costs as much as checking this many events one by one.
+MIN_BATCH: Final = 12
 
 
-class PlainEncoder:
-    """Encodes as `check` and `Encoder` do together, and leaves out what is not plain.
+class FastEncoder:
+    """Encodes as `check` and `Encoder` together do, and leaves out events that need thought.
 
-    The first one to be made on a machine takes seconds: what it calls is compiled then.
+    The first instance on a machine takes seconds, as it compiles the kernels.
     """
 
     def __init__(self, encoder: Encoder, limits: Limits) -> None:
         self._encoder = encoder
-        self._most = Most(
+        self._limits = FastPathLimits(
             limits.max_name_chars,
             limits.max_id_chars,
-            LEAST_PROPERTY_BYTES * limits.max_properties,
+            MIN_PROPERTY_BYTES * limits.max_properties,
             limits.max_depth,
             limits.max_event_bytes,
         )
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
-    def encode(self, columns: Columns, arrival: Arrival) -> Records:
-        """The record of each event that is plain: it would be the same one by one, and no warning.
+    def encode(self, columns: Columns, arrival: Arrival) -> RecordColumns:
+        """Return one record per event; the records of events that need thought are empty.
 
-        The others are missing; all are, where a request as a whole is not plain.
+        A record equals what `check` and `Encoder` return for the event, without any warning. All
+        are empty if the request as a whole needs thought.
         """
         count = len(columns.times)
-        if arrival.warning or (arrival.named or arrival.project_id) != arrival.project_id:
-            return missing(count)
+        if arrival.warning or (arrival.named_project or arrival.project_id) != arrival.project_id:
+            return empty_records(count)
         key = f"{arrival.project_id}:".encode()
-        shared = _shared(key, *self._encoder.shared(arrival))
-        room = 2 * len(columns.data)  # the distinct id stands twice
-        out = np.empty(room + count * (sum(map(len, shared)) + OVERHEAD), np.uint8)
+        shared = _shared_parts(key, *self._encoder.shared_parts(arrival))
+        fields_size = 2 * len(columns.data)  # the distinct id is in the key and in the value
+        out = np.empty(fields_size + count * (sum(map(len, shared)) + OVERHEAD), np.uint8)
         splits = np.empty(count, np.int64)
         ends = np.empty(count + 1, np.int64)
         ends[0] = 0
-        write_rows(
+        write_records(
             np.frombuffer(columns.data, np.uint8),
             columns.begins,
             columns.sizes,
             columns.times,
             arrival.received_at,
             shared,
-            self._most,
+            self._limits,
             out,
             splits,
             ends[1:],
         )
-        return Records(out, ends[:-1], splits, ends[1:])
+        return RecordColumns(out, ends[:-1], splits, ends[1:])
 
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:
-    """The columns of `events`; None if one has what no column is for, or belongs elsewhere."""
+    """Return the columns of `events`.
+
+    None if one of them is unreadable, names another project, or has a `sent_at` of its own.
+    """
     given = [astuple(event) for event in events if isinstance(event, Event)]
     if not given or len(given) < len(events):
         return None
@@ -108,14 +112,15 @@ def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns
         sizes[column] = _sizes(objects)
         parts += objects
     data = b"".join(parts)
-    if not _is_utf8(data):  # each object is in closed JSON strings, so all are if all together is
+    # Each object is valid JSON, so no character can span two of them: checking the whole suffices.
+    if not _is_utf8(data):
         return None
     ends = np.cumsum(sizes).reshape(sizes.shape)
     return Columns(
         data,
         np.ascontiguousarray((ends - sizes).T),
         np.ascontiguousarray(sizes.T),
-        np.array(list(map(_number, times)) if is_mixed else [NONE] * len(times), np.int64),
+        np.array(list(map(_number, times)) if is_mixed else [UNREAD] * len(times), np.int64),
     )
 
 
@@ -131,7 +136,7 @@ _OBJECTS: Final = {"properties": PROPERTIES, "context": CONTEXT}
 
 
 def _join(texts: Sequence[str | None], sizes: Int64s) -> bytes:
-    """All texts in UTF-8; and into `sizes`, how many bytes each has."""
+    """Return all texts in UTF-8, joined, and write the size of each into `sizes`."""
     filled = [text or "" for text in texts]
     joined = "".join(filled)
     if not joined:
@@ -154,17 +159,17 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _number(time: Time) -> int:
-    """What stands for a time that is no text, or for one that is."""
+    """Return the entry of `Columns.times` for a time."""
     if time is None:
-        return NOW
-    return time if type(time) is int and 0 <= time < 1 << 62 else NONE
+        return ON_ARRIVAL
+    return time if type(time) is int and 0 <= time < 1 << 62 else UNREAD
 
 
-def missing(count: int) -> Records:
-    """So many records that are missing."""
-    nowhere = np.zeros(count, np.int64)
-    return Records(np.empty(0, np.uint8), nowhere, nowhere, nowhere)
+def empty_records(count: int) -> RecordColumns:
+    """Return `count` empty records."""
+    zeros = np.zeros(count, np.int64)
+    return RecordColumns(np.empty(0, np.uint8), zeros, zeros, zeros)
 
 
-def _shared(*parts: bytes) -> Shared:
-    return Shared(*(np.frombuffer(part, np.uint8) for part in parts))
+def _shared_parts(*parts: bytes) -> SharedParts:
+    return SharedParts(*(np.frombuffer(part, np.uint8) for part in parts))

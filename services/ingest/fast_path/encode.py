@@ -1,9 +1,9 @@
-"""The Avro data of many events at once: those that need no thought, and only those.
+"""Encode the usual events of a request in Avro, and only those.
 
-An event is plain if it is within all limits and as clients send it nearly always: its id a UUID in
-canonical text, its time ISO-8601 with a zone or whole milliseconds, its objects small and flat
-enough not to be counted through. Of all others it is told that they are none, and nothing else:
-what they are in truth, and what is wrong with them, `services.ingest.check` finds out one by one.
+An event is usual if it is within all limits and written as clients nearly always write it: its id a
+UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds, its objects small and
+flat enough that nobody has to count their properties. All other events need thought: these kernels
+skip them, and `services.ingest.check` decides about them one by one.
 
 Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
 """
@@ -21,71 +21,71 @@ from services.ingest.fast_path.columns import (
     DISTINCT_ID,
     EVENT,
     EVENT_ID,
-    NONE,
-    NOW,
+    ON_ARRIVAL,
     SESSION_ID,
-    TEXTS,
+    TEXT_COLUMNS,
     TIME,
+    UNREAD,
 )
 
-# A record has no more bytes than its fields, the distinct id once more, what it shares with others,
-# and this.
+# A record takes at most the bytes of its fields, of its distinct id once more, of `SharedParts`,
+# and these.
 OVERHEAD: Final = 64
 
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
-_UUID: Final = 36
-_SHORTEST_TIME: Final = len("2025-11-01T10:00:00Z")
-_ZONE: Final = len("+00:00")
+_UUID_SIZE: Final = 36
+_MIN_TIME_SIZE: Final = len("2025-11-01T10:00:00Z")
+_ZONE_SIZE: Final = len("+00:00")
 _EMPTY_OBJECT: Final = np.frombuffer(b"{}", np.uint8)
 
 
-class Shared(NamedTuple):
-    """What the records of a request have in common, as it stands in each of them."""
+class SharedParts(NamedTuple):
+    """The encoded bytes that all records of a request share."""
 
-    key: Bytes  # before the distinct id, in the key
-    head: Bytes  # before the event's id
-    project: Bytes  # behind it
-    times: Bytes  # when it was sent and received: behind the event's own time
+    key: Bytes  # in the key, before the distinct id
+    header: Bytes  # before the event's id
+    project: Bytes  # after the event's id
+    times: Bytes  # when it was sent and received: after the event's own time
 
 
-class Most(NamedTuple):
-    """Up to where an event is plain."""
+class FastPathLimits(NamedTuple):
+    """Bounds within which an event is usual."""
 
-    name_chars: Int
-    id_chars: Int
-    object_bytes: Int
-    brackets: Int
-    row_bytes: Int
+    max_name_chars: Int
+    max_id_chars: Int
+    max_object_bytes: Int
+    max_brackets: Int
+    max_event_bytes: Int
 
 
 @kernel
-def write_rows(
+def write_records(
     data: Bytes,
     begins: Int64s,
     sizes: Int64s,
     times: Int64s,
     now: Int,
-    shared: Shared,
-    most: Most,
+    shared: SharedParts,
+    limits: FastPathLimits,
     out: Bytes,
     splits: Int64s,
     ends: Int64s,
 ) -> None:
-    """Write the records of the events that are plain into `out`, one after another.
+    """Write the records of the usual events into `out`, one after another.
 
     The events are `services.ingest.fast_path.columns.Columns`; `now` is the time of arrival.
-    Record i, its key and then its value, ends before `ends[i]`, which is where the one before it
-    ends if the event is not plain; its value begins at `splits[i]`.
+    Record i is its key and then its value. The value begins at `splits[i]` and ends before
+    `ends[i]`. The record of an event that needs thought is empty.
     """
     p = np.int64(0)
     for i in range(len(times)):
         time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
         splits[i] = p
-        if time != NONE and _is_plain(data, begins, sizes, i, most):
+        if time != UNREAD and _is_usual(data, begins, sizes, i, limits):
             split = copy(out, p, shared.key, 0, len(shared.key))
             split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
-            end = _write_row(data, begins, sizes, i, time, shared, out, split)
-            if end - split <= most.row_bytes:
+            end = _write_record(data, begins, sizes, i, time, shared, out, split)
+            if end - split <= limits.max_event_bytes:
                 splits[i] = split
                 p = end
         ends[i] = p
@@ -93,50 +93,50 @@ def write_rows(
 
 @kernel
 def _time(data: Bytes, begin: Int, size: Int, number: Int, now: Int) -> Int:
-    time = now if number == NOW else number
+    time = now if number == ON_ARRIVAL else number
     if size > 0:
         time = _read_time(data, begin, size)
-    return time if 0 <= time <= _LATEST_MS else NONE
+    return time if 0 <= time <= _LATEST_MS else UNREAD
 
 
 @kernel
-def _is_plain(data: Bytes, begins: Int64s, sizes: Int64s, i: Int, most: Most) -> bool:
-    """Whether an event is, but for its time and its size as a whole."""
-    for column in range(TEXTS, COLUMNS):
-        if not _is_object(data, begins[i, column], sizes[i, column], most):
+def _is_usual(data: Bytes, begins: Int64s, sizes: Int64s, i: Int, limits: FastPathLimits) -> bool:
+    """Return whether an event is usual, apart from its time and its size as a whole."""
+    for column in range(TEXT_COLUMNS, COLUMNS):
+        if not _is_small_object(data, begins[i, column], sizes[i, column], limits):
             return False
     return (
-        _is_name(data, begins[i, EVENT], sizes[i, EVENT], most.name_chars)
-        and _is_name(data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID], most.id_chars)
-        and _chars(data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID]) <= most.id_chars
-        and _chars(data, begins[i, SESSION_ID], sizes[i, SESSION_ID]) <= most.id_chars
+        _is_name(data, begins[i, EVENT], sizes[i, EVENT], limits.max_name_chars)
+        and _is_name(data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID], limits.max_id_chars)
+        and _chars(data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID]) <= limits.max_id_chars
+        and _chars(data, begins[i, SESSION_ID], sizes[i, SESSION_ID]) <= limits.max_id_chars
         and _is_uuid(data, begins[i, EVENT_ID], sizes[i, EVENT_ID])
     )
 
 
 @kernel
-def _write_row(
+def _write_record(
     data: Bytes,
     begins: Int64s,
     sizes: Int64s,
     i: Int,
     time: Int,
-    shared: Shared,
+    shared: SharedParts,
     out: Bytes,
     p: Int,
 ) -> Int:
-    """Write the value of one record at `p`; returns where it ends."""
-    p = copy(out, p, shared.head, 0, len(shared.head))
-    p = _put_text(out, p, data, begins[i, EVENT_ID], _UUID)
+    """Write the value of one record at `p` and return where it ends."""
+    p = copy(out, p, shared.header, 0, len(shared.header))
+    p = _put_text(out, p, data, begins[i, EVENT_ID], _UUID_SIZE)
     p = copy(out, p, shared.project, 0, len(shared.project))
     p = _put_text(out, p, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
-    out[p] = 0  # person_id is empty: the Tracker's to say
+    out[p] = 0  # person_id, which the Tracker sets
     p = _put_optional(out, p + 1, data, begins[i, ANONYMOUS_ID], sizes[i, ANONYMOUS_ID])
     p = _put_optional(out, p, data, begins[i, SESSION_ID], sizes[i, SESSION_ID])
     p = _put_text(out, p, data, begins[i, EVENT], sizes[i, EVENT])
     p = put_signed(out, p, time)
     p = copy(out, p, shared.times, 0, len(shared.times))
-    for column in range(TEXTS, COLUMNS):
+    for column in range(TEXT_COLUMNS, COLUMNS):
         if sizes[i, column] == 0:
             p = _put_text(out, p, _EMPTY_OBJECT, 0, len(_EMPTY_OBJECT))
         else:
@@ -151,7 +151,7 @@ def _put_text(out: Bytes, p: Int, data: Bytes, begin: Int, size: Int) -> Int:
 
 @kernel
 def _put_optional(out: Bytes, p: Int, data: Bytes, begin: Int, size: Int) -> Int:
-    """A text, or null in the place of an empty one."""
+    """Write a text, or null if it is empty."""
     if size == 0:
         out[p] = 0
         return p + 1
@@ -161,7 +161,7 @@ def _put_optional(out: Bytes, p: Int, data: Bytes, begin: Int, size: Int) -> Int
 
 @kernel
 def _chars(data: Bytes, begin: Int, size: Int) -> Int:
-    """How many characters some UTF-8 has."""
+    """Return the number of characters in UTF-8 text."""
     count = 0
     for p in range(begin, begin + size):
         count += data[p] & 0xC0 != 0x80
@@ -169,15 +169,15 @@ def _chars(data: Bytes, begin: Int, size: Int) -> Int:
 
 
 @kernel
-def _is_name(data: Bytes, begin: Int, size: Int, most: Int) -> Int:
-    return size > 0 and _chars(data, begin, size) <= most
+def _is_name(data: Bytes, begin: Int, size: Int, max_chars: Int) -> Int:
+    return size > 0 and _chars(data, begin, size) <= max_chars
 
 
 @kernel
 def _is_uuid(data: Bytes, begin: Int, size: Int) -> bool:
-    if size != _UUID:
+    if size != _UUID_SIZE:
         return False
-    for place in range(_UUID):
+    for place in range(_UUID_SIZE):
         byte = data[begin + place]
         if place in (8, 13, 18, 23):
             if byte != ord("-"):
@@ -188,16 +188,16 @@ def _is_uuid(data: Bytes, begin: Int, size: Int) -> bool:
 
 
 @kernel
-def _is_object(data: Bytes, begin: Int, size: Int, most: Most) -> Int:
-    """Whether some JSON is an object, and surely within the limits; what is left out is."""
+def _is_small_object(data: Bytes, begin: Int, size: Int, limits: FastPathLimits) -> Int:
+    """Return whether JSON text is an object that is surely within the limits; absent ones are."""
     if size == 0:
         return True
-    if size > most.object_bytes or data[begin] != ord("{"):
+    if size > limits.max_object_bytes or data[begin] != ord("{"):
         return False
     brackets = 0
     for p in range(begin, begin + size):
         brackets += data[p] == ord("{") or data[p] == ord("[")
-    return brackets <= most.brackets
+    return brackets <= limits.max_brackets
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────
@@ -205,9 +205,9 @@ def _is_object(data: Bytes, begin: Int, size: Int, most: Most) -> Int:
 
 @kernel
 def _read_time(data: Bytes, begin: Int, size: Int) -> Int:
-    """`2025-11-01T10:00:00`, up to six digits more, then `Z` or `+01:00`; in ms, or `NONE`."""
-    if size < _SHORTEST_TIME:
-        return NONE
+    """Read `2025-11-01T10:00:00`, up to six decimals, and `Z` or `+01:00`, in ms; else `UNREAD`."""
+    if size < _MIN_TIME_SIZE:
+        return UNREAD
     end = begin + size
     year, month, day = (
         _number(data, begin, 4),
@@ -229,7 +229,7 @@ def _read_time(data: Bytes, begin: Int, size: Int) -> Int:
         or day > _days_in(year, month)
         or not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60)
     ):
-        return NONE
+        return UNREAD
     p, ms, digits = begin + 19, np.int64(0), 0
     if data[p] == ord("."):
         p += 1
@@ -239,12 +239,12 @@ def _read_time(data: Bytes, begin: Int, size: Int) -> Int:
             digits += 1
             p += 1
         if digits == 0:
-            return NONE
+            return UNREAD
         for _ in range(digits, 3):
             ms *= 10
     offset = _read_zone(data, p, end)
-    if offset == NONE:
-        return NONE
+    if offset == UNREAD:
+        return UNREAD
     seconds = 60 * (60 * hour + minute) + second - 60 * (offset - _DAY_MINUTES)
     return 1_000 * (86_400 * _days_from_1970(year, month, day) + seconds) + ms
 
@@ -254,27 +254,27 @@ _DAY_MINUTES: Final = 24 * 60
 
 @kernel
 def _read_zone(data: Bytes, p: Int, end: Int) -> Int:
-    """Minutes east of Greenwich, a day more; `NONE` if it is no zone."""
+    """Return the minutes east of Greenwich plus those of a day; `UNREAD` if it is not a zone."""
     if end - p == 1 and data[p] == ord("Z"):
         return _DAY_MINUTES
-    if end - p != _ZONE or data[p + 3] != ord(":"):
-        return NONE
+    if end - p != _ZONE_SIZE or data[p + 3] != ord(":"):
+        return UNREAD
     hours, minutes = _number(data, p + 1, 2), _number(data, p + 4, 2)
     if not (0 <= hours < 24 and 0 <= minutes < 60):
-        return NONE
+        return UNREAD
     if data[p] == ord("+"):
         return _DAY_MINUTES + 60 * hours + minutes
-    return _DAY_MINUTES - 60 * hours - minutes if data[p] == ord("-") else NONE
+    return _DAY_MINUTES - 60 * hours - minutes if data[p] == ord("-") else UNREAD
 
 
 @kernel
 def _number(data: Bytes, begin: Int, digits: Int) -> Int:
-    """A number of so many digits; less than 0 if there are others among them."""
+    """Read a number of `digits` digits; `UNREAD` if one of them is not a digit."""
     number = np.int64(0)
     for p in range(begin, begin + digits):
         digit = np.int64(data[p]) - ord("0")
         if digit < 0 or digit > 9:
-            return NONE
+            return UNREAD
         number = 10 * number + digit
     return number
 
@@ -289,7 +289,7 @@ def _days_in(year: Int, month: Int) -> Int:
 
 @kernel
 def _days_from_1970(year: Int, month: Int, day: Int) -> Int:
-    """The days before a date; years begin in March there, so that leap days are their last."""
+    """Return the days since 1970. Years begin in March here, so that a leap day is the last."""
     y = year - 1 if month <= 2 else year
     in_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
     return 365 * y + y // 4 - y // 100 + y // 400 + in_year - 719_468

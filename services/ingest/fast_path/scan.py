@@ -1,8 +1,8 @@
-"""Finds the fields of events in JSON, without making objects of them.
+"""Find the fields of events in JSON without creating objects.
 
-Only events as clients send them nearly always are found: known fields alone, texts without escape
-sequences, objects where objects belong. Of an array with any other it is told that there is one,
-and nothing else: what it is in truth, the doors find out.
+All events of the array must be written as clients nearly always write them: known fields only,
+texts without escape sequences, objects where objects belong. An array with any other event is
+skipped as a whole, and the format reads it.
 """
 
 from typing import Final
@@ -19,82 +19,82 @@ from services.ingest.fast_path.columns import (
     DISTINCT_ID,
     EVENT,
     EVENT_ID,
-    NONE,
-    NOW,
+    ON_ARRIVAL,
     PROPERTIES,
     SESSION_ID,
-    TEXTS,
+    TEXT_COLUMNS,
     TIME,
+    UNREAD,
     Columns,
 )
 
-SHORTEST: Final = len('{"event":"","distinct_id":"","event_id":""}')
+MIN_EVENT_BYTES: Final = len('{"event":"","distinct_id":"","event_id":""}')
 _MAX_DIGITS: Final = 15
 
 
 def scan(events: msgspec.Raw) -> Columns | None:
-    """The columns of `events`, a JSON array whose grammar has been checked; None if unusual."""
+    """Return the columns of `events`, which is a valid JSON array; None if one event is unusual."""
     data = bytes(events)
     if not data.isascii():
         try:
             data.decode()
         except UnicodeError:
             return None
-    most = len(data) // SHORTEST + 1
-    begins = np.empty((most, COLUMNS), np.int64)
-    sizes = np.empty((most, COLUMNS), np.int64)
-    times = np.empty(most, np.int64)
+    max_events = len(data) // MIN_EVENT_BYTES + 1
+    begins = np.empty((max_events, COLUMNS), np.int64)
+    sizes = np.empty((max_events, COLUMNS), np.int64)
+    times = np.empty(max_events, np.int64)
     count = find_events(np.frombuffer(data, np.uint8), begins, sizes, times)
-    if count == NONE:
+    if count == UNREAD:
         return None
     return Columns(data, begins, sizes, times).part(0, count)
 
 
 @kernel
 def find_events(data: Bytes, begins: Int64s, sizes: Int64s, times: Int64s) -> Int:
-    """Find all fields of an array of events; returns how many events, `NONE` if it is unusual.
+    """Find all fields in an array of events; return the number of events, or `UNREAD` if unusual.
 
-    There is a row for each event that `data` may have. Reads nothing beyond `data`, whatever it
-    is; but only of valid JSON it is said that what is found is right.
+    The arrays must have a row for each event that `data` may hold. Never reads beyond `data`; the
+    result is right only if `data` is valid JSON.
     """
     end = len(data)
     p = skip_space(data, np.int64(0), end)
     if byte_at(data, p, end) != ord("["):
-        return NONE
+        return UNREAD
     count = np.int64(0)
     while count < len(times):
         p = skip_space(data, p + 1, end)
         p = _find_fields(data, p, end, begins, sizes, times, count)
-        if p == NONE:
-            return NONE
+        if p == UNREAD:
+            return UNREAD
         count += 1
         p = skip_space(data, p, end)
         byte = byte_at(data, p, end)
         if byte != ord(","):
-            return count if byte == ord("]") else NONE
-    return NONE
+            return count if byte == ord("]") else UNREAD
+    return UNREAD
 
 
 @kernel
 def _find_fields(
     data: Bytes, p: Int, end: Int, begins: Int64s, sizes: Int64s, times: Int64s, event: Int
 ) -> Int:
-    """Find those of one event, which begins at `p`; returns where it ends, or `NONE`."""
+    """Find the fields of the event that begins at `p`; return where it ends, or `UNREAD`."""
     if byte_at(data, p, end) != ord("{"):
-        return NONE
+        return UNREAD
     for column in range(COLUMNS):
         begins[event, column] = 0
-        sizes[event, column] = NONE
-    times[event] = NOW
+        sizes[event, column] = UNREAD
+    times[event] = ON_ARRIVAL
     while True:
         name = skip_space(data, p + 1, end) + 1
         p = _end_of_text(data, name - 1, end)
-        if p == NONE:
-            return NONE
+        if p == UNREAD:
+            return UNREAD
         column = _column(data, name, p - 1 - name)
         p = skip_space(data, p, end)
-        if column == NONE or byte_at(data, p, end) != ord(":"):
-            return NONE
+        if column == UNREAD or byte_at(data, p, end) != ord(":"):
+            return UNREAD
         begin = skip_space(data, p + 1, end)
         byte = byte_at(data, begin, end)
         begins[event, column] = begin
@@ -102,39 +102,39 @@ def _find_fields(
             p = begin + 4
             sizes[event, column] = 0
             if column == TIME:
-                times[event] = NOW
-        elif column >= TEXTS:
+                times[event] = ON_ARRIVAL
+        elif column >= TEXT_COLUMNS:
             p = _end_of_object(data, begin, end)
-            if p == NONE:
-                return NONE
+            if p == UNREAD:
+                return UNREAD
             sizes[event, column] = p - begin
         elif byte == ord('"'):
             p = _end_of_text(data, begin, end)
-            if p == NONE:
-                return NONE
+            if p == UNREAD:
+                return UNREAD
             begins[event, column] = begin + 1
             sizes[event, column] = p - begin - 2
             if column == TIME:
-                times[event] = NONE
+                times[event] = UNREAD
         elif column == TIME:
             p, times[event] = _read_digits(data, begin, end)
             if p == begin:
-                return NONE
+                return UNREAD
             sizes[event, column] = 0
         else:
-            return NONE
+            return UNREAD
         p = skip_space(data, p, end)
         byte = byte_at(data, p, end)
         if byte == ord("}"):
             break
         if byte != ord(","):
-            return NONE
+            return UNREAD
     if (
-        sizes[event, EVENT] == NONE
-        or sizes[event, DISTINCT_ID] == NONE
-        or sizes[event, EVENT_ID] == NONE
+        sizes[event, EVENT] == UNREAD
+        or sizes[event, DISTINCT_ID] == UNREAD
+        or sizes[event, EVENT_ID] == UNREAD
     ):
-        return NONE
+        return UNREAD
     for column in range(COLUMNS):
         sizes[event, column] = max(sizes[event, column], 0)
     return p + 1
@@ -142,18 +142,18 @@ def _find_fields(
 
 @kernel
 def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the text that begins at `p` ends; `NONE` if it is none, or not as it is written."""
+    """Return where the text that begins at `p` ends; `UNREAD` if it has escapes or is no text."""
     if byte_at(data, p, end) != ord('"'):
-        return NONE
+        return UNREAD
     p = _skip_to(data, p + 1, end, True)
-    return p + 1 if byte_at(data, p, end) == ord('"') else NONE
+    return p + 1 if byte_at(data, p, end) == ord('"') else UNREAD
 
 
 @kernel
 def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the object that begins at `p` ends; `NONE` if it is none."""
+    """Return where the object that begins at `p` ends; `UNREAD` if it is not an object."""
     if byte_at(data, p, end) != ord("{"):
-        return NONE
+        return UNREAD
     depth = np.int64(0)
     while p < end:
         byte = data[p]
@@ -168,7 +168,7 @@ def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
             if depth == 0:
                 return p + 1
         p += 1
-    return NONE
+    return UNREAD
 
 
 _EACH: Final = np.uint64(0x0101010101010101)
@@ -177,9 +177,9 @@ _TOPS: Final = np.uint64(0x8080808080808080)
 
 @kernel
 def _skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
-    """Where the next quotation mark is, backslash, or character below 32 if `controls`; or `end`.
+    """Return the position of the next quotation mark or backslash, else `end`.
 
-    Eight bytes at a time are seen to have none, by subtraction in each of them:
+    If `controls`, characters below 32 are found too. Skips eight bytes at a time:
     https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
     """
     while p + 8 <= end:
@@ -201,7 +201,7 @@ def _skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
 
 @kernel
 def _word(data: Bytes, p: Int) -> Int:
-    """Eight bytes as one number, the first one lowest; compilers make one load of it."""
+    """Return eight bytes as a little-endian number; compiled to a single load."""
     word = np.uint64(data[p])
     for place in range(1, 8):
         word |= np.uint64(data[p + place]) << np.uint64(8 * place)
@@ -210,7 +210,7 @@ def _word(data: Bytes, p: Int) -> Int:
 
 @kernel
 def _read_digits(data: Bytes, p: Int, end: Int) -> tuple[Int, Int]:
-    """Where a number ends that has few digits and nothing else, and the number."""
+    """Read a number of at most `_MAX_DIGITS` digits; return where it ends, and its value."""
     begin, number = p, np.int64(0)
     while p < end and p - begin < _MAX_DIGITS and ord("0") <= data[p] <= ord("9"):
         number = 10 * number + np.int64(data[p]) - ord("0")
@@ -230,29 +230,29 @@ _CONTEXT: Final = np.frombuffer(b"context", np.uint8)
 
 @kernel
 def _column(data: Bytes, begin: Int, size: Int) -> Int:
-    """The column of a field's name; `NONE` if there is none."""
+    """Return the column of the field with this name; `UNREAD` if there is none."""
     if size == len(_EVENT):
-        return EVENT if _is(data, begin, _EVENT) else NONE
+        return EVENT if _is(data, begin, _EVENT) else UNREAD
     if size == len(_DISTINCT_ID):
-        return DISTINCT_ID if _is(data, begin, _DISTINCT_ID) else NONE
+        return DISTINCT_ID if _is(data, begin, _DISTINCT_ID) else UNREAD
     if size == len(_EVENT_ID):
-        return EVENT_ID if _is(data, begin, _EVENT_ID) else NONE
+        return EVENT_ID if _is(data, begin, _EVENT_ID) else UNREAD
     if size == len(_TIME):
-        return TIME if _is(data, begin, _TIME) else NONE
+        return TIME if _is(data, begin, _TIME) else UNREAD
     if size == len(_CONTEXT):
-        return CONTEXT if _is(data, begin, _CONTEXT) else NONE
+        return CONTEXT if _is(data, begin, _CONTEXT) else UNREAD
     if size == len(_ANONYMOUS_ID):
-        return ANONYMOUS_ID if _is(data, begin, _ANONYMOUS_ID) else NONE
+        return ANONYMOUS_ID if _is(data, begin, _ANONYMOUS_ID) else UNREAD
     if size == len(_PROPERTIES):
         if _is(data, begin, _PROPERTIES):
             return PROPERTIES
-        return SESSION_ID if _is(data, begin, _SESSION_ID) else NONE
-    return NONE
+        return SESSION_ID if _is(data, begin, _SESSION_ID) else UNREAD
+    return UNREAD
 
 
 @kernel
 def _is(data: Bytes, begin: Int, name: Bytes) -> bool:
-    is_it = True
+    equal = True
     for place in range(len(name)):
-        is_it &= data[begin + place] == name[place]
-    return is_it
+        equal &= data[begin + place] == name[place]
+    return equal

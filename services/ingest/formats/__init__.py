@@ -1,4 +1,4 @@
-"""The formats that events come in: one module a door, all on the same path."""
+"""The formats of events: one module each, all for the same pipeline."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -6,18 +6,20 @@ from typing import Protocol
 import msgspec
 
 from schemas.errors import AvilaError
-from services.ingest.events import Batch, Result
+from services.ingest.events import Batch, EventResult
 from services.ingest.limits import Limits
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a door may look at.
+    """An HTTP request as a format sees it.
 
-    `body` is whole, and decompressed as `Content-Encoding` says; `query` is what follows the `?` of
-    the address, as it came; names of headers are in small letters; `content_type` is its value
-    without parameters, in small letters too. `client_ip` is that of whoever sent it.
-    A door that makes more of a request than came keeps to `limits`, and tells `grow` how many bytes
-    it takes, before it does: `grow` raises `BackOff` if there is no memory for them.
+    `path` is canonical: without doubled slashes and without a closing one. `query` is the address
+    after the `?`, undecoded. Header names are in lower case. `content_type` is in lower case and
+    without parameters. `body` is complete, and decompressed from its `Content-Encoding`.
+    `client_ip` is the sender's address.
+
+    A format that expands a request keeps within `limits`, and first calls `grow` with the bytes it
+    needs; `grow` raises `BackOff` if the process is at a limit.
     """
 
     method: str
@@ -32,7 +34,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the client is told: when to come back, which methods there are, that the line is cut."""
+    """An HTTP answer.
+
+    `retry_after_s` of 0 means no `Retry-After`. `allow` lists the accepted methods of a 405. With
+    `close`, the connection closes after the answer.
+    """
 
     status: int
     body: bytes
@@ -43,29 +49,29 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class EventFormat(Protocol):
-    """Reads and writes one format of events over HTTP. Keeps no state and decides nothing."""
+    """Reads and writes one format of events over HTTP. Has no state and decides about no event."""
 
     @property
     def name(self) -> str:
-        """What metrics call it."""
+        """The format's name in metrics and logs."""
 
     @property
     def methods(self) -> frozenset[str]:
-        """What may be asked with; everything else is answered with 405."""
+        """The accepted methods; HEAD comes with GET, and all others are answered with 405."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Where it is, exactly."""
+        """The canonical paths of the format."""
 
     def parse(self, request: Request) -> Batch:
         """Read the events of a request.
 
         Raises:
-            InvalidRequest: the body as a whole is not of this format.
+            InvalidRequest: the body as a whole is not in this format.
         """
 
-    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
-        """Say what became of the events of `batch`, and when to try again what is to be retried."""
+    def answer(self, batch: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
+        """Return the answer to a batch; events whose result is `retry` may be sent again then."""
 
     def refuse(self, error: AvilaError) -> Answer:
-        """Say why the request as a whole was not taken, so that its sender understands it."""
+        """Return the answer to a refused request, as the format's SDKs read it."""

@@ -1,48 +1,45 @@
-"""Amplitude's format, as its HTTP V2 API has it and its SDKs send it: events with one API key.
+"""Amplitude's HTTP V2 API, as its SDKs use it: events with one API key.
 
-    theirs                          ours
+    Amplitude                       Avila
     event_type                      event; `$groupidentify` is `$group`
-    user_id, else device_id         distinct_id; `device_id` is anonymous_id in any case
-    insert_id                       event_id, whatever the device; without one an event is a new one
+    user_id, else device_id         distinct_id; `device_id` is always anonymous_id
+    insert_id                       event_id; without one, each event is a new one
     time                            timestamp, else the arrival
     client_upload_time              sent_at
-    session_id                      session_id, as text; -1, which is none, is none
+    session_id                      session_id, as text; -1 means none
     event_properties                properties
     price, quantity, revenue,       properties `$price`, `$quantity`, `$revenue`, `$productId`, …:
-    productId, …                    SDKs themselves name them so in events of revenue
+    productId, …                    the names that SDKs use in revenue events
     user_properties                 properties.$set
       of which $set, $setOnce       properties.$set, properties.$set_once
-      of which $add, $unset, …      properties.$operations, as they came: nothing here acts on them
-    groups                          properties.$groups, as they came
-      of a `$groupidentify`         properties `$group_type` and `$group_id`, too, if it is one
+      of which $add, $unset, …      properties.$operations, unchanged: nothing acts on them
+    groups                          properties.$groups, unchanged
+      of a `$groupidentify`         also properties `$group_type` and `$group_id`, if it is one
     group_properties                properties `$group_set`, `$group_set_once`, `$group_operations`
     ip, user_agent, language,       context `ip`, `userAgent`, `locale`, `platform`
     platform
-    library                         context.library, `name/version` taken apart
+    library                         context.library: `name` and `version` of `name/version`
     app_version, os_…, device_…,    context `app`, `os`, `device`, `network`, `location`, with
     carrier, country, …             Segment's names
-    ip: "$remote"                   context gets the caller's `ip`, and `userAgent` if it has none
+    ip: "$remote"                   the caller's `ip` and, unless given, its `userAgent`
 
-A `$groupidentify` need not say who sends it. Then distinct_id is `$<type>_<id>` of its one group,
-which is what PostHog's Node SDK puts there.
+A `$groupidentify` need not name a user. Its distinct_id is then `$<type>_<id>` of its only group,
+as in PostHog's Node SDK. Other fields (`event_id`, `plan`, `partner_id`, …) and the request's
+`options` are dropped: `min_id_length` lowers Amplitude's own minimum, and there is no minimum here.
+The write key is the body's `api_key`, else that of `Authorization`.
 
-Everything else (`event_id`, `plan`, `partner_id`, …) is about the way here and ends here, and so do
-the request's `options`: `min_id_length` lowers Amplitude's own least length, and here is none. The
-write key is the body's `api_key`, else that of `Authorization`.
+The path `/batch`, which SDKs use with `useBatch`, belongs to PostHog's format. Set the SDK's whole
+address instead (`serverUrl`, `server_url`); the requests are the same.
 
-`/batch`, where SDKs send with `useBatch`, is PostHog's here. Which of the two a body is does show,
-but only once it is unwrapped and read; which door answers is decided before that, and once for
-errors too. It loses nothing: SDKs take a whole address (`serverUrl`, `server_url`), and what they
-send is the same.
+SDKs read the status and the body, whose `code` repeats the status:
 
-Of the answers, SDKs read the status and the body, whose `code` is the status again. After 200 they
-are done. After 400 they give up the events that are listed, and send the others again: therefore it
-says that nothing was taken, with all of them in its lists. Where some events were taken it is 200,
-and `dropped` tells of the others: a 400 would make them send the taken ones again, which counts
-those twice that have no `insert_id`, and against the key's rate all of them. What it costs is that
-an SDK's callback hears 200 of a dropped one, too. After 413 they send less at once, after 429 and
-503 they come again with all of it. A wrong key is a 400 whose `error` begins with `Invalid API
-key`, as with Amplitude: by this alone they know that it is of no use to try again.
+    200    The request is done. `dropped` lists events that were refused while others were taken. A
+           400 would make SDKs send the taken ones again: those without an `insert_id` would count
+           twice, and all would use up the key's rate. So callbacks also see 200 for dropped events.
+    400    No event was taken, and SDKs give up the listed events, which are all. A wrong key has an
+           `error` that begins with `Invalid API key`, by which SDKs know that retries are useless.
+    413    The SDK sends smaller requests.
+    429, 503    The SDK sends the whole request again.
 """
 
 from collections.abc import Callable
@@ -51,17 +48,23 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
-from services.ingest.events import Batch, Event, Result, Time, Unreadable
+from services.ingest.events import Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
-from services.ingest.formats.amplitude_event import AmplitudeEvent, Caller, Missing, translate
+from services.ingest.formats.amplitude_event import (
+    AmplitudeEvent,
+    ContextBuilder,
+    Missing,
+    translate,
+)
 from services.ingest.formats.credentials import read_authorization
 from services.ingest.formats.outcome import dropped, failure
-from services.ingest.formats.reading import BAD, lenient, unreadable
+from services.ingest.formats.reading import decode_or_none, unreadable
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
 
-# What the shared path finds wrong, in the words of whoever sent it.
-_THEIRS: Final = {
+# Fields named in errors of the pipeline, as Amplitude calls them.
+_AMPLITUDE_FIELDS: Final = {
     "event": "event_type",
     "distinct_id": "user_id",
     "anonymous_id": "device_id",
@@ -78,7 +81,7 @@ class _Upload(msgspec.Struct):
 
 
 class _Batch(Batch):
-    """A batch that knows the `size` of its body, in bytes as they were read: the answer says it."""
+    """A batch with the `size` of its body in bytes, which the answer repeats."""
 
     size: int = 0
 
@@ -92,7 +95,7 @@ class _Success(msgspec.Struct, omit_defaults=True):
 
 
 class _Failure(msgspec.Struct, omit_defaults=True):
-    """`events_with_…` have the places of the events by the name of the field."""
+    """`events_with_…` map the name of a field to the indexes of the events."""
 
     code: int
     error: str
@@ -110,7 +113,7 @@ _time = msgspec.json.Decoder(Time)
 
 
 class Amplitude:
-    """`POST /2/httpapi`. `clock` gives the time in milliseconds since 1970."""
+    """`POST /2/httpapi`. `clock` returns milliseconds since 1970."""
 
     name = "amplitude"
     methods = frozenset({"POST"})
@@ -120,15 +123,15 @@ class Amplitude:
         self._clock = clock
 
     def parse(self, request: Request) -> Batch:
-        """Read the events: all at once if all are right, else each by itself."""
-        caller = Caller(request)
+        """Read the events: all at once if all are valid, else one by one."""
+        contexts = ContextBuilder(request)
         events: list[Event | Unreadable]
         try:
             whole = _upload.decode(request.body)
-            events = [translate(event, caller) for event in whole.events]
+            events = [translate(event, contexts) for event in whole.events]
             key, sent_at = whole.api_key, whole.client_upload_time
-        except BAD:
-            events, key, sent_at = _read_carefully(request.body, caller)
+        except DECODE_ERRORS:
+            events, key, sent_at = _read_each(request.body, contexts)
         return _Batch(
             events=events,
             key=key or read_authorization(request.headers)[1],
@@ -136,8 +139,8 @@ class Amplitude:
             size=len(request.body),
         )
 
-    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
-        """Tell success, and what was dropped; or that all was dropped, or is to be sent again."""
+    def answer(self, batch: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
+        """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
         if error := failure(results, retry_after_s):
             if isinstance(error, InvalidRequest):
                 return _refuse(error, batch, results)
@@ -153,7 +156,7 @@ class Amplitude:
         return Answer(200, msgspec.json.encode(success))
 
     def refuse(self, error: AvilaError) -> Answer:
-        """Say it with `code` and `error`, and as a wrong key what is one."""
+        """Answer with `code` and `error`; an invalid key is a 400, as with Amplitude."""
         answer = refuse(error)
         if isinstance(error, Unauthorized):
             failed = _Failure(400, f"Invalid API key: {error}")
@@ -163,43 +166,43 @@ class Amplitude:
         return msgspec.structs.replace(answer, status=failed.code, body=msgspec.json.encode(failed))
 
 
-def _refuse(error: InvalidRequest, batch: Batch, results: list[Result]) -> Answer:
-    """Say that no event was taken, and list them all, so that none of them is sent again."""
+def _refuse(error: InvalidRequest, batch: Batch, results: list[EventResult]) -> Answer:
+    """Answer that no event was taken, and list all of them, so that none is sent again."""
     failed = _Failure(400, str(error))
     for place, (event, result) in enumerate(zip(batch.events, results, strict=True)):
         is_missing = isinstance(event, Unreadable) and isinstance(event.error, Missing)
         places = (
             failed.events_with_missing_fields if is_missing else failed.events_with_invalid_fields
         )
-        field = _THEIRS.get(result.field, result.field) or "events"
+        field = _AMPLITUDE_FIELDS.get(result.field, result.field) or "events"
         places.setdefault(field, []).append(place)
     return Answer(failed.code, msgspec.json.encode(failed))
 
 
-def _read_carefully(
-    body: bytes, caller: Caller
+def _read_each(
+    body: bytes, contexts: ContextBuilder
 ) -> tuple[list[Event | Unreadable], str | None, Time]:
-    """Read a body that is not as it should be: what is wrong with one event harms no other."""
+    """Read the events of a body one by one, so that an invalid one affects no other."""
     try:
         fields = _fields.decode(body)
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
     if "events" not in fields:
         raise Missing("is missing; an array of events is required", "events")
     try:
         raws = _raws.decode(fields["events"])
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array: {error}", "events") from None
     return (
-        [_read(raw, caller) for raw in raws],
-        lenient(_text, fields.get("api_key")),
-        lenient(_time, fields.get("client_upload_time")),
+        [_read(raw, contexts) for raw in raws],
+        decode_or_none(_text, fields.get("api_key")),
+        decode_or_none(_time, fields.get("client_upload_time")),
     )
 
 
-def _read(raw: msgspec.Raw, caller: Caller) -> Event | Unreadable:
+def _read(raw: msgspec.Raw, contexts: ContextBuilder) -> Event | Unreadable:
     try:
         event = _event.decode(raw)
-    except BAD as error:
+    except DECODE_ERRORS as error:
         return unreadable(raw, error, "insert_id")
-    return translate(event, caller)
+    return translate(event, contexts)

@@ -1,16 +1,19 @@
-"""One event of Amplitude's, put in our words: the table is in `amplitude.py`."""
+"""Translate one event of Amplitude's API; the table of fields is in `amplitude.py`."""
 
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidRequest
-from services.ingest.events import NOTHING, Event, Time, Unreadable
+from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats import Request
-from services.ingest.formats.reading import BAD, as_text, put, user_agent
+from services.ingest.formats.reading import id_as_text, user_agent, with_members
+from services.ingest.json_text import DECODE_ERRORS, Json
 
-_Plain = str | int | float | None
+_Scalar = str | int | float | None
+
+_T = TypeVar("_T")
 
 _GROUP_IDENTIFY: Final = "$groupidentify"
 _NO_SESSION: Final = "-1"
@@ -18,7 +21,7 @@ _CALLERS_IP: Final = "$remote"
 
 
 class Missing(InvalidRequest):
-    """Fix the request: `field` is required, and is not there."""
+    """Fix the request: the required `field` is missing."""
 
 
 class AmplitudeEvent(
@@ -30,51 +33,51 @@ class AmplitudeEvent(
         "receipt_sig": "receiptSig",
     },
 ):
-    """What is looked at in an event, of the type that Amplitude wants, or one that says as much."""
+    """The fields of an event that mean something here, of all types that SDKs send."""
 
     event_type: str | None = None
-    user_id: _Plain = None
-    device_id: _Plain = None
-    insert_id: _Plain = None
-    session_id: _Plain = None
+    user_id: _Scalar = None
+    device_id: _Scalar = None
+    insert_id: _Scalar = None
+    session_id: _Scalar = None
     time: Time = None
-    event_properties: msgspec.Raw = NOTHING
-    user_properties: msgspec.Raw = NOTHING
-    groups: msgspec.Raw = NOTHING
-    group_properties: msgspec.Raw = NOTHING
+    event_properties: msgspec.Raw = EMPTY_OBJECT
+    user_properties: msgspec.Raw = EMPTY_OBJECT
+    groups: msgspec.Raw = EMPTY_OBJECT
+    group_properties: msgspec.Raw = EMPTY_OBJECT
 
-    price: _Plain = None
-    quantity: _Plain = None
-    revenue: _Plain = None
-    currency: _Plain = None
-    product_id: _Plain = None
-    revenue_type: _Plain = None
-    receipt: _Plain = None
-    receipt_sig: _Plain = None
+    price: _Scalar = None
+    quantity: _Scalar = None
+    revenue: _Scalar = None
+    currency: _Scalar = None
+    product_id: _Scalar = None
+    revenue_type: _Scalar = None
+    receipt: _Scalar = None
+    receipt_sig: _Scalar = None
 
-    ip: _Plain = None
-    user_agent: _Plain = None
-    language: _Plain = None
-    platform: _Plain = None
-    library: _Plain = None
-    app_version: _Plain = None
-    version_name: _Plain = None
-    os_name: _Plain = None
-    os_version: _Plain = None
-    device_brand: _Plain = None
-    device_manufacturer: _Plain = None
-    device_model: _Plain = None
-    idfv: _Plain = None
-    android_id: _Plain = None
-    idfa: _Plain = None
-    adid: _Plain = None
-    carrier: _Plain = None
-    country: _Plain = None
-    region: _Plain = None
-    city: _Plain = None
-    dma: _Plain = None
-    location_lat: _Plain = None
-    location_lng: _Plain = None
+    ip: _Scalar = None
+    user_agent: _Scalar = None
+    language: _Scalar = None
+    platform: _Scalar = None
+    library: _Scalar = None
+    app_version: _Scalar = None
+    version_name: _Scalar = None
+    os_name: _Scalar = None
+    os_version: _Scalar = None
+    device_brand: _Scalar = None
+    device_manufacturer: _Scalar = None
+    device_model: _Scalar = None
+    idfv: _Scalar = None
+    android_id: _Scalar = None
+    idfa: _Scalar = None
+    adid: _Scalar = None
+    carrier: _Scalar = None
+    country: _Scalar = None
+    region: _Scalar = None
+    city: _Scalar = None
+    dma: _Scalar = None
+    location_lat: _Scalar = None
+    location_lng: _Scalar = None
 
 
 _REVENUE: Final = {
@@ -88,8 +91,8 @@ _REVENUE: Final = {
     "receipt_sig": "$receiptSig",
 }
 
-# By field, the part of the context and the name there; of two for one name, the first that is set.
-_PLACES: Final = {
+# The place of each field in the context: part and name. Of two with one place, the first wins.
+_CONTEXT_PLACES: Final = {
     "ip": ("", "ip"),
     "user_agent": ("", "userAgent"),
     "language": ("", "locale"),
@@ -116,21 +119,21 @@ _PLACES: Final = {
 }
 
 _revenue_of = attrgetter(*_REVENUE)
-_context_of = attrgetter(*_PLACES)
+_context_of = attrgetter(*_CONTEXT_PLACES)
 _NO_REVENUE: Final = (None,) * len(_REVENUE)
-_NO_CONTEXT: Final = (None,) * len(_PLACES)
+_NO_CONTEXT: Final = (None,) * len(_CONTEXT_PLACES)
 
 
-class _Names(NamedTuple):
-    """Where among our properties it stands what is to become of somebody's properties."""
+class _ChangeNames(NamedTuple):
+    """The names of our properties that hold changes to a person's or a group's properties."""
 
     set: str
     set_once: str
     operations: str
 
 
-_PERSONS: Final = _Names("$set", "$set_once", "$operations")
-_GROUPS: Final = _Names("$group_set", "$group_set_once", "$group_operations")
+_PERSON_CHANGES: Final = _ChangeNames("$set", "$set_once", "$operations")
+_GROUP_CHANGES: Final = _ChangeNames("$group_set", "$group_set_once", "$group_operations")
 
 _OPERATIONS: Final = frozenset(
     {
@@ -140,27 +143,27 @@ _OPERATIONS: Final = frozenset(
 )
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_values = msgspec.json.Decoder(dict[str, Any])
+_values = msgspec.json.Decoder(dict[str, Json])
 
 
-class Caller:
-    """Makes the contexts of one request: most of its events come from the same device or server."""
+class ContextBuilder:
+    """Builds the contexts of one request; most of its events share one."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._made: dict[tuple[_Plain, ...], msgspec.Raw] = {_NO_CONTEXT: NOTHING}
+        self._built: dict[tuple[_Scalar, ...], msgspec.Raw] = {_NO_CONTEXT: EMPTY_OBJECT}
 
-    def context(self, event: AmplitudeEvent) -> msgspec.Raw:
+    def build(self, event: AmplitudeEvent) -> msgspec.Raw:
         """Return the context of an event."""
-        given: tuple[_Plain, ...] = _context_of(event)
-        made = self._made.get(given)
-        if made is None:
-            made = self._made[given] = msgspec.Raw(msgspec.json.encode(self._make(given)))
-        return made
+        given: tuple[_Scalar, ...] = _context_of(event)
+        built = self._built.get(given)
+        if built is None:
+            built = self._built[given] = msgspec.Raw(msgspec.json.encode(self._build(given)))
+        return built
 
-    def _make(self, given: tuple[_Plain, ...]) -> dict[str, Any]:
-        context: dict[str, Any] = {}
-        for (part, name), value in zip(_PLACES.values(), given, strict=True):
+    def _build(self, given: tuple[_Scalar, ...]) -> dict[str, Json]:
+        context: dict[str, Json] = {}
+        for (part, name), value in zip(_CONTEXT_PLACES.values(), given, strict=True):
             if value is not None and value != "":
                 (context.setdefault(part, {}) if part else context).setdefault(name, value)
         if context.get("ip") == _CALLERS_IP:
@@ -176,24 +179,24 @@ class Caller:
         return context
 
 
-def translate(event: AmplitudeEvent, caller: Caller) -> Event | Unreadable:
-    """Return `event` as ours, or what is wrong with it."""
+def translate(event: AmplitudeEvent, contexts: ContextBuilder) -> Event | Unreadable:
+    """Return `event` translated, or why it cannot be."""
     event_id = None
     try:
-        event_id = as_text(event.insert_id, "insert_id")
-        return _translate(event, event_id, caller)
+        event_id = id_as_text(event.insert_id, "insert_id")
+        return _translate(event, event_id, contexts)
     except InvalidRequest as error:
         return Unreadable(error, event_id)
 
 
-def _translate(event: AmplitudeEvent, event_id: str | None, caller: Caller) -> Event:
+def _translate(event: AmplitudeEvent, event_id: str | None, contexts: ContextBuilder) -> Event:
     name = event.event_type
     if name is None:
         raise Missing("is missing; text is required", "event_type")
-    members = _changes(event.user_properties, "user_properties", _PERSONS)
+    members = _changes(event.user_properties, "user_properties", _PERSON_CHANGES)
     group_distinct_id = None
-    if event.groups is not NOTHING or event.group_properties is not NOTHING:
-        members |= _changes(event.group_properties, "group_properties", _GROUPS)
+    if event.groups is not EMPTY_OBJECT or event.group_properties is not EMPTY_OBJECT:
+        members |= _changes(event.group_properties, "group_properties", _GROUP_CHANGES)
         if bytes(event.groups) not in {b"{}", b"null"}:
             members["$groups"] = bytes(event.groups)
             group = _one_group(event.groups)
@@ -204,11 +207,14 @@ def _translate(event: AmplitudeEvent, event_id: str | None, caller: Caller) -> E
         for theirs, value in zip(_REVENUE.values(), revenue, strict=True):
             if value is not None:
                 members[theirs] = msgspec.json.encode(value)
-    user_id, device_id = as_text(event.user_id, "user_id"), as_text(event.device_id, "device_id")
+    user_id, device_id = (
+        id_as_text(event.user_id, "user_id"),
+        id_as_text(event.device_id, "device_id"),
+    )
     distinct_id = user_id or device_id or group_distinct_id
     if not distinct_id:
         raise Missing("is missing, and so is device_id: one is required", "user_id")
-    session_id = as_text(event.session_id, "session_id")
+    session_id = id_as_text(event.session_id, "session_id")
     return Event(
         event="$group" if name == _GROUP_IDENTIFY else name,
         distinct_id=distinct_id,
@@ -216,43 +222,47 @@ def _translate(event: AmplitudeEvent, event_id: str | None, caller: Caller) -> E
         timestamp=event.time,
         anonymous_id=device_id,
         session_id=None if session_id == _NO_SESSION else session_id,
-        properties=put(event.event_properties, members) if members else event.event_properties,
-        context=caller.context(event),
+        properties=with_members(event.event_properties, members)
+        if members
+        else event.event_properties,
+        context=contexts.build(event),
     )
 
 
-def _changes(raw: msgspec.Raw, field: str, names: _Names) -> dict[str, bytes]:
-    """Return, by our names, what an event says of the properties of a person or a group.
+def _changes(raw: msgspec.Raw, field: str, names: _ChangeNames) -> dict[str, bytes]:
+    """Return the changes to the properties of a person or a group, by our names.
 
-    They stand there as they are to be, or below operations, or both.
+    Amplitude's object has properties to set, operations (`$set`, `$add`, …), or both.
     """
     text = bytes(raw)
     if text in {b"{}", b"null"}:
         return {}
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", field)
-    # No name begins with a dollar, in whatever way it is written.
+    # No name begins with a dollar, not even an escaped one.
     if b'"$' not in text and b"\\u" not in text:
         return {names.set: text}
     members = _read(_fields, raw, field)
-    plain: dict[str, msgspec.Raw] = {}
+    direct: dict[str, msgspec.Raw] = {}
     operations: dict[str, msgspec.Raw] = {}
     for name, value in members.items():
-        (operations if name in _OPERATIONS else plain)[name] = value
+        (operations if name in _OPERATIONS else direct)[name] = value
     changes: dict[str, bytes] = {}
     if (once := operations.pop("$setOnce", None)) is not None:
         changes[names.set_once] = _object(once, f"{field}.$setOnce")
-    told = operations.pop("$set", NOTHING)
-    if plain or told is not NOTHING:
-        _object(told, f"{field}.$set")
-        changes[names.set] = bytes(put(told, {name: bytes(raw) for name, raw in plain.items()}))
+    set_operation = operations.pop("$set", EMPTY_OBJECT)
+    if direct or set_operation is not EMPTY_OBJECT:
+        _object(set_operation, f"{field}.$set")
+        changes[names.set] = bytes(
+            with_members(set_operation, {name: bytes(raw) for name, raw in direct.items()})
+        )
     if operations:
         changes[names.operations] = msgspec.json.encode(operations)
     return changes
 
 
 def _one_group(groups: msgspec.Raw) -> tuple[str, str] | None:
-    """Return the type and the id of the group, if it is one; one event may be of many."""
+    """Return the type and the id of the event's group; None unless it has exactly one."""
     members = _read(_values, groups, "groups")
     if len(members) != 1:
         return None
@@ -261,7 +271,7 @@ def _one_group(groups: msgspec.Raw) -> tuple[str, str] | None:
         [value] = value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    group_id = as_text(value, "groups")
+    group_id = id_as_text(value, "groups")
     return (kind, group_id) if group_id else None
 
 
@@ -272,8 +282,8 @@ def _object(raw: msgspec.Raw, field: str) -> bytes:
     return text
 
 
-def _read(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw, field: str) -> Any:
+def _read(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw, field: str) -> _T:
     try:
         return decoder.decode(raw)
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an object: {error}", field) from None

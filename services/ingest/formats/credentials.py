@@ -1,4 +1,4 @@
-"""The write key in a request's headers, as clients of all kinds put it there."""
+"""Read the write key from a request's headers."""
 
 import binascii
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from schemas.errors import Unauthorized
 
 
 def read_authorization(headers: Mapping[bytes, bytes]) -> tuple[str, str]:
-    """Return the scheme in small letters and the key; two empty texts if none can be read.
+    """Return the scheme in lower case and the key; two empty texts if there is no key.
 
-    The key is what follows `Bearer`, or the user of `Basic`, with or without the colon; its
-    password is empty by convention, and not looked at.
+    The key follows `Bearer`, or is the user of `Basic`, with or without the colon. The password is
+    empty by convention, and ignored.
     """
     scheme, _, value = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     scheme, value = scheme.lower(), value.strip()
@@ -26,10 +26,10 @@ def read_authorization(headers: Mapping[bytes, bytes]) -> tuple[str, str]:
 
 
 def key_in(headers: Mapping[bytes, bytes]) -> str:
-    """Return the write key in the `Authorization` header, "" if there is no such header.
+    """Return the write key in the `Authorization` header, "" without the header.
 
     Raises:
-        Unauthorized: the header is there, and cannot be read.
+        Unauthorized: the header has no readable key.
     """
     scheme, key = read_authorization(headers)
     if not scheme and b"authorization" in headers:

@@ -1,26 +1,26 @@
-"""What SDKs are told that know one outcome for a whole request, as most do.
+"""Reduce the results of all events to one status, for SDKs that read nothing else.
 
-They send all of it again after 5xx, and nothing of it after 4xx. So one event that is to be tried
-again makes it 503: the ids of the others make them count once. And an event that is dropped for
-good does not keep its neighbours from being 200.
+Such SDKs send the whole request again after 5xx and nothing after 4xx. So one event to retry makes
+the answer 503, and the ids of the others let them count once. An event that is dropped leaves the
+answer 200 as long as another one was taken.
 """
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest
-from services.ingest.events import Result
+from services.ingest.events import EventResult
 
 
-def failure(results: list[Result], retry_after_s: float) -> AvilaError | None:
-    """Return the error to answer the whole request with, if it is to be one."""
+def failure(results: list[EventResult], retry_after_s: float) -> AvilaError | None:
+    """Return the error to answer the whole request with; None if it succeeded."""
     verdicts = {result.result for result in results}
     if "retry" in verdicts:
-        return BackOff("the broker did not answer in time: send it again", retry_after_s)
+        return BackOff("the broker did not answer in time: send the request again", retry_after_s)
     if verdicts == {"drop"}:
         return InvalidRequest(f"no event was taken: {results[0].details}")
     return None
 
 
-def dropped(results: list[Result]) -> list[dict[str, object]]:
-    """Return why which events were not taken; SDKs do not look, people do."""
+def dropped(results: list[EventResult]) -> list[dict[str, object]]:
+    """Return which events were dropped and why. SDKs ignore this; people read it."""
     return [
         {"index": place, "id": result.event_id, "message": result.details}
         for place, result in enumerate(results)

@@ -1,8 +1,8 @@
 """PostHog's newer format (capture v1): each event of a batch has an outcome of its own.
 
-    theirs                          ours
+    PostHog                         Avila
     event, distinct_id, timestamp   the same
-    uuid                            event_id, and what the outcome is filed under
+    uuid                            event_id, and the key of its outcome in the answer
     session_id                      session_id, and `$session_id` of the properties
     window_id                       `$window_id` of the properties
     options                         `$cookieless_mode`, `$process_person_profile`,
@@ -10,10 +10,10 @@
                                     where v0 has them
     PostHog-Request-Timestamp       sent_at, unless `options.disable_skew_correction`
     PostHog-Sdk-Info                context.library, and `$lib`, `$lib_version` of the properties
-    who sent it                     context.ip, context.userAgent
+    the request                     context.ip, context.userAgent
 
-The write key is that of `Authorization: Bearer`. A request with an event without a `uuid` is
-refused as a whole: there would be no place for that event's outcome.
+The write key is that of `Authorization: Bearer`. A request that has an event without a `uuid` is
+refused as a whole, because the answer would have no key for that event's outcome.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,11 +22,13 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest
-from services.ingest.events import NOTHING, Batch, Event, Result, Time, Unreadable
+from services.ingest.events import EMPTY_OBJECT, Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.posthog import Caller, anonymous, leave_uncorrected, read_known
-from services.ingest.formats.reading import BAD, MAX_HEADER_BYTES, put, unreadable
+from services.ingest.formats.posthog import leave_uncorrected
+from services.ingest.formats.posthog_event import ContextBuilder, anonymous_id, read_known
+from services.ingest.formats.reading import MAX_HEADER_BYTES, unreadable, with_members
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 
 _OPTIONS: Final = {
@@ -45,8 +47,8 @@ class _Event(msgspec.Struct, gc=False):
     timestamp: Time = None
     session_id: str | None = None
     window_id: str | None = None
-    options: msgspec.Raw = NOTHING
-    properties: msgspec.Raw = NOTHING
+    options: msgspec.Raw = EMPTY_OBJECT
+    properties: msgspec.Raw = EMPTY_OBJECT
 
 
 class _Batch(msgspec.Struct):
@@ -74,21 +76,21 @@ class PostHogV1:
 
     name = "posthog-v1"
     methods = frozenset({"POST"})
-    paths = ("/i/v1/analytics/events", "/i/v1/analytics/events/")
+    paths: tuple[str, ...] = ("/i/v1/analytics/events",)
 
     def parse(self, request: Request) -> Batch:
-        """Read the events: all at once if all are right, else each by itself."""
+        """Read the events: all at once if all are valid, else one by one."""
         items: Iterable[_Event | Unreadable]
         try:
             items = _batch.decode(request.body).batch
-        except BAD:
-            items = _read_carefully(request.body)
+        except DECODE_ERRORS:
+            items = _read_each(request.body)
         sent_at = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") or None
         info = request.headers.get(b"posthog-sdk-info", b"")[:MAX_HEADER_BYTES]
         library, _, version = info.partition(b"/")
         names = {"$lib": library.decode("latin-1"), "$lib_version": version.decode("latin-1")}
         shared = {name: msgspec.json.encode(value) for name, value in names.items() if value}
-        context = Caller(request).context(*names.values())
+        context = ContextBuilder(request).build(*names.values())
         uncorrected: list[Event] = []
         events = [
             item if isinstance(item, Unreadable) else _translate(item, shared, context, uncorrected)
@@ -101,8 +103,8 @@ class PostHogV1:
         leave_uncorrected(batch, uncorrected, sent_at)
         return batch
 
-    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
-        """File the outcomes under the ids as they were sent."""
+    def answer(self, batch: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
+        """Answer with the outcome of each event, by its `uuid` as sent."""
         outcomes = {
             event.event_id or "": _Outcome(result.result, result.details)
             for event, result in zip(batch.events, results, strict=True)
@@ -115,21 +117,21 @@ class PostHogV1:
         )
 
     def refuse(self, error: AvilaError) -> Answer:
-        """Say it with `error` and `error_description`."""
+        """Answer with `error` and `error_description`."""
         body = msgspec.json.encode(_Failure(error.code, str(error)))
         return msgspec.structs.replace(refuse(error), body=body)
 
 
-def _read_carefully(body: bytes) -> list[_Event | Unreadable]:
+def _read_each(body: bytes) -> list[_Event | Unreadable]:
     try:
         raws = _raws.decode(_fields.decode(body).get("batch", b"null"))
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", "batch") from None
     items: list[_Event | Unreadable] = []
     for raw in raws:
         try:
             items.append(_event.decode(raw))
-        except BAD as error:
+        except DECODE_ERRORS as error:
             items.append(unreadable(raw, error, "uuid"))
     return items
 
@@ -145,23 +147,26 @@ def _translate(
     corrected = True
     try:
         known = read_known(item.properties)
-        if item.options is not NOTHING and (options := bytes(item.options)) not in {b"{}", b"null"}:
+        if item.options is not EMPTY_OBJECT and (options := bytes(item.options)) not in {
+            b"{}",
+            b"null",
+        }:
             for name, value in _fields.decode(options).items():
                 if name in _OPTIONS:
                     members[_OPTIONS[name]] = bytes(value)
             corrected = members.get("$ignore_sent_at") not in _TRUE
     except InvalidRequest as error:
         return Unreadable(error, item.uuid)
-    except BAD as error:
+    except DECODE_ERRORS as error:
         return Unreadable(InvalidRequest(f"cannot be read: {error}", "options"), item.uuid)
     event = Event(
         event=item.event,
         distinct_id=item.distinct_id,
         event_id=item.uuid,
         timestamp=item.timestamp,
-        anonymous_id=anonymous(known),
+        anonymous_id=anonymous_id(known),
         session_id=item.session_id,
-        properties=put(item.properties, members) if members else item.properties,
+        properties=with_members(item.properties, members) if members else item.properties,
         context=context,
     )
     if not corrected:

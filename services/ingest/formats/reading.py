@@ -1,22 +1,20 @@
-"""What doors share in reading JSON that anybody may send."""
+"""Helpers for reading untrusted JSON, shared by the formats."""
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidRequest
-from services.ingest.events import NOTHING, Unreadable
+from services.ingest.events import EMPTY_OBJECT, Unreadable
 from services.ingest.formats import Request
+from services.ingest.json_text import DECODE_ERRORS, Json
 
 _T = TypeVar("_T")
 
-# What reading what anybody may send raises; the last for text that is nested too deeply.
-BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-# Of a header that every event of a request gets a copy of.
+# Bound of a header value that is copied into every event of a request.
 MAX_HEADER_BYTES: Final = 500
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -24,13 +22,13 @@ _text = msgspec.json.Decoder(str | None)
 
 
 def user_agent(request: Request) -> str:
-    """Return what the sender says it is; so much of it that every event may carry it."""
+    """Return the `User-Agent` header, cut to the size that each event may carry."""
     given = request.headers.get(b"user-agent", b"")
     return given[:MAX_HEADER_BYTES].decode("latin-1")
 
 
 def unreadable(raw: bytes | msgspec.Raw, error: Exception, id_field: str) -> Unreadable:
-    """Say what is wrong with one event, and what its sender calls it as far as that can be read."""
+    """Return an event that could not be decoded: the reason, and its id if that can be read."""
     message, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").lstrip(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
@@ -38,18 +36,18 @@ def unreadable(raw: bytes | msgspec.Raw, error: Exception, id_field: str) -> Unr
     event_id = None
     try:
         event_id = _text.decode(_fields.decode(raw).get(id_field, b"null"))
-    except BAD:
+    except DECODE_ERRORS:
         message = message or "cannot be read"
     return Unreadable(InvalidRequest(message, field), event_id)
 
 
-def put(raw: msgspec.Raw, members: Mapping[str, bytes]) -> msgspec.Raw:
-    """Return the object `raw` with `members`, which are JSON; what it has of their names it keeps.
+def with_members(raw: msgspec.Raw, members: Mapping[str, bytes]) -> msgspec.Raw:
+    """Return the object `raw` with `members` (JSON texts) added; its own members win.
 
-    What is not an object is returned as it is: the path says what is wrong with it. Its text is
-    joined, not parsed, unless one of the names occurs in it.
+    Returns anything but an object unchanged: the pipeline refuses it. Concatenates text without
+    parsing it, unless one of the names occurs in it.
     """
-    text = b"{}" if raw is NOTHING else bytes(raw)
+    text = b"{}" if raw is EMPTY_OBJECT else bytes(raw)
     if text == b"null":
         text = b"{}"
     if not text.startswith(b"{"):
@@ -66,11 +64,11 @@ def put(raw: msgspec.Raw, members: Mapping[str, bytes]) -> msgspec.Raw:
     return msgspec.Raw(b"{" + b",".join(parts) + b"}")
 
 
-def as_text(value: Any, field: str) -> str | None:
-    """Return an id as text: SDKs send numbers, and some of them anything. Nothing stays nothing.
+def id_as_text(value: Json, field: str) -> str | None:
+    """Return an id as text: SDKs send numbers, and some send any JSON. None stays None.
 
     Raises:
-        InvalidRequest: it is a number out of all bounds.
+        InvalidRequest: the value is a number too large to write.
     """
     if value is None or isinstance(value, str):
         return value
@@ -87,11 +85,11 @@ def _quote(name: str) -> bytes:
     return msgspec.json.encode(name)
 
 
-def lenient(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw | None) -> _T | None:
-    """Return what of a request may be missing, so that a wrong one is as good as none."""
+def decode_or_none(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw | None) -> _T | None:
+    """Decode an optional member; return None if it is absent or of the wrong type."""
     if raw is None:
         return None
     try:
         return decoder.decode(raw)
-    except BAD:
+    except DECODE_ERRORS:
         return None

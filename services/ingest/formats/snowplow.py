@@ -1,36 +1,37 @@
-"""Snowplow's collector: a POST with what trackers say of some events, or a pixel with one event.
+"""Snowplow's format: a POST with several events, or a pixel with one event in its address.
 
-What is said of an event is text by short keys, in JSON or in the address, and read in
-`snowplow_payload`. Bodies are `{"schema": …, "data": [{"e": "pv", …}, …]}`.
+The body is `{"schema": …, "data": [{"e": "pv", …}, …]}`. An event is a map of short keys to text,
+which `snowplow_payload` translates.
 
-Trackers know no keys. They have an `aid` that says which application it is, so the write key is
-that of the events, or the user of `Authorization: Basic`, which an address can have; else a
+Trackers have no write keys, but each event names its application in `aid`. The write key is the
+user of `Authorization: Basic`, which an address can carry; else the `aid` of the events; else a
 `Bearer`.
 
-The reply is the text `ok`, or an image. Trackers look at the status alone, and send all of it again
-unless that is 2xx, 400, 401, 403, 410 or 422; the one in Go, unless it is 2xx or 3xx. So an event
-that is dropped for good is no error, as it is none for Snowplow's collector: the reply says which
-it was. And there is no 413 and no 415, which would come back for ever.
+The answer is the text `ok`, or an image. Trackers read only the status, and send the request again
+unless it is 2xx, 400, 401, 403, 410 or 422; the Go tracker, unless it is 2xx or 3xx. So dropped
+events leave the answer 200, as in Snowplow's own collector, and the body lists them. 413 and 415
+are never used: trackers would repeat such requests for ever.
 """
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
 from services.ingest.body import TooSlow
-from services.ingest.events import Batch, Event, Result, Unreadable
+from services.ingest.events import Batch, Event, EventResult, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
 from services.ingest.formats.outcome import dropped, failure
-from services.ingest.formats.reading import BAD, as_text, unreadable, user_agent
+from services.ingest.formats.reading import id_as_text, unreadable, user_agent
 from services.ingest.formats.snowplow_payload import Payload, translate
+from services.ingest.json_text import DECODE_ERRORS, Json
 from services.ingest.refusals import refuse
 
-# Transparent, and one by one.
+# A transparent image of one pixel.
 _GIF: Final = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"
 )
@@ -43,9 +44,9 @@ class _Post(msgspec.Struct):
 _post = msgspec.json.Decoder(_Post)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
-_anything = msgspec.json.Decoder(dict[str, Any])
+_values = msgspec.json.Decoder(dict[str, Json])
 
-_TAKEN: Final = Answer(200, b"ok", "text/plain")
+_SUCCESS: Final = Answer(200, b"ok", "text/plain")
 _PIXEL: Final = Answer(200, _GIF, "image/gif")
 
 
@@ -57,24 +58,24 @@ class Snowplow:
     paths: tuple[str, ...] = ("/com.snowplowanalytics.snowplow/tp2",)
 
     def parse(self, request: Request) -> Batch:
-        """Read the payloads: all at once if all are right, else each by itself."""
+        """Read the payloads: all at once if all are valid, else one by one."""
         try:
             payloads: Iterable[Payload | Unreadable] = _post.decode(request.body).data
-        except BAD:
-            payloads = _read_carefully(request.body)
+        except DECODE_ERRORS:
+            payloads = _read_each(request.body)
         return _translate_all(payloads, request)
 
-    def answer(self, _: Batch, results: list[Result], retry_after_s: float) -> Answer:
-        """Tell that all is well, and what was dropped; or that all is to be sent again."""
+    def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
+        """Answer `ok` or the dropped events; 503 if the request is to be sent again."""
         error = failure(results, retry_after_s)
         if isinstance(error, BackOff):
             return self.refuse(error)
         if drops := dropped(results):
             return Answer(200, msgspec.json.encode({"dropped": drops}))
-        return _TAKEN
+        return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
-        """Say it with a status that brings nothing back but what may be taken then."""
+        """Answer with a status that trackers repeat only if repeating can succeed."""
         answer = refuse(error)
         if isinstance(error, InvalidRequest) and not isinstance(error, TooSlow):
             return msgspec.structs.replace(answer, status=HTTPStatus.BAD_REQUEST)
@@ -82,7 +83,7 @@ class Snowplow:
 
 
 class SnowplowPixel(Snowplow):
-    """`GET /i?…`, of which some trackers make an image, and take a broken one for a failure."""
+    """`GET /i?…`. Some trackers load it as an image, and take a broken image for a failure."""
 
     name = "snowplow_pixel"
     methods = frozenset({"GET"})
@@ -92,30 +93,30 @@ class SnowplowPixel(Snowplow):
         """Read the payload of one event."""
         return _translate_all([dict(parse_qsl(request.query.decode("latin-1")))], request)
 
-    def answer(self, batch: Batch, results: list[Result], retry_after_s: float) -> Answer:
-        """Answer with an image, unless it is to be sent again."""
+    def answer(self, batch: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
+        """Answer with an image, unless the request is to be sent again."""
         answer = super().answer(batch, results, retry_after_s)
         return _PIXEL if answer.status == HTTPStatus.OK else answer
 
 
-def _read_carefully(body: bytes) -> list[Payload | Unreadable]:
-    """Read a body that is not as it should be: what is wrong with one event harms no other."""
+def _read_each(body: bytes) -> list[Payload | Unreadable]:
+    """Read the payloads of a body one by one, so that an invalid one affects no other."""
     try:
         fields = _fields.decode(body)
         if "data" not in fields:
             raise InvalidRequest("is missing; an array of events is required", "data")
         raws = _raws.decode(fields["data"])
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body cannot be read as events: {error}") from None
     return [_read(raw) for raw in raws]
 
 
 def _read(raw: msgspec.Raw) -> Payload | Unreadable:
-    """Read an event whose values are not all text, as no tracker sends it, but people do."""
+    """Read an event whose values are not all text; only hand-written requests have such values."""
     try:
-        fields = _anything.decode(raw)
-        texts = {name: as_text(value, name) for name, value in fields.items()}
-    except BAD as error:
+        fields = _values.decode(raw)
+        texts = {name: id_as_text(value, name) for name, value in fields.items()}
+    except DECODE_ERRORS as error:
         return unreadable(raw, error, "eid")
     except InvalidRequest as error:
         return Unreadable(error)
@@ -142,7 +143,7 @@ def _translate_all(payloads: Iterable[Payload | Unreadable], request: Request) -
 
 
 def _caller(request: Request) -> dict[str, bytes]:
-    """Return what an event's context gets from its sender, unless the event says it."""
+    """Return members of the context that come from the request unless the event has them."""
     caller = {}
     if request.client_ip and b"sp-anonymous" not in request.headers:
         caller["ip"] = msgspec.json.encode(request.client_ip)

@@ -1,4 +1,4 @@
-"""What Snowplow's trackers say of one event, as ours.
+"""Translate one event of Snowplow's trackers.
 
     theirs                          ours
     e=pv, e=pp                      `$pageview`, `$page_ping`: properties `url`, `title` (`page`),
@@ -10,10 +10,10 @@
     e=tr, e=ti                      `$transaction`, `$transaction_item`: `order_id`, `total`, …
     eid                             event_id
     uid, else duid, tnuid, nuid     distinct_id
-    duid                            anonymous_id in any case
+    duid                            anonymous_id
     sid                             session_id
     ttm, else dtm                   timestamp
-    stm                             sent_at, unless there is a `ttm`: that needs no correction
+    stm                             sent_at, but not with a `ttm`, which needs no correction
     co, cx                          context.entities, each with `schema` and `data`
     the schema in ue_pr, ue_px      context.schema
     aid, p, lang, tz                context.app.id, platform, locale, timezone
@@ -22,25 +22,26 @@
     ua, ip, else the caller's       context.userAgent, ip; not the caller's with `SP-Anonymous`
     url, page, refr                 context.page, unless they are properties
 
-Apps have neither `duid` nor `sid`: their entity `client_session` has both (`userId`, `sessionId`).
-Of what is JSON, `…x` is in base64. What is a number by its meaning is text on its way, and becomes
-one again. All else (`cs`, `ds`, `cookie`, `vid`, …) ends here.
+Apps send neither `duid` nor `sid`; the entity `client_session` has both (`userId`, `sessionId`).
+Fields named `…x` hold JSON in base64. Trackers send numbers as text; those with a numeric meaning
+become numbers again. Other fields (`cs`, `ds`, `cookie`, `vid`, …) are dropped.
 """
 
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidRequest
-from services.ingest.events import NOTHING, Event, Time, Unreadable
-from services.ingest.formats.reading import BAD, as_text, put
+from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
+from services.ingest.formats.reading import id_as_text, with_members
+from services.ingest.json_text import DECODE_ERRORS, Json
 
 _T = TypeVar("_T")
 
-# By Snowplow's keys.
+# A payload, by Snowplow's keys.
 Payload = dict[str, str]
 
 _PAGE: Final = {"url": "url", "page": "title", "refr": "referrer"}
@@ -73,7 +74,7 @@ _ITEM: Final = {
 }
 _NUMBERS: Final = frozenset({*_PING, "se_va", "tr_tt", "tr_tx", "tr_sh", "ti_pr", "ti_qu"})
 
-# The events that Snowplow itself names, and their properties.
+# Events that Snowplow itself defines: our names, and their properties.
 _NAMED: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "pv": ("$pageview", _PAGE),
     "pp": ("$page_ping", _PAGE | _PING),
@@ -86,17 +87,17 @@ _schema_name = re.compile(r"iglu:[^/]+/([^/]+)/[^/]+/[^/]+").fullmatch
 _extent = re.compile(r"([0-9]{1,9})x([0-9]{1,9})").fullmatch
 _MAX_TIME_DIGITS: Final = 15
 _MAX_DEPTH_DIGITS: Final = 4
-# Both alphabets of base64 as one; a `+` in an address that was not meant for one is a space by now.
+# Maps both alphabets of base64 to one. A `+` in an address that was not escaped arrives as a space.
 _ALPHABET: Final = bytes.maketrans(b"-_ ", b"+/+")
 
 
 class _SelfDescribing(msgspec.Struct):
     schema: str
-    data: msgspec.Raw = NOTHING
+    data: msgspec.Raw = EMPTY_OBJECT
 
 
 class _Wrapped(msgspec.Struct):
-    """What is in `ue_pr`: it describes that there is something that describes itself."""
+    """The content of `ue_pr`: a self-describing event, wrapped once more."""
 
     data: _SelfDescribing
 
@@ -106,8 +107,8 @@ class _Entities(msgspec.Struct):
 
 
 class _Session(msgspec.Struct, rename="camel"):
-    user_id: Any = None
-    session_id: Any = None
+    user_id: Json = None
+    session_id: Json = None
 
 
 _number = msgspec.json.Decoder(float)
@@ -120,14 +121,14 @@ _NO_SESSION: Final = _Session()
 
 
 def translate(payload: Payload, caller: Mapping[str, bytes]) -> Event | Unreadable:
-    """Return the event, or why it is none; its context gets what `caller` has, unless it has it."""
+    """Return the event, or why it cannot be read; `caller` completes its context."""
     event_id = payload.get("eid")
     try:
         event, properties, schema = _read_event(payload)
         entities = [*_entities_of(payload, "co"), *_entities_of(payload, "cx")]
         session = _session_of(entities)
-        anonymous_id = payload.get("duid") or as_text(session.user_id, "userId")
-        session_id = payload.get("sid") or as_text(session.session_id, "sessionId")
+        anonymous_id = payload.get("duid") or id_as_text(session.user_id, "userId")
+        session_id = payload.get("sid") or id_as_text(session.session_id, "sessionId")
         distinct_id = (
             payload.get("uid") or anonymous_id or payload.get("tnuid") or payload.get("nuid")
         )
@@ -150,15 +151,15 @@ def translate(payload: Payload, caller: Mapping[str, bytes]) -> Event | Unreadab
 
 
 def _read_event(payload: Payload) -> tuple[str, msgspec.Raw, str]:
-    """Return the event's name, its properties, and the schema that it names, "" for none."""
+    """Return the event's name, its properties, and the schema it names, "" without one."""
     kind = payload.get("e", "")
     if named := _NAMED.get(kind):
         name, properties = named
-        return name, put(NOTHING, _members(payload, properties)), ""
+        return name, with_members(EMPTY_OBJECT, _members(payload, properties)), ""
     if kind == "se":
         if not (action := payload.get("se_ac")):
             raise InvalidRequest("is missing; text is required", "se_ac")
-        return action, put(NOTHING, _members(payload, _STRUCTURED)), ""
+        return action, with_members(EMPTY_OBJECT, _members(payload, _STRUCTURED)), ""
     if kind != "ue":
         raise InvalidRequest(f"is none of {', '.join(_KINDS)}", "e")
     field = "ue_pr" if payload.get("ue_pr") else "ue_px"
@@ -181,23 +182,23 @@ def _members(payload: Payload, names: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _as_number(text: str) -> bytes:
-    """Return the JSON of what should be a number, and of what is none as it is."""
+    """Return a number as JSON; text that is not a number becomes a JSON string."""
     try:
         _number.decode(text)
-    except BAD:
+    except DECODE_ERRORS:
         return msgspec.json.encode(text)
     return text.encode()
 
 
 def _time(text: str | None) -> Time:
-    """Return milliseconds as such; what is no number may be a time spelt in another way."""
+    """Return milliseconds as a number; other text is returned as it is."""
     if text and text.isdecimal() and len(text) <= _MAX_TIME_DIGITS:
         return int(text)
     return text or None
 
 
 def _json_of(payload: Payload, field: str) -> bytes | None:
-    """Return the JSON in `field`, None if there is none; it is in base64 if its name ends in x."""
+    """Return the JSON in `field`, which is base64 if its name ends in x; None without it."""
     text = payload.get(field)
     if not text:
         return None
@@ -212,7 +213,7 @@ def _json_of(payload: Payload, field: str) -> bytes | None:
 def _decode(decoder: msgspec.json.Decoder[_T], text: bytes | msgspec.Raw, field: str) -> _T:
     try:
         return decoder.decode(text)
-    except BAD as error:
+    except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read: {error}", field) from None
 
 
@@ -222,9 +223,9 @@ def _entities_of(payload: Payload, field: str) -> list[msgspec.Raw]:
 
 
 def _session_of(entities: Iterable[msgspec.Raw]) -> _Session:
-    """Return what is known of the session from the entity that apps send with each event."""
+    """Return the session from the entity that apps send with each event."""
     for entity in entities:
-        # The slashes beside it may be escaped.
+        # Search for the bare name: the slashes around it may be escaped.
         if b"client_session" in bytes(entity):
             described = _decode(_self_describing, entity, "co")
             if "/client_session/" in described.schema:
@@ -235,8 +236,8 @@ def _session_of(entities: Iterable[msgspec.Raw]) -> _Session:
 def _context(
     payload: Payload, caller: Mapping[str, bytes], schema: str, entities: list[msgspec.Raw]
 ) -> msgspec.Raw:
-    about: dict[str, Any] = {
-        "app": _without_gaps({"id": payload.get("aid")}),
+    about: dict[str, Json] = {
+        "app": _without_empty({"id": payload.get("aid")}),
         "platform": payload.get("p"),
         "locale": payload.get("lang"),
         "timezone": payload.get("tz"),
@@ -244,22 +245,22 @@ def _context(
         "userAgent": payload.get("ua"),
         "screen": _size(payload.get("res")) | _depth(payload.get("cd")),
         "viewport": _size(payload.get("vp")),
-        "library": _without_gaps({"version": payload.get("tv"), "namespace": payload.get("tna")}),
+        "library": _without_empty({"version": payload.get("tv"), "namespace": payload.get("tna")}),
         "schema": schema,
         "entities": entities,
     }
     if payload.get("e") not in {"pv", "pp"}:
-        about["page"] = _without_gaps({ours: payload.get(key) for key, ours in _PAGE.items()})
+        about["page"] = _without_empty({ours: payload.get(key) for key, ours in _PAGE.items()})
     members = {name: msgspec.json.encode(value) for name, value in about.items() if value}
-    return put(NOTHING, {**caller, **members})
+    return with_members(EMPTY_OBJECT, {**caller, **members})
 
 
-def _without_gaps(texts: Mapping[str, str | None]) -> dict[str, str]:
+def _without_empty(texts: Mapping[str, str | None]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text}
 
 
 def _size(text: str | None) -> dict[str, int]:
-    """Return a width and a height; neither, if they cannot be read."""
+    """Return a width and a height; neither if they cannot be read."""
     found = _extent(text or "")
     return {"width": int(found[1]), "height": int(found[2])} if found else {}
 

@@ -1,4 +1,4 @@
-"""What an endpoint gives a door to look at, without an endpoint."""
+"""Requests as an endpoint passes them to a format, without an endpoint."""
 
 from services.ingest.formats import Request
 from services.ingest.limits import Limits
@@ -13,7 +13,7 @@ def request(
     query: bytes = b"",
     headers: dict[bytes, bytes] | None = None,
 ) -> Request:
-    """A request with the default limits."""
+    """Return a request with the default limits."""
     held: list[int] = []
     return Request(
         method=method,

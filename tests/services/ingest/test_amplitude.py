@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import BackOff, Forbidden, InvalidRequest, OverLimit, Unauthorized
-from services.ingest.events import Batch, Event, Result
+from services.ingest.events import Batch, Event, EventResult
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.limits import TooLarge
 from tests.credentials import KEY
@@ -23,7 +23,7 @@ def event(**fields: Any) -> dict[str, Any]:
 
 
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
-    """What is on the inbox by its `insert_id`, JSON decoded."""
+    """Return the events on the inbox by `insert_id`, with JSON decoded."""
     events = ingest.inbox()
     for one in events:
         one["properties"] = json.loads(one["properties"])
@@ -32,7 +32,7 @@ def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
 
 
 def send(ingest: Ingest, *events: Any, **headers: str) -> list[dict[str, Any]]:
-    """Have all of `events` taken; return what is stored of them, in their order."""
+    """Send `events`, all of which are taken, and return them as stored, in order."""
     body = {"api_key": KEY, "events": events}
     answer = ingest.http.post(PATH, json=body, headers=headers)
     assert (answer.status_code, answer.json()["events_ingested"]) == (200, len(events))
@@ -392,7 +392,11 @@ def test_the_key_is_found(
 
 
 def test_one_event_to_retry_makes_the_sdk_send_all_of_it_again() -> None:
-    results = [Result("1", "ok"), Result("2", "drop", "no"), Result("3", "retry", "late")]
+    results = [
+        EventResult("1", "ok"),
+        EventResult("2", "drop", "no"),
+        EventResult("3", "retry", "late"),
+    ]
 
     answer = Amplitude().answer(Batch(events=[]), results, 2)
 

@@ -64,7 +64,7 @@ def test_the_log_has_who_asked_and_what_came_of_it_and_no_payload(settings: Sett
             assert time.monotonic() < until
             time.sleep(0.01)
     good, bad = ({key: line[key] for key in line if key != "ms"} for line in written)
-    common = {"door": "native", "path": "/v1/events", "event": "request", "log_level": "info"}
+    common = {"format": "native", "path": "/v1/events", "event": "request", "log_level": "info"}
     assert good == common | {"status": 200, "client": "203.0.113.9", "ok": 1, "drop": 1}
     assert bad == common | {"status": 400, "client": "127.0.0.1"}
     assert "secret" not in repr(lines)

@@ -1,4 +1,4 @@
-"""What is accepted of an event, decided without a broker or a clock."""
+"""Which events are accepted: decided without a broker or a clock."""
 
 import uuid
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidRequest
-from services.ingest.check import arrive, check
+from services.ingest.check import check, read_arrival
 from services.ingest.events import Event, Row
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
@@ -18,7 +18,7 @@ from tests.services.ingest.conftest import UNHURRIED
 
 NOW = 1_790_000_000_000
 LIMITS = Limits()
-ARRIVAL = arrive("default", None, NOW)
+ARRIVAL = read_arrival("default", None, NOW)
 
 
 def checked(limits: Limits = LIMITS, **fields: Any) -> Row:
@@ -54,7 +54,10 @@ def test_a_uuid_in_any_spelling_is_itself(text: str) -> None:
 def test_every_text_stands_for_one_uuid_of_its_project(text: str) -> None:
     mine, again = checked(event_id=text), checked(event_id=text)
     theirs = check(
-        Event(event="e", distinct_id="d", event_id=text), arrive("other", None, NOW), "", LIMITS
+        Event(event="e", distinct_id="d", event_id=text),
+        read_arrival("other", None, NOW),
+        "",
+        LIMITS,
     )
 
     assert mine.event_id == again.event_id == str(uuid.UUID(mine.event_id))
@@ -76,7 +79,7 @@ def test_a_time_is_the_same_as_text_and_as_milliseconds(time: datetime) -> None:
     "time", ["", "now", "2026-13-01", "1969-12-31T23:59:59Z", -1, 1e30, 10**30]
 )
 def test_what_is_not_a_time_is_refused_with_what_is_accepted(time: str | float) -> None:
-    with pytest.raises(InvalidRequest, match="ISO-8601") as refusal:
+    with pytest.raises(InvalidRequest, match="ISO 8601") as refusal:
         checked(timestamp=time)
     assert refusal.value.field == "timestamp"
 

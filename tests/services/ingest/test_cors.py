@@ -1,15 +1,20 @@
-"""What a browser asks and reads, on every door and on what its SDK loads first."""
+"""CORS for browsers: all formats, and the requests that SDKs make first."""
 
 import json
 import re
 
 import pytest
 
-from services.ingest.app import DOORS
+from services.ingest.app import FORMATS
 from tests.services.ingest.conftest import Ingest
 
 ORIGIN = "https://shop.example"
-PATHS = [(path, method) for door in DOORS for path in door.paths for method in door.methods]
+PATHS = [
+    (path, method)
+    for event_format in FORMATS
+    for path in event_format.paths
+    for method in event_format.methods
+]
 STUBS = [
     "/v1/projects/wk/settings",
     "/sourceConfig/",
@@ -81,7 +86,7 @@ def test_a_page_may_not_read_what_is_the_operators(shared: Ingest, path: str) ->
 def test_the_methods_are_told_without_an_origin_too(shared: Ingest) -> None:
     answer = shared.http.options("/e/")
 
-    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, POST, OPTIONS")
+    assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -1,4 +1,4 @@
-"""What is answered `ok` is on the broker, whatever happens in between."""
+"""Events that are answered `ok` are on the broker, despite any fault."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.conftest import free_ports
 from tests.credentials import KEY, put_keys
 from tests.services.ingest.conftest import TIMEOUT_S, Ingest, eventually, serving
 
-GONE = 'avila_ingest_clients_gone_total{door="native"}'
+GONE = 'avila_ingest_clients_gone_total{format="native"}'
 
 
 def events(count: int) -> list[dict[str, Any]]:

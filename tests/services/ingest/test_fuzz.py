@@ -1,4 +1,4 @@
-"""Whatever arrives is answered on purpose: never with a 500, and with one result an event."""
+"""Any request gets a deliberate answer: never a 500, and one result an event."""
 
 import base64
 import gzip
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidRequest, Unauthorized
-from services.ingest.app import DOORS
-from services.ingest.check import arrive, check
+from services.ingest.app import FORMATS
+from services.ingest.check import check, read_arrival
 from services.ingest.encode import Encoder
-from services.ingest.events import Result, Unreadable
+from services.ingest.events import EventResult, Unreadable
 from services.ingest.formats import Answer, EventFormat
 from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED, Ingest
@@ -97,10 +97,10 @@ HEADERS = st.dictionaries(
 
 
 @settings(UNHURRIED, max_examples=200)
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("event_format", FORMATS, ids=lambda event_format: event_format.name)
 @given(data=st.data(), body=BODIES, content_type=TYPES, query=QUERIES, headers=HEADERS)
 def test_any_bytes_are_read_or_refused(
-    door: EventFormat,
+    event_format: EventFormat,
     data: st.DataObject,
     body: bytes,
     content_type: str,
@@ -108,21 +108,21 @@ def test_any_bytes_are_read_or_refused(
     headers: dict[bytes, bytes],
 ) -> None:
     asked = request(
-        data.draw(st.sampled_from(door.paths)),
+        data.draw(st.sampled_from(event_format.paths)),
         body,
-        method=data.draw(st.sampled_from(sorted(door.methods))),
+        method=data.draw(st.sampled_from(sorted(event_format.methods))),
         content_type=content_type,
         query=query,
         headers=headers,
     )
     try:
-        batch = door.parse(asked)
+        batch = event_format.parse(asked)
     except (InvalidRequest, Unauthorized) as error:
-        refused = door.refuse(error)
+        refused = event_format.refuse(error)
         assert refused.status in {400, 401, 413, 415}
         assert json.loads(refused.body)
         return
-    arrival = arrive(batch.project_id or "default", batch.sent_at, 0)
+    arrival = read_arrival(batch.project_id or "default", batch.sent_at, 0)
     results = []
     for place, event in enumerate(batch.events):
         try:
@@ -130,13 +130,13 @@ def test_any_bytes_are_read_or_refused(
                 raise event.error
             row = check(event, arrival, batch.notes.get(place, ""), Limits())
         except InvalidRequest as error:
-            results.append(Result(event.event_id, "drop", str(error), error.field))
+            results.append(EventResult(event.event_id, "drop", str(error), error.field))
             continue
         assert isinstance(json.loads(row.properties), dict)
         assert isinstance(json.loads(row.context), dict)
         Encoder(7).encode(row, 0)
-        results.append(Result(row.event_id, "ok"))
-    assert_readable(door.answer(batch, results, 1))
+        results.append(EventResult(row.event_id, "ok"))
+    assert_readable(event_format.answer(batch, results, 1))
 
 
 def assert_readable(answer: Answer) -> None:
@@ -157,28 +157,28 @@ DELIVERIES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @settings(UNHURRIED, max_examples=40)
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@pytest.mark.parametrize("event_format", FORMATS, ids=lambda event_format: event_format.name)
 @given(**DELIVERIES)
 def test_no_request_is_answered_with_a_500(
-    shared: Ingest, door: EventFormat, **delivery: Any
+    shared: Ingest, event_format: EventFormat, **delivery: Any
 ) -> None:
-    assert_answered_on_purpose(shared, door, **delivery)
+    assert_answered_on_purpose(shared, event_format, **delivery)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1_200)
-@settings(UNHURRIED, max_examples=10_000 // len(DOORS))
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+@settings(UNHURRIED, max_examples=10_000 // len(FORMATS))
+@pytest.mark.parametrize("event_format", FORMATS, ids=lambda event_format: event_format.name)
 @given(**DELIVERIES)
 def test_none_of_ten_thousand_requests_is_answered_with_a_500(
-    shared: Ingest, door: EventFormat, **delivery: Any
+    shared: Ingest, event_format: EventFormat, **delivery: Any
 ) -> None:
-    assert_answered_on_purpose(shared, door, **delivery)
+    assert_answered_on_purpose(shared, event_format, **delivery)
 
 
 def assert_answered_on_purpose(
     shared: Ingest,
-    door: EventFormat,
+    event_format: EventFormat,
     data: st.DataObject,
     body: bytes,
     content_type: str,
@@ -190,14 +190,14 @@ def assert_answered_on_purpose(
         encoding = encoding.removeprefix("really ")
 
     answer = shared.http.request(
-        max(door.methods),
-        f"{data.draw(st.sampled_from(door.paths))}?{quote_from_bytes(query, '&=%')}",
+        max(event_format.methods),
+        f"{data.draw(st.sampled_from(event_format.paths))}?{quote_from_bytes(query, '&=%')}",
         content=body,
         headers={"Content-Type": content_type, "Content-Encoding": encoding},
     )
 
     assert answer.status_code in {200, 400, 401, 415}, answer.text
     assert_readable(Answer(answer.status_code, answer.content, answer.headers["Content-Type"]))
-    if door.name == "native" and answer.status_code == 200:
+    if event_format.name == "native" and answer.status_code == 200:
         verdicts = {result["result"] for result in answer.json()["results"]}
         assert verdicts <= {"ok", "warning", "drop"}

@@ -1,4 +1,4 @@
-"""gRPC: the results of the REST door, in a call or on a stream, and the same promises."""
+"""gRPC: the results of `POST /v1/events`, in a call or on a stream, and the same promises."""
 
 import json
 import queue
@@ -55,7 +55,7 @@ NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Feed:
-    """What a client has to send: it comes when it is put, and ends when it is told to."""
+    """The messages of a client's stream: sent when they are put, until `end`."""
 
     def __init__(self, *requests: Any) -> None:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -294,8 +294,10 @@ def test_a_stream_is_answered_in_its_order_with_a_result_for_each_event(
     # All are of one person, so of one partition: in the order in which they were sent.
     assert stored == [name for ids in batches for name in ids]
     assert client.ingest.metric(HELD) == 0
-    assert client.ingest.metric('avila_ingest_events_total{door="grpc",result="ok"}') == len(stored)
-    assert client.ingest.metric('avila_ingest_requests_total{door="grpc",status="OK"}') == 60
+    assert client.ingest.metric('avila_ingest_events_total{format="grpc",result="ok"}') == len(
+        stored
+    )
+    assert client.ingest.metric('avila_ingest_requests_total{format="grpc",status="OK"}') == 60
 
 
 def test_a_stream_ends_where_a_batch_is_refused_and_nothing_behind_it_is_taken(

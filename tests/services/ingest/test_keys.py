@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from schemas.settings import Settings, read_settings
-from services.keys.admin import at_desk
+from services.keys.admin import run_with_key_admin
 from tests.conftest import free_ports
 from tests.credentials import KEY, SHOP_KEY, TOKEN, bearer, put, write_key
 from tests.services.ingest.conftest import Ingest, eventually, serving
 
 EVENT = {"event": "view", "distinct_id": "u1"}
-NOTHING: dict[str, str] = {"Authorization": ""}
+EMPTY_OBJECT: dict[str, str] = {"Authorization": ""}
 
 
 def status(ingest: Ingest, body: Any = EVENT, **headers: str) -> int:
@@ -32,7 +32,7 @@ def basic(user: str) -> dict[str, str]:
         ({"Authorization": f"bearer  {SHOP_KEY}"}, {}),
         (basic(f"{SHOP_KEY}:"), {}),
         (basic(SHOP_KEY), {}),
-        (NOTHING, {"write_key": SHOP_KEY}),
+        (EMPTY_OBJECT, {"write_key": SHOP_KEY}),
         (bearer(KEY), {"write_key": SHOP_KEY}),
     ],
     ids=["bearer", "bearer in small letters", "basic", "basic without colon", "body", "both"],
@@ -41,7 +41,7 @@ def basic(user: str) -> dict[str, str]:
 def test_a_key_is_read_wherever_it_is_put(
     ingest: Ingest, headers: dict[str, str], more: dict[str, str], shape: str
 ) -> None:
-    if headers is NOTHING:
+    if headers is EMPTY_OBJECT:
         del ingest.http.headers["Authorization"]
         headers = {}
     body: dict[str, Any] = EVENT if shape == "event" else {"events": [EVENT]}
@@ -83,10 +83,10 @@ def test_without_a_write_key_nothing_is_taken(
 
 
 def test_a_key_works_when_it_is_made_and_until_it_is_revoked(own: Ingest) -> None:
-    key = at_desk(own.settings, lambda desk: desk.create_write_key("late")).id
+    key = run_with_key_admin(own.settings, lambda admin: admin.create_write_key("late")).id
     eventually(lambda: status(own, **bearer(key)) == 200)
 
-    at_desk(own.settings, lambda desk: desk.revoke_write_key(key))
+    run_with_key_admin(own.settings, lambda admin: admin.revoke_write_key(key))
     eventually(lambda: status(own, **bearer(key)) == 401)
 
     assert {stored["project_id"] for stored in own.inbox()} == {"late"}

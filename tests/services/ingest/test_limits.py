@@ -166,9 +166,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(serve: Serve) -> None:
     "begun", [b"", b"POST /v1/ev", b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n"]
 )
 def test_a_head_that_does_not_come_is_not_waited_for(serve: Serve, begun: bytes) -> None:
-    ingest = serve(read_timeout_s=0.2)
-    # After an answer, a line that is empty begins no head: the connection is idle, for 75 s.
-    ingest.server._server.config.timeout_keep_alive = 1
+    ingest = serve(read_timeout_s=0.2, keep_alive_s=1)
 
     with socket.create_connection(("127.0.0.1", ingest.port), TIMEOUT_S) as client:
         client.sendall(begun)
@@ -189,7 +187,7 @@ def test_a_head_that_has_no_end_is_refused_where_the_limit_is(serve: Serve, piec
         answer = client.recv(65_536)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"accepted are 100000 bytes (max_head_bytes)" in answer
+    assert b"the limit is 100000 bytes (max_head_bytes)" in answer
 
 
 def test_a_connection_is_kept_for_many_requests_with_large_bodies(serve: Serve) -> None:
@@ -201,7 +199,7 @@ def test_a_connection_is_kept_for_many_requests_with_large_bodies(serve: Serve) 
 
 
 def begin_what_is_refused_by_its_head(client: socket.socket, length: int) -> None:
-    """Have a request refused; none of its body is sent."""
+    """Send the head of a request that is refused, and none of its body."""
     head = f"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
     client.sendall(head.encode())
     assert client.recv(65_536).startswith(b"HTTP/1.1 405 ")

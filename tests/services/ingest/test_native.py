@@ -267,7 +267,7 @@ def test_health_readiness_and_metrics_are_there(ingest: Ingest) -> None:
     assert ingest.http.get("/healthz").status_code == 200
     assert ingest.http.get("/readyz").status_code == 200
     assert ingest.http.get("/nothing-here").status_code == 404
-    assert ingest.metric('avila_ingest_events_total{door="native",result="ok"}') == 2
-    assert ingest.metric('avila_ingest_events_total{door="native",result="drop"}') == 1
+    assert ingest.metric('avila_ingest_events_total{format="native",result="ok"}') == 2
+    assert ingest.metric('avila_ingest_events_total{format="native",result="drop"}') == 1
     assert ingest.metric("avila_ingest_unacknowledged_events") == 0
     assert ingest.metric("avila_ingest_held_bytes") == 0

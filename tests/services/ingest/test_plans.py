@@ -10,7 +10,7 @@ from schemas.definitions import definition_key
 from schemas.errors import InvalidRequest
 from schemas.plans import Checker, Mode, Plan, PlanDefinition, encode
 from schemas.settings import Settings
-from services.ingest.plans import Change, Plans, Rule, conform, read_changes
+from services.ingest.plans import PlanChange, Plans, Rule, conform, read_changes
 from tests.kafka import Record, produce, read_all
 from tests.services.ingest.conftest import Ingest, eventually, serving
 from tests.services.ingest.test_check import checked
@@ -111,14 +111,14 @@ def rule(name: str, on: str = "purchase", mode: Mode = "enforce") -> Rule:
 
 def test_two_plans_for_one_event_are_decided_alike_in_any_order() -> None:
     one, other = Plans(), Plans()
-    a, b = Change("p", "a", rule("a")), Change("p", "b", rule("b"))
+    a, b = PlanChange("p", "a", rule("a")), PlanChange("p", "b", rule("b"))
     one.apply([a, b])
     other.apply([b])
     other.apply([a])
     assert one.rules["p"]["purchase"].id == other.rules["p"]["purchase"].id == "a"
-    one.apply([Change("p", "a", None)])
+    one.apply([PlanChange("p", "a", None)])
     assert one.rules["p"]["purchase"].id == "b"
-    one.apply([Change("p", "b", None), Change("q", "none", None)])
+    one.apply([PlanChange("p", "b", None), PlanChange("q", "none", None)])
     assert one.rules == {}
 
 

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from schemas.errors import Unauthorized
-from services.ingest.events import Batch, Event, Result
+from services.ingest.events import Batch, Event, EventResult
 from services.ingest.formats.posthog import PostHog
 from services.ingest.formats.posthog_v1 import PostHogV1
 from tests.credentials import KEY
@@ -34,7 +34,7 @@ def event(**fields: Any) -> dict[str, Any]:
 
 
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
-    """What is on the inbox by its `uuid`, JSON decoded."""
+    """Return the events on the inbox by `uuid`, with JSON decoded."""
     events = ingest.inbox()
     for one in events:
         one["properties"] = json.loads(one["properties"])
@@ -322,7 +322,7 @@ def test_an_event_sent_again_is_the_same_event(ingest: Ingest) -> None:
 
 def test_one_event_to_retry_makes_the_sdk_send_all_of_it_again() -> None:
     answer = PostHog().answer(
-        Batch(events=[]), [Result("1", "ok"), Result("2", "retry", "late")], 2
+        Batch(events=[]), [EventResult("1", "ok"), EventResult("2", "retry", "late")], 2
     )
 
     assert (answer.status, answer.retry_after_s) == (503, 2)
@@ -381,7 +381,7 @@ def test_v1_answers_under_the_ids_as_they_were_sent(shared: Ingest) -> None:
 
 def test_v1_tells_which_events_to_send_again() -> None:
     events = [Event(event="e", distinct_id="d", event_id=name) for name in ("a", "b")]
-    results = [Result("a", "ok"), Result("b", "retry", "late")]
+    results = [EventResult("a", "ok"), EventResult("b", "retry", "late")]
 
     answer = PostHogV1().answer(Batch(events=events), results, 1)
 

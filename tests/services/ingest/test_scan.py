@@ -1,4 +1,4 @@
-"""What is found in JSON is what a reader of JSON reads there, and nothing else is found."""
+"""The scanner finds the same fields as a JSON decoder, and no others."""
 
 import json
 from typing import Any
@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.events import Event
-from services.ingest.fast_path.columns import NONE, NOW, TEXTS, TIME, Columns
+from services.ingest.fast_path.columns import (
+    ON_ARRIVAL,
+    TEXT_COLUMNS,
+    TIME,
+    UNREAD,
+    Columns,
+)
 from services.ingest.fast_path.scan import find_events, scan
 from tests.services.ingest.conftest import UNHURRIED
 
@@ -103,7 +109,7 @@ def test_what_is_found_in_any_events_is_what_is_read(data: bytes) -> None:
 @UNHURRIED
 @given(data=st.binary(max_size=60) | written(usual_events()), cut=st.integers(0, 300))
 def test_nothing_is_read_beyond_what_is_given(data: bytes, cut: int) -> None:
-    """What follows the data could be anything: it changes nothing."""
+    """Bytes after the data do not change the result."""
     data = data[:cut]
     found = [found_in(data, behind) for behind in (b"\0", b'"', b"]", b"}")]
 
@@ -156,9 +162,11 @@ def assert_same(columns: Columns, events: list[Event]) -> None:
             value = getattr(event, name)
             if column == TIME:
                 assert field.decode() == (value if isinstance(value, str) else "")
-                number = NOW if value is None else NONE if isinstance(value, str) else value
+                number = (
+                    ON_ARRIVAL if value is None else UNREAD if isinstance(value, str) else value
+                )
                 assert times[i] == number
-            elif column < TEXTS:
+            elif column < TEXT_COLUMNS:
                 assert field.decode() == (value or "")
             elif field:
                 assert field == bytes(value)
@@ -167,7 +175,7 @@ def assert_same(columns: Columns, events: list[Event]) -> None:
 
 
 def found_in(data: bytes, behind: bytes) -> Any:
-    """What is found in the first part of a larger array."""
+    """Scan the first part of a larger array."""
     whole = np.frombuffer(data + behind * 16, np.uint8)
     begins, sizes = np.full((8, 8), 7), np.full((8, 8), 7)
     times = np.full(8, 7)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import BackOff, Unauthorized
-from services.ingest.events import Batch, Result
+from services.ingest.events import Batch, EventResult
 from services.ingest.formats.segment import Segment
 from tests.services.ingest.conftest import Ingest
 from tests.services.ingest.requests import request
@@ -61,7 +61,7 @@ def basic(key: str) -> str:
 
 
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
-    """What is on the inbox by its `messageId`, JSON decoded."""
+    """Return the events on the inbox by `messageId`, with JSON decoded."""
     events = ingest.inbox()
     for event in events:
         event["properties"] = json.loads(event["properties"])
@@ -345,7 +345,11 @@ def test_the_key_is_found(
 
 
 def test_one_event_to_retry_makes_the_sdk_send_all_of_it_again() -> None:
-    results = [Result("1", "ok"), Result("2", "drop", "no"), Result("3", "retry", "late")]
+    results = [
+        EventResult("1", "ok"),
+        EventResult("2", "drop", "no"),
+        EventResult("3", "retry", "late"),
+    ]
 
     answer = Segment().answer(Batch(events=[]), results, 2)
 

@@ -21,7 +21,7 @@ import pytest
 
 from schemas.avro.files import load
 from schemas.settings import Settings
-from services.ingest.app import DOORS
+from services.ingest.app import FORMATS
 from tests.conftest import free_ports
 from tests.credentials import KEY, bearer
 from tests.kafka import read_all
@@ -46,12 +46,12 @@ SIEGE_S = 5.0  # so long does each phase last
 # What buffers of two thousand connections, and of what waits for the broker, may leave behind.
 GROWTH_BYTES = 64 << 20
 BOMB = gzip.compress(b"[" + b" " * 9_000_000 + b"]")
-PATHS = [path for door in DOORS for path in door.paths]
+PATHS = [path for event_format in FORMATS for path in event_format.paths]
 ACCEPTED = {200, 400, 401, 404, 405, 408, 413, 415, 431, 503}
 
 
 class Siege:
-    """What goes on around a service until `over`; answers to our own events are kept by verdict."""
+    """The load on a service until `over`; keeps the answers to our own events by verdict."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -81,7 +81,7 @@ class Siege:
                 assert answer.status_code in {413, 503}
 
     def send_anything(self) -> None:
-        """Random bytes to every door."""
+        """Random bytes to every event_format."""
         chance = random.Random(1)
         with self._client() as client:
             while not self.over.is_set():

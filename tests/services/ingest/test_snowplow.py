@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import BackOff, Unauthorized
 from services.ingest.body import TooSlow
-from services.ingest.events import Batch, Event, Result
+from services.ingest.events import Batch, Event, EventResult
 from services.ingest.formats.snowplow import Snowplow, SnowplowPixel
 from services.ingest.limits import TooLarge
 from tests.credentials import KEY, SHOP_KEY
@@ -133,7 +133,7 @@ def body(*payloads: Any) -> dict[str, Any]:
 
 
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
-    """What is on the inbox by its `eid`, JSON decoded."""
+    """Return the events on the inbox by `eid`, with JSON decoded."""
     events = ingest.inbox()
     for event in events:
         event["properties"] = json.loads(event["properties"])
@@ -418,20 +418,26 @@ def test_a_plus_in_an_address_is_one_of_base64_too() -> None:
     assert json.loads(bytes(event.properties)) == {"a": "~~~>>>???"}
 
 
-@pytest.mark.parametrize("door", [Snowplow(), SnowplowPixel()], ids=lambda door: door.name)
-def test_one_event_to_retry_makes_the_tracker_send_all_of_it_again(door: Snowplow) -> None:
-    results = [Result("1", "ok"), Result("2", "drop", "no"), Result("3", "retry", "late")]
+@pytest.mark.parametrize(
+    "event_format", [Snowplow(), SnowplowPixel()], ids=lambda event_format: event_format.name
+)
+def test_one_event_to_retry_makes_the_tracker_send_all_of_it_again(event_format: Snowplow) -> None:
+    results = [
+        EventResult("1", "ok"),
+        EventResult("2", "drop", "no"),
+        EventResult("3", "retry", "late"),
+    ]
 
-    answer = door.answer(Batch(events=[]), results, 2)
+    answer = event_format.answer(Batch(events=[]), results, 2)
 
     assert (answer.status, answer.retry_after_s) == (503, 2)
     assert json.loads(answer.body)["error"]["code"] == "back_off"
 
 
 def test_what_may_be_taken_later_has_a_status_that_is_retried() -> None:
-    door = Snowplow()
+    event_format = Snowplow()
 
-    assert door.refuse(BackOff("busy", 3)).status == 503
-    assert door.refuse(TooSlow("slow")).status == 408
-    assert door.refuse(TooLarge("large", "max_events", 1)).status == 400
-    assert door.refuse(Unauthorized("no such key")).status == 401
+    assert event_format.refuse(BackOff("busy", 3)).status == 503
+    assert event_format.refuse(TooSlow("slow")).status == 408
+    assert event_format.refuse(TooLarge("large", "max_events", 1)).status == 400
+    assert event_format.refuse(Unauthorized("no such key")).status == 401

@@ -1,4 +1,4 @@
-"""The WebSocket: the results of the REST door, answers in order, and the same promises."""
+"""The WebSocket: the results of `POST /v1/events`, answers in order, and the same promises."""
 
 import contextlib
 import json
@@ -33,8 +33,8 @@ from tests.services.ingest.conftest import (
 HELD = "avila_ingest_held_bytes"
 OPEN = "avila_ingest_open_sockets"
 UNACKNOWLEDGED = "avila_ingest_unacknowledged_events"
-GONE = 'avila_ingest_clients_gone_total{door="websocket"}'
-ANSWERED = 'avila_ingest_requests_total{door="websocket",status="200"}'
+GONE = 'avila_ingest_clients_gone_total{format="websocket"}'
+ANSWERED = 'avila_ingest_requests_total{format="websocket",status="200"}'
 SHOWN: dict[str, Any] = {"additional_headers": bearer(KEY)}
 
 
@@ -55,7 +55,7 @@ class Stream:
         return self.receive()
 
     def end(self) -> tuple[list[Any], int, str]:
-        """What still comes, and the code and the reason that it is closed with."""
+        """Return the remaining messages, and the code and reason of the close."""
         last = []
         try:
             while True:
@@ -263,7 +263,7 @@ def test_a_message_in_too_many_pieces_ends_the_connection(shared: Ingest) -> Non
         stream.connection.send("" for _ in range(1_024))
         _, code, reason = stream.end()
     assert code == 1009
-    assert "1024 pieces" in reason
+    assert "1024 frames" in reason
 
 
 def test_connections_beyond_as_many_as_may_be_open_are_told_to_come_back(
@@ -333,7 +333,7 @@ def test_who_never_reads_is_cut_off(serve: Callable[..., Ingest]) -> None:
         eventually(lambda: ingest.metric(OPEN) == 0)
         # 1006 if what waited for it was not read within some seconds either.
         assert stream.end()[1] in {1013, 1006}
-    assert ingest.metric('avila_ingest_requests_total{door="websocket",status="503"}') == 1
+    assert ingest.metric('avila_ingest_requests_total{format="websocket",status="503"}') == 1
     assert ingest.metric(HELD) == 0
 
 
@@ -421,7 +421,7 @@ def test_a_service_that_stops_answers_what_it_has_read(settings: Settings) -> No
         more, code, reason = stream.end()
         answers += more[:-1]
     assert more[-1]["error"]["code"] == "back_off"
-    assert (code, reason) == (1012, "the service stops: connect again")
+    assert (code, reason) == (1012, "the service is stopping: connect again")
     assert [one["id"] for one in answers] == list(range(len(answers)))
     assert taken(answers) == ids(batches[: len(answers)])
     assert taken(answers) <= {one["event_id"] for one in read_inbox(settings)}

@@ -1,4 +1,4 @@
-"""What a query token may do, decided without a broker or a clock."""
+"""What a query token may do: decided without a broker or a clock."""
 
 from typing import Any
 

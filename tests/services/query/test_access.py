@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from schemas.settings import Settings
-from services.keys.admin import at_desk
+from services.keys.admin import run_with_key_admin
 from services.query import make_query_app
 from services.query.openapi import document
 from tests.credentials import KEY, bearer, put, query_token, write_key
@@ -94,12 +94,12 @@ async def test_a_token_is_good_as_soon_as_it_is_made_and_not_once_it_is_revoked(
 ) -> None:
 
     token, made = await asyncio.to_thread(
-        at_desk, settings, lambda desk: desk.create_token("shop", ("read",), days=1)
+        run_with_key_admin, settings, lambda admin: admin.create_token("shop", ("read",), days=1)
     )
     await eventually(
         lambda: query.get(FUNNELS, headers=bearer(token)), lambda answer: answer.status_code == 200
     )
-    await asyncio.to_thread(at_desk, settings, lambda desk: desk.revoke_token(made.id))
+    await asyncio.to_thread(run_with_key_admin, settings, lambda admin: admin.revoke_token(made.id))
     await eventually(
         lambda: query.get(FUNNELS, headers=bearer(token)), lambda answer: answer.status_code == 401
     )

@@ -47,10 +47,10 @@ async def test_what_names_no_time_zone_when_it_is_made_has_that_of_its_project(
 async def test_limits_and_settings_leave_each_other_alone(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
-    async with KeyAdmin(settings) as desk:
-        await desk.limit_project("shop", 7, None)
+    async with KeyAdmin(settings) as admin:
+        await admin.limit_project("shop", 7, None)
         await query.put(SETTINGS, json={"timezone": "Europe/Lisbon"})
-        made = await desk.limit_project("shop", 8, None)
+        made = await admin.limit_project("shop", 8, None)
     assert (made.events_per_s, made.timezone) == (8, "Europe/Lisbon")
 
 
