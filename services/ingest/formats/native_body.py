@@ -6,7 +6,7 @@ from typing import Annotated, Final, NamedTuple, overload
 import msgspec
 
 from schemas.errors import InvalidRequest, Unauthorized
-from services.ingest.body import UnsupportedMedia
+from services.ingest.encodings import BYTE_ORDER_MARK, UnsupportedMedia
 from services.ingest.events import Batch, Event, Time, Unreadable
 from services.ingest.fast_path.batch import MIN_BATCH
 from services.ingest.fast_path.scan import MIN_EVENT_BYTES, scan
@@ -81,6 +81,7 @@ class Message(NamedTuple):
 
 def read_message(body: bytes) -> Message:
     """Read a message; the batch's key is the message's own, "" without one."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         whole = _message.decode(body)
     except DECODE_ERRORS:
@@ -95,7 +96,7 @@ def read_credential(body: bytes) -> str:
         Unauthorized: the message is anything else.
     """
     try:
-        return _credential.decode(body).write_key
+        return _credential.decode(body.removeprefix(BYTE_ORDER_MARK)).write_key
     except DECODE_ERRORS as error:
         raise Unauthorized(
             f'send {{"write_key": "…"}} first, or the key in `Authorization`: {error}'
