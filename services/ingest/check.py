@@ -7,7 +7,13 @@ import msgspec
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import (
+    DECODE_ERRORS,
+    Json,
+    canonicalize,
+    is_canonical_object,
+    is_empty_object,
+)
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
 
@@ -82,8 +88,12 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
         sent_at, remark = arrival.sent_at, arrival.warning
     else:
         sent_at, remark = _read_sent_at(event.sent_at)
-    if remark:
-        warning = join_warnings(warning, remark)
+    warning = join_warnings(warning, remark)
+
+    properties, remark = _check_object(event.properties, "properties", limits)
+    warning = join_warnings(warning, remark)
+    context, remark = _check_object(event.context, "context", limits)
+    warning = join_warnings(warning, remark)
 
     return Row(
         event_id,
@@ -94,8 +104,8 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
         event.event,
         timestamp,
         sent_at,
-        _check_object(event.properties, "properties", limits),
-        _check_object(event.context, "context", limits),
+        properties,
+        context,
         warning,
     )
 
@@ -123,30 +133,43 @@ def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:
         raise TooLarge(f"has {len(text)} characters", limit, max_chars, field)
 
 
-def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
-    """Return `raw`, which is valid JSON, if it is an object within the limits.
+def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> tuple[bytes, str]:
+    """Return `raw`, which is valid JSON, in canonical form if it is an object within the limits.
 
-    Each property takes at least `MIN_PROPERTY_BYTES` and each level a bracket, so a short text with
-    few brackets is within the limits without being parsed.
+    The second value is a warning about what was changed. Each property takes at least
+    `MIN_PROPERTY_BYTES`, so a short canonical text is within the limits without being parsed.
     """
     if raw is EMPTY_OBJECT:
-        return _EMPTY
+        return _EMPTY, ""
     text = bytes(raw)
-    if text == b"null":
-        return _EMPTY
+    if is_empty_object(text):
+        return _EMPTY, ""
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", field)
-    if not text.isascii():
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
-    if (
-        len(text) > MIN_PROPERTY_BYTES * limits.max_properties
-        or text.count(b"{") + text.count(b"[") > limits.max_depth
-    ):
-        _check_size(text, field, limits)
-    return text
+    if len(text) > limits.max_event_bytes:
+        raise TooLarge(f"has {len(text)} bytes", "max_event_bytes", limits.max_event_bytes, field)
+    if is_canonical_object(text, limits.max_depth) and _is_utf8(text):
+        if len(text) > MIN_PROPERTY_BYTES * limits.max_properties:
+            _check_size(text, field, limits)
+        return text, ""
+    try:
+        canonical = canonicalize(text)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"cannot be read: {error}", field) from None
+    _check_size(canonical.text, field, limits)
+    return canonical.text, canonical.remarks and f"{field}: {canonical.remarks}"
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_size(text: bytes, field: str, limits: Limits) -> None:

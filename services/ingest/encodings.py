@@ -11,9 +11,8 @@ import brotli
 import zstandard
 
 from schemas.errors import InvalidRequest
+from services.ingest.json_text import BYTE_ORDER_MARK
 from services.ingest.limits import Limits, TooLarge
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
 
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"

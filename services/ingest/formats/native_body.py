@@ -6,13 +6,13 @@ from typing import Annotated, Final, NamedTuple, overload
 import msgspec
 
 from schemas.errors import InvalidRequest, Unauthorized
-from services.ingest.encodings import BYTE_ORDER_MARK, UnsupportedMedia
+from services.ingest.encodings import UnsupportedMedia
 from services.ingest.events import Batch, Event, Time, Unreadable
 from services.ingest.fast_path.batch import MIN_BATCH
 from services.ingest.fast_path.scan import MIN_EVENT_BYTES, scan
 from services.ingest.formats import Request
 from services.ingest.formats.reading import unreadable
-from services.ingest.json_text import DECODE_ERRORS
+from services.ingest.json_text import BYTE_ORDER_MARK, DECODE_ERRORS
 
 _NDJSON: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 # Beside JSON's own, the types that clients send unless told: fetch and beacons text/plain, curl a

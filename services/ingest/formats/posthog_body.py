@@ -10,12 +10,12 @@ from urllib.parse import unquote_to_bytes
 
 from schemas.errors import InvalidRequest
 from services.ingest.encodings import (
-    BYTE_ORDER_MARK,
     UnsupportedMedia,
     decompress,
     magic_encoding,
 )
 from services.ingest.formats import Request
+from services.ingest.json_text import BYTE_ORDER_MARK
 from services.ingest.limits import TooLarge
 
 _FORM: Final = "application/x-www-form-urlencoded"
