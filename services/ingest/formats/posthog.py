@@ -41,7 +41,12 @@ from services.ingest.formats.posthog_event import (
     read_known,
     translate,
 )
-from services.ingest.formats.reading import unreadable
+from services.ingest.formats.reading import (
+    EventReader,
+    decode_or_none,
+    read_items,
+    read_members,
+)
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
@@ -57,8 +62,6 @@ class _Batch(msgspec.Struct):
 _event = msgspec.json.Decoder(PostHogEvent)
 _events = msgspec.json.Decoder(list[PostHogEvent])
 _batch = msgspec.json.Decoder(_Batch)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 _time = msgspec.json.Decoder(Time)
 
@@ -92,6 +95,7 @@ class PostHog:
             sent_at=_sent_at(query),
             now=self._clock(),
         )
+        reader = EventReader(_event, "uuid")
         key: str | None = None
         items: Iterable[PostHogEvent | Unreadable]
         try:
@@ -105,8 +109,9 @@ class PostHog:
             else:
                 items = [_event.decode(text)]
         except DECODE_ERRORS:
-            items, key = _read_each(text, shared)
+            items, key = _read_each(request, text, shared, reader)
         batch = _translate_all(items, key, shared)
+        batch.notes = reader.notes
         batch.key = batch.key or read_authorization(request.headers)[1]
         return batch
 
@@ -150,30 +155,23 @@ def _sent_at(query: Mapping[str, list[str]]) -> Time:
 
 
 def _read_each(
-    text: bytes, shared: SharedFields
+    request: Request, text: bytes, shared: SharedFields, reader: EventReader[PostHogEvent]
 ) -> tuple[list[PostHogEvent | Unreadable], str | None]:
     """Read the events of a body one by one, so that an invalid one affects no other."""
     key: str | None = None
     try:
         if text.lstrip()[:1] == b"[":
-            raws = _raws.decode(text)
+            raws = read_items(text, request.limits.max_events)
         else:
-            fields = _fields.decode(text)
+            fields = read_members(text)
             if "batch" not in fields:
-                return [_read(text)], None
-            raws = _raws.decode(fields["batch"])
+                return reader.read_all([text]), None
+            raws = read_items(fields["batch"], request.limits.max_events)
             key = _text.decode(fields.get("api_key") or fields.get("token") or b"null")
-            shared.sent_at = _time.decode(fields.get("sent_at", b"null"))
+            shared.sent_at = decode_or_none(_time, fields.get("sent_at"))
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body cannot be read as events: {error}") from None
-    return [_read(raw) for raw in raws], key
-
-
-def _read(raw: bytes | msgspec.Raw) -> PostHogEvent | Unreadable:
-    try:
-        return _event.decode(raw)
-    except DECODE_ERRORS as error:
-        return unreadable(raw, error, "uuid")
+    return reader.read_all(raws), key
 
 
 def _translate_all(

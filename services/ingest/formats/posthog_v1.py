@@ -27,7 +27,13 @@ from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
 from services.ingest.formats.posthog import leave_uncorrected
 from services.ingest.formats.posthog_event import ContextBuilder, anonymous_id, read_known
-from services.ingest.formats.reading import MAX_HEADER_BYTES, unreadable, with_members
+from services.ingest.formats.reading import (
+    MAX_HEADER_BYTES,
+    EventReader,
+    read_items,
+    read_members,
+    with_members,
+)
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 
@@ -57,7 +63,6 @@ class _Batch(msgspec.Struct):
 
 _batch = msgspec.json.Decoder(_Batch)
 _event = msgspec.json.Decoder(_Event)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -80,11 +85,12 @@ class PostHogV1:
 
     def parse(self, request: Request) -> Batch:
         """Read the events: all at once if all are valid, else one by one."""
+        reader = EventReader(_event, "uuid")
         items: Iterable[_Event | Unreadable]
         try:
             items = _batch.decode(request.body).batch
         except DECODE_ERRORS:
-            items = _read_each(request.body)
+            items = _read_each(request, reader)
         sent_at = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") or None
         info = request.headers.get(b"posthog-sdk-info", b"")[:MAX_HEADER_BYTES]
         library, _, version = info.partition(b"/")
@@ -99,7 +105,7 @@ class PostHogV1:
         for place, event in enumerate(events):
             if not event.event_id:
                 raise InvalidRequest("is missing; text is required", f"batch[{place}].uuid")
-        batch = Batch(events=events, key=read_authorization(request.headers)[1])
+        batch = Batch(events=events, notes=reader.notes, key=read_authorization(request.headers)[1])
         leave_uncorrected(batch, uncorrected, sent_at)
         return batch
 
@@ -122,18 +128,14 @@ class PostHogV1:
         return msgspec.structs.replace(refuse(error), body=body)
 
 
-def _read_each(body: bytes) -> list[_Event | Unreadable]:
+def _read_each(request: Request, reader: EventReader[_Event]) -> list[_Event | Unreadable]:
+    """Read the events of a body one by one, so that an invalid one affects no other."""
     try:
-        raws = _raws.decode(_fields.decode(body).get("batch", b"null"))
+        members = read_members(request.body)
+        raws = read_items(members.get("batch", msgspec.Raw(b"null")), request.limits.max_events)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", "batch") from None
-    items: list[_Event | Unreadable] = []
-    for raw in raws:
-        try:
-            items.append(_event.decode(raw))
-        except DECODE_ERRORS as error:
-            items.append(unreadable(raw, error, "uuid"))
-    return items
+    return reader.read_all(raws)
 
 
 def _translate(

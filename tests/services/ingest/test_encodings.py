@@ -86,36 +86,38 @@ BODIES: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_format_takes_every_encoding(ingest: Ingest, encoding: str) -> None:
+def test_every_format_takes_every_encoding(module_ingest: Ingest, encoding: str) -> None:
     header, encode = ENCODINGS[encoding]
     headers = {"Content-Type": "application/json"} | (
         {"Content-Encoding": header} if header else {}
     )
+    name = uuid.uuid4().hex
     for path, body in BODIES.values():
-        answer = ingest.http.post(path, content=encode(json.dumps(body).encode()), headers=headers)
+        named = json.dumps(body).replace('"seen"', f'"{name}"').encode()
+        answer = module_ingest.http.post(path, content=encode(named), headers=headers)
         assert answer.status_code == 200, (path, answer.text)
         assert "drop" not in answer.text
 
-    stored = ingest.inbox()
-    assert [event["event"] for event in stored] == ["seen"] * len(BODIES)
+    stored = [event["event"] for event in module_ingest.inbox()]
+    assert stored.count(name) == len(BODIES)
 
 
-def test_encodings_in_several_headers_are_undone_in_their_order(ingest: Ingest) -> None:
+def test_encodings_in_several_headers_are_undone_in_their_order(shared: Ingest) -> None:
     body = brotli.compress(gzip.compress(json.dumps(NATIVE).encode()))
-    request = ingest.http.build_request(
+    request = shared.http.build_request(
         "POST",
         "/v1/events",
         content=body,
         headers=[("Content-Encoding", "gzip"), ("Content-Encoding", "br")],
     )
 
-    assert ingest.http.send(request).status_code == 200
+    assert shared.http.send(request).status_code == 200
 
 
-def test_lines_of_json_may_be_compressed_and_begin_with_a_byte_order_mark(ingest: Ingest) -> None:
+def test_lines_of_json_may_be_compressed_and_begin_with_a_byte_order_mark(shared: Ingest) -> None:
     lines = BOM + b"\n".join(json.dumps(NATIVE).encode() for _ in range(3))
 
-    answer = ingest.http.post(
+    answer = shared.http.post(
         "/v1/events",
         content=brotli.compress(lines),
         headers={"Content-Encoding": "br", "Content-Type": "application/x-ndjson"},
@@ -140,14 +142,15 @@ def test_lines_of_json_may_be_compressed_and_begin_with_a_byte_order_mark(ingest
     ],
 )
 def test_posthogs_sdks_name_the_encoding_in_the_address_and_not_always_the_right_one(
-    ingest: Ingest, compression: str, encode: Encode
+    module_ingest: Ingest, compression: str, encode: Encode
 ) -> None:
-    body = encode(json.dumps(POSTHOG | {"token": KEY}).encode())
+    name = uuid.uuid4().hex
+    body = encode(json.dumps(POSTHOG | {"token": KEY, "event": name}).encode())
 
-    answer = ingest.http.post("/e/", params={"compression": compression}, content=body)
+    answer = module_ingest.http.post("/e/", params={"compression": compression}, content=body)
 
     assert answer.status_code == 200, answer.text
-    assert [event["event"] for event in ingest.inbox()] == ["seen"]
+    assert name in {event["event"] for event in module_ingest.inbox()}
 
 
 @pytest.mark.parametrize("header", ["lzma", "gzip, lzma", "gzip-js", ", ".join(["gzip"] * 5)])
