@@ -25,7 +25,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """What the events of one request share.
 
     `project_id` is the write key's project, and `named_project` the one that the request names.
-    `warning` is what is wrong with the request's `sent_at`.
+    `warning` is what is wrong with the request's `sent_at`. With `text_ids`, ids may be any text,
+    and mapping one to a UUID is no warning.
     """
 
     project_id: str
@@ -33,14 +34,20 @@ class Arrival(msgspec.Struct, frozen=True):
     sent_at: int | None
     received_at: int
     warning: str
+    text_ids: bool = False
 
 
 def read_arrival(
-    project_id: str, sent_at: Time, received_at: int, named_project: str | None = None
+    project_id: str,
+    sent_at: Time,
+    received_at: int,
+    named_project: str | None = None,
+    *,
+    text_ids: bool = False,
 ) -> Arrival:
     """Return what the events of a request share; an unreadable `sent_at` becomes a warning."""
     ms, warning = _read_sent_at(sent_at)
-    return Arrival(project_id, named_project, ms, received_at, warning)
+    return Arrival(project_id, named_project, ms, received_at, warning, text_ids)
 
 
 def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
@@ -62,15 +69,15 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     warning = note
     _check_length(event.event, "event", limits.max_name_chars, "max_name_chars")
     _check_length(event.distinct_id, "distinct_id", limits.max_id_chars, "max_id_chars")
-    if event.anonymous_id:
-        _check_length(event.anonymous_id, "anonymous_id", limits.max_id_chars, "max_id_chars")
-    if event.session_id:
-        _check_length(event.session_id, "session_id", limits.max_id_chars, "max_id_chars")
+    anonymous_id, remark = _optional_id(event.anonymous_id, "anonymous_id", limits)
+    warning = join_warnings(warning, remark)
+    session_id, remark = _optional_id(event.session_id, "session_id", limits)
+    warning = join_warnings(warning, remark)
 
     if event.event_id:
         _check_length(event.event_id, "event_id", limits.max_event_id_chars, "max_event_id_chars")
         event_id, mapped = identify(event.event_id, project_id)
-        if mapped:
+        if mapped and not arrival.text_ids:
             warning = join_warnings(
                 warning, f"event_id: {event.event_id!r} is not a UUID and was mapped to one"
             )
@@ -99,8 +106,8 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
         event_id,
         project_id,
         event.distinct_id,
-        event.anonymous_id or None,
-        event.session_id or None,
+        anonymous_id,
+        session_id,
         event.event,
         timestamp,
         sent_at,
@@ -131,6 +138,16 @@ def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:
         raise InvalidRequest("is empty; text is required", field)
     if len(text) > max_chars:
         raise TooLarge(f"has {len(text)} characters", limit, max_chars, field)
+
+
+def _optional_id(text: str | None, field: str, limits: Limits) -> tuple[str | None, str]:
+    """Return an id that an event may lack, and a warning if it is left out as too long."""
+    if not text:
+        return None, ""
+    if len(text) > limits.max_id_chars:
+        error = TooLarge(f"has {len(text)} characters", "max_id_chars", limits.max_id_chars, field)
+        return None, f"{error}; left out"
+    return text, ""
 
 
 def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> tuple[bytes, str]:

@@ -90,7 +90,13 @@ class IngestPipeline:
             raise TooLarge(f"{len(batch.events)} events in one request", "max_events", limit)
         project_id = self._access.admit(batch.key, batch.origin, len(batch.events))
         rules = self._plans.rules.get(project_id, _NO_RULES)
-        arrival = read_arrival(project_id, batch.sent_at, self._clock(), batch.project_id)
+        arrival = read_arrival(
+            project_id,
+            batch.sent_at,
+            self._clock(),
+            batch.project_id,
+            text_ids=batch.text_ids,
+        )
         checked = _CheckedBatch([], [], [])
         for begin in range(0, len(batch.events), _CHUNK_EVENTS):
             if begin:

@@ -57,7 +57,7 @@ from services.ingest.formats.amplitude_event import (
     translate,
 )
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
+from services.ingest.formats.outcome import failure, remarks
 from services.ingest.formats.reading import EventReader, decode_or_none, read_items, read_members
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
@@ -92,6 +92,7 @@ class _Success(msgspec.Struct, omit_defaults=True):
     payload_size_bytes: int
     server_upload_time: int
     dropped: list[dict[str, object]] = []
+    warnings: list[dict[str, object]] = []
 
 
 class _Failure(msgspec.Struct, omit_defaults=True):
@@ -143,13 +144,14 @@ class Amplitude:
             if isinstance(error, InvalidRequest):
                 return _refuse(error, batch, results)
             return self.refuse(error)
-        drops = dropped(results)
+        members = remarks(results)
         success = _Success(
             code=200,
-            events_ingested=len(results) - len(drops),
+            events_ingested=len(results) - len(members.get("dropped", ())),
             payload_size_bytes=batch.size if isinstance(batch, _Batch) else 0,
             server_upload_time=self._clock(),
-            dropped=drops,
+            dropped=members.get("dropped", []),
+            warnings=members.get("warnings", []),
         )
         return Answer(200, msgspec.json.encode(success))
 

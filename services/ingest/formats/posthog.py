@@ -2,8 +2,8 @@
 
     PostHog                                    Avila
     event                                      event; `$identify` on `/engage` without
-    distinct_id, $distinct_id,                 distinct_id, as text; the first 200 characters
-    properties.distinct_id
+    distinct_id, $distinct_id,                 distinct_id, as text; a hash replaces all beyond 200
+    properties.distinct_id                     characters
     uuid                                       event_id
     timestamp                                  timestamp
     offset                                     timestamp: as many milliseconds before the arrival
@@ -29,10 +29,11 @@ from urllib.parse import parse_qs
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
+from services.ingest.check import join_warnings
 from services.ingest.events import Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
+from services.ingest.formats.outcome import failure, remarks
 from services.ingest.formats.posthog_body import unwrap
 from services.ingest.formats.posthog_event import (
     ContextBuilder,
@@ -110,17 +111,16 @@ class PostHog:
                 items = [_event.decode(text)]
         except DECODE_ERRORS:
             items, key = _read_each(request, text, shared, reader)
-        batch = _translate_all(items, key, shared)
-        batch.notes = reader.notes
+        batch = _translate_all(items, key, shared, reader.notes)
         batch.key = batch.key or read_authorization(request.headers)[1]
         return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
+        """Answer 200 with remarks; an error if none was taken or one is to be retried."""
         if error := failure(results, retry_after_s):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"status": "Ok", "dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode({"status": "Ok", **members}))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
@@ -175,18 +175,22 @@ def _read_each(
 
 
 def _translate_all(
-    items: Iterable[PostHogEvent | Unreadable], key: str | None, shared: SharedFields
+    items: Iterable[PostHogEvent | Unreadable],
+    key: str | None,
+    shared: SharedFields,
+    notes: dict[int, str],
 ) -> Batch:
+    """Translate all events, and add to their `notes`."""
     keys = {key} if key else set()
     events: list[Event | Unreadable] = []
     uncorrected = []
-    for item in items:
+    for place, item in enumerate(items):
         if isinstance(item, Unreadable):
             events.append(item)
             continue
         try:
             known = read_known(item.properties)
-            event = translate(item, known, shared)
+            event, note = translate(item, known, shared)
         except InvalidRequest as error:
             events.append(Unreadable(error, item.uuid or None))
             continue
@@ -195,8 +199,10 @@ def _translate_all(
         if key is None and (own := item.token or item.api_key or item.dollar_token or known.token):
             keys.add(str(own))
         events.append(event)
+        if note:
+            notes[place] = join_warnings(notes.get(place, ""), note)
     if len(keys) > 1:
         raise Unauthorized("the events of one request must have one API key")
-    batch = Batch(events=events, key=keys.pop() if keys else "")
+    batch = Batch(events=events, notes=notes, key=keys.pop() if keys else "")
     leave_uncorrected(batch, uncorrected, shared.sent_at)
     return batch

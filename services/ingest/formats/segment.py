@@ -34,7 +34,7 @@ from schemas.errors import AvilaError, InvalidRequest
 from services.ingest.events import EMPTY_OBJECT, Batch, EventResult, Time
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
+from services.ingest.formats.outcome import failure, remarks
 from services.ingest.formats.reading import (
     EventReader,
     decode_or_none,
@@ -87,30 +87,16 @@ class Segment:
 
     def parse(self, request: Request) -> Batch:
         """Read the messages: all at once if all are valid, else one by one."""
-        kind = _KINDS_BY_PATH[request.path]
-        try:
-            if kind:
-                message = _message.decode(request.body)
-                shared = share(request, kind, EMPTY_OBJECT, EMPTY_OBJECT, 1)
-                return Batch(
-                    events=translate_all([message], shared), key=_key(request, message.write_key)
-                )
-            whole = _batch.decode(request.body)
-            shared = share(request, kind, whole.context, whole.integrations, len(whole.batch))
-        except DECODE_ERRORS:
-            return _read_each(request, kind)
-        return Batch(
-            events=translate_all(whole.batch, shared),
-            key=_key(request, whole.write_key),
-            sent_at=whole.sent_at,
-        )
+        batch = _read_body(request)
+        batch.text_ids = True
+        return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
+        """Answer 200 with remarks; an error if none was taken or one is to be retried."""
         if error := failure(results, retry_after_s):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"success": True, "dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode({"success": True, **members}))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
@@ -118,6 +104,26 @@ class Segment:
         field = error.field if isinstance(error, InvalidRequest) else ""
         body = msgspec.json.encode(_Failure(error.code, str(error), field))
         return msgspec.structs.replace(refuse(error), body=body)
+
+
+def _read_body(request: Request) -> Batch:
+    kind = _KINDS_BY_PATH[request.path]
+    try:
+        if kind:
+            message = _message.decode(request.body)
+            shared = share(request, kind, EMPTY_OBJECT, EMPTY_OBJECT, 1)
+            return Batch(
+                events=translate_all([message], shared), key=_key(request, message.write_key)
+            )
+        whole = _batch.decode(request.body)
+        shared = share(request, kind, whole.context, whole.integrations, len(whole.batch))
+    except DECODE_ERRORS:
+        return _read_each(request, kind)
+    return Batch(
+        events=translate_all(whole.batch, shared),
+        key=_key(request, whole.write_key),
+        sent_at=whole.sent_at,
+    )
 
 
 def _read_each(request: Request, kind: str) -> Batch:

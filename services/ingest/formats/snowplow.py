@@ -25,7 +25,7 @@ from services.ingest.body import TooSlow
 from services.ingest.events import Batch, Event, EventResult, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
+from services.ingest.formats.outcome import failure, remarks
 from services.ingest.formats.reading import (
     EventReader,
     id_as_text,
@@ -73,12 +73,12 @@ class Snowplow:
         return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer `ok` or the dropped events; 503 if the request is to be sent again."""
+        """Answer `ok` or remarks; 503 if the request is to be sent again."""
         error = failure(results, retry_after_s)
         if isinstance(error, BackOff):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode(members))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
