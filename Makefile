@@ -13,8 +13,8 @@ help: ## List the targets
 
 setup: $(STUBS) ## Install what the other targets need into .venv
 
-kernels: $(STUBS) ## Compile the worker's inner loops, which its first start would do otherwise
-	$(RUN) python -m pipelines.worker.precompile
+kernels: $(STUBS) ## Compile the kernels of the worker, which its first start would do otherwise
+	$(RUN) python -m pipelines
 
 demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo
@@ -27,9 +27,10 @@ test-faults: $(STUBS) ## Run the tests that kill and pause real processes for a 
 
 check: lint types test ## Style, types and tests
 
-lint: $(STUBS) ## Check style
+lint: $(STUBS) ## Check style, and which package imports which
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
+	$(RUN) lint-imports
 
 types: $(STUBS) ## Check types
 	$(RUN) mypy
@@ -48,7 +49,7 @@ bench: $(STUBS) ## Measure the worker, its operators and the ingest service besi
 	$(RUN) python -m benchmarks.ingest
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .pytest_cache .hypothesis schemas/*_pb2.py*
+	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis schemas/*_pb2.py*
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -46,11 +46,16 @@ def segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
     for number, name in zip(range(10**6), cycle(names), strict=False):
         topic_view = names[(number + 1) % len(names)]
         rules: list[Mapping[str, Any]] = [
-            {"did": {"event": name, "at_least": 3, "within_s": 604_800}},
+            {"performed": {"event": name, "at_least": 3, "within_s": 604_800}},
             {"last_seen": {"event": name, "within_s": 86_400}},
-            {"and": [{"did": {"event": name}}, {"not": {"did": {"event": topic_view}}}]},
-            {"performed": {"steps": [{"event": name}, {"event": topic_view}], "window_s": 3_600}},
-            {"did": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
+            {
+                "and": [
+                    {"performed": {"event": name}},
+                    {"not": {"performed": {"event": topic_view}}},
+                ]
+            },
+            {"sequence": {"steps": [{"event": name}, {"event": topic_view}], "window_s": 3_600}},
+            {"performed": {"event": name, "at_least": 2, "where": [_EXPENSIVE]}},
         ]
         rule = msgspec.convert(rules[number % len(rules)], Rule)
         parts = parts_of("segment", number)
@@ -74,13 +79,13 @@ def metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
         {"measure": "events", "by_event": True, "bucket_s": 1},
         {"measure": "persons", "bucket_s": 60},
         {"measure": "persons", "bucket_s": 86_400},
-        {"measure": "sum", "property": "price", "of": {"event": names[-2]}},
-        {"measure": "percentiles", "property": "price", "of": {"event": names[0]}},
-        {"measure": "top", "property": "plan", "of": {"event": names[1]}},
-        {"measure": "events", "of": {"event": names[2]}},
-        {"measure": "average", "property": "price", "of": {"event": names[3]}},
-        {"measure": "top", "property": "path", "of": {"event": names[4]}},
-        {"measure": "events", "of": {"event": names[5], "where": [_EXPENSIVE]}},
+        {"measure": "sum", "property": "price", "filter": {"event": names[-2]}},
+        {"measure": "percentiles", "property": "price", "filter": {"event": names[0]}},
+        {"measure": "top", "property": "plan", "filter": {"event": names[1]}},
+        {"measure": "events", "filter": {"event": names[2]}},
+        {"measure": "average", "property": "price", "filter": {"event": names[3]}},
+        {"measure": "top", "property": "path", "filter": {"event": names[4]}},
+        {"measure": "events", "filter": {"event": names[5], "where": [_EXPENSIVE]}},
     ]
     for number, metric in enumerate(cycle(kinds)):
         yield MetricDefinition(**parts_of("metric", number), metric=msgspec.convert(metric, Metric))

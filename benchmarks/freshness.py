@@ -35,6 +35,7 @@ from benchmarks.bench import (
 from benchmarks.definitions import sixty
 from schemas.avro import files
 from schemas.avro.codec import Codec
+from schemas.operators.funnel import FUNNEL
 from schemas.registry.log import Registry
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings
 from services.keys.admin import run_with_key_admin
@@ -42,7 +43,7 @@ from services.keys.first import read_token
 from services.worker import partitions_held
 
 PROBES = "probes"
-FUNNEL = "probe"
+FUNNEL_ID = "probe"
 RATES = (1_000, 20_000)
 _OWN = f"{PROBES}/".encode()
 # Asked more often, the system would be busy answering: all is on the same cores.
@@ -118,8 +119,8 @@ class Probe:
         self._key = run_with_key_admin(settings, lambda admin: admin.create_write_key(PROBES)).id
         self._token = read_token(settings)
         steps = [{"event": "first"}, {"event": "second"}]
-        _post(self._funnel, {"id": FUNNEL, "steps": steps, "window_s": 60}, self._token)
-        topic = settings.topics.funnels.name
+        _post(self._funnel, {"id": FUNNEL_ID, "steps": steps, "window_s": 60}, self._token)
+        topic = FUNNEL.aggregates.topic(settings.topics).name
         self._decode = Codec(files.load("funnel-result"), Registry(settings.bootstrap).find).decode
         self._consumer = Consumer(
             {
@@ -153,7 +154,7 @@ class Probe:
         return rest, topic
 
     def _on_rest(self) -> int:
-        results = _get(f"{self._funnel}/{FUNNEL}/results", self._token)
+        results = _get(f"{self._funnel}/{FUNNEL_ID}/results", self._token)
         return int(results["totals"]["steps"][0]["reached"])
 
     def _follow(self, seen: dict[str, float], since: float) -> None:

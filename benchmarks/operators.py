@@ -34,7 +34,7 @@ from benchmarks.bench import (
 )
 from benchmarks.definitions import funnels, sixty
 from schemas.definitions import Definition
-from services.replay import Asked, replay
+from services.replay import ReplayFilter, replay
 
 _LIVE = 8  # funnels that go on while one of them is counted anew
 
@@ -119,7 +119,7 @@ def backfill(load: Load) -> Backfilled:
     """Count one of some funnels anew, twice: the others go on with what is live."""
     with system() as settings:
         live = list(islice(funnels(EVENTS), _LIVE))
-        asked = Asked(kind="funnel", project=live[0].project_id, id=live[0].id)
+        asked = ReplayFilter(kind="funnel", project=live[0].project_id, id=live[0].id)
         define(settings, live)
         group, topic = settings.app_id, settings.topics.events.name
         fill(settings, topic, events=load.history, persons=load.persons)

@@ -30,8 +30,8 @@ from benchmarks.bench import (
 )
 from schemas.avro import files
 from schemas.avro.codec import Codec
-from schemas.operators.funnel import Funnel, FunnelDefinition
-from schemas.operators.segment import Segment, SegmentDefinition
+from schemas.operators.funnel import FUNNEL, Funnel, FunnelDefinition
+from schemas.operators.segment import SEGMENT, Segment, SegmentDefinition
 from schemas.registry.log import Registry
 from schemas.settings import Settings
 from services.worker import partitions_held
@@ -135,7 +135,7 @@ class Probe:
 
     def _follow(self) -> None:
         for record in records(
-            self._settings, self._settings.topics.funnel_steps.name, "funnel-step"
+            self._settings, FUNNEL.changes[0].topic(self._settings.topics).name, "funnel-step"
         ):
             if record is not None:
                 sent = self._sent[record["person_id"]]
@@ -162,7 +162,7 @@ class Left(threading.Thread):
     def run(self) -> None:
         """Count them."""
         left = 0
-        topic = self._settings.topics.segments.name
+        topic = SEGMENT.changes[0].topic(self._settings.topics).name
         for record in records(self._settings, topic, "segment-change"):
             if record is not None:
                 left += record["change"] == "left"

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()
     load = {"events": given.events, "persons": given.persons}
-    with system(checkpoint_interval_ms=2_000, dedup_capacity=2_000_000) as settings:
+    with system(checkpoint_interval_ms=2_000) as settings:
         rival = time_faust(settings, "rival", given.persons)
         fill(settings, settings.topics.inbox.name, **load)
         tracker, tracker_metrics = time_ours(settings, settings.topics.inbox.name)

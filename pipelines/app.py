@@ -5,26 +5,21 @@ avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.fun
 """
 
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import faust
 
 from pipelines.engine.analytics import Analytics
 from pipelines.kafka.records import Records
-from pipelines.operators.cohort.operator import COHORT
-from pipelines.operators.funnel.operator import FUNNEL
-from pipelines.operators.metric.operator import METRIC
-from pipelines.operators.segment.operator import SEGMENT
+from pipelines.operators import OPERATORS
 from pipelines.tracker.tracker import Tracker
-from pipelines.worker import telemetry as metrics
+from pipelines.worker import telemetry
 from pipelines.worker.gc_tuning import settle
 from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
 from pipelines.worker.transport import App, Columns
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
-
-OPERATORS = (FUNNEL, COHORT, SEGMENT, METRIC)
 
 settings = read_settings()
 topics = settings.topics
@@ -44,39 +39,41 @@ app = App(
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
-seen = tables.add(Tracker(settings, tables.outbox))
-persons = tables.add(Analytics(settings, tables.outbox, OPERATORS))
+tables.positions_topic = topics.positions.name
+tables.missing_offsets = settings.missing_offsets
+tracker = tables.add(Tracker(settings, tables.outbox))
+analytics = tables.add(Analytics(settings, tables.outbox, OPERATORS))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())
 
 
 @app.on_worker_init.connect
-def connect(*_: Any, **__: Any) -> None:
-    """Meet the broker before the first record comes; Faust says twice that a worker begins."""
+def connect(*_: object, **__: object) -> None:
+    """Connect before the first record comes; Faust sends this signal twice."""
     _connect()
 
 
 @cache
 def _connect() -> None:
-    metrics.serve(settings)
+    telemetry.serve(settings)
     precompile()
     warn_of_late_compiles()
     registry = open_registry(settings)
-    seen.connect(registry)
-    persons.connect(registry)
+    tracker.connect(registry)
+    analytics.connect(registry)
     settle()
 
 
 @app.agent(inbox)
 async def track(batches: faust.StreamT[Records]) -> None:
-    """Check events, correct their clocks and drop repeated ones."""
+    """Validate events, correct their clocks and drop duplicates."""
     async for records in batches:
-        seen.fold(records)
+        tracker.fold(records)
 
 
 @app.agent(events)
 async def analyse(batches: faust.StreamT[Records]) -> None:
-    """Take persons further in all that is defined."""
+    """Evaluate every definition for the persons of these events."""
     async for records in batches:
-        persons.fold(records)
+        analytics.process(records)

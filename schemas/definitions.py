@@ -7,11 +7,12 @@ versions too, are in `schemas.plans`; keys and projects, which have none, in `sc
 """
 
 import re
-from typing import Annotated, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from schemas.choices import accepted_at
 from schemas.errors import InvalidRequest
 from schemas.time.since import ALL_TIME
 
@@ -31,13 +32,24 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-Kind = Literal[
-    "funnel", "cohort", "segment", "metric", "plan", "write-key", "query-token", "project"
-]
+# What a definition is: the name of an operator, or `plan`, `write-key`, `query-token`, `project`.
+Kind: TypeAlias = str
+
+
+# The fields of a definition's body that change nothing of what is counted.
+DISPLAYED: Final = ("name", "description")
+# The `previous` of a definition that no earlier version counts for.
+NO_PREVIOUS: Final = msgspec.Raw(b"null")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What every definition on the definitions topic says, beside what is its kind's own."""
+    """The fields of every record on the definitions topic, beside those of its kind.
+
+    `revision` rises with every change, `version` only when the change alters what is counted; a
+    record of 0, or without one, has the revision of its version. `previous` is the whole record
+    that counted before this version, without a `previous` of its own: `OperatorSpec.previous`
+    decodes it. (It is `Raw` alone because msgspec cannot decode `Raw | None`.)
+    """
 
     KIND: ClassVar[Kind]
 
@@ -46,6 +58,13 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: int
     updated_at: int
+    revision: int = 0
+    previous: msgspec.Raw = NO_PREVIOUS
+
+    def __post_init__(self) -> None:
+        """Number the revision of records that were written before there were revisions."""
+        if not self.revision:
+            msgspec.structs.force_setattr(self, "revision", self.version)
 
     @property
     def since_ms(self) -> int:
@@ -69,6 +88,19 @@ def parse_key(key: bytes) -> tuple[str, str, str]:
     return project_id, kind, definition_id
 
 
+def counts_alike(before: msgspec.Struct, after: msgspec.Struct) -> bool:
+    """Tell whether two bodies of one kind count the same: all but what is only displayed is equal.
+
+    What is equal by value but written with another JSON type (1 and true, 1 and 1.0) differs.
+    """
+    return _counted(before) == _counted(after)
+
+
+def _counted(body: msgspec.Struct) -> bytes:
+    shown = {name: "" for name in DISPLAYED if name in body.__struct_fields__}
+    return msgspec.json.encode(msgspec.structs.replace(body, **shown))
+
+
 def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) -> T:
     """Decode what anybody may have written; raises `msgspec.DecodeError` for all that is no JSON.
 
@@ -90,6 +122,9 @@ def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return decode_with(decoder, body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+        path = path.rstrip("`").lstrip(".")
+        if message.startswith("Invalid enum value"):
+            message = f"{message}; accepted are {accepted_at(decoder.type, path)}"
+        raise InvalidRequest(message, path) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None

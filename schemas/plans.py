@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import jsonschema_rs
 import msgspec
 
-from schemas.definitions import Definition, EventName, decode_with
+from schemas.definitions import Definition, EventName, decode_with, read_request
 from schemas.errors import InvalidRequest
 
 MAX_PLANS_PER_PROJECT: Final = 500
@@ -207,13 +207,7 @@ def decode_plan(body: bytes) -> Plan:
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    try:
-        plan = decode_with(_plan_decoder, body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    plan = read_request(_plan_decoder, body)
     Checker(plan.schema)
     return plan
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -56,10 +56,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_ms: int = 30_000
     snapshot_interval_s: int = 300
     session_timeout_ms: int = 10_000
+    # Where to continue if Kafka has forgotten the offsets and nothing else knows them: refuse to
+    # start, or count from the beginning, or from the end.
+    missing_offsets: Literal["refuse", "beginning", "end"] = "refuse"
 
     # What counts
     dedup_window_s: int = 86_400
-    dedup_capacity: int = 1_000_000
+    # Of a worker, shared fairly between projects; ids that find no room are forgotten early.
+    dedup_memory_mb: int = 256
     allowed_lateness_s: int = 3_600
     max_future_skew_s: int = 300
     max_event_bytes: int = 262_144
@@ -132,7 +136,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "snapshot_interval_s": (1, 86_400),
     "session_timeout_ms": (6_000, 300_000),
     "dedup_window_s": (1, 31 * 86_400),
-    "dedup_capacity": (1_000, 1_000_000_000),
+    "dedup_memory_mb": (1, 1_000_000),
     "allowed_lateness_s": (0, 31 * 86_400),
     "max_future_skew_s": (0, 86_400),
     "max_event_bytes": (1_024, 900_000),
@@ -195,6 +199,10 @@ def _read(key: str, text: str, kind: Any) -> Any:
             return int(text.replace("_", ""))
         except ValueError:
             raise Misconfigured(f"{key} is {text!r}; a whole number is accepted") from None
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise Misconfigured(f"{key} is {text!r}; accepted are {', '.join(get_args(kind))}")
+        return text
     if kind is Path:
         return Path(text).expanduser()
     return kind(text)

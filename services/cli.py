@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from schemas.errors import AvilaError
 from schemas.settings import Settings, read_settings
@@ -32,8 +33,31 @@ for group in (keys, tokens, projects):
     avila.add_command(group)
 
 Part = Callable[[Settings], None]
-# Written out, for the module that knows them takes a second to import.
-_KINDS = ("funnel", "cohort", "segment", "metric")
+
+
+class _OperatorName(click.ParamType):
+    """The name of an operator; they are imported when it is needed, as that takes a while."""
+
+    name = "operator"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail with those that are accepted."""
+        return self._choice().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the names for the help text."""
+        return self._choice().get_metavar(param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin like this."""
+        return self._choice().shell_complete(ctx, param, incomplete)
+
+    def _choice(self) -> click.Choice[str]:
+        from schemas.operators import OPERATORS  # noqa: PLC0415
+
+        return click.Choice([spec.name for spec in OPERATORS])
 
 
 def part(name: str, help_text: str) -> Callable[[Part], click.Command]:
@@ -165,14 +189,14 @@ def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any)
 
 @avila.command()
 @click.option("--project", help="Of this project only.")
-@click.option("--kind", type=click.Choice(_KINDS), help="Of this kind only.")
+@click.option("--kind", type=_OperatorName(), help="Of this kind only.")
 @click.option("--id", help="Of this id only.")
 @click.pass_obj
-def replay(settings: Callable[[], Settings], /, **asked: str | None) -> None:
-    """Count all that is defined anew, from the first event on; live events go on meanwhile."""
+def replay(settings: Callable[[], Settings], /, **wanted: str | None) -> None:
+    """Count definitions again, from the first event on; events may flow meanwhile."""
     from services import replay as replays  # noqa: PLC0415
 
-    count = replays.replay(settings(), replays.Asked(**asked))
+    count = replays.replay(settings(), replays.ReplayFilter(**wanted))
     click.echo(f"{count} definitions replayed")
 
 

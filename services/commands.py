@@ -1,10 +1,11 @@
-"""Writes definitions, each decided on all that was written before it, by whatever process.
+"""Writes definitions; each write is decided on all earlier ones, of any process.
 
-The lock is the transactional id that all who write definitions share, as in `schemas.registry.log`:
-who starts a producer with it fences the others and, once its view has reached the topic's end,
-knows everything. It keeps the pen until another process takes it; whoever is fenced takes it back,
-reads what the other has written and decides anew. So optimistic checks hold between processes too:
-of two writers that replace version 3, one gets version 4 and the other a `Conflict`.
+All writers share one transactional id, which is the lock, as in `schemas.registry.log`. Starting a
+producer with it fences the other processes' producers; once the view has reached the topic's end,
+the process knows every record. It keeps its producer until another process fences it. A fenced
+process starts a new producer, reads what the other has written, and decides again. So optimistic
+checks hold between processes: of two writers that replace revision 3, one writes revision 4 and the
+other gets a `Conflict`.
 """
 
 import asyncio
@@ -28,15 +29,15 @@ from services.topic_view import TopicView
 
 T = TypeVar("T")
 
-_WITHIN_S: Final = 10.0
-_CALL_S: Final = 5.0
-_LONGEST_PAUSE_S: Final = 0.25
+_CHANGE_TIMEOUT_S: Final = 10.0
+_CALL_TIMEOUT_S: Final = 5.0
+_MAX_PAUSE_S: Final = 0.25
 
 
 class Write(NamedTuple, Generic[T]):
-    """A record to write, and what to return once everyone can see it.
+    """A record to write, and the `result` to return once it is committed and in the view.
 
-    `also` is written with it, all or nothing.
+    The writes in `also` are in the same transaction.
     """
 
     key: bytes
@@ -47,44 +48,44 @@ class Write(NamedTuple, Generic[T]):
 
 
 class Commands:
-    """The pen of the definitions topic; `following` keeps the view that decisions are made on."""
+    """The writer of the definitions topic; decisions are made on the view of `topic_view`."""
 
     def __init__(self, settings: Settings, topic_view: TopicView[Any]) -> None:
         self._client: dict[str, Any] = {"bootstrap.servers": settings.bootstrap, "log_level": 0}
         self._partition = Partition(settings.topics.definitions.name, 0)
-        self._following = topic_view
+        self._topic_view = topic_view
         self._lock = asyncio.Lock()
         self._producer: Producer | None = None
 
     async def change(self, decide: Callable[[], Write[T]]) -> T:
-        """Write what `decide` wants; return when it is committed and the view shows it.
+        """Write what `decide` returns; return its result once it is committed and in the view.
 
-        `decide` is called on a view that holds everything written so far, again if another process
-        was first; what it raises ends the command. Waits up to ten seconds.
+        `decide` is called when the view has all earlier records, and again if another process
+        writes first; its exceptions end the command. Waits up to ten seconds.
 
         Raises:
             Unavailable: not acknowledged in time; the record may or may not stand.
         """
         try:
-            async with asyncio.timeout(_WITHIN_S), self._lock:
+            async with asyncio.timeout(_CHANGE_TIMEOUT_S), self._lock:
                 while True:
                     try:
                         return await self._change(decide)
                     except _FencedError:
-                        await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
+                        await asyncio.sleep(random.uniform(0, _MAX_PAUSE_S))  # noqa: S311
         except (TimeoutError, KafkaException) as error:
-            reason = f"no answer within {_WITHIN_S:.0f} s" if not str(error) else str(error)
+            reason = f"no answer within {_CHANGE_TIMEOUT_S:.0f} s" if not str(error) else str(error)
             raise Unavailable(
                 f"Kafka has not acknowledged the change, which may or may not stand: {reason}"
             ) from error
 
     async def _change(self, decide: Callable[[], Write[T]]) -> T:
-        # Put back when all is well: whatever else happens, the next command starts a new one.
+        # Put back on success; after anything else the next command starts a new producer.
         producer, self._producer = self._producer, None
         if producer is None:
-            producer = await asyncio.to_thread(self._take_pen)
+            producer = await asyncio.to_thread(self._start_producer)
             end = await asyncio.to_thread(self._end)
-            await self._following.reach(self._partition, end)
+            await self._topic_view.reach(self._partition, end)
         try:
             write = decide()
         except BaseException:
@@ -92,33 +93,33 @@ class Commands:
             raise
         offset = await asyncio.to_thread(self._commit, producer, write)
         self._producer = producer
-        await self._following.reach(self._partition, offset + 1)
+        await self._topic_view.reach(self._partition, offset + 1)
         return write.result
 
-    def _take_pen(self) -> Producer:
+    def _start_producer(self) -> Producer:
         producer = Producer(
             self._client
             | {
                 "transactional.id": f"{self._partition.topic}-writer",
-                # What a killed process leaves open holds up all readers for no longer than this; a
-                # broker that is killed must be back before (see `services.broker`).
+                # A transaction that a killed process leaves open delays all readers by up to this
+                # long; a killed broker must be back sooner (see `services.broker`).
                 "transaction.timeout.ms": 45_000,
                 "linger.ms": 0,
             }
         )
-        producer.init_transactions(_CALL_S)
+        producer.init_transactions(_CALL_TIMEOUT_S)
         return producer
 
     def _end(self) -> int:
         consumer = Consumer(self._client | {"group.id": self._partition.topic})
         try:
             partition = TopicPartition(*self._partition)
-            return consumer.get_watermark_offsets(partition, timeout=_CALL_S)[1]
+            return consumer.get_watermark_offsets(partition, timeout=_CALL_TIMEOUT_S)[1]
         finally:
             consumer.close()
 
     def _commit(self, producer: Producer, write: Write[T]) -> int:
-        """Commit a write, return its last offset; `_FencedError` if another process has the pen."""
+        """Commit a write and return its last offset; raises `_FencedError` if fenced."""
         offsets: list[int] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -136,7 +137,7 @@ class Commands:
                     headers=list(one.headers.items()),
                     on_delivery=delivered,
                 )
-            producer.commit_transaction(_CALL_S)
+            producer.commit_transaction(_CALL_TIMEOUT_S)
         except KafkaException as failure:
             if failure.args[0].code() in _FENCED:
                 raise _FencedError from failure
@@ -145,7 +146,7 @@ class Commands:
 
 
 class _FencedError(Exception):
-    """Another process has taken the pen; nothing of ours was written."""
+    """Another process has fenced this one, and nothing was written."""
 
 
 _FENCED: Final = {

@@ -10,22 +10,22 @@ from services.listening import client_of
 
 
 class Observer(Protocol):
-    """Who is told of requests."""
+    """What counts requests."""
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Take note of a request that has been answered."""
+        """Count a request that has been answered."""
 
 
 class MetricsMiddleware:
     """Middleware that times every request by the route that answered it."""
 
-    def __init__(self, app: ASGIApp, metrics: Observer, log: AccessLog) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Observer, log: AccessLog) -> None:
         self._app = app
-        self._metrics = metrics
+        self._telemetry = telemetry
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count it whatever comes of it."""
+        """Pass the request on, and count it however it ends."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,7 +43,7 @@ class MetricsMiddleware:
         finally:
             seconds = time.perf_counter() - begun
             method = _method(scope)
-            self._metrics.observe(method, _route(scope), status, seconds)
+            self._telemetry.observe(method, _route(scope), status, seconds)
             self._log.line(
                 status, seconds, method=method, path=scope["path"], client=client_of(scope)
             )
@@ -53,7 +53,7 @@ _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def _method(scope: Scope) -> str:
-    # What a caller invents must not become a time series of its own.
+    # An invented method must not become a time series of its own.
     return scope["method"] if scope["method"] in _METHODS else "other"
 
 

@@ -1,11 +1,11 @@
-"""`avila replay`: definitions counted anew, from the first event of the event store on.
+"""`avila replay`: count definitions again, from the first event of the event store on.
 
-A definition that is replayed gets a new version of itself, which the workers backfill as they do
-any new one. So it may be done while events flow, and whoever asks for it sees the new figures grow.
+A replayed definition gets a new version, which the workers backfill like that of any change. So
+events may flow meanwhile, and the results from before can be read until the new ones are whole.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Final, NamedTuple
 
@@ -13,80 +13,66 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from schemas.avro.codec import Codec
-from schemas.avro.files import load
-from schemas.definitions import Definition, Kind
-from schemas.errors import NotFound, Unavailable
-from schemas.operators import cohort as cohorts
-from schemas.operators import funnel as definitions
-from schemas.operators import metric as metrics
-from schemas.operators import segment as segments
+from schemas.definitions import Definition
+from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
-from schemas.topics import Topic, Topics
 from services.commands import Commands, Write
 from services.query.http.params import now_ms
-from services.query.operators.cohort import view as cohort_results
-from services.query.operators.funnel import view as funnel_results
-from services.query.operators.metric import view as metric_results
-from services.query.operators.segment import view as segment_sizes
-from services.query.views.catalog import Change, Definitions, Key, read_changes
-from services.query.views.latest import LatestByKey, Reader
+from services.query.operators import OPERATORS
+from services.query.operators.context import results_view
+from services.query.operators.contract import AnyOperator
+from services.query.promotion import promote
+from services.query.versions import recount
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key, read_changes
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import StatusResponse
 from services.topic_view import TopicView
 
 _CAUGHT_UP_TIMEOUT_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.25
+_POLL_S: Final = 0.25
 
 Show = Callable[[float], None]
 
 
-class _Counted(NamedTuple):
-    """A kind of definition that is counted, and where it is said how far that is."""
-
-    encode: Callable[[Any], bytes]
-    topic: Callable[[Topics], Topic]
-    schema: str
-    read: Callable[[Any], Sequence[Any]]
-
-
-_KINDS: Final[Mapping[Kind, _Counted]] = {
-    "funnel": _Counted(
-        definitions.encode, lambda of: of.funnels, "funnel-result", funnel_results.read_results
-    ),
-    "cohort": _Counted(
-        cohorts.encode, lambda of: of.cohorts, "cohort-result", cohort_results.read_results
-    ),
-    "segment": _Counted(
-        segments.encode, lambda of: of.segment_sizes, "segment-size", segment_sizes.read_results
-    ),
-    "metric": _Counted(
-        metrics.encode, lambda of: of.metrics, "metric-result", metric_results.read_results
-    ),
-}
-KINDS: Final = tuple(_KINDS)
-
-
-class Asked(NamedTuple):
-    """What is to be replayed; what is None does not matter."""
+class ReplayFilter(NamedTuple):
+    """Which definitions to replay; None matches all."""
 
     project: str | None = None
     kind: str | None = None
     id: str | None = None
 
-    def holds_of(self, definition: Definition) -> bool:
-        """Whether a definition is asked for."""
-        given = (definition.project_id, definition.KIND, definition.id)
-        return all(asked in {None, is_} for asked, is_ in zip(self, given, strict=True))
+    def matches(self, definition: Definition) -> bool:
+        """Whether a definition is to be replayed."""
+        values = (definition.project_id, definition.KIND, definition.id)
+        return all(wanted in {None, value} for wanted, value in zip(self, values, strict=True))
 
 
-def replay(settings: Settings, asked: Asked, *, quiet: bool = False) -> int:
-    """Replay what is asked for, or all there is; returns how many definitions were.
+class _Operator:
+    """The definitions of one operator and the latest of their results, as they are followed."""
 
-    Blocks until they are live again, with a progress bar unless `quiet`. The workers do it: whoever
-    stops waiting stops nothing.
+    def __init__(self, settings: Settings, registry: SchemaRegistry, operator: AnyOperator) -> None:
+        self.spec = operator.spec
+        self.definitions = Definitions[Definition](operator.spec.name)
+        self.latest = LatestByKey[Any](settings.partitions)
+        self.view = results_view(settings, registry, operator.aggregates, self.latest.apply)
+
+
+class _Begun(NamedTuple):
+    operator: _Operator
+    definition: Definition
+
+
+def replay(settings: Settings, wanted: ReplayFilter, *, quiet: bool = False) -> int:
+    """Replay the definitions that match; return how many there were.
+
+    Blocks until they are live again, with a progress bar unless `quiet`. The workers do the work:
+    interrupting this stops nothing.
 
     Raises:
-        NotFound: something is asked for that there is not.
+        NotFound: the filter matches nothing.
+        Conflict: the workers could not count some; says which and why.
         Unavailable: Kafka does not answer.
     """
     columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -97,38 +83,52 @@ def replay(settings: Settings, asked: Asked, *, quiet: bool = False) -> int:
             progress.update(task, completed=done)
 
         with closing(open_registry(settings)) as registry:
-            return asyncio.run(_replay(settings, registry, asked, show))
+            return asyncio.run(_replay(settings, registry, wanted, show))
 
 
-async def _replay(settings: Settings, registry: SchemaRegistry, asked: Asked, show: Show) -> int:
-    topics = settings.topics
-    known = {kind: Definitions[Definition](kind) for kind in KINDS}
-    results = {kind: LatestByKey[Any](settings.partitions) for kind in KINDS}
+async def _replay(
+    settings: Settings, registry: SchemaRegistry, wanted: ReplayFilter, show: Show
+) -> int:
+    operators = [_Operator(settings, registry, operator) for operator in OPERATORS]
 
     def apply(changes: Sequence[Change]) -> None:
-        for one in known.values():
-            one.apply(changes)
+        for operator in operators:
+            operator.definitions.apply(changes)
 
-    commanded = TopicView(
-        "definitions", settings.bootstrap, [topics.definitions.name], read_changes, apply
+    definitions_view = TopicView(
+        "definitions",
+        settings.bootstrap,
+        [settings.topics.definitions.name],
+        read_changes,
+        apply,
     )
-    views: list[TopicView[Any]] = [commanded]
-    for kind, (_, topic, schema, read) in _KINDS.items():
-        reader = Reader(Codec(load(schema), registry.find), read)
-        names = [topic(topics).name]
-        views.append(TopicView(kind, settings.bootstrap, names, reader, results[kind].apply))
+    views: list[TopicView[Any]] = [definitions_view, *(operator.view for operator in operators)]
     for view in views:
         view.start()
     try:
         async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
             for view in views:
                 await view.catch_up()
-        chosen = [one for of_kind in known.values() for one in of_kind.all() if asked.holds_of(one)]
-        if not chosen and asked != Asked():
-            raise NotFound(f"there is no {asked.kind or 'definition'} that is asked for")
-        commands = Commands(settings, commanded)
-        begun = [await _begin(commands, known[one.KIND], one) for one in chosen]
-        await _await_live(results, begun, show)
+        chosen = [
+            (operator, definition)
+            for operator in operators
+            for definition in operator.definitions.all()
+            if wanted.matches(definition)
+        ]
+        if not chosen and wanted != ReplayFilter():
+            raise NotFound(f"no {wanted.kind or 'definition'} matches")
+        commands = Commands(settings, definitions_view)
+        begun = [await _begin(commands, operator, one) for operator, one in chosen]
+        statuses = await _await_counted(begun, show) if begun else []
+        failed = []
+        for (operator, definition), status in zip(begun, statuses, strict=True):
+            if status.reason is None:
+                await promote(commands, operator.spec, operator.definitions, definition)
+            else:
+                name = f"{definition.KIND} {definition.id} of project {definition.project_id}"
+                failed.append(f"{name}: {status.reason}")
+        if failed:
+            raise Conflict(f"could not be counted: {'; '.join(failed)}")
     except TimeoutError as error:
         raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
     finally:
@@ -137,29 +137,25 @@ async def _replay(settings: Settings, registry: SchemaRegistry, asked: Asked, sh
     return len(begun)
 
 
-async def _begin(
-    commands: Commands, known: Definitions[Definition], chosen: Definition
-) -> Definition:
-    """Raise the version of a definition; returns what is defined then."""
+async def _begin(commands: Commands, operator: _Operator, chosen: Definition) -> _Begun:
+    """Raise the version of a definition; return what is defined then."""
     key = Key(chosen.project_id, chosen.id)
 
     def decide() -> Write[Definition]:
-        before = known.get(key)
-        again = msgspec.structs.replace(
-            before,
-            version=known.next_version(key),
-            updated_at=max(now_ms(), before.updated_at),
-        )
-        return Write(again.key, _KINDS[again.KIND].encode(again), {}, again)
+        before = operator.definitions.get(key)
+        again = msgspec.structs.replace(before, updated_at=max(now_ms(), before.updated_at))
+        was_live = operator.latest.was_live(before)
+        new = recount(operator.spec, before, again, was_live=was_live)
+        return Write(new.key, operator.spec.encode(new), {}, new)
 
-    return await commands.change(decide)
+    return _Begun(operator, await commands.change(decide))
 
 
-async def _await_live(
-    results: Mapping[Kind, LatestByKey[Any]], begun: Sequence[Definition], show: Show
-) -> None:
-    done = 0.0
-    while begun and done < 1:
-        done = sum(results[one.KIND].status(one).backfilled for one in begun) / len(begun)
-        show(done)
-        await asyncio.sleep(_LOOK_EVERY_S)
+async def _await_counted(begun: Sequence[_Begun], show: Show) -> list[StatusResponse]:
+    """Return how all are as soon as none is backfilling any more."""
+    while True:
+        statuses = [one.operator.latest.status(one.definition) for one in begun]
+        show(sum(status.backfilled for status in statuses) / len(statuses))
+        if all(status.state != "backfilling" for status in statuses):
+            return statuses
+        await asyncio.sleep(_POLL_S)

@@ -1,8 +1,8 @@
-"""A thread that follows topics and hands what it reads to the event loop, where the views live.
+"""A thread that reads topics and applies what it reads to a view on the event loop.
 
-Views are changed and read on the loop alone: no locks, and whoever waits for a change is a
-coroutine. The thread does what would hold the loop up (waiting for the broker, decoding), and does
-not read on before the loop has taken the last batch, so a long read at the start fills no memory.
+Views are changed and read on the loop only: they need no locks, and coroutines wait for changes.
+The thread does what would block the loop: it waits for the broker and decodes. It reads the next
+batch only when the loop has applied the last one, so a long topic does not fill the memory.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ _RETRY_S: Final = 0.5
 
 
 class TopicView(Generic[T]):
-    """Keeps a view at the newest record of its topics, from `start` to `stop`.
+    """Keeps a view up to date with its topics, from `start` to `stop`.
 
     `decode` is called in the thread with records of `topics`, in order, and may block; if it raises
-    `Unavailable` it is called again with the same. What it returns is given to `apply` on the loop.
-    Any other exception ends the following, and `failure` says why: the view stands still then, and
-    the process is not ready until it is started anew.
+    `Unavailable`, it is called again with the same records. `apply` is called on the loop with what
+    it returns. Any other exception ends the reading, and `failure` is the reason: the view changes
+    no more, and the process is not ready until it is restarted.
 
     Attributes:
-        caught_up: the view holds all that was there when following began.
-        failure: why following has ended by itself; empty while it has not.
-        lag: entries that the broker holds beyond the view.
-        records: how many have been read.
-        positions: the offset that comes next, by partition.
+        caught_up: the view has all records that existed when reading began.
+        failure: why reading has ended by itself; empty otherwise.
+        lag: entries of the topics that the view has not read yet.
+        records: the number of records that were read.
+        positions: the next offset of each partition.
     """
 
     def __init__(
@@ -60,57 +60,57 @@ class TopicView(Generic[T]):
         self._apply = apply
         self._stopped = threading.Event()
         self._moved = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"view-{name}", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Begin to follow; call it once, on the loop that the view belongs to."""
+        """Start reading; call it once, on the loop that the view belongs to."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the thread; nothing is applied once this has returned."""
+        """Stop the thread; nothing is applied after this has returned."""
         self._stopped.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
     @property
     def trouble(self) -> str:
-        """Why the view is not to be relied on; empty if it is."""
+        """Why the view is not up to date; empty if it is."""
         if self.failure:
             return self.failure
-        return "" if self.caught_up else "still reading what was there before"
+        return "" if self.caught_up else "still reading the topic from its beginning"
 
     def require(self) -> None:
-        """Return if the view may be relied on.
+        """Return if the view is up to date.
 
         Raises:
             BackOff: it is still being read.
-            Unavailable: following has failed.
+            Unavailable: reading has failed.
         """
         self._check()
         if not self.caught_up:
             raise BackOff(f"the view of {self.name} is still being read", 1)
 
     async def catch_up(self) -> None:
-        """Return when the view holds all that was there when following began.
+        """Return when the view has all records that existed when reading began.
 
         Waits for as long as it takes.
 
         Raises:
-            Unavailable: following has failed, so it never will.
+            Unavailable: reading has failed, so it never will.
         """
         while not self.caught_up:
             self._check()
             await self._moved.wait()
 
     async def reach(self, partition: Partition, offset: int) -> None:
-        """Return when the view holds all committed records of `partition` before `offset`.
+        """Return when the view has all committed records of `partition` before `offset`.
 
         Waits for as long as it takes.
 
         Raises:
-            Unavailable: following has failed, so it never will.
+            Unavailable: reading has failed, so it never will.
         """
         while self.positions.get(partition, 0) < offset:
             self._check()
@@ -125,21 +125,21 @@ class TopicView(Generic[T]):
             with TopicReader(self._bootstrap, self._topics) as follower:
                 while not self._stopped.is_set():
                     messages = follower.poll(_POLL_S)
-                    update = self._decode_patiently(messages) if messages else None
+                    update = self._decode_with_retries(messages) if messages else None
                     if not self._stopped.is_set():
                         self._hand_over(update, len(messages), follower)
         except Exception as error:
-            # Whatever it was, it must show: `trouble` makes the service unready.
+            # Reported by `trouble`, which makes the service unready.
             expected = isinstance(error, AvilaError)
-            log.error("view failed", view=self.name, reason=str(error), exc_info=not expected)
+            log.error("view_failed", view=self.name, reason=str(error), exc_info=not expected)
             self._fail(str(error) or repr(error))
 
-    def _decode_patiently(self, messages: list[Message]) -> T | None:
+    def _decode_with_retries(self, messages: list[Message]) -> T | None:
         while True:
             try:
                 return self._decode(messages)
             except Unavailable as error:
-                log.warning("view waits", view=self.name, reason=str(error))
+                log.warning("view_waiting", view=self.name, reason=str(error))
                 if self._stopped.wait(_RETRY_S):
                     return None
 
@@ -157,7 +157,7 @@ class TopicView(Generic[T]):
                 self.records += records
                 self.positions, self.caught_up, self.lag = positions, caught_up, lag
             except Exception as error:
-                log.exception("view failed", view=self.name)
+                log.exception("view_failed", view=self.name)
                 self.failure = repr(error)
                 self._stopped.set()
             finally:
@@ -177,6 +177,6 @@ class TopicView(Generic[T]):
             self._loop.call_soon_threadsafe(fail)
 
     def _announce(self) -> None:
-        """Wake all who wait now; those who come later wait for the next change."""
+        """Wake all coroutines that wait; later ones wait for the next change."""
         self._moved.set()
         self._moved = asyncio.Event()

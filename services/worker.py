@@ -9,10 +9,10 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.settings import PREFIX, Settings
 
-# Every epoch takes some tens of megabytes of columns and gives them back. Taken in large pages, and
-# kept for the next epoch instead of being returned to the system, they cost less, the more the
-# dearer a page fault is (as on virtual machines). Other allocators than glibc's take no notice.
-# Python's own allocator keeps the small objects, of which a batch has a hundred thousand.
+# Every epoch allocates and frees some tens of megabytes of columns. Huge pages that are kept for
+# the next epoch, instead of being returned to the system, save page faults, which are expensive
+# on virtual machines. Allocators other than glibc's ignore these variables. Python's own
+# allocator keeps the small objects, of which a batch has a hundred thousand.
 MEMORY: Final = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
     ":glibc.malloc.mmap_threshold=1000000000"
@@ -22,9 +22,9 @@ MEMORY: Final = {
 
 
 def run_worker(settings: Settings) -> None:
-    """Become a worker: does not return. It stops in order on SIGTERM and SIGINT.
+    """Replace this process by a worker; does not return. SIGTERM and SIGINT stop it in order.
 
-    How memory is taken is set for it, where the environment does not say.
+    The environment's own settings of memory allocation take precedence over ours.
     """
     environment = MEMORY | os.environ | as_environment(settings)
     faust = [sys.executable, "-m", "faust", "-A", "pipelines.app"]
@@ -33,7 +33,7 @@ def run_worker(settings: Settings) -> None:
 
 
 def partitions_held(settings: Settings) -> int:
-    """How many partitions of the event store the running workers have; 0 if Kafka is away."""
+    """Return how many partitions of the event store workers hold; 0 if Kafka does not answer."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
     try:
         (answer,) = admin.describe_consumer_groups([settings.app_id]).values()
@@ -48,7 +48,7 @@ def partitions_held(settings: Settings) -> int:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The variables that make another process read the same settings, wherever it is run."""
+    """Return the environment variables from which another process reads the same settings."""
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
     values["data_dir"] = settings.data_dir.absolute()
     return {PREFIX + name.upper(): str.__str__(str(value)) for name, value in values.items()}

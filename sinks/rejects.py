@@ -1,18 +1,17 @@
 """Records that are no events, on their way to the rejected topic with the reason."""
 
-import time
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.avro.codec import Failure
 from schemas.errors import Unavailable
+from schemas.rejected import Header, Origin, rejected
 
 log = structlog.get_logger(__name__)
 
 _FLUSH_S: Final = 5.0
-_DETAIL_CHARACTERS: Final = 1_000
 
 
 class Rejects:
@@ -25,7 +24,7 @@ class Rejects:
         self._failed: KafkaError | None = None
 
     def add(self, message: Message, failure: Failure) -> None:
-        """Send the record as it stands; it has arrived when `flush` returns."""
+        """Send the record, cut if it is long; it has arrived when `flush` returns."""
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
         log.error("not an event", record=place, reason=failure.reason, detail=failure.detail)
         if self._producer is None:
@@ -37,20 +36,18 @@ class Rejects:
                     "log_level": 0,
                 }
             )
-        self._producer.produce(
-            self._topic,
-            message.value(),
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        origin = Origin(topic or "", partition or 0, offset or 0)
+        own = rejected(
+            origin,
+            failure.reason,
+            failure.detail,
             message.key(),
-            headers=[
-                ("reason", failure.reason.encode()),
-                ("detail", failure.detail[:_DETAIL_CHARACTERS].encode()),
-                ("topic", str(message.topic()).encode()),
-                ("partition", str(message.partition()).encode()),
-                ("offset", str(message.offset()).encode()),
-                ("rejected_at", str(time.time_ns() // 1_000_000).encode()),
-                *(message.headers() or []),
-            ],
-            on_delivery=self._delivered,
+            message.value(),
+            cast(list[Header], message.headers() or []),
+        )
+        self._producer.produce(
+            self._topic, own.value, own.key, headers=own.headers, on_delivery=self._delivered
         )
 
     def flush(self) -> None:

@@ -19,6 +19,10 @@ import fastavro
 from confluent_kafka import Message
 
 from schemas.avro import files
+from schemas.operators.cohort import COHORT
+from schemas.operators.funnel import FUNNEL
+from schemas.operators.metric import METRIC
+from schemas.operators.segment import SEGMENT
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -52,6 +56,7 @@ class Sent(NamedTuple):
     properties: str = "{}"
     event_id: str = ""
     project: str = "shop"
+    received_at_ms: int | None = None
 
 
 def event_schema_id(settings: Settings) -> int:
@@ -71,6 +76,7 @@ def record(sent: Sent, schema_id: int) -> Record:
         "event": sent.event,
         "timestamp": sent.at_ms,
         "properties": sent.properties,
+        "received_at": sent.received_at_ms,
     }
     fastavro.schemaless_writer(out, _PARSED["event"], fields)
     return Record(out.getvalue(), f"{sent.project}:{sent.person}".encode())
@@ -217,7 +223,7 @@ class Figures(NamedTuple):
 def figures(results: Results, funnel_id: str, project: str = "shop") -> Figures:
     """Read the result topic from its beginning and add the partitions up."""
     newest: dict[bytes, Message] = {}
-    for message in results.read(results.topics.funnels):
+    for message in results.read(FUNNEL.aggregates.topic(results.topics)):
         newest[message.key() or b""] = message
     totals: list[int] = []
     days: defaultdict[int, list[int]] = defaultdict(list)
@@ -239,7 +245,9 @@ def figures(results: Results, funnel_id: str, project: str = "shop") -> Figures:
 
 def values(results: Results, funnel_id: str, project: str) -> dict[Any, tuple[list[int], ...]]:
     """Persons and chains of each value in total, the partitions added up."""
-    newest = {message.key(): message for message in results.read(results.topics.funnels)}
+    newest = {
+        message.key(): message for message in results.read(FUNNEL.aggregates.topic(results.topics))
+    }
     found: dict[Any, tuple[list[int], ...]] = {}
     for message in newest.values():
         if message.value() is None:
@@ -274,7 +282,7 @@ def retention_by_value(
 
 def _cohort_results(results: Results, cohort_id: str, project: str) -> Iterator[Parsed]:
     newest: dict[bytes, Message] = {}
-    for message in results.read(results.topics.cohorts):
+    for message in results.read(COHORT.aggregates.topic(results.topics)):
         newest[message.key() or b""] = message
     for message in newest.values():
         if message.value() is None:
@@ -294,7 +302,7 @@ def _add_row(grid: Grid, day: datetime.date, row: Parsed) -> None:
 def measured(results: Results, metric_id: str, project: str = "shop") -> dict[int, list[Parsed]]:
     """Read the metrics' topic from its beginning: what each partition has, by begin (ms)."""
     newest: dict[bytes, Message] = {}
-    for message in results.read(results.topics.metrics):
+    for message in results.read(METRIC.aggregates.topic(results.topics)):
         newest[message.key() or b""] = message
     found: defaultdict[int, list[Parsed]] = defaultdict(list)
     for message in newest.values():
@@ -319,7 +327,7 @@ def segmented(results: Results, segment_id: str, project: str = "shop") -> Segme
     Fails if a person enters who is in, or leaves who is not.
     """
     members: dict[str, int] = {}  # by person, the version at which they are in
-    for message in results.read(results.topics.segments):
+    for message in results.read(SEGMENT.changes[0].topic(results.topics)):
         of_project, of_segment, person = (message.key() or b"").decode().split("/", 2)
         if (of_project, of_segment) != (project, segment_id):
             continue
@@ -331,7 +339,7 @@ def segmented(results: Results, segment_id: str, project: str = "shop") -> Segme
             assert members.get(person, 0) < change["version"], f"entered twice: {person}"
             members[person] = change["version"]
     newest: dict[bytes, Message] = {}
-    for message in results.read(results.topics.segment_sizes):
+    for message in results.read(SEGMENT.aggregates.topic(results.topics)):
         newest[message.key() or b""] = message
     size = 0
     for message in newest.values():
@@ -359,7 +367,7 @@ def person_steps(results: Results, funnel_id: str, project: str = "shop") -> dic
     """
     took: dict[PersonStep, int] = {}
     timed_out: set[PersonStep] = set()
-    for message in results.read(results.topics.funnel_steps):
+    for message in results.read(FUNNEL.changes[0].topic(results.topics)):
         change = decode("funnel-step", message)
         if (change["project_id"], change["funnel_id"]) != (project, funnel_id):
             continue
@@ -385,7 +393,7 @@ def steps_timed_out(results: Results, funnel_id: str, project: str = "shop") -> 
     """The last steps of persons whose windows have closed."""
     return {
         PersonStep(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
-        for message in results.read(results.topics.funnel_steps)
+        for message in results.read(FUNNEL.changes[0].topic(results.topics))
         if (change := decode("funnel-step", message))["change"] == "timed_out"
         and (change["project_id"], change["funnel_id"]) == (project, funnel_id)
     }

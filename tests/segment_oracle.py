@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pipelines.matching.conditions import compile_conditions
 from schemas.conditions import Condition
-from schemas.operators.segment import Did, Performed, Rule, Seen
+from schemas.operators.segment import EventSequence, Performed, Rule, Seen
 from schemas.time.rfc3339 import read_time
 
 
@@ -38,10 +38,10 @@ def holds(rule: Rule, own: Sequence[Happening], now: int) -> bool:
     if rule.person:
         person = _properties(own)
         return compile_conditions(rule.person)(person)
-    if rule.did is not None:
-        return _did(rule.did, own, now)
     if rule.performed is not None:
-        return _performed(rule.performed, own)
+        return _performed(rule.performed, own, now)
+    if rule.sequence is not None:
+        return _sequence(rule.sequence, own)
     if rule.first_seen is not None:
         return _seen(rule.first_seen, min(_times(rule.first_seen, own), default=None), now)
     assert rule.last_seen is not None
@@ -72,19 +72,19 @@ def _is(event: str | None, where: Sequence[Condition], one: Happening) -> bool:
     return event in {None, one.event} and compile_conditions(where)(one.properties)
 
 
-def _times(asked: Did | Seen, own: Sequence[Happening]) -> list[int]:
+def _times(asked: Performed | Seen, own: Sequence[Happening]) -> list[int]:
     return [one.at for one in own if _is(asked.event, asked.where, one)]
 
 
-def _did(did: Did, own: Sequence[Happening], now: int) -> bool:
-    times = _times(did, own)
-    if did.within_s is not None:
-        times = [at for at in times if now - at <= 1_000 * did.within_s]
-    if did.at_most is not None:
-        return len(times) <= did.at_most
-    if did.exactly is not None:
-        return len(times) == did.exactly
-    return len(times) >= (did.at_least or 1)
+def _performed(performed: Performed, own: Sequence[Happening], now: int) -> bool:
+    times = _times(performed, own)
+    if performed.within_s is not None:
+        times = [at for at in times if now - at <= 1_000 * performed.within_s]
+    if performed.at_most is not None:
+        return len(times) <= performed.at_most
+    if performed.exactly is not None:
+        return len(times) == performed.exactly
+    return len(times) >= (performed.at_least or 1)
 
 
 def _seen(seen: Seen, at: int | None, now: int) -> bool:
@@ -96,8 +96,8 @@ def _seen(seen: Seen, at: int | None, now: int) -> bool:
         return at > _time(seen.after)
     if seen.within_s is not None:
         return now - at <= 1_000 * seen.within_s
-    assert seen.longer_ago_s is not None
-    return now - at > 1_000 * seen.longer_ago_s
+    assert seen.not_within_s is not None
+    return now - at > 1_000 * seen.not_within_s
 
 
 def _time(text: str) -> int:
@@ -106,13 +106,13 @@ def _time(text: str) -> int:
     return at
 
 
-def _performed(performed: Performed, own: Sequence[Happening]) -> bool:
+def _sequence(sequence: EventSequence, own: Sequence[Happening]) -> bool:
     """Whether there is a chain that begins with any of the first steps."""
-    window = 1_000 * performed.window_s
-    for begin in (one.at for one in own if _is(*_of(performed, 0), one)):
+    window = 1_000 * sequence.window_s
+    for begin in (one.at for one in own if _is(*_of(sequence, 0), one)):
         reached = begin
-        for step in range(1, len(performed.steps)):
-            later = [one.at for one in own if one.at >= reached and _is(*_of(performed, step), one)]
+        for step in range(1, len(sequence.steps)):
+            later = [one.at for one in own if one.at >= reached and _is(*_of(sequence, step), one)]
             if not later:
                 break
             reached = min(later)
@@ -122,6 +122,6 @@ def _performed(performed: Performed, own: Sequence[Happening]) -> bool:
     return False
 
 
-def _of(performed: Performed, step: int) -> tuple[str | None, Sequence[Condition]]:
-    asked = performed.steps[step]
+def _of(sequence: EventSequence, step: int) -> tuple[str | None, Sequence[Condition]]:
+    asked = sequence.steps[step]
     return asked.event, asked.where

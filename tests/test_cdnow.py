@@ -91,9 +91,9 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         year = {"measure": "sum", "property": "records", "bucket_s": 86_400}
         define_metric(settings, "records", year, "cdnow")
         for times in range(len(REPEATED)):
-            rule = {"did": {"event": "buy", "exactly": times + 1}}
+            rule = {"performed": {"event": "buy", "exactly": times + 1}}
             define_segment(settings, f"again-{times}", rule, "tenth")
-        more = {"did": {"event": "buy", "at_least": len(REPEATED) + 1}}
+        more = {"performed": {"event": "buy", "at_least": len(REPEATED) + 1}}
         define_segment(settings, "more", more, "tenth")
         with WorkerProcess(settings) as running:
             running.await_partitions(2 * PARTITIONS)

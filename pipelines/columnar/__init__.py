@@ -1,1 +1,1 @@
-"""Columns of numbers and text, and the kernels that work on them; knows no Kafka and no domain."""
+"""Columns of numbers and strings, and the kernels that work on them; knows no Kafka, no domain."""

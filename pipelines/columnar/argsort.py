@@ -1,4 +1,4 @@
-"""Rows in the order of numbers they have, those of one number as they came."""
+"""Sorts rows by a number, keeping rows of equal numbers in their order."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from pipelines.columnar.jit import Int32s, Int64s
 
 
 def order_of(numbers: Int32s) -> Int64s:
-    """Their places in ascending order, none of them negative: as a stable `argsort` gives them.
+    """Return what a stable `argsort` of these numbers returns; none may be negative.
 
-    A number and its place are sorted as one, which is several times as fast: whole numbers are
-    sorted by vector instructions, and nothing has to be stable.
+    Each number is packed with its row into one int64, so that the sort need not be stable and uses
+    vector instructions: several times as fast.
     """
-    placed = numbers.astype(np.int64) << 32 | np.arange(len(numbers))
-    placed.sort()
-    return placed & 0xFFFF_FFFF
+    packed = numbers.astype(np.int64) << 32 | np.arange(len(numbers))
+    packed.sort()
+    return packed & 0xFFFF_FFFF

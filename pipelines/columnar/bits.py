@@ -1,4 +1,4 @@
-"""Bits of a row: its first `words` numbers of 64 bits, from the lowest bit of the first one on."""
+"""Bit sets, one a row, each in `words` numbers of 64 bits, the lowest bits first."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from pipelines.columnar.jit import Int, UInt64s, kernel
 
 @kernel
 def has(bits: UInt64s, words: Int, row: Int, place: Int) -> Int:
-    """Whether the bit at `place` is set, 0 or 1; 0 outside of the words."""
+    """Return the bit at `place`, 0 or 1; 0 outside of the words."""
     if place < 0 or place >= 64 * words:
         return 0
     return np.int64((bits[row, place // 64] >> np.uint64(place % 64)) & np.uint64(1))
@@ -15,13 +15,13 @@ def has(bits: UInt64s, words: Int, row: Int, place: Int) -> Int:
 
 @kernel
 def put(bits: UInt64s, row: Int, place: Int) -> None:
-    """Set the bit at `place`, which must be in the words."""
+    """Set the bit at `place`, which must be within the words."""
     bits[row, place // 64] |= np.uint64(1) << np.uint64(place % 64)
 
 
 @kernel
 def drop(bits: UInt64s, words: Int, row: Int, count: Int) -> None:
-    """Let go of the lowest `count` bits: what was at place `count` is at place 0."""
+    """Drop the lowest `count` bits: the bit at `count` moves to 0."""
     ahead, within = count // 64, np.uint64(count % 64)
     for w in range(words):
         low = high = np.uint64(0)

@@ -1,48 +1,50 @@
-"""A column of values of which many are the same, and what is made of it: once for each of them."""
+"""A dictionary-encoded column: each distinct value is stored, and computed with, once."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.jit import Int32s
+from pipelines.columnar.jit import AnyArray, Int32s
+
+Value: TypeAlias = Any  # of a property: whatever JSON can hold, narrowed by its reader
 
 
 class DictionaryColumn(NamedTuple):
-    """The value of row i is `distinct[codes[i]]`; some of `distinct` may be that of no row.
+    """The value of row i is `distinct[codes[i]]`.
 
-    Values that are equal may have codes of their own.
+    `distinct` may hold values that no row has, and equal values under several codes.
     """
 
     codes: Int32s
-    distinct: Sequence[Any] | NDArray[Any]
+    distinct: Sequence[Value] | AnyArray
 
     @classmethod
-    def of(cls, values: Iterable[Any]) -> "DictionaryColumn":
-        """A column of some values, each with a code of its own."""
+    def of(cls, values: Iterable[Value]) -> "DictionaryColumn":
+        """Return a column of these values, one code a row."""
         distinct = list(values)
         return cls(np.arange(len(distinct), dtype=np.int32), distinct)
 
     def cut(self, part: slice | NDArray[np.bool_]) -> "DictionaryColumn":
-        """Some of the rows."""
+        """Return some of the rows, over the same values."""
         return DictionaryColumn(self.codes[part], self.distinct)
 
     def first_rows(self) -> list[int]:
-        """The first row of each code that there is."""
+        """Return the first row of each code that occurs, ascending."""
         count = len(self.codes)
         first = np.full(len(self.distinct), count)
         first[self.codes[::-1]] = np.arange(count - 1, -1, -1)
         rows: list[int] = np.sort(first[first < count]).tolist()
         return rows
 
-    def each(self, of: Callable[[Any], Any], kind: type[np.generic]) -> NDArray[Any]:
-        """What `of` makes of each row's value, as an array of that kind."""
+    def each(self, of: Callable[[Value], Value], kind: type[np.generic]) -> AnyArray:
+        """Return `of(value)` for each row as an array of `kind`; `of` is called once a code."""
         answers = np.zeros(len(self.distinct), kind)
         for code in self.codes[self.first_rows()].tolist():
             answers[code] = of(self.distinct[code])
         return answers[self.codes]
 
-    def to_list(self) -> list[Any]:
-        """The values, row by row."""
+    def to_list(self) -> list[Value]:
+        """Return the values, row by row."""
         return [self.distinct[code] for code in self.codes.tolist()]

@@ -1,9 +1,8 @@
-"""Columns that grow where they are, into address space that was set aside for them.
+"""Columns that grow in place, into address space that is reserved for them.
 
-A column that is full and moves to a larger place is copied as a whole, while persons come in again
-and again: that was a quarter of a worker's time. So a large one is given many times the addresses
-that it needs. They take no memory until something is written there, so that growing is to look at
-more of the same place.
+Copying a full column to a larger one each time that persons are added took a quarter of a worker's
+time. So a large column reserves many times the addresses that it needs. Addresses take no memory
+until something is written to them, so that to grow means to use more of the same mapping.
 """
 
 import contextlib
@@ -14,19 +13,20 @@ import resource
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-Column = TypeVar("Column", bound=NDArray[Any])
+from pipelines.columnar.jit import AnyArray
 
-# A column below is cheap to copy, and there are many such: definitions that hardly anybody uses.
+Column = TypeVar("Column", bound=AnyArray)
+
+# Smaller columns are cheap to copy, and there are many: of definitions that few persons match.
 _LARGE_BYTES: Final = 1 << 20
-# So a column moves a few times in its life, however large it gets. Addresses are plenty: 128 TB.
-_ROOM: Final = 128
-# Memory that is not there may be promised; `mmap` names it only from Python 3.13 on.
-_PROMISED: Final[int] = getattr(
+# A column moves a few times in its life, however large it becomes; there are 128 TB of addresses.
+_RESERVED: Final = 128  # times the size
+# Lets the system promise more memory than it has; `mmap` names the flag only from Python 3.13 on.
+_NO_RESERVE: Final[int] = getattr(
     mmap,
     "MAP_NORESERVE",
     0x4000 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else 0,
@@ -34,35 +34,35 @@ _PROMISED: Final[int] = getattr(
 
 
 def grown(column: Column, least: int) -> Column:
-    """`column` if it has `least` rows, else one at least half as long again; new rows are 0.
+    """Return `column` if it has `least` rows, else one that is at least half as long again.
 
-    The rows that there were may stay where they are: the old column is not to be used any more.
+    New rows are 0. The result may share memory with `column`, which must not be used afterwards.
     """
     if len(column) >= least:
         return column
     rows = max(least, len(column) * 3 // 2)
-    place = _place(column)
-    if place is not None and len(place) >= rows:
-        return place[:rows]  # type: ignore[return-value]
-    larger = _room(rows, column)
+    reserved = _reserved(column)
+    if reserved is not None and len(reserved) >= rows:
+        return reserved[:rows]  # type: ignore[return-value] # of the same dtype and shape
+    larger = _allocate(rows, column)
     larger[: len(column)] = column
-    return larger  # type: ignore[return-value]
+    return larger  # type: ignore[return-value] # of the same dtype and shape
 
 
-def _place(column: NDArray[Any]) -> NDArray[Any] | None:
-    """The rows that a column has addresses for, if it was given more than it needed."""
-    place = column.base
-    addresses: object = None if place is None else place.base
-    if place is None or not isinstance(addresses, mmap.mmap):
+def _reserved(column: AnyArray) -> AnyArray | None:
+    """Return all rows that the column has addresses for, if it has reserved any."""
+    whole = column.base
+    addresses: object = None if whole is None else whole.base
+    if whole is None or not isinstance(addresses, mmap.mmap):
         return None
-    begins = place.ctypes.data == column.ctypes.data
-    alike = place.dtype == column.dtype and place.shape[1:] == column.shape[1:]
-    return place if begins and alike else None
+    same_begin = whole.ctypes.data == column.ctypes.data
+    same_rows = whole.dtype == column.dtype and whole.shape[1:] == column.shape[1:]
+    return whole if same_begin and same_rows else None
 
 
 @cache
 def addresses_are_free() -> bool:
-    """Whether addresses that nothing is written to cost nothing: no limit counts them."""
+    """Return whether unused addresses cost nothing: no limit of the process counts them."""
     limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
         return False
@@ -73,19 +73,19 @@ def addresses_are_free() -> bool:
     return not strict
 
 
-def _room(rows: int, like: NDArray[Any]) -> NDArray[Any]:
-    """So many rows of zeros, with addresses for more if they are many."""
+def _allocate(rows: int, like: AnyArray) -> AnyArray:
+    """Return rows of zeros; if they are large, with addresses reserved for more."""
     shape = like.shape[1:]
     size = rows * like.dtype.itemsize * math.prod(shape)
     if size >= _LARGE_BYTES and addresses_are_free():
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _PROMISED
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
         try:
-            addresses = mmap.mmap(-1, _ROOM * size, flags=flags)
+            addresses = mmap.mmap(-1, _RESERVED * size, flags=flags)
         except OSError:
-            pass  # a system that promises no more than it has
+            pass  # the system promises no more memory than it has
         else:
             if hasattr(mmap, "MADV_HUGEPAGE"):
-                with contextlib.suppress(OSError):  # a kernel without
+                with contextlib.suppress(OSError):  # a system kernel without huge pages
                     addresses.madvise(mmap.MADV_HUGEPAGE)
-            return np.ndarray((_ROOM * rows, *shape), like.dtype, addresses)[:rows]
+            return np.ndarray((_RESERVED * rows, *shape), like.dtype, addresses)[:rows]
     return np.zeros((rows, *shape), like.dtype)

@@ -1,9 +1,9 @@
-"""Finds members of objects in JSON, without making objects of them.
+"""Finds members of JSON objects without building Python objects.
 
-The texts are those of events' properties. Only texts as they nearly always are get looked into: no
-escape sequence, no number that a double might not hold, nothing nested deeply. Of any other it is
-told that it is not plain, and nothing else. What is said of a plain one is right: its whole grammar
-has been checked.
+The texts are the properties of events. Plain texts are scanned: those without escape sequences,
+without numbers that a double might not hold, and without deep nesting. Nearly all texts are plain.
+For any other text the answer is `NOT_PLAIN`, and nothing else. The answer for a plain text can be
+relied on, because its whole grammar is checked.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from pipelines.columnar.key_index import same
 
 NOT_PLAIN: Final = -1
 ABSENT: Final = -1
-_MAX_DEPTH: Final = 60  # a bit each in 64
+_MAX_DEPTH: Final = 60  # each level takes a bit of 64
 _MAX_DIGITS: Final = 30
 
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
@@ -34,9 +34,9 @@ def find_members(
 ) -> Int:
     """Find the values of some members of the object `data[begin:end]`, as they are written.
 
-    The j-th name is `names[name_starts[j]:name_starts[j + 1]]`; its value is `sizes[j]` bytes from
-    `begins[j]` on, `ABSENT` if there is none; of several the last one counts. Returns `NOT_PLAIN`
-    if the text is no such object, or an unusual one.
+    Name j is `names[name_starts[j]:name_starts[j + 1]]`. Its value takes `sizes[j]` bytes from
+    `begins[j]` on; the size is `ABSENT` if there is no such member. Of several members with one
+    name, the last one counts. Returns 0, or `NOT_PLAIN` if the text is not a plain object.
     """
     for j in range(len(sizes)):
         sizes[j] = ABSENT
@@ -74,18 +74,18 @@ def find_members(
 
 @kernel
 def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the value that begins at `p` ends."""
-    depth = operators = 0  # a bit for each level: whether it is an object
+    """Return the end of the value that begins at `p`."""
+    depth = objects = 0  # a bit for each level: whether it is an object
     while True:
         byte = byte_at(data, p, end)
         if byte in (_OPEN, _BEGIN):
             if depth == _MAX_DEPTH:
                 return NOT_PLAIN
             depth += 1
-            operators = operators << 1 | (byte == _OPEN)
+            objects = objects << 1 | (byte == _OPEN)
             p = skip_space(data, p + 1, end)
-            if byte_at(data, p, end) != (_CLOSE if operators & 1 else _END):
-                if operators & 1:
+            if byte_at(data, p, end) != (_CLOSE if objects & 1 else _END):
+                if objects & 1:
                     p = _begin_of_value(data, p, end)
                     if p == NOT_PLAIN:
                         return NOT_PLAIN
@@ -95,10 +95,10 @@ def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
             if p == NOT_PLAIN or depth == 0:
                 return p
             p = skip_space(data, p, end)
-        # After a value, within something.
-        while byte_at(data, p, end) == (_CLOSE if operators & 1 else _END):
+        # After a value, inside an object or array.
+        while byte_at(data, p, end) == (_CLOSE if objects & 1 else _END):
             depth -= 1
-            operators >>= 1
+            objects >>= 1
             p += 1
             if depth == 0:
                 return p
@@ -106,7 +106,7 @@ def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
         if byte_at(data, p, end) != _COMMA:
             return NOT_PLAIN
         p = skip_space(data, p + 1, end)
-        if operators & 1:
+        if objects & 1:
             p = _begin_of_value(data, p, end)
             if p == NOT_PLAIN:
                 return NOT_PLAIN
@@ -114,7 +114,7 @@ def _end_of_value(data: Bytes, p: Int, end: Int) -> Int:
 
 @kernel
 def _begin_of_value(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the value of the member that begins at `p` begins."""
+    """Return where the value begins of the member that begins at `p`."""
     p = _end_of_text(data, p, end)
     if p == NOT_PLAIN:
         return NOT_PLAIN
@@ -153,7 +153,7 @@ def _end_of_word(data: Bytes, p: Int, end: Int, word: bytes) -> Int:
 
 @kernel
 def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the text in quotation marks ends that begins at `p`."""
+    """Return the end of the quoted string that begins at `p`."""
     if byte_at(data, p, end) != _QUOTE:
         return NOT_PLAIN
     p += 1
@@ -166,7 +166,7 @@ def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
 
 @kernel
 def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the number ends that begins at `p`: no exponent, and not very long."""
+    """Return the end of the number that begins at `p`; a plain one is short and has no exponent."""
     begin = p
     if byte_at(data, p, end) == _MINUS:
         p += 1
@@ -191,7 +191,7 @@ def _skip_digits(data: Bytes, p: Int, end: Int) -> Int:
 
 @kernel
 def skip_space(data: Bytes, p: Int, end: Int) -> Int:
-    """Where the white space ends that may begin at `p`."""
+    """Return the end of the white space, if any, that begins at `p`."""
     while p < end and (data[p] == 32 or data[p] == 10 or data[p] == 13 or data[p] == 9):
         p += 1
     return p
@@ -199,5 +199,5 @@ def skip_space(data: Bytes, p: Int, end: Int) -> Int:
 
 @kernel
 def byte_at(data: Bytes, p: Int, end: Int) -> Int:
-    """The byte at `p`, 0 at the end; no text is told to be plain that has such a byte."""
+    """Return the byte at `p`, or 0 at the end; a text that contains a zero byte is not plain."""
     return data[p] if p < end else 0

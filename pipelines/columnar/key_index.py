@@ -1,8 +1,8 @@
-"""Keys to dense numbers: the index that every table stands on.
+"""Maps keys to dense numbers, which index the columns of every table.
 
-A key is two texts, such as a project and a person. The first key that is interned gets slot 0, the
-next one slot 1, and so on, so that a slot is an index into columns. Look-ups compare the bytes
-themselves, so that no two keys are ever taken for one another, whatever their hashes.
+A key is two strings, such as a project and a person. The first key that is interned gets slot 0,
+the next one slot 1, and so on. Look-ups compare the bytes themselves, so that keys with the same
+hash stay distinct.
 """
 
 import secrets
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel, register_example
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.prefetch import FAR, NEAR, prefetch
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
@@ -23,10 +23,10 @@ _SEPARATOR = 0
 
 
 class KeyIndex:
-    """Grows without bound, at 1.5 to 3 table cells, 16 bytes and its own length a key."""
+    """A hash index; a key takes 16 bytes, its own length and 1.5 to 3 cells of 4 bytes."""
 
     def __init__(self) -> None:
-        self._seed = np.uint64(secrets.randbits(64))  # so that nobody can choose keys that collide
+        self._seed = np.uint64(secrets.randbits(64))  # so that nobody can craft keys that collide
         self._cells = np.zeros(64, np.int32)  # slot + 1, or 0: open addressing, linear probing
         self._hashes = np.zeros(32, np.uint64)
         self._starts = np.zeros(33, np.int64)
@@ -38,11 +38,11 @@ class KeyIndex:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
+        """Return the memory held, in bytes."""
         return self._cells.nbytes + self._hashes.nbytes + self._starts.nbytes + self._data.nbytes
 
     def intern(self, first: StringColumn, second: StringColumn, rows: Int64s) -> Int32s:
-        """The slots of the keys (first[i], second[i]) for i in `rows`, new keys being added."""
+        """Return the slots of the keys (first[i], second[i]) for i in `rows`; add new keys."""
         self._reserve(len(rows), _total_length(first.starts, second.starts, rows))
         slots = np.empty(len(rows), np.int32)
         self._size = _intern(
@@ -61,7 +61,7 @@ class KeyIndex:
         return slots
 
     def find(self, first: StringColumn, second: StringColumn, rows: Int64s) -> Int32s:
-        """The slots of the keys (first[i], second[i]) for i in `rows`, `ABSENT` where unknown."""
+        """Return the slots of the keys (first[i], second[i]) for i in `rows`, or `ABSENT`."""
         slots = np.empty(len(rows), np.int32)
         _find(
             self._seed,
@@ -77,7 +77,7 @@ class KeyIndex:
         return slots
 
     def second(self, slots: Int32s) -> ArrowColumn:
-        """The second texts of the keys in `slots`, as an Arrow string array."""
+        """Return the second strings of the keys in `slots`, as an Arrow string array."""
         lengths = np.zeros(len(slots) + 1, np.int32)
         begins = np.empty(len(slots), np.int64)
         _measure_second(self._starts, self._data, slots, begins, lengths)
@@ -89,15 +89,15 @@ class KeyIndex:
 
     @classmethod
     def precompile(cls) -> None:
-        """Have every kernel compiled, for columns of Arrow, which cannot be written to."""
-        index, texts, rows = cls(), StringColumn.of(pa.array(["a"])), np.zeros(1, np.int64)
-        slots = index.intern(texts, texts, rows)
-        index.find(texts, texts, rows)
+        """Compile the kernels, for Arrow columns, which are read-only."""
+        index, strings, rows = cls(), StringColumn.of(pa.array(["a"])), np.zeros(1, np.int64)
+        slots = index.intern(strings, strings, rows)
+        index.find(strings, strings, rows)
         index.second(slots)
         index.load(index.dump())
 
     def dump(self) -> dict[str, NDArray[np.generic]]:
-        """The keys in the order of their slots."""
+        """Return the keys in the order of their slots."""
         return {
             "key_starts": self._starts[: self._size + 1],
             "key_data": self._data[: self._starts[self._size]],
@@ -105,7 +105,7 @@ class KeyIndex:
 
     @classmethod
     def load(cls, columns: dict[str, NDArray[np.generic]]) -> "KeyIndex":
-        """The index that `dump` was taken of."""
+        """Return the index whose `dump` this is."""
         index = cls()
         starts, data = columns["key_starts"].astype(np.int64), columns["key_data"]
         index._size = len(starts) - 1
@@ -117,7 +117,7 @@ class KeyIndex:
         return index
 
     def _reserve(self, keys: int, length: int) -> None:
-        """Make room for so many more keys of so many bytes in all."""
+        """Make room for `keys` more keys of `length` bytes in all."""
         most = self._size + keys
         if most > len(self._hashes):
             self._hashes = grown(self._hashes, most)
@@ -132,9 +132,12 @@ class KeyIndex:
         _place(self._cells, self._hashes, self._size)
 
 
-def prefixed(prefix: str | ArrowColumn, texts: ArrowColumn) -> ArrowColumn:
-    """The texts of an Arrow string array, each behind one and the same, or its own: keys."""
-    return pc.binary_join_element_wise(prefix, texts, "").cast(pa.binary())
+register_example(KeyIndex.precompile)
+
+
+def prefixed(prefix: str | ArrowColumn, strings: ArrowColumn) -> ArrowColumn:
+    """Return each string behind `prefix`, one for all or one each, as binary record keys."""
+    return pc.binary_join_element_wise(prefix, strings, "").cast(pa.binary())
 
 
 @kernel
@@ -147,7 +150,7 @@ def _mix(h: Int, data: Bytes, start: Int, end: Int) -> Int:
 
 @kernel
 def same(a: Bytes, a_start: Int, b: Bytes, b_start: Int, length: Int) -> bool:
-    """Whether so many bytes are the same in both."""
+    """Return whether `length` bytes are the same in both arrays."""
     for i in range(length):  # noqa: SIM110
         if a[a_start + i] != b[b_start + i]:
             return False
@@ -164,18 +167,18 @@ def _hash(
 
 
 @kernel
-def _ask_ahead(
-    cells: Int32s, hashes: UInt64s, starts: Int64s, data: Bytes, catalog: UInt64s, i: Int
+def _prefetch_key(
+    cells: Int32s, hashes: UInt64s, starts: Int64s, data: Bytes, key_hashes: UInt64s, i: Int
 ) -> None:
     mask = len(cells) - 1
-    if i + 2 * FAR < len(catalog):
-        prefetch(cells, np.int64(catalog[i + 2 * FAR]) & mask)
-    if i + FAR < len(catalog):
-        slot = cells[np.int64(catalog[i + FAR]) & mask] - 1
+    if i + 2 * FAR < len(key_hashes):
+        prefetch(cells, np.int64(key_hashes[i + 2 * FAR]) & mask)
+    if i + FAR < len(key_hashes):
+        slot = cells[np.int64(key_hashes[i + FAR]) & mask] - 1
         prefetch(hashes, slot)
         prefetch(starts, slot)
-    if i + NEAR < len(catalog):
-        slot = cells[np.int64(catalog[i + NEAR]) & mask] - 1
+    if i + NEAR < len(key_hashes):
+        slot = cells[np.int64(key_hashes[i + NEAR]) & mask] - 1
         if slot >= 0:
             prefetch(data, starts[slot])
 
@@ -193,7 +196,7 @@ def _cell(
     row: Int,
     h: Int,
 ) -> Int:
-    """The cell where the key of `row`, whose hash is `h`, is or is to be put."""
+    """Return the cell of the key of `row`, whose hash is `h`, or the free cell for it."""
     a, b = first[row], second[row]
     a_length, b_length = first[row + 1] - a, second[row + 1] - b
     mask = len(cells) - 1
@@ -226,14 +229,14 @@ def _intern(
     second: Int32s,
     second_data: Bytes,
     rows: Int64s,
-    catalog: UInt64s,
+    key_hashes: UInt64s,
     slots: Int32s,
 ) -> Int:
     for i in range(len(rows)):
-        catalog[i] = _hash(seed, first, first_data, second, second_data, rows[i])
+        key_hashes[i] = _hash(seed, first, first_data, second, second_data, rows[i])
     for i in range(len(rows)):
-        _ask_ahead(cells, hashes, starts, data, catalog, i)
-        row, h = rows[i], catalog[i]
+        _prefetch_key(cells, hashes, starts, data, key_hashes, i)
+        row, h = rows[i], key_hashes[i]
         cell = _cell(cells, hashes, starts, data, first, first_data, second, second_data, row, h)
         if cells[cell] == 0:
             a, b = np.int64(first[row]), np.int64(second[row])

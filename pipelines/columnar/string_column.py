@@ -1,4 +1,4 @@
-"""A column of strings as kernels read it: one run of bytes, and where each string begins."""
+"""A column of strings as kernels read it: the bytes of all strings, and where each one begins."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from pipelines.columnar.jit import Bytes, Int32s, Int64s
 
-ArrowColumn: TypeAlias = Any  # an Arrow array; its stubs take every value to be nullable
+ArrowColumn: TypeAlias = Any  # an Arrow array: pyarrow's stubs type every value as nullable
 
 
 class StringColumn(NamedTuple):
-    """A column of texts as kernels read it: text i is `data[starts[i]:starts[i + 1]]`."""
+    """String i is `data[starts[i]:starts[i + 1]]`. Both arrays are read-only."""
 
     starts: Int32s
     data: Bytes
@@ -25,22 +25,23 @@ class StringColumn(NamedTuple):
 
     @classmethod
     def empty(cls, count: int) -> "StringColumn":
-        """As many empty texts: an index of single names has them for second ones."""
+        """Return `count` empty strings, as second parts for an index of single names."""
         return cls.locked(np.zeros(count + 1, np.int32), np.empty(0, np.uint8))
 
     @classmethod
     def locked(cls, starts: Int32s, data: Bytes) -> "StringColumn":
-        """View these; copies nothing."""
-        # Kernels are compiled for what may be written to and what may not: here, never.
-        texts = cls(starts.view(), data.view())
-        for array in texts:
+        """View these arrays; copies nothing."""
+        # Numba compiles a kernel once for writable arrays and once for read-only ones: always the
+        # latter here.
+        column = cls(starts.view(), data.view())
+        for array in column:
             array.flags.writeable = False
-        return texts
+        return column
 
     def take(self, rows: Int64s) -> list[str]:
-        """Some of the texts."""
-        columns: list[Any] = [self.starts, self.data]
+        """Return some of the strings."""
+        columns: list[Any] = [self.starts, self.data]  # no buffers to the stubs
         buffers = [None, *map(pa.py_buffer, columns)]
-        texts: ArrowColumn = pa.Array.from_buffers(pa.string(), len(self.starts) - 1, buffers)
-        taken: list[str] = texts.take(rows).to_pylist()
+        strings: ArrowColumn = pa.Array.from_buffers(pa.string(), len(self.starts) - 1, buffers)
+        taken: list[str] = strings.take(rows).to_pylist()
         return taken

@@ -1,42 +1,47 @@
-"""A topic of figures: what is counted of a definition, one record a period and partition.
+"""A topic of aggregates: what is counted of a definition, one record a period and partition.
 
-A period is a number to the kind, and its begin (a day, an instant) on the topic.
-
-The topic is compacted, so that it is its own table: its newest records are the figures, and what a
-worker counts goes on from them. The period of `TOTAL` has the record of the whole, with what is
-said once: late events and how far the definition has caught up with history.
+A period is a number of the operator's own, and its begin (a day, an instant) on the topic. The
+topic is compacted and so its own table: its latest records are the aggregates, and after a restart
+counting goes on from them. The period of `TOTAL` has the record of the whole, which alone has the
+late events, how far a backfill has come, and why a definition has failed.
 """
 
-from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TypeVar
 
-from pipelines.engine.operator import TOTAL, Key, OperatorInstance, PartitionContext
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.failed_instance import FailedInstance
+from pipelines.engine.instance import AnyInstance
+from pipelines.engine.operator import PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
+from pipelines.matching.match import Key
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topic
 
+N = TypeVar("N", bound=AnyInstance)
+
 
 class AggregatesTopic:
-    """Writes and reads the figures of one kind, each partition to its own number's.
+    """Writes and reads the aggregates of one operator, each partition's in that partition.
 
-    `period` is the name of the schema's field for its begin, null for the whole: a date, which is
-    days from 1970, or a timestamp.
+    `period` is the name of the schema's field for the begin of a period, null for the total: a
+    date, in days since 1970, or a timestamp.
     """
 
     def __init__(
         self,
-        kind: str,
+        operator: str,
         topic: Topic,
         schema: str,
         period: str,
         registry: SchemaRegistry,
         outbox: Outbox,
     ) -> None:
-        self._kind, self._topic, self._period = kind, topic.name, period
+        self._operator, self._topic, self._period = operator, topic.name, period
         self._outbox = outbox
         loaded = files.load(schema)
         self._encoder = Encoder(loaded, registry.register(value_subject(topic.name), loaded))
@@ -45,55 +50,43 @@ class AggregatesTopic:
     def publish(
         self,
         context: PartitionContext,
-        one: OperatorInstance,
-        aggregates: Callable[[int], dict[str, Any] | None],
+        instance: AnyInstance,
+        record_of: Callable[[int], Record | None],
         begin_of: Callable[[int], int] = int,
     ) -> None:
-        """Send what `figures` gives for each period that is not published yet, and the whole.
+        """Publish the periods of the instance that are unpublished, and the total.
 
-        A period of which it gives None is deleted. `begin_of` gives the begin of a period.
+        `record_of` returns the operator's own fields of a period, None to delete its record;
+        `begin_of` the begin of a period.
         """
-        _, project, name, version = one.key
-        position = context.position if one.backfill is None else one.backfill.at
-        common = {
-            "project_id": project,
-            f"{self._kind}_id": name,
-            "version": version,
-            "partition": context.partition,
-            "position": position,
-            "late_dropped": 0,
-            "updated_at": context.now_ms,
-        }
-        of_whole = {
-            "late_dropped": one.late,
-            "backfilling_to": None if one.backfill is None else context.position,
-            "live_since": one.live_since,
-            "failed": one.failed or None,
-        }
-        keys, records, gone = [], [], []
-        for period in sorted(one.unpublished | {TOTAL}):
+        common = common_fields(context, instance)
+        keys, records, deleted = [], [], []
+        for period in sorted(instance.unpublished | {TOTAL}):
             begin = None if period == TOTAL else begin_of(period)
-            key, own = _record_key(one.key, begin, context.partition), aggregates(period)
+            key, own = record_key(instance.key, begin, context.partition), record_of(period)
             if own is None:
-                gone.append(key)
+                deleted.append(key)
             else:
+                total = total_fields(context, instance) if begin is None else {}
                 keys.append(key)
-                whole = of_whole if begin is None else {}
-                records.append(common | {self._period: begin} | whole | own)
-        self._send(context.partition, keys, self._encoder.encode_records(records))
-        self._bury(context.partition, gone)
+                records.append({**common, self._period: begin, **total, **own})
+        values = self._encoder.encode_records(records)
+        instance.total = next((record for record in records if record[self._period] is None), None)
+        self._send(context.partition, keys, values)
+        self._delete(context.partition, deleted)
 
     def restore(
         self,
         partition: int,
-        instances: dict[Key, OperatorInstance],
+        instances: Mapping[Key, N],
         reader: Reader,
-        take: Callable[[OperatorInstance, dict[str, Any]], None],
+        load: Callable[[N, Record], None],
     ) -> Generator[None, None, set[Key]]:
-        """Give every published record to `take`, in steps; delete those of what has ended.
+        """Call `load` with every published record, in steps; delete those of other definitions.
 
-        Returns what that was: it ended when nobody was there to `forget` it. A period that was
-        deleted may be given all the same, if its record has not been compacted away yet.
+        Returns those others: they ended while no worker ran. A record that was deleted may be
+        loaded all the same, as long as compaction has left it. An instance whose records cannot be
+        loaded fails; of a `FailedInstance` they are kept as they are.
         """
         stale: dict[bytes, Key] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
@@ -102,31 +95,42 @@ class AggregatesTopic:
                 continue
             decoded = self._decode(records.values)
             for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
-                project, name = record["project_id"], record[f"{self._kind}_id"]
-                key = Key(self._kind, project, name, record["version"])
-                one = instances.get(key)
-                if one is None:
-                    stale[records.keys[row] or b""] = key
+                id_ = record[f"{self._operator}_id"]
+                key = Key(self._operator, record["project_id"], id_, record["version"])
+                record_key = records.keys[row] or b""
+                instance = instances.get(key)
+                if instance is None:
+                    stale[record_key] = key
                 else:
-                    if record[self._period] is None:
-                        one.late = record["late_dropped"]
-                        one.live_since, one.failed = record["live_since"], record["failed"] or ""
-                    take(one, record)
+                    self._load(instance, record_key, record, load)
             for failure in decoded.failures:
                 stale.pop(records.keys[failure.row] or b"", None)
             yield
-        self._bury(partition, stale)
+        self._delete(partition, stale)
         return set(stale.values())
 
-    def forget(
-        self, partition: int, one: OperatorInstance, begin_of: Callable[[int], int] = int
+    def _load(
+        self, instance: N, record_key: bytes, record: Record, load: Callable[[N, Record], None]
     ) -> None:
-        """Delete the figures of a definition that has ended."""
-        periods = {TOTAL, *one.aggregates}
-        begins = [None if period == TOTAL else begin_of(period) for period in periods]
-        self._bury(partition, [_record_key(one.key, begin, partition) for begin in begins])
+        if record[self._period] is None:
+            instance.total = record
+            instance.late, instance.live_since = record["late_dropped"], record["live_since"]
+            instance.failed = instance.failed or record["failed"] or ""
+        if isinstance(instance, FailedInstance):
+            instance.record_keys.add(record_key)
+        else:
+            with instance.failing_alone():
+                load(instance, record)
 
-    def _bury(self, partition: int, keys: Iterable[bytes]) -> None:
+    def forget(
+        self, partition: int, instance: AnyInstance, begin_of: Callable[[int], int] = int
+    ) -> None:
+        """Delete the records of a definition that ends."""
+        periods = {TOTAL, *instance.aggregates}
+        begins = [None if period == TOTAL else begin_of(period) for period in periods]
+        self._delete(partition, [record_key(instance.key, begin, partition) for begin in begins])
+
+    def _delete(self, partition: int, keys: Iterable[bytes]) -> None:
         keys = list(keys)
         self._send(partition, keys, [None] * len(keys))
 
@@ -134,6 +138,31 @@ class AggregatesTopic:
         self._outbox.send(self._topic, keys, values, partition=partition)
 
 
-def _record_key(key: Key, begin: int | None, partition: int) -> bytes:
-    _, project, name, version = key
-    return f"{project}/{name}/{version}/{'total' if begin is None else begin}/{partition}".encode()
+def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
+    """Return the fields that the records of all periods and operators have."""
+    operator, project, id_, version = instance.key
+    return {
+        "project_id": project,
+        f"{operator}_id": id_,
+        "version": version,
+        "partition": context.partition,
+        "position": context.position if instance.backfill is None else instance.backfill.at,
+        "late_dropped": 0,
+        "updated_at": context.now_ms,
+    }
+
+
+def total_fields(context: PartitionContext, instance: AnyInstance) -> Record:
+    """Return the fields that only the record of the total has, with all operators."""
+    return {
+        "late_dropped": instance.late,
+        "backfilling_to": None if instance.backfill is None else context.position,
+        "live_since": instance.live_since,
+        "failed": instance.failed or None,
+    }
+
+
+def record_key(key: Key, begin: int | None, partition: int) -> bytes:
+    """Return the key of a record: `project/id/version/begin/partition`."""
+    _, project, id_, version = key
+    return f"{project}/{id_}/{version}/{'total' if begin is None else begin}/{partition}".encode()

@@ -1,201 +1,178 @@
-"""Analytics on the stream: events in, changes of persons and figures of definitions out.
+"""Every definition, evaluated on the stream: events in, results out.
 
-    avila.events ─▶ match ─▶ fold ─▶ changes of persons      each kind on its own topic
-                               ├───▶ figures                 each kind on its own topic
-                               └───▶ avila.state.persons     rows, some seconds later
+    avila.events ─▶ decode ─▶ match ─▶ process ─▶ publish ─▶ changes of persons  each operator on
+                                          │                  aggregates          topics of its own
+                                          └────────────────▶ avila.state.persons rows, seconds later
 
-Every partition keeps every definition, of whatever kind (`pipelines.engine.operator`). One is taken
-up between two epochs. It counts all that ever happened: the event store is read again for it, from
-its beginning, until it has caught up and is live. One that is changed begins anew, and what its
-older version left behind is deleted.
+A definition is taken up between two epochs. It counts all that ever happened: the event store is
+read for it from the beginning, until it has caught up and is live. A new version of it begins
+empty; what the old one has published is deleted as soon as it counts no more.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaException
 
-from pipelines.columnar.string_column import StringColumn
+from pipelines.engine.backfill import Backfills
 from pipelines.engine.catalog import DefinitionCatalog
-from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.operator import (
-    TOTAL,
-    Backfill,
-    Changed,
-    Changes,
-    Key,
-    Operator,
-    OperatorInstance,
-    PartitionContext,
-)
-from pipelines.engine.partition import EventColumns, OffsetRange, Partition
+from pipelines.engine.changelog import PersonChangelog, Recovery
+from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.events import EventDecoder
+from pipelines.engine.failed_instance import FailedInstance
+from pipelines.engine.instance import AnyInstance, Backfill, tag_of
+from pipelines.engine.operator import AnyOperator, PartitionContext
+from pipelines.engine.partition import Partition, Pass
+from pipelines.engine.publishers import Publishers
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.matching.matcher import Match
+from pipelines.matching.match import Key
 from pipelines.worker.snapshots import Snapshots
 from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
-from schemas.avro import files
-from schemas.avro.codec import Codec, Decoded
 from schemas.follower import TopicReader
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
-from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
 
-_CATCH_UP_BATCH: Final = 20_000  # events
-_WAITED_ENOUGH: Final = 20  # times a tenth of a second
-_CLOCKS_DIFFER_MS: Final = 3_600_000
-_DONE: Final = object()
-
 
 class Analytics(Table):
-    """All definitions, of all `kinds`, in the partitions that this worker has."""
+    """All definitions of all operators, in the partitions that this worker has."""
 
     name = "persons"
     help = "What each person did, as far as any definition asks"
 
-    def __init__(self, settings: Settings, outbox: Outbox, operators: Sequence[Operator]) -> None:
+    def __init__(
+        self, settings: Settings, outbox: Outbox, operators: Sequence[AnyOperator]
+    ) -> None:
         self.source = settings.topics.events.name
+        self.outputs = (settings.topics.person_state.name,)
         self._settings = settings
         self._outbox = outbox
         self._operators = operators
-        self._lateness_ms = settings.allowed_lateness_s * 1000
+        self._lateness_ms = settings.allowed_lateness_s * 1_000
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
         self._partitions: dict[int, Partition] = {}
-        self._logs: dict[int, PersonChangelog] = {}
-        self._backfills: dict[int, Iterator[None]] = {}
+        self._changelogs: dict[int, PersonChangelog] = {}
+        self._outdated: set[int] = set()  # partitions that lack the latest definitions
+        self._backfills = Backfills(settings.bootstrap, self.source, self._process_past)
 
     def connect(self, registry: SchemaRegistry) -> None:
-        """Meet the broker; to be called once, before anything else is. Blocks."""
+        """Connect to the broker; call it once, before anything else. Blocks."""
         topics = self._settings.topics
-        self._decode = Codec(files.load("event"), registry.find, ours=True).decode
-        self._publishers = {
-            kind.name: kind.publisher(topics, registry, self._outbox) for kind in self._operators
-        }
-        follower = TopicReader(self._settings.bootstrap, [topics.definitions.name])
-        self._catalog = DefinitionCatalog(self._operators, follower)
+        self._decoder = EventDecoder(registry)
+        self._publishers = Publishers(self._operators, topics, registry, self._outbox)
+        definitions = TopicReader(self._settings.bootstrap, [topics.definitions.name])
+        self._catalog = DefinitionCatalog(self._operators, definitions)
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
 
-    def fold(self, records: Records) -> None:
-        """Fold a batch of the event store; what comes of it is in the outbox when this returns."""
-        number = records.source.partition
+    def process(self, records: Records) -> None:
+        """Process a batch of the event store; its results are in the outbox on return."""
+        number, now = records.source.partition, _now_ms()
         partition = self._partitions[number]
-        events, matches, ahead = self._look(records)
-        for project, ms in ahead.items():
-            partition.advance_event_clock(project, ms)
-        now = _now_ms()
-        with stage("analytics: fold"):
-            folded = list(partition.fold(events, matches, self._log_at(now)))
-        with stage("analytics: announce"):
-            self._announce(self._context(number, now), folded)
-        partition.position = records.next_offset
-
-    def _look(
-        self, records: Records, only: frozenset[Key] | None = None
-    ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
-        """Decode a batch, find which of its events concern what, and how projects' time goes on.
-
-        What concerns others than `only` some definitions is then left out.
-        """
         with stage("analytics: decode"):
-            decoded = self._decode(records.values)
-        for failure in decoded.failures:
-            # The Tracker writes no such thing: whoever did, it is no event, and stays where it is.
-            log.error(
-                "not an event",
-                source=records.source,
-                offset=int(records.offsets[failure.row]),
-                reason=failure.reason,
-                detail=failure.detail,
-            )
+            events = self._decoder.decode(records, partition.position)
         with stage("analytics: match"):
-            return self._matched(records, decoded, only)
+            matched = self._catalog.match(events)
+        with stage("analytics: process"):
+            changes = partition.process(matched, Pass.LIVE, self._log_at(now))
+        with stage("analytics: publish"):
+            self._publishers.publish(self._context(number, now), changes)
 
-    def _matched(
-        self, records: Records, decoded: Decoded, only: frozenset[Key] | None
-    ) -> tuple[EventColumns, dict[Key, Match], dict[str, int]]:
-        column = decoded.batch.column
-        at = np.asarray(column("timestamp").cast(pa.int64()))
-        projects = StringColumn.of(column("project_id"))
-        ahead = self._catalog.newest(projects, at - records.timestamps[decoded.rows])
-        offsets = records.offsets[decoded.rows]
-        events = EventColumns(projects, StringColumn.of(column("person_id")), at, offsets)
-        names = StringColumn.of(column("event"))
-        matches = self._catalog.match(projects, names, column("properties"), only)
-        return events, matches, ahead
-
-    def _announce(
-        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
-    ) -> None:
-        for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].changes(context, of_kind)
-
-    def _announce_expired(
-        self, context: PartitionContext, changed: Iterable[tuple[OperatorInstance, Changes]]
-    ) -> None:
-        for kind, of_kind in _by_kind(changed).items():
-            self._publishers[kind].expired(context, of_kind)
+    def _process_past(self, number: int, records: Records, begin: int) -> None:
+        """Process a batch of history for what is backfilling, and let its time pass."""
+        partition, now = self._partitions[number], _now_ms()
+        events = self._decoder.decode(records, begin)
+        matched = self._catalog.match(events, frozenset(partition.backfilling))
+        changes = partition.process(matched, Pass.BACKFILL, self._log_at(now))
+        context = self._context(number, now)
+        self._publishers.publish(context, changes)
+        expired = partition.expire_backfill(int(records.timestamps[-1]))
+        self._publishers.publish(context, expired)
 
     def _context(self, number: int, now_ms: int) -> PartitionContext:
         partition = self._partitions[number]
         return PartitionContext(number, partition.position, partition.persons, now_ms)
 
+    def _log_at(self, now_ms: int) -> int:
+        return now_ms + self._settings.checkpoint_interval_ms
+
     # ── commits ──────────────────────────────────────────────────────────────────────────────────
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """Take up definitions, let time pass, log rows that are due, publish figures."""
+        """Apply new definitions, let time pass, log rows that are due, publish aggregates."""
         if self._catalog.follow():
-            for number in self._partitions:
-                self._apply_definitions(number)
+            self._outdated |= self._partitions.keys()
         for number, partition in self._partitions.items():
             partition.position = positions.get(number, partition.position)
+            if number in self._outdated:
+                self._apply_definitions(number)
             context = self._context(number, now_ms)
-            self._announce_expired(context, partition.expire(now_ms))
-            self._logs[number].write(partition, now_ms)
-            for one in partition.instances.values():
-                if one.unpublished:
-                    self._publishers[one.kind.name].aggregates(context, one)
-                    one.unpublished.clear()
+            self._publishers.publish(context, partition.expire(now_ms))
+            changelog = self._changelogs[number]
+            changelog.write_rows(partition, now_ms)
+            self._publishers.publish_aggregates(context, partition.instances.values())
+            changelog.write_meta(partition)  # last: it says which definitions have failed by now
+        self._outdated.clear()
 
     def _apply_definitions(self, number: int) -> None:
-        """Begin with what is new, and end what is not wanted any more."""
-        partition, catalog = self._partitions[number], set(self._catalog)
-        context = self._context(number, _now_ms())
-        for key in set(partition.instances) - catalog:
-            self._logs[number].tombstone(partition, key)
-            self._publishers[key.kind].forget(context, partition.instances.pop(key))
-        for key in catalog - partition.instances.keys():
-            one = OperatorInstance(*self._catalog[key], self._lateness_ms)
-            one.backfill = Backfill(self._begin(number, one.since_ms, partition.position))
-            one.unpublished.add(TOTAL)
-            partition.instances[key] = one
-        partition.promote(partition.position)  # there is no history before the first event
+        """End the definitions that are not in the catalog any more, and begin with new ones.
 
-    def _begin(self, number: int, since_ms: int, position: int) -> int:
-        """Where the first event of that time may be, or of a later one; at most `position`.
-
-        None is newer than its record by more than the allowed skew, and by what the clocks of
-        machines differ. Where it cannot be told now, it is the beginning: then more is read.
+        One whose record cannot be read is suspended until it can, and keeps what it counted.
         """
-        if since_ms == ALL_TIME:
-            return 0
-        skew_ms = 1_000 * self._settings.max_future_skew_s + _CLOCKS_DIFFER_MS
+        partition, catalog = self._partitions[number], self._catalog
+        context = self._context(number, _now_ms())
+        for key, instance in list(partition.instances.items()):
+            if self._is_current(instance):
+                if instance.suspended:
+                    instance.resume()
+            elif reason := catalog.unreadable.get(key.definition):
+                clock_offset = partition.clock_offsets.get(key.project, NEVER)
+                instance.suspend(reason, partition.position, clock_offset)
+            else:
+                self._changelogs[number].tombstone(partition, key)
+                self._publishers.forget(context, partition.instances.pop(key))
+        for key in catalog:
+            if key not in partition.instances:
+                partition.instances[key] = self._begin(number, key)
+        for key, instance in partition.instances.items():
+            had_previous, instance.has_previous = instance.has_previous, key in catalog.superseding
+            if had_previous and not instance.has_previous:
+                self._publishers.supersede(context, instance)
+        partition.promote(partition.position)  # those whose history is empty
+
+    def _is_current(self, instance: AnyInstance) -> bool:
+        """Whether the catalog has the very definition, and not another one of the same key."""
+        entry = self._catalog.get(instance.key)
+        return entry is not None and (
+            isinstance(instance, FailedInstance) or tag_of(entry.definition) == instance.tag
+        )
+
+    def _begin(self, number: int, key: Key) -> AnyInstance:
+        """Make the instance of a definition that is new to a partition: it begins in the past."""
+        instance = self._instance(key)
+        instance.unpublished.add(TOTAL)
+        if not instance.failed:
+            position = self._partitions[number].position
+            skew_ms = 1_000 * self._settings.max_future_skew_s
+            since_ms = instance.definition.since_ms
+            at = self._backfills.start_offset(number, since_ms, skew_ms, position)
+            instance.backfill = Backfill(at)
+        return instance
+
+    def _instance(self, key: Key) -> AnyInstance:
+        operator, definition = self._catalog[key]
         try:
-            with closing(Reader(self._settings.bootstrap)) as reader:
-                source = TopicPartition(self.source, number)
-                return min(reader.offset_at(source, max(since_ms - skew_ms, 0)), position)
-        except KafkaException as error:
-            log.warning("backfilling from the beginning", partition=number, reason=str(error))
-            return 0
+            instance: AnyInstance = operator.instance(definition, self._lateness_ms)
+        except MemoryError:
+            raise
+        except Exception as error:
+            log.error("definition failed", definition=key.name, exc_info=error)
+            return FailedInstance(key, f"{type(error).__name__}: {error}")
+        return instance
 
     def snapshot(
         self,
@@ -205,54 +182,87 @@ class Analytics(Table):
         """Begin to write a snapshot of every partition."""
         for number, partition in self._partitions.items():
             try:
-                self._logs[number].snapshot(partition, reader)
+                self._changelogs[number].snapshot(partition, reader)
             except KafkaException as error:
                 log.warning("no snapshot this time", partition=number, reason=str(error))
 
     @property
     def rows(self) -> int:
-        """Rows of persons, of all definitions."""
+        """Number of rows of persons, of all definitions."""
         return sum(partition.rows for partition in list(self._partitions.values()))
 
     @property
     def nbytes(self) -> int:
-        """The memory they take, spare room included."""
+        """The memory that they take in bytes, spare room included."""
         return sum(partition.nbytes for partition in list(self._partitions.values()))
 
     # ── restoring ────────────────────────────────────────────────────────────────────────────────
 
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
-        """Restore a partition as of source offset `committed`: rows, then figures, then redo."""
+        """Restore a partition as of source offset `committed`: rows, aggregates, recent events."""
         while not self._catalog.caught_up:
             self._catalog.follow(timeout_s=0.5)
             yield
-        number, state = partition, Partition()
-        for key in self._catalog:
-            state.instances[key] = OperatorInstance(*self._catalog[key], self._lateness_ms)
-        topic = self._settings.topics.person_state.name
-        person_log = PersonChangelog(topic, number, self._snapshots, self._outbox)
-        replay = yield from person_log.restore(state, committed, reader)
-        for publisher in self._publishers.values():
-            yield from publisher.restore(number, state.instances, reader)
+        number, topic = partition, self._settings.topics.person_state.name
+        changelog = PersonChangelog(topic, number, self._snapshots, self._outbox)
+        recovery = yield from changelog.restore(self._empty_partition, committed, reader)
+        yield from self._restore_aggregates(number, recovery, reader)
+        yield from self._replay(number, recovery, reader)
+        recovery.partition.restored(committed, recovery.clocks)
+        recovery.partition.promote(committed)  # those that have no history left
+        self._changelogs[number] = changelog
+        self._partitions[number] = recovery.partition
+        self._outdated.add(number)
+
+    def _empty_partition(self) -> Partition:
+        partition = Partition()
+        partition.instances = {key: self._instance(key) for key in self._catalog}
+        return partition
+
+    def _restore_aggregates(
+        self, number: int, recovery: Recovery, reader: Reader
+    ) -> Iterator[None]:
+        """Load what is published; delete what is of no definition, or of one to begin again.
+
+        A definition that the log does not know begins again, with empty aggregates.
+        """
+        meta, instances = recovery.meta, recovery.partition.instances
+        for name in (*meta.live, *meta.backfills, *meta.failed):
+            key = Key.parse(name)
+            reason = self._catalog.unreadable.get(key.definition)
+            if reason is not None and key not in instances:
+                instances[key] = FailedInstance(key, reason)
+        known = {key: one for key, one in instances.items() if meta.knows(key.name)}
+        yield from self._publishers.restore(number, known, reader)
+        for key, instance in instances.items():
+            instance.has_previous = key.name in meta.superseding or key in self._catalog.superseding
+            if isinstance(instance, FailedInstance):
+                continue
+            if key.name in meta.backfills and instance.failed_before:
+                instance.resume()  # it was suspended, and can be read again
+
+    def _replay(self, number: int, recovery: Recovery, reader: Reader) -> Iterator[None]:
+        """Process again the events that may be missing from the log."""
+        partition, source = recovery.partition, TopicPartition(self.source, number)
         due = self._log_at(_now_ms())
-        for offsets, fold in ((replay.past, state.replay_backfill), (replay.live, state.replay)):
-            for records in reader.read(TopicPartition(self.source, number), *offsets):
+        for offsets, run in (
+            (recovery.past, Pass.REPLAY_BACKFILL),
+            (recovery.live, Pass.REPLAY_LIVE),
+        ):
+            begin = offsets.begin
+            for records in reader.read(source, *offsets):
                 if records is not None:
-                    events, matches, ahead = self._look(records)
-                    fold(events, matches, due)
-                    for project, ms in ahead.items() if offsets is replay.live else ():
-                        state.advance_event_clock(project, ms)
+                    events = self._decoder.decode(records, begin)
+                    partition.process(self._catalog.match(events), run, due)
+                    begin = records.next_offset
                 yield
-        state.restored(committed, replay.clocks)
-        state.promote(committed)  # what nothing lies before
-        self._logs[number] = person_log
-        self._partitions[number] = state
 
     def drop(self, partition: int) -> None:
-        """Forget a partition, in memory only."""
+        """Drop a partition, in memory only."""
         self._partitions.pop(partition, None)
-        self._logs.pop(partition, None)
-        self._backfills.pop(partition, None)
+        self._changelogs.pop(partition, None)
+        self._outdated.discard(partition)
+        self._backfills.drop(partition)
 
     # ── catching up with history ─────────────────────────────────────────────────────────────────
 
@@ -262,66 +272,15 @@ class Analytics(Table):
         return any(partition.backfilling for partition in self._partitions.values())
 
     def catch_up(self) -> None:
-        """Fold a batch of past events into what is not live yet.
+        """Process a batch of past events for what is not live yet, in one partition.
 
-        What comes of it is in the outbox, as with `fold`. Reads a partition at a time, and tries
-        again later what the broker does not give now.
+        Its results are in the outbox on return.
         """
-        number = next(
-            (n for n, partition in self._partitions.items() if partition.backfilling), None
-        )
-        if number is None:
-            return
-        backfill = self._backfills.setdefault(number, self._backfill(number))
-        with stage("analytics: backfill"):
-            try:
-                done = next(backfill, _DONE) is _DONE
-            except KafkaException as error:
-                log.warning("backfill waits", partition=number, reason=str(error))
-                done = True
-        if done:
-            del self._backfills[number]
-
-    def _backfill(self, number: int) -> Iterator[None]:
-        """Take the definitions of a partition through history, batch by batch, until they are live.
-
-        The last few batches are taken at one go, for the partition must not move on meanwhile.
-        """
-        partition = self._partitions[number]
-        with closing(Reader(self._settings.bootstrap)) as reader:
-            while backfilling := partition.backfilling.values():
-                begin, end = min(backfill.at for backfill in backfilling), partition.position
-                waited = 0
-                for records in reader.read(TopicPartition(self.source, number), begin, end):
-                    if records is None:
-                        waited += 1
-                    else:
-                        self._fold_past(number, OffsetRange(begin, records.next_offset), records)
-                        begin = records.next_offset
-                    if end - begin > _CATCH_UP_BATCH or waited > _WAITED_ENOUGH:
-                        yield
-                if partition.position == end:
-                    for key in partition.promote(begin):
-                        log.info("live", definition=key.name, partition=number, since=end)
-
-    def _fold_past(self, number: int, offsets: OffsetRange, records: Records) -> None:
-        partition = self._partitions[number]
-        events, matches, ahead = self._look(records, frozenset(partition.backfilling))
-        now = _now_ms()
-        context = self._context(number, now)
-        changed = partition.backfill(events, matches, offsets, ahead, self._log_at(now))
-        self._announce(context, changed)
-        self._announce_expired(context, partition.expire_backfill(int(records.timestamps[-1])))
-
-    def _log_at(self, now_ms: int) -> int:
-        return now_ms + self._settings.checkpoint_interval_ms
-
-
-def _by_kind(changed: Iterable[tuple[OperatorInstance, Changes]]) -> dict[str, Changed]:
-    operators: defaultdict[str, list[tuple[OperatorInstance, Changes]]] = defaultdict(list)
-    for one, changes in changed:
-        operators[one.kind.name].append((one, changes))
-    return dict(operators)
+        for number, partition in self._partitions.items():
+            if partition.backfilling:
+                with stage("analytics: backfill"):
+                    self._backfills.step(number, partition)
+                return
 
 
 def _now_ms() -> int:

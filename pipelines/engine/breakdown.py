@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipelines.columnar.jit import Int64s, UInt64s
-from pipelines.engine.operator import Changes
+from pipelines.engine.operator import ChangeRecords
 from pipelines.matching.value_hash import fingerprint
 from schemas.value_tokens import to_json
 
@@ -19,7 +19,7 @@ NOT_SET: Final = np.uint64(fingerprint([None]))
 class ValuedChanges(NamedTuple):
     """What a batch changed, and the values that came with it: their tokens by fingerprint."""
 
-    records: Changes
+    records: ChangeRecords
     tokens: Mapping[int, str] = {}
 
 

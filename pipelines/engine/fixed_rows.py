@@ -3,11 +3,10 @@
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s
-from pipelines.engine.operator import Packed
+from pipelines.engine.operator import Packed, StateColumn, StateColumns
 from pipelines.engine.rows import PersonRows
 
 _LAYOUT: Final = 1
@@ -28,7 +27,7 @@ class FixedRows(PersonRows):
         of: type[np.int64 | np.uint64],
     ) -> None:
         super().__init__(row, heads)
-        self.words: NDArray[Any] = np.zeros((64, words), of)
+        self.words: StateColumn = np.zeros((64, words), of)
         self._logged = logged
         self._packed = np.dtype(
             [
@@ -74,11 +73,11 @@ class FixedRows(PersonRows):
         self.rows["slot"][rows], self.rows["dirty"][rows] = slots, 0
         self.words[rows], self.stamps[rows] = logged["words"], logged["stamp"]
 
-    def dump(self) -> dict[str, NDArray[Any]]:
+    def dump(self) -> StateColumns:
         """A copy of the columns, to be loaded by the same version of this code."""
         return super().dump() | {"words": self.words[: self.size].copy()}
 
-    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+    def load(self, columns: StateColumns, stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         super().load(columns, stamp)
         self.words = columns["words"]

@@ -1,61 +1,56 @@
-"""What an operator is: one kind of definition (a funnel, a cohort …), evaluated person by person.
+"""The contract of an operator: a kind of definition (funnel, cohort …) and what evaluates it.
 
-    event ─▶ matcher ─▶ PersonState.fold ─▶ changes ─▶ Figures.apply ─▶ Publisher
-             (looks)    a row a person                 sums over them    result topics
+    event ─▶ Matcher ──────▶ PersonState.fold ─▶ Aggregates.apply ─▶ Publisher
+             (selectors,     one row a person    counts by period    the operator's result topics
+              reads)
 
-A partition (`pipelines.engine.partition`) keeps a `OperatorInstance` for every definition: how far
-it has caught up with history, which rows are still to be logged. It knows of no kind: what is a
-kind's own is named by its `Operator`, and everything else (restoring, the log, backfill, time) is
-the same for all.
+An operator is a package in `pipelines.operators` and an entry in its tuple `OPERATORS`. Four types
+say what it consists of, and tie it together:
+
+- its definition (`D`), as its `schemas.operators.OperatorSpec` decodes it;
+- its changes (`C`): what folding a batch changed for persons;
+- `PersonState[C]`, which folds events and returns changes, and `Aggregates[C]`, which counts them:
+  an `OperatorInstance[D, C]` has one of each;
+- `Publisher[I, C]`, which publishes for instances (`I`) of this operator, and for no others.
+
+The engine (partition, backfill, changelog, time) is the same for all operators and knows none of
+them.
 """
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import msgspec
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Bytes, Int32s, Int64s
 from pipelines.columnar.key_index import KeyIndex
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from pipelines.matching.match import Key, Masks, Values
 from pipelines.matching.selectors import PropertyRead
 from schemas.definitions import Definition
 from schemas.event_filter import EventSelector
+from schemas.operators.spec import OperatorSpec
 from schemas.registry.client import SchemaRegistry
 from schemas.topics import Topics
 
-log = structlog.get_logger(__name__)
+D = TypeVar("D", bound=Definition)
+C = TypeVar("C")
+I = TypeVar("I")  # noqa: E741 (an instance, as D and C are a definition and changes)
+C_co = TypeVar("C_co", covariant=True)
+C_contra = TypeVar("C_contra", contravariant=True)
+I_contra = TypeVar("I_contra", contravariant=True)
 
-Masks = NDArray[np.uint32]
-# Of each thing that a definition reads: its values as `DictionaryColumn`, None where it is not set,
-# or `ValueHashes` if that is what it asks for.
-Values = Sequence[Any]
-# An array of records of the kind's own type: what became different of whom.
-Changes = Any
+# A structured array, of a dtype of the operator's own.
+ChangeRecords: TypeAlias = NDArray[np.void]
+# An Avro record, which its schema types.
+Record: TypeAlias = Mapping[str, Any]
+# A column of a state, and all of them by name: each has a dtype of its own.
+StateColumn: TypeAlias = NDArray[Any]
+StateColumns: TypeAlias = dict[str, StateColumn]
 
-NEVER = -(2**62)
-# Among the properties that a kind reads: the event's name, which is no property. None is called so.
-EVENT_NAME = ""
-TOTAL = -(2**31)  # stands for the day (or the period) in what is counted over all of them
-
-
-class Key(NamedTuple):
-    """What tells one version of one definition from all others."""
-
-    kind: str
-    project: str
-    id: str
-    version: int
-
-    @property
-    def name(self) -> str:
-        """What the log calls it."""
-        return "/".join(map(str, self))
+NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
 
 
 class Packed(NamedTuple):
@@ -69,44 +64,62 @@ class Packed(NamedTuple):
         return len(self.begins)
 
 
-NO_ROWS: Final[Int32s] = np.empty(0, np.int32)
+class FoldResult(NamedTuple, Generic[C_co]):
+    """What a batch did to the rows of a definition.
 
+    Attributes:
+        changes: what it changed for persons; views, good until the state is called again.
+        newly_dirty: the rows that it touched and that were not waiting to be logged already.
+        late: how many events were left out because they came later than the lateness allows.
+        flush_now: the rows to be logged by the commit that publishes the changes.
+    """
 
-class FoldResult(NamedTuple):
-    """What a batch did: its changes, and the rows it touched that did not wait to be logged yet."""
-
-    changes: Changes
+    changes: C_co
     newly_dirty: Int32s
-    late: int  # events left out, for they came later than the lateness allows
-    flush_now: Int32s = NO_ROWS  # rows to be logged by the commit that announces the changes
+    late: int
+    flush_now: Int32s = NO_ROWS
 
 
-class Expired(NamedTuple):
-    """What time did: its changes, and the rows that differ now and are to be logged."""
+class Expired(NamedTuple, Generic[C_co]):
+    """What the passing of time did to the rows of a definition.
 
-    changes: Changes
+    Attributes:
+        rows: the rows that differ now; they are logged by the commit that publishes the changes.
+        changes: what is counted and published like the changes of a batch; None if nothing is.
+        timeouts: what is published by `Publisher.expired`, and counted nowhere.
+    """
+
     rows: Int32s
-    counted: bool = False  # the changes are to be applied to the figures
+    changes: C_co | None = None
+    timeouts: ChangeRecords | None = None
 
 
-class PersonState(Protocol):
-    """The rows of one definition in one partition; a person is a slot of the partition's index.
+class PersonState(Protocol[C_co]):
+    """The rows of one definition in one partition. A person is a slot of the partition's index.
 
-    Folding the same events in the same order gives the same rows. Events at offsets that a row
-    holds already, as its log says, leave it alone until `restored` is called.
+    Folding the same events in the same order gives the same rows. After `unpack` or `load`, events
+    at offsets that a row already holds change nothing, until `restored` is called.
     """
 
     @property
     def by_person(self) -> bool:
-        """Whether it looks at persons at all; if not, `fold` is given any slots."""
+        """Whether there are rows of persons; if not, `fold` may be given any slots."""
 
     @property
     def size(self) -> int:
-        """Rows: persons who ever did something that the definition looks at."""
+        """Number of rows: persons with at least one event that the definition looks at."""
 
     @property
     def nbytes(self) -> int:
-        """Memory held, the spare room of growing columns included."""
+        """Memory held in bytes, the spare room of growing columns included."""
+
+    @property
+    def clock(self) -> int | None:
+        """The time (ms) up to which the state has expired; None without a clock, or before it."""
+
+    @property
+    def published_persons(self) -> Int32s:
+        """Persons whose changes stand on a compacted topic, to be deleted with the definition."""
 
     def fold(
         self,
@@ -116,128 +129,67 @@ class PersonState(Protocol):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> FoldResult:
-        """Fold events in order of arrival; `persons` is the size of the index `slots` are of.
+    ) -> FoldResult[C_co]:
+        """Fold events in order of arrival.
 
-        Bit i of an event's mask says that it is one the definition's i-th look asks for;
-        `values[j]` is a column of what events have of the j-th property that its kind `reads`. The
-        changes are views, good until the next call.
+        `slots`, `at` (ms), `masks` and `offsets` have one entry an event, and `values` are columns
+        of that length: see `Match`. `persons` is the size of the index that `slots` refer to.
         """
 
-    def expire(self, now: int) -> Expired | None:
-        """Do what is due at `now` (ms), or if it is much, a part of it; None if nothing is.
+    def expire(self, now: int) -> Expired[C_co] | None:
+        """Apply what is due at `now` (ms), or a bounded part of it; None if nothing is due.
 
-        The rest is for the next call. A partition that has much to do in others may leave a call
-        out.
+        The rest is left for the next call. The engine may leave out a call while other definitions
+        have much to do.
         """
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
-        """The rows as they are logged, holding all events below source offset `stamp`."""
+        """Encode rows for the changelog, as holding all events below source offset `stamp`."""
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
-        """Put logged rows in the place of what is known of their persons.
+        """Replace the rows of some persons by what was logged of them.
 
         Raises:
-            ValueError: a row is of a layout that this version does not know.
-        """
-
-    @property
-    def clock(self) -> int | None:
-        """How far time has come for it (ms); None if it has no clock of its own, or was told none.
-
-        `expire` and events put it forward.
+            ValueError: a row has a layout that this version does not know.
         """
 
     def restored(self, clock: int | None = None) -> None:
-        """The state is complete: from here on every event counts.
+        """End restoring: from now on every event counts.
 
-        `clock` is what its own said when the last event was folded that is in it.
+        `clock` is what `self.clock` was when the last event that is in the state was folded.
         """
 
     def unlogged(self, rows: Int32s) -> Int32s:
-        """Those of `rows` that were touched since they were last logged."""
+        """Return those of `rows` that were touched since they were last packed."""
 
     def rows_of(self, persons: Int32s) -> Int32s:
-        """The rows of some persons, -1 for those who have none."""
+        """Return the rows of some persons, -1 for a person who has none."""
 
     def persons_of(self, rows: Int32s) -> Int32s:
-        """The persons of some rows."""
+        """Return the persons of some rows."""
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """A copy of the columns, to be loaded by the same version of this code."""
+    def dump(self) -> StateColumns:
+        """Return a copy of the columns, which `load` of the same version reads."""
 
-    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
-        """Take over what `dump` gave, as of source offset `stamp`."""
-
-
-class Aggregates(Protocol):
-    """What is counted over all rows of one definition in one partition, by day or period."""
-
-    def apply(self, changes: Changes) -> set[int]:
-        """Add what changed; returns the periods whose figures differ now."""
+    def load(self, columns: StateColumns, stamp: int) -> None:
+        """Replace the state by what `dump` returned, as of source offset `stamp`."""
 
 
-class Backfill(msgspec.Struct):
-    """How far a definition has caught up with history.
+class Aggregates(Protocol[C_contra]):
+    """What is counted over all rows of one definition in one partition, by period.
 
-    Events below offset `at` are in it; `ahead` is their project's clock, as in `Partition.ahead`.
+    A period is a number of the operator's own (a day, a bucket); `TOTAL` stands for all of them.
     """
 
-    at: int = 0
-    ahead: int = NEVER
+    def __iter__(self) -> Iterator[int]:
+        """Yield the periods that have a published record, `TOTAL` left out."""
 
-
-class Waiting(NamedTuple):
-    """Rows that were touched by events from `since` on, and are to be logged when `due`."""
-
-    rows: Int32s
-    since: int
-    due: int
-
-
-class OperatorInstance:
-    """A definition as one partition runs it; `backfill` is None as soon as it is live."""
-
-    def __init__(
-        self,
-        kind: "Operator",
-        definition: Definition,
-        lateness_ms: int,
-        backfill: Backfill | None = None,
-    ) -> None:
-        self.kind = kind
-        self.definition: Any = definition  # of the type that the kind decodes
-        self.key = key_of(definition)
-        self.since_ms = definition.since_ms  # events before it do not count
-        self.tag = _tag_of(self.key, definition)
-        self.backfill = backfill
-        self.waiting: deque[Waiting] = deque()
-        self.state = kind.state(definition, lateness_ms)
-        self.aggregates: Any = kind.aggregates(definition)  # some `Aggregates`
-        self.late = 0  # events that came too late to be counted
-        self.unpublished: set[int] = set()  # periods
-        self.live_since: int | None = None  # an offset
-        self.failed = ""  # why nothing more is counted
-
-    @property
-    def live(self) -> bool:
-        """Whether it takes in events as they come."""
-        return self.backfill is None and not self.failed
-
-    def fail(self, error: Exception) -> None:
-        """Count nothing more: what it has stands, and says why. A new version begins anew."""
-        self.failed = f"{type(error).__name__}: {error}"
-        self.waiting.clear()
-        self.unpublished.add(TOTAL)
-        log.error("a definition failed", definition=self.key.name, exc_info=error)
-
-    def recovery_offset(self, position: int) -> int:
-        """The first event that may not be in what is logged; `position` is the next one to come."""
-        return self.waiting[0].since if self.waiting else position
+    def apply(self, changes: C_contra) -> set[int]:
+        """Count changes; return the periods whose record differs now."""
 
 
 class PartitionContext(NamedTuple):
-    """Where a partition stands, for those who publish its figures."""
+    """A partition, as publishers see it at one moment."""
 
     partition: int
     position: int  # its live definitions hold the events below this offset
@@ -245,55 +197,69 @@ class PartitionContext(NamedTuple):
     now_ms: int
 
 
-# What changed of each definition of a kind.
-Changed: TypeAlias = Sequence[tuple[OperatorInstance, Changes]]
+# The changes of several instances of one operator.
+Changed: TypeAlias = Sequence[tuple[I, C]]
 
 
-class Publisher(Protocol):
-    """Writes what a kind publishes, each partition to the partition of its own number."""
+class Publisher(Protocol[I_contra, C_contra]):
+    """Publishes the results of one operator, each partition's to the partition of that number."""
 
-    def changes(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce what a batch changed for persons."""
+    def changes(
+        self, context: PartitionContext, changed: Sequence[tuple[I_contra, C_contra]]
+    ) -> None:
+        """Publish what a batch, or time, changed for persons."""
 
-    def expired(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce what time changed for persons."""
+    def expired(
+        self, context: PartitionContext, expired: Sequence[tuple[I_contra, ChangeRecords]]
+    ) -> None:
+        """Publish `Expired.timeouts`."""
 
-    def aggregates(self, context: PartitionContext, instances: OperatorInstance) -> None:
-        """Publish the figures that are not published yet."""
+    def aggregates(self, context: PartitionContext, instance: I_contra) -> None:
+        """Publish the periods that are in `instance.unpublished`, and the total."""
 
     def restore(
-        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
-    ) -> Iterator[None]:
-        """Take over the published figures, in steps; delete those of what has ended."""
+        self, partition: int, instances: Mapping[Key, I_contra], reader: Reader
+    ) -> Generator[None, None, None]:
+        """Load the published aggregates in steps, and delete those of definitions that ended."""
 
-    def forget(self, context: PartitionContext, instances: OperatorInstance) -> None:
-        """Delete what is published of a definition that has ended."""
+    def forget(self, context: PartitionContext, instance: I_contra) -> None:
+        """Delete all that is published of a definition that ends."""
+
+    def supersede(self, context: PartitionContext, instance: I_contra) -> None:
+        """Publish what was held back as long as `instance.has_previous`.
+
+        A topic with one record a person, whatever the version, holds that of the previous version
+        until then. Other topics have records of both, and hold nothing back.
+        """
 
 
-def _reads_nothing(_: Any) -> Sequence[PropertyRead]:
+def _reads_nothing(_: Definition) -> Sequence[PropertyRead]:
     return ()
 
 
-class Operator(NamedTuple):
-    """An operator: its definitions' kind, and what evaluates one of them."""
+class Operator(NamedTuple, Generic[D, I, C]):
+    """An operator, as the engine runs it.
 
-    name: str
-    decode: Callable[[bytes], Definition]
-    selectors: Callable[[Any], Sequence[EventSelector]]
-    state: Callable[[Any, int], PersonState]  # of a definition and the allowed lateness in ms
-    aggregates: Callable[[Any], Aggregates]
-    publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher]
-    # The properties whose values `PersonState.fold` is given: they cost parsing, so few or none.
-    reads: Callable[[Any], Sequence[PropertyRead]] = _reads_nothing
+    Attributes:
+        spec: what it is to both sides: name, decoder, limit and topics.
+        selectors: the events that a definition looks at, up to 32 selectors.
+        instance: makes the `OperatorInstance` of a definition, given the allowed lateness in ms.
+        publisher: makes the operator's publisher; registers its schemas, so it may block.
+        reads: the properties whose values `PersonState.fold` is given. They cost parsing: few.
+    """
+
+    spec: OperatorSpec
+    selectors: Callable[[D], Sequence[EventSelector]]
+    instance: Callable[[D, int], I]
+    publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher[I, C]]
+    reads: Callable[[D], Sequence[PropertyRead]] = _reads_nothing
+
+    @property
+    def name(self) -> str:
+        """The operator's name, which is the `kind` in a definition's record key."""
+        return self.spec.name
 
 
-def key_of(definition: Definition) -> Key:
-    """The key of a definition."""
-    return Key(definition.KIND, definition.project_id, definition.id, definition.version)
-
-
-def _tag_of(key: Key, definition: Definition) -> np.uint64:
-    """What names it in the log's records; one that is deleted and made anew has another."""
-    text = f"{key.name}/{definition.created_at}"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little"))
+# Operators side by side, each with types of its own, for which Python's type system has no word.
+AnyOperator: TypeAlias = Operator[Any, Any, Any]
+AnyPublisher: TypeAlias = Publisher[Any, Any]

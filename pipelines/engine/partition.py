@@ -1,452 +1,265 @@
-"""One partition of the event store, as all definitions see it: persons, rows, what is unlogged.
+"""One partition of the event store: its persons, and every definition that it evaluates.
 
-Persons are logged some seconds after their first row was touched, so that one who does ten things
-in that time is logged once, with the rows of all definitions (`person_records`). Until then the
-event store is their log: `recovery_offset` is the offset from which events must be folded again on
-top of what is logged, and each logged row carries the offset up to which events are in it (as pages
-do in a database's write-ahead log). A row that cannot wait is logged by itself, and its person's
-others do not pay for it.
+A batch of matched events enters `Partition.process` once, for the definitions that a `Pass` names,
+and what it changes is returned once:
 
-A definition that came later first catches up with history (`Backfill`): the events before it are
-folded into it alone, from the beginning of the event store on, between the epochs of the others. As
-soon as it has come to where the partition stands, it is live like them.
+    intern persons ─▶ OperatorInstance.process, definition by definition ─▶ PartitionChanges
+                      (PersonState.fold, Aggregates.apply)
+
+A definition that is new first catches up with history (`Backfill`): events of the past are
+processed for it alone, between the batches of the others. As soon as it has reached the partition's
+position, it is live like them.
+
+The changelog is written from here (`pipelines.engine.changelog`): a row some seconds after it was
+touched, so that a person who does ten things in that time is logged once. Until then the event
+store is its log: events from `recovery_offset` on are processed again after a crash, and each
+logged row says up to which offset it holds events.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.columnar.key_index import KeyIndex
-from pipelines.columnar.string_column import ArrowColumn, StringColumn
-from pipelines.engine.operator import (
-    NEVER,
-    TOTAL,
-    Backfill,
-    Changes,
-    FoldResult,
-    Key,
-    OperatorInstance,
-    Packed,
-    Waiting,
-)
-from pipelines.engine.person_record import Part, join, person_key, person_keys, row_keys, split
-from pipelines.matching.matcher import Match
-from pipelines.worker.telemetry import LATE
-from schemas.time.since import ALL_TIME
+from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.events import MatchedEvents, OffsetRange
+from pipelines.engine.instance import AnyInstance, Backfill, PersonEvents
+from pipelines.engine.operator import ChangeRecords
+from pipelines.engine.parallel import in_parallel
+from pipelines.matching.match import Key, Match
 
-A = TypeVar("A")
-B = TypeVar("B")
-
-_NONE: Final = -1
-_PACKED_BATCH: Final = 5_000  # persons: they come to some kilobytes each
-# Rows that time changes in one call: who has more to do goes on with it in the next, so that no
-# commit takes long, however many are due in one moment.
+# Rows that time changes in one call. What is left is done by the next one, so that no commit takes
+# long, however many timers are due in one moment.
 _EXPIRED_BATCH: Final = 20_000
+_ALL_OFFSETS: Final = OffsetRange(0, 2**62)
 
 
-class OffsetRange(NamedTuple):
-    """Offsets from `begin` to `end`, which is not one of them."""
+class Pass(Enum):
+    """For which definitions a batch is processed, and whether its results are published already."""
 
-    begin: int
-    end: int
+    LIVE = "events as they come, for the definitions that are live"
+    BACKFILL = "events of the past, for the definitions that have come to them"
+    REPLAY_LIVE = "events that were processed before a restart, for the definitions that are live"
+    REPLAY_BACKFILL = "the same, for the others"
+
+    @property
+    def replay(self) -> bool:
+        """Whether the results are counted and published already."""
+        return self in {Pass.REPLAY_LIVE, Pass.REPLAY_BACKFILL}
 
 
-_ALL: Final = OffsetRange(0, 2**62)
+class PartitionChanges(NamedTuple):
+    """What a batch, or the passing of time, changed: changes and timeouts of each definition.
 
+    They are views, good until the partition is called again.
+    """
 
-class EventColumns(NamedTuple):
-    """A batch of events, as far as operators look at it."""
-
-    projects: StringColumn
-    persons: StringColumn
-    at: Int64s
-    offsets: Int64s
+    changes: list[tuple[AnyInstance, Any]]  # of the type of the instance's operator
+    timeouts: list[tuple[AnyInstance, ChangeRecords]]
 
 
 class Partition:
-    """State of one partition. Pure but for its own columns: knows no topic and no clock."""
+    """State of one partition, in memory only: it knows no topic, and is told the time.
+
+    Attributes:
+        position: live definitions hold the events below this offset.
+        persons: the index of persons, by project and id.
+        instances: the definitions.
+        clock_offsets: how far each project's newest event is ahead of the broker's clock (ms),
+            mostly below 0. Added to the time of day it is the project's own time, which goes on
+            without events.
+    """
 
     def __init__(self) -> None:
         self.position = 0
         self.persons = KeyIndex()
-        self.instances: dict[Key, OperatorInstance] = {}
-        # How far the newest event of each project is ahead of the broker's clock, mostly below 0:
-        # added to the time of day it gives the project's own time, which goes on without events.
-        self.ahead: dict[str, int] = {}
-        self._to_log: list[tuple[Key, Int32s]] = []  # by the next commit
-        self._expire_first: Key | None = None
+        self.instances: dict[Key, AnyInstance] = {}
+        self.clock_offsets: dict[str, int] = {}
+        self._expire_first: Key | None = None  # it was left out for too much to do
 
     @property
     def recovery_offset(self) -> int:
-        """The first event that may not be in what is logged of the live definitions."""
-        live = (one for one in self.instances.values() if one.backfill is None)
-        return min((one.recovery_offset(self.position) for one in live), default=self.position)
+        """The first event that may be missing from what is logged of live definitions."""
+        live = (instance for instance in self.instances.values() if instance.backfill is None)
+        offsets = (instance.recovery_offset(self.position) for instance in live)
+        return min(offsets, default=self.position)
 
     @property
     def backfilling(self) -> dict[Key, Backfill]:
-        """The definitions that are not live yet, and how far they are."""
+        """The definitions that are catching up with history, and how far they are."""
         return {
-            key: one.backfill
-            for key, one in self.instances.items()
-            if one.backfill is not None and not one.failed
+            key: instance.backfill
+            for key, instance in self.instances.items()
+            if instance.backfill is not None and instance.backfilling
         }
 
-    def position_of(self, one: OperatorInstance) -> int:
-        """Events of the partition below this offset are in it."""
-        return self.position if one.backfill is None else one.backfill.at
+    def position_of(self, instance: AnyInstance) -> int:
+        """Return the offset below which a definition holds the partition's events."""
+        return self.position if instance.backfill is None else instance.backfill.at
 
     @property
     def rows(self) -> int:
-        """Rows of persons, of all definitions."""
-        return sum(one.state.size for one in list(self.instances.values()))
+        """Number of rows of persons, of all definitions."""
+        return sum(instance.state.size for instance in list(self.instances.values()))
 
     @property
     def nbytes(self) -> int:
-        """Memory held by rows, and by the names of persons."""
-        states = [one.state.nbytes for one in list(self.instances.values())]
+        """Memory held in bytes by rows and by the names of persons."""
+        states = [instance.state.nbytes for instance in list(self.instances.values())]
         return self.persons.nbytes + sum(states)
 
-    def fold(
-        self, events: EventColumns, matches: Mapping[Key, Match], due: int
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
-        """Fold a batch into each live definition that it concerns; yields what changed.
+    # ── a batch of events ────────────────────────────────────────────────────────────────────────
 
-        `due` is when the rows that are touched now are to be logged.
+    def process(self, batch: MatchedEvents, run: Pass, due: int) -> PartitionChanges:
+        """Process a batch for the definitions that `run` names; return what it changes.
+
+        Rows that are touched wait to be logged until `due` (ms). A definition that raises fails;
+        the others continue.
         """
-        return self._publish(self._fold(events, matches, self._live(), due, count=True))
+        ranges = self._ranges(batch.events.range, run)
+        for key in batch.failures.keys() & ranges.keys():
+            self.instances[key].fail(batch.failures[key])
+            del ranges[key]
+        matches = {key: match for key, match in batch.matches.items() if key in ranges}
+        events = self._person_events(batch, matches)
 
-    def backfill(
-        self,
-        events: EventColumns,
-        matches: Mapping[Key, Match],
-        offsets: OffsetRange,
-        ahead: Mapping[str, int],
-        due: int,
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
-        """Fold a stretch of history into the definitions that have come to it.
+        def process_one(key: Key) -> tuple[AnyInstance, Any]:
+            instance = self.instances[key]
+            changes = instance.process(events, matches[key], ranges[key], due, replay=run.replay)
+            return instance, changes
 
-        `ahead` is what `hear` is told of live events.
-        """
-        come = {
-            key: OffsetRange(backfill.at, offsets.end)
-            for key, backfill in self.backfilling.items()
-            if offsets.begin <= backfill.at < offsets.end
-        }
-        yield from self._publish(self._fold(events, matches, come, due, count=True))
-        for key, backfill in self.backfilling.items():
-            if key in come:
-                backfill.at = offsets.end
-                backfill.ahead = max(backfill.ahead, ahead.get(key.project, NEVER))
-                self.instances[key].unpublished.add(TOTAL)
+        processed = list(in_parallel(process_one, matches))
+        self._advance(batch, run, ranges)
+        return PartitionChanges([pair for pair in processed if pair[1] is not None], [])
 
-    def promote(self, come_to: int) -> list[Key]:
-        """Have what has come so far go on with the partition: nothing lies between."""
-        there = {
-            key: backfill for key, backfill in self.backfilling.items() if backfill.at >= come_to
-        }
-        for key, backfill in there.items():
-            self.instances[key].backfill = None
-            self.instances[key].live_since = self.position
-            self.instances[key].unpublished.add(TOTAL)
-            self.advance_event_clock(key.project, backfill.ahead)
-        return list(there)
+    def _ranges(self, batch: OffsetRange, run: Pass) -> dict[Key, OffsetRange]:
+        """Return the definitions that a batch is for, and which of its offsets each takes."""
+        match run:
+            case Pass.LIVE | Pass.REPLAY_LIVE:
+                live = (key for key, instance in self.instances.items() if instance.live)
+                return dict.fromkeys(live, _ALL_OFFSETS)
+            case Pass.BACKFILL:
+                return {
+                    key: OffsetRange(backfill.at, batch.end)
+                    for key, backfill in self.backfilling.items()
+                    if batch.begin <= backfill.at < batch.end
+                }
+            case Pass.REPLAY_BACKFILL:
+                return {
+                    key: OffsetRange(0, backfill.at) for key, backfill in self.backfilling.items()
+                }
 
-    def replay(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
-        """Fold events again whose results are published already: into what is live."""
-        for _ in self._fold(events, matches, self._live(), due, count=False):
-            pass
-
-    def replay_backfill(self, events: EventColumns, matches: Mapping[Key, Match], due: int) -> None:
-        """Fold events again whose results are published already: into what is not live yet."""
-        backfilling = {
-            key: OffsetRange(0, backfill.at) for key, backfill in self.backfilling.items()
-        }
-        for _ in self._fold(events, matches, backfilling, due, count=False):
-            pass
-
-    def _live(self) -> dict[Key, OffsetRange]:
-        return {key: _ALL for key, one in self.instances.items() if one.live}
-
-    def _publish(
-        self, folded: Iterable[tuple[OperatorInstance, FoldResult]]
-    ) -> Iterator[tuple[OperatorInstance, Changes]]:
-        for one, (changes, _, late, flush_now) in folded:
-            if late:
-                one.late += late
-                LATE.labels(one.kind.name).inc(late)
-                one.unpublished.add(TOTAL)
-            if len(flush_now):
-                self._to_log.append((one.key, flush_now))
-            yield one, changes
-
-    def _fold(
-        self,
-        events: EventColumns,
-        matches: Mapping[Key, Match],
-        ranges: Mapping[Key, OffsetRange],
-        due: int,
-        *,
-        count: bool,
-    ) -> Iterator[tuple[OperatorInstance, FoldResult]]:
-        """Fold into each definition those events that lie in its stretch, and `count` changes."""
-        concerned = {key: match for key, match in matches.items() if key in ranges}
-        slots = self._slots(
-            events,
-            (match for key, match in concerned.items() if self.instances[key].state.by_person),
-        )
-
-        def fold(key: Key) -> tuple[OperatorInstance, int, FoldResult] | None:
-            one, match = self.instances[key], concerned[key]
-            begin_end = np.searchsorted(events.offsets, ranges[key])
-            match = match.cut(slice(*np.searchsorted(match.rows, begin_end)))
-            if one.since_ms != ALL_TIME:
-                match = match.cut(events.at.take(match.rows) >= one.since_ms)
-            rows, masks, values = match
-            if not len(rows):
-                return None
-            offsets = events.offsets.take(rows)
-            found: tuple[OperatorInstance, int, FoldResult] | None = None
-            with failing_alone(one):
-                folded = one.state.fold(
-                    len(self.persons),
-                    slots.take(rows),
-                    events.at.take(rows),
-                    masks,
-                    offsets,
-                    values,
-                )
-                if count:
-                    one.unpublished |= one.aggregates.apply(folded.changes)
-                found = one, int(offsets[0]), folded
-            return found  # noqa: RET504 (nothing, if something was raised)
-
-        for found in side_by_side(fold, concerned):
-            if found is not None:
-                one, since, folded = found
-                if len(folded.newly_dirty):
-                    one.waiting.append(Waiting(folded.newly_dirty, since, due))
-                yield one, folded
-
-    def advance_event_clock(self, project: str, ahead_ms: int) -> None:
-        """An event of the project bears a time so far ahead of its record's; `NEVER`: none does."""
-        if ahead_ms != NEVER:
-            self.ahead[project] = max(self.ahead.get(project, NEVER), ahead_ms)
-
-    def expire(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
-        """Let time pass for every live definition: yields what it changed.
-
-        No event would bring these changes back, so their rows are `due` at once.
-        """
-        return self._expire(
-            {
-                key: now_ms + self.ahead[key.project]
-                for key, one in self.instances.items()
-                if one.live and key.project in self.ahead
-            }
-        )
-
-    def expire_backfill(self, now_ms: int) -> Iterator[tuple[OperatorInstance, Changes]]:
-        """Let time pass up to `now_ms` of the past for the definitions that are not live yet."""
-        return self._expire(
-            {
-                key: now_ms + backfill.ahead
-                for key, backfill in self.backfilling.items()
-                if backfill.ahead != NEVER
-            }
-        )
-
-    def _expire(self, clocks: Mapping[Key, int]) -> Iterator[tuple[OperatorInstance, Changes]]:
-        keys, rows = list(clocks), 0
-        first, self._expire_first = self._expire_first, None
-        begin = keys.index(first) if first is not None and first in clocks else 0
-        for key in (*keys[begin:], *keys[:begin]):
-            if rows >= _EXPIRED_BATCH:
-                self._expire_first = key
-                break
-            one = self.instances[key]
-            expired = None
-            with failing_alone(one):
-                expired = one.state.expire(clocks[key])
-                if expired is not None and expired.counted:
-                    one.unpublished |= one.aggregates.apply(expired.changes)
-            if expired is not None and not one.failed:
-                rows += len(expired.rows)
-                if len(expired.rows):
-                    self._to_log.append((key, expired.rows))
-                yield one, expired.changes
-
-    def due(self, now_ms: int) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
-        """What is to be logged by now, as keys and values, some at a time.
-
-        It counts as logged when the epoch commits.
-        """
-        flush_now: defaultdict[Key, list[Int32s]] = defaultdict(list)
-        for key, rows in self._to_log:
-            flush_now[key].append(rows)
-        self._to_log = []
-        for key, parts in flush_now.items():
-            if key in self.instances:
-                rows = np.unique(np.concatenate(parts))
-                for begin in range(0, len(rows), _PACKED_BATCH):
-                    some = rows[begin : begin + _PACKED_BATCH]
-                    yield from self._pack_rows(self.instances[key], some)
-        persons: defaultdict[str, list[Int32s]] = defaultdict(list)
-        for key, one in self.instances.items():
-            while one.waiting and one.waiting[0].due <= now_ms:
-                rows = one.state.unlogged(one.waiting.popleft().rows)
-                persons[key.project].append(one.state.persons_of(rows))
-        for project, found in persons.items():
-            slots = np.unique(np.concatenate(found))
-            for begin in range(0, len(slots), _PACKED_BATCH):
-                yield from self._pack(project, slots[begin : begin + _PACKED_BATCH])
-
-    def _pack_rows(
-        self, one: OperatorInstance, rows: Int32s
-    ) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
-        packed = one.state.pack(rows, self.position_of(one))
-        keys = self._row_keys(one, one.state.persons_of(rows))
-        for some, records in join(len(rows), [Part(one.tag, np.arange(len(rows)), packed)]):
-            yield keys[some], records
-
-    def _row_keys(self, one: OperatorInstance, persons: Int32s) -> ArrowColumn:
-        return row_keys(one.tag, one.key.project, self.persons.second(persons))
-
-    def _pack(self, project: str, persons: Int32s) -> Iterator[tuple[ArrowColumn, ArrowColumn]]:
-        def pack(one: OperatorInstance) -> Part:
-            rows = one.state.rows_of(persons)
-            places = np.flatnonzero(rows != _NONE)
-            packed = one.state.pack(rows[places], self.position_of(one))
-            return Part(one.tag, places, packed)
-
-        parts = side_by_side(pack, self.of_project(project))
-        keys = person_keys(project, self.persons.second(persons))
-        for some, records in join(len(persons), parts):
-            yield keys[some], records
-
-    def unpack(self, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
-        """Take over logged records, which stand in the order in which they were logged.
-
-        Tells which of them hold rows of a definition that is kept.
-        """
-        starts, data = StringColumn.of(pa.array(values, pa.binary()))
-        parts = split(data, starts.astype(np.int64))
-        by_tag = {int(one.tag): one for one in self.instances.values()}
-        known = [tag for tag in np.unique(parts.tags).tolist() if tag in by_tag]
-        kept = np.zeros(len(keys), np.bool_)
-        for tag in known:
-            kept[parts.records[parts.tags == tag]] = True
-        names: ArrowColumn = pa.array(map(person_key, keys), pa.binary())
-        names = pc.split_pattern(names, "/", max_splits=1)
-        projects, persons = (StringColumn.of(pc.list_element(names, place)) for place in (0, 1))
-        slots = np.zeros(len(keys), np.int32)
-        slots[kept] = self.persons.intern(projects, persons, np.flatnonzero(kept))
-
-        def unpack(tag: int) -> None:
-            own = np.flatnonzero(parts.tags == tag)
-            # A row may be in the record of its person and in one of its own: the later holds.
-            persons, last = np.unique(slots[parts.records[own]][::-1], return_index=True)
-            own = own[::-1][last]
-            rows = Packed(data, parts.begins[own], parts.ends[own])
-            by_tag[tag].state.unpack(len(self.persons), persons, rows)
-
-        for _ in side_by_side(unpack, known):
-            pass
-        return kept
-
-    def of_project(self, project: str) -> list[OperatorInstance]:
-        """The definitions of a project."""
-        return [one for key, one in self.instances.items() if key.project == project]
-
-    def only_in(self, key: Key) -> list[bytes]:
-        """The log keys that are of this definition and of no other.
-
-        They are those of its rows, and of the persons who have no row but that.
-        """
-        one = self.instances[key]
-        state = one.state
-        persons = state.persons_of(np.arange(state.size, dtype=np.int32))
-        own = self._row_keys(one, persons)
-        alone = np.ones(len(persons), np.bool_)
-        for other in self.of_project(key.project):
-            if other.state is not state:
-                alone &= other.state.rows_of(persons) == _NONE
-        last = person_keys(key.project, self.persons.second(persons[alone]))
-        keys: list[bytes] = own.to_pylist() + last.to_pylist()
-        return keys
-
-    def restored(self, committed: int, clocks: Mapping[Key, int] | None = None) -> None:
-        """All that was committed is in the state; `clocks` are what those that have one said."""
-        self.position = committed
-        for key, one in self.instances.items():
-            one.state.restored((clocks or {}).get(key))
-
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """A copy of the columns of all definitions, in the order of `running`."""
-        columns = {f"persons.{name}": column.copy() for name, column in self.persons.dump().items()}
-        for number, one in enumerate(self.instances.values()):
-            for name, column in one.state.dump().items():
-                columns[f"{number}.{name}"] = column
-        return columns
-
-    def load(
-        self, columns: Mapping[str, NDArray[Any]], unlogged: Mapping[Key, OffsetRange]
-    ) -> None:
-        """Take over what `dump` gave; definitions that are not kept any more are left out.
-
-        `unlogged` are the definitions in the order of `dump`, each with the stretch of events of
-        which the log did not hold everything then: up to its end they are in the dump. Rows that
-        were waiting wait again, for the log must be whole without the dump.
-        """
-        self.persons = KeyIndex.load(_below("persons", columns))
-        for number, (key, (since, stamp)) in enumerate(unlogged.items()):
-            if key in self.instances:
-                state = self.instances[key].state
-                state.load(_below(str(number), columns), stamp)
-                rows = state.unlogged(np.arange(state.size, dtype=np.int32))
-                self.instances[key].waiting.append(Waiting(rows, since, due=0))
-
-    def _slots(self, events: EventColumns, matches: Iterable[Match]) -> Int32s:
-        """The person of each event that is matched, and anything for the others."""
+    def _person_events(self, batch: MatchedEvents, matches: Mapping[Key, Match]) -> PersonEvents:
+        """Intern the persons of all events that a definition with rows of persons looks at."""
+        events = batch.events
         matched = np.zeros(len(events.at), np.bool_)
-        for match in matches:
-            matched[match.rows] = True
+        for key, match in matches.items():
+            if self.instances[key].state.by_person:
+                matched[match.rows] = True
         rows = np.flatnonzero(matched)
         slots = np.zeros(len(events.at), np.int32)
         slots[rows] = self.persons.intern(events.projects, events.persons, rows)
-        return slots
+        return PersonEvents(len(self.persons), slots, events.at, events.offsets)
 
+    def _advance(self, batch: MatchedEvents, run: Pass, keys: Iterable[Key]) -> None:
+        """Move on what the batch is for: to its end, and to the times of its events."""
+        match run:
+            case Pass.LIVE | Pass.REPLAY_LIVE:
+                self.position = batch.events.range.end
+                for project, offset_ms in batch.clock_offsets.items():
+                    self.advance_event_clock(project, offset_ms)
+            case Pass.BACKFILL:
+                backfilling = self.backfilling
+                for key in keys:
+                    if key in backfilling:
+                        self._advance_backfill(self.instances[key], backfilling[key], batch)
+            case Pass.REPLAY_BACKFILL:
+                pass
 
-_threads: Final = ThreadPoolExecutor(2, thread_name_prefix="definitions")
+    @staticmethod
+    def _advance_backfill(instance: AnyInstance, backfill: Backfill, batch: MatchedEvents) -> None:
+        offset_ms = batch.clock_offsets.get(instance.key.project, NEVER)
+        backfill.at = batch.events.range.end
+        backfill.clock_offset = max(backfill.clock_offset, offset_ms)
+        instance.unpublished.add(TOTAL)
 
+    def promote(self, reached: int) -> list[Key]:
+        """Make live the definitions whose backfill has reached the partition's position.
 
-def side_by_side(call: Callable[[A], B], definitions: Collection[A]) -> Iterator[B]:
-    """Make a call for each definition, two at a time: kernels run without the GIL."""
-    return (_threads.map if len(definitions) > 1 else map)(call, definitions)
+        `reached` is an offset with no event between it and that position. Returns their keys.
+        """
+        done = {key: own for key, own in self.backfilling.items() if own.at >= reached}
+        for key, backfill in done.items():
+            instance = self.instances[key]
+            instance.backfill = None
+            instance.live_since = self.position
+            instance.unpublished.add(TOTAL)
+            self.advance_event_clock(key.project, backfill.clock_offset)
+        return list(done)
 
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
-@contextmanager
-def failing_alone(one: OperatorInstance) -> Iterator[None]:
-    """Whatever a definition raises inside ends it, with the reason, and nothing else."""
-    try:
-        yield
-    except MemoryError:  # which is nobody's own
-        raise
-    except Exception as error:  # noqa: BLE001 (whatever it is)
-        one.fail(error)
+    def advance_event_clock(self, project: str, offset_ms: int) -> None:
+        """Advance a project's time: an event is that far ahead of its record (`NEVER`: none is)."""
+        if offset_ms != NEVER:
+            self.clock_offsets[project] = max(self.clock_offsets.get(project, NEVER), offset_ms)
 
+    def expire(self, now_ms: int) -> PartitionChanges:
+        """Let time pass up to the broker's `now_ms` for the live definitions.
 
-def _below(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    begin = f"{prefix}."
-    return {
-        name.removeprefix(begin): column
-        for name, column in columns.items()
-        if name.startswith(begin)
-    }
+        No event would bring these changes back, so the next commit logs their rows.
+        """
+        return self._expire(
+            {
+                key: now_ms + self.clock_offsets[key.project]
+                for key, instance in self.instances.items()
+                if instance.live and key.project in self.clock_offsets
+            }
+        )
+
+    def expire_backfill(self, now_ms: int) -> PartitionChanges:
+        """Let time pass up to `now_ms` of the past for the definitions that are catching up."""
+        return self._expire(
+            {
+                key: now_ms + backfill.clock_offset
+                for key, backfill in self.backfilling.items()
+                if backfill.clock_offset != NEVER
+            }
+        )
+
+    def _expire(self, clocks: Mapping[Key, int]) -> PartitionChanges:
+        changes, timeouts, rows = [], [], 0
+        for key in self._in_turn(list(clocks)):
+            if rows >= _EXPIRED_BATCH:
+                self._expire_first = key
+                break
+            instance = self.instances[key]
+            expired = instance.expire(clocks[key])
+            if expired is not None:
+                rows += len(expired.rows)
+                if expired.changes is not None:
+                    changes.append((instance, expired.changes))
+                if expired.timeouts is not None:
+                    timeouts.append((instance, expired.timeouts))
+        return PartitionChanges(changes, timeouts)
+
+    def _in_turn(self, keys: list[Key]) -> Iterator[Key]:
+        """Yield the keys, beginning with the one that the last call left out."""
+        first, self._expire_first = self._expire_first, None
+        begin = keys.index(first) if first in keys else 0
+        yield from keys[begin:]
+        yield from keys[:begin]
+
+    # ── restoring ────────────────────────────────────────────────────────────────────────────────
+
+    def restored(self, committed: int, clocks: Mapping[Key, int]) -> None:
+        """End restoring: all events below offset `committed` are in the state.
+
+        `clocks` are the clocks of the definitions that have one of their own.
+        """
+        self.position = committed
+        for key, instance in self.instances.items():
+            with instance.failing_alone():
+                instance.state.restored(clocks.get(key))

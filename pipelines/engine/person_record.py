@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel, register_example
 from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.string_column import ArrowColumn
@@ -113,6 +113,7 @@ def split(data: Bytes, starts: Int64s) -> Parts:
     )
 
 
+@register_example
 def precompile() -> None:
     """Have the kernels compiled."""
     bounds = np.zeros(1, np.int64), np.ones(1, np.int64)

@@ -7,11 +7,11 @@ are full, so that there is no capacity to choose.
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
 from pipelines.columnar.prefetch import FAR, prefetch
+from pipelines.engine.operator import NO_ROWS, StateColumn, StateColumns
 
 NONE: Final = -1
 # Of a row's `dirty`:
@@ -33,7 +33,7 @@ class PersonRows:
     def __init__(self, row: np.dtype[Any], heads: int) -> None:
         self.heads = np.zeros(heads, np.int64)
         self.row_of = np.empty(0, np.int32)
-        self.rows: NDArray[Any] = np.zeros(64, row)
+        self.rows: StateColumn = np.zeros(64, row)
         self.stamps: Int64s = _NO_STAMPS
 
     @property
@@ -72,11 +72,16 @@ class PersonRows:
         """None: it has no clock of its own."""
         return None
 
+    @property
+    def published_persons(self) -> Int32s:
+        """None: no topic keeps the newest change of each person."""
+        return NO_ROWS
+
     def restored(self, clock: int | None = None) -> None:  # noqa: ARG002 (it has none)
         """The state is complete: from here on every event counts."""
         self.stamps = _NO_STAMPS
 
-    def dump(self) -> dict[str, NDArray[Any]]:
+    def dump(self) -> StateColumns:
         """A copy of the columns, to be loaded by the same version of this code."""
         return {
             "heads": self.heads.copy(),
@@ -84,7 +89,7 @@ class PersonRows:
             "rows": self.rows[: self.size].copy(),
         }
 
-    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+    def load(self, columns: StateColumns, stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         self.heads, self.row_of = columns["heads"].copy(), columns["row_of"].copy()
         # Snapshots keep the names that fields had when they were written: fields go by place.

@@ -4,15 +4,13 @@ What it counts stands in its figures alone, which are published in the same tran
 offsets: so there is nothing to log, and nothing to be folded again.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Int32s
-from pipelines.engine.operator import Expired, Packed
+from pipelines.engine.operator import NO_ROWS, Packed, StateColumns
 
-_NO_ROWS = np.empty(0, np.int32)
 _NO_OFFSETS = np.empty(0, np.int64)
 
 
@@ -23,10 +21,10 @@ class Stateless:
     size: ClassVar[int] = 0
     nbytes: ClassVar[int] = 0
     clock: ClassVar[int | None] = None
+    published_persons: ClassVar[Int32s] = NO_ROWS
 
-    def expire(self, now: int) -> Expired | None:  # noqa: ARG002 (nothing waits)
+    def expire(self, now: int) -> None:
         """Nothing."""
-        return None
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:  # noqa: ARG002 (no rows)
         """Nothing, of no rows."""
@@ -41,7 +39,7 @@ class Stateless:
 
     def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
         """None."""
-        return _NO_ROWS
+        return NO_ROWS
 
     def rows_of(self, persons: Int32s) -> Int32s:
         """-1 for all."""
@@ -49,11 +47,11 @@ class Stateless:
 
     def persons_of(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
         """None."""
-        return _NO_ROWS
+        return NO_ROWS
 
-    def dump(self) -> dict[str, NDArray[Any]]:
+    def dump(self) -> StateColumns:
         """Nothing."""
         return {}
 
-    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+    def load(self, columns: StateColumns, stamp: int) -> None:
         """Nothing."""

@@ -1,1 +1,1 @@
-"""Records read and produced in bulk, and transactions: all calls of librdkafka."""
+"""Reads and produces records in bulk and in transactions; makes all calls of librdkafka."""

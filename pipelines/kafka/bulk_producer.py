@@ -1,14 +1,14 @@
-"""Produces records by the hundred: librdkafka as it is, without Python objects of each record.
+"""Produces records in bulk: calls librdkafka directly, without a Python object for each record.
 
-Its library for Python makes a dictionary and a call of every record, and a message and a call of
-every delivery report; that is half of the CPU time a record takes. librdkafka itself takes and
-reports records in arrays (`pipelines.kafka.librdkafka`).
+Its Python library makes a dictionary and a call for every record, and a message and a call for
+every delivery report: half of the CPU time that a record takes. librdkafka itself takes records and
+reports them in arrays (`pipelines.kafka.librdkafka`).
 """
 
 import ctypes
 import threading
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -16,13 +16,14 @@ from numba import types
 from numba.extending import intrinsic
 
 from pipelines.columnar.jit import Bools, Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.prefetch import Untyped
 from pipelines.kafka import librdkafka as c
 
 
-class Records(NamedTuple):
+class RecordColumns(NamedTuple):
     """Records as columns: the key of record i is `data[begins[i]:splits[i]]`.
 
-    Its value is `data[splits[i]:ends[i]]`. One that begins where it ends is missing.
+    Its value is `data[splits[i]:ends[i]]`. A record of no bytes is missing.
     """
 
     data: Bytes
@@ -30,14 +31,14 @@ class Records(NamedTuple):
     splits: Int64s
     ends: Int64s
 
-    def there(self) -> Bools:
-        """Which are not missing."""
+    def present(self) -> Bools:
+        """Return which records are not missing."""
         return self.ends > self.begins
 
-    def completed(self, others: Mapping[int, tuple[bytes, bytes] | None]) -> "Records":
-        """The same with `others`, keys and values by their place, and without those that are None.
+    def completed(self, others: Mapping[int, tuple[bytes, bytes] | None]) -> "RecordColumns":
+        """Return these records with `others`, keys and values by row, put in their rows.
 
-        What is missing then is left out.
+        Rows whose other is None, and rows that are still missing, are left out.
         """
         records = self
         if others:
@@ -45,21 +46,21 @@ class Records(NamedTuple):
             data = np.concatenate([self.data, np.frombuffer(b"".join(parts), np.uint8)])
             sizes = np.fromiter(map(len, parts), np.int64, len(parts))
             ends = len(self.data) + np.cumsum(sizes)
-            places = np.fromiter(others, np.int64, len(others))
-            records = Records(data, self.begins.copy(), self.splits.copy(), self.ends.copy())
-            records.begins[places] = (ends - sizes)[::2]
-            records.splits[places] = ends[::2]
-            records.ends[places] = ends[1::2]
-        there = records.there()
-        if there.all():
+            rows = np.fromiter(others, np.int64, len(others))
+            records = RecordColumns(data, self.begins.copy(), self.splits.copy(), self.ends.copy())
+            records.begins[rows] = (ends - sizes)[::2]
+            records.splits[rows] = ends[::2]
+            records.ends[rows] = ends[1::2]
+        present = records.present()
+        if present.all():
             return records
-        return Records(
-            records.data, records.begins[there], records.splits[there], records.ends[there]
+        return RecordColumns(
+            records.data, records.begins[present], records.splits[present], records.ends[present]
         )
 
 
 class Reports(NamedTuple):
-    """What became of some records, by their tags: 0, or the code of an error."""
+    """The outcome of some records, by tag: 0, or librdkafka's error code."""
 
     tags: Int64s
     codes: Int32s
@@ -69,19 +70,19 @@ _NOTHING: Final = Reports(np.empty(0, np.int64), np.empty(0, np.int32))
 
 
 class BulkProducer:
-    """A producer onto one topic.
+    """A producer for one topic.
 
-    One thread may produce while another one polls. Each record has a tag, any number, by which it
-    is reported.
+    One thread may produce while another one polls. The caller gives each record a tag, any number,
+    and its report bears that tag.
     """
 
     def __init__(self, config: Mapping[str, object], topic: str) -> None:
-        """Begin to connect; does not wait for it.
+        """Begin to connect; does not wait for the connection.
 
         Raises:
-            KafkaException: `config`, of librdkafka's properties, is not right.
+            KafkaException: a property in `config` is unknown to librdkafka, or its value wrong.
         """
-        self.fatal = ""  # why nothing can be delivered any more, once a poll has found it out
+        self.fatal = ""  # why nothing more can be delivered; set by the poll that finds out
         self._closing = threading.Lock()
         self._topic_name = topic.encode()
         self._kafka = c.create(config, c.DELIVERIES | c.ERROR)
@@ -90,14 +91,14 @@ class BulkProducer:
         self._messages = np.zeros(0, c.MESSAGE)
 
     def __len__(self) -> int:
-        """How many records are on their way, or not yet reported."""
+        """Return how many records are queued, under way or not reported yet."""
         return int(c.outq_len(self._kafka)) if self._kafka else 0
 
-    def produce(self, records: Records, tags: Int64s) -> Reports:
-        """Copy `records` into the producer's queue, in their order; tells of those it refuses.
+    def produce(self, records: RecordColumns, tags: Int64s) -> Reports:
+        """Copy `records` into the producer's queue, in order; return reports of those it refuses.
 
-        It refuses what is larger than it may be, and what there is no room for. All others are
-        reported by a later poll. Does not block.
+        It refuses records that are too large and records for which the queue has no room. A later
+        poll reports all others. Does not block.
 
         Raises:
             ValueError: the producer is closed.
@@ -122,7 +123,7 @@ class BulkProducer:
         return Reports(tags[refused], messages["code"][refused])
 
     def poll(self, timeout_ms: int) -> Reports:
-        """Wait for reports, for so long at most. Not to be called once it is closed."""
+        """Wait for reports, at most for the time given. Must not be called after `close`."""
         event = c.queue_poll(self._queue, timeout_ms)
         if not event:
             return _NOTHING
@@ -139,7 +140,7 @@ class BulkProducer:
             c.event_destroy(event)
 
     def is_ready(self, timeout_ms: int) -> bool:
-        """Tell whether the broker answers, and has the topic; waits for so long at most."""
+        """Return whether the broker answers and has the topic; wait at most for the time given."""
         with self._closing:
             if not self._kafka:
                 return False
@@ -150,7 +151,7 @@ class BulkProducer:
             return int(code) == 0
 
     def close(self) -> None:
-        """End its threads and connections; what is not delivered by then is lost."""
+        """End its threads and connections; records that are not delivered yet are lost."""
         with self._closing:
             if self._kafka:
                 c.queue_destroy(self._queue)
@@ -162,11 +163,13 @@ class BulkProducer:
 _TAG: Final = c.MESSAGE.fields["tag"][1] if c.MESSAGE.fields else 0
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _number_at(_: Any, address: Any) -> Any:
-    """The eight bytes at an address."""
+@intrinsic  # type: ignore[untyped-decorator] # Numba's
+def _number_at(_: Untyped, address: Untyped) -> Untyped:
+    """Read the eight bytes at an address."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+    def generate(
+        _context: Untyped, builder: Untyped, _signature: Untyped, given: Untyped
+    ) -> Untyped:
         return builder.load(builder.inttoptr(given[0], ir.IntType(64).as_pointer()))
 
     return types.int64(address), generate

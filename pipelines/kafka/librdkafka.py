@@ -1,15 +1,15 @@
-"""What we call of librdkafka itself: `rd_kafka_…` without the prefix.
+"""The functions of librdkafka that are called directly: `rd_kafka_…` without the prefix.
 
-Its library for Python makes objects of every record. The functions are found through that library's
-extension module, so it is the same librdkafka, wherever it came from. Each call lets go of the GIL.
+Its Python library makes an object of every record. The functions are looked up in that library's
+extension module, so both use the same librdkafka. Each call releases the GIL.
 
-What is called here, and how its structures lie in memory, is part of its stable interface:
+These functions and the memory layout of the structures belong to its stable interface:
 https://github.com/confluentinc/librdkafka/blob/master/src/rdkafka.h
 """
 
 import ctypes
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, cimpl
@@ -37,12 +37,16 @@ MESSAGE: Final = np.dtype(
 
 _library: Final = ctypes.CDLL(cimpl.__file__)
 
+Function: TypeAlias = Callable[..., Any]  # ctypes converts by `restype`, unseen by type checkers
+Pointer: TypeAlias = int | None  # as ctypes returns a `c_void_p`: None is NULL
+_CType: TypeAlias = Any  # a type of ctypes, whose common base class is private
 
-def _function(name: str, result: Any, *arguments: Any) -> Any:
+
+def _function(name: str, result: _CType, *arguments: _CType) -> Function:
     function = getattr(_library, f"rd_kafka_{name}")
     function.restype = result
     function.argtypes = arguments
-    return function
+    return function  # type: ignore[no-any-return] # as `getattr` has it
 
 
 _int, _int32, _int64 = ctypes.c_int, ctypes.c_int32, ctypes.c_int64
@@ -96,11 +100,11 @@ error_txn_requires_abort = _function("error_txn_requires_abort", _int, _pointer)
 error_destroy = _function("error_destroy", None, _pointer)
 
 
-def create(config: Mapping[str, object], events: int) -> Any:
-    """A producer, which begins to connect; `events` are what its queue is to tell of.
+def create(config: Mapping[str, object], events: int) -> Pointer:
+    """Create a producer, which begins to connect; `events` are the kinds that its queue reports.
 
     Raises:
-        KafkaException: `config`, of librdkafka's properties, is not right.
+        KafkaException: a property in `config` is unknown to librdkafka, or its value is wrong.
     """
     reason = ctypes.create_string_buffer(512)
     properties = conf_new()
@@ -111,16 +115,16 @@ def create(config: Mapping[str, object], events: int) -> Any:
             break
     else:
         if kafka := new(_PRODUCER, properties, reason, len(reason)):
-            return kafka  # and `properties` are its own
+            return int(kafka)  # which owns `properties` now
     conf_destroy(properties)
-    raise KafkaException(KafkaError(KafkaError._INVALID_ARG, reason.value.decode()))  # noqa: SLF001 (its name)
+    raise KafkaException(KafkaError(KafkaError._INVALID_ARG, reason.value.decode()))  # noqa: SLF001 (its public name)
 
 
-def succeed(error: Any) -> None:
-    """Take what a call returned.
+def check(error: Pointer) -> None:
+    """Check what a call returned, and free it.
 
     Raises:
-        KafkaException: it returned an error.
+        KafkaException: the call returned an error.
     """
     if not error:
         return

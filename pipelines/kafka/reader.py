@@ -1,14 +1,17 @@
-"""Reading a stretch of one partition, apart from any consumer group: how state is restored."""
+"""Reads a range of one partition outside of any consumer group, to restore state."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.kafka.retry import QUIET
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
@@ -18,50 +21,78 @@ class Reader:
     """Reads committed records between two offsets. Not thread-safe; every method may block."""
 
     def __init__(self, bootstrap: str) -> None:
-        config: dict[str, Any] = {
+        config: dict[str, str | int | float | bool] = {
             "bootstrap.servers": bootstrap,
-            "group.id": "avila-reader",  # librdkafka wants a name; nothing is ever committed to it
+            "group.id": "avila-reader",  # required, but nothing is ever committed to it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
-            # The end is told by a fetch that finds nothing; nobody fetches at other times.
+            # A fetch that finds nothing shows the end, and nothing else fetches in between.
             "fetch.wait.max.ms": 20,
             **CONSUMER_DEFAULTS,
             **QUIET,
         }
         self._consumer = Consumer(config)
-        # The end of a partition is asked for without regard to open transactions: see `read`.
+        # The end of a partition must include open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
-        self.share = 0.0  # of what is being read that has been read, 0 to 1
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+        self.share = 0.0  # of the range being read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
-        """The first offset that is kept and the offset that the next record will get."""
+        """Return the first offset that is kept, and the offset that the next record will get."""
         return self._bounds.get_watermark_offsets(
             KafkaPartition(*source), timeout=_METADATA_TIMEOUT_S
         )
 
     def offset_at(self, source: TopicPartition, timestamp_ms: int) -> int:
-        """The first offset whose record is as new as `timestamp_ms`; the end if there is none."""
+        """Return the first offset whose record is at least as new as `timestamp_ms`, or the end."""
         asked = KafkaPartition(*source, timestamp_ms)
         (found,) = self._bounds.offsets_for_times([asked], timeout=_METADATA_TIMEOUT_S)
         return found.offset if found.offset >= 0 else self.bounds(source)[1]
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions the topic has, 0 if there is no such topic."""
+        found = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).topics[topic]
+        return 0 if found.error else len(found.partitions)
+
+    def has_records(self, topic: str) -> bool:
+        """Return whether anything was ever written to the topic."""
+        count = self.partitions(topic)
+        return any(self.bounds(TopicPartition(topic, number))[1] for number in range(count))
+
+    def log_id(self, topic: str) -> str:
+        """Return what identifies the topic among all that ever bore its name: cluster and topic id.
+
+        Raises:
+            KafkaException: the broker does not answer, or has no such topic.
+        """
+        cluster = self._bounds.list_topics(topic, _METADATA_TIMEOUT_S).cluster_id
+        topics = TopicCollection([topic])
+        (answer,) = self._admin.describe_topics(
+            topics, request_timeout=_METADATA_TIMEOUT_S
+        ).values()
+        return f"{cluster}/{answer.result().topic_id}"
+
     def read(
         self, source: TopicPartition, start: int, end: int | None = None
     ) -> Iterator[Records | None]:
-        """Yield the committed records of offsets `start` to `end` (exclusive; None: all there are).
+        """Yield the committed records from `start` up to, but not including, `end`.
 
-        Yields None now and then while it waits, so that the caller can do other work. It ends when
-        every transaction that was open below `end` is decided: a reader that stopped at the last
-        stable offset could miss records that were committed behind an older, still open
-        transaction of a worker that died.
+        Without `end` it reads up to the end of the partition as of the call. It yields None while
+        it waits, so that the caller can do other work. It waits until every transaction that was
+        open below `end` is committed or aborted: a reader that stopped at the last stable offset
+        could miss records that were committed after the start of a dead worker's open transaction.
 
         Raises:
-            KafkaException: the broker refused; retry the whole read.
+            KafkaException: the broker refused a request; retry the whole read.
         """
         first, last = self.bounds(source)
         end = last if end is None else end
+        if 0 < start < min(first, end):
+            log.warning(
+                "offsets are gone", source=source, first_gone=start, last_gone=min(first, end) - 1
+            )
         position = begin = max(start, first)
         self.share = 0.0
         if position >= end:
@@ -80,7 +111,7 @@ class Reader:
             self._consumer.unassign()
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._consumer.close()
         self._bounds.close()
 

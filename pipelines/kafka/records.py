@@ -1,26 +1,35 @@
-"""What flows through a worker: the records of one topic-partition, as columns.
+"""Batches of records of one topic-partition, as columns, and the outbox for what is written.
 
-A column is made when it is first asked for, so that a stage that needs no keys or headers does not
-pay for them. Nothing here changes after it is made: any number of agents may share one batch.
+A column is built when it is first used, so that a stage that needs no keys or headers does not pay
+for them. Batches are immutable: any number of agents may share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from pipelines.columnar.string_column import ArrowColumn
+from pipelines.kafka.topic_limits import UNCHECKED_BYTES, TopicLimits
+
+log = structlog.get_logger(__name__)
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]
 Int64s: TypeAlias = NDArray[np.int64]
 
-BY_KEY = -1
+_HEADER_BYTES: Final = 10  # that a header takes besides its name and its content
+_LOGGED_KEY_BYTES: Final = 200
+
+BY_KEY = -1  # as a partition: let the partitioner choose it by the key
 
 
 class TopicPartition(NamedTuple):
@@ -33,7 +42,7 @@ class TopicPartition(NamedTuple):
 class Records:
     """Consecutive records of one topic-partition, the lowest offset first; never empty.
 
-    Offsets may have gaps: transaction markers and aborted records are left out.
+    Offsets may have gaps, because transaction markers and aborted records are left out.
     """
 
     def __init__(self, source: TopicPartition, messages: list[Message]) -> None:
@@ -45,13 +54,13 @@ class Records:
 
     @property
     def next_offset(self) -> int:
-        """The offset to go on from: one past the last record."""
+        """The offset after the last record, from which reading continues."""
         return _offset(self._messages[-1]) + 1
 
     @cached_property
     def offsets(self) -> Int64s:
         """Shape (n,), ascending."""
-        # One by one only where there are gaps: most batches have few.
+        # Row by row only where there are gaps: most batches have few.
         offsets = np.empty(len(self), np.int64)
         parts = [(0, len(self) - 1)]
         while parts:
@@ -66,7 +75,7 @@ class Records:
 
     @cached_property
     def timestamps(self) -> Int64s:
-        """Shape (n,): the records' own timestamps in milliseconds, 0 where the broker has none."""
+        """Shape (n,): the records' timestamps in Unix milliseconds, 0 where there is none."""
         stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
         return np.maximum(np.fromiter(stamps, np.int64, len(self)), 0)
 
@@ -81,7 +90,7 @@ class Records:
         return list(map(Message.key, self._messages))
 
     def headers(self, row: int) -> Headers:
-        """The headers of one record, in their order; a value may be absent."""
+        """Return the headers of one record, in order; a value may be None."""
         return cast(Headers, self._messages[row].headers() or [])
 
 
@@ -92,10 +101,10 @@ def _offset(message: Message) -> int:
 
 
 class Outgoing(NamedTuple):
-    """Records to be written to one topic, all in the transaction of the epoch that made them.
+    """Records to write to one topic, in the transaction of the epoch that made them.
 
-    `partition` of `BY_KEY` leaves it to the key, by the partitioner that Java clients use too. Keys
-    and values are Arrow arrays of binaries; a null is a tombstone, or no key.
+    With `partition` `BY_KEY` the key decides, by the partitioner that Java clients use too. Keys
+    and values are Arrow binary arrays; a null value is a tombstone, a null key no key.
     """
 
     topic: str
@@ -104,12 +113,47 @@ class Outgoing(NamedTuple):
     values: ArrowColumn
     headers: Sequence[Headers] | None = None
 
+    def sizes(self) -> Int64s:
+        """Return the bytes that each record takes: key, value and headers."""
+        sizes = _lengths(self.keys) + _lengths(self.values)
+        for row, headers in enumerate(self.headers or ()):
+            sizes[row] += sum(
+                len(name.encode()) + len(content or b"") + _HEADER_BYTES
+                for name, content in headers
+            )
+        return sizes
+
+    def filter(self, taken: NDArray[np.bool_]) -> "Outgoing":
+        """Return some of the records."""
+        headers = self.headers
+        if headers is not None:
+            headers = [headers[row] for row in np.flatnonzero(taken).tolist()]
+        keys, values = self.keys.filter(taken), self.values.filter(taken)
+        return self._replace(keys=keys, values=values, headers=headers)
+
+
+class Refused(NamedTuple):
+    """A record that is too large to be written, by its row in what was sent."""
+
+    row: int
+    bytes: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"a record of {self.bytes} bytes cannot be written; accepted are {self.limit}"
+
 
 class Outbox:
-    """What an epoch has to say: written, in order, when the epoch ends."""
+    """Collects the records that an epoch writes, in order.
 
-    def __init__(self) -> None:
+    A record that its topic would not take is refused here, because one that the broker refuses
+    fails the whole transaction, each time that it is tried.
+    """
+
+    def __init__(self, limits: TopicLimits | None = None) -> None:
         self._outgoing: list[Outgoing] = []
+        self._limits = limits
+        self._unchecked_bytes = UNCHECKED_BYTES
 
     def __bool__(self) -> bool:
         return bool(self._outgoing)
@@ -122,25 +166,73 @@ class Outbox:
         *,
         partition: int = BY_KEY,
         headers: Sequence[Headers] | None = None,
-    ) -> None:
-        """Add records to this epoch's transaction; returns at once, holds on to what it is given.
+    ) -> list[Refused]:
+        """Add records to this epoch's transaction; return those that are too large for the topic.
 
-        They are visible to `read_committed` readers when the epoch commits, all or none. If the
-        epoch fails they are forgotten, and made again when its input is processed again.
+        What is refused is logged, and it is the sender's to say what that costs. Keeps the
+        arguments. May block when a topic has its first large record.
+
+        When the epoch commits, all of them become visible to `read_committed` readers. If it fails,
+        none do: they are dropped, and made again when the epoch's input is processed again.
 
         Raises:
-            ValueError: there are not as many of each.
+            ValueError: keys, values and headers differ in number.
         """
         if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
-            raise ValueError("records have as many keys as values, and as headers if they have any")
-        if len(keys):
-            columns = _column(keys), _column(values)
-            self._outgoing.append(Outgoing(topic, partition, *columns, headers))
+            raise ValueError("keys, values and headers must be equal in number")
+        if not len(keys):
+            return []
+        outgoing = Outgoing(topic, partition, _column(keys), _column(values), headers)
+        refused = self._too_large(outgoing)
+        if refused:
+            taken = np.ones(len(outgoing.keys), np.bool_)
+            taken[[one.row for one in refused]] = False
+            outgoing = outgoing.filter(taken)
+        if len(outgoing.keys):
+            self._outgoing.append(outgoing)
+        return refused
+
+    def check_all(self) -> None:
+        """Check every record from now on: the broker has refused one that was not checked."""
+        self._unchecked_bytes = 0
+        if self._limits is not None:
+            self._limits.refresh()
+
+    def _too_large(self, outgoing: Outgoing) -> list[Refused]:
+        if self._limits is None:
+            return []
+        sizes = outgoing.sizes()
+        if sizes.max() <= self._unchecked_bytes:
+            return []
+        limit = self._limits.of(outgoing.topic)
+        refused = [
+            Refused(row, int(sizes[row]), limit) for row in np.flatnonzero(sizes > limit).tolist()
+        ]
+        for one in refused:
+            key = (outgoing.keys[one.row].as_py() or b"")[:_LOGGED_KEY_BYTES]
+            log.error("record not written", topic=outgoing.topic, key=key, reason=str(one))
+        return refused
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Remove what is sent inside if it ends with an error, which is passed on."""
+        count = len(self._outgoing)
+        try:
+            yield
+        except BaseException:
+            del self._outgoing[count:]
+            raise
 
     def take(self) -> list[Outgoing]:
-        """Empty the outbox and return what was in it."""
+        """Return what the outbox holds, and empty it."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
+
+
+def _lengths(column: ArrowColumn) -> Int64s:
+    lengths: ArrowColumn = pc.binary_length(column)
+    filled: Int64s = lengths.fill_null(0).to_numpy().astype(np.int64)
+    return filled
 
 
 def _column(values: Column | ArrowColumn) -> ArrowColumn:

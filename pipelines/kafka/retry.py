@@ -1,4 +1,4 @@
-"""What the worker's Kafka clients have in common: they outlive a broker that goes away."""
+"""Retries and logging for the worker's Kafka clients, which survive the absence of a broker."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,11 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 30.0
-AGAIN_AFTER_S: Final = 1.0
-_PATIENCE_S: Final = 120.0
-_NEWS_AFTER_S: Final = 10.0
+RETRY_AFTER_S: Final = 1.0
+_DEADLINE_S: Final = 120.0
+_QUIET_FOR_S: Final = 10.0
 
-# librdkafka mends lost connections itself: neither in a hurry, nor with a line for every attempt.
+# librdkafka reconnects by itself: not too often, and without a log line for each attempt.
 QUIET: Final[dict[str, int]] = {
     "log_level": 2,
     "reconnect.backoff.ms": 200,
@@ -24,25 +24,25 @@ QUIET: Final[dict[str, int]] = {
 
 
 class RetryDeadline:
-    """Two minutes, counted from the last success."""
+    """A deadline two minutes after the last success."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """There was a success."""
-        self._until = time.monotonic() + _PATIENCE_S
+        """Start the two minutes again: a call has succeeded."""
+        self._until = time.monotonic() + _DEADLINE_S
 
     def ends_with(self, error: KafkaException) -> bool:
-        """Whether to give up: it has lasted too long, or no patience helps with this error."""
+        """Return whether to give up: the deadline has passed, or the error is fatal."""
         return time.monotonic() > self._until or bool(error.args[0].fatal())
 
 
 def retrying(call: Callable[..., T], *args: object, **options: object) -> T:
-    """Make a call that changes nothing, again each second while the broker is away. Blocks.
+    """Make an idempotent call, and repeat it every second while it fails. Blocks.
 
     Raises:
-        KafkaException: it was away for two minutes.
+        KafkaException: it has failed for two minutes, or the error is fatal.
     """
     deadline = RetryDeadline()
     while True:
@@ -51,16 +51,16 @@ def retrying(call: Callable[..., T], *args: object, **options: object) -> T:
         except KafkaException as error:
             if deadline.ends_with(error):
                 raise
-            log.warning("trying again", call=call.__name__, error=str(error))
-            time.sleep(AGAIN_AFTER_S)
+            log.warning("retrying", call=call.__name__, error=str(error))
+            time.sleep(RETRY_AFTER_S)
 
 
-_said_at: dict[str, float] = {}
+_logged_at: dict[str, float] = {}
 
 
 def log_client_error(error: KafkaError) -> None:
-    """Say what a client reports; that the broker is away is news once, not at every attempt."""
+    """Log an error that a client reports, unless the same one was reported in the last 10 s."""
     now = time.monotonic()
-    last, _said_at[error.name()] = _said_at.get(error.name(), -_NEWS_AFTER_S), now
-    if now - last >= _NEWS_AFTER_S:
-        log.warning("kafka", error=error.str(), code=error.name())
+    last, _logged_at[error.name()] = _logged_at.get(error.name(), -_QUIET_FOR_S), now
+    if now - last >= _QUIET_FOR_S:
+        log.warning("kafka client error", error=error.str(), code=error.name())

@@ -1,14 +1,14 @@
-"""A producer of transactions that takes records in columns.
+"""A transactional producer that takes records in columns.
 
-Its methods are named as those of librdkafka's library for Python, which makes some objects and two
-calls of every record: that was a tenth of all that a worker did.
+Its methods bear the names of librdkafka's Python library, which makes some objects and two calls
+for every record: that was a tenth of a worker's CPU time.
 """
 
 import ctypes
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka import librdkafka as c
+from pipelines.kafka.librdkafka import Pointer
 from pipelines.kafka.records import Headers
 
-_Places: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+_Spans: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-# Ours to keep to: of a batch that finds the queue full, librdkafka would refuse some and take what
-# follows, and the records of a key would lose their order.
+# Enforced here: if a batch finds the queue full, librdkafka refuses some of its records and takes
+# later ones, and the records of a key lose their order.
 _QUEUED_BYTES: Final = 128 << 20
 _QUEUE: Final = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2_097_151}
-_RECORD_BYTES: Final = 200  # what librdkafka keeps of one, besides key and value
+_RECORD_BYTES: Final = 200  # that librdkafka needs for one, besides key and value
 _EMPTY_S: Final = 0.005
 _EMPTY_TIMEOUT_S: Final = 120.0
 
-# rd_kafka_vu_t: what a value says depends on its kind.
+# rd_kafka_vu_t: the meaning of the numbers depends on the kind.
 _FIELD: Final = np.dtype(
     {
         "names": ["kind", "first", "second", "third"],
@@ -41,42 +42,43 @@ _TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _HEADER = 2, 3, 4, 5, 7, 9  # RD_KAFKA
 
 
 class TransactionalProducer:
-    """Not for two threads at once.
+    """A producer for one thread at a time.
 
-    What could not be delivered is told by the commit. It is destroyed when nothing refers to it.
+    The commit reports records that could not be delivered. The producer is destroyed when nothing
+    refers to it any more.
     """
 
     def __init__(
         self, config: Mapping[str, object], on_error: Callable[[KafkaError], None]
     ) -> None:
-        """Begin to connect; does not wait for it. `on_error` hears of troubles, from `produce`.
+        """Begin to connect; does not wait for the connection. `produce` calls `on_error`.
 
         Raises:
-            KafkaException: `config`, of librdkafka's properties, is not right.
+            KafkaException: a property in `config` is unknown to librdkafka, or its value wrong.
         """
         self._kafka = c.create({**config, **_QUEUE}, c.ERROR)
         self._queue = c.queue_get_main(self._kafka)
-        self._topics: dict[str, Any] = {}
+        self._topics: dict[str, Pointer] = {}
         self._on_error = on_error
-        self._queued_bytes = 0  # at most, since it was last empty
-        # Not when the process ends: a thread may hang in there.
+        self._queued_bytes = 0  # since the queue was last empty: an upper bound
+        # Not at exit: a thread may hang in a call of this producer.
         weakref.finalize(self, _destroy, self._kafka, self._queue, self._topics).atexit = False
 
     def init_transactions(self, timeout_s: float) -> None:
-        """Fence those of the same transactional id, and have the broker settle what they left.
+        """Fence producers of the same transactional id, and settle their open transactions.
 
         Raises:
-            KafkaException: it did not come to that; a retriable one may be tried again.
+            KafkaException: it failed; repeat the call if the error is retriable.
         """
-        c.succeed(c.init_transactions(self._kafka, _ms(timeout_s)))
+        c.check(c.init_transactions(self._kafka, _ms(timeout_s)))
 
     def begin_transaction(self) -> None:
         """Begin a transaction; does not block.
 
         Raises:
-            KafkaException: there is one, or the producer was fenced.
+            KafkaException: a transaction is open, or the producer was fenced.
         """
-        c.succeed(c.begin_transaction(self._kafka))
+        c.check(c.begin_transaction(self._kafka))
 
     def produce(
         self,
@@ -86,17 +88,16 @@ class TransactionalProducer:
         values: ArrowColumn,
         headers: Sequence[Headers] | None = None,
     ) -> None:
-        """Copy records, as Arrow arrays of binaries, into the queue, in their order.
+        """Copy records, as Arrow binary arrays, into the queue, in order.
 
-        Blocks while there is no room, for two minutes at most: what the broker does not take is
-        dropped when the transaction times out.
+        Blocks while the queue is full, for two minutes at most.
 
         Raises:
-            KafkaException: a record is too large, there is no such partition or no transaction, or
-                there was no room: some may be in the queue, so that the transaction cannot be used
-                any more.
+            KafkaException: a record is too large, there is no such partition, no transaction is
+                open, or the queue stayed full. Some records may be queued, so the transaction must
+                be aborted.
         """
-        self._hear()
+        self._poll_errors()
         size = keys.nbytes + values.nbytes + _RECORD_BYTES * len(keys)
         if size > _QUEUED_BYTES and len(keys) > 1:
             half = len(keys) // 2
@@ -107,41 +108,41 @@ class TransactionalProducer:
         if self._queued_bytes + size > _QUEUED_BYTES:
             self._wait_until_empty()
         self._queued_bytes += size
-        places = _places(keys), _places(values)
+        spans = _spans(keys), _spans(values)
         if headers is None:
-            self._produce_all(self._topic(topic), partition, *places)
+            self._produce_all(self._topic(topic), partition, *spans)
         else:
             for row, own in enumerate(headers):
-                key, value = ((int(at[row]), int(sizes[row])) for at, sizes in places)
+                key, value = ((int(at[row]), int(sizes[row])) for at, sizes in spans)
                 self._produce_one(self._topic(topic), partition, key, value, own)
 
     def _wait_until_empty(self) -> None:
         deadline = time.monotonic() + _EMPTY_TIMEOUT_S
         while c.outq_len(self._kafka):
-            self._hear()  # what is to be heard counts as queued
+            self._poll_errors()  # an unread event counts as queued
             if time.monotonic() > deadline:
-                reason = f"the broker has not taken what is queued for {_EMPTY_TIMEOUT_S:.0f} s"
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001 (its name)
+                reason = f"the broker has taken no records for {_EMPTY_TIMEOUT_S:.0f} s"
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001 (its public name)
             time.sleep(_EMPTY_S)
         self._queued_bytes = 0
 
     def send_offsets_to_transaction(
         self, offsets: Sequence[TopicPartition], group: bytes, timeout_s: float
     ) -> None:
-        """Have the transaction commit a group's offsets; `group` is its metadata.
+        """Add a group's offsets to the transaction; `group` is the group's metadata.
 
         Raises:
-            KafkaException: it did not come to that; a retriable one may be tried again.
+            KafkaException: it failed; repeat the call if the error is retriable.
         """
         metadata = ctypes.c_void_p()
-        c.succeed(c.consumer_group_metadata_read(ctypes.byref(metadata), group, len(group)))
+        c.check(c.consumer_group_metadata_read(ctypes.byref(metadata), group, len(group)))
         partitions = c.topic_partition_list_new(len(offsets))
         try:
             for one in offsets:
                 place = one.topic.encode(), one.partition
                 c.topic_partition_list_add(partitions, *place)
                 c.topic_partition_list_set_offset(partitions, *place, one.offset)
-            c.succeed(
+            c.check(
                 c.send_offsets_to_transaction(self._kafka, partitions, metadata, _ms(timeout_s))
             )
         finally:
@@ -149,14 +150,14 @@ class TransactionalProducer:
             c.consumer_group_metadata_destroy(metadata)
 
     def commit_transaction(self, timeout_s: float) -> None:
-        """Deliver what is queued, and commit it. What troubles there are meanwhile nobody hears.
+        """Deliver what is queued, and commit the transaction. Does not call `on_error`.
 
         Raises:
-            KafkaException: it is not known to count; a retriable one may be tried again.
+            KafkaException: the outcome is unknown; repeat the call if the error is retriable.
         """
-        c.succeed(c.commit_transaction(self._kafka, _ms(timeout_s)))
+        c.check(c.commit_transaction(self._kafka, _ms(timeout_s)))
 
-    def _produce_all(self, topic: Any, partition: int, keys: _Places, values: _Places) -> None:
+    def _produce_all(self, topic: Pointer, partition: int, keys: _Spans, values: _Spans) -> None:
         count = len(keys[0])
         messages = np.zeros(count, c.MESSAGE)
         messages["key"], messages["key_size"] = keys
@@ -168,14 +169,14 @@ class TransactionalProducer:
 
     def _produce_one(
         self,
-        topic: Any,
+        topic: Pointer,
         partition: int,
         key: tuple[int, int],
         value: tuple[int, int],
         headers: Headers,
     ) -> None:
-        kept: list[bytes | None] = []  # what is pointed at
-        fields: list[tuple[int, int, int, int]] = [
+        kept: list[bytes | None] = []  # alive until the call returns: the fields point at it
+        fields: list[tuple[int, Pointer, int, int]] = [
             (_TOPIC, topic, 0, 0),
             (_PARTITION, partition, 0, 0),
             (_FLAGS, c.COPIED, 0, 0),
@@ -184,17 +185,17 @@ class TransactionalProducer:
         ]
         for name, content in headers:
             data = content.encode() if isinstance(content, str) else content
-            kept += [called := name.encode(), data]
-            fields.append((_HEADER, _address(called), _address(data), len(data or b"")))
+            kept += [encoded := name.encode(), data]
+            fields.append((_HEADER, _address(encoded), _address(data), len(data or b"")))
         given = np.array(fields, _FIELD)
-        c.succeed(c.produceva(self._kafka, given.ctypes.data, len(given)))
+        c.check(c.produceva(self._kafka, given.ctypes.data, len(given)))
 
-    def _topic(self, name: str) -> Any:
+    def _topic(self, name: str) -> Pointer:
         if name not in self._topics:
             self._topics[name] = c.topic_new(self._kafka, name.encode(), None)
         return self._topics[name]
 
-    def _hear(self) -> None:
+    def _poll_errors(self) -> None:
         while event := c.queue_poll(self._queue, 0):
             if c.event_type(event) == c.ERROR:
                 text = (c.event_error_string(event) or b"").decode()
@@ -202,24 +203,24 @@ class TransactionalProducer:
             c.event_destroy(event)
 
 
-def _destroy(kafka: Any, queue: Any, topics: dict[str, Any]) -> None:
+def _destroy(kafka: Pointer, queue: Pointer, topics: dict[str, Pointer]) -> None:
     c.queue_destroy(queue)
     for topic in topics.values():
         c.topic_destroy(topic)
     c.destroy(kafka)
 
 
-def _places(column: ArrowColumn) -> _Places:
-    """Where each value of an Arrow array of binaries begins, and its length; 0 of a null."""
+def _spans(column: ArrowColumn) -> _Spans:
+    """Return the address and the length of each value of an Arrow binary array; 0 for a null."""
     _, offsets, data = column.buffers()
     starts = np.frombuffer(offsets, np.int32, len(column) + 1, column.offset * 4).astype(np.int64)
     sizes = np.diff(starts)
-    # That there is a value, if an empty one, is told by its place.
-    places = starts[:-1] + (data.address if data and data.size else offsets.address)
+    # An empty value has an address, which distinguishes it from a null.
+    addresses = starts[:-1] + (data.address if data and data.size else offsets.address)
     if column.null_count:
         null = column.is_null().to_numpy(zero_copy_only=False)
-        places[null] = sizes[null] = 0
-    return places, sizes
+        addresses[null] = sizes[null] = 0
+    return addresses, sizes
 
 
 def _address(data: bytes | None) -> int:

@@ -1,8 +1,8 @@
-"""What a worker writes: one transaction after another, each committed while work goes on.
+"""The transactions of a worker, each committed in the background while the worker goes on.
 
-To commit is mostly to wait for the broker. So it is done on a thread of its own, and the worker
-reads and processes meanwhile; what it has to write waits in memory until the commit is settled, for
-a producer has one transaction at a time:
+A commit mostly waits for the broker. So it runs on a thread of its own, and the worker reads and
+processes meanwhile. A producer has one transaction at a time, so what the worker writes waits in
+memory until the commit is settled:
 
     write ─▶ write ─▶ commit ┄┄┄┄┄┄┄┄┄┄▶ settle ─▶ write ─▶ …
                          the worker goes on
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -20,15 +20,18 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from pipelines.kafka.records import Outgoing
 from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, log_client_error, retrying
+from pipelines.kafka.topic_limits import MAX_REQUEST_BYTES
 from pipelines.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
 
 _TRANSACTION_TIMEOUT_S: Final = 10.0
 _HANGS_AFTER_S: Final = 15.0
+_SMALL_BATCH_BYTES: Final = 16_384
 
-# librdkafka's own codes have no other names.
+# The public names of librdkafka's own codes begin with an underscore.
 _TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
+TOO_LARGE: Final = KafkaError.MSG_SIZE_TOO_LARGE
 FENCED: Final = {
     KafkaError._FENCED,  # noqa: SLF001
     KafkaError.PRODUCER_FENCED,
@@ -37,31 +40,31 @@ FENCED: Final = {
 
 
 class Transactions:
-    """The worker's one producer. Every method may block, and belongs on the same thread."""
+    """The worker's one producer. Call every method on the same thread; each may block."""
 
     def __init__(
         self, bootstrap: str, transactional_id: str, client_id: str, *, timeout_ms: int
     ) -> None:
-        self._config: dict[str, Any] = {
+        self._config: dict[str, str | int] = {
             "bootstrap.servers": bootstrap,
             "transactional.id": transactional_id,
             "client.id": client_id,
-            # The time for which a dead worker's open transaction can hold readers up.
+            # For this long the open transaction of a dead worker can hold up readers.
             "transaction.timeout.ms": timeout_ms,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
-            # A commit sends what is buffered at once, so that lingering costs no freshness.
+            # A commit sends what is buffered at once, so that lingering adds no latency.
             "linger.ms": 20,
             "batch.size": 1_000_000,
-            "message.max.bytes": 4_000_000,
+            "message.max.bytes": MAX_REQUEST_BYTES,
             **QUIET,
         }
-        self.begin_anew()
+        self.replace_producer()
 
-    def begin_anew(self) -> None:
+    def replace_producer(self) -> None:
         """Replace the producer: the new one fences the old one and settles its transaction.
 
-        Which way it was settled is told by the offsets that are committed after this returns.
+        After this returns, the committed offsets show whether that transaction was committed.
 
         Raises:
             KafkaException: the broker was away for two minutes.
@@ -71,41 +74,49 @@ class Transactions:
         self._open = False
         retrying(self._producer.init_transactions, CALL_TIMEOUT_S)
 
+    def use_small_batches(self) -> None:
+        """Write smaller batches, from the next `replace_producer` on: a topic's limit is lower.
+
+        Topics limit the size of a batch, and a batch of many records may pass a limit that each
+        of them keeps.
+        """
+        self._config["batch.size"] = _SMALL_BATCH_BYTES
+
     @property
     def open(self) -> bool:
-        """Whether something is written that no commit was asked for yet."""
+        """Whether a transaction is open: something is written, and its commit has not begun."""
         return self._open
 
     @property
     def committing(self) -> bool:
-        """Whether a commit is under way that may still need time; nothing can be written then."""
+        """Whether a commit is under way; until it is done, nothing can be written."""
         return self._commit is not None and not self._commit.done
 
     @property
     def unsettled(self) -> bool:
-        """Whether there is a commit whose outcome was not asked for."""
+        """Whether a commit was begun that `settle` has not waited for."""
         return self._commit is not None
 
     def write(self, outgoing: Iterable[Outgoing]) -> None:
-        """Write records into the open transaction, which is begun if there is none.
+        """Write records into the open transaction, or begin one.
 
-        All that was committed must be settled.
+        Earlier commits must be settled.
         """
         for records in outgoing:
             self._begin()
             self._producer.produce(*records)
 
     def commit(self, offsets: list[KafkaPartition], group: bytes) -> None:
-        """Begin to commit what is written, together with a group's offsets; returns at once."""
+        """Begin to commit what is written, with a group's offsets; returns at once."""
         self._begin()
         self._open = False
         self._commit = _Commit(self._producer, offsets, group)
 
     def settle(self) -> None:
-        """Wait for the commit that was begun: when this returns, all of it counts.
+        """Wait for the commit that was begun; when this returns, the transaction is committed.
 
         Raises:
-            KafkaException: whether it counts is not known: `begin_anew`.
+            KafkaException: the outcome is unknown; call `replace_producer`.
         """
         commit, self._commit = self._commit, None
         if commit is not None:
@@ -121,9 +132,9 @@ class Transactions:
 class _Commit:
     """A commit under way.
 
-    A broker that goes away can leave librdkafka waiting for a coordinator for ever, whatever the
-    time-out of the call (confluentinc/librdkafka#5456, #5511). So whoever waits gives up after a
-    while. The thread that hangs keeps its producer, which is harmless: it will be fenced.
+    If a broker goes away, librdkafka may wait for a coordinator for ever, whatever the time-out of
+    the call (confluentinc/librdkafka#5456, #5511). So `wait` gives up after a while. The hanging
+    thread keeps its producer, which does no harm: the next producer fences it.
     """
 
     def __init__(
@@ -145,25 +156,25 @@ class _Commit:
         while True:
             left_s = self._called_at + _HANGS_AFTER_S - time.monotonic()
             if left_s <= 0 and not self.done:
-                reason = f"a commit has not gone on for {_HANGS_AFTER_S:.0f} s"
+                reason = f"a commit has made no progress for {_HANGS_AFTER_S:.0f} s"
                 raise KafkaException(KafkaError(_TIMED_OUT, reason))
             try:
                 return self._outcome.result(max(left_s, 0))
             except TimeoutError:
-                continue  # there may have been another call meanwhile
+                continue  # the thread may have made another call meanwhile
 
     def _run(self, offsets: list[KafkaPartition], group: bytes) -> None:
         try:
             if offsets:
-                self._insist(self._producer.send_offsets_to_transaction, offsets, group)
-            self._insist(self._producer.commit_transaction)
-        except BaseException as error:  # noqa: BLE001 (raised by who waits)
+                self._retry(self._producer.send_offsets_to_transaction, offsets, group)
+            self._retry(self._producer.commit_transaction)
+        except BaseException as error:  # noqa: BLE001 (raised in `wait`)
             self._outcome.set_exception(error)
         else:
             self._outcome.set_result(None)
 
-    def _insist(self, call: Callable[..., object], *args: object) -> None:
-        """Make a call again for as long as librdkafka says that this is the remedy."""
+    def _retry(self, call: Callable[..., object], *args: object) -> None:
+        """Make a call, and repeat it for as long as its error is retriable."""
         while True:
             self._called_at = time.monotonic()
             try:
@@ -171,6 +182,6 @@ class _Commit:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
-                log.warning("trying again", call=call.__name__, error=str(error))
+                log.warning("retrying", call=call.__name__, error=str(error))
             else:
                 return

@@ -1,24 +1,25 @@
-"""Conditions on the properties of an event, compiled once and asked per event.
+"""Conditions on the properties of an event, compiled once and evaluated per event.
 
-What a property is, here and in ClickHouse alike (`services/query/clickhouse/conditions.py` is the
-twin of this file, and a test holds the two together):
+`services/query/clickhouse/conditions.py` evaluates the same conditions in ClickHouse; a test
+compares the two. Both agree on what a property is:
 
-- A property is a member of the outermost object. A dot in its name is a dot and leads nowhere;
-  ClickHouse keeps it as `%2E`, so a name spelled that way is the same name.
-- An object is not a value: a property that is one is not set. A list is a value that is set and
-  equals nothing.
-- A whole number that does not fit into 64 bits is kept by ClickHouse as text of its digits, so it
+- A property is a member of the outermost object. A dot in its name has no meaning; ClickHouse
+  stores it as `%2E`, so a name that is written that way is the same name.
+- An object is not a value: a property that holds one is not set. A list is a value: the property is
+  set, and equals nothing.
+- ClickHouse stores a whole number that does not fit into 64 bits as the text of its digits, so it
   is text here too.
-- Properties that are not an object, or not JSON, are none.
+- Properties that are not a JSON object are empty.
 """
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import msgspec
 
+from pipelines.columnar.dictionary import Value as JsonValue
 from schemas.conditions import Condition
 from schemas.patterns import compile_pattern
 from schemas.properties import (
@@ -32,17 +33,18 @@ from schemas.properties import (
 )
 from schemas.time.rfc3339 import read_time
 
-Test = Callable[[Mapping[str, Any]], bool]
-Read = Callable[[Mapping[str, Any]], Any]
+Parsed: TypeAlias = Mapping[str, JsonValue]
+Test: TypeAlias = Callable[[Parsed], bool]
+Read: TypeAlias = Callable[[Parsed], JsonValue]
 
 _KEPT_AS_IT_IS: Final = frozenset({str, float, bool, NoneType, list})
 
-# Reads whole numbers of any size exactly; other readers turn the large ones into floats.
-_decoder: Final = msgspec.json.Decoder(dict[str, Any])
+# Decodes whole numbers of any size exactly; other decoders turn large ones into floats.
+_decoder: Final = msgspec.json.Decoder(dict[str, JsonValue])
 
 
-def parse_properties(text: str | bytes) -> dict[str, Any]:
-    """Read the JSON text of an event's properties; empty if there is no object in it."""
+def parse_properties(text: str | bytes) -> dict[str, JsonValue]:
+    """Parse the JSON text of an event's properties; empty if it is not an object."""
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
@@ -50,9 +52,9 @@ def parse_properties(text: str | bytes) -> dict[str, Any]:
 
 
 def compile_conditions(conditions: Sequence[Condition]) -> Test:
-    """Return a test of parsed properties that holds if all `conditions` do (none: always).
+    """Return a test of parsed properties: whether all `conditions` hold of them.
 
-    The properties are those of `parse_properties`, or equal to them. Never raises on any of them.
+    It is given what `parse_properties` returns, and never raises.
     """
     tests = tuple(_compile(condition) for condition in conditions)
     if not tests:
@@ -63,12 +65,12 @@ def compile_conditions(conditions: Sequence[Condition]) -> Test:
 
 
 def compile_read(name: str) -> Read:
-    """Return what reads a property, as it is kept, off parsed properties; None if it is not set."""
+    """Return a function that reads a property as it is stored; None if it is not set."""
     if is_spelled_variously(name):
         stored = stored_name(name)
         return lambda properties: _read_spellings(properties, stored)
 
-    def read(properties: Mapping[str, Any]) -> Any:
+    def read(properties: Parsed) -> JsonValue:
         value = properties.get(name)
         return value if type(value) in _KEPT_AS_IT_IS else _as_kept(value)
 
@@ -76,17 +78,17 @@ def compile_read(name: str) -> Read:
 
 
 def compile_member_read(outer: str, name: str) -> Read:
-    """Return what reads a property in the same way off the object that is one called `outer`."""
+    """Return a function that reads a member of the object `outer` in the same way."""
     read = compile_read(name)
 
-    def read_member(properties: Mapping[str, Any]) -> Any:
+    def read_member(properties: Parsed) -> JsonValue:
         members = properties.get(outer)
         return read(members) if isinstance(members, dict) else None
 
     return read_member
 
 
-def _always(_: Mapping[str, Any]) -> bool:
+def _always(_: Parsed) -> bool:
     return True
 
 
@@ -140,7 +142,7 @@ def _compile_text(condition: Condition) -> Callable[[str], bool]:
 
 
 _NUMBERS: Final = (int, float)
-_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+_COMPARISONS: Final[dict[str, Callable[[JsonValue, JsonValue], bool]]] = {
     "gt": operator.gt,
     "gte": operator.ge,
     "lt": operator.lt,
@@ -149,7 +151,7 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def _by_type(values: list[Value]) -> dict[type, Collection[Value]]:
-    """Sort `values` by JSON type, so that 1 and 1.0 are equal, and 1 and true are not."""
+    """Group `values` by JSON type, so that 1 and 1.0 are equal, and 1 and true are not."""
     numbers = frozenset(value for value in values if type(value) in _NUMBERS)
     return {
         int: numbers,
@@ -159,14 +161,14 @@ def _by_type(values: list[Value]) -> dict[type, Collection[Value]]:
     }
 
 
-def _read_spellings(properties: Mapping[str, Any], stored: str) -> Any:
+def _read_spellings(properties: Parsed, stored: str) -> JsonValue:
     for key, value in properties.items():
         if stored_name(key) == stored and (kept := _as_kept(value)) is not None:
             return kept
     return None
 
 
-def _as_kept(value: Any) -> Any:
+def _as_kept(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return None
     if isinstance(value, int) and not MIN_INT <= value <= MAX_INT:

@@ -1,55 +1,48 @@
-"""The events of a batch in groups of which the same can be said: it is worked out once a group.
+"""The events of a batch in groups with the same relevant properties: each is evaluated once.
 
-What a question makes of an event depends on a few of its properties. Events in which these are
-written alike, byte by byte, are a group: one of them is parsed and asked, and its answer is that of
-all. An event whose properties are not plain JSON (`pipelines.columnar.json_scan`) is a group by
-itself. Groups are found where a question is asked, and for all that ask of the same properties;
-where these are in a text is found once, for up to a block of names at a time.
+A function of an event's properties depends on a few of them. Events in which these are written the
+same, byte by byte, are a group: one of them is parsed, and the function's result is that of all. An
+event whose properties are not plain JSON (`pipelines.columnar.json_scan`) is a group by itself.
+Groups are found when a function is evaluated, for all functions of the same properties.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import DictionaryColumn
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, kernel
-from pipelines.columnar.json_scan import NOT_PLAIN, find_members
+from pipelines.columnar.dictionary import DictionaryColumn, Value
+from pipelines.columnar.jit import AnyArray, Int32s, Int64s, register_example
 from pipelines.columnar.key_index import KeyIndex
-from pipelines.columnar.memcpy import copy
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.matching.conditions import parse_properties
+from pipelines.matching.member_keys import MemberKeys
 
 _UNKNOWN: Final = -1
-_BLOCK: Final = 32  # names: what is found of a text takes eight bytes for each
-# How a text was found to be.
-_NOT_LOOKED_AT, _PLAIN, _ALONE = range(3)
-# Neither is in a value as it is written: what ends one, and what says that a row's number follows.
-_END: Final = 0
-_ROW: Final = 1
+_BLOCK: Final = 32  # names: finding them in a text takes eight bytes of memory for each
 
 
-class Question(NamedTuple):
-    """Something to ask of an event's properties, which depends on those called `names` alone.
+class PropertyFunction(NamedTuple):
+    """A function of an event's parsed properties, which depends on those called `names` alone.
 
-    Without names it depends on all of them. `kind` is that of the answers.
+    Without names it depends on all of them. `kind` is the type of its results.
     """
 
     names: tuple[str, ...]
-    ask: Callable[[Mapping[str, Any]], Any]
+    call: Callable[[Mapping[str, Value]], object]
     kind: type[np.generic] = np.object_
 
 
 class PropertyNames:
-    """The names that questions depend on, in blocks: those of one question are in one of them."""
+    """The names that functions depend on, in blocks: those of one function are in one of them."""
 
-    def __init__(self, asked: Iterable[tuple[str, ...]]) -> None:
+    def __init__(self, needed: Iterable[tuple[str, ...]]) -> None:
         blocks: list[dict[str, int]] = []  # the columns of names
         self._places: dict[tuple[str, ...], tuple[int, NDArray[np.intp]]] = {}
-        for names in dict.fromkeys(asked):
+        for names in dict.fromkeys(needed):
             with_room = (n for n, of in enumerate(blocks) if len(of.keys() | set(names)) <= _BLOCK)
             number = next(with_room, len(blocks))
             if number == len(blocks):
@@ -60,68 +53,68 @@ class PropertyNames:
         self._blocks = [StringColumn.of(pa.array(list(block), pa.string())) for block in blocks]
 
     def __len__(self) -> int:
-        """How many blocks there are."""
+        """Return the number of blocks."""
         return len(self._blocks)
 
     def block(self, number: int) -> StringColumn:
-        """The names in a block, in the order of their columns."""
+        """Return the names in a block, in the order of their columns."""
         return self._blocks[number]
 
     def places(self, names: tuple[str, ...]) -> tuple[int, NDArray[np.intp]]:
-        """The block that some names are in, and their columns there."""
+        """Return the block that some names are in, and their columns there."""
         return self._places[names]
 
 
 class Properties:
-    """The properties of a batch: grouped, parsed and asked where that is asked for, and once.
+    """The properties of a batch; grouped, parsed and evaluated on demand, and only once.
 
-    What may be asked depends on names that are `sought`.
+    The names of every function must be among `names`.
     """
 
-    def __init__(self, texts: ArrowColumn, sought: PropertyNames) -> None:
+    def __init__(self, texts: ArrowColumn, names: PropertyNames) -> None:
         self._texts = texts
-        self._sought = sought
-        self._found: dict[int, _Found] = {}
-        self._parsed: dict[int, Mapping[str, Any]] = {}
-        self._groups: dict[tuple[str, ...], Groups | _Each] = {}
-        self._answers: dict[Question, _Answers] = {}
-        self._holding: dict[str, NDArray[np.bool_]] = {}
+        self._names = names
+        self._member_keys: dict[int, MemberKeys] = {}
+        self._parsed: dict[int, Mapping[str, Value]] = {}
+        self._groups: dict[tuple[str, ...], RowGroups | _SingleRows] = {}
+        self._results: dict[PropertyFunction, _Results] = {}
+        self._mention: dict[str, NDArray[np.bool_]] = {}
 
-    def ask(self, question: Question, rows: Int64s) -> NDArray[Any]:
-        """The answers for some events, each row of the batch no more than once."""
-        codes, answers = self.grouped(question, rows)
-        column: NDArray[Any] = np.asarray(answers)[codes]
+    def evaluate(self, function: PropertyFunction, rows: Int64s) -> AnyArray:
+        """Return the function's results for some rows; a row must not be repeated."""
+        codes, results = self.column(function, rows)
+        column: AnyArray = np.asarray(results)[codes]
         return column
 
-    def grouped(self, question: Question, rows: Int64s) -> DictionaryColumn:
-        """As `ask`."""
-        names = question.names
+    def column(self, function: PropertyFunction, rows: Int64s) -> DictionaryColumn:
+        """Return the same as `evaluate`, one distinct value a group."""
+        names = function.names
         if names not in self._groups:
             self._groups[names] = self._group(names)
         groups = self._groups[names]
-        codes = groups.of(rows)
-        known = self._answers.setdefault(question, _Answers(question.kind))
-        unknown = known.unknown(codes, len(groups.samples))
+        codes = groups.codes(rows)
+        results = self._results.setdefault(function, _Results(function.kind))
+        unknown = results.unknown(codes, len(groups.samples))
         for code, properties in zip(unknown, self._parse(groups.samples[unknown]), strict=True):
-            known.answers[code] = question.ask(properties)
-        return DictionaryColumn(codes, known.answers)
+            results.set(code, function.call(properties))
+        return DictionaryColumn(codes, results.values)
 
-    def _group(self, names: tuple[str, ...]) -> "Groups | _Each":
+    def _group(self, names: tuple[str, ...]) -> "RowGroups | _SingleRows":
         if not names:
-            return _Each(len(self._texts))
-        number, columns = self._sought.places(names)
-        if number not in self._found:
+            return _SingleRows(len(self._texts))
+        number, columns = self._names.places(names)
+        if number not in self._member_keys:
             texts = StringColumn.of(self._texts)
-            self._found[number] = _Found(texts, self._sought.block(number))
-        found = self._found[number]
+            self._member_keys[number] = MemberKeys(texts, self._names.block(number))
+        member_keys = self._member_keys[number]
 
         def intern(index: KeyIndex, rows: Int64s) -> Int32s:
-            keys, empty = found.keys(columns, rows), StringColumn.empty(len(rows))
+            keys, empty = member_keys.keys(columns, rows), StringColumn.empty(len(rows))
             return index.intern(keys, empty, np.arange(len(rows)))
 
-        return Groups(len(self._texts), intern)
+        return RowGroups(len(self._texts), intern)
 
-    def _parse(self, rows: Int64s) -> list[Mapping[str, Any]]:
+    def _parse(self, rows: Int64s) -> list[Mapping[str, Value]]:
         new = [row for row in rows.tolist() if row not in self._parsed]
         for row, text in zip(
             new, self._texts.take(pa.array(new, pa.int64())).to_pylist(), strict=True
@@ -129,18 +122,21 @@ class Properties:
             self._parsed[row] = parse_properties(text)
         return [self._parsed[row] for row in rows.tolist()]
 
-    def holding(self, name: str) -> NDArray[np.bool_]:
-        """Whether the events have a property of that name; some that have none are in."""
-        found = self._holding.get(name)
+    def mention(self, name: str) -> NDArray[np.bool_]:
+        """Return whether each event may have a property of that name, which is ASCII text.
+
+        False means that it has none.
+        """
+        found = self._mention.get(name)
         if found is None:
-            # Escaped or not: what ASCII text is escaped as begins like this.
+            # The name as it is, or escaped: the escapes of ASCII characters begin like this.
             mentions = (pc.match_substring(self._texts, text) for text in (name, "\\u00"))
-            found = self._holding[name] = np.asarray(pc.or_(*mentions))
+            found = self._mention[name] = np.asarray(pc.or_(*mentions))
         return found
 
 
-class Groups:
-    """Rows by what `intern` takes for their key; `samples` has a row of each group."""
+class RowGroups:
+    """Groups of rows for which `intern` returns the same code; `samples` has one row of each."""
 
     def __init__(self, count: int, intern: Callable[[KeyIndex, Int64s], Int32s]) -> None:
         self.samples: Int64s = np.empty(0, np.int64)
@@ -148,127 +144,56 @@ class Groups:
         self._index = KeyIndex()
         self._codes = np.full(count, _UNKNOWN, np.int32)
 
-    def of(self, rows: Int64s) -> Int32s:
-        """The groups of some rows, numbered in the order in which they came."""
+    def codes(self, rows: Int64s) -> Int32s:
+        """Return the groups of some rows, numbered in the order in which they came."""
         unknown = rows[self._codes[rows] == _UNKNOWN]
         if len(unknown):
             known = len(self._index)
             codes = self._intern(self._index, unknown)
             self._codes[unknown] = codes
-            newly_dirty = codes >= known
+            new = codes >= known
             samples = np.empty(len(self._index) - known, np.int64)
-            samples[codes[newly_dirty] - known] = unknown[newly_dirty]
+            samples[codes[new] - known] = unknown[new]
             self.samples = np.concatenate([self.samples, samples])
         return self._codes[rows]
 
 
-class _Each:
+class _SingleRows:
     """Rows that are groups by themselves."""
 
     def __init__(self, count: int) -> None:
         self.samples: Int64s = np.arange(count)
 
-    def of(self, rows: Int64s) -> Int32s:
-        """Their numbers."""
+    def codes(self, rows: Int64s) -> Int32s:
+        """Return the numbers of the rows."""
         return rows.astype(np.int32)
 
 
-class _Answers:
-    """What was answered, by the number of the group."""
+class _Results:
+    """The results of a function, by group."""
 
     def __init__(self, kind: type[np.generic]) -> None:
-        self.answers: NDArray[Any] = np.empty(0, kind)
+        self.values: AnyArray = np.empty(0, kind)
         self._known = np.zeros(0, np.bool_)
 
     def unknown(self, codes: Int32s, groups: int) -> list[int]:
-        """Make room for all groups; returns those of `codes` of which the answer is to be found."""
+        """Make room for all groups; return those of `codes` whose result is not known yet."""
         more = groups - len(self._known)
         if more:
-            self.answers = np.concatenate([self.answers, np.zeros(more, self.answers.dtype)])
+            self.values = np.concatenate([self.values, np.zeros(more, self.values.dtype)])
             self._known = np.concatenate([self._known, np.zeros(more, np.bool_)])
-        unknown = np.unique(codes[~self._known[codes]])
-        self._known[unknown] = True
-        found: list[int] = unknown.tolist()
-        return found
+        unknown: list[int] = np.unique(codes[~self._known[codes]]).tolist()
+        return unknown
+
+    def set(self, code: int, result: object) -> None:
+        """Set the result of a group."""
+        self.values[code] = result
+        self._known[code] = True
 
 
-class _Found:
-    """Where members of a block's names are in the texts of a batch: found where it is asked for."""
-
-    def __init__(self, texts: StringColumn, names: StringColumn) -> None:
-        count = len(texts.starts) - 1
-        self._texts = texts
-        self._names = names
-        self._states = np.zeros(count, np.uint8)
-        self._begins, self._sizes = np.empty((2, count, len(names.starts) - 1), np.int32)
-
-    def keys(self, columns: NDArray[np.intp], rows: Int64s) -> StringColumn:
-        """How the members in some columns are written: the same where they are written alike."""
-        states, begins, sizes = self._states, self._begins, self._sizes
-        length = _find(*self._texts, rows, *self._names, columns, states, begins, sizes)
-        starts = np.zeros(len(rows) + 1, np.int32)
-        data = np.empty(length, np.uint8)
-        _write(self._texts.data, rows, columns, states, begins, sizes, starts, data)
-        return StringColumn.locked(starts, data)
-
-
+@register_example
 def precompile() -> None:
-    """Have every kernel compiled."""
+    """Compile all kernels."""
     names = ("a",)
     properties = Properties(pa.array(['{"a":1}']), PropertyNames([names]))
-    properties.ask(Question(names, lambda _: None), np.zeros(1, np.int64))
-
-
-@kernel
-def _find(
-    starts: Int32s,
-    data: Bytes,
-    rows: Int64s,
-    name_starts: Int32s,
-    names: Bytes,
-    columns: Int64s,
-    states: Bytes,
-    begins: Int32s,
-    sizes: Int32s,
-) -> Int:
-    """Look at the rows that were not looked at; returns how much room the keys of all take."""
-    length = np.int64(0)
-    for row in rows:
-        if states[row] == _NOT_LOOKED_AT:
-            begin, end = np.int64(starts[row]), np.int64(starts[row + 1])
-            found = find_members(data, begin, end, name_starts, names, begins[row], sizes[row])
-            states[row] = _ALONE if found == NOT_PLAIN else _PLAIN
-        if states[row] == _ALONE:
-            length += 9
-        else:
-            for column in columns:
-                length += max(sizes[row, column], 0) + 1
-    return length
-
-
-@kernel
-def _write(
-    data: Bytes,
-    rows: Int64s,
-    columns: Int64s,
-    states: Bytes,
-    begins: Int32s,
-    sizes: Int32s,
-    out_starts: Int32s,
-    out: Bytes,
-) -> None:
-    p = np.int64(0)
-    for i in range(len(rows)):
-        row = rows[i]
-        if states[row] == _ALONE:
-            out[p] = _ROW
-            for byte in range(8):
-                out[p + 1 + byte] = (row >> (8 * byte)) & 255
-            p += 9
-        else:
-            for column in columns:
-                size = np.int64(max(sizes[row, column], 0))
-                p = copy(out, p, data, np.int64(begins[row, column]), size)
-                out[p] = _END
-                p += 1
-        out_starts[i + 1] = p
+    properties.evaluate(PropertyFunction(names, lambda _: None), np.zeros(1, np.int64))

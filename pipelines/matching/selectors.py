@@ -1,38 +1,37 @@
-"""What a definition selects and reads of an event."""
+"""What a definition selects of events, beside names and conditions, and what it reads of them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from schemas.conditions import Condition
 
-# Among the properties that an operator reads: the event's name, which is no property.
-EVENT_NAME = ""
+EVENT_NAME: Final = ""  # reads the event's name, as if it were a property
 
 
 class ObjectMember(NamedTuple):
-    """What is read of an object among the properties: `plan` of `$set`. Its name is ASCII text."""
+    """Reads a member of an object among the properties: `plan` of `$set`. `object` is ASCII."""
 
     object: str
     name: str
 
 
 class ValueHash(NamedTuple):
-    """Some properties, read as a number that is the same where their values are: `ValueHashes`.
+    """Reads some properties as one number, which is equal if their values are: `ValueHashes`.
 
-    It is worked out once an event, however many definitions read it.
+    It is computed once an event, however many definitions read it.
     """
 
     properties: tuple[str, ...]
 
 
-PropertyRead: TypeAlias = str | ObjectMember | ValueHash  # what a definition may read of an event
+PropertyRead: TypeAlias = str | ObjectMember | ValueHash  # a property's name, or one of the above
 
 
 class HasObject(NamedTuple):
-    """A look at the events whose properties hold an object of this name, which is ASCII text.
+    """Selects events whose properties hold an object of this name, which is ASCII text.
 
-    It is told by the text of the properties, which is not parsed for it: some that have no such
-    object are looked at too, none that has one is passed over.
+    The text of the properties decides, without being parsed: all events that have such an object
+    are selected, and some that have none.
     """
 
     object: str

@@ -1,44 +1,43 @@
-"""Values of properties told apart: as text, and in 64 bits, the same as ClickHouse works them out.
+"""Hashes of property values: 64 bits, the same in the worker and in ClickHouse.
 
-The twin of `services/query/clickhouse/events.py`, which says the same in SQL; a test holds the two
-together. Numbers are equal as doubles, text by its first 200 characters. Lists and objects count as
-not set.
+`services/query/clickhouse/events.py` computes the same in SQL; a test compares the two. Numbers are
+equal if they are equal as doubles; of a text, the first 200 characters count; lists and objects
+count as not set.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import DictionaryColumn
+from pipelines.columnar.dictionary import DictionaryColumn, Value
 from pipelines.columnar.jit import UInt64s
 from schemas.value_tokens import token, tokens_of
 
 
 @dataclass(frozen=True, slots=True)
 class ValueHashes:
-    """A column of rows of values: their fingerprints, and the tokens that these stand for."""
+    """A column of hashes, one a row: `numbers` are the hashes, `tokens` stand for their values."""
 
     numbers: UInt64s
     tokens: DictionaryColumn
 
     @classmethod
     def none(cls, count: int) -> "ValueHashes":
-        """Of so many rows, of which nothing was read: 0 for each of them."""
+        """Return a column for `count` rows of which nothing is read: 0 for each."""
         return cls(np.zeros(count, np.uint64), DictionaryColumn.of(()))
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def cut(self, part: slice | NDArray[np.bool_]) -> "ValueHashes":
-        """Some of the rows."""
+        """Return some of the rows."""
         return ValueHashes(self.numbers[part], self.tokens.cut(part))
 
-    def told(self) -> dict[int, str]:
-        """The tokens of its rows, which are of one value each, in the order in which they came."""
+    def tokens_by_number(self) -> dict[int, str]:
+        """Return the token for each hash, in order of appearance; each row must be of one value."""
         codes = self.tokens.codes
         return {
             int(self.numbers[row]): self.tokens.distinct[codes[row]][0]
@@ -46,19 +45,19 @@ class ValueHashes:
         }
 
 
-def fingerprint(values: Iterable[Any]) -> int:
-    """The same 64 bits for equal values, in their order."""
-    return fingerprint_of(map(token, values))
+def fingerprint(values: Iterable[Value]) -> int:
+    """Return the hash of a sequence of values; equal values have equal hashes."""
+    return fingerprint_of_tokens(map(token, values))
 
 
-def fingerprints(columns: Sequence[Iterable[Any]]) -> ValueHashes:
-    """The fingerprints of rows of values, column by column."""
+def fingerprints(columns: Sequence[Iterable[Value]]) -> ValueHashes:
+    """Return the hashes of rows of values, given as columns."""
     tokens = DictionaryColumn.of(map(tokens_of, zip(*columns, strict=True)))
-    return ValueHashes(tokens.each(fingerprint_of, np.uint64), tokens)
+    return ValueHashes(tokens.each(fingerprint_of_tokens, np.uint64), tokens)
 
 
-def fingerprint_of(tokens: Iterable[str]) -> int:
-    """The fingerprint of the values that tokens stand for."""
+def fingerprint_of_tokens(tokens: Iterable[str]) -> int:
+    """Return the hash of the values that tokens stand for."""
     digests = "".join(_md5(text).hexdigest().upper() for text in tokens)
     return int.from_bytes(_md5(digests).digest()[:8], "little")
 

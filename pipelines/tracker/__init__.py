@@ -1,1 +1,1 @@
-"""The Tracker: events are checked, their clocks corrected and repeated ones dropped."""
+"""The Tracker: validates events, corrects their clocks and drops duplicates."""

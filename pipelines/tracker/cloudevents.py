@@ -1,15 +1,15 @@
-"""CloudEvents 1.0 on the inbox, in JSON: the Kafka protocol binding's binary and structured modes.
+"""Reads CloudEvents 1.0 in JSON: the Kafka protocol binding's binary and structured modes.
 
     id ─▶ event_id    type ─▶ event    subject ─▶ distinct_id    time ─▶ timestamp
     data ─▶ properties (a JSON object)    source ─▶ context    extension `project` ─▶ project_id
 
-Binary mode has the attributes in `ce_…` headers and the data as the value; structured mode has all
-of it in the value, as `application/cloudevents+json`.
+Binary mode has the attributes in `ce_…` headers and the data in the value; structured mode has both
+in the value, as `application/cloudevents+json`.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, cast
 
 import msgspec
 
@@ -22,37 +22,42 @@ _STRUCTURED: Final = "application/cloudevents+json"
 _REQUIRED: Final = ("id", "type", "subject", "source")
 
 
-def parse(value: bytes, headers: Headers, timestamp: int) -> dict[str, Any]:
-    """Read one record as the fields of an event; `timestamp` (ms) stands in for an absent `time`.
+def parse(value: bytes, headers: Headers, timestamp: int) -> dict[str, object]:
+    """Read one record as the fields of an event; `timestamp` (ms) replaces an absent `time`.
 
     Raises:
-        InvalidRecord: it is no CloudEvent in JSON; `not_an_event` or `invalid_field`.
+        InvalidRecord: the record is not a CloudEvent in JSON.
     """
     attributes, data = _attributes(value, headers)
     version = attributes.get("specversion")
     if version != "1.0":
         raise InvalidRecord("not_an_event", f"specversion: {version!r}; accepted is '1.0'")
-    for name in _REQUIRED:
-        if not isinstance(attributes.get(name), str) or not attributes[name]:
-            raise InvalidRecord("invalid_field", f"{name}: text is required")
+    event_id, event, subject, source = (_required(attributes, name) for name in _REQUIRED)
     return {
-        "event_id": attributes["id"],
+        "event_id": event_id,
         "project_id": str(attributes.get("project", DEFAULT_PROJECT)),
-        "distinct_id": attributes["subject"],
+        "distinct_id": subject,
         "person_id": "",
         "anonymous_id": None,
         "session_id": None,
-        "event": attributes["type"],
+        "event": event,
         "timestamp": _time(attributes.get("time"), timestamp),
         "sent_at": None,
         "received_at": None,
         "properties": data.decode() or "{}",
-        "context": msgspec.json.encode({"source": attributes["source"]}).decode(),
+        "context": msgspec.json.encode({"source": source}).decode(),
     }
 
 
-def _attributes(value: bytes, headers: Headers) -> tuple[dict[str, Any], bytes]:
-    """The attributes and the JSON text of the data."""
+def _required(attributes: dict[str, object], name: str) -> str:
+    value = attributes.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidRecord("invalid_field", f"{name}: text is required")
+    return value
+
+
+def _attributes(value: bytes, headers: Headers) -> tuple[dict[str, object], bytes]:
+    """Return the attributes, and the data as JSON text."""
     texts = {name.lower(): _text(text) for name, text in headers}
     content_type = texts.get("content-type", "").partition(";")[0].strip()
     if f"{_PREFIX}specversion" in texts:
@@ -60,7 +65,7 @@ def _attributes(value: bytes, headers: Headers) -> tuple[dict[str, Any], bytes]:
             raise InvalidRecord(
                 "not_an_event", f"content-type: {content_type!r}; accepted is 'application/json'"
             )
-        named = {
+        named: dict[str, object] = {
             name.removeprefix(_PREFIX): text
             for name, text in texts.items()
             if name.startswith(_PREFIX)
@@ -95,11 +100,11 @@ def _text(value: str | bytes | None) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
-def _time(text: Any, fallback: int) -> int:
+def _time(text: object, fallback: int) -> int:
     if text is None or text == "":
         return fallback
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(cast(str, text))
     except (TypeError, ValueError):
         raise InvalidRecord(
             "invalid_field", f"time: {text!r}; accepted is RFC 3339, as 2026-01-31T12:00:00Z"

@@ -1,21 +1,28 @@
-"""Which events were there before: the ids of a partition's last hours, each held once.
+"""Which events were seen before: the ids of a partition's last hours, in bounded memory.
 
-An id is 32 bytes in a ring in order of arrival (24 of id and project, 8 of time) and up to 8 in an
-index. It is forgotten when it is older than the window or, if there are more ids than the capacity,
-when it is the oldest. Time is that of the Kafka records, so that reading them again forgets the
-same ids at the same places.
+An id is forgotten when it is older than the window. When there is no room for another one, the
+project with the most ids forgets its oldest, so that a busy project does not make others forget.
+Time is that of the Kafka records: what is too old does not depend on when a record is read.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.columnar.string_column import StringColumn
+from pipelines.columnar.growable import grown
+from pipelines.columnar.jit import AnyArray, Bools, Int32s, Int64s, UInt64s, register_example
+from pipelines.columnar.key_index import KeyIndex
+from pipelines.columnar.siphash import HashKey
+from pipelines.columnar.string_column import ArrowColumn, StringColumn
+from pipelines.tracker import dedup_kernel as dk
+from pipelines.tracker.dedup_kernel import IdTable
 
-_FIRST, _SIZE, _NEWEST = range(3)
-_UUID_CHARS: Final = 36
+BYTES_PER_ID: Final = 48  # a slot of 32 bytes, and at most four cells of 4
+_MIN_SLOTS: Final = 1_024
+_MIN_PROJECTS: Final = 64
+_MANY_PROJECTS: Final = 4_096  # from here on, numbers of projects without ids are given back
+_ENDLESS: Final = 2**62
 
 
 class SeenIds:
@@ -24,183 +31,138 @@ class SeenIds:
     def __init__(self, window_ms: int, capacity: int) -> None:
         self._window = window_ms
         self._capacity = capacity
-        self._ring = np.zeros((min(1_024, capacity), 4), np.uint64)
-        self._cells = np.zeros(4_096, np.int32)
-        self._heads = np.zeros(3, np.int64)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._slots = np.zeros((min(_MIN_SLOTS, self._capacity), 4), np.uint64)
+        self._projects = np.zeros((_MIN_PROJECTS, 5), np.int64)
+        self._heap = np.zeros(_MIN_PROJECTS, np.int32)
+        self._heads = np.zeros(6, np.int64)
+        self._numbers = KeyIndex()  # of projects
+        self._horizon = dk.NEVER
+        self._key = HashKey.random()
+        self._index()
 
     def __len__(self) -> int:
-        return int(self._heads[_SIZE])
+        return int(self._heads[dk.SIZE])
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
-        return self._ring.nbytes + self._cells.nbytes
+        """The memory held, in bytes."""
+        arrays = (self._slots, self._cells, self._projects, self._heap)
+        return sum(array.nbytes for array in arrays) + self._numbers.nbytes
 
-    def admit(self, ids: UInt64s, projects: UInt64s, at: Int64s) -> NDArray[np.bool_]:
-        """Remember the ids, in order; tells which of them are new.
+    def admit(self, ids: UInt64s, projects: ArrowColumn, times: Int64s) -> Bools:
+        """Remember the ids, in order; return which of them are new.
 
-        `ids` has shape (n, 2), the halves of each UUID; `projects` a hash of each project; `at` the
-        records' times in milliseconds.
+        `ids` has shape (n, 2), the halves of each UUID; `projects` is an Arrow string array of
+        names; `times` are those of the records in Unix milliseconds.
         """
-        new = np.empty(len(ids), np.bool_)
+        if len(self._numbers) > _MANY_PROJECTS:
+            self._give_back_numbers()
+        encoded = projects.dictionary_encode()
+        count = len(self._numbers)
+        numbers = self._numbers_of(encoded.dictionary)[encoded.indices.to_numpy()]
+        if len(self._numbers) > count and self._fit():
+            numbers = self._numbers_of(encoded.dictionary)[encoded.indices.to_numpy()]
+        return self._admit(ids, numbers, times, self._window)
+
+    def covered_ms(self) -> dict[str, int]:
+        """Return for how long back the ids of each project are known, at most the window."""
+        count = len(self._numbers)
+        unknown = np.maximum(self._projects[:count, dk.EVICTED], self._horizon)
+        covered = np.minimum(self._heads[dk.NEWEST] - unknown, self._window)
+        names = self._numbers.second(np.arange(count, dtype=np.int32)).to_pylist()
+        return dict(zip(names, covered.tolist(), strict=True))
+
+    def resize(self, capacity: int) -> None:
+        """Change how many ids may be remembered; the oldest of the largest projects go first."""
+        self._capacity = capacity
+        self._fit()
+
+    def forget_before(self, time: int) -> None:
+        """State that ids of records before `time` are not known, because they were not read."""
+        self._horizon = max(self._horizon, time)
+
+    def dump(self) -> dict[str, AnyArray]:
+        """Return a copy of the ids: halves, project's number and time; a project's oldest first."""
+        ids = np.empty((len(self), 4), np.uint64)
+        dk.copy_all(self._table, ids)
+        evicted = self._projects[: len(self._numbers), dk.EVICTED].copy()
+        heads = np.array([self._heads[dk.NEWEST], self._horizon])
+        return {"ids": ids, "evicted": evicted, "heads": heads} | self._numbers.dump()
+
+    def load(self, columns: dict[str, AnyArray]) -> None:
+        """Replace the ids by those of a `dump`, of which the oldest may find no room."""
+        ids, evicted = columns["ids"], columns["evicted"]
+        keys = KeyIndex.load({name: columns[name] for name in ("key_starts", "key_data")})
+        names = keys.second(np.arange(len(keys), dtype=np.int32))
+        used = np.zeros(len(keys), np.bool_)
+        used[ids[:, 2].astype(np.int64)] = True
+        self._clear()
+        self._horizon = int(columns["heads"][1])
+        numbers = np.zeros(len(keys), np.int32)
+        numbers[used] = self._numbers_of(names.filter(used))
+        self._projects[numbers[used], dk.EVICTED] = evicted[used]
+        halves, times = np.ascontiguousarray(ids[:, :2]), ids[:, 3].astype(np.int64)
+        self._admit(halves, numbers[ids[:, 2].astype(np.int64)], times, _ENDLESS)
+        self._heads[dk.NEWEST] = columns["heads"][0]
+
+    # ── columns and their growth ──────────────────────────────────────────────────────────────────
+
+    @property
+    def _table(self) -> IdTable:
+        return IdTable(self._key, self._slots, self._cells, self._projects, self._heap, self._heads)
+
+    def _admit(self, ids: UInt64s, numbers: Int32s, times: Int64s, window: int) -> Bools:
+        new, hashes = np.empty(len(ids), np.bool_), np.empty(len(ids), np.uint64)
+        dk.hash_ids(self._key, ids, numbers, hashes)
         done = 0
         while True:
-            done = _admit(
-                self._ring,
-                self._cells,
-                self._heads,
-                self._window,
-                self._capacity,
-                ids,
-                projects,
-                at,
-                new,
-                done,
-            )
+            table = self._table
+            done = dk.admit(table, window, self._capacity, ids, numbers, times, hashes, new, done)
             if done == len(ids):
                 return new
-            self._grow()
+            room = max(self._room, len(self._slots) + 1)
+            self._slots = grown(self._slots, min(2 * len(self._slots), room))[:room]
+            if len(self._cells) < 2 * len(self._slots):
+                self._index()
 
-    @classmethod
-    def precompile(cls) -> None:
-        """Have every kernel compiled, which takes seconds the first time on a machine."""
-        ids = np.zeros((1, 2), np.uint64)
-        seen = cls(1, 1)
-        seen.admit(ids, ids[:, 0].copy(), np.zeros(1, np.int64))
-        seen.load(seen.dump())
-        read_uuids(*StringColumn.empty(1), ids, np.zeros(1, np.bool_))
+    @property
+    def _room(self) -> int:
+        """How many ids may be remembered besides the projects that there are."""
+        return self._capacity - dk.IDS_PER_PROJECT * len(self._numbers)
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """A copy of the ids, the oldest first."""
-        return {"ring": self._ordered(), "newest": self._heads[_NEWEST:].copy()}
+    def _fit(self) -> bool:
+        """Give back memory if there are far more slots than room; return whether it did."""
+        if len(self._slots) <= max(_MIN_SLOTS, self._room * 5 // 4):
+            return False
+        self.load(self.dump())
+        return True
 
-    def load(self, columns: dict[str, NDArray[Any]]) -> None:
-        """Take over what `dump` gave."""
-        ring = columns["ring"][-self._capacity :]
-        self._heads[:] = 0, len(ring), columns["newest"][0]
-        self._place(ring)
+    def _index(self) -> None:
+        """Make a hash table of two to four cells a slot."""
+        self._cells = np.zeros(1 << (2 * len(self._slots) - 1).bit_length(), np.int32)
+        dk.index_all(self._table)
 
-    def _grow(self) -> None:
-        ring = self._ordered()
-        larger = min(max(2 * len(self._ring), 1_024), self._capacity)
-        self._heads[_FIRST] = 0
-        self._place(np.concatenate([ring, np.zeros((larger - len(ring), 4), np.uint64)]))
+    def _numbers_of(self, names: ArrowColumn) -> Int32s:
+        rows = np.arange(len(names))
+        numbers = self._numbers.intern(StringColumn.empty(len(names)), StringColumn.of(names), rows)
+        count = len(self._numbers)
+        self._projects = grown(self._projects, count)
+        self._heap = grown(self._heap, count)
+        dk.add_projects(self._table, count)
+        return numbers
 
-    def _ordered(self) -> NDArray[np.uint64]:
-        first, size = int(self._heads[_FIRST]), int(self._heads[_SIZE])
-        return np.roll(self._ring, -first, axis=0)[:size].copy()
-
-    def _place(self, ring: NDArray[np.uint64]) -> None:
-        self._ring = ring
-        self._cells = np.zeros(1 << max(12, (2 * len(ring)).bit_length()), np.int32)
-        _index(self._ring, self._cells, self._heads)
-
-
-@kernel
-def read_uuids(starts: Int32s, data: Bytes, ids: UInt64s, sound: NDArray[np.bool_]) -> None:
-    """Read UUIDs in their canonical spelling; `sound` is False where a text is anything else."""
-    for i in range(len(ids)):
-        ids[i, 0] = ids[i, 1] = 0
-        begin = starts[i]
-        sound[i] = starts[i + 1] - begin == _UUID_CHARS
-        digits = 0
-        if sound[i]:
-            for j in range(_UUID_CHARS):
-                char = data[begin + j]
-                if j in (8, 13, 18, 23):
-                    sound[i] &= char == 45
-                    continue
-                if 48 <= char <= 57:
-                    digit = char - 48
-                elif 97 <= char <= 102:
-                    digit = char - 87
-                else:
-                    sound[i] = False
-                    digit = 0
-                half = digits // 16
-                ids[i, half] = (ids[i, half] << np.uint64(4)) | np.uint64(digit)
-                digits += 1
+    def _give_back_numbers(self) -> None:
+        """Number the projects again if most have no ids: short-lived ones shall cost nothing."""
+        alive = self._projects[: len(self._numbers), dk.COUNT] > 0
+        if 2 * np.count_nonzero(alive) < len(self._numbers):
+            self.load(self.dump())
 
 
-@kernel
-def _home(hi: Int, lo: Int, project: Int, mask: Int) -> Int:
-    h = (hi ^ (project * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
-    h ^= h >> np.uint64(31)
-    h = (h ^ lo) * np.uint64(0x94D049BB133111EB)
-    h ^= h >> np.uint64(29)
-    return np.int64(h) & mask
-
-
-@kernel
-def _admit(
-    ring: UInt64s,
-    cells: Int32s,
-    heads: Int64s,
-    window: Int,
-    capacity: Int,
-    ids: UInt64s,
-    projects: UInt64s,
-    at: Int64s,
-    new: NDArray[np.bool_],
-    begin: Int,
-) -> Int:
-    mask = len(cells) - 1
-    for i in range(begin, len(ids)):
-        if heads[_SIZE] == len(ring):
-            if len(ring) < capacity:
-                return i
-            _forget_oldest(ring, cells, heads)
-        heads[_NEWEST] = max(heads[_NEWEST], at[i])
-        while heads[_SIZE] > 0 and np.int64(ring[heads[_FIRST], 3]) < heads[_NEWEST] - window:
-            _forget_oldest(ring, cells, heads)
-        hi, lo, project = ids[i, 0], ids[i, 1], projects[i]
-        cell = _home(hi, lo, project, mask)
-        new[i] = True
-        while cells[cell] != 0:
-            p = cells[cell] - 1
-            if ring[p, 0] == hi and ring[p, 1] == lo and ring[p, 2] == project:
-                new[i] = False
-                break
-            cell = (cell + 1) & mask
-        if new[i]:
-            place = (heads[_FIRST] + heads[_SIZE]) % len(ring)
-            ring[place, 0] = hi
-            ring[place, 1] = lo
-            ring[place, 2] = project
-            ring[place, 3] = at[i]
-            heads[_SIZE] += 1
-            cells[cell] = place + 1
-    return len(ids)
-
-
-@kernel
-def _forget_oldest(ring: UInt64s, cells: Int32s, heads: Int64s) -> None:
-    """Take the oldest id out of the ring and the index, closing the gap that it leaves."""
-    mask = len(cells) - 1
-    first = heads[_FIRST]
-    gap = _home(ring[first, 0], ring[first, 1], ring[first, 2], mask)
-    while cells[gap] != first + 1:
-        gap = (gap + 1) & mask
-    cell = (gap + 1) & mask
-    while cells[cell] != 0:
-        p = cells[cell] - 1
-        home = _home(ring[p, 0], ring[p, 1], ring[p, 2], mask)
-        # It may move into the gap unless its home lies between the gap and itself.
-        if (cell - home) & mask >= (cell - gap) & mask:
-            cells[gap] = cells[cell]
-            gap = cell
-        cell = (cell + 1) & mask
-    cells[gap] = 0
-    heads[_FIRST] = (first + 1) % len(ring)
-    heads[_SIZE] -= 1
-
-
-@kernel
-def _index(ring: UInt64s, cells: Int32s, heads: Int64s) -> None:
-    mask = len(cells) - 1
-    for i in range(heads[_SIZE]):
-        place = (heads[_FIRST] + i) % len(ring)
-        cell = _home(ring[place, 0], ring[place, 1], ring[place, 2], mask)
-        while cells[cell] != 0:
-            cell = (cell + 1) & mask
-        cells[cell] = place + 1
+@register_example
+def _admit_and_load() -> None:
+    seen = SeenIds(1, 1)
+    seen.admit(np.zeros((1, 2), np.uint64), pa.array(["a"]), np.zeros(1, np.int64))
+    seen.load(seen.dump())

@@ -1,1 +1,1 @@
-"""What makes a Faust worker columnar: its transport, epochs, tables, snapshots and telemetry."""
+"""A columnar Faust worker: its transport, epochs, tables, snapshots and telemetry."""

@@ -1,18 +1,18 @@
-"""How often Python looks for cycles of garbage: seldom, and not among what is there for good.
+"""Tunes Python's garbage collector for large batches.
 
-A batch makes a hundred thousand objects, and lets go of them, without a cycle. As Python is set, it
-would look through them a hundred times meanwhile, and through all modules now and then: half of the
-time that reading takes.
+A batch makes a hundred thousand objects and frees them, without a reference cycle. With Python's
+defaults the collector would scan them a hundred times meanwhile, and all modules now and then: half
+of the time that reading takes.
 """
 
 import gc
 from typing import Final
 
-_MADE_AND_KEPT: Final = 200_000  # more than a batch has at any moment
+_MAX_ALIVE: Final = 200_000  # more objects than a batch has at any moment
 
 
 def settle() -> None:
-    """Call it once all is loaded: what there is by then is never looked through again."""
+    """Exempt all objects that exist now from collection; call it once everything is loaded."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_MADE_AND_KEPT, 10, 10)
+    gc.set_threshold(_MAX_ALIVE, 10, 10)

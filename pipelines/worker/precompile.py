@@ -1,67 +1,53 @@
-"""Every kernel the worker calls, compiled: `python -m pipelines.worker.precompile`.
+"""Compiles the kernels before a worker connects to the broker.
 
-The first start on a machine compiles, later ones read what is cached beside the modules. An open
-transaction would not wait for a compiler, so a worker does this before it meets the broker, and
-says so if a kernel has been left out.
+The first start on a machine compiles them, later ones read what is cached beside the modules. An
+open transaction would time out while a kernel compiles, so a worker compiles all of them first, and
+logs a warning for each one that is compiled later all the same.
+
+This module knows no kernel: modules register theirs with `columnar.jit` when they are imported.
 """
 
 import time
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from numba.core import event
 
-from pipelines.columnar.key_index import KeyIndex
-from pipelines.engine import person_record as person_records
-from pipelines.matching import property_groups as groups
-from pipelines.operators.cohort.state import CohortState
-from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.funnel.chain_state import ChainState
-from pipelines.operators.metric.active_state import ActiveState
-from pipelines.operators.segment.state import SegmentState
-from pipelines.operators.sequence.state import FunnelState
-from pipelines.tracker.dedup import SeenIds
+from pipelines.columnar import jit
 
 log = structlog.get_logger(__name__)
 
-_COMPILED: Final = "numba:compile"
+_COMPILE_EVENT: Final = "numba:compile"
 
 
 def precompile() -> None:
-    """Have every kernel compiled; takes from 10 s to minutes the first time, seconds later."""
-    began = time.monotonic()
-    log.info("compiling what is not compiled yet")
-    KeyIndex.precompile()
-    SeenIds.precompile()
-    person_records.precompile()
-    groups.precompile()
-    FunnelState.precompile()
-    FunnelAggregates.precompile()
-    ChainState.precompile()
-    CohortState.precompile()
-    ActiveState.precompile()
-    SegmentState.precompile()
-    log.info("compiled", seconds=round(time.monotonic() - began, 1))
+    """Compile the kernels of every module that is imported by now.
+
+    Takes up to minutes the first time on a machine, seconds when they are cached.
+    """
+    started = time.monotonic()
+    log.info("compiling kernels that are not cached")
+    with event.install_recorder(_COMPILE_EVENT) as compiled:
+        for call in jit.examples():
+            call()
+    begun = sum(compiling.is_start for _, compiling in compiled.buffer)
+    log.info("kernels ready", compiled=begun, seconds=round(time.monotonic() - started, 1))
 
 
 def warn_of_late_compiles() -> None:
-    """From now on, log a warning for each kernel that is compiled: it was not warmed up."""
-    event.register(_COMPILED, _Late())
+    """Log a warning for each kernel that is compiled from now on: no registered call covers it."""
+    event.register(_COMPILE_EVENT, _LateCompiles())
 
 
-class _Late(event.Listener):  # type: ignore[misc]
-    def on_start(self, compiling: Any) -> None:
-        """A kernel is being compiled."""
-        kernel = compiling.data["dispatcher"].py_func
+class _LateCompiles(event.Listener):  # type: ignore[misc] # Numba has no types
+    def on_start(self, event: event.Event) -> None:
+        """Log which kernel is being compiled, and for which types."""
+        kernel = event.data["dispatcher"].py_func
         log.warning(
-            "compiled late",
+            "kernel compiled late",
             kernel=f"{kernel.__module__}.{kernel.__name__}",
-            at=compiling.data["args"],
+            types=event.data["args"],
         )
 
-    def on_end(self, compiling: Any) -> None:
-        """It is compiled."""
-
-
-if __name__ == "__main__":
-    precompile()
+    def on_end(self, event: event.Event) -> None:
+        """Do nothing: the start was logged."""

@@ -1,4 +1,4 @@
-"""How far a restore is: a bar where somebody looks at a terminal, a line now and then elsewhere."""
+"""Shows the progress of a restore: a bar on a terminal, and log lines."""
 
 import sys
 import time
@@ -12,26 +12,26 @@ from rich.progress import Progress
 
 log = structlog.get_logger(__name__)
 
-_TOLD_EVERY_S: Final = 5.0
+_LOG_EVERY_S: Final = 5.0
 
 
 @contextmanager
-def told(what: str) -> Iterator[Callable[[str, float], None]]:
-    """Yield what is to be called with a table's name and the share (0 to 1) that it has read.
+def progress_of(what: str) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function that takes a table's name and the share (0 to 1) that it has read.
 
-    A table may read several topics, each from 0 on. What takes less than some seconds is not told.
+    A table may read several topics, each from 0 to 1. A restore of less than 5 s is not logged.
     """
-    # Faust has taken the others for its log.
+    # Faust redirects sys.stderr to its log.
     console = Console(file=sys.__stderr__)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"restoring {what}", total=1.0)
-        said_at = time.monotonic()
+        logged_at = time.monotonic()
 
-        def tell(table: str, share: float) -> None:
-            nonlocal said_at
+        def show(table: str, share: float) -> None:
+            nonlocal logged_at
             progress.update(bar, completed=share, description=f"restoring {table} of {what}")
-            if time.monotonic() - said_at >= _TOLD_EVERY_S:
-                said_at = time.monotonic()
+            if time.monotonic() - logged_at >= _LOG_EVERY_S:
+                logged_at = time.monotonic()
                 log.info("restoring", of=what, table=table, read=f"{share:.0%}")
 
-        yield tell
+        yield show

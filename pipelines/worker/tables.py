@@ -1,64 +1,78 @@
-"""Tables: what a worker keeps in memory of the topics it reads, a partition at a time.
+"""Tables: the state that a worker keeps in memory, a partition at a time.
 
-A table is a fold of its source topic, and so the source is its log. What it writes to a changelog
-(or to disk) only shortens the way: restored is the newest that was written, and then the source is
-folded again from there up to the committed offset, in silence. That is exact, for a fold of the
-same records gives the same state; and it is why an epoch need not log every row that it touches.
+A table is a fold of its source topic, so the source is its log. Its changelog and its snapshots
+only shorten a restore: the table loads the newest rows that were written, then folds the source
+again from there up to the committed offset, without output. That is exact, because a fold of the
+same records gives the same state. It is also why an epoch need not log every row that it changes.
 """
 
 import abc
 import functools
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from faust.exceptions import ImproperlyConfigured
 from faust.tables.manager import TableManager as FaustTableManager
+from faust.types import AppT
 
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
-from pipelines.worker import telemetry as metrics
-from pipelines.worker.restore_progress import told
+from pipelines.kafka.topic_limits import TopicLimits
+from pipelines.worker import telemetry
+from pipelines.worker.positions import MissingOffsets, PositionLog, decide_missing_offset
+from pipelines.worker.restore_progress import progress_of
+from pipelines.worker.snapshots import Snapshots
 
-T = TypeVar("T", bound=Any)
+if TYPE_CHECKING:
+    from pipelines.worker.transport import Transport
+
+T = TypeVar("T")
+Passed: TypeAlias = Any  # what Faust passes to its own class
 
 
 class Table(abc.ABC):
-    """State by partition. Never called from two threads at once: see `pipelines.worker.epochs`."""
+    """State by partition. Called from one thread at a time: see `pipelines.worker.epochs`."""
 
     name: str
     help: str
     source: str
+    outputs: tuple[str, ...] = ()  # the topics that are written from the source
+    _snapshots: Snapshots
+
+    def bind(self, log_id: str) -> None:
+        """Say which log the table folds from now on: snapshots of another one are ignored."""
+        self._snapshots.log_id = log_id
 
     @property
     @abc.abstractmethod
     def rows(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
 
     @property
     @abc.abstractmethod
     def nbytes(self) -> int:
-        """The memory they take, spare room included."""
+        """The memory that they take in bytes, spare room included."""
 
     @abc.abstractmethod
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
-        """Bring the partition to what it was when the source stood at `committed`, in steps."""
+        """Restore the partition as of source offset `committed`, in steps."""
 
     @abc.abstractmethod
     def drop(self, partition: int) -> None:
-        """Forget the partition, in memory only."""
+        """Drop the partition, in memory only."""
 
     @abc.abstractmethod
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """An epoch is about to commit: do what time asks for and log what must be logged.
+        """Do what is due by time, and log what must be logged, before an epoch commits.
 
-        `positions` are the source's offsets that the commit will hold, by partition. What is sent
-        to the outbox joins the transaction.
+        `positions` are the source offsets of the commit, by partition. Records that are sent to the
+        outbox join the transaction.
         """
 
     @abc.abstractmethod
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:
-        """Begin to write what is in memory to disk: it is what is committed at `positions`."""
+        """Begin to write the state to disk; it is what is committed at `positions`."""
 
     @property
     def backfilling(self) -> bool:
@@ -66,17 +80,18 @@ class Table(abc.ABC):
         return False
 
     def catch_up(self) -> None:
-        """Backfill one batch of past events; the output is in the outbox."""
-        assert not self.backfilling, "a table that backfills knows how to catch up"
+        """Backfill one batch of past events; what it emits is in the outbox."""
+        assert not self.backfilling, "a table that backfills overrides this"
 
 
 class TableManager(FaustTableManager):
-    """The app's tables as Faust sees them, and as the epochs do (`epochs.State`)."""
+    """The app's tables, for Faust and for the epochs (`pipelines.worker.state.State`)."""
 
-    def __init__(self, app: Any, **kwargs: Any) -> None:
+    def __init__(self, app: AppT, **kwargs: Passed) -> None:
         super().__init__(app, **kwargs)
-        self.outbox = Outbox()
         self.snapshot_interval_s = 300
+        self.positions_topic = ""  # where positions are logged; nowhere without a name
+        self.missing_offsets: MissingOffsets = "refuse"
         self._snapshot_at = time.monotonic()
 
     def add(self, table: T) -> T:
@@ -87,35 +102,47 @@ class TableManager(FaustTableManager):
         """
         if not isinstance(table, Table):
             raise ImproperlyConfigured(
-                f"table {table.name!r} is one of Faust's own, which the columnar transport does "
-                "not keep: derive it from pipelines.worker.tables.Table"
+                f"table {table!r} is not kept by the columnar transport: "
+                "derive it from pipelines.worker.tables.Table"
             )
-        self[table.name] = table  # type: ignore[assignment]
-        metrics.ROWS.labels(table.name).set_function(lambda: table.rows)
-        metrics.BYTES.labels(table.name).set_function(lambda: table.nbytes)
+        self[table.name] = table  # type: ignore[assignment] # Faust expects its own tables
+        telemetry.ROWS.labels(table.name).set_function(lambda: table.rows)
+        telemetry.BYTES.labels(table.name).set_function(lambda: table.nbytes)
         return table
 
-    # ── as the epochs see it: on the Kafka thread ────────────────────────────────────────────────
+    # ── for the epochs, on the Kafka thread ──────────────────────────────────────────────────────
+
+    def missing_offset(self, source: TopicPartition) -> int:
+        """Decide where to continue in a partition without a committed offset."""
+        outputs = [output for table in self._tables(source.topic) for output in table.outputs]
+        return decide_missing_offset(
+            self._reader, self._positions, source, outputs, self.missing_offsets
+        )
 
     def restore(self, source: TopicPartition, committed: int) -> Iterator[None]:
-        """Restore what is kept of the source's partition, in steps."""
+        """Restore the tables of the source partition, in steps."""
         reader = self._reader
-        with told(f"{source.topic}/{source.partition}") as tell:
+        with progress_of(f"{source.topic}/{source.partition}") as show:
+            log_id = reader.log_id(source.topic)
+            self._positions.open(source, log_id)
             for table in self._tables(source.topic):
+                table.bind(log_id)
                 for step in table.restore(source.partition, committed, reader):
-                    tell(table.name, reader.share)
+                    show(table.name, reader.share)
                     yield step
 
     def drop(self, source: TopicPartition) -> None:
-        """Forget what is kept of the source's partition."""
+        """Drop the tables of the source partition, in memory only."""
+        self._positions.drop(source)
         for table in self._tables(source.topic):
             table.drop(source.partition)
 
     def flush(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Let every table do what is due before a commit."""
+        """Flush every table before a commit."""
         now = _now_ms()
         for table in self.values():
             table.flush(_of_topic(positions, table.source), now)
+        self._positions.write(positions, self.outbox)
 
     @property
     def backfilling(self) -> bool:
@@ -123,13 +150,13 @@ class TableManager(FaustTableManager):
         return any(table.backfilling for table in self.values())
 
     def catch_up(self) -> None:
-        """Backfill one batch of past events in each table that is behind."""
+        """Backfill one batch of past events in each table that is backfilling."""
         for table in self.values():
             table.catch_up()
 
     @property
     def snapshot_due(self) -> bool:
-        """Whether the last snapshots are old enough for new ones."""
+        """Whether the snapshot interval has passed."""
         return time.monotonic() - self._snapshot_at >= self.snapshot_interval_s
 
     def snapshot(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -139,32 +166,44 @@ class TableManager(FaustTableManager):
             table.snapshot(_of_topic(positions, table.source), self._reader)
 
     @functools.cached_property
+    def outbox(self) -> Outbox:
+        """What the epochs write."""
+        return Outbox(TopicLimits(self._bootstrap))
+
+    @functools.cached_property
     def _reader(self) -> Reader:
-        transport: Any = self.app.transport
-        return Reader(transport.settings.bootstrap)
+        return Reader(self._bootstrap)
+
+    @functools.cached_property
+    def _positions(self) -> PositionLog:
+        return PositionLog(self._reader, self.app.conf.id, self.positions_topic)
+
+    @property
+    def _bootstrap(self) -> str:
+        return cast("Transport", self.app.transport).settings.bootstrap
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]
 
-    # ── as Faust sees it ─────────────────────────────────────────────────────────────────────────
+    # ── for Faust ────────────────────────────────────────────────────────────────────────────────
 
     async def on_start(self) -> None:
-        """No changelogs to subscribe to: tables read theirs themselves."""
+        """Report ready: tables read their changelogs themselves."""
         self._tables_finalized.set()
         self._tables_registered.set()
 
     async def on_stop(self) -> None:
-        """Nothing is left to do: the consumer has committed."""
+        """Do nothing: the consumer has committed."""
 
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """The epochs have dropped what was revoked before Faust hears of it."""
+    def on_partitions_revoked(self, revoked: object) -> None:
+        """Do nothing: the epochs drop revoked partitions before Faust is told."""
 
-    async def on_rebalance(self, *_: Any, **__: Any) -> None:
-        """The consumer restores what is new when Faust has been told."""
+    async def on_rebalance(self, *_: object, **__: object) -> None:
+        """Report that recovery has begun: the consumer restores new partitions."""
         self._recovery_started.set()
 
     async def wait_until_recovery_completed(self) -> bool:
-        """Restoring is part of a rebalance, so that there is nothing else to wait for."""
+        """Return at once: a rebalance includes the restore."""
         return False
 
 

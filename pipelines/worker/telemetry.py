@@ -1,7 +1,7 @@
-"""What a worker tells Prometheus, at `/metrics` on its port. The names are public.
+"""The metrics of a worker, which Prometheus scrapes at `/metrics`. Their names are public.
 
-No stage contains another, but for `restore`, which also folds events again: the seconds of all
-stages but `idle` and `restore` are the time in which the worker was at work.
+Stages do not overlap, except that `restore` includes the stages of the events that it folds again.
+The seconds of all stages except `idle` and `restore` are the time that the worker spent working.
 """
 
 import time
@@ -20,19 +20,32 @@ SECONDS: Final = Counter("avila_worker_seconds", "Time a worker has spent, by st
 RECORDS: Final = Counter("avila_worker_records", "Records read, by topic.", ["topic"])
 COMMITS: Final = Counter("avila_worker_commits", "Transactions committed.")
 FAILURES: Final = Counter(
-    "avila_worker_failures", "Transactions given up: the worker started over from the last one."
+    "avila_worker_failures",
+    "Transactions that failed, after each of which the worker started over.",
 )
 LATE: Final = Counter(
-    "avila_worker_late_events", "Events later than the lateness, by kind of definition.", ["kind"]
+    "avila_worker_late_events",
+    "Events that came too late to count, by kind of definition.",
+    ["kind"],
 )
-PARTITIONS: Final = Gauge("avila_worker_partitions", "Partitions restored and being read.")
+DEDUP_COVERED: Final = Gauge(
+    "avila_worker_dedup_covered_seconds",
+    "How far back the event ids of a project are remembered, so that duplicates are dropped.",
+    ["project"],
+)
+SKIPPED: Final = Counter(
+    "avila_worker_skipped_offsets",
+    "Offsets that retention deleted before a worker had read them, by topic.",
+    ["topic"],
+)
+PARTITIONS: Final = Gauge("avila_worker_partitions", "Partitions that are restored and read.")
 ROWS: Final = Gauge("avila_worker_table_rows", "Rows in memory, by table.", ["table"])
-BYTES: Final = Gauge("avila_worker_table_bytes", "Memory they take, by table.", ["table"])
+BYTES: Final = Gauge("avila_worker_table_bytes", "Memory of the rows, by table.", ["table"])
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count the block's time as the stage's."""
+    """Add the time of the block to the stage."""
     begun = time.perf_counter()
     try:
         yield
@@ -41,9 +54,9 @@ def stage(name: str) -> Iterator[None]:
 
 
 def serve(settings: Settings) -> None:
-    """Answer scrapes, from a thread of its own, until the process ends.
+    """Serve the metrics from a thread of their own, until the process ends.
 
-    Where another worker on this machine has the port, that one is scraped and this one is not.
+    If the port is taken, by another worker on this machine, log a warning and serve none.
     """
     address = settings.host, settings.port(WORKER_PORT)
     try:

@@ -6,13 +6,12 @@ import msgspec
 from msgspec import Meta
 
 from schemas.conditions import PropertyName, check_conditions
+from schemas.definition_codec import DefinitionCodec
 from schemas.definitions import (
     Definition,
     Text,
-    decode_with,
-    read_request,
+    counts_alike,
 )
-from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.calendar import Period, find_zone
@@ -58,6 +57,7 @@ class Cohort(
     breakdown: ByValue | None = None
     since: Since | None = None
     name: Text = ""
+    description: Text = ""
 
 
 class CohortDefinition(Definition, frozen=True, kw_only=True):
@@ -73,34 +73,23 @@ class CohortDefinition(Definition, frozen=True, kw_only=True):
         return since_ms(self.cohort.since)
 
 
-_decoder = msgspec.json.Decoder(Cohort)
-_definition_decoder = msgspec.json.Decoder(CohortDefinition)
-
-
 def decode_cohort(body: bytes) -> Cohort:
     """Read a cohort from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    cohort = read_request(_decoder, body)
-    _check(cohort)
-    return cohort
+    return _CODEC.read_request(body)
 
 
 def encode(definition: CohortDefinition) -> bytes:
-    """Encode a definition as it stands on its topic."""
-    return msgspec.json.encode(definition)
+    """Encode a definition as a record of its topic."""
+    return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> CohortDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    definition = decode_with(_definition_decoder, value)
-    try:
-        _check(definition.cohort)
-    except InvalidRequest as error:
-        raise msgspec.DecodeError(str(error)) from None
-    return definition
+    return _CODEC.decode(value)
 
 
 def _check(cohort: Cohort) -> None:
@@ -110,11 +99,24 @@ def _check(cohort: Cohort) -> None:
     since_ms(cohort.since)
 
 
+def _counts_alike(before: CohortDefinition, after: CohortDefinition) -> bool:
+    return counts_alike(before.cohort, after.cohort)
+
+
+_CODEC: Final = DefinitionCodec(
+    Cohort,
+    CohortDefinition,
+    check=_check,
+    check_stored=lambda definition: _check(definition.cohort),
+)
+
+
 COHORT: Final = OperatorSpec(
-    name="cohort",
+    name=CohortDefinition.KIND,
     plural="cohorts",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_COHORTS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.cohorts, "cohort-result"),
+    aggregates=ResultTopic("cohorts", "cohort-result"),
 )

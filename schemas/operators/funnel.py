@@ -6,17 +6,18 @@ import msgspec
 from msgspec import Meta
 
 from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
+from schemas.definition_codec import DefinitionCodec
 from schemas.definitions import (
     MAX_WINDOW_S,
     Definition,
     EventName,
     Text,
-    decode_with,
-    read_request,
+    counts_alike,
 )
 from schemas.errors import InvalidRequest
 from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.since import Since, since_ms
+from schemas.topic import DAY_MS
 
 MAX_STEPS: Final = 32
 MAX_EXCLUSIONS: Final = 8
@@ -104,6 +105,7 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=MAX_STEPS)]
     window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
     name: Text = ""
+    description: Text = ""
     order: Order = "ordered"
     exclusions: Annotated[tuple[Exclusion, ...], Meta(max_length=MAX_EXCLUSIONS)] = ()
     once: bool = False
@@ -155,34 +157,23 @@ def exclusion_spans(funnel: Funnel) -> list[tuple[int, int, int]]:
     ]
 
 
-_decoder = msgspec.json.Decoder(Funnel)
-_definition_decoder = msgspec.json.Decoder(FunnelDefinition)
-
-
 def decode_funnel(body: bytes) -> Funnel:
     """Read a funnel from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    funnel = read_request(_decoder, body)
-    _check(funnel)
-    return funnel
+    return _CODEC.read_request(body)
 
 
 def encode(definition: FunnelDefinition) -> bytes:
-    """Encode a definition as it stands on its topic."""
-    return msgspec.json.encode(definition)
+    """Encode a definition as a record of its topic."""
+    return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> FunnelDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    definition = decode_with(_definition_decoder, value)
-    try:
-        _check(definition.funnel)
-    except InvalidRequest as error:
-        raise msgspec.DecodeError(str(error)) from None
-    return definition
+    return _CODEC.decode(value)
 
 
 def _check(funnel: Funnel) -> None:
@@ -214,12 +205,25 @@ def _check(funnel: Funnel) -> None:
         raise InvalidRequest("accepted are different properties", "hold_constant")
 
 
+def _counts_alike(before: FunnelDefinition, after: FunnelDefinition) -> bool:
+    return counts_alike(before.funnel, after.funnel)
+
+
+_CODEC: Final = DefinitionCodec(
+    Funnel,
+    FunnelDefinition,
+    check=_check,
+    check_stored=lambda definition: _check(definition.funnel),
+)
+
+
 FUNNEL: Final = OperatorSpec(
-    name="funnel",
+    name=FunnelDefinition.KIND,
     plural="funnels",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_FUNNELS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.funnels, "funnel-result"),
-    changes=(ResultTopic(lambda topics: topics.funnel_steps, "funnel-step"),),
+    aggregates=ResultTopic("funnels", "funnel-result"),
+    changes=(ResultTopic("funnel-steps", "funnel-step", "delete", 30 * DAY_MS),),
 )

@@ -4,16 +4,19 @@ Not those that a process has for Prometheus (`pipelines.worker.telemetry`,
 `services.query.http.telemetry`).
 """
 
-from typing import Annotated, Final, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from schemas.conditions import PropertyName, check_conditions
-from schemas.definitions import Definition, Text, decode_with, read_request
+from schemas.definition_codec import DefinitionCodec
+from schemas.definitions import Definition, Text, counts_alike
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
+from schemas.renames import RenamedField
 from schemas.time.calendar import find_zone
 from schemas.time.since import Since, since_ms
 
@@ -44,7 +47,7 @@ _PLAIN: Final = frozenset({"events", "persons"})
 class Metric(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """A figure of the events that are looked for (`of`), in buckets of `bucket_s` seconds.
+    """A figure of the events that pass `filter`, in buckets of `bucket_s` seconds.
 
     - `events`: how many there are; `by_event`: and how many of each name, the `limit` most frequent
       ones, the others together.
@@ -73,7 +76,7 @@ class Metric(
     """
 
     measure: Measure
-    of: EventFilter = EventFilter()
+    filter: EventFilter = EventFilter()
     property: PropertyName | None = None
     by_event: bool = False
     percentiles: Annotated[tuple[Percentile, ...], Meta(max_length=20)] = ()
@@ -82,6 +85,7 @@ class Metric(
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     since: Since | None = None
     name: Text = ""
+    description: Text = ""
 
 
 def asked_of(metric: Metric) -> tuple[float, ...]:
@@ -102,38 +106,27 @@ class MetricDefinition(Definition, frozen=True, kw_only=True):
         return since_ms(self.metric.since)
 
 
-_decoder = msgspec.json.Decoder(Metric)
-_definition_decoder = msgspec.json.Decoder(MetricDefinition)
-
-
 def decode_metric(body: bytes) -> Metric:
     """Read a metric from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    metric = read_request(_decoder, body)
-    _check(metric)
-    return metric
+    return _CODEC.read_request(body)
 
 
 def encode(definition: MetricDefinition) -> bytes:
-    """Encode a definition as it stands on its topic."""
-    return msgspec.json.encode(definition)
+    """Encode a definition as a record of its topic."""
+    return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> MetricDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    definition = decode_with(_definition_decoder, value)
-    try:
-        _check(definition.metric)
-    except InvalidRequest as error:
-        raise msgspec.DecodeError(str(error)) from None
-    return definition
+    return _CODEC.decode(value)
 
 
 def _check(metric: Metric) -> None:
-    check_conditions(metric.of.where, "of.where")
+    check_conditions(metric.filter.where, "filter.where")
     find_zone(metric.timezone)
     since_ms(metric.since)
     measure = metric.measure
@@ -151,11 +144,35 @@ def _check(metric: Metric) -> None:
         raise InvalidRequest("of `persons`, accepted are 60, 3600 and 86400", "bucket_s")
 
 
+def _counts_alike(before: MetricDefinition, after: MetricDefinition) -> bool:
+    return counts_alike(_as_counted(before.metric), _as_counted(after.metric))
+
+
+def _as_counted(metric: Metric) -> Metric:
+    """The metric without what is only asked of its sketches, when they are shown."""
+    return msgspec.structs.replace(metric, percentiles=(), limit=10)
+
+
+def _find_renamed(metric: Any) -> Iterator[RenamedField]:
+    if isinstance(metric, dict) and "of" in metric:
+        yield RenamedField(metric, "", "of", "filter")
+
+
+_CODEC: Final = DefinitionCodec(
+    Metric,
+    MetricDefinition,
+    check=_check,
+    check_stored=lambda definition: _check(definition.metric),
+    find_renamed=_find_renamed,
+)
+
+
 METRIC: Final = OperatorSpec(
-    name="metric",
+    name=MetricDefinition.KIND,
     plural="metrics",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_METRICS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.metrics, "metric-result"),
+    aggregates=ResultTopic("metrics", "metric-result"),
 )

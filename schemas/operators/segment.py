@@ -9,7 +9,7 @@ place of the reference, so that whoever evaluates it knows of no other definitio
 """
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -21,18 +21,19 @@ from schemas.conditions import (
     comparisons,
     hold_of_nothing,
 )
+from schemas.definition_codec import DefinitionCodec
 from schemas.definitions import (
     MAX_WINDOW_S,
     Definition,
     EventName,
     Id,
     Text,
-    decode_with,
-    read_request,
+    counts_alike,
 )
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
+from schemas.renames import RenamedField, member
 from schemas.time.rfc3339 import read_time
 
 # The properties of events that say what a person is.
@@ -55,7 +56,7 @@ Times = Annotated[int, Meta(ge=0, le=MAX_TIMES)]
 Seconds = Annotated[int, Meta(ge=1, le=MAX_AGO_S)]
 
 
-class Did(
+class Performed(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
     """How often the person did something: one of `at_least`, `at_most` and `exactly`, or once.
@@ -79,7 +80,7 @@ class Seen(
     """When the person did something for the first or the last time; never is no time.
 
     It was before or after a time (not at it), which is written as in conditions; or it is no longer
-    ago than `within_s` seconds (not a millisecond more), or longer than `longer_ago_s`.
+    ago than `within_s` seconds (not a millisecond more), or longer than `not_within_s`.
     """
 
     event: EventName | None = None
@@ -87,10 +88,10 @@ class Seen(
     before: str | None = None
     after: str | None = None
     within_s: Seconds | None = None
-    longer_ago_s: Seconds | None = None
+    not_within_s: Seconds | None = None
 
 
-class Performed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class EventSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The person once did all steps in this order, within `window_s` seconds (inclusive).
 
     As in a funnel, one event may be several steps, and steps may have equal times. Who did it once
@@ -118,9 +119,9 @@ class Rule(
       event of the earliest time says in `$set_once`. Of equal times, the last that came counts in
       `$set`, and the first in `$set_once`. Null, and an object, say nothing. (Traits of `identify`
       calls are `$set`.)
-    - `did`: how often the person did something.
+    - `performed`: how often the person did something.
     - `first_seen`, `last_seen`: when they did it for the first, or the last, time.
-    - `performed`: they did several things in order.
+    - `sequence`: they did several things in order.
     - `segment`: they are in the segment of that id.
 
     A person is who has done anything at all in the project.
@@ -130,10 +131,10 @@ class Rule(
     or_: Annotated[tuple["Rule", ...], Meta(min_length=1, max_length=MAX_LEAVES)] = ()
     not_: "Rule | None" = None
     person: Annotated[tuple[Condition, ...], Meta(min_length=1, max_length=MAX_CONDITIONS)] = ()
-    did: Did | None = None
+    performed: Performed | None = None
     first_seen: Seen | None = None
     last_seen: Seen | None = None
-    performed: Performed | None = None
+    sequence: EventSequence | None = None
     segment: Id | None = None
 
 
@@ -145,11 +146,12 @@ class Segment(
     Persons enter and leave with the event, or the passing of time, that makes it so. Time is the
     project's own, which is that of its newest event and goes on without events; an event that is
     dated ahead of it counts at once. In any order of arrival persons come to be in the same
-    segments; only `performed` leaves out what comes later than the allowed lateness.
+    segments; only `sequence` leaves out what comes later than the allowed lateness.
     """
 
     rule: Rule
     name: Text = ""
+    description: Text = ""
 
 
 class SegmentDefinition(Definition, frozen=True, kw_only=True):
@@ -161,37 +163,54 @@ class SegmentDefinition(Definition, frozen=True, kw_only=True):
     rule: Rule
 
 
-_decoder = msgspec.json.Decoder(Segment)
-_definition_decoder = msgspec.json.Decoder(SegmentDefinition)
-
-
 def decode_segment(body: bytes) -> Segment:
     """Read a segment from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
-    segment = read_request(_decoder, body)
-    check_rule(segment.rule, "rule")
-    return segment
+    return _CODEC.read_request(body)
 
 
 def encode(definition: SegmentDefinition) -> bytes:
-    """Encode a definition as it stands on its topic."""
-    return msgspec.json.encode(definition)
+    """Encode a definition as a record of its topic."""
+    return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> SegmentDefinition:
     """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
-    definition = decode_with(_definition_decoder, value)
-    try:
-        check_rule(definition.segment.rule, "segment.rule")
-        check_rule(definition.rule, "rule")
-    except InvalidRequest as error:
-        raise msgspec.DecodeError(str(error)) from None
+    return _CODEC.decode(value)
+
+
+def _check_own(segment: Segment) -> None:
+    check_rule(segment.rule, "rule")
+
+
+def _check_stored(definition: SegmentDefinition) -> None:
+    check_rule(definition.segment.rule, "segment.rule")
+    check_rule(definition.rule, "rule")
     if references(definition.rule, "rule"):
-        raise msgspec.DecodeError("the rule refers to another segment")
-    return definition
+        raise InvalidRequest("refers to another segment", "rule")
+
+
+def _find_renamed(segment: Any) -> Iterator[RenamedField]:
+    """Find the names of earlier versions in a segment's rule, from its root to its leaves."""
+    rules = [(member(segment, "rule"), "rule")]
+    for rule, path in rules:  # which grows by what is in each rule
+        if not isinstance(rule, dict):
+            continue
+        if member(rule.get("performed"), "steps") is not None:
+            yield RenamedField(rule, path, "performed", "sequence", "with `steps`")
+        if "did" in rule:
+            yield RenamedField(rule, path, "did", "performed")
+        for name in ("first_seen", "last_seen"):
+            seen = rule.get(name)
+            if isinstance(seen, dict) and "longer_ago_s" in seen:
+                yield RenamedField(seen, f"{path}.{name}", "longer_ago_s", "not_within_s")
+        for name in ("and", "or"):
+            if isinstance(inner := rule.get(name), list):
+                rules += [(one, f"{path}.{name}[{number}]") for number, one in enumerate(inner)]
+        rules.append((rule.get("not"), f"{path}.not"))
 
 
 def holds_of_nobody(rule: Rule) -> bool:
@@ -202,8 +221,8 @@ def holds_of_nobody(rule: Rule) -> bool:
         return any(map(holds_of_nobody, rule.or_))
     if rule.not_ is not None:
         return not holds_of_nobody(rule.not_)
-    if rule.did is not None:
-        return rule.did.at_most is not None or rule.did.exactly == 0
+    if rule.performed is not None:
+        return rule.performed.at_most is not None or rule.performed.exactly == 0
     return bool(rule.person) and hold_of_nothing(rule.person)
 
 
@@ -234,11 +253,11 @@ def event_filters(rule: Rule) -> Iterator[EventFilter]:
     """All that a rule looks for in the order of its conditions; some may be equal."""
     for inner in parts(rule):
         yield from event_filters(inner)
-    for asked in (rule.did, rule.first_seen, rule.last_seen):
+    for asked in (rule.performed, rule.first_seen, rule.last_seen):
         if asked is not None:
             yield EventFilter(asked.event, asked.where)
-    if rule.performed is not None:
-        yield from rule.performed.steps
+    if rule.sequence is not None:
+        yield from rule.sequence.steps
 
 
 def check_rule(rule: Rule, path: str) -> None:
@@ -250,7 +269,7 @@ def check_rule(rule: Rule, path: str) -> None:
     leaves = times = 0
     for leaf, place in _walk(rule, path, 1):
         leaves += _check_leaf(leaf, place)
-        times += 0 if leaf.did is None else _times(leaf.did)
+        times += 0 if leaf.performed is None else _times(leaf.performed)
         if leaves > MAX_LEAVES:
             raise InvalidRequest(f"accepted are up to {MAX_LEAVES} conditions on a person", path)
     if times > MAX_TIMES_IN_ALL:
@@ -268,12 +287,12 @@ def conditions(rule: Rule, path: str) -> Iterator[tuple[tuple[Condition, ...], s
     for leaf, place in _walk(rule, path, 1):
         if leaf.person:
             yield leaf.person, f"{place}.person"
-        for name in ("did", "first_seen", "last_seen"):
+        for name in ("performed", "first_seen", "last_seen"):
             if (asked := getattr(leaf, name)) is not None:
                 yield asked.where, f"{place}.{name}.where"
-        if leaf.performed is not None:
-            for number, step in enumerate(leaf.performed.steps):
-                yield step.where, f"{place}.performed.steps[{number}].where"
+        if leaf.sequence is not None:
+            for number, step in enumerate(leaf.sequence.steps):
+                yield step.where, f"{place}.sequence.steps[{number}].where"
 
 
 def _walk(rule: Rule, path: str, depth: int) -> Iterator[tuple[Rule, str]]:
@@ -298,11 +317,11 @@ def _check_leaf(leaf: Rule, path: str) -> int:
         check_conditions(where, place)
     if leaf.person:
         return sum(1 for _ in comparisons(leaf.person, path))
-    if leaf.did is not None:
-        counts = (leaf.did.at_least, leaf.did.at_most, leaf.did.exactly)
+    if leaf.performed is not None:
+        counts = (leaf.performed.at_least, leaf.performed.at_most, leaf.performed.exactly)
         if sum(count is not None for count in counts) > 1:
             raise InvalidRequest(
-                "accepted is one of `at_least`, `at_most` and `exactly`", f"{path}.did"
+                "accepted is one of `at_least`, `at_most` and `exactly`", f"{path}.performed"
             )
     for name in ("first_seen", "last_seen"):
         if (seen := getattr(leaf, name)) is not None:
@@ -310,18 +329,18 @@ def _check_leaf(leaf: Rule, path: str) -> int:
     return 1
 
 
-def _times(did: Did) -> int:
+def _times(performed: Performed) -> int:
     """How many times have to be remembered to tell how often it was done of late."""
-    if did.within_s is None:
+    if performed.within_s is None:
         return 0
-    return max(did.at_least or 1, (did.at_most or 0) + 1, (did.exactly or 0) + 1)
+    return max(performed.at_least or 1, (performed.at_most or 0) + 1, (performed.exactly or 0) + 1)
 
 
 def _check_seen(seen: Seen, path: str) -> None:
-    bounds = (seen.before, seen.after, seen.within_s, seen.longer_ago_s)
+    bounds = (seen.before, seen.after, seen.within_s, seen.not_within_s)
     if sum(bound is not None for bound in bounds) != 1:
         raise InvalidRequest(
-            "accepted is one of `before`, `after`, `within_s` and `longer_ago_s`", path
+            "accepted is one of `before`, `after`, `within_s` and `not_within_s`", path
         )
     for name in ("before", "after"):
         text = getattr(seen, name)
@@ -334,16 +353,30 @@ def _check_seen(seen: Seen, path: str) -> None:
 
 
 _FORMS: Final = (
-    "`and`, `or`, `not`, `person`, `did`, `first_seen`, `last_seen`, `performed` and `segment`"
+    "`and`, `or`, `not`, `person`, `performed`, `first_seen`, `last_seen`, `sequence` and `segment`"
+)
+
+
+def _counts_alike(before: SegmentDefinition, after: SegmentDefinition) -> bool:
+    return counts_alike(before.rule, after.rule)
+
+
+_CODEC: Final = DefinitionCodec(
+    Segment,
+    SegmentDefinition,
+    check=_check_own,
+    check_stored=_check_stored,
+    find_renamed=_find_renamed,
 )
 
 
 SEGMENT: Final = OperatorSpec(
-    name="segment",
+    name=SegmentDefinition.KIND,
     plural="segments",
     decode=decode,
     encode=encode,
+    counts_alike=_counts_alike,
     max_per_project=MAX_SEGMENTS_PER_PROJECT,
-    aggregates=ResultTopic(lambda topics: topics.segment_sizes, "segment-size"),
-    changes=(ResultTopic(lambda topics: topics.segments, "segment-change"),),
+    aggregates=ResultTopic("segment-sizes", "segment-size"),
+    changes=(ResultTopic("segments", "segment-change"),),
 )

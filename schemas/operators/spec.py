@@ -1,31 +1,77 @@
 """What an operator is to both sides: its definitions, its limit and the topics of its results."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from schemas.definitions import Definition, Kind
-from schemas.topics import Topic, Topics
+import msgspec
+
+from schemas.definitions import NO_PREVIOUS, Definition
+from schemas.topic import FOREVER, Cleanup, Topic
+
+D = TypeVar("D", bound=Definition)
+
+
+class Deployment(Protocol):
+    """Whatever has the prefix of a deployment's topics (`schemas.topics.Topics`)."""
+
+    @property
+    def prefix(self) -> str:
+        """The first part of the topics' names."""
 
 
 class ResultTopic(NamedTuple):
-    """A topic that an operator publishes to, and the schema of its values (`schemas/*.avsc`)."""
+    """A topic that an operator publishes to.
 
-    topic: Callable[[Topics], Topic]
+    `suffix` follows the deployment's prefix in its name, and `schema` is that of its values
+    (`schemas/<schema>.avsc`). `retention_ms` applies only where `cleanup` is `delete`.
+    """
+
+    suffix: str
     schema: str
+    cleanup: Cleanup = "compact"
+    retention_ms: int = FOREVER
+
+    def topic(self, deployment: Deployment) -> Topic:
+        """Return the topic of a deployment."""
+        return Topic(f"{deployment.prefix}.{self.suffix}", self.cleanup, self.retention_ms)
 
 
 class OperatorSpec(NamedTuple):
     """An operator, as the worker side and the query side both know it.
 
-    `decode` raises `msgspec.DecodeError` for what is no definition of this kind. `aggregates` is
-    the topic of what is counted, one record a period and partition, with the definition's status;
-    `changes` are those of what becomes different of persons.
+    `name` is the `KIND` of its definitions. `decode` raises `msgspec.DecodeError` for what is no
+    definition of this kind. `counts_alike` tells whether two definitions count the same, so that
+    one can take the other's place without a backfill. `aggregates` is the topic of what is counted,
+    one record a period and partition, with the definition's status; records of the `changes` topics
+    say what changed for a person.
     """
 
-    name: Kind
+    name: str
     plural: str
     decode: Callable[[bytes], Definition]
     encode: Callable[[Any], bytes]
+    counts_alike: Callable[[Any, Any], bool]
     max_per_project: int
     aggregates: ResultTopic
     changes: tuple[ResultTopic, ...] = ()
+
+    @property
+    def results(self) -> tuple[ResultTopic, ...]:
+        """All topics that the operator publishes to."""
+        return (self.aggregates, *self.changes)
+
+    def previous(self, definition: Definition) -> Definition | None:
+        """Decode the definition that counted before this version; None if none did.
+
+        Raises:
+            msgspec.DecodeError: it is no definition of this kind.
+        """
+        raw = bytes(definition.previous)
+        return None if raw == bytes(NO_PREVIOUS) else self.decode(raw)
+
+    def with_previous(self, definition: D, before: D | None) -> D:
+        """Return `definition` with `before` as the one that counts until it is live itself."""
+        if before is None:
+            return msgspec.structs.replace(definition, previous=NO_PREVIOUS)
+        record = self.encode(msgspec.structs.replace(before, previous=NO_PREVIOUS))
+        return msgspec.structs.replace(definition, previous=msgspec.Raw(record))

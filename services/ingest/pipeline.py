@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from pipelines.kafka.bulk_producer import Records
+from pipelines.kafka.bulk_producer import RecordColumns
 from schemas.errors import InvalidRequest
 from services.ingest.access import Access
 from services.ingest.check import Arrival, check, read_arrival
@@ -33,7 +33,7 @@ class _CheckedBatch(NamedTuple):
     """
 
     results: list[EventResult]
-    parts: list[Records]
+    parts: list[RecordColumns]
     places: list[int]
 
 
@@ -119,12 +119,12 @@ class IngestPipeline:
         columns = self._columns(batch, begin, end, arrival.project_id)
         if columns is not None:
             records = self._fast_encoder.encode(columns, arrival)
-            if not rules and not batch.notes and records.there().all():
+            if not rules and not batch.notes and records.present().all():
                 results += [EventResult(event_id, "ok") for event_id in columns.ids()]
                 parts.append(records)
                 places += range(begin, end)
                 return
-        is_encoded = records.there().tolist()
+        is_encoded = records.present().tolist()
         others: dict[int, tuple[bytes, bytes] | None] = {}
         turn_ends = time.perf_counter() + _TURN_S
         for number, event in enumerate(batch.events[begin:end]):

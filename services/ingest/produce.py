@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from confluent_kafka import KafkaError
 
-from pipelines.kafka.bulk_producer import BulkProducer, Records, Reports
+from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns, Reports
 from services.ingest.limits import Limits
 
 _POLL_MS: Final = 100  # also bounds how long `close` takes
@@ -84,10 +84,10 @@ class Producer:
         self._thread = threading.Thread(target=self._poll, name="ingest-producer", daemon=True)
         self._thread.start()
 
-    async def send(self, parts: Sequence[Records]) -> dict[int, Failure]:
+    async def send(self, parts: Sequence[RecordColumns]) -> dict[int, Failure]:
         """Produce all records, wait for the broker, and return the failures by index.
 
-        Waits at most for the delivery timeout. Records of one key keep their order. The records are
+        Waits at most for the delivery timeout. Records of one key keep their order. They are
         delivered even if the caller is cancelled.
         """
         count = sum(len(records.ends) for records in parts)

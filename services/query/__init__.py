@@ -1,8 +1,8 @@
-"""The query service: funnels and tracking plans defined, and figures read, over REST.
+"""The query service: define operators and tracking plans, and read results, over REST and gRPC.
 
-Every request under `/api` brings a query token, which `AuthMiddleware` looks at. Commands go to the
-definitions topic, queries read views of topics (`TopicView` keeps them), and the same figures can
-be counted anew in ClickHouse. `run_query` is the process.
+Every request under `/api` carries a query token, which `AuthMiddleware` checks. Commands write to
+the definitions topic. Queries read views of topics, which `TopicView` keeps up to date, or count
+the same in ClickHouse. `run_query` is the process.
 """
 
 from services.query.app import make_query_app

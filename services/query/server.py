@@ -26,17 +26,17 @@ def run_query(settings: Settings) -> None:
     """
     port = settings.port(QUERY_PORT)
     grpc_port = settings.port(QUERY_GRPC_PORT)
-    # Known before anything runs, so that it can be said in one line.
+    # Checked before anything runs, so that a taken port is reported in one line.
     listen(settings.host, grpc_port, "query service").close()
     with listen(settings.host, port, "query service") as listener:
         app = make_query_app(settings, grpc_address=grpc_address(settings.host, grpc_port))
         server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
-        log.info("query service listens", host=settings.host, port=port)
+        log.info("query_listening", host=settings.host, port=port)
         server.run(sockets=[listener])
 
 
 def serving_config(app: ASGIApp, trusted_proxies: str = "") -> uvicorn.Config:
-    """How `app` is served wherever it listens; proxies are believed on who is behind them."""
+    """Return how `app` is served; `trusted_proxies` may name the clients behind them."""
     return uvicorn.Config(
         app,
         http=Connection,

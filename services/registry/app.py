@@ -81,7 +81,7 @@ def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
             Route("/readyz", ready, methods=["GET"]),
             Route("/metrics", metrics.answer, methods=["GET"]),
         ],
-        middleware=[Middleware(MetricsMiddleware, metrics=metrics, log=log)],
+        middleware=[Middleware(MetricsMiddleware, telemetry=metrics, log=log)],
         exception_handlers={
             AvilaError: answer_error,
             HTTPException: answer_error,

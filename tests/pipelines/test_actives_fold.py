@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, OperatorInstance, Packed
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import Packed
 from pipelines.operators.metric.active_aggregates import ActiveAggregates
+from pipelines.operators.metric.instance import ActiveInstance
 from schemas.operators.metric import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength
-from services.query.operators.metric.response import active_in
+from services.query.operators.metric.aggregates import active_in
 from tests.metric_oracle import Act, active, persons
 from tests.pipelines.test_metric_fold import (
     DAY_MS,
@@ -44,7 +46,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(bucket_s, zone, lateness, draw(st.lists(act, min_size=1, max_size=25)))
 
 
-def counts(instances: OperatorInstance) -> dict[int, list[int]]:
+def counts(instances: ActiveInstance) -> dict[int, list[int]]:
     aggregates = instances.aggregates
     return {number: aggregates.counts(number) for number in aggregates}
 
@@ -55,13 +57,13 @@ def catalog(case: Case, acts: list[Act] | None = None) -> dict[int, list[int]]:
 
 
 def active_now(aggregates: ActiveAggregates, as_of: int) -> list[int]:
-    whole = aggregates.whole()
+    whole = aggregates.total_record()
     last = whole["seen_until"] + 1
     seen = dict(zip(range(last - len(whole["seen"]), last), whole["seen"], strict=True))
     return [window.persons for window in active_in(seen, as_of)]
 
 
-def assert_counted(case: Case, instances: OperatorInstance) -> None:
+def assert_counted(case: Case, instances: ActiveInstance) -> None:
     assert instances.late == 0
     assert counts(instances) == catalog(case)
     newest = max(act.at for act in case.acts)
@@ -114,7 +116,7 @@ def test_rows_from_the_log_and_figures_from_the_topic_go_on_as_if_nothing_had_ha
     assert_counted(case, two)
 
 
-def replay(instances: OperatorInstance, acts: list[Act]) -> None:
+def replay(instances: ActiveInstance, acts: list[Act]) -> None:
     instances.state.fold(
         PERSONS,
         np.array([act.person for act in acts], np.int32),

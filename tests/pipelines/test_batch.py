@@ -1,4 +1,4 @@
-"""A batch's columns say of its records what the records say themselves."""
+"""The columns of a batch hold what its records hold."""
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
@@ -33,7 +33,7 @@ def test_columns_are_those_of_the_records(offsets: set[int], stamp: int) -> None
     assert records.keys == [m.key() for m in messages]
 
 
-def test_keys_values_and_headers_are_as_many() -> None:
+def test_keys_values_and_headers_must_be_equal_in_number() -> None:
     outbox = Outbox()
     wrong: list[tuple[list[bytes], list[bytes], list[Headers] | None]] = [
         ([b"a", b"b"], [b"1"], None),
@@ -41,6 +41,6 @@ def test_keys_values_and_headers_are_as_many() -> None:
         ([b"a", b"b"], [b"1", b"2"], [[]]),
     ]
     for keys, values, headers in wrong:
-        with pytest.raises(ValueError, match="as many"):
+        with pytest.raises(ValueError, match="equal in number"):
             outbox.send("topic", keys, values, headers=headers)
     assert not outbox.take()

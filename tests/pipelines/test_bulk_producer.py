@@ -1,4 +1,4 @@
-"""Records in columns reach the broker as they are, in their order, and each one is reported."""
+"""Records in columns reach the broker unchanged and in order, and each one is reported."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.kafka.bulk_producer import BulkProducer, Records
+from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns
 from services.broker import Broker
 from tests.kafka import EphemeralTopic
 from tests.services.ingest.conftest import eventually
@@ -18,14 +18,14 @@ Pair = tuple[bytes, bytes]
 PAIRS = st.tuples(st.binary(min_size=1, max_size=4), st.binary(max_size=4))
 
 
-def records(*pairs: Pair | None) -> Records:
+def records(*pairs: Pair | None) -> RecordColumns:
     nowhere = np.zeros(len(pairs), np.int64)
-    return Records(np.empty(0, np.uint8), nowhere, nowhere, nowhere).completed(
+    return RecordColumns(np.empty(0, np.uint8), nowhere, nowhere, nowhere).completed(
         dict(enumerate(pairs))
     )
 
 
-def pairs_of(some: Records) -> list[Pair]:
+def pairs_of(some: RecordColumns) -> list[Pair]:
     data, *places = some
     return [
         (bytes(data[begin:split]), bytes(data[split:end]))
@@ -52,7 +52,7 @@ def reported(producer: BulkProducer) -> dict[int, int]:
 
 
 @given(st.lists(st.tuples(PAIRS, st.none() | PAIRS, st.booleans()), max_size=6))
-def test_others_take_the_places_of_those_there_are(
+def test_other_records_replace_those_of_their_rows(
     given_: list[tuple[Pair, Pair | None, bool]],
 ) -> None:
     base = records(*(pair for pair, _, _ in given_))
@@ -65,7 +65,7 @@ def test_others_take_the_places_of_those_there_are(
     assert pairs_of(base) == [pair for pair, _, _ in given_]
 
 
-def test_all_arrive_in_their_order_and_are_reported_by_their_tags(broker: Broker) -> None:
+def test_all_records_arrive_in_order_and_are_reported_by_tag(broker: Broker) -> None:
     sent = [(b"key%d" % (i % 3), b"value %d" % i) for i in range(2_000)]
     tags = np.arange(2_000, dtype=np.int64) - 7 << 40
     with (
@@ -86,7 +86,7 @@ def test_all_arrive_in_their_order_and_are_reported_by_their_tags(broker: Broker
         ]
 
 
-def test_what_is_too_large_is_refused_alone(broker: Broker) -> None:
+def test_a_record_that_is_too_large_is_refused_alone(broker: Broker) -> None:
     with (
         EphemeralTopic(broker.bootstrap) as topic,
         producer(broker, topic.name, **{"message.max.bytes": 2_000}) as opened,
@@ -99,7 +99,7 @@ def test_what_is_too_large_is_refused_alone(broker: Broker) -> None:
     assert codes == {4: 0, 6: 0}
 
 
-def test_what_cannot_be_delivered_is_reported_with_the_reason(broker: Broker) -> None:
+def test_a_record_that_cannot_be_delivered_is_reported_with_the_reason(broker: Broker) -> None:
     with producer(broker, "no-such-topic", **{"message.timeout.ms": 500}) as opened:
         assert not opened.is_ready(1_000)
         refused = opened.produce(records((b"a", b"1")), np.array([8]))
@@ -114,12 +114,12 @@ def test_what_cannot_be_delivered_is_reported_with_the_reason(broker: Broker) ->
     }
 
 
-def test_a_property_that_is_not_known_is_named() -> None:
+def test_an_unknown_property_is_named() -> None:
     with pytest.raises(KafkaException, match="no\\.such\\.property"):
         BulkProducer({"no.such.property": 1}, "topic")
 
 
-def test_a_closed_one_says_so(broker: Broker) -> None:
+def test_a_closed_producer_raises(broker: Broker) -> None:
     with producer(broker, "topic") as opened:
         opened.close()
 

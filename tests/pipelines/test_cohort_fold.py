@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.breakdown import MAX_VALUES
-from pipelines.engine.operator import TOTAL, FoldResult, Packed
+from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
 from pipelines.operators.cohort.aggregates import CohortAggregates
-from pipelines.operators.cohort.kernel import RETURNS, STARTS
+from pipelines.operators.cohort.columns import RETURNS, STARTS
 from pipelines.operators.cohort.state import CohortState
 from schemas.time.calendar import Period, begin_of, calendar
 from tests.cohort_oracle import Act, Grid, grid, grids
@@ -58,7 +59,7 @@ def empty(
     return CohortState(case.periods, of, lateness_ms, broken_down=broken_down)
 
 
-def feed(state: CohortState, acts: list[Act], offset: int = 0) -> FoldResult:
+def feed(state: CohortState, acts: list[Act], offset: int = 0) -> FoldResult[ValuedChanges]:
     masks = [STARTS * act.starts | RETURNS * act.returns for act in acts]
     return state.fold(
         PERSONS,

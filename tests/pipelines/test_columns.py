@@ -14,7 +14,7 @@ WIDE = np.dtype([("number", np.int64), ("flag", np.uint8)], align=True)
 
 
 @pytest.mark.parametrize(("shape", "of"), [((3,), np.int32), ((3, 4, 5), np.int64), ((3,), WIDE)])
-def test_what_is_in_a_column_stays_and_what_is_new_is_zero(
+def test_a_grown_column_keeps_its_rows_and_new_rows_are_zero(
     shape: tuple[int, ...], of: np.dtype[np.generic]
 ) -> None:
     column = np.ones(shape, of)
@@ -27,7 +27,7 @@ def test_what_is_in_a_column_stays_and_what_is_new_is_zero(
         column[known:] = np.ones(1, of)
 
 
-def test_a_large_column_grows_where_it_is() -> None:
+def test_a_large_column_grows_in_place() -> None:
     column = grown(np.zeros(1, np.int64), 1 << 20)
     larger = grown(column, 4 << 20)
     assert larger.ctypes.data == column.ctypes.data
@@ -35,7 +35,7 @@ def test_a_large_column_grows_where_it_is() -> None:
     assert grown(larger, 8 << 20)[0] == 7
 
 
-def test_a_column_that_is_large_enough_is_left_alone() -> None:
+def test_a_column_that_is_large_enough_does_not_change() -> None:
     column = np.zeros(10)
     assert grown(column, 10) is column
 
@@ -65,7 +65,7 @@ def test_a_kernel_without_large_pages_does_without() -> None:
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
-def test_where_addresses_are_counted_none_are_set_aside(limit: str) -> None:
+def test_where_a_limit_counts_addresses_none_are_reserved(limit: str) -> None:
     code = f"""
 import resource
 resource.setrlimit(resource.{limit}, (8 << 30, 8 << 30))
@@ -77,7 +77,7 @@ assert grown(np.ones(1 << 20, np.int64), 3 << 20)[: 1 << 20].all()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_memory_that_is_not_promised_is_taken_as_it_is_needed(
+def test_a_system_that_reserves_no_memory_allocates_what_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -3,35 +3,39 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.changelog import PersonChangelog, keep_newest
-from pipelines.engine.operator import Key, OperatorInstance, key_of
-from pipelines.engine.partition import EventColumns, Partition
+from pipelines.engine.changelog import PersonChangelog, keep_latest
+from pipelines.engine.events import MatchedEvents
+from pipelines.engine.instance import key_of
+from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.matching.matcher import Matcher, Selection
 from pipelines.operators.segment.operator import SEGMENT
 from pipelines.worker.snapshots import Snapshots
 from schemas.event_filter import EventFilter
-from schemas.operators.segment import Did, Performed, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import EventSequence, Performed, Rule, Segment, SegmentDefinition
+from tests.pipelines.batches import events
 
 NOW = 1_800_000_000_000
 _LATENESS_MS = 100_000
 _RULES = {
     "in order": Rule(
-        performed=Performed((EventFilter("a"), EventFilter("b"), EventFilter("c")), 600)
+        sequence=EventSequence((EventFilter("a"), EventFilter("b"), EventFilter("c")), 600)
     ),
-    "lately": Rule(did=Did(event="b", within_s=10)),
+    "lately": Rule(performed=Performed(event="b", within_s=10)),
     "now and then": Rule(
         or_=(
-            Rule(did=Did(event="a", within_s=2)),
-            Rule(and_=(Rule(did=Did(event="b")), Rule(not_=Rule(did=Did(event="c", within_s=20))))),
+            Rule(performed=Performed(event="a", within_s=2)),
+            Rule(
+                and_=(
+                    Rule(performed=Performed(event="b")),
+                    Rule(not_=Rule(performed=Performed(event="c", within_s=20))),
+                )
+            ),
         )
     ),
 }
@@ -50,6 +54,13 @@ DEFINITIONS = {
         for name, rule in _RULES.items()
     )
 }
+
+
+def empty_partition() -> Partition:
+    empty = Partition()
+    for key, one in DEFINITIONS.items():
+        empty.instances[key] = SEGMENT.instance(one, _LATENESS_MS)
+    return empty
 
 
 class Event(NamedTuple):
@@ -99,15 +110,14 @@ class Life:
         self._events: list[tuple[Event, int]] = []
         self._now = NOW
         self._matcher = Matcher(
-            (key, SEGMENT.selectors(one), SEGMENT.reads(one)) for key, one in DEFINITIONS.items()
+            Selection(key, SEGMENT.selectors(one), SEGMENT.reads(one))
+            for key, one in DEFINITIONS.items()
         )
         self._begin()
 
     def _begin(self) -> None:
         self._log = PersonChangelog("state", 0, self._snapshots, self._outbox)
-        self._partition = Partition()
-        for key, one in DEFINITIONS.items():
-            self._partition.instances[key] = OperatorInstance(SEGMENT, one, _LATENESS_MS)
+        self._partition = empty_partition()
 
     def go_on(self, epoch: Epoch) -> list[tuple[Any, ...]]:
         """Take an epoch in, and commit it; returns who entered and who left."""
@@ -116,46 +126,43 @@ class Life:
         moves = []
         if epoch.events:
             begin = len(self._events) - len(epoch.events)
-            self._partition.advance_event_clock("shop", 0)
-            looked = self._look(begin, len(self._events))
-            moves += self._told(self._partition.fold(*looked, self._now + self._checkpoint_ms))
-        self._partition.position = len(self._events)
+            batch, due = self._matched(begin, len(self._events)), self._now + self._checkpoint_ms
+            moves += self._told(self._partition.process(batch, Pass.LIVE, due))
         moves += self._told(self._partition.expire(self._now))
-        self._log.write(self._partition, self._now)
+        self._log.write_rows(self._partition, self._now)
+        self._log.write_meta(self._partition)
         for sent in self._outbox.take():
-            keep_newest(self._kept.newest, sent.keys.to_pylist(), sent.values.to_pylist())
+            keep_latest(self._kept.newest, sent.keys.to_pylist(), sent.values.to_pylist())
         return sorted(moves)
 
     def crash(self) -> None:
         """Lose everything but what was committed, and restore it."""
         self._begin()
         committed = len(self._events)
-        restoring = self._log.restore(self._partition, committed, cast(Reader, self._kept))
+        restoring = self._log.restore(empty_partition, committed, cast(Reader, self._kept))
         try:
             while True:
                 next(restoring)
         except StopIteration as done:
-            replay = done.value
-        if replay.live.begin < committed:
-            self._partition.replay(*self._look(replay.live.begin, committed), self._now)
-        self._partition.restored(committed, replay.clocks)
+            recovery = done.value
+        self._partition = recovery.partition
+        if recovery.live.begin < committed:
+            batch = self._matched(recovery.live.begin, committed)
+            self._partition.process(batch, Pass.REPLAY_LIVE, self._now)
+        self._partition.restored(committed, recovery.clocks)
         self._partition.promote(committed)
 
-    def _look(self, begin: int, end: int) -> tuple[EventColumns, dict[Key, Match]]:
-        events, at = zip(*self._events[begin:end], strict=True)
-        projects = StringColumn.of(pa.array(["shop"] * len(events)))
-        persons = StringColumn.of(pa.array([event.person for event in events]))
-        names = StringColumn.of(pa.array([event.name for event in events]))
-        columns = EventColumns(
-            projects, persons, np.array(at, np.int64), np.arange(begin, end, dtype=np.int64)
-        )
-        properties = pa.array(["{}"] * len(events))
-        return columns, self._matcher.match(projects, names, properties)
+    def _matched(self, begin: int, end: int) -> MatchedEvents:
+        some, at = zip(*self._events[begin:end], strict=True)
+        persons, names = ([getattr(event, of) for event in some] for of in ("person", "name"))
+        batch = events(persons, begin, at, names=names)
+        found = self._matcher.match(batch.projects, batch.names, batch.properties)
+        return MatchedEvents(batch, found.matches, {"shop": 0})
 
-    def _told(self, changed: Any) -> list[tuple[Any, ...]]:
+    def _told(self, changed: PartitionChanges) -> list[tuple[Any, ...]]:
         return [
             (one.key.id, person, *(change[name].item() for name in ("at", "event_at", "entered")))
-            for one, changes in changed
+            for one, changes in changed.changes
             for person, change in zip(
                 self._partition.persons.second(one.state.persons_of(changes["row"])).to_pylist(),
                 changes,

@@ -1,4 +1,4 @@
-"""What Faust's users know goes on working on the columnar transport."""
+"""What users of Faust know works on the columnar transport."""
 
 import subprocess
 import time

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, FoldResult, Packed
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import NONE, TOTAL
+from pipelines.engine.operator import FoldResult, Packed
 from pipelines.matching.value_hash import fingerprint, fingerprints
-from pipelines.operators.funnel import chain_kernel as cf
-from pipelines.operators.funnel.chain_aggregates import ChainAggregates
-from pipelines.operators.funnel.chain_rules import CLOSED
-from pipelines.operators.funnel.chain_state import ChainState, rules_of
-from pipelines.operators.sequence import kernel as ff
+from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
+from pipelines.operators.funnel.columns import CLOSED, MAX_EVENTS
+from pipelines.operators.funnel.rules import rules_of
+from pipelines.operators.funnel.state import FunnelState
 from schemas.operators.funnel import Breakdown, Exclusion, Funnel, Order, Step
 from schemas.sketches.durations import sketch_of
 from tests import funnel_oracle, oracle
@@ -89,16 +90,18 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(funnel, draw(st.lists(event, min_size=1, max_size=30)))
 
 
-def run(case: Case, lateness: int, batch: int) -> tuple[ChainState, ChainAggregates]:
-    state = ChainState(rules_of(case.funnel, lateness))
-    aggregates = ChainAggregates(len(case.funnel.steps), entries=case.funnel.entries)
+def run(case: Case, lateness: int, batch: int) -> tuple[FunnelState, AttemptAggregates]:
+    state = FunnelState(rules_of(case.funnel, lateness))
+    aggregates = AttemptAggregates(len(case.funnel.steps), entries=case.funnel.entries)
     for begin in range(0, len(case.events), batch):
         folded = feed(state, case.funnel, case.events[begin : begin + batch], begin)
         aggregates.apply(folded.changes)
     return state, aggregates
 
 
-def feed(state: ChainState, funnel: Funnel, events: Sequence[Event], offset: int = 0) -> FoldResult:
+def feed(
+    state: FunnelState, funnel: Funnel, events: Sequence[Event], offset: int = 0
+) -> FoldResult[ValuedChanges]:
     any_look = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
     return state.fold(
         PERSONS,
@@ -128,7 +131,7 @@ def expected(case: Case) -> funnel_oracle.Folded:
 
 
 def assert_equal(
-    funnel: Funnel, aggregates: ChainAggregates, expected: funnel_oracle.Folded
+    funnel: Funnel, aggregates: AttemptAggregates, expected: funnel_oracle.Folded
 ) -> None:
     assert aggregates.reached(TOTAL) == expected.reached
     assert aggregates.entries(TOTAL) == (expected.entries if funnel.entries else [])
@@ -157,7 +160,7 @@ def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
     return {key: counts._replace(entries=[]) for key, counts in values.items()}
 
 
-def values_of(aggregates: ChainAggregates, day: int) -> dict[int, OfValue]:
+def values_of(aggregates: AttemptAggregates, day: int) -> dict[int, OfValue]:
     found = {}
     for one in aggregates.breakdown(day):
         key = fingerprint([json.loads(one["value"])])
@@ -165,9 +168,9 @@ def values_of(aggregates: ChainAggregates, day: int) -> dict[int, OfValue]:
     return {key: counts for key, counts in found.items() if any(counts.reached)}
 
 
-def rows_of(state: ChainState) -> list[bytes]:
+def rows_of(state: FunnelState) -> list[bytes]:
     """All rows as they are logged, in the order of persons."""
-    present = [row for row in state.row_of.tolist() if row != ff.NONE]
+    present = [row for row in state.row_of.tolist() if row != NONE]
     data, begins, ends = state.pack(np.array(present, np.int32), 0)
     return [data[begin:end].tobytes() for begin, end in zip(begins, ends, strict=True)]
 
@@ -211,16 +214,16 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     cut = data.draw(st.integers(0, len(case.events)))
     whole, aggregates = run(case, lateness, len(case.events))
     before, counted = run(case._replace(events=case.events[:cut]), lateness, max(cut, 1))
-    present = np.array([row for row in before.row_of.tolist() if row != ff.NONE], np.int32)
+    present = np.array([row for row in before.row_of.tolist() if row != NONE], np.int32)
     packed = before.pack(present, cut)
-    after = ChainState(rules_of(case.funnel, lateness))
+    after = FunnelState(rules_of(case.funnel, lateness))
     after.unpack(PERSONS, before.rows["slot"][present], packed)
     # What is in the rows already is fed again, as when a partition is restored, and left out.
     counted.apply(feed(after, case.funnel, case.events).changes)
     assert rows_of(after) == rows_of(whole)
     assert counted.reached(TOTAL) == aggregates.reached(TOTAL)
     after.restored()
-    copy = ChainState(rules_of(case.funnel, lateness))
+    copy = FunnelState(rules_of(case.funnel, lateness))
     copy.load(after.dump(), len(case.events))
     copy.restored()
     end = NOON + 40 * DAY_MS
@@ -228,9 +231,9 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     assert rows_of(copy) == rows_of(after)
 
 
-def _expired(state: ChainState, now: int) -> list[Any]:
+def _expired(state: FunnelState, now: int) -> list[Any]:
     expired = state.expire(now)
-    return [] if expired is None else expired.changes.tolist()
+    return [] if expired is None or expired.timeouts is None else expired.timeouts.tolist()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -342,27 +345,28 @@ def test_an_event_of_any_step_begins_a_chain_in_any_order() -> None:
 
 def test_a_person_keeps_so_many_events_and_the_rest_is_counted_as_left_out() -> None:
     funnel = Funnel((Step("a"), Step("b")), once=True)
-    state = ChainState(rules_of(funnel, 0))
-    events = [Event(0, NOON + place, 2) for place in range(cf.MAX_EVENTS + 3)]
+    state = FunnelState(rules_of(funnel, 0))
+    events = [Event(0, NOON + place, 2) for place in range(MAX_EVENTS + 3)]
     assert feed(state, funnel, events).late == 3
     assert feed(state, funnel, [Event(0, NOON + 9 * DAY_MS, 1)]).late == 0
 
 
 def test_a_window_that_closes_is_announced_once() -> None:
     funnel = Funnel((Step("a"), Step("b"), Step("c")), window_s=3_600, once=True)
-    state = ChainState(rules_of(funnel, 0))
+    state = FunnelState(rules_of(funnel, 0))
     feed(state, funnel, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
     assert state.expire(NOON + HOUR_MS) is None
     expired = state.expire(NOON + HOUR_MS + 1)
     assert expired is not None
-    changes = expired.changes
+    changes = expired.timeouts
+    assert changes is not None
     assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
-    assert again is None or (again.changes["step"] == ff.NONE).all()
+    assert again is None or again.timeouts is None or (again.timeouts["step"] == NONE).all()
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:
-    state = ChainState(rules_of(Funnel((Step("a"), Step("b")), once=True), 0))
+    state = FunnelState(rules_of(Funnel((Step("a"), Step("b")), once=True), 0))
     for row in (b"\x09", b"", b"\x01\x02"):
         packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
         with pytest.raises(ValueError, match="layout"):

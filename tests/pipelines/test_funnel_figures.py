@@ -1,15 +1,13 @@
 """Figures of funnels: what changes come to, counted in one pass, and one by one."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from pipelines.engine.operator import TOTAL
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import NONE, TOTAL
 from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.sequence.kernel import CHANGE, UNSET
+from pipelines.operators.sequence import STEP_CHANGE
 from schemas.sketches.durations import EDGES, Sketch, sketch_of
 
 STEPS = 3
@@ -19,12 +17,12 @@ steps = st.tuples(st.integers(0, 40) | st.just(TOTAL), st.integers(0, STEPS - 1)
 reached = st.dictionaries(steps, st.lists(times, max_size=3), max_size=30)
 
 
-def changes(*rows: tuple[int, int, int, int]) -> NDArray[Any]:
+def changes(*rows: tuple[int, int, int, int]) -> ValuedChanges:
     """Of a day and a step: the time before, and the time after."""
-    found = np.zeros(len(rows), CHANGE)
+    found = np.zeros(len(rows), STEP_CHANGE)
     for row, (found["day"][row], found["step"][row], before, after) in enumerate(rows):
         found["before"][row], found["after"][row] = before, after
-    return found
+    return ValuedChanges(found)
 
 
 def equal(one: Sketch, other: Sketch) -> bool:
@@ -42,11 +40,11 @@ def test_figures_are_those_of_what_is_true_now(
 ) -> None:
     """Persons reach steps, and then all of it is taken back for something else."""
     aggregates = FunnelAggregates(STEPS)
-    came = [(*step, UNSET, at) for step, found in first.items() for at in found]
-    went = [(day, step, at, UNSET) for day, step, _, at in came]
+    came = [(*step, NONE, at) for step, found in first.items() for at in found]
+    went = [(day, step, at, NONE) for day, step, _, at in came]
     aggregates.apply(changes(*came))
     differ = aggregates.apply(
-        changes(*went, *((*step, UNSET, at) for step, found in then.items() for at in found))
+        changes(*went, *((*step, NONE, at) for step, found in then.items() for at in found))
     )
     assert differ == {day for day, *_ in came} | {day for (day, _), found in then.items() if found}
     for day in differ:
@@ -59,7 +57,7 @@ def test_figures_are_those_of_what_is_true_now(
 
 def test_a_time_that_stays_in_its_bucket_is_counted_anew() -> None:
     aggregates = FunnelAggregates(2)
-    aggregates.apply(changes((7, 1, UNSET, 1)))
+    aggregates.apply(changes((7, 1, NONE, 1)))
     assert aggregates.apply(changes((7, 1, 1, 0))) == {7}
     assert aggregates.reached(7) == [0, 1]
     assert equal(aggregates.times(7)[1], sketch_of(np.zeros(1, np.int64)))

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, Packed
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import NONE, TOTAL
+from pipelines.engine.operator import FoldResult, Packed
 from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.sequence import kernel as ff
-from pipelines.operators.sequence.kernel import MAX_TAIL, Shape
-from pipelines.operators.sequence.state import FunnelState
+from pipelines.operators.sequence import SequenceShape, SequenceState
+from pipelines.operators.sequence.columns import MAX_TAIL
 from schemas.sketches.durations import sketch_of
-from tests.oracle import DAY_MS, FoldResult, Happening, fold
+from tests.oracle import DAY_MS, Happening, fold
+from tests.oracle import FoldResult as Expected
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -43,14 +45,16 @@ def histories(draw: st.DrawFn) -> tuple[int, int, list[Event]]:
     return steps, window, draw(st.lists(event, min_size=1, max_size=40))
 
 
-def run(shape: Shape, events: list[Event], batch: int) -> tuple[FunnelState, FunnelAggregates]:
-    state, aggregates = FunnelState(shape), FunnelAggregates(shape.steps)
+def run(
+    shape: SequenceShape, events: list[Event], batch: int
+) -> tuple[SequenceState, FunnelAggregates]:
+    state, aggregates = SequenceState(shape), FunnelAggregates(shape.steps)
     for begin in range(0, len(events), batch):
         aggregates.apply(feed(state, events[begin : begin + batch], begin).changes)
     return state, aggregates
 
 
-def feed(state: FunnelState, events: list[Event], offset: int = 0) -> ff.Records:
+def feed(state: SequenceState, events: list[Event], offset: int = 0) -> FoldResult[ValuedChanges]:
     return state.fold(
         PERSONS,
         np.array([event.person for event in events], np.int32),
@@ -60,7 +64,7 @@ def feed(state: FunnelState, events: list[Event], offset: int = 0) -> ff.Records
     )
 
 
-def expected(steps: int, window: int, events: list[Event]) -> FoldResult:
+def expected(steps: int, window: int, events: list[Event]) -> Expected:
     happenings = [
         Happening(
             str(event.person),
@@ -72,7 +76,7 @@ def expected(steps: int, window: int, events: list[Event]) -> FoldResult:
     return fold(happenings, steps, window)
 
 
-def assert_equal(aggregates: FunnelAggregates, catalog: FoldResult) -> None:
+def assert_equal(aggregates: FunnelAggregates, catalog: Expected) -> None:
     assert aggregates.reached(TOTAL) == catalog.totals
     for day, figures_of_day in catalog.days.items():
         assert aggregates.reached(day) == figures_of_day.reached
@@ -84,9 +88,9 @@ def assert_equal(aggregates: FunnelAggregates, catalog: FoldResult) -> None:
     assert set(aggregates) - {TOTAL} <= set(catalog.days)
 
 
-def rows_of(state: FunnelState) -> list[bytes]:
+def rows_of(state: SequenceState) -> list[bytes]:
     """All rows as they are logged, in the order of persons."""
-    present = [row for row in state.row_of.tolist() if row != ff.NONE]
+    present = [row for row in state.row_of.tolist() if row != NONE]
     data, begins, ends = state.pack(np.array(present, np.int32), 0)
     return [data[begin:end].tobytes() for begin, end in zip(begins, ends, strict=True)]
 
@@ -97,7 +101,7 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(
     history: tuple[int, int, list[Event]], batch: int
 ) -> None:
     steps, window, events = history
-    _, aggregates = run(Shape(steps, window, 40 * DAY_MS), events, batch)
+    _, aggregates = run(SequenceShape(steps, window, 40 * DAY_MS), events, batch)
     assert_equal(aggregates, expected(steps, window, events))
 
 
@@ -107,7 +111,7 @@ def test_the_state_does_not_depend_on_where_batches_end(
     history: tuple[int, int, list[Event]], batch: int, lateness: int
 ) -> None:
     steps, window, events = history
-    shape = Shape(steps, window, lateness)
+    shape = SequenceShape(steps, window, lateness)
     one, in_one = run(shape, events, len(events))
     many, in_many = run(shape, events, batch)
     assert rows_of(one) == rows_of(many)
@@ -121,14 +125,14 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
 ) -> None:
     steps, window, events = history
     cut = data.draw(st.integers(0, len(events)))
-    shape = Shape(steps, window, lateness)
+    shape = SequenceShape(steps, window, lateness)
     whole, _ = run(shape, events, len(events))
-    before = FunnelState(shape)
+    before = SequenceState(shape)
     if cut:
         feed(before, events[:cut])
-    present = [row for row in before.row_of.tolist() if row != ff.NONE]
+    present = [row for row in before.row_of.tolist() if row != NONE]
     packed = before.pack(np.array(present, np.int32), cut)
-    after = FunnelState(shape)
+    after = SequenceState(shape)
     after.unpack(PERSONS, before.rows["slot"][present], packed)
     # What is in the rows already is fed again, as when a partition is restored, and left out.
     feed(after, events)
@@ -136,40 +140,41 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
 
 
 def test_an_event_later_than_the_lateness_is_counted_and_left_out() -> None:
-    state = FunnelState(Shape(2, HOUR_MS, 1_000))
+    state = SequenceState(SequenceShape(2, HOUR_MS, 1_000))
     folded = feed(state, [Event(0, NOON, 1), Event(0, NOON - 1_001, 1), Event(0, NOON - 1_000, 1)])
     assert folded.late == 1
 
 
 def test_a_person_with_more_events_than_the_tail_holds_is_still_counted_right() -> None:
-    events = [Event(0, NOON + place, 1 + place % 2) for place in range(3 * ff.MAX_TAIL)]
-    _, aggregates = run(Shape(2, HOUR_MS, DAY_MS), events, 500)
+    events = [Event(0, NOON + place, 1 + place % 2) for place in range(3 * MAX_TAIL)]
+    _, aggregates = run(SequenceShape(2, HOUR_MS, DAY_MS), events, 500)
     assert aggregates.reached(TOTAL) == [1, 1]
     assert aggregates.times(NOON // DAY_MS)[1].sum_ms == 1
 
 
 def test_a_window_that_closes_is_announced_once() -> None:
-    state = FunnelState(Shape(3, HOUR_MS, 0))
+    state = SequenceState(SequenceShape(3, HOUR_MS, 0))
     feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
     assert state.expire(NOON + HOUR_MS) is None
     expired = state.expire(NOON + HOUR_MS + 1)
     assert expired is not None
-    changes = expired.changes
+    changes = expired.timeouts
+    assert changes is not None
     assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
-    assert again is None or (again.changes["step"] == ff.NONE).all()
+    assert again is None or again.timeouts is None or (again.timeouts["step"] == NONE).all()
 
 
 def test_a_day_that_can_change_no_more_is_let_go_and_stays_counted() -> None:
-    state = FunnelState(Shape(2, HOUR_MS, HOUR_MS))
+    state = SequenceState(SequenceShape(2, HOUR_MS, HOUR_MS))
     feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
     state.expire(NOON + 2 * DAY_MS)
-    assert state.rows[0]["first"] == ff.NONE
-    assert state.rows[0]["closed"] == 2
+    assert state.rows[0]["newest_entry"] == NONE
+    assert state.rows[0]["closed_level"] == 2
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:
-    state = FunnelState(Shape(2, HOUR_MS, 0))
+    state = SequenceState(SequenceShape(2, HOUR_MS, 0))
     for row in (b"\x09", b"", b"\x01\x02"):
         packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
         with pytest.raises(ValueError, match="layout"):
@@ -178,10 +183,10 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
 
 def test_a_person_who_does_very_much_takes_no_more_room_with_every_batch() -> None:
     steps, days = 3, 5
-    state = FunnelState(Shape(steps, 3 * ff.DAY_MS, 7 * ff.DAY_MS))
-    at = np.arange(3 * MAX_TAIL, dtype=np.int64) * (days * ff.DAY_MS // (3 * MAX_TAIL))
+    state = SequenceState(SequenceShape(steps, 3 * DAY_MS, 7 * DAY_MS))
+    at = np.arange(3 * MAX_TAIL, dtype=np.int64) * (days * DAY_MS // (3 * MAX_TAIL))
     first = np.ones(1, np.uint32)
     for number, when in enumerate(at.tolist()):
         state.fold(1, np.zeros(1, np.int32), np.full(1, when), first, np.full(1, number))
-    assert len(state._changes) <= 4 * steps * (MAX_TAIL + days + 2)
-    assert len(state._timers) <= 2 * days
+    assert len(state.changes) <= 4 * steps * (MAX_TAIL + days + 2)
+    assert len(state.timers) <= 2 * days

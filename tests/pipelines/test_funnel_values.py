@@ -8,14 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
-from pipelines.engine.operator import TOTAL
+from pipelines.engine.constants import NONE, TOTAL
 from pipelines.matching.value_hash import fingerprint
 from pipelines.operators.cohort.aggregates import CohortAggregates
-from pipelines.operators.cohort.kernel import CHANGE as COHORT_CHANGE
-from pipelines.operators.funnel.chain_aggregates import ChainAggregates
-from pipelines.operators.funnel.chain_kernel import CHANGE
-from pipelines.operators.funnel.chain_rules import VALUE
-from pipelines.operators.sequence.kernel import UNSET
+from pipelines.operators.cohort.columns import CHANGE as COHORT_CHANGE
+from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
+from pipelines.operators.funnel.columns import CHANGE, VALUE
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import history, load
 from schemas.value_tokens import to_json, token
@@ -53,14 +51,14 @@ def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> Non
 def entered(*values: Any) -> ValuedChanges:
     """A person of each of the values has reached the first step."""
     records = np.zeros(len(values), CHANGE)
-    records["before"], records["day"], records["scope"] = UNSET, TOTAL, VALUE
+    records["before"], records["day"], records["scope"] = NONE, TOTAL, VALUE
     records["value"] = [fingerprint([value]) for value in values]
     records["entries"] = 2
     return ValuedChanges(records, {fingerprint([value]): token(value) for value in values})
 
 
 def test_only_so_many_values_are_told_apart() -> None:
-    aggregates = ChainAggregates(2, entries=True)
+    aggregates = AttemptAggregates(2, entries=True)
     aggregates.apply(entered(*range(MAX_VALUES), "one too many", None))
     aggregates.apply(entered(0, "another"))
     found = {one["value"]: (one["reached"], one["entries"]) for one in aggregates.breakdown(TOTAL)}
@@ -71,7 +69,7 @@ def test_only_so_many_values_are_told_apart() -> None:
 
 
 def test_figures_that_were_published_go_on_as_they_were() -> None:
-    aggregates, copy = ChainAggregates(2, entries=True), ChainAggregates(2, entries=True)
+    aggregates, copy = AttemptAggregates(2, entries=True), AttemptAggregates(2, entries=True)
     aggregates.apply(entered(*range(MAX_VALUES - 1), "x"))
     published = {
         "reached": aggregates.reached(TOTAL),
@@ -88,7 +86,7 @@ def test_figures_that_were_published_go_on_as_they_were() -> None:
 def test_a_value_that_is_told_apart_is_published_though_it_counts_nothing_yet() -> None:
     """An event that changes no figure brings a value: what comes after a crash has to know it."""
     tokens = {fingerprint(["x"]): token("x")}
-    chains, cohort = ChainAggregates(2, entries=False), CohortAggregates(1, broken_down=True)
+    chains, cohort = AttemptAggregates(2, entries=False), CohortAggregates(1, broken_down=True)
     for aggregates, change in ((chains, CHANGE), (cohort, COHORT_CHANGE)):
         nothing = ValuedChanges(np.zeros(0, change), tokens)
         assert aggregates.apply(nothing) == {TOTAL}

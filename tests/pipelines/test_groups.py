@@ -1,4 +1,4 @@
-"""What is asked of one event of a group is the answer of all of them."""
+"""The result for one event of a group is that of all its events."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.matching.conditions import parse_properties
-from pipelines.matching.property_groups import Properties, PropertyNames, Question
+from pipelines.matching.property_groups import Properties, PropertyFunction, PropertyNames
 
 NAMES = ("plan", "price", "a b", "é", "")
 SCALARS = (
@@ -58,13 +58,13 @@ def texts(draw: st.DrawFn) -> str:
     return text
 
 
-def asked(question: Question, some: list[str]) -> list[Any]:
-    sought = PropertyNames([("other",), question.names, (*question.names, "price")])
-    properties, rows = Properties(pa.array(some, pa.string()), sought), np.arange(len(some))
+def evaluated(function: PropertyFunction, some: list[str]) -> list[Any]:
+    names_of_all = PropertyNames([("other",), function.names, (*function.names, "price")])
+    properties, rows = Properties(pa.array(some, pa.string()), names_of_all), np.arange(len(some))
     half = rows[::2]
-    first = properties.grouped(question, half).to_list()
-    every: list[Any] = properties.ask(question, rows).tolist()
-    assert repr(properties.grouped(question, rows).to_list()[::2]) == repr(first)
+    first = properties.column(function, half).to_list()
+    every: list[Any] = properties.evaluate(function, rows).tolist()
+    assert repr(properties.column(function, rows).to_list()[::2]) == repr(first)
     assert [*every[::2]] == first or repr(every[::2]) == repr(first)  # not a number equals nothing
     return every
 
@@ -86,17 +86,17 @@ def asked(question: Question, some: list[str]) -> list[Any]:
 )
 @example(["{" + '"a":{' * 80 + "}" * 81, '{"a":' + "[" * 60 + "]" * 60 + "}"], ("a",))
 def test_an_answer_is_that_of_each_event_by_itself(some: list[str], names: tuple[str, ...]) -> None:
-    def ask(properties: Mapping[str, Any]) -> Any:
+    def call(properties: Mapping[str, Any]) -> Any:
         return [(name, properties.get(name)) for name in names] if names else dict(properties)
 
-    expected = [ask(parse_properties(text)) for text in some]
-    assert repr(asked(Question(names, ask), some)) == repr(expected)
+    expected = [call(parse_properties(text)) for text in some]
+    assert repr(evaluated(PropertyFunction(names, call), some)) == repr(expected)
 
 
-def test_events_alike_in_what_is_asked_are_parsed_and_asked_once() -> None:
+def test_events_that_are_alike_are_parsed_and_evaluated_once() -> None:
     calls = []
 
-    def ask(properties: Mapping[str, Any]) -> Any:
+    def call(properties: Mapping[str, Any]) -> Any:
         calls.append(properties)
         return properties["plan"] == "pro"
 
@@ -106,33 +106,35 @@ def test_events_alike_in_what_is_asked_are_parsed_and_asked_once() -> None:
         '{"plan":"free"}',
         '{"plan":"pro","other":{"plan":[1,2.50,-3,true,false,null,{}]}}',
     ]
-    assert asked(Question(("plan",), ask, np.bool_), some) == [True, True, False, True]
+    assert evaluated(PropertyFunction(("plan",), call, np.bool_), some) == [True, True, False, True]
     assert len(calls) == 2
 
 
 def test_how_values_are_written_is_told_apart_from_where_they_end() -> None:
     some = ['{"a":1,"b":""}', '{"a":"","b":1}', '{"b":1}', '{"a":1}', "{}", '{"a":null}']
-    question = Question(("a", "b"), lambda properties: (properties.get("a"), properties.get("b")))
+    function = PropertyFunction(
+        ("a", "b"), lambda properties: (properties.get("a"), properties.get("b"))
+    )
     nothing = (None, None)
-    assert asked(question, some) == [(1, ""), ("", 1), (None, 1), (1, None), nothing, nothing]
-    properties = Properties(pa.array(some), PropertyNames([question.names]))
-    assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 5]
+    assert evaluated(function, some) == [(1, ""), ("", 1), (None, 1), (1, None), nothing, nothing]
+    properties = Properties(pa.array(some), PropertyNames([function.names]))
+    assert properties.column(function, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_event_that_is_not_plain_is_a_group_by_itself() -> None:
     some = ["no JSON", "no JSON", '{"a":"\\n"}', '{"a":"\\n"}', '{"a":1}', '{"a":1,"b":2}']
     properties = Properties(pa.array(some), PropertyNames([("a",)]))
-    question = Question(("a",), lambda properties: properties.get("a"))
-    assert properties.grouped(question, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 4]
+    function = PropertyFunction(("a",), lambda properties: properties.get("a"))
+    assert properties.column(function, np.arange(6)).codes.tolist() == [0, 1, 2, 3, 4, 4]
 
 
-def test_names_are_sought_in_blocks_which_have_those_of_one_question_together() -> None:
-    asked_of = [tuple(f"{n}.{m}" for m in range(16)) for n in range(5)]
-    sought = PropertyNames([*asked_of, asked_of[3]])
-    assert len(sought) == 3
-    for names in asked_of:
-        number, columns = sought.places(names)
-        block = sought.block(number)
+def test_names_are_put_into_blocks_with_those_of_one_function_together() -> None:
+    needed = [tuple(f"{n}.{m}" for m in range(16)) for n in range(5)]
+    names_of_all = PropertyNames([*needed, needed[3]])
+    assert len(names_of_all) == 3
+    for names in needed:
+        number, columns = names_of_all.places(names)
+        block = names_of_all.block(number)
         assert len(block.starts) - 1 <= 32
         assert block.take(columns) == list(names)
 

@@ -11,14 +11,14 @@ def texts(*values: str) -> StringColumn:
     return StringColumn.of(pa.array(values, pa.string()))
 
 
-def test_slots_are_dense_and_lasting() -> None:
+def test_slots_are_dense_and_stable() -> None:
     index, rows = KeyIndex(), np.arange(3)
     projects = texts("p", "p", "q")
     assert index.intern(projects, texts("a", "b", "a"), rows).tolist() == [0, 1, 2]
     assert index.intern(projects, texts("b", "a", "a"), rows).tolist() == [1, 0, 2]
 
 
-def test_the_border_between_the_two_texts_counts() -> None:
+def test_the_border_between_the_two_strings_counts() -> None:
     index, rows = KeyIndex(), np.arange(2)
     assert index.intern(texts("ab", "a"), texts("c", "bc"), rows).tolist() == [0, 1]
 

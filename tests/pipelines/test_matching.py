@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.operator import Key
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.matching.match import Key, Match, dictionary_column, value_hashes
+from pipelines.matching.matcher import Matcher, Selection
 from pipelines.matching.selectors import EVENT_NAME, ValueHash
 from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
@@ -17,7 +17,9 @@ OTHER = Key("any", "shop", "other", 1)
 def match(matcher: Matcher, *events: tuple[str, str]) -> dict[Key, Match]:
     names, properties = zip(*events, strict=True)
     projects = StringColumn.of(pa.array(["shop"] * len(events)))
-    return matcher.match(projects, StringColumn.of(pa.array(names)), pa.array(properties))
+    found = matcher.match(projects, StringColumn.of(pa.array(names)), pa.array(properties))
+    assert not found.failures
+    return found.matches
 
 
 def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
@@ -27,7 +29,7 @@ def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
         EventFilter("look"),
     )
     found = match(
-        Matcher([(KEY, selectors, ()), (OTHER, (EventFilter("return"),), ())]),
+        Matcher([Selection(KEY, selectors), Selection(OTHER, (EventFilter("return"),))]),
         ("buy", '{"price": 3}'),
         ("sleep", "{}"),
         ("look", "not JSON"),
@@ -41,62 +43,70 @@ def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
 
 def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter("buy"), EventFilter("look")), ("price", "a.b"))]),
+        Matcher([Selection(KEY, (EventFilter("buy"), EventFilter("look")), ("price", "a.b"))]),
         ("look", '{"price": 2.5, "a.b": "dotted"}'),
         ("buy", '{"price": {"an": "object"}, "a%2Eb": [1]}'),
         ("sleep", '{"price": 99}'),
         ("buy", '{"price": 18446744073709551616}'),
         ("buy", "[]"),
     )
-    price, dotted = (column.to_list() for column in found[KEY].values)
+    price, dotted = (dictionary_column(column).to_list() for column in found[KEY].values)
     assert price == [2.5, None, "18446744073709551616", None]
     assert dotted == ["dotted", [1], None, None]
 
 
 def test_an_any_look_reads_every_event_of_its_project() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        Matcher([Selection(KEY, (EventFilter(),), ("n",))]),
         ("a", '{"n": 1}'),
         ("b", "{}"),
         ("c", '{"n": 3}'),
     )
     assert found[KEY].rows.tolist() == [0, 1, 2]
-    assert [column.to_list() for column in found[KEY].values] == [[1, None, 3]]
+    assert [dictionary_column(column).to_list() for column in found[KEY].values] == [[1, None, 3]]
 
 
 def test_the_name_of_an_event_may_be_read_as_well() -> None:
-    matcher = Matcher([(KEY, (EventFilter(),), (EVENT_NAME, "n"))])
+    matcher = Matcher([Selection(KEY, (EventFilter(),), (EVENT_NAME, "n"))])
     found = match(matcher, ("naïve", '{"n": 1}'), ("b", "{}"))
-    assert [column.to_list() for column in found[KEY].values] == [["naïve", "b"], [1, None]]
+    assert [dictionary_column(column).to_list() for column in found[KEY].values] == [
+        ["naïve", "b"],
+        [1, None],
+    ]
 
 
 def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
     both, plan = ValueHash(("plan", "n")), ValueHash(("plan",))
     found = match(
-        Matcher([(KEY, (EventFilter("a"),), (both, plan)), (OTHER, (EventFilter(),), (plan,))]),
+        Matcher(
+            [
+                Selection(KEY, (EventFilter("a"),), (both, plan)),
+                Selection(OTHER, (EventFilter(),), (plan,)),
+            ]
+        ),
         ("a", '{"plan": "pro", "n": 1}'),
         ("b", '{"plan": "free"}'),
         ("a", '{"plan": "pro", "n": 1.0}'),
         ("a", '{"n": 2}'),
     )
-    held, of = found[KEY].values
-    (others,) = found[OTHER].values
+    held, of = map(value_hashes, found[KEY].values)
+    (others,) = map(value_hashes, found[OTHER].values)
     assert held.numbers.tolist() == [
         fingerprint(values) for values in (["pro", 1], ["pro", 1], [None, 2])
     ]
     assert of.numbers.tolist() == [fingerprint([value]) for value in ("pro", "pro", None)]
     assert others.numbers[[0, 2, 3]].tolist() == of.numbers.tolist()
-    assert of.told() == {fingerprint(["pro"]): "spro", fingerprint([None]): ""}
-    assert others.cut(slice(1, 2)).told() == {fingerprint(["free"]): "sfree"}
+    assert of.tokens_by_number() == {fingerprint(["pro"]): "spro", fingerprint([None]): ""}
+    assert others.cut(slice(1, 2)).tokens_by_number() == {fingerprint(["free"]): "sfree"}
 
 
 def test_a_cut_keeps_rows_masks_and_values_together() -> None:
     found = match(
-        Matcher([(KEY, (EventFilter(),), ("n",))]),
+        Matcher([Selection(KEY, (EventFilter(),), ("n",))]),
         ("a", '{"n": 1}'),
         ("b", '{"n": 2}'),
         ("c", "{}"),
     )
     cut = found[KEY].cut(slice(1, 3))
     assert cut.rows.tolist() == [1, 2]
-    assert [column.to_list() for column in cut.values] == [[2, None]]
+    assert [dictionary_column(column).to_list() for column in cut.values] == [[2, None]]

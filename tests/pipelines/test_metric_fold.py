@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.dictionary import DictionaryColumn
-from pipelines.engine.operator import TOTAL, FoldResult, OperatorInstance
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import FoldResult
 from pipelines.operators.metric.operator import METRIC
-from pipelines.operators.metric.publisher import record_of, take
+from pipelines.operators.metric.publisher import load, record_of
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
 from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import figure_of
+from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
 from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
 
@@ -68,6 +69,9 @@ def cases(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> Case:
     )
 
 
+Instance: TypeAlias = Any  # of a metric, whatever it measures
+
+
 def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     if measure not in {"events", "persons"}:
         more["property"] = "p"
@@ -77,17 +81,17 @@ def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     )
 
 
-def start(case: Case, measure: Measure, **more: Any) -> OperatorInstance:
-    return OperatorInstance(METRIC, define(case, measure, **more), case.lateness_ms)
+def start(case: Case, measure: Measure, **more: Any) -> Instance:
+    return METRIC.instance(define(case, measure, **more), case.lateness_ms)
 
 
-def feed(instances: OperatorInstance, acts: list[Act], offset: int = 0) -> FoldResult:
-    names = instances.kind.reads(instances.definition)
+def feed(instances: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any]:
+    names = METRIC.reads(instances.definition)
     columns: dict[Any, list[Any]] = {
         "p": [act.value for act in acts],
         "": [act.event for act in acts],
     }
-    folded = instances.state.fold(
+    folded: FoldResult[Any] = instances.state.fold(
         4,
         np.array([act.person for act in acts], np.int32),
         np.array([act.at for act in acts], np.int64),
@@ -117,17 +121,17 @@ def assert_tally(metric: Metric, tally: MetricAggregate, catalog: Measured) -> N
                 max(numbers, default=-math.inf),
             )
             if metric.measure == "percentiles" and numbers:  # so few are kept as they are
-                figure = figure_of(metric, tally)
+                figure = values_of(metric, tally)
                 assert figure.percentiles == [
                     percentile(numbers, permille) for permille in (500, 900, 950, 990)
                 ]
         case "top":
-            figure = figure_of(metric, tally)
+            figure = values_of(metric, tally)
             assert tally.unmeasured == catalog.events - catalog.values.total()
             assert Counter(dict(_typed(figure.top or []))) == catalog.values
             assert (figure.other, figure.off_by) == (0, 0)
         case "events" if metric.by_event:
-            assert dict(figure_of(metric, tally).top or []) == catalog.names
+            assert dict(values_of(metric, tally).top or []) == catalog.names
 
 
 def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
@@ -135,13 +139,13 @@ def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
     return [((names[type(value)], value), count) for value, count in top]
 
 
-def assert_counted(case: Case, instances: OperatorInstance) -> None:
+def assert_counted(case: Case, instances: Instance) -> None:
     counted = whole(case)
     assert instances.late == counted.late
     catalog = measure(counted.acts, case.bucket_s, case.timezone)
     assert set(instances.aggregates) == catalog.keys()
     for number, measured in catalog.items():
-        assert_tally(instances.definition.metric, instances.aggregates.tally(number), measured)
+        assert_tally(instances.definition.metric, instances.aggregates.bucket(number), measured)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -163,7 +167,7 @@ class Topic:
     def __init__(self) -> None:
         self.records: dict[int, dict[str, Any]] = {}
 
-    def publish(self, instances: OperatorInstance) -> None:
+    def publish(self, instances: Instance) -> None:
         for number in instances.unpublished | {TOTAL}:
             record = record_of(instances, number)
             if record is None:
@@ -174,12 +178,12 @@ class Topic:
                 )
                 begin = None if number == TOTAL else buckets.begin(number)
                 rest = {"newest_at": None, "complete_until": None, "bucket": begin}
-                self.records[number] = rest | record | {"late_dropped": instances.late}
+                self.records[number] = rest | dict(record) | {"late_dropped": instances.late}
         instances.unpublished.clear()
 
-    def restore(self, instances: OperatorInstance) -> None:
+    def restore(self, instances: Instance) -> None:
         for record in self.records.values():
-            take(instances, record)
+            load(instances, record)
         instances.late = self.records[TOTAL]["late_dropped"]
 
 
@@ -217,7 +221,7 @@ def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
     merged: dict[int, MetricAggregate] = {}
     for part in parts:
         for number in part.aggregates:
-            tally = part.aggregates.tally(number)
+            tally = part.aggregates.bucket(number)
             known = merged.get(number)
             merged[number] = tally if known is None else known.merged(tally)
     kept = max(merged) - KEPT
@@ -244,7 +248,7 @@ def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
     instances = start(CASE, "events")
     feed(instances, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
     assert instances.late == 1  # the last: its minute ended two minutes before the newest event
-    assert instances.aggregates.tally(FIRST).events == 2
+    assert instances.aggregates.bucket(FIRST).events == 2
 
 
 def test_a_bucket_that_is_not_kept_any_more_is_deleted_from_the_topic() -> None:
@@ -267,7 +271,7 @@ def test_what_is_no_number_is_counted_as_unmeasured() -> None:
     instances = start(CASE, "average")
     values = [1, 2.5, True, "3", None, [4]]
     feed(instances, minutes(*((0, value) for value in values)))
-    tally = instances.aggregates.tally(FIRST)
+    tally = instances.aggregates.bucket(FIRST)
     assert (tally.events, tally.unmeasured, tally.sum) == (6, 4, 3.5)
 
 
@@ -283,7 +287,7 @@ def test_a_day_is_that_of_the_time_zone() -> None:
 def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
     instances = start(CASE, "top")
     feed(instances, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
-    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
+    figure = values_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
     assert [(type(value), value, count) for value, count in figure.top or []] == [
         (int, 1, 3),
         (bool, True, 1),
@@ -294,7 +298,7 @@ def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
 def test_the_less_frequent_values_are_other() -> None:
     instances = start(CASE, "top", limit=1)
     feed(instances, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
-    figure = figure_of(instances.definition.metric, instances.aggregates.tally(FIRST))
+    figure = values_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
     assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
 
 

@@ -3,24 +3,30 @@
 import itertools
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.changelog import keep_newest
-from pipelines.engine.operator import TOTAL, Backfill, FoldResult, Key, OperatorInstance, key_of
-from pipelines.engine.partition import EventColumns, OffsetRange, Partition
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.changelog import keep_latest
+from pipelines.engine.changelog_rows import keys_only_of, pack_due, unpack
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.dump import dump, load
+from pipelines.engine.events import OffsetRange
+from pipelines.engine.instance import Backfill, key_of
+from pipelines.engine.operator import FoldResult, StateColumns
+from pipelines.engine.partition import Partition, Pass
 from pipelines.engine.person_record import person_key
-from pipelines.matching.matcher import Match
+from pipelines.matching.match import Key
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.operators.metric.operator import METRIC
+from pipelines.operators.metric.publisher import record_of
 from pipelines.operators.segment.operator import SEGMENT
 from pipelines.operators.segment.state import TIMERS_BATCH
 from schemas.operators import funnel as definitions
 from schemas.operators import metric as metrics
-from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import Performed, Rule, Segment, SegmentDefinition
+from tests.pipelines.batches import first_steps
 
 DEFINITION = definitions.FunnelDefinition(
     project_id="shop",
@@ -37,31 +43,22 @@ KEY = key_of(DEFINITION)
 
 def partition() -> Partition:
     empty = Partition()
-    empty.instances[KEY] = OperatorInstance(FUNNEL, DEFINITION, 0)
+    empty.instances[KEY] = FUNNEL.instance(DEFINITION, 0)
     return empty
-
-
-def first_steps(
-    persons: list[str], offset: int, key: Key, at: int = 0
-) -> tuple[EventColumns, dict[Key, Match]]:
-    """A first step of each of the persons, at offsets from `offset` on, and from `at` on (ms)."""
-    count = len(persons)
-    events = EventColumns(
-        StringColumn.of(pa.array(["shop"] * count)),
-        StringColumn.of(pa.array(persons)),
-        np.arange(at, at + count, dtype=np.int64),
-        np.arange(offset, offset + count, dtype=np.int64),
-    )
-    return events, {key: Match(np.arange(count), np.ones(count, np.uint32))}
 
 
 def feed(
     into: Partition, persons: list[str], offset: int, due: int, key: Key = KEY, at: int = 0
 ) -> None:
-    """Fold a first step of each of the persons, at offsets from `offset` on."""
-    for _ in into.fold(*first_steps(persons, offset, key, at), due):
-        pass
-    into.position = offset + len(persons)
+    """Process a first step of each of the persons, at offsets from `offset` on."""
+    into.process(first_steps(persons, offset, [key], at), Pass.LIVE, due)
+
+
+def dumped(of: Partition) -> StateColumns:
+    """The columns of a snapshot of it."""
+    found = dump(of)
+    assert found is not None
+    return found.columns
 
 
 def due_at(of: Partition, now_ms: int) -> list[bytes]:
@@ -71,26 +68,23 @@ def due_at(of: Partition, now_ms: int) -> list[bytes]:
 
 def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() -> None:
     one, other = partition(), replace(DEFINITION, id="other")
-    one.instances[key_of(other)] = OperatorInstance(FUNNEL, other, 0)
+    one.instances[key_of(other)] = FUNNEL.instance(other, 0)
     feed(one, ["ann"], offset=10, due=100)
     broken = one.instances[KEY]
 
-    def fold(*_: object) -> FoldResult:
+    def fold(*_: object) -> FoldResult[ValuedChanges]:
         raise ZeroDivisionError("of that event")
 
     broken.state.fold = fold  # type: ignore[method-assign, assignment]
-    events, matches = first_steps(["ben"], offset=11, key=KEY)
-    both = {KEY: matches[KEY], key_of(other): matches[KEY]}
-    assert [instances.key for instances, _ in one.fold(events, both, due=200)] == [key_of(other)]
-    one.position = 12
+    changes = one.process(first_steps(["ben"], 11, [KEY, key_of(other)]), Pass.LIVE, due=200)
+    assert [instance.key for instance, _ in changes.changes] == [key_of(other)]
     assert broken.failed == "ZeroDivisionError: of that event"
     assert TOTAL in broken.unpublished
     assert (broken.state.size, one.instances[key_of(other)].state.size) == (1, 1)
 
     # It is asked nothing more, and nothing waits for it.
-    assert [instances.key for instances, _ in one.fold(*events_again(both, 12), due=200)] == [
-        key_of(other)
-    ]
+    changes = one.process(first_steps(["cem"], 12, [KEY, key_of(other)]), Pass.LIVE, due=200)
+    assert [instance.key for instance, _ in changes.changes] == [key_of(other)]
     assert one.recovery_offset == 11
     assert due_at(one, 300) == [b"shop/ben", b"shop/cem"]
 
@@ -98,18 +92,13 @@ def test_a_definition_that_raises_ends_with_its_reason_and_the_others_go_on() ->
 def test_events_before_the_time_from_which_on_they_count_are_left_out() -> None:
     since = replace(DEFINITION, funnel=replace(DEFINITION.funnel, since="1970-01-01T00:00:00.002Z"))
     one = Partition()
-    one.instances[KEY] = OperatorInstance(FUNNEL, since, 0)
+    one.instances[KEY] = funnel = FUNNEL.instance(since, 0)
     feed(one, ["ann", "ben", "cem", "dan"], offset=10, due=100)  # at 0, 1, 2 and 3 ms
     state = one.instances[KEY].state
     persons = state.persons_of(np.arange(state.size, dtype=np.int32))
     assert one.persons.second(persons).to_pylist() == ["cem", "dan"]
-    assert one.instances[KEY].aggregates.reached(TOTAL) == [2, 0]
+    assert funnel.aggregates.reached(TOTAL) == [2, 0]
     assert one.recovery_offset == 12
-
-
-def events_again(matches: dict[Key, Match], offset: int) -> tuple[EventColumns, dict[Key, Match]]:
-    events, _ = first_steps(["cem"], offset, KEY)
-    return events, matches
 
 
 def test_a_definition_that_fails_while_it_catches_up_is_not_waited_for() -> None:
@@ -148,8 +137,8 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
     assert due_at(one, 100) == [b"shop/ann"]
     feed(one, ["ben"], offset=11, due=200)
     two = partition()
-    two.load(one.dump(), {KEY: OffsetRange(one.recovery_offset, one.position)})
-    two.restored(one.position)
+    load(two, dumped(one), {KEY: OffsetRange(one.recovery_offset, one.position)})
+    two.restored(one.position, {})
     assert two.recovery_offset == 11
     assert due_at(two, 0) == [b"shop/ben"]
     assert two.recovery_offset == 12
@@ -158,7 +147,8 @@ def test_rows_that_waited_when_a_snapshot_was_taken_wait_again_afterwards() -> N
 def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> None:
     one = partition()
     feed(one, ["ann", "ben", "cem"], offset=10, due=100)
-    funnel = OperatorInstance(FUNNEL, replace(DEFINITION, id="later"), 0, Backfill())
+    funnel = FUNNEL.instance(replace(DEFINITION, id="later"), 0)
+    funnel.backfill = Backfill()
     later = funnel.key
     one.instances[later] = funnel
     feed(one, ["dan"], offset=13, due=100, key=later)
@@ -179,9 +169,9 @@ def test_a_funnel_that_comes_later_catches_up_in_stretches_and_goes_live() -> No
 def backfilled(into: Partition, key: Key, persons: list[str], offsets: OffsetRange) -> int:
     """Fold a stretch of the past that has a first step of each of the persons at its end."""
     before = into.instances[key].state.size
-    events, matches = first_steps(persons, offsets.end - len(persons), key)
-    for _ in into.backfill(events, matches, offsets, {"shop": 0}, due=100):
-        pass
+    offset = offsets.end - len(persons)
+    batch = first_steps(persons, offset, [key], begin=offsets.begin, clock_offsets={"shop": 0})
+    into.process(batch, Pass.BACKFILL, due=100)
     return into.instances[key].state.size - before
 
 
@@ -196,47 +186,49 @@ VISITS = metrics.MetricDefinition(
 
 
 def test_a_metric_of_events_knows_no_persons_and_logs_nothing() -> None:
-    one, instances = Partition(), OperatorInstance(METRIC, VISITS, 0)
+    one, instances = Partition(), METRIC.instance(VISITS, 0)
     one.instances[instances.key] = instances
     feed(one, ["ann", "ben"], offset=10, due=100, key=instances.key)
-    assert instances.aggregates.tally(0).events == 2
+    of_bucket = record_of(instances, 0)
+    assert of_bucket is not None
+    assert of_bucket["events"] == 2
     assert (len(one.persons), one.recovery_offset) == (0, 12)
     assert due_at(one, 100) == []
     two = Partition()
-    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
-    two.load(one.dump(), {instances.key: OffsetRange(12, 12)})
-    two.restored(12)
+    two.instances[instances.key] = METRIC.instance(VISITS, 0)
+    load(two, dumped(one), {instances.key: OffsetRange(12, 12)})
+    two.restored(12, {})
     assert due_at(two, 0) == []
     assert two.recovery_offset == 12
 
 
 def test_a_metric_of_events_is_logged_nowhere_when_its_persons_are() -> None:
-    one, instances = partition(), OperatorInstance(METRIC, VISITS, 0)
+    one, instances = partition(), METRIC.instance(VISITS, 0)
     one.instances[instances.key] = instances
     feed(one, ["ann"], offset=10, due=100)
     feed(one, ["ann"], offset=11, due=100, key=instances.key)
     keys, values = map(list, zip(*logged(one, 100), strict=True))
     two = partition()
-    two.instances[instances.key] = OperatorInstance(METRIC, VISITS, 0)
-    assert two.unpack(keys, values).tolist() == [True]
-    assert two.only_in(instances.key) == []
-    assert list(map(person_key, two.only_in(KEY))) == [b"shop/ann", b"shop/ann"]
+    two.instances[instances.key] = METRIC.instance(VISITS, 0)
+    assert unpack(two, keys, values).tolist() == [True]
+    assert keys_only_of(two, instances.key) == []
+    assert list(map(person_key, keys_only_of(two, KEY))) == [b"shop/ann", b"shop/ann"]
 
 
 def test_a_row_that_time_changes_is_logged_by_itself() -> None:
     one = partition()
-    other = OperatorInstance(FUNNEL, replace(DEFINITION, id="other"), 0)
+    other = FUNNEL.instance(replace(DEFINITION, id="other"), 0)
     one.instances[other.key] = other
     for key in (KEY, other.key):
         feed(one, ["ann", "ben"], offset=10, due=100, key=key)
     whole = dict(logged(one, 100))
     assert list(whole) == [b"shop/ann", b"shop/ben"]
     one.advance_event_clock("shop", 0)
-    assert [len(changes) for _, changes in one.expire(61_000) if len(changes)] == [2, 2]
+    assert [len(timeouts) for _, timeouts in one.expire(61_000).timeouts] == [2, 2]
     by_themselves = dict(logged(one, 100))
     assert list(map(person_key, by_themselves)) == [*whole, *whole]
     assert not whole.keys() & by_themselves.keys()
-    assert one.only_in(KEY) == [key for key in by_themselves if tag_of(KEY, one) in key]
+    assert keys_only_of(one, KEY) == [key for key in by_themselves if tag_of(KEY, one) in key]
 
 
 def tag_of(key: Key, of: Partition) -> bytes:
@@ -256,16 +248,15 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
             for key in one.instances:
                 feed(one, data.draw(WHO), offset=one.position, due=0, key=key, at=now)
         else:
-            for _ in one.expire(now):
-                pass
+            one.expire(now)
         for who, row in logged(one, data.draw(st.sampled_from([-1, 0]))):
-            keep_newest(log, [who], [row])
+            keep_latest(log, [who], [row])
     for who, row in logged(one, 0):
-        keep_newest(log, [who], [row])
+        keep_latest(log, [who], [row])
     two, flush_now = both(), data.draw(st.integers(1, 6))
     for begin in range(0, len(log), flush_now):
         some = dict(list(log.items())[begin : begin + flush_now])
-        assert two.unpack(list(some), [value for value in some.values() if value]).all()
+        assert unpack(two, list(some), [value for value in some.values() if value]).all()
     assert [rows_of(two, key) for key in two.instances] == [
         rows_of(one, key) for key in one.instances
     ]
@@ -273,7 +264,7 @@ def test_what_the_log_says_of_a_row_last_holds(data: st.DataObject) -> None:
 
 def both() -> Partition:
     """A partition with a funnel and a segment."""
-    empty, of = partition(), OperatorInstance(SEGMENT, segment("active"), 0)
+    empty, of = partition(), SEGMENT.instance(segment("active"), 0)
     empty.instances[of.key] = of
     return empty
 
@@ -281,7 +272,7 @@ def both() -> Partition:
 def logged(of: Partition, now_ms: int) -> list[tuple[bytes, bytes]]:
     """What is to be logged by now, in its order."""
     records = (
-        zip(*(column.to_pylist() for column in some), strict=True) for some in of.due(now_ms)
+        zip(*(column.to_pylist() for column in some), strict=True) for some in pack_due(of, now_ms)
     )
     return list(itertools.chain.from_iterable(records))
 
@@ -297,7 +288,7 @@ def rows_of(of: Partition, key: Key) -> dict[str, bytes]:
 
 
 def segment(name: str) -> SegmentDefinition:
-    rule = Rule(did=Did(event="home", within_s=60))
+    rule = Rule(performed=Performed(event="home", within_s=60))
     return SegmentDefinition(
         project_id="shop",
         id=name,
@@ -312,7 +303,7 @@ def segment(name: str) -> SegmentDefinition:
 def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.instances[key] = OperatorInstance(SEGMENT, definition, 0)
+    one.instances[key] = SEGMENT.instance(definition, 0)
     feed(one, ["ann", "ben"], offset=0, due=1_000, key=key)
     assert list(map(person_key, due_at(one, 0))) == [b"shop/ann", b"shop/ben"]
     feed(one, ["ann", "ann"], offset=2, due=1_000, key=key)  # who is in already
@@ -323,28 +314,29 @@ def test_who_entered_is_logged_by_the_commit_that_says_so() -> None:
 def test_a_project_has_no_clock_before_its_first_event() -> None:
     one, definition = Partition(), segment("active")
     key = key_of(definition)
-    one.instances[key] = OperatorInstance(SEGMENT, definition, 0, Backfill())
-    assert list(one.expire_backfill(5_000)) == []
+    one.instances[key] = SEGMENT.instance(definition, 0)
+    one.instances[key].backfill = Backfill()
+    assert one.expire_backfill(5_000) == ([], [])
     assert one.promote(0) == [key]
-    assert list(one.expire(5_000)) == []
-    assert one.ahead == {}
+    assert one.expire(5_000) == ([], [])
+    assert one.clock_offsets == {}
     assert one.instances[key].state.clock is None
     one.advance_event_clock("shop", -1_000)
-    assert list(one.expire(5_000)) == []
+    assert one.expire(5_000) == ([], [])
     assert one.instances[key].state.clock == 4_000
 
 
 def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_none_behind() -> None:
-    one, keys = Partition(), []
+    one, segments = Partition(), []
     names = [str(number) for number in range(TIMERS_BATCH + 1)]
     for definition in (segment("a"), segment("b")):
-        keys.append(key_of(definition))
-        one.instances[keys[-1]] = OperatorInstance(SEGMENT, definition, 0)
-        feed(one, names, offset=0, due=0, key=keys[-1])
+        segments.append(SEGMENT.instance(definition, 0))
+        one.instances[segments[-1].key] = segments[-1]
+        feed(one, names, offset=0, due=0, key=segments[-1].key)
     one.advance_event_clock("shop", 0)
     due_at(one, 0)
     calls = []
-    while done := [(of.key.id, len(changes)) for of, changes in one.expire(200_000)]:
+    while done := [(of.key.id, len(changes)) for of, changes in one.expire(200_000).changes]:
         calls.append(done)
         assert len(due_at(one, 0)) <= TIMERS_BATCH + 1
     assert calls == [
@@ -352,4 +344,4 @@ def test_what_time_changes_at_once_is_bounded_for_all_definitions_and_leaves_non
         [("b", TIMERS_BATCH)],
         [("a", 1), ("b", 1)],
     ]
-    assert one.instances[keys[0]].aggregates.of(0) == (len(names), len(names))
+    assert segments[0].aggregates.of(0) == (len(names), len(names))

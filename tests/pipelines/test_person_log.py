@@ -5,7 +5,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.operator import OperatorInstance
 from pipelines.kafka.records import Outbox
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.worker.snapshots import Snapshots
@@ -17,14 +16,16 @@ OTHER = replace(DEFINITION, id="look")
 def test_who_is_in_another_funnel_by_then_is_not_deleted(tmp_path: Path) -> None:
     persons, outbox = partition(), Outbox()
     log = PersonChangelog("state", 0, Snapshots(tmp_path, "persons"), outbox)
-    other = OperatorInstance(FUNNEL, OTHER, 0)
+    other = FUNNEL.instance(OTHER, 0)
     persons.instances[other.key] = other
     feed(persons, ["ann", "ben"], offset=0, due=0)
-    log.write(persons, 0)
+    log.write_rows(persons, 0)
+    log.write_meta(persons)
     log.tombstone(persons, KEY)
     del persons.instances[KEY]
     feed(persons, ["ann"], offset=2, due=0, key=other.key)
-    log.write(persons, 0)
+    log.write_rows(persons, 0)
+    log.write_meta(persons)
     kept: dict[bytes | None, bytes | None] = {}
     for sent in outbox.take():
         kept.update(zip(sent.keys.to_pylist(), sent.values.to_pylist(), strict=True))

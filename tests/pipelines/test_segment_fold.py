@@ -11,14 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.columnar.string_column import StringColumn
-from pipelines.engine.operator import TOTAL, Key, Packed
-from pipelines.matching.matcher import Match, Matcher
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import Packed
+from pipelines.matching.match import Key, Match, dictionary_column
+from pipelines.matching.matcher import Matcher, Selection
 from pipelines.operators.segment.aggregates import Moves, SegmentAggregates
-from pipelines.operators.segment.program import compile_rule
+from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
-from schemas.operators.segment import Did, Performed, Rule, Seen
+from schemas.operators.segment import EventSequence, Performed, Rule, Seen
 from tests.segment_oracle import Happening, members
 
 KEY = Key("segment", "shop", "s", 1)
@@ -50,17 +52,17 @@ _happenings = st.builds(
 _wheres = st.sampled_from([(), (), (Condition("n", "gte", 2),)])
 _names = st.sampled_from([None, "a", "b", "c"])
 _spans = st.none() | st.integers(1, 8)
-_dids = st.one_of(
-    st.builds(Did, event=_names, where=_wheres, at_least=st.integers(1, 3), within_s=_spans),
-    st.builds(Did, event=_names, where=_wheres, at_most=st.integers(0, 3), within_s=_spans),
-    st.builds(Did, event=_names, where=_wheres, exactly=st.integers(0, 3), within_s=_spans),
+_performed = st.one_of(
+    st.builds(Performed, event=_names, where=_wheres, at_least=st.integers(1, 3), within_s=_spans),
+    st.builds(Performed, event=_names, where=_wheres, at_most=st.integers(0, 3), within_s=_spans),
+    st.builds(Performed, event=_names, where=_wheres, exactly=st.integers(0, 3), within_s=_spans),
 )
 _texts = st.integers(0, 9).map(lambda n: TEXT_OF_NOW.replace("00Z", f"0{n}Z"))
 _seens = st.one_of(
     st.builds(Seen, event=_names, where=_wheres, before=_texts),
     st.builds(Seen, event=_names, where=_wheres, after=_texts),
     st.builds(Seen, event=_names, where=_wheres, within_s=st.integers(1, 8)),
-    st.builds(Seen, event=_names, where=_wheres, longer_ago_s=st.integers(1, 8)),
+    st.builds(Seen, event=_names, where=_wheres, not_within_s=st.integers(1, 8)),
 )
 _steps = st.lists(st.builds(EventFilter, _names, _wheres), min_size=2, max_size=3).map(tuple)
 _person = st.sampled_from(
@@ -73,10 +75,10 @@ _person = st.sampled_from(
     ]
 )
 _leaves = st.one_of(
-    st.builds(lambda did: Rule(did=did), _dids),
+    st.builds(lambda performed: Rule(performed=performed), _performed),
     st.builds(lambda seen: Rule(first_seen=seen), _seens),
     st.builds(lambda seen: Rule(last_seen=seen), _seens),
-    st.builds(lambda steps, s: Rule(performed=Performed(steps, s)), _steps, st.integers(1, 5)),
+    st.builds(lambda steps, s: Rule(sequence=EventSequence(steps, s)), _steps, st.integers(1, 5)),
     st.builds(lambda person: Rule(person=person), _person),
 )
 
@@ -99,7 +101,7 @@ class Stream:
 
     def __init__(self, rule: Rule, lateness_ms: int = FOR_EVER_MS) -> None:
         self.program = compile_rule(rule)
-        self.matcher = Matcher([(KEY, self.program.selectors, self.program.reads)])
+        self.matcher = Matcher([Selection(KEY, self.program.selectors, self.program.reads)])
         self.lateness_ms = lateness_ms
         self.state = SegmentState(self.program, lateness_ms)
         self.aggregates = SegmentAggregates()
@@ -114,7 +116,7 @@ class Stream:
             StringColumn.of(pa.array([one.event for one in happenings], pa.string())),
             pa.array([json.dumps(one.properties) for one in happenings], pa.string()),
         )
-        return found.get(KEY)
+        return found.matches.get(KEY)
 
     def fold(self, happenings: Sequence[Happening], offset: int) -> Any:
         match = self.match(happenings)
@@ -232,7 +234,7 @@ def did(event: str, at: int, properties: dict[str, Any] | None = None) -> Happen
 
 
 def test_an_event_counts_for_as_long_as_it_is_no_older_than_the_span() -> None:
-    stream = Stream(Rule(did=Did(event="a", at_least=2, within_s=10)))
+    stream = Stream(Rule(performed=Performed(event="a", at_least=2, within_s=10)))
     stream.feed(did("a", 3_000), did("a", 0)).expire(NOW + 10_000)
     assert stream.members == {0}
     stream.expire(NOW + 10_001)
@@ -244,7 +246,7 @@ def test_an_event_counts_for_as_long_as_it_is_no_older_than_the_span() -> None:
 
 
 def test_a_change_that_time_makes_is_dated_when_it_was_made_however_late_it_is_found() -> None:
-    rule = Rule(last_seen=Seen(longer_ago_s=10))
+    rule = Rule(last_seen=Seen(not_within_s=10))
     assert Stream(rule).feed(did("a", 0)).expire(NOW + 99_999).moves == [
         (0, True, NOW + 10_001, None)
     ]
@@ -255,7 +257,7 @@ def test_a_change_that_time_makes_is_dated_when_it_was_made_however_late_it_is_f
 
 
 def test_who_did_it_exactly_so_often_comes_and_goes_with_time_alone() -> None:
-    stream = Stream(Rule(did=Did(exactly=1, within_s=10)))
+    stream = Stream(Rule(performed=Performed(exactly=1, within_s=10)))
     stream.feed(did("a", 0), did("a", 4_000)).expire(NOW + 60_000)
     assert [move[1:3] for move in stream.moves] == [
         (True, NOW),
@@ -266,7 +268,7 @@ def test_who_did_it_exactly_so_often_comes_and_goes_with_time_alone() -> None:
 
 
 def test_whoever_did_anything_is_in_if_the_rule_holds_of_those_who_did_nothing() -> None:
-    asked = Rule(did=Did(event="buy", at_most=0))
+    asked = Rule(performed=Performed(event="buy", at_most=0))
     assert Stream(asked).feed(did("look", 0)).members == {0}
     assert Stream(asked).feed(did("buy", 0)).members == set()
     asked = Rule(not_=Rule(person=(Condition("plan", value="pro"),)))
@@ -274,7 +276,12 @@ def test_whoever_did_anything_is_in_if_the_rule_holds_of_those_who_did_nothing()
 
 
 def test_a_definition_looks_at_no_event_that_it_does_not_ask_for() -> None:
-    asked = Rule(and_=(Rule(did=Did(event="buy")), Rule(not_=Rule(did=Did(event="return")))))
+    asked = Rule(
+        and_=(
+            Rule(performed=Performed(event="buy")),
+            Rule(not_=Rule(performed=Performed(event="return"))),
+        )
+    )
     assert Stream(asked).match([did("look", 0)]) is None
     asked = Rule(person=(Condition("plan", value="pro"),))
     assert Stream(asked).match([did("look", 0, {"plan": "pro"})]) is None
@@ -309,17 +316,17 @@ def test_a_property_is_what_was_set_last_or_else_first_set_once(
 
 def test_an_object_is_found_however_its_name_is_escaped() -> None:
     program = compile_rule(Rule(person=(Condition("plan", value="pro"),)))
-    matcher = Matcher([(KEY, program.selectors, program.reads)])
+    matcher = Matcher([Selection(KEY, program.selectors, program.reads)])
     texts = [r'{"\u0024set": {"plan": "pro"}}', r'{"$s\u0065t": {"plan": 1}}', r'{"a": "\n"}']
     shop, name = (StringColumn.of(pa.array([text] * len(texts))) for text in ("shop", "a"))
-    found = matcher.match(shop, name, pa.array(texts))[KEY]
+    found = matcher.match(shop, name, pa.array(texts)).matches[KEY]
     assert found.rows.tolist() == [0, 1]
-    assert found.values[0].to_list() == ["pro", 1]
+    assert dictionary_column(found.values[0]).to_list() == ["pro", 1]
 
 
 def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
-    stream = Stream(Rule(performed=Performed(steps, window_s=10)))
+    stream = Stream(Rule(sequence=EventSequence(steps, window_s=10)))
     stream.feed(did("a", 0), did("b", 10_001), did("b", 10_000))
     stream.feed(did("a", 20_000))
     assert stream.expire(NOW + FOR_EVER_MS).moves == [(0, True, NOW + 10_001, NOW + 10_000)]
@@ -327,14 +334,16 @@ def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it
 
 def test_a_step_that_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
-    rule = Rule(and_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="a"))))
+    rule = Rule(
+        and_=(Rule(sequence=EventSequence(steps, 60)), Rule(performed=Performed(event="a")))
+    )
     stream = Stream(rule, lateness_ms=1_000).feed(did("b", 10_000)).feed(did("a", 0))
     assert (stream.members, stream.late) == (set(), 1)
     assert stream.state.size == 1
 
 
 def test_figures_are_by_the_day_on_which_persons_moved() -> None:
-    stream = Stream(Rule(did=Did(within_s=86_400)))
+    stream = Stream(Rule(performed=Performed(within_s=86_400)))
     stream.feed(did("a", 0)).expire(NOW + 3 * 86_400_000)
     day = NOW // 86_400_000
     assert {day: stream.aggregates.of(day) for day in stream.aggregates} == {
@@ -344,7 +353,7 @@ def test_figures_are_by_the_day_on_which_persons_moved() -> None:
 
 
 def test_no_more_timers_are_done_at_one_go_than_are_bearable() -> None:
-    program = compile_rule(Rule(did=Did(within_s=1)))
+    program = compile_rule(Rule(performed=Performed(within_s=1)))
     state, many = SegmentState(program, 0), 2 * TIMERS_BATCH + 1
     slots = np.arange(many, dtype=np.int32)
     ones, at = np.ones(many, np.uint32), np.full(many, NOW)
@@ -353,13 +362,14 @@ def test_no_more_timers_are_done_at_one_go_than_are_bearable() -> None:
     assert state.expire(NOW) is None
     left = []
     while (expired := state.expire(NOW + 2_000)) is not None:
+        assert expired.changes is not None
         left.append(len(expired.changes))
         assert len(expired.rows) == len(expired.changes)
     assert left == [TIMERS_BATCH, TIMERS_BATCH, 1]
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:
-    state = SegmentState(compile_rule(Rule(did=Did())), 0)
+    state = SegmentState(compile_rule(Rule(performed=Performed())), 0)
     known = np.zeros(state._packed.itemsize, np.uint8).tobytes()
     for row in (known, b"", b"\x01\x02"):
         packed = Packed(np.frombuffer(row, np.uint8), np.zeros(1, np.int64), np.array([len(row)]))
@@ -369,7 +379,7 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
 
 def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
-    rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c"))))
+    rule = Rule(or_=(Rule(sequence=EventSequence(steps, 60)), Rule(performed=Performed(event="c"))))
     stream = Stream(rule).feed(did("c", 0))
     dumped, stream.state = stream.state.dump(), SegmentState(stream.program, FOR_EVER_MS)
     stream.state.load(dumped, 1)
@@ -379,7 +389,12 @@ def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
 
 def test_a_dump_that_is_loaded_goes_on_as_if_nothing_had_happened() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
-    rule = Rule(or_=(Rule(performed=Performed(steps, 60)), Rule(did=Did(event="c", within_s=10))))
+    rule = Rule(
+        or_=(
+            Rule(sequence=EventSequence(steps, 60)),
+            Rule(performed=Performed(event="c", within_s=10)),
+        )
+    )
     stream = Stream(rule).feed(did("a", 0), did("c", 0)).expire(NOW)
     dumped, stream.state = stream.state.dump(), SegmentState(stream.program, FOR_EVER_MS)
     stream.state.load(dumped, 2)

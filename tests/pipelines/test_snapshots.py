@@ -1,4 +1,4 @@
-"""A snapshot comes back as it was written, and whatever is wrong with the disk, nothing stops."""
+"""A snapshot is read as it was written, and no trouble with the disk stops a worker."""
 
 from pathlib import Path
 
@@ -30,24 +30,39 @@ def test_the_newest_snapshot_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "funnels").iterdir()] == ["1.npz"]
 
 
-def test_a_partition_without_one_has_none(tmp_path: Path) -> None:
+def test_a_partition_without_a_snapshot_has_none(tmp_path: Path) -> None:
     assert written(tmp_path, FIRST).load(2) is None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 400])
-def test_a_torn_one_is_left_aside(
+def test_a_torn_snapshot_is_ignored(
     tmp_path: Path, kept: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     snapshots = written(tmp_path, FIRST)
     path = tmp_path / "funnels" / "1.npz"
     path.write_bytes(path.read_bytes()[:kept])
     assert snapshots.load(1) is None
-    assert "snapshot left aside" in capsys.readouterr().out
+    assert "snapshot ignored" in capsys.readouterr().out
 
 
-def test_one_of_another_version_is_left_aside(tmp_path: Path) -> None:
+def test_a_snapshot_of_another_version_is_ignored(tmp_path: Path) -> None:
     other = FIRST._replace(meta=Meta(version=99, position=7, logged=3))
     assert written(tmp_path, other).load(1) is None
+
+
+@pytest.mark.parametrize("other", ["", "cluster/other topic", "other cluster/topic"])
+def test_a_snapshot_of_another_cluster_or_topic_is_ignored(tmp_path: Path, other: str) -> None:
+    kept = Snapshots(tmp_path, "funnels")
+    kept.log_id = other
+    kept.save(1, FIRST)
+    kept.wait()
+    kept.log_id = "cluster/topic"
+    assert kept.load(1) is None
+    kept.save(1, SECOND)
+    kept.wait()
+    found = kept.load(1)
+    assert found is not None
+    assert found.meta.position == SECOND.meta.position
 
 
 def test_a_full_disk_is_reported_and_the_older_one_stays(
@@ -65,7 +80,7 @@ def test_a_full_disk_is_reported_and_the_older_one_stays(
     assert found.meta == FIRST.meta
 
 
-def test_a_directory_that_takes_nothing_is_reported(
+def test_a_directory_that_cannot_be_written_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

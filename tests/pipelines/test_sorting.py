@@ -1,4 +1,4 @@
-"""Numbers in order, and what is equal as it came."""
+"""Numbers are sorted, and rows of equal numbers keep their order."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is committed is there, once; what is not, is not; and who was fenced is told."""
+"""Committed records are read once, others never, and a fenced producer learns that it is."""
 
 import time
 import uuid
@@ -27,7 +27,7 @@ def begun(settings: Settings, name: str) -> Transactions:
     return Transactions(settings.bootstrap, name, "test", timeout_ms=30_000)
 
 
-def test_only_what_is_committed_counts(settings: Settings) -> None:
+def test_only_committed_records_are_read(settings: Settings) -> None:
     topic = settings.topics.rejected.name
     transactions = begun(settings, uuid.uuid4().hex)
 
@@ -43,7 +43,7 @@ def test_only_what_is_committed_counts(settings: Settings) -> None:
     states.append((transactions.open, transactions.unsettled))
     assert states == [(True, False), (False, True), (False, False)]
     write(b"given up")
-    transactions.begin_anew()
+    transactions.replace_producer()
     write(b"four")
     transactions.commit([], b"")
     transactions.settle()
@@ -51,14 +51,14 @@ def test_only_what_is_committed_counts(settings: Settings) -> None:
     assert values == [b"one", b"two", b"three", b"four"]
 
 
-def test_nothing_is_begun_for_nothing(settings: Settings) -> None:
+def test_writing_nothing_begins_no_transaction(settings: Settings) -> None:
     transactions = begun(settings, uuid.uuid4().hex)
     transactions.write([])
     assert not transactions.open
     transactions.settle()
 
 
-def test_who_was_fenced_is_told(settings: Settings) -> None:
+def test_a_fenced_producer_learns_it_from_its_commit(settings: Settings) -> None:
     topic, name = settings.topics.rejected.name, uuid.uuid4().hex
     first = begun(settings, name)
     first.write(sent(topic, b"first"))
@@ -74,7 +74,7 @@ def test_who_was_fenced_is_told(settings: Settings) -> None:
     assert values == [b"second"]
 
 
-def test_records_are_what_they_were_in_columns(settings: Settings) -> None:
+def test_records_are_written_as_they_are_in_the_columns(settings: Settings) -> None:
     topic = settings.topics.rejected.name
     keys = pa.array([b"left out", None, b"", b"k", b"key", b"tombstone"], pa.binary())[1:]
     values = pa.array([b"left out", b"one", b"two", b"", b"\0three", None], pa.binary())[1:]
@@ -105,7 +105,7 @@ def test_records_are_what_they_were_in_columns(settings: Settings) -> None:
     ]
 
 
-def test_more_than_the_queue_holds_keeps_its_order(
+def test_more_records_than_the_queue_holds_keep_their_order(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactional_producer, "_QUEUED_BYTES", 500)
@@ -119,7 +119,7 @@ def test_more_than_the_queue_holds_keeps_its_order(
     assert [message.value() for message in read_all(settings.bootstrap, topic)] == values
 
 
-def test_what_is_to_be_heard_does_not_hold_up_who_waits_for_room() -> None:
+def test_an_unread_error_does_not_block_a_full_queue() -> None:
     heard: list[KafkaError] = []
     (port,) = free_ports(1)  # where nobody answers: that is told by events, which count as queued
     config = {"bootstrap.servers": f"127.0.0.1:{port}", "transactional.id": "t", "log_level": 0}
@@ -132,15 +132,15 @@ def test_what_is_to_be_heard_does_not_hold_up_who_waits_for_room() -> None:
     assert heard
 
 
-def test_a_record_that_is_too_large_is_told_at_once(settings: Settings) -> None:
+def test_a_record_that_is_too_large_is_refused_at_once(settings: Settings) -> None:
     transactions = begun(settings, uuid.uuid4().hex)
     with pytest.raises(KafkaException) as raised:
         transactions.write(sent(settings.topics.rejected.name, b"one", bytes(5_000_000)))
     assert raised.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
-def test_a_null_has_no_length_whatever_lies_behind_it() -> None:
+def test_a_null_has_no_length_whatever_its_bytes() -> None:
     offsets, data = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"abcd")
     column = pa.Array.from_buffers(pa.binary(), 2, [pa.py_buffer(b"\1"), offsets, data])
-    places, sizes = transactional_producer._places(column)
+    places, sizes = transactional_producer._spans(column)
     assert (places[1], sizes.tolist()) == (0, [2, 0])

@@ -16,13 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
-from schemas.operators.funnel import Funnel
+from schemas.operators import BY_NAME
+from schemas.operators.funnel import FUNNEL, Funnel
 from schemas.operators.segment import Rule
+from schemas.rejected import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from schemas.settings import _PORTS, WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
-from services.replay import Asked, replay
+from services.replay import ReplayFilter, replay
 from tests import funnel_oracle, segment_oracle
 from tests.cohort_oracle import Act, grid, grids
 from tests.conftest import PARTITIONS, deployment, free_ports
@@ -57,18 +59,19 @@ from tests.oracle import DAY_MS, Happening, fold
 from tests.workers import WorkerProcess
 
 NOW_MS = time.time_ns() // 1_000_000
+AFTER = Sent("ann", "home", NOW_MS, project="after")
 HOUR_MS = 3_600_000
 STEPS = ["home", "cart", "purchase"]
 SEGMENT: dict[str, Any] = {
     "or": [
-        {"did": {"event": "purchase", "exactly": 3}},
+        {"performed": {"event": "purchase", "exactly": 3}},
         {
             "and": [
                 {"first_seen": {"event": "cart", "after": "2020-01-01"}},
-                {"did": {"at_most": 9}},
+                {"performed": {"at_most": 9}},
             ]
         },
-        {"performed": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
+        {"sequence": {"steps": [{"event": step} for step in STEPS], "window_s": 3_600}},
         {"not": {"last_seen": {"event": "home", "within_s": 2 * 86_400}}},
     ]
 }
@@ -120,7 +123,8 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             worker.await_partitions(2 * PARTITIONS)
             yield worker
             assert "Traceback" not in worker.output
-            assert [line for line in worker.output.splitlines() if "compiled late" in line] == []
+            lines = worker.output.splitlines()
+            assert [line for line in lines if "kernel compiled late" in line] == []
             assert worker.stop() == 0
 
 
@@ -197,7 +201,7 @@ def test_a_repeated_event_counts_once(worker: WorkerProcess, results: Results) -
     await_equal(2, lambda: len(of_project(results, "repeated")))
 
 
-def test_what_is_no_event_is_rejected_with_its_reason(
+def test_a_record_that_is_not_an_event_is_rejected_with_its_reason(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -206,6 +210,7 @@ def test_what_is_no_event_is_rejected_with_its_reason(
     whole = record(sound, schema_id)
     assert whole.value is not None
     text_at = whole.value.index(b"home")
+    ahead = NOW_MS + 40 * DAY_MS
     bad: dict[str, list[bytes | None]] = {
         "undecodable": [
             whole.value[:-4],  # truncated
@@ -216,6 +221,7 @@ def test_what_is_no_event_is_rejected_with_its_reason(
         "timestamp_out_of_range": [
             record(sound._replace(at_ms=0), schema_id).value,
             record(sound._replace(at_ms=4_102_444_800_000), schema_id).value,
+            record(sound._replace(at_ms=ahead, received_at_ms=ahead), schema_id).value,
         ],
         "too_large": [
             record(sound._replace(properties=json.dumps({"a": "x" * 1_000_000})), schema_id).value
@@ -232,17 +238,49 @@ def test_what_is_no_event_is_rejected_with_its_reason(
     keys = [b"bad:ann", None]
     records = [Record(value, keys[n % 2]) for n, value in enumerate(values)]
     produce(settings.bootstrap, settings.topics.inbox.name, records)
-    await_equal(len(values), lambda: len([r for r in rejected(results) if r.value in values]))
-    found = {(r.value, r.reason) for r in rejected(results) if r.value in values}
-    assert found == {(value, reason) for reason, several in bad.items() for value in several}
+    cut = [None if value is None else value[:MAX_VALUE_BYTES] for value in values]
+    await_equal(len(cut), lambda: len([r for r in rejected(results) if r.value in cut]))
+    found = {(r.value, r.reason) for r in rejected(results) if r.value in cut}
+    assert found == {
+        (None if value is None else value[:MAX_VALUE_BYTES], reason)
+        for reason, several in bad.items()
+        for value in several
+    }
     assert all(r.detail for r in rejected(results))
 
     produce(settings.bootstrap, settings.topics.inbox.name, [whole._replace(key=None)])
     await_equal(1, lambda: len(of_project(results, "bad")))
 
 
+def test_a_record_of_megabytes_is_rejected_with_the_beginning_of_its_value(
+    worker: WorkerProcess, results: Results
+) -> None:
+    settings = worker.settings
+    large = b"no event" + b"x" * 4_100_000
+    headers = (("own", b"1"), ("large", b"y" * 20_000))
+    produce(
+        settings.bootstrap,
+        settings.topics.inbox.name,
+        [Record(large, b"k" * 5_000, headers=headers), record(AFTER, event_schema_id(settings))],
+        **{"message.max.bytes": 4_194_304},
+    )
+    await_equal(1, lambda: len(of_project(results, "after")))
+    (found,) = [
+        message
+        for message in results.read(settings.topics.rejected)
+        if (message.value() or b"").startswith(b"no event")
+    ]
+    assert found.value() == large[:MAX_VALUE_BYTES]
+    assert found.key() == b"k" * MAX_KEY_BYTES
+    written = dict(found.headers() or [])
+    assert written["reason"] == b"not_an_event"
+    assert written["length"] == str(len(large)).encode()
+    assert {"topic", "partition", "offset", "own"} <= written.keys()
+    assert "large" not in written
+
+
 @pytest.mark.parametrize(("funnel", "window_ms"), [("buy", HOUR_MS), ("slow", 2 * DAY_MS)])
-def test_the_streams_figures_are_those_of_the_definition(
+def test_a_funnel_has_the_figures_of_its_definition(
     results: Results, random_events: list[Sent], funnel: str, window_ms: int
 ) -> None:
     assert_counted(results, random_events, funnel, window_ms)
@@ -423,7 +461,7 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     await_equal((set(), 0), lambda: tuple(segmented(results, "online", "segments")))
     changes = [
         (change["person_id"], change["change"], change["event_at"] is None)
-        for message in results.read(results.topics.segments)
+        for message in results.read(BY_NAME["segment"].changes[0].topic(results.topics))
         if message.value() is not None
         and (change := decode("segment-change", message))["segment_id"] == "online"
         and change["project_id"] == "segments"
@@ -436,15 +474,13 @@ def test_persons_enter_by_events_and_leave_by_time_without_a_further_event(
     ]
 
 
-def test_a_segment_that_changes_begins_anew_from_nobody(
-    worker: WorkerProcess, results: Results
-) -> None:
+def test_a_changed_segment_begins_without_members(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
-    define_segment(settings, "some", {"did": {"event": "home"}}, "anew")
+    define_segment(settings, "some", {"performed": {"event": "home"}}, "anew")
     send(settings, [Sent(name, "home", NOW_MS, project="anew") for name in ("ann", "ben")])
     send(settings, [Sent("ben", "cart", NOW_MS, project="anew")])
     await_equal(({"ann", "ben"}, 2), lambda: tuple(segmented(results, "some", "anew")))
-    define_segment(settings, "some", {"did": {"event": "cart"}}, "anew", version=2)
+    define_segment(settings, "some", {"performed": {"event": "cart"}}, "anew", version=2)
     await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 
@@ -490,7 +526,7 @@ def random_events(worker: WorkerProcess) -> list[Sent]:
     return in_order
 
 
-def test_a_worker_whose_disk_takes_nothing_says_so_and_works(
+def test_a_worker_whose_disk_cannot_be_written_logs_it_and_works(
     worker: WorkerProcess, results: Results
 ) -> None:
     send(worker.settings, [Sent("ann", "home", NOW_MS, project="full")])
@@ -498,7 +534,7 @@ def test_a_worker_whose_disk_takes_nothing_says_so_and_works(
     await_equal(True, lambda: "snapshot not written" in worker.output)
 
 
-def test_a_worker_tells_prometheus_what_it_has_read_and_keeps(
+def test_prometheus_can_scrape_what_a_worker_has_read_and_keeps(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -514,6 +550,8 @@ def test_a_worker_tells_prometheus_what_it_has_read_and_keeps(
     assert {"idle", "read", "tracker: decode"} <= {
         label for name, label in now if name == "avila_worker_seconds_total"
     }
+    covered = "avila_worker_dedup_covered_seconds", "metrics"
+    await_equal(settings.dedup_window_s, lambda: scraped(worker).get(covered))
 
 
 def scraped(worker: WorkerProcess) -> dict[tuple[str, str], float]:
@@ -545,7 +583,7 @@ def test_a_window_that_closes_is_announced_without_a_further_event(
     await_equal([2, 2, 1], lambda: figures(results, "quick", "timeouts").totals)
 
 
-def test_a_funnel_counts_all_that_ever_happened_and_anew_when_it_is_changed(
+def test_a_funnel_counts_all_events_and_again_when_it_is_changed(
     worker: WorkerProcess, results: Results
 ) -> None:
     settings = worker.settings
@@ -571,7 +609,7 @@ def test_everything_of_a_project_can_be_replayed(
     expected = grid(acts, "day", COHORT["periods"], COHORT["timezone"])
     await_equal(expected, lambda: retention(results, "back", "everything"))
     before = figures(results, "buy", "everything")
-    assert replay(settings, Asked("everything"), quiet=True) == 2
+    assert replay(settings, ReplayFilter("everything"), quiet=True) == 2
     await_equal(expected, lambda: retention(results, "back", "everything"))
     await_equal(before, lambda: figures(results, "buy", "everything"))
 
@@ -580,18 +618,18 @@ def replace_project(event: Sent, project: str) -> Sent:
     return event._replace(project=project, event_id=f"{uuid.uuid4()}")
 
 
-def test_a_funnel_that_is_replayed_is_counted_anew(worker: WorkerProcess, results: Results) -> None:
+def test_a_replayed_funnel_is_counted_again(worker: WorkerProcess, results: Results) -> None:
     settings = worker.settings
     define(settings, "again", ["home", "cart"], window_s=60, project="replayed")
     send(settings, [Sent("ann", "home", NOW_MS, project="replayed")])
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     with pytest.raises(NotFound):
-        replay(settings, Asked("replayed", id="another"), quiet=True)
-    assert replay(settings, Asked("replayed", "funnel"), quiet=True) == 1
+        replay(settings, ReplayFilter("replayed", id="another"), quiet=True)
+    assert replay(settings, ReplayFilter("replayed", "funnel"), quiet=True) == 1
     await_equal([1, 0], lambda: figures(results, "again", "replayed").totals)
     versions = {
         decode("funnel-result", message)["version"]
-        for message in results.read(results.topics.funnels)
+        for message in results.read(FUNNEL.aggregates.topic(results.topics))
         if (message.key() or b"").startswith(b"replayed/again/") and message.value() is not None
     }
     assert versions == {1, 2}

@@ -22,7 +22,7 @@ def read(body: dict[str, Any]) -> Any:
         {"measure": "events"},
         {"measure": "events", "by_event": True, "limit": 100, "bucket_s": 1},
         {"measure": "persons", "bucket_s": 86_400, "timezone": "Asia/Kathmandu"},
-        SUM | {"of": {"event": "buy", "where": [{"property": "n", "op": "gt", "value": 1}]}},
+        SUM | {"filter": {"event": "buy", "where": [{"property": "n", "op": "gt", "value": 1}]}},
         {"measure": "percentiles", "property": "ms", "percentiles": [0.1, 1.1, 50, 99.9]},
         {"measure": "top", "property": "path", "limit": 1},
     ],
@@ -49,8 +49,8 @@ def test_a_metric_that_makes_sense_is_accepted(body: dict[str, Any]) -> None:
         (SUM | {"limit": 0}, "limit"),
         (SUM | {"timezone": "Mars/Olympus"}, "timezone"),
         (
-            SUM | {"of": {"where": [{"property": "n", "op": "gt", "value": "1"}]}},
-            "of.where[0].value",
+            SUM | {"filter": {"where": [{"property": "n", "op": "gt", "value": "1"}]}},
+            "filter.where[0].value",
         ),
     ],
 )

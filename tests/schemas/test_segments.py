@@ -21,7 +21,7 @@ from schemas.operators.segment import (
     resolve,
 )
 
-DID = {"did": {"event": "a"}}
+DID = {"performed": {"event": "a"}}
 STEPS = [{"event": "a"}, {"event": "b", "where": [{"property": "n", "value": 1}]}]
 
 
@@ -40,12 +40,12 @@ def deep(levels: int) -> Any:
     "rule",
     [
         {"person": [{"property": "plan", "value": "pro"}]},
-        {"did": {}},
-        {"did": {"event": "a", "at_most": 0, "within_s": 60}},
-        {"did": {"where": [{"property": "n", "op": "gt", "value": 1}], "exactly": 100}},
+        {"performed": {}},
+        {"performed": {"event": "a", "at_most": 0, "within_s": 60}},
+        {"performed": {"where": [{"property": "n", "op": "gt", "value": 1}], "exactly": 100}},
         {"first_seen": {"before": "2026-11-22"}},
-        {"last_seen": {"event": "a", "longer_ago_s": 86_400}},
-        {"performed": {"steps": STEPS, "window_s": 60}},
+        {"last_seen": {"event": "a", "not_within_s": 86_400}},
+        {"sequence": {"steps": STEPS, "window_s": 60}},
         {"and": [DID, {"or": [{"segment": "other"}, {"not": DID}]}]},
         deep(MAX_DEPTH),
         {"or": [DID] * MAX_LEAVES},
@@ -68,25 +68,25 @@ def test_a_rule_is_kept_as_it_was_written(rule: Any) -> None:
         (deep(MAX_DEPTH + 1), "rule" + MAX_DEPTH * ".not", f"{MAX_DEPTH} levels"),
         ({"or": [{"and": [DID] * 17}] * 2}, "rule", f"{MAX_LEAVES} conditions"),
         (
-            {"and": [{"did": {"event": f"e{n}"}} for n in range(MAX_OCCASIONS + 1)]},
+            {"and": [{"performed": {"event": f"e{n}"}} for n in range(MAX_OCCASIONS + 1)]},
             "rule",
             f"{MAX_OCCASIONS} different events",
         ),
-        ({"or": [{"did": {"exactly": 90, "within_s": 1}}] * 3}, "rule", "256 times"),
+        ({"or": [{"performed": {"exactly": 90, "within_s": 1}}] * 3}, "rule", "256 times"),
         ({"person": []}, "rule.person", "length >= 1"),
         ({"person": [{"property": "a", "op": "gt", "value": "1"}]}, "rule.person[0].value", "a nu"),
-        ({"did": {"at_least": 0}}, "rule.did.at_least", ">= 1"),
-        ({"did": {"at_most": 101}}, "rule.did.at_most", "<= 100"),
-        ({"did": {"at_most": 1, "exactly": 1}}, "rule.did", "one of `at_least`"),
-        ({"did": {"within_s": 0}}, "rule.did.within_s", ">= 1"),
-        ({"did": {"where": [{}]}}, "rule.did.where[0]", "`property`"),
+        ({"performed": {"at_least": 0}}, "rule.performed.at_least", ">= 1"),
+        ({"performed": {"at_most": 101}}, "rule.performed.at_most", "<= 100"),
+        ({"performed": {"at_most": 1, "exactly": 1}}, "rule.performed", "one of `at_least`"),
+        ({"performed": {"within_s": 0}}, "rule.performed.within_s", ">= 1"),
+        ({"performed": {"where": [{}]}}, "rule.performed.where[0]", "`property`"),
         ({"last_seen": {}}, "rule.last_seen", "one of `before`"),
         ({"last_seen": {"before": "2026", "within_s": 1}}, "rule.last_seen", "one of `before`"),
         ({"not": {"first_seen": {"after": "soon"}}}, "rule.not.first_seen.after", "2026-11-22"),
-        ({"performed": {"steps": STEPS[:1]}}, "rule.performed.steps", "length >= 2"),
+        ({"sequence": {"steps": STEPS[:1]}}, "rule.sequence.steps", "length >= 2"),
         (
-            {"performed": {"steps": [STEPS[0], {"where": [{}]}]}},
-            "rule.performed.steps[1].where[0]",
+            {"sequence": {"steps": [STEPS[0], {"where": [{}]}]}},
+            "rule.sequence.steps[1].where[0]",
             "`property`",
         ),
         ({"segment": "no id"}, "rule.segment", "matching regex"),

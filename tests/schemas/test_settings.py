@@ -18,10 +18,10 @@ def test_nothing_set_means_one_machine_with_everything_embedded() -> None:
 
 
 def test_values_come_from_the_environment_and_overrides_win() -> None:
-    environ = {"AVILA_PARTITIONS": "12", "AVILA_DEDUP_CAPACITY": "5_000", "AVILA_DATA_DIR": "/x"}
+    environ = {"AVILA_PARTITIONS": "12", "AVILA_DEDUP_MEMORY_MB": "5_000", "AVILA_DATA_DIR": "/x"}
     settings = read_settings(environ, partitions=3)
     assert settings.partitions == 3
-    assert settings.dedup_capacity == 5_000
+    assert settings.dedup_memory_mb == 5_000
     assert settings.data_dir == Path("/x")
 
 

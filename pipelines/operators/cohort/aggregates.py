@@ -1,103 +1,97 @@
-"""The figures of one cohort in one partition: counts of persons that add up over partitions."""
+"""The aggregates of one cohort in one partition: counts of persons that add up over partitions."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
-from pipelines.engine.operator import TOTAL
-from pipelines.operators.cohort.kernel import Shape, columns
-
-Counts: TypeAlias = NDArray[np.int64]
+from pipelines.columnar.jit import Int64s
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import TOTAL
+from pipelines.engine.operator import Record
+from pipelines.engine.value_counts import ValueCounts
+from pipelines.operators.cohort.columns import Shape, width
 
 
 class CohortAggregates:
     """Persons by the period in which they began, and how many of them came back when.
 
-    If the cohort is broken down, the same of each value, told apart as `BreakdownValues` says.
+    If the cohort is broken down, the same by value.
     """
 
     def __init__(self, periods: int, *, broken_down: bool = False) -> None:
         self._periods = periods
-        self._columns = columns(Shape(periods, 0, broken_down))
-        self._counts: dict[int, Counts] = {}
-        self._told_apart = BreakdownValues() if broken_down else None
-        self._of_values: dict[int, Counts] = {}  # by period, shape (values, columns)
+        self._width = width(Shape(periods, 0, broken_down))
+        self._counts: dict[int, Int64s] = {}
+        self._by_value = ValueCounts(self._width) if broken_down else None
 
     def __iter__(self) -> Iterator[int]:
-        """The periods that there are figures of."""
+        """Yield the periods that have a record."""
         return iter(self._counts)
 
     def apply(self, changes: ValuedChanges) -> set[int]:
-        """Add what changed; returns the periods whose figures differ now."""
+        """Count changes; return the periods whose record differs now."""
         records = changes.records
         periods, places = np.unique(records["period"], return_inverse=True)
-        added = np.zeros((len(periods), self._columns), np.int64)
+        added = np.zeros((len(periods), self._width), np.int64)
         np.add.at(added, (places, records["column"]), records["added"])
-        for period, row in zip(periods.tolist(), added, strict=True):
-            counts = self._counts.get(period)
-            self._counts[period] = row if counts is None else counts + row
+        for period, counts in zip(periods.tolist(), added, strict=True):
+            known = self._counts.get(period)
+            self._counts[period] = counts if known is None else known + counts
         differ = set(periods.tolist())
-        if self._told_apart is not None:
-            if self._told_apart.admit(changes.tokens):
+        if self._by_value is not None:
+            if self._by_value.values.admit(changes.tokens):
                 differ.add(TOTAL)
-            values = self._told_apart.places(records["value"])
-            of_values = np.zeros((len(periods), len(self._told_apart), self._columns), np.int64)
-            np.add.at(of_values, (places, values, records["column"]), records["added"])
-            for period, rows in zip(periods.tolist(), of_values, strict=True):
-                self._counts_of(self._told_apart, period)[:] += rows
+            values = self._by_value.values.places(records["value"])
+            by_value = self._by_value.empty(len(periods))
+            np.add.at(by_value, (places, values, records["column"]), records["added"])
+            for period, counts in zip(periods.tolist(), by_value, strict=True):
+                self._by_value.of(period)[:] += counts
         return differ
 
-    def _counts_of(self, breakdown_values: BreakdownValues, period: int) -> Counts:
-        """The counts of a period, with a place for each value that is told apart by now."""
-        counts = self._of_values.get(period, np.zeros((0, self._columns), np.int64))
-        if len(counts) < len(breakdown_values):
-            more = np.zeros((len(breakdown_values) - len(counts), self._columns), np.int64)
-            counts = self._of_values[period] = np.concatenate([counts, more])
-        return counts
-
     def counts(self, period: int) -> tuple[int, list[int], list[int]]:
-        """Persons; of them, who came back in each period; and in each period or later."""
+        """Return persons; of these, who came back in each period; and in each period or later."""
         counts = self._counts.get(period)
-        return self._split([0] * self._columns if counts is None else counts.tolist())
+        return self._split([0] * self._width if counts is None else counts.tolist())
 
-    def breakdown(self, period: int) -> list[dict[str, Any]]:
-        """The counts of each value: in JSON, or None for all that are not told apart.
+    def breakdown(self, period: int) -> list[Record]:
+        """Return the counts of each value, which is in JSON; None: of all untracked values.
 
-        Those of the total are of nobody, and of all values that are told apart.
+        Those of the total have no periods: they only name the values that are tracked.
         """
-        if self._told_apart is None:
+        if self._by_value is None:
             return []
-        counts = self._counts_of(self._told_apart, period)
-        counted = np.asarray(counts[:, 0] != 0)
-        if period == TOTAL:
-            counted[OTHER + 1 :] = True
-        found = []
-        for place in np.flatnonzero(counted).tolist():
+        counts = self._by_value.of(period)
+        records: list[Record] = []
+        for place in self._by_value.published(period, counts[:, 0]):
             persons, returned, or_later = self._split(counts[place].tolist())
-            numbers = ([], []) if period == TOTAL else (returned, or_later)
-            value = {"value": self._told_apart.values[place], "persons": persons}
-            found.append(value | dict(zip(("returned", "returned_or_later"), numbers, strict=True)))
-        return found
+            if period == TOTAL:
+                returned, or_later = [], []
+            records.append(
+                {
+                    "value": self._by_value.values.values[place],
+                    "persons": persons,
+                    "returned": returned,
+                    "returned_or_later": or_later,
+                }
+            )
+        return records
 
     def _split(self, counts: list[int]) -> tuple[int, list[int], list[int]]:
-        size, *rest = counts
-        return size, rest[: self._periods], rest[self._periods :]
+        persons, *rest = counts
+        return persons, rest[: self._periods], rest[self._periods :]
 
-    def load(self, period: int, record: Mapping[str, Any]) -> None:
-        """Take over figures as they were published; of the total (`TOTAL`), its values."""
+    def load(self, period: int, record: Record) -> None:
+        """Continue from a published record; that of the total names the tracked values."""
         if period != TOTAL:
             self._counts[period] = _joined(record)
-        if self._told_apart is None:
+        if self._by_value is None:
             return
-        for one in record["breakdown"]:
-            place = self._told_apart.load(one["value"])
+        for value in record["breakdown"]:
+            place = self._by_value.values.load(value["value"])
             if period != TOTAL:
-                self._counts_of(self._told_apart, period)[place] = _joined(one)
+                self._by_value.of(period)[place] = _joined(value)
 
 
-def _joined(record: Mapping[str, Any]) -> Counts:
+def _joined(record: Record) -> Int64s:
     numbers = record["persons"], *record["returned"], *record["returned_or_later"]
     return np.array(numbers, np.int64)

@@ -1,117 +1,140 @@
-"""What the funnels publish: changes of persons, and figures that readers add up over partitions."""
+"""Publish funnels: the steps that persons reach, and aggregates that readers add up."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Generator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.engine.aggregates_topic import AggregatesTopic
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import (
-    TOTAL,
-    Changed,
-    Changes,
-    Key,
-    OperatorInstance,
-    PartitionContext,
-)
+from pipelines.engine.constants import NONE, TOTAL
+from pipelines.engine.operator import Changed, ChangeRecords, PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from pipelines.matching.match import Key
 from pipelines.operators.funnel.aggregates import FunnelAggregates
-from pipelines.operators.sequence.kernel import NONE, UNSET
+from pipelines.operators.funnel.instance import FunnelInstance
 from schemas.avro import files
 from schemas.avro.codec import Encoder
+from schemas.operators.funnel import FUNNEL
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topics
 
-KIND: Final = "funnel"
-_CHANGES = pa.array(["reached", "corrected", "retracted", "timed_out"])
+_CHANGES: Final = pa.array(["reached", "corrected", "retracted", "timed_out"])
 _REACHED, _CORRECTED, _RETRACTED, _TIMED_OUT = range(4)
 
 
 class _Steps(NamedTuple):
-    """What is told of rows of a funnel, a column each."""
+    """What is published of some rows of a funnel, a column each."""
 
     rows: Int32s
     day: Int32s
     step: Int32s  # from 1
-    change: Int64s  # one of `_CHANGES`
+    change: Int64s  # places in `_CHANGES`
     at: Int64s
-    took: Int64s
+    duration: Int64s
 
 
 class FunnelPublisher:
-    """Writes to `avila.funnels` and `avila.funnel-steps`, each partition to its own number's."""
+    """Writes to `avila.funnels` and `avila.funnel-steps`."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._figures = AggregatesTopic(
-            KIND, topics.funnels, "funnel-result", "day", registry, outbox
+        self._aggregates = AggregatesTopic(
+            FUNNEL.name,
+            FUNNEL.aggregates.topic(topics),
+            FUNNEL.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.funnel_steps.name
+        self._topic = FUNNEL.changes[0].topic(topics).name
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 
-    def changes(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce the steps that persons reached, or reached at another time than announced."""
-        told = [(one, _reached(one.aggregates.of_persons(changes))) for one, changes in changed]
-        self._announce(context, told)
-
-    def expired(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce the windows that closed before the last step."""
-        self._announce(context, [(one, _closed(one, changes)) for one, changes in changed])
-
-    def _announce(
-        self, context: PartitionContext, told: Iterable[tuple[OperatorInstance, _Steps]]
+    def changes(
+        self, context: PartitionContext, changed: Changed[FunnelInstance, ValuedChanges]
     ) -> None:
-        told = [(one, steps) for one, steps in told if len(steps.rows)]
-        if not told:
-            return
-        whose, keys = columns_and_keys(context, [(one, steps.rows) for one, steps in told])
-        steps = [np.concatenate(column) for column in zip(*(own for _, own in told), strict=True)]
-        _, day, step, change, at, took = steps
-        columns = [pa.array(day), pa.array(step), _CHANGES.take(change), pa.array(at)]
-        batch = pa.RecordBatch.from_arrays(
-            [*whose, *columns, pa.array(took)], names=self._steps.arrow.names
+        """Publish the steps that persons reached, and those reached at another time than before."""
+        self._publish(
+            context,
+            [
+                (funnel, _reached(funnel.aggregates.person_changes(changes)))
+                for funnel, changes in changed
+            ],
         )
+
+    def expired(
+        self, context: PartitionContext, expired: Changed[FunnelInstance, ChangeRecords]
+    ) -> None:
+        """Publish the windows that closed before the last step."""
+        self._publish(
+            context, [(funnel, _timed_out(funnel, timeouts)) for funnel, timeouts in expired]
+        )
+
+    def _publish(
+        self, context: PartitionContext, changed: Sequence[tuple[FunnelInstance, _Steps]]
+    ) -> None:
+        changed = [(funnel, steps) for funnel, steps in changed if len(steps.rows)]
+        if not changed:
+            return
+        owners, keys = columns_and_keys(context, [(funnel, own.rows) for funnel, own in changed])
+        steps = _Steps(*map(np.concatenate, zip(*(own for _, own in changed), strict=True)))
+        columns = [
+            *owners,
+            pa.array(steps.day),
+            pa.array(steps.step),
+            _CHANGES.take(steps.change),
+            pa.array(steps.at),
+            pa.array(steps.duration),
+        ]
+        batch = pa.RecordBatch.from_arrays(columns, names=self._steps.arrow.names)
         self._outbox.send(
             self._topic, keys, self._steps.encode_column(batch), partition=context.partition
         )
 
-    def aggregates(self, context: PartitionContext, funnel: OperatorInstance) -> None:
-        """Publish the figures of the days that are not published yet, and the total."""
-        self._figures.publish(context, funnel, lambda day: _record(funnel.aggregates, day))
+    def aggregates(self, context: PartitionContext, instance: FunnelInstance) -> None:
+        """Publish the days that are unpublished, and the total."""
+        self._aggregates.publish(context, instance, lambda day: _record(instance.aggregates, day))
 
     def restore(
-        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
-    ) -> Iterator[None]:
-        """Take over the published figures, in steps; delete those of funnels that have ended."""
-        return self._figures.restore(partition, instances, reader, _take)
+        self, partition: int, instances: Mapping[Key, FunnelInstance], reader: Reader
+    ) -> Generator[None, None, None]:
+        """Load the published aggregates in steps, and delete those of funnels that have ended."""
+        yield from self._aggregates.restore(partition, instances, reader, _load)
 
-    def forget(self, context: PartitionContext, funnel: OperatorInstance) -> None:
-        """Delete the figures of a funnel that has ended."""
-        self._figures.forget(context.partition, funnel)
+    def forget(self, context: PartitionContext, instance: FunnelInstance) -> None:
+        """Delete the aggregates of a funnel that ends."""
+        self._aggregates.forget(context.partition, instance)
 
-
-def _reached(changes: Changes) -> _Steps:
-    own = changes[(changes["day"] != TOTAL) & (changes["before"] != changes["after"])]
-    before, after = own["before"], own["after"]
-    change = np.where(before == UNSET, _REACHED, np.where(after == UNSET, _RETRACTED, _CORRECTED))
-    took = np.maximum(after, 0)
-    return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
+    def supersede(self, context: PartitionContext, instance: FunnelInstance) -> None:
+        """Publish nothing: records of all versions are published as they come."""
 
 
-def _closed(funnel: OperatorInstance, changes: Changes) -> _Steps:
-    own = changes[changes["step"] != NONE]
-    change = np.full(len(own), _TIMED_OUT)
-    took = np.full(len(own), 1_000 * funnel.definition.funnel.window_s)
-    return _Steps(own["row"], own["day"], own["step"] + 1, change, own["at"], took)
+def _reached(changes: ChangeRecords) -> _Steps:
+    changes = changes[(changes["day"] != TOTAL) & (changes["before"] != changes["after"])]
+    before, after = changes["before"], changes["after"]
+    change = np.where(before == NONE, _REACHED, np.where(after == NONE, _RETRACTED, _CORRECTED))
+    return _steps(changes, change, np.maximum(after, 0))
 
 
-def _record(aggregates: FunnelAggregates, day: int) -> dict[str, Any]:
+def _timed_out(funnel: FunnelInstance, timeouts: ChangeRecords) -> _Steps:
+    timeouts = timeouts[timeouts["step"] != NONE]
+    change = np.full(len(timeouts), _TIMED_OUT)
+    window = np.full(len(timeouts), 1_000 * funnel.definition.funnel.window_s)
+    return _steps(timeouts, change, window)
+
+
+def _steps(records: ChangeRecords, change: Int64s, duration: Int64s) -> _Steps:
+    step = records["step"] + 1
+    return _Steps(records["row"], records["day"], step, change, records["at"], duration)
+
+
+def _record(aggregates: FunnelAggregates, day: int) -> Record:
     times = [
         {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
         for time in aggregates.times(day)
@@ -124,6 +147,6 @@ def _record(aggregates: FunnelAggregates, day: int) -> dict[str, Any]:
     }
 
 
-def _take(funnel: OperatorInstance, record: dict[str, Any]) -> None:
+def _load(funnel: FunnelInstance, record: Record) -> None:
     day = TOTAL if record["day"] is None else record["day"]
     funnel.aggregates.load(day, record)

@@ -1,41 +1,45 @@
-"""The figures of one metric of persons in one partition: counts that add up over partitions."""
+"""The aggregates of one metric of persons in one partition: counts that add up over partitions."""
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.engine.operator import NEVER, TOTAL, Changes
-from pipelines.operators.metric.active_kernel import SEEN
+from pipelines.columnar.jit import Int64s
+from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.operator import ChangeRecords, Record
+from pipelines.operators.metric.active_columns import LAST_ACTIVE
 from schemas.operators.metric import ACTIVE_S, KEPT
 
-# Beyond the longest of the windows up to now: the newest event may be ahead of the clock, by the
-# skew that is allowed.
-SEEN_S: Final = ACTIVE_S[-1] + 600
-
-Counts: TypeAlias = NDArray[np.int64]
+# Longer than the longest window that ends now: by the allowed skew, the newest event may be ahead
+# of the clock.
+_KEPT_S: Final = ACTIVE_S[-1] + 600
 
 
-class LastSeen:
-    """Persons by the second in which they were last active, the newest `SEEN_S` seconds of them.
+class LastActive:
+    """Persons by the second in which they were last active, for the newest `_KEPT_S` seconds.
 
     The last of `counts` is that of second `until`.
     """
 
     def __init__(self) -> None:
         self.until = 0
-        self.counts: Counts = np.zeros(SEEN_S, np.int64)
+        self.counts: Int64s = np.zeros(_KEPT_S, np.int64)
 
-    def move(self, before: Counts, after: Counts) -> None:
-        """Persons were last active in seconds `before` (below 0: never), and now in `after`."""
+    def move(self, before: Int64s, after: Int64s) -> None:
+        """Move persons from the seconds `before` (below 0: from none) to the seconds `after`."""
         newest = max(self.until, int(after.max()))
-        passed = min(newest - self.until, SEEN_S)
+        passed = min(newest - self.until, _KEPT_S)
         self.counts = np.concatenate([self.counts[passed:], np.zeros(passed, np.int64)])
         self.until = newest
         for seconds, added in ((before, -1), (after, 1)):
-            places = seconds - newest + SEEN_S - 1
+            places = seconds - newest + _KEPT_S - 1
             np.add.at(self.counts, places[places >= 0], added)
+
+    def load(self, until: int, counts: list[int]) -> None:
+        """Replace the counts by published ones, which may leave out seconds at the beginning."""
+        self.until = until
+        self.counts[_KEPT_S - len(counts) :] = counts
 
 
 class ActiveAggregates:
@@ -43,27 +47,28 @@ class ActiveAggregates:
 
     def __init__(self, windows: int) -> None:
         self._windows = windows
-        self._counts: dict[int, Counts] = {}
-        self._newest = NEVER  # the newest bucket that anybody was active in
-        self.seen = LastSeen()
+        self._counts: dict[int, Int64s] = {}
+        self._newest = NEVER  # the newest bucket in which anybody was active
+        self.last_active = LastActive()
 
     def __iter__(self) -> Iterator[int]:
-        """The buckets that there are figures of."""
+        """Yield the buckets that have a record."""
         return iter(self._counts)
 
-    def apply(self, changes: Changes) -> set[int]:
-        """Add what changed; returns the buckets that differ now, those let go of too."""
-        seen = changes["window"] == SEEN
+    def apply(self, changes: ChangeRecords) -> set[int]:
+        """Count changes; return the buckets whose record differs now, or is to be deleted."""
+        last_active = changes["window"] == LAST_ACTIVE
         differ: set[int] = set()
-        if seen.any():
-            self.seen.move(changes["begin"][seen], changes["end"][seen])
+        if last_active.any():
+            moves = changes[last_active]
+            self.last_active.move(moves["begin"], moves["end"])
             differ.add(TOTAL)
-        if not seen.all():
-            differ |= self._count(changes[~seen])
+        if not last_active.all():
+            differ |= self._count(changes[~last_active])
         return differ
 
-    def _count(self, changes: Changes) -> set[int]:
-        # The shortest window is the bucket itself, which is new to everybody who is counted.
+    def _count(self, changes: ChangeRecords) -> set[int]:
+        # The shortest window is one bucket, and new to every person who is counted.
         active = changes["begin"][changes["window"] == 0]
         self._newest = max(self._newest, int(active.max()))
         oldest = self._newest - KEPT
@@ -77,8 +82,8 @@ class ActiveAggregates:
             differ.add(number)
         return differ | gone
 
-    def _added(self, changes: Changes, first: int) -> Iterator[tuple[int, Counts]]:
-        """What is added to each bucket, from the `first` one on."""
+    def _added(self, changes: ChangeRecords, first: int) -> Iterator[tuple[int, Int64s]]:
+        """Yield what is added to each bucket, from the `first` on."""
         begins = np.maximum(changes["begin"], first)
         ends = np.maximum(changes["end"], first)
         low, high = int(begins.min()), int(ends.max())
@@ -90,30 +95,30 @@ class ActiveAggregates:
             yield low + place, added[place].copy()
 
     def counts(self, number: int) -> list[int]:
-        """How many persons are in each of the windows that end with a bucket."""
+        """Return how many persons are in each of the windows that end with a bucket."""
         counts = self._counts.get(number)
         return [0] * self._windows if counts is None else counts.tolist()
 
-    def record(self, number: int) -> dict[str, Any] | None:
-        """What is published of a bucket; None if that is to be deleted."""
+    def record(self, number: int) -> Record | None:
+        """Return what is published of a bucket; None if its record is to be deleted."""
         if number not in self._counts:
             return None
         return {"persons": self.counts(number)}
 
-    def whole(self) -> dict[str, Any]:
-        """What is published of all buckets together."""
-        used = np.flatnonzero(self.seen.counts)
+    def total_record(self) -> Record:
+        """Return what is published of all buckets together."""
+        used = np.flatnonzero(self.last_active.counts)
         if not len(used):
             return {}
-        return {"seen_until": self.seen.until, "seen": self.seen.counts[used[0] :].tolist()}
+        counts = self.last_active.counts[used[0] :].tolist()
+        return {"seen_until": self.last_active.until, "seen": counts}
 
-    def load(self, number: int, record: dict[str, Any]) -> None:
-        """Take over a bucket as it was published."""
+    def load(self, number: int, record: Record) -> None:
+        """Continue from the published record of a bucket."""
         self._counts[number] = np.array(record["persons"], np.int64)
 
-    def load_whole(self, newest: int, record: dict[str, Any]) -> None:
-        """Take over what was published of all buckets, of which `newest` is the newest."""
+    def load_total(self, newest: int, record: Record) -> None:
+        """Continue from the published record of the total; `newest` is the newest bucket."""
         self._newest = newest
         if record["seen"]:
-            self.seen.until = record["seen_until"]
-            self.seen.counts[SEEN_S - len(record["seen"]) :] = record["seen"]
+            self.last_active.load(record["seen_until"], record["seen"])

@@ -1,119 +1,70 @@
-"""The fold of active persons: in which buckets each was, and so in which windows they count.
+"""The fold of active persons: in which buckets each was active, and so in which windows they count.
 
-A window has so many buckets, and ends with one of them; a person counts in it once, however often
-they were active. So a bucket that a person was not active in before adds them to those windows that
-have it and no other one of theirs: what was active before it and after it tells which. All of it is
-a union, so that events may come in any order; what is older than the lateness (in whole buckets)
-before the person's own newest event is late, counted and left out.
-
-What is published changes by ranges: the person counts once more in the windows of one length that
-end with the buckets from `begin` to `end`, which is not one of them. For the second in which a
-person was last active, `begin` is the one before and `end` the one that it is now.
+A window is a number of buckets and ends with one of them. A person counts in it once, however often
+they were active. So a bucket in which a person was not active before adds them to the windows that
+have this bucket and no other one of theirs: the nearest active buckets before it and after it
+decide which. All of this is a union, so events may come in any order. An event whose bucket lies
+before the row's watermark, which is the bucket of the allowed lateness before the row's newest
+event, is late: it is counted and left out.
 """
-
-from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from pipelines.columnar.bits import drop, has, put
-from pipelines.columnar.jit import Int, Int32s, Int64s, UInt64s, kernel
-
-Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
-
-NEVER: Final = -1  # a second before all others
-
-ROW: Final = np.dtype(
-    [
-        ("slot", np.int32),  # the person
-        ("base", np.int32),  # the bucket of the first bit
-        ("watermark", np.int32),  # events of buckets before it are late
-        ("dirty", np.uint8),
-        ("seen", np.int64),  # the second in which they were last active, or NEVER
-    ],
-    align=True,
-)
-CHANGE: Final = np.dtype([("window", np.int32), ("begin", np.int64), ("end", np.int64)])
-SEEN: Final = -1  # stands for the window in changes of `seen`
-
-ROWS, CHANGES, LATE, TOUCHED, HEADS = range(5)
+from pipelines.columnar.jit import Int, Int64s, kernel
+from pipelines.engine.constants import NONE
+from pipelines.engine.row_kernels import CHANGES, accepts, add_row, mark_dirty, take_place
+from pipelines.operators.metric.active_columns import LAST_ACTIVE, ActiveColumns, ActiveEvents
 
 
 @kernel
-def fold(
-    windows: Int64s,
-    rows: Records,
-    bits: UInt64s,
-    changes: Records,
-    heads: Int64s,
-    row_of: Int32s,
-    dirty: Int32s,
-    slots: Int32s,
-    numbers: Int64s,
-    horizons: Int64s,
-    seconds: Int64s,
-    offsets: Int64s,
-    stamps: Int64s,
-) -> None:
-    """Fold events, which stand in order of arrival.
+def fold(windows: Int64s, columns: ActiveColumns, events: ActiveEvents) -> None:
+    """Fold events; `windows` are lengths in buckets, the longest last.
 
-    `windows` are lengths in buckets, the longest one last. Event i lies in bucket `numbers[i]`; the
-    lateness before it lies in `horizons[i]`. Where `stamps` are given, events at offsets below a
-    row's stamp are in it already. Rows, bits and `dirty` must have room for one more each per
-    event, and `changes` for one more each per event and window, and one per event.
+    Rows and bits must have room for one more per event, changes for one per event and window, and
+    one more per event.
     """
+    rows, bits, slots = columns.rows, columns.bits, events.slots
+    words = bits.shape[1]
     reach = windows[-1] - 1
     for i in range(len(slots)):
-        r = np.int64(row_of[slots[i]])
-        if r == -1:
-            r = heads[ROWS]
-            heads[ROWS] += 1
-            row_of[slots[i]] = r
-            rows[r].slot = slots[i]
-            rows[r].base = horizons[i] - reach
-            rows[r].watermark = horizons[i]
-            rows[r].seen = NEVER
-            rows[r].dirty = 0
-            bits[r, :] = 0
-        if len(stamps) > r and offsets[i] < stamps[r]:
+        bucket, watermark, second = events.buckets[i], events.watermarks[i], events.seconds[i]
+        row = np.int64(columns.row_of[slots[i]])
+        if row == NONE:
+            row = add_row(columns, slots[i])
+            rows[row].base = watermark - reach
+            rows[row].watermark = watermark
+            rows[row].last_active = NONE
+            bits[row, :] = 0
+        if not accepts(columns, row, events.offsets[i], bucket):
             continue
-        if numbers[i] < rows[r].watermark:
-            heads[LATE] += 1
-            continue
-        if not rows[r].dirty & 1:
-            rows[r].dirty |= 1
-            dirty[heads[TOUCHED]] = r
-            heads[TOUCHED] += 1
-        ahead = horizons[i] - rows[r].watermark
+        mark_dirty(columns, row)
+        ahead = watermark - rows[row].watermark
         if ahead > 0:
-            rows[r].watermark += ahead
-            rows[r].base += ahead
-            drop(bits, bits.shape[1], r, np.int64(ahead))
-        place = np.int64(numbers[i] - rows[r].base)
-        if not has(bits, bits.shape[1], r, place):
-            _count(windows, bits, changes, heads, r, place, np.int64(rows[r].base))
-            put(bits, r, place)
-        if seconds[i] > rows[r].seen:
-            _add(changes, heads, np.int64(SEEN), np.int64(rows[r].seen), seconds[i])
-            rows[r].seen = seconds[i]
+            rows[row].watermark += ahead
+            rows[row].base += ahead
+            drop(bits, words, row, np.int64(ahead))
+        place = np.int64(bucket - rows[row].base)
+        if not has(bits, words, row, place):
+            _count(windows, columns, row, place)
+            put(bits, row, place)
+        if second > rows[row].last_active:
+            before = np.int64(rows[row].last_active)
+            _add(columns, np.int64(LAST_ACTIVE), before, second)
+            rows[row].last_active = second
 
 
 @kernel
-def _count(
-    windows: Int64s,
-    bits: UInt64s,
-    changes: Records,
-    heads: Int64s,
-    r: Int,
-    place: Int,
-    base: Int,
-) -> None:
-    """Add the person to the windows that have the bucket at `place`, and did not have them yet."""
-    longest = windows[-1]
-    before = after = np.int64(0)  # how far away the nearest active buckets are, if within reach
-    for distance in range(1, longest):
-        if before == 0 and has(bits, bits.shape[1], r, place - distance):
+def _count(windows: Int64s, columns: ActiveColumns, row: Int, place: Int) -> None:
+    """Add the person to the windows that have the bucket at `place` and no other one of theirs."""
+    bits = columns.bits
+    words = bits.shape[1]
+    bucket = np.int64(columns.rows[row].base) + place
+    before = after = np.int64(0)  # how far away the nearest active buckets are, 0 if out of reach
+    for distance in range(1, windows[-1]):
+        if before == 0 and has(bits, words, row, place - distance):
             before = np.int64(distance)
-        if after == 0 and has(bits, bits.shape[1], r, place + distance):
+        if after == 0 and has(bits, words, row, place + distance):
             after = np.int64(distance)
     for w in range(len(windows)):
         begin, end = np.int64(0), windows[w]
@@ -122,13 +73,13 @@ def _count(
         if after > 0:
             end = min(end, after)
         if begin < end:
-            _add(changes, heads, np.int64(w), base + place + begin, base + place + end)
+            _add(columns, np.int64(w), bucket + begin, bucket + end)
 
 
 @kernel
-def _add(changes: Records, heads: Int64s, window: Int, begin: Int, end: Int) -> None:
-    i = heads[CHANGES]
-    heads[CHANGES] += 1
+def _add(columns: ActiveColumns, window: Int, begin: Int, end: Int) -> None:
+    changes = columns.changes
+    i = take_place(columns.counters, CHANGES)
     changes[i].window = window
     changes[i].begin = begin
     changes[i].end = end

@@ -1,62 +1,62 @@
-"""The figures of one metric in one partition: tallies by bucket, of the newest buckets."""
+"""The aggregates of one metric of events in one partition: one for each of the newest buckets."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
-from pipelines.operators.metric.kernel import Tallies
+from pipelines.engine.operator import Record
+from pipelines.operators.metric.state import BucketAggregates
 from schemas.operators.metric import KEPT, Measure
 from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 
 
 class MetricAggregates:
-    """Tallies of events by the number of their bucket."""
+    """What was measured, by the number of the bucket."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure: Measure = measure
-        self._tallies: Tallies = {}
+        self._buckets: BucketAggregates = {}
 
     def __iter__(self) -> Iterator[int]:
-        """The buckets that there are figures of."""
-        return iter(self._tallies)
+        """Yield the buckets that have a record."""
+        return iter(self._buckets)
 
-    def apply(self, changes: Tallies) -> set[int]:
-        """Add what was tallied; returns the buckets that differ now, those let go of too."""
-        before = set(self._tallies)
-        for number, tally in changes.items():
-            known = self._tallies.get(number)
-            self._tallies[number] = tally if known is None else known.merged(tally)
-        oldest = max(self._tallies, default=0) - KEPT
-        gone = {number for number in self._tallies if number <= oldest}
+    def apply(self, changes: BucketAggregates) -> set[int]:
+        """Merge changes in; return the buckets whose record differs now, or is to be deleted."""
+        before = set(self._buckets)
+        for number, aggregate in changes.items():
+            known = self._buckets.get(number)
+            self._buckets[number] = aggregate if known is None else known.merged(aggregate)
+        oldest = max(self._buckets, default=0) - KEPT
+        gone = {number for number in self._buckets if number <= oldest}
         for number in gone:
-            del self._tallies[number]
+            del self._buckets[number]
         return (changes.keys() - gone) | (before & gone)
 
-    def tally(self, number: int) -> MetricAggregate | None:
-        """What a bucket has; None if it has nothing, or is not kept any more."""
-        return self._tallies.get(number)
+    def bucket(self, number: int) -> MetricAggregate | None:
+        """Return the aggregate of a bucket; None if it has no events or is no longer kept."""
+        return self._buckets.get(number)
 
-    def record(self, number: int) -> dict[str, Any] | None:
-        """What is published of a bucket; None if that is to be deleted."""
-        tally = self._tallies.get(number)
-        if tally is None:
+    def record(self, number: int) -> Record | None:
+        """Return what is published of a bucket; None if its record is to be deleted."""
+        aggregate = self._buckets.get(number)
+        if aggregate is None:
             return None
         return {
-            "events": tally.events,
-            "unmeasured": tally.unmeasured,
-            "sum": tally.sum,
-            "minimum": tally.minimum if math.isfinite(tally.minimum) else None,
-            "maximum": tally.maximum if math.isfinite(tally.maximum) else None,
-            "sketch": None if tally.sketch is None else bytes(tally.sketch),
+            "events": aggregate.events,
+            "unmeasured": aggregate.unmeasured,
+            "sum": aggregate.sum,
+            "minimum": aggregate.minimum if math.isfinite(aggregate.minimum) else None,
+            "maximum": aggregate.maximum if math.isfinite(aggregate.maximum) else None,
+            "sketch": None if aggregate.sketch is None else bytes(aggregate.sketch),
         }
 
-    def whole(self) -> dict[str, Any]:
-        """What is published of all buckets together: nothing."""
+    def total_record(self) -> Record:
+        """Return what is published of all buckets together: nothing."""
         return {}
 
-    def load(self, number: int, record: dict[str, Any]) -> None:
-        """Take over a bucket as it was published."""
-        self._tallies[number] = tally_of(self._measure, record)
+    def load(self, number: int, record: Record) -> None:
+        """Continue from the published record of a bucket."""
+        self._buckets[number] = tally_of(self._measure, record)
 
-    def load_whole(self, newest: int, record: dict[str, Any]) -> None:
-        """Nothing: the newest bucket is the newest that there are figures of."""
+    def load_total(self, newest: int, record: Record) -> None:
+        """Do nothing: the newest bucket is known from the buckets' own records."""

@@ -1,13 +1,12 @@
-"""The figures of one segment in one partition: who entered and left, day by day (UTC)."""
+"""The aggregates of one segment in one partition: who entered and left, by day (UTC)."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.engine.operator import TOTAL, Changes
-
-_DAY_MS: Final = 86_400_000
+from pipelines.engine.constants import DAY_MS, TOTAL
+from pipelines.engine.operator import ChangeRecords
 
 
 class Moves(NamedTuple):
@@ -18,32 +17,30 @@ class Moves(NamedTuple):
 
 
 class SegmentAggregates:
-    """Counts of moves, which add up: who entered and did not leave is in."""
+    """Counts of moves, which add up: who entered and has not left is in."""
 
     def __init__(self) -> None:
         self._days: dict[int, Moves] = {}
 
     def __iter__(self) -> Iterator[int]:
-        """The days that there are figures of."""
+        """Yield the days that have a record."""
         return (day for day in self._days if day != TOTAL)
 
-    def apply(self, changes: Changes) -> set[int]:
-        """Add what changed; returns the days whose figures differ now."""
-        days, places = np.unique(changes["at"] // _DAY_MS, return_inverse=True)
+    def apply(self, changes: ChangeRecords) -> set[int]:
+        """Count changes; return the days whose record differs now."""
+        days, places = np.unique(changes["at"] // DAY_MS, return_inverse=True)
         entered = np.bincount(places, changes["entered"], len(days))
-        moved = np.bincount(places, minlength=len(days))
-        for day, came, all_ in zip(days.tolist(), entered.tolist(), moved.tolist(), strict=True):
+        left = np.bincount(places, 1 - changes["entered"], len(days))
+        for day, came, went in zip(days.tolist(), entered.tolist(), left.tolist(), strict=True):
             for period in (day, TOTAL):
                 before = self.of(period)
-                self._days[period] = Moves(
-                    before.entered + int(came), before.left + all_ - int(came)
-                )
+                self._days[period] = Moves(before.entered + int(came), before.left + int(went))
         return set(days.tolist())
 
     def of(self, day: int) -> Moves:
-        """The moves of one day, or of all (`TOTAL`)."""
+        """Return the moves of one day, or of `TOTAL`."""
         return self._days.get(day, Moves(0, 0))
 
     def load(self, day: int, moves: Moves) -> None:
-        """Take over figures as they were published."""
+        """Continue from published moves."""
         self._days[day] = moves

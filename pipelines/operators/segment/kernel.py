@@ -1,336 +1,158 @@
 """The segment fold: who is in, after each event and as time passes.
 
 A row is a person's cells (`pipelines.operators.segment.program`), whether they are in, and `until`:
-the first moment at which that may change without an event. Cells depend on the events alone.
-Whether a person is in depends on the time too, so the fold has a clock, which neither events nor
-`expire` ever put back: before an event is taken in, what time did until then is written down, at
-the moment it did.
+the first time at which that may change without an event. Cells depend on events alone. Membership
+depends on time, too, so the fold has a clock, which neither events nor `expire` turn back: before
+an event is folded, what time has changed since is written, with the time at which it changed.
 """
-
-from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
-from pipelines.engine.operator import Masks
-from pipelines.engine.rows import IN_BATCH
-from pipelines.operators.segment.program import (
-    AFTER,
-    AND,
-    AT_LEAST,
-    BEFORE,
-    COUNT,
-    EARLIEST,
-    FOREVER,
-    LONGER_AGO,
-    NEVER,
-    NOT,
-    OR,
-    PERFORMED,
-    TOLD,
-    TOLD_ONCE,
-    WITHIN,
+from pipelines.columnar.jit import Int, Int64s, kernel
+from pipelines.engine.constants import FOREVER, NEVER, NONE
+from pipelines.engine.row_kernels import (
+    CHANGES,
+    TIMERS,
+    DueTimers,
+    add_row,
+    contains,
+    mark_dirty,
+    take_place,
 )
-
-Records: TypeAlias = Any  # an array of one of the types below, which type checkers cannot tell
-Flags: TypeAlias = Any  # a matrix of uint8
-
-ROW: Final = np.dtype(
-    [
-        ("until", np.int64),  # when to look again: FOREVER, or RECHECK for as soon as possible
-        ("timer", np.int64),  # when its timer is due, 0 if it has none
-        ("slot", np.int32),  # the person
-        ("member", np.uint8),
-        ("logged_member", np.uint8),  # what the log says, while a partition is being restored
-        ("known", np.uint8),  # a change of theirs was announced
-        ("dirty", np.uint8),
-    ],
-    align=True,
+from pipelines.operators.segment.columns import (
+    CLOCK,
+    RECHECK,
+    CompiledRule,
+    SegmentColumns,
+    SegmentEvents,
 )
-CHANGE: Final = np.dtype(
-    [
-        ("at", np.int64),  # since when it is so
-        ("event_at", np.int64),  # the event that made it so, NEVER if it was time
-        ("row", np.int32),
-        ("entered", np.int32),  # 1, or 0 if they left
-    ],
-    align=True,
-)
-RECHECK: Final = NEVER
-# What is told by an event of a property: nothing, or whether a condition holds of it.
-NOTHING: Final = 0
-FAILS: Final = 1
-HOLDS: Final = 2
-
-ROWS, CHANGES, TOUCHED, TIMERS, CLOCK, HEADS = range(6)
+from pipelines.operators.segment.evaluate import evaluate
+from pipelines.operators.segment.registers import record
 
 
 @kernel
-def fold(
-    registers: Records,
-    code: Records,
-    blank: Int64s,
-    rows: Records,
-    cells: Any,
-    changes: Records,
-    heads: Int64s,
-    row_of: Int32s,
-    dirty: Int32s,
-    due: Int64s,
-    ids: Int32s,
-    slots: Int32s,
-    at: Int64s,
-    masks: Masks,
-    told: Flags,
-    performed: Masks,
-    offsets: Int64s,
-    stamps: Int64s,
-    values: Int64s,
-    untils: Int64s,
-    begin: Int,
-) -> Int:
-    """Fold events `begin` and following, which stand in order of arrival.
+def fold(rule: CompiledRule, columns: SegmentColumns, events: SegmentEvents, begin: Int) -> Int:
+    """Fold events from `begin` on.
 
-    `told[i]` is what event i tells of properties, bit j of `performed[i]` that it completes the
-    j-th of the orders. Returns how many are folded: fewer than all if the changes are full, to be
-    called again when there is room. Where `stamps` are given, events at offsets below a row's stamp
-    are in it already. Rows, cells, `dirty`, `due` and `ids` must have room for one more each per
-    event; `values` and `untils` for the program's depth.
+    Returns how many are folded: fewer than all if the changes are full. Rows and cells must have
+    room for one more per event.
     """
+    rows, cells, heads = columns.rows, columns.cells, columns.heads
+    slots = events.slots
     for i in range(begin, len(slots)):
-        if heads[CHANGES] + 2 * len(code) + 2 > len(changes):
+        if not _has_room(rule, columns):
             return i
-        r = np.int64(row_of[slots[i]])
-        news = r == -1
-        if news:
-            r = heads[ROWS]
-            heads[ROWS] += 1
-            row_of[slots[i]] = r
-            rows[r].slot = slots[i]
-            rows[r].until = FOREVER
-            rows[r].timer = 0
-            rows[r].member = 0
-            rows[r].logged_member = 0
-            rows[r].known = 0
-            rows[r].dirty = 0
-            for c in range(len(blank)):
-                cells[r, c] = blank[c]
-        if len(stamps) > r and offsets[i] < stamps[r]:
+        row = np.int64(columns.row_of[slots[i]])
+        changed = row == NONE
+        if changed:
+            row = _add_row(rule, columns, slots[i])
+        if contains(columns, row, events.offsets[i]):
             continue
-        heads[CLOCK] = max(heads[CLOCK], at[i])
+        at = events.at[i]
+        heads[CLOCK] = max(heads[CLOCK], at)
         now = heads[CLOCK]
-        _pass(code, rows, cells, changes, heads, values, untils, r, now)
-        for j in range(len(registers)):
-            if _write(registers[j], cells[r], at[i], np.int64(masks[i]), told[i], performed[i]):
-                news = True
-        if news:
-            if not rows[r].dirty & IN_BATCH:
-                rows[r].dirty |= IN_BATCH
-                dirty[heads[TOUCHED]] = r
-                heads[TOUCHED] += 1
-            _look(code, rows, cells, changes, heads, values, untils, r, now, at[i])
-        if _set_timer(rows, r):
-            due[heads[TIMERS]] = rows[r].timer
-            ids[heads[TIMERS]] = r
-            heads[TIMERS] += 1
+        _pass_time(rule, columns, row, now)
+        mask, verdicts, completed = (
+            np.int64(events.masks[i]),
+            events.verdicts[i],
+            events.completed[i],
+        )
+        for j in range(len(rule.registers)):
+            if record(rule.registers[j], cells[row], at, mask, verdicts, completed):
+                changed = True
+        if changed:
+            mark_dirty(columns, row)
+            _update(rule, columns, row, now, at)
+        if _set_timer(columns, row):
+            place = take_place(columns.counters, TIMERS)
+            columns.timers.due[place] = rows[row].timer
+            columns.timers.ids[place] = row
     return len(slots)
 
 
 @kernel
 def expire(
-    code: Records,
-    rows: Records,
-    cells: Any,
-    changes: Records,
-    heads: Int64s,
+    rule: CompiledRule,
+    columns: SegmentColumns,
     now: Int,
-    due: Int64s,
-    ids: Int32s,
+    timers: DueTimers,
     again: Int64s,
-    values: Int64s,
-    untils: Int64s,
     begin: Int,
 ) -> Int:
-    """Look at the rows whose timers are due at `now`, from the `begin`-th on.
+    """Let time pass for the rows whose timers are due at `now`, from the `begin`-th on.
 
-    `again[i]` becomes when to look at row `ids[i]` again, 0 for never. Returns how many are done:
-    fewer than all if the changes are full, to be called again when there is room.
+    `again[i]` gets when the timer of row `timers.ids[i]` is due next, 0 for never. Returns how many
+    are done: fewer than all if the changes are full.
     """
-    for i in range(begin, len(ids)):
-        if heads[CHANGES] + 2 * len(code) + 2 > len(changes):
+    rows = columns.rows
+    for i in range(begin, len(timers.ids)):
+        if not _has_room(rule, columns):
             return i
-        r = np.int64(ids[i])
+        row = np.int64(timers.ids[i])
         again[i] = 0
-        if rows[r].timer != due[i]:
+        if rows[row].timer != timers.due[i]:
             continue
-        rows[r].timer = 0
-        _pass(code, rows, cells, changes, heads, values, untils, r, now)
-        if _set_timer(rows, r):
-            again[i] = rows[r].timer
-    return len(ids)
+        rows[row].timer = 0
+        _pass_time(rule, columns, row, now)
+        if _set_timer(columns, row):
+            again[i] = rows[row].timer
+    return len(timers.ids)
 
 
 @kernel
-def _set_timer(rows: Records, r: Int) -> Int:
-    """Have the row's timer be no later than `until`; tells whether it was set."""
-    until = rows[r].until
-    if until == FOREVER or (rows[r].timer != 0 and rows[r].timer <= until):
+def _has_room(rule: CompiledRule, columns: SegmentColumns) -> Int:
+    """Return whether there is room for all changes that one event may make."""
+    return columns.counters[CHANGES] + 2 * len(rule.code) + 2 <= len(columns.changes)
+
+
+@kernel
+def _add_row(rule: CompiledRule, columns: SegmentColumns, slot: Int) -> Int:
+    rows, cells = columns.rows, columns.cells
+    row = add_row(columns, slot)
+    rows[row].until = FOREVER
+    rows[row].timer = 0
+    rows[row].member = 0
+    rows[row].logged_member = 0
+    rows[row].published = 0
+    for c in range(len(rule.blank)):
+        cells[row, c] = rule.blank[c]
+    return row
+
+
+@kernel
+def _set_timer(columns: SegmentColumns, row: Int) -> Int:
+    """Set the row's timer to `until` if it is due later or never; return whether it was set."""
+    rows = columns.rows
+    until = rows[row].until
+    if until == FOREVER or (rows[row].timer != 0 and rows[row].timer <= until):
         return False
-    rows[r].timer = until
+    rows[row].timer = until
     return True
 
 
-# ── what an event leaves behind ──────────────────────────────────────────────────────────────────
+@kernel
+def _pass_time(rule: CompiledRule, columns: SegmentColumns, row: Int, now: Int) -> None:
+    """Let time pass for a row, from one time at which membership may change to the next."""
+    rows = columns.rows
+    while rows[row].until <= now:
+        time = now if rows[row].until == RECHECK else rows[row].until
+        _update(rule, columns, row, time, NEVER)
 
 
 @kernel
-def _write(register: Any, cells: Int64s, at: Int, mask: Int, told: Flags, performed: Int) -> Int:
-    """Take one event into one register; tells whether that made a difference."""
-    kind, source, c = register.kind, register.source, register.cell
-    if kind == PERFORMED:
-        if (np.int64(performed) >> source) & 1 == 0 or cells[c] == 1:
-            return False
-        cells[c] = 1
-        return True
-    if kind in (TOLD, TOLD_ONCE):
-        # Of equal times the last one counts in `$set`, the first one in `$set_once`.
-        later = at >= cells[c] if kind == TOLD else at < cells[c]
-        if told[source] == NOTHING or not later:
-            return False
-        cells[c] = at
-        cells[c + 1] = told[source] == HOLDS
-        return True
-    if (mask >> source) & 1 == 0:
-        return False
-    if kind == COUNT:
-        cells[c] += 1
-        return True
-    if kind == EARLIEST:
-        if at >= cells[c]:
-            return False
-        cells[c] = at
-        return True
-    place = c + register.size
-    while place > c and cells[place - 1] < at:
-        place -= 1
-    if place == c + register.size:
-        return False
-    for moved in range(c + register.size - 1, place, -1):
-        cells[moved] = cells[moved - 1]
-    cells[place] = at
-    return True
-
-
-# ── whether it holds ─────────────────────────────────────────────────────────────────────────────
-
-
-@kernel
-def _pass(
-    code: Records,
-    rows: Records,
-    cells: Any,
-    changes: Records,
-    heads: Int64s,
-    values: Int64s,
-    untils: Int64s,
-    r: Int,
-    now: Int,
+def _update(
+    rule: CompiledRule, columns: SegmentColumns, row: Int, time: Int, event_at: Int
 ) -> None:
-    """Let time pass for a row, from moment to moment at which it may have changed it."""
-    while rows[r].until <= now:
-        moment = now if rows[r].until == RECHECK else rows[r].until
-        _look(code, rows, cells, changes, heads, values, untils, r, moment, NEVER)
-
-
-@kernel
-def _look(
-    code: Records,
-    rows: Records,
-    cells: Any,
-    changes: Records,
-    heads: Int64s,
-    values: Int64s,
-    untils: Int64s,
-    r: Int,
-    moment: Int,
-    event_at: Int,
-) -> None:
-    """See whether the person is in at a moment, and write it down if that is new."""
-    member, until = _evaluate(code, cells[r], values, untils, moment)
-    rows[r].until = until
-    if member == rows[r].member:
+    """Evaluate whether the person is in at a time, and write a change if that is new."""
+    rows, changes = columns.rows, columns.changes
+    member, until = evaluate(rule, columns.cells[row], time)
+    rows[row].until = until
+    if member == rows[row].member:
         return
-    rows[r].member = member
-    rows[r].known = 1
-    i = heads[CHANGES]
-    heads[CHANGES] += 1
-    changes[i].row = r
-    changes[i].at = moment
+    rows[row].member = member
+    rows[row].published = 1
+    i = take_place(columns.counters, CHANGES)
+    changes[i].row = row
+    changes[i].at = time
     changes[i].event_at = event_at
     changes[i].entered = member
-
-
-@kernel
-def _evaluate(
-    code: Records, cells: Int64s, values: Int64s, untils: Int64s, now: Int
-) -> tuple[Int, Int]:
-    """Whether the rule holds at `now`, and the first moment from which on it may be otherwise."""
-    top = 0
-    for i in range(len(code)):
-        op = code[i].op
-        if op == NOT:
-            values[top - 1] = 1 - values[top - 1]
-            continue
-        if op in (AND, OR):
-            top -= code[i].number
-            value, until = _together(values, untils, top, code[i].number, np.int64(op == OR))
-        else:
-            value, until = _ask(code[i], cells, now)
-        values[top] = value
-        untils[top] = until
-        top += 1
-    return values[0], untils[0]
-
-
-@kernel
-def _together(
-    values: Int64s, untils: Int64s, begin: Int, count: Int, decisive: Int
-) -> tuple[Int, Int]:
-    """Operands from `begin` on: one that is `decisive` decides, and for as long as it is."""
-    decided = False
-    longest: Int = np.int64(NEVER)
-    shortest: Int = np.int64(FOREVER)
-    for i in range(begin, begin + count):
-        if values[i] == decisive:
-            decided = True
-            longest = max(longest, untils[i])
-        else:
-            shortest = min(shortest, untils[i])
-    if decided:
-        return decisive, longest
-    return 1 - decisive, shortest
-
-
-@kernel
-def _ask(instruction: Any, cells: Int64s, now: Int) -> tuple[Int, Int]:
-    op, c, number = instruction.op, instruction.cell, instruction.number
-    forever = np.int64(FOREVER)
-    time = cells[c]
-    if op == AT_LEAST:
-        return np.int64(time >= number), forever
-    if op in (BEFORE, AFTER, WITHIN, LONGER_AGO):
-        if time in (NEVER, FOREVER):
-            return np.int64(0), forever
-        if op == BEFORE:
-            return np.int64(time < number), forever
-        if op == AFTER:
-            return np.int64(time > number), forever
-        over = time + number + 1  # the first moment at which it is too long ago
-        if now < over:
-            return np.int64(op == WITHIN), over
-        return np.int64(op == LONGER_AGO), forever
-    if time != NEVER:
-        return cells[c + 1], forever
-    if cells[c + 2] != FOREVER:
-        return cells[c + 3], forever
-    return number, forever

@@ -1,7 +1,7 @@
-"""What the segments publish: who entered and left, and figures that readers add up."""
+"""Publish segments: who enters and leaves, and aggregates that readers add up."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Generator, Mapping
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,110 +10,139 @@ from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.aggregates_topic import AggregatesTopic
 from pipelines.engine.change_events import columns_and_keys
-from pipelines.engine.operator import NEVER, TOTAL, Changed, Key, OperatorInstance, PartitionContext
+from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.operator import Changed, ChangeRecords, PartitionContext, Record
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.matching.match import Key
 from pipelines.operators.segment.aggregates import Moves
-from pipelines.operators.segment.state import SegmentState
+from pipelines.operators.segment.columns import CHANGE
+from pipelines.operators.segment.instance import SegmentInstance
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
+from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.topics import Topics
 
-KIND: Final = "segment"
-_MOVES = pa.array(["left", "entered"])
+_MOVES: Final = pa.array(["left", "entered"])
 
 
 class SegmentPublisher:
-    """Writes to `avila.segments` and `avila.segment-sizes`, each partition to its own number's."""
+    """Writes to `avila.segments`, which is compacted, and to `avila.segment-sizes`."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._figures = AggregatesTopic(
-            KIND, topics.segment_sizes, "segment-size", "day", registry, outbox
+        self._aggregates = AggregatesTopic(
+            SEGMENT.name,
+            SEGMENT.aggregates.topic(topics),
+            SEGMENT.aggregates.schema,
+            "day",
+            registry,
+            outbox,
         )
         self._outbox = outbox
-        self._topic = topics.segments.name
+        self._topic = SEGMENT.changes[0].topic(topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find).decode
 
-    def changes(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce who entered and who left."""
-        # The key's newest record is what counts, and a person's changes stand in their order.
-        told = [(one, changes) for one, changes in changed if len(changes)]
-        if not told:
+    def changes(
+        self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
+    ) -> None:
+        """Publish who entered and who left, each person's changes in their order.
+
+        A segment that has a previous version publishes none: a person has one record, and as long
+        as that version counts, it is the one of that version.
+        """
+        changed = [
+            (segment, changes)
+            for segment, changes in changed
+            if len(changes) and not segment.has_previous
+        ]
+        if not changed:
             return
-        whose, keys = columns_and_keys(context, [(one, own["row"]) for one, own in told])
-        changes = np.concatenate([own for _, own in told])
-        event_at = np.ascontiguousarray(changes["event_at"])
-        batch = pa.RecordBatch.from_arrays(
-            [
-                *whose,
-                _MOVES.take(pa.array(changes["entered"])),
-                pa.array(np.ascontiguousarray(changes["at"])),
-                pa.array(event_at, mask=event_at == NEVER),
-            ],
-            names=self._changes.arrow.names,
+        owners, keys = columns_and_keys(
+            context, [(segment, changes["row"]) for segment, changes in changed]
         )
+        records = np.concatenate([changes for _, changes in changed])
+        event_at = np.ascontiguousarray(records["event_at"])
+        columns = [
+            *owners,
+            _MOVES.take(pa.array(records["entered"])),
+            pa.array(np.ascontiguousarray(records["at"])),
+            pa.array(event_at, mask=event_at == NEVER),
+        ]
+        batch = pa.RecordBatch.from_arrays(columns, names=self._changes.arrow.names)
         self._outbox.send(
             self._topic, keys, self._changes.encode_column(batch), partition=context.partition
         )
 
-    def expired(self, context: PartitionContext, changed: Changed) -> None:
-        """Announce who entered and who left for time passed."""
-        self.changes(context, changed)
+    def expired(
+        self, context: PartitionContext, expired: Changed[SegmentInstance, ChangeRecords]
+    ) -> None:
+        """Publish nothing: who leaves because time passed is among the changes."""
 
-    def aggregates(self, context: PartitionContext, instances: OperatorInstance) -> None:
-        """Publish the days that are not published yet, and the whole."""
-        self._figures.publish(context, instances, lambda day: _record(instances, day))
+    def aggregates(self, context: PartitionContext, instance: SegmentInstance) -> None:
+        """Publish the days that are unpublished, and the total."""
+        self._aggregates.publish(context, instance, lambda day: _record(instance, day))
 
     def restore(
-        self, partition: int, instances: dict[Key, OperatorInstance], reader: Reader
-    ) -> Iterator[None]:
-        """Take over the published figures, in steps; delete all that is of ended segments."""
-        ended = yield from self._figures.restore(partition, instances, reader, _take)
+        self, partition: int, instances: Mapping[Key, SegmentInstance], reader: Reader
+    ) -> Generator[None, None, None]:
+        """Load the published aggregates in steps; delete all records of ended segments."""
+        ended = yield from self._aggregates.restore(partition, instances, reader, _load)
         if ended:
-            yield from self._bury_ended(partition, ended, reader)
+            yield from self._delete_persons(partition, ended, reader)
 
-    def forget(self, context: PartitionContext, instances: OperatorInstance) -> None:
-        """Delete the figures of a segment that has ended, and who was in it."""
-        self._figures.forget(context.partition, instances)
-        _, project, name, _ = instances.key
-        assert isinstance(instances.state, SegmentState)
-        persons = context.persons.second(instances.state.announced)
-        self._bury(context.partition, prefixed(f"{project}/{name}/", persons))
+    def forget(self, context: PartitionContext, instance: SegmentInstance) -> None:
+        """Delete the aggregates and the persons of a segment that ends."""
+        self._aggregates.forget(context.partition, instance)
+        if instance.has_previous:
+            return
+        _, project, name, _ = instance.key
+        persons = context.persons.second(instance.state.published_persons)
+        self._delete(context.partition, prefixed(f"{project}/{name}/", persons))
 
-    def _bury_ended(self, partition: int, ended: set[Key], reader: Reader) -> Iterator[None]:
-        """Delete persons whose newest change is of a segment that ended while nobody looked."""
+    def supersede(self, context: PartitionContext, instance: SegmentInstance) -> None:
+        """Publish who is in the segment, since now, by the clock of the project."""
+        rows = instance.state.members
+        entered = np.zeros(len(rows), CHANGE)
+        clock = instance.state.clock
+        entered["row"], entered["entered"], entered["event_at"] = rows, 1, NEVER
+        entered["at"] = context.now_ms if clock is None else clock
+        self.changes(context, [(instance, entered)])
+
+    def _delete_persons(
+        self, partition: int, ended: set[Key], reader: Reader
+    ) -> Generator[None, None, None]:
+        """Delete the persons whose latest change is one of a segment that has ended."""
         stale: dict[bytes, None] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
             if records is not None:
                 decoded = self._decode(records.values)
                 names = ("project_id", "segment_id", "version")
                 columns = (decoded.batch.column(name).to_pylist() for name in names)
-                for row, *of in zip(decoded.rows.tolist(), *columns, strict=True):
+                for row, *version in zip(decoded.rows.tolist(), *columns, strict=True):
                     key = records.keys[row] or b""
-                    if Key(KIND, *of) in ended:
+                    if Key(SEGMENT.name, *version) in ended:
                         stale[key] = None
                     else:
                         stale.pop(key, None)
                 for failure in decoded.failures:
                     stale.pop(records.keys[failure.row] or b"", None)
             yield
-        self._bury(partition, list(stale))
+        self._delete(partition, list(stale))
 
-    def _bury(self, partition: int, keys: list[bytes] | ArrowColumn) -> None:
+    def _delete(self, partition: int, keys: list[bytes] | ArrowColumn) -> None:
         self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
 
 
-def _record(instances: OperatorInstance, day: int) -> dict[str, Any]:
-    assert isinstance(instances.state, SegmentState)
-    moves = instances.aggregates.of(day)
-    clock = instances.state.clock if day == TOTAL else None
+def _record(segment: SegmentInstance, day: int) -> Record:
+    moves = segment.aggregates.of(day)
+    clock = segment.state.clock if day == TOTAL else None
     return {"entered": moves.entered, "left": moves.left, "clock": clock}
 
 
-def _take(instances: OperatorInstance, record: dict[str, Any]) -> None:
+def _load(segment: SegmentInstance, record: Record) -> None:
     day = TOTAL if record["day"] is None else record["day"]
-    instances.aggregates.load(day, Moves(record["entered"], record["left"]))
+    segment.aggregates.load(day, Moves(record["entered"], record["left"]))

@@ -1,72 +1,107 @@
-"""The state of one segment in one partition: the columns that `segment_fold` works on.
+"""The state of one segment in one partition.
 
-What persons performed in order is a funnel's question, so a funnel's state keeps it (`orders`).
-
-Whoever enters or leaves is logged with the same commit that announces it. So what the log says of
-membership is what was announced, and events that are folded again when a partition is restored
-announce nothing: what they did to membership is taken back, and looked at anew.
+A person who enters or leaves is logged by the commit that publishes it. So the membership in the
+log is the published one. Events that are folded again while a partition is restored publish
+nothing: what they did to membership is undone, and it is evaluated again afterwards.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s, register_example
+from pipelines.engine.constants import FOREVER, NEVER
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NEVER, Expired, FoldResult, Masks, Packed, Values
+from pipelines.engine.operator import (
+    NO_ROWS,
+    ChangeRecords,
+    Expired,
+    FoldResult,
+    Packed,
+    StateColumns,
+)
 from pipelines.engine.person_record import Part, join_columns, split
+from pipelines.engine.row_kernels import (
+    CHANGES,
+    COUNTERS,
+    DIRTY,
+    TIMERS,
+    DueTimers,
+    EventBatch,
+)
 from pipelines.engine.rows import UNLOGGED
 from pipelines.engine.timers import Timers
 from pipelines.matching.conditions import Test
-from pipelines.operators.segment import kernel as sf
-from pipelines.operators.segment.kernel import CHANGE, RECHECK, ROW
-from pipelines.operators.segment.program import FOREVER, Program, compile_rule
-from pipelines.operators.sequence.kernel import Shape
-from pipelines.operators.sequence.state import FunnelState
-from schemas.operators.segment import Did, Rule
+from pipelines.matching.match import Masks, Values, dictionary_column
+from pipelines.operators.segment.columns import (
+    CHANGE,
+    CLOCK,
+    FAILS,
+    HEADS,
+    HOLDS,
+    RECHECK,
+    ROW,
+    UNSET,
+    CompiledRule,
+    SegmentColumns,
+    SegmentEvents,
+)
+from pipelines.operators.segment.compiler import compile_rule
+from pipelines.operators.segment.kernel import expire, fold
+from pipelines.operators.segment.program import Program
+from pipelines.operators.segment.sequences import Sequences
+from schemas.operators.segment import Performed, Rule
 
-_LOGGED: Final = ("member", "known", "until")
-# What is due beyond waits for the next call, so that none takes long.
-TIMERS_BATCH: Final = 20_000
-_NONE: Final = -1
-_OWN_ROW: Final = np.uint64(0)  # the tag beside which the orders have theirs
+_LOGGED: Final = ("member", "published", "until")
+TIMERS_BATCH: Final = 20_000  # timers that one call of `expire` handles at most
+_OWN_ROW: Final = np.uint64(0)  # the tag of the segment's own row, beside those of its sequences
+_NO_TIMERS: Final = DueTimers(np.empty(0, np.int64), np.empty(0, np.int32))
 
 
 class SegmentState(FixedRows):
-    """One segment, one partition. A person is a slot of the partition's key index."""
+    """Who is in one segment, in one partition.
+
+    Bits of an event's mask are the program's selectors, `values` what it reads. Changes are of type
+    `CHANGE`, valid until the next call.
+    """
 
     def __init__(self, program: Program, lateness_ms: int) -> None:
-        super().__init__(ROW, sf.HEADS, _LOGGED, len(program.blank), np.int64)
-        self.heads[sf.CLOCK] = NEVER
+        super().__init__(ROW, HEADS, _LOGGED, len(program.blank), np.int64)
+        self.heads[CLOCK] = NEVER
         self._program = program
-        self._orders = [
-            FunnelState(Shape(len(order.bits), order.window_ms, lateness_ms))
-            for order in program.orders
-        ]
+        values, untils = np.zeros((2, program.depth), np.int64)
+        self._rule = CompiledRule(program.registers, program.code, program.blank, values, untils)
+        self._sequences = Sequences(program.sequences, lateness_ms)
         self._changes = np.zeros(max(256, 8 * len(program.code)), CHANGE)
+        self._counters = np.zeros(COUNTERS, np.int64)
         self._timers = Timers()
-        self._values, self._untils = np.zeros((2, program.depth), np.int64)
 
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
         held = (self.row_of, self.rows, self.words, self._changes)
         own = sum(array.nbytes for array in held) + 12 * len(self._timers)
-        return own + sum(order.nbytes for order in self._orders)
+        return own + self._sequences.nbytes
 
     @property
     def clock(self) -> int | None:
-        """What the project's clock said when it was last told, None if it never was."""
-        clock = int(self.heads[sf.CLOCK])
+        """How far time has come (ms), None before the first event."""
+        clock = int(self.heads[CLOCK])
         return None if clock == NEVER else clock
 
     @property
-    def announced(self) -> Int32s:
-        """The persons of whom a change was ever announced."""
-        return self.persons_of(np.flatnonzero(self.rows["known"][: self.size]).astype(np.int32))
+    def published_persons(self) -> Int32s:
+        """Persons who ever entered or left."""
+        rows = np.flatnonzero(self.rows["published"][: self.size])
+        return self.persons_of(rows.astype(np.int32))
+
+    @property
+    def members(self) -> Int32s:
+        """The rows of the persons who are in."""
+        return np.flatnonzero(self.rows["member"][: self.size]).astype(np.int32)
 
     def fold(
         self,
@@ -76,144 +111,82 @@ class SegmentState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
-    ) -> FoldResult:
+    ) -> FoldResult[ChangeRecords]:
         """Fold events in order of arrival; see `PersonState.fold`."""
-        told = self._told(len(at), values)
-        if self._program.told:
-            about = (masks & ~np.uint32(self._program.person_mask) != 0) | told.any(axis=1)
-            slots, at, masks, offsets = slots[about], at[about], masks[about], offsets[about]
-            told = told[about]
-        performed, moved, late = self._perform(persons, slots, at, masks, offsets)
-        self.reserve(persons, len(at))
-        for head in (sf.CHANGES, sf.TOUCHED, sf.TIMERS):
-            self.heads[head] = 0
-        dirty, ids = np.empty(len(at), np.int32), np.empty(len(at), np.int32)
-        due = np.empty(len(at), np.int64)
+        batch, verdicts = self._relevant(EventBatch(slots, at, masks, offsets), values)
+        progress = self._sequences.fold(persons, batch)
+        events = SegmentEvents(*batch, verdicts, progress.completed)
+        count = len(batch.at)
+        self.reserve(persons, count)
+        self._counters[:] = 0
+        dirty = np.empty(count, np.int32)
+        timers = DueTimers(np.empty(count, np.int64), np.empty(count, np.int32))
         done = 0
         while True:
-            done = sf.fold(
-                self._program.registers,
-                self._program.code,
-                self._program.blank,
-                self.rows,
-                self.words,
-                self._changes,
-                self.heads,
-                self.row_of,
-                dirty,
-                due,
-                ids,
-                slots,
-                at,
-                masks,
-                told,
-                performed,
-                offsets,
-                self.stamps,
-                self._values,
-                self._untils,
-                done,
-            )
-            if done == len(at):
+            done = fold(self._rule, self._columns(dirty, timers), events, done)
+            if done == count:
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
-        # Who only moved on in an order has a row that differs in the log, too.
-        newly_dirty = self.touch(
-            np.concatenate([dirty[: self.heads[sf.TOUCHED]], self.row_of[moved]])
-        )
-        timers = self.heads[sf.TIMERS]
-        self._timers.add(due[:timers], ids[:timers])
-        changes = self._changes[: self.heads[sf.CHANGES]]
-        return FoldResult(changes, newly_dirty, late, np.unique(changes["row"]))
+        # The row of a person who only came further in a sequence differs in the log, too.
+        advanced = self.row_of[progress.newly_dirty]
+        newly_dirty = self.touch(np.concatenate([dirty[: self._counters[DIRTY]], advanced]))
+        used = slice(self._counters[TIMERS])
+        self._timers.add(timers.due[used], timers.ids[used])
+        changes = self._changes[: self._counters[CHANGES]]
+        return FoldResult(changes, newly_dirty, progress.late, np.unique(changes["row"]))
 
-    def _told(self, events: int, values: Values) -> NDArray[np.uint8]:
-        """What the events tell of properties, by `Program.reads`."""
-        told = np.full((events, len(values)), sf.NOTHING, np.uint8)
-        for place, column in enumerate(values):
-            name, test = self._program.told[place // 2]
-            told[:, place] = column.each(partial(_tell, name, test), np.uint8)
-        return told
+    def _relevant(self, events: EventBatch, values: Values) -> tuple[EventBatch, NDArray[np.uint8]]:
+        """Return the events that matter, and what each says of the property tests.
 
-    def _perform(
-        self, persons: int, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s
-    ) -> tuple[Masks, Int32s, int]:
-        """Which events complete which orders, who moved on in one, and how many came too late.
-
-        Who has done it is not followed any more. Of a batch's events that are steps, the person's
-        last one is taken to have done it.
+        The selector for events that set properties selects those that set others, too.
         """
-        performed, moved, late = np.zeros(len(at), np.uint32), [np.empty(0, np.int32)], 0
-        for number, (order, state) in enumerate(
-            zip(self._program.orders, self._orders, strict=True)
-        ):
-            steps = np.zeros(len(at), np.uint32)
-            for step, bit in enumerate(order.bits):
-                steps |= (masks >> np.uint32(bit) & np.uint32(1)) << np.uint32(step)
-            own = np.flatnonzero(steps)
-            own = own[~_has_done(state, slots[own], len(order.bits))]
-            if not len(own):
-                continue
-            folded = state.fold(persons, slots[own], at[own], steps[own], offsets[own])
-            late += folded.late
-            moved.append(state.persons_of(folded.newly_dirty))
-            own = own[_has_done(state, slots[own], len(order.bits))]
-            _, from_the_end = np.unique(slots[own][::-1], return_index=True)
-            performed[own[len(own) - 1 - from_the_end]] |= np.uint32(1 << number)
-        return performed, np.concatenate(moved), late
+        verdicts = np.full((len(events.at), len(values)), UNSET, np.uint8)
+        for place, column in enumerate(values):
+            name, test = self._program.property_tests[place // 2]
+            verdict = partial(_verdict, name, test)
+            verdicts[:, place] = dictionary_column(column).each(verdict, np.uint8)
+        if not self._program.property_tests:
+            return events, verdicts
+        selected = events.masks & ~np.uint32(self._program.sets_properties) != 0
+        relevant = selected | (verdicts != UNSET).any(axis=1)
+        return EventBatch(*(column[relevant] for column in events)), verdicts[relevant]
 
-    def expire(self, now: int) -> Expired | None:
-        """Do what is due at `now` (ms), or a part of it; None if nothing is."""
-        self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], now)
-        for order in self._orders:
-            order.expire(now)  # it only lets go of what has become too old
-        due, ids = self._timers.take(int(self.heads[sf.CLOCK]), TIMERS_BATCH)
-        if not len(ids):
+    def expire(self, now: int) -> Expired[ChangeRecords] | None:
+        """Let time pass up to `now` (ms), for a bounded number of rows; None if none is due."""
+        self.heads[CLOCK] = max(self.heads[CLOCK], now)
+        self._sequences.expire(now)
+        clock = int(self.heads[CLOCK])
+        timers = DueTimers(*self._timers.take(clock, TIMERS_BATCH))
+        count = len(timers.ids)
+        if not count:
             return None
-        self.heads[sf.CHANGES] = 0
-        again = np.empty(len(ids), np.int64)
+        self._counters[:] = 0
+        again = np.empty(count, np.int64)
         done = 0
         while True:
-            done = sf.expire(
-                self._program.code,
-                self.rows,
-                self.words,
-                self._changes,
-                self.heads,
-                int(self.heads[sf.CLOCK]),
-                due,
-                ids,
-                again,
-                self._values,
-                self._untils,
-                done,
-            )
-            if done == len(ids):
+            done = expire(self._rule, self._columns(), clock, timers, again, done)
+            if done == count:
                 break
             self._changes = grown(self._changes, 2 * len(self._changes))
-        self._timers.add(again[again != 0], ids[again != 0])
-        changes = self._changes[: self.heads[sf.CHANGES]]
-        return Expired(changes, np.unique(changes["row"]), counted=True)
+        self._timers.add(again[again != 0], timers.ids[again != 0])
+        changes = self._changes[: self._counters[CHANGES]]
+        return Expired(np.unique(changes["row"]), changes=changes)
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
-        """The rows as they are logged, holding all events below source offset `stamp`."""
+        """Pack rows for the log, with those of the sequences beside them."""
         own = super().pack(rows, stamp)
-        if not self._orders:
+        if not self._sequences:
             return own
-        parts = [Part(_OWN_ROW, np.arange(len(rows)), own)]
-        persons = self.persons_of(rows)
-        for number, order in enumerate(self._orders, 1):
-            theirs = order.rows_of(persons)
-            places = np.flatnonzero(theirs != _NONE)
-            parts.append(Part(np.uint64(number), places, order.pack(theirs[places], stamp)))
-        return join_columns(len(rows), parts)
+        parts = self._sequences.pack(self.persons_of(rows), stamp)
+        return join_columns(len(rows), [Part(_OWN_ROW, np.arange(len(rows)), own), *parts])
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
-        """Put logged rows in the place of what is known of their persons.
+        """Replace the rows of persons by logged ones.
 
         Raises:
             ValueError: a row is of a layout that this version does not know.
         """
-        if not self._orders:
+        if not self._sequences:
             self._unpack(persons, slots, packed)
             return
         data = np.concatenate(
@@ -221,10 +194,14 @@ class SegmentState(FixedRows):
         )
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(packed.ends - packed.begins)])
         parts = split(data, starts)
-        for number, unpack in enumerate([self._unpack, *(o.unpack for o in self._orders)]):
-            own = np.flatnonzero(parts.tags == number)
-            rows = Packed(data, parts.begins[own], parts.ends[own])
-            unpack(persons, slots[parts.records[own]], rows)
+        for tag in range(len(self._sequences) + 1):
+            places = np.flatnonzero(parts.tags == tag)
+            rows = Packed(data, parts.begins[places], parts.ends[places])
+            owners = slots[parts.records[places]]
+            if tag == _OWN_ROW:
+                self._unpack(persons, owners, rows)
+            else:
+                self._sequences.unpack(tag, persons, owners, rows)
 
     def _unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
         super().unpack(persons, slots, packed)
@@ -232,18 +209,18 @@ class SegmentState(FixedRows):
         self.rows["logged_member"][rows] = self.rows["member"][rows]
 
     def restored(self, clock: int | None = None) -> None:
-        """The state is complete: from here on every event counts.
+        """Count every event from now on: the state is complete.
 
-        What was folded again was looked at when it happened, not when it came: so nothing is told
-        of what it would have been in between, only of what is otherwise from `clock` on.
+        Events that were folded again were evaluated at the times at which they happened, not at
+        which they came. So what they would have changed in between is not published, only what is
+        different from `clock` on.
         """
         super().restored(clock)
-        for order in self._orders:
-            order.restored(clock)
-        self.heads[sf.CLOCK] = max(self.heads[sf.CLOCK], NEVER if clock is None else clock)
+        self._sequences.restored()
+        self.heads[CLOCK] = max(self.heads[CLOCK], NEVER if clock is None else clock)
         rows = self.rows[: self.size]
-        again = rows["dirty"] & UNLOGGED != 0
-        rows["until"][again & (rows["until"] <= self.heads[sf.CLOCK])] = RECHECK
+        unlogged = rows["dirty"] & UNLOGGED != 0
+        rows["until"][unlogged & (rows["until"] <= self.heads[CLOCK])] = RECHECK
         rows["until"][rows["member"] != rows["logged_member"]] = RECHECK
         rows["member"] = rows["logged_member"]
         waiting = np.flatnonzero(rows["until"] != FOREVER).astype(np.int32)
@@ -252,43 +229,43 @@ class SegmentState(FixedRows):
         self._timers = Timers()
         self._timers.add(rows["timer"][waiting], waiting)
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """A copy of the columns, to be loaded by the same version of this code."""
-        columns = super().dump()
-        for number, order in enumerate(self._orders):
-            columns |= {f"{number}.{name}": column for name, column in order.dump().items()}
-        return columns
+    def dump(self) -> StateColumns:
+        """Copy the columns; `load` takes the copy over."""
+        return super().dump() | self._sequences.dump()
 
-    def load(self, columns: dict[str, NDArray[Any]], stamp: int) -> None:
+    def load(self, columns: StateColumns, stamp: int) -> None:
         """Take over what `dump` gave, as of source offset `stamp`."""
         super().load(columns, stamp)
         self.rows["logged_member"] = self.rows["member"]
-        for number, order in enumerate(self._orders):
-            begin = f"{number}."
-            order.load(
-                {name[len(begin) :]: of for name, of in columns.items() if name.startswith(begin)},
-                stamp,
-            )
+        self._sequences.load(columns, stamp)
 
     @classmethod
     def precompile(cls) -> None:
-        """Have every kernel compiled, which takes seconds the first time on a machine."""
-        state = cls(compile_rule(Rule(did=Did(within_s=1))), 0)
-        one = np.zeros(1, np.int64)
-        state.fold(1, np.zeros(1, np.int32), one, np.ones(1, np.uint32), one)
+        """Compile all kernels; takes seconds the first time on a machine."""
+        state = cls(compile_rule(Rule(performed=Performed(within_s=1))), 0)
+        at = np.zeros(1, np.int64)
+        state.fold(1, np.zeros(1, np.int32), at, np.ones(1, np.uint32), at)
         state.expire(10_000)
 
+    def _columns(self, dirty: Int32s = NO_ROWS, timers: DueTimers = _NO_TIMERS) -> SegmentColumns:
+        return SegmentColumns(
+            self.rows,
+            self.words,
+            self._changes,
+            self.heads,
+            self._counters,
+            self.row_of,
+            self.stamps,
+            dirty,
+            timers,
+        )
 
-def _tell(name: str, test: Test, value: Any) -> int:
-    """What a value tells of a property."""
+
+register_example(SegmentState.precompile)
+
+
+def _verdict(name: str, test: Test, value: object) -> int:
+    """Return what a value of a property, None if an event does not set it, says of a test."""
     if value is None:
-        return sf.NOTHING
-    return sf.HOLDS if test({name: value}) else sf.FAILS
-
-
-def _has_done(state: FunnelState, slots: Int32s, steps: int) -> NDArray[np.bool_]:
-    """Whether persons have ever done all steps."""
-    rows = state.rows_of(slots)
-    done: NDArray[np.bool_] = rows != _NONE
-    done[done] = state.rows["best"][rows[done]] == steps
-    return done
+        return UNSET
+    return HOLDS if test({name: value}) else FAILS

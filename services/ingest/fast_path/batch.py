@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from pipelines.columnar.jit import Int64s
-from pipelines.kafka.bulk_producer import Records
+from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
@@ -57,7 +57,7 @@ class FastEncoder:
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
-    def encode(self, columns: Columns, arrival: Arrival) -> Records:
+    def encode(self, columns: Columns, arrival: Arrival) -> RecordColumns:
         """Return one record per event; the records of events that need thought are empty.
 
         A record equals what `check` and `Encoder` return for the event, without any warning. All
@@ -86,7 +86,7 @@ class FastEncoder:
             splits,
             ends[1:],
         )
-        return Records(out, ends[:-1], splits, ends[1:])
+        return RecordColumns(out, ends[:-1], splits, ends[1:])
 
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:
@@ -168,10 +168,10 @@ def _number(time: Time) -> int:
     return time if type(time) is int and 0 <= time < 1 << 62 else UNREAD
 
 
-def empty_records(count: int) -> Records:
+def empty_records(count: int) -> RecordColumns:
     """Return `count` empty records."""
     zeros = np.zeros(count, np.int64)
-    return Records(np.empty(0, np.uint8), zeros, zeros, zeros)
+    return RecordColumns(np.empty(0, np.uint8), zeros, zeros, zeros)
 
 
 def _shared_parts(*parts: bytes) -> SharedParts:

@@ -1,4 +1,4 @@
-"""Asks ClickHouse, the embedded store or a server, a bounded number of questions at once."""
+"""Queries ClickHouse, the embedded store or a server, with a bounded number of queries at once."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
 from sinks.connection import location
 
-_RUNNING: Final = 4
-_WAITING: Final = 32
+_MAX_RUNNING: Final = 4
+_MAX_WAITING: Final = 32
 _CONNECT_S: Final = 3
 
-# A question is seldom asked twice, and to compile it costs more than it saves.
+# A query seldom runs twice, so compiling its expressions costs more than it saves.
 NOT_COMPILED: Final = {
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
 }
-# No question may change anything, nor take more than its share.
+# A query may change nothing, and is bounded in time, memory and rows.
 MAX_EXECUTION_S: Final = 30
 _LIMITS: Final = {
     "readonly": 1,
@@ -35,28 +35,28 @@ _LIMITS: Final = {
 
 
 class Store:
-    """A connection that is made when first needed, and made anew after the store was away."""
+    """A connection that is opened when first needed, and again after the store was away."""
 
     def __init__(self, settings: Settings) -> None:
-        self._where = location(settings)
+        self._location = location(settings)
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        self._running = asyncio.Semaphore(_RUNNING)
-        self._asked = 0
+        self._running = asyncio.Semaphore(_MAX_RUNNING)
+        self._pending = 0
 
     async def columns(
         self, statement: str, parameters: Mapping[str, object]
     ) -> list[Sequence[Any]]:
-        """Return the result of a statement, column by column; what it needs is bound.
+        """Return the result of a statement, column by column; `parameters` are bound.
 
         Raises:
-            BackOff: too many questions wait already, or the store says so.
-            InvalidRequest: it would take more time or memory than one question may.
+            BackOff: too many queries are waiting, or the store is busy.
+            InvalidRequest: the query exceeds a limit on time, memory or rows.
             Unavailable: the store does not answer, or has no events yet.
         """
         async with self._turn():
             client = await self._connect()
-            with _errors_named():
+            with _as_avila_errors():
                 answer = await client.query(
                     statement, parameters=dict(parameters), settings=dict(_LIMITS)
                 )
@@ -64,7 +64,7 @@ class Store:
         return columns or [[] for _ in answer.column_names]
 
     async def trouble(self) -> str:
-        """Say why the store cannot be asked; empty if it can."""
+        """Return why the store cannot be queried; empty if it can."""
         try:
             client = await self._connect()
         except Unavailable as error:
@@ -72,48 +72,48 @@ class Store:
         return "" if await client.ping() else "ClickHouse does not answer"
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._client is not None:
             await self._client.close()
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        if self._asked >= _RUNNING + _WAITING:
-            raise BackOff(f"{self._asked} questions to ClickHouse wait already", 1)
-        self._asked += 1
+        if self._pending >= _MAX_RUNNING + _MAX_WAITING:
+            raise BackOff(f"{self._pending} ClickHouse queries are running or waiting", 1)
+        self._pending += 1
         try:
             async with self._running:
                 yield
         finally:
-            self._asked -= 1
+            self._pending -= 1
 
     async def _connect(self) -> AsyncClient:
         async with self._connecting:
             if self._client is None:
-                with _errors_named():
+                with _as_avila_errors():
                     self._client = await clickhouse_connect.get_async_client(
-                        **self._where,
+                        **self._location,
                         client_name="avila-query",
                         connect_timeout=_CONNECT_S,
                         send_receive_timeout=MAX_EXECUTION_S + _CONNECT_S,
-                        # A retry of the client's own would double what is asked of a busy store.
+                        # A retry by the client would double the load of a busy store.
                         query_retries=0,
                     )
             return self._client
 
 
 @contextlib.contextmanager
-def _errors_named() -> Iterator[None]:
+def _as_avila_errors() -> Iterator[None]:
     try:
         yield
     except Error as error:
         code = error.code or 0
         reason = str(error).splitlines()[0][:300]
         if code in _TOO_MUCH:
-            raise InvalidRequest(f"ClickHouse would need more than is allowed: {reason}") from error
+            raise InvalidRequest(f"the query exceeds a limit of ClickHouse: {reason}") from error
         if code in _BUSY:
             raise BackOff(f"ClickHouse is busy: {reason}", 1) from error
-        if code in _NOT_THERE:
+        if code in _NO_TABLE:
             raise Unavailable(f"ClickHouse has no events yet: {reason}") from error
         if code:
             raise
@@ -124,4 +124,4 @@ def _errors_named() -> Iterator[None]:
 
 _TOO_MUCH: Final = {159, 241, 307, 396, 158}  # time, memory, bytes, result rows, rows
 _BUSY: Final = {202, 203}  # too many queries at once, no free connection
-_NOT_THERE: Final = {60, 81}  # unknown table, unknown database
+_NO_TABLE: Final = {60, 81}  # unknown table, unknown database

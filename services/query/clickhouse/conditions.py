@@ -1,8 +1,7 @@
-"""Conditions on the properties of an event, as ClickHouse is asked for them.
+"""Conditions on the properties of an event, as ClickHouse expressions.
 
-The twin of `pipelines.matching.conditions`, which says what a property is; a test holds the two
-together. Nothing of a condition becomes text of the statement: names of properties and values are
-bound.
+Equal to `pipelines.matching.conditions`, which defines what a property is; a test compares the two.
+Names of properties and values are bound parameters of the statement, never its text.
 """
 
 from collections import defaultdict
@@ -17,7 +16,7 @@ from schemas.time.rfc3339 import DAY_MS, GRAMMAR, WEIGHTS
 
 
 class Binder:
-    """Makes placeholders: called with a value and its type, it returns the text that stands for it.
+    """Makes placeholders: a call with a value and its type returns the placeholder's text.
 
     `parameters` has the values by the placeholders' names.
     """
@@ -33,7 +32,7 @@ class Binder:
 
 
 class Identifier:
-    """A name to bind as it is: clickhouse-connect would escape a string as a value."""
+    """A name to bind unchanged: clickhouse-connect would escape a string as a value."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -43,7 +42,7 @@ class Identifier:
 
 
 def check_names(where: Sequence[Condition], path: str) -> None:
-    """Refuse conditions that ClickHouse cannot be asked for; `path` is that of their list.
+    """Refuse conditions that ClickHouse cannot express; `path` is that of their list.
 
     Raises:
         InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
@@ -65,7 +64,7 @@ def check_name(name: str, path: str) -> None:
 def property_sql(name: str, bind: Binder, within: str = "") -> str:
     """Return an expression for a property's value, null if it is not set.
 
-    It is one of the event's `properties`, or of the object that is one called `within`.
+    The property is one of the event's, or of its property `within`, which is an object.
     """
     path = f"{stored_name(within)}.{stored_name(name)}" if within else stored_name(name)
     return f"properties.{bind(Identifier(path), 'Identifier')}"
@@ -74,7 +73,7 @@ def property_sql(name: str, bind: Binder, within: str = "") -> str:
 def condition_sql(condition: Condition, bind: Binder, within: str = "") -> str:
     """Return an expression that is 1 where the condition holds, and else 0.
 
-    It is over what `property_sql` finds.
+    The condition is on a property as in `property_sql`.
     """
     if condition.and_:
         return f"({' AND '.join(condition_sql(inner, bind, within) for inner in condition.and_)})"
@@ -114,7 +113,7 @@ def _text_test(text: str, condition: Condition, bind: Binder) -> str:
 
 
 def _time(text: str, bind: Binder) -> str:
-    """What `rfc3339` reads in a text: milliseconds since 1970, null if it is no time."""
+    """Return the time in a text as `rfc3339` reads it: ms since 1970, null if it is no time."""
     groups = f"extractGroups(ifNull({text}, ''), {bind(f'^{GRAMMAR}$', 'String')})"
     days = f"(toModifiedJulianDayOrNull({groups}[1]) - {_DAY_1970})"
     numbers = f"arrayResize(arrayPopFront({groups}), {len(WEIGHTS)})"
@@ -127,7 +126,7 @@ _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def _equals_any(value: str, values: Sequence[Value], bind: Binder) -> str:
-    """Compare like with like: a number becomes what it would be in each type that holds it."""
+    """Compare values of equal types: a number is converted to each type that can hold it."""
     by_type: defaultdict[str, list[Value]] = defaultdict(list)
     for item in values:
         for kind, like in _likenesses(item):

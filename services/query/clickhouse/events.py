@@ -1,6 +1,6 @@
-"""What all questions about events to ClickHouse have in common.
+"""What all ClickHouse queries of events have in common.
 
-Nothing of a definition becomes text of a statement: names and values are bound.
+Names and values of a definition are bound parameters of a statement, never its text.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,17 @@ from services.query.clickhouse.conditions import Binder, Identifier, condition_s
 
 
 class Statement(NamedTuple):
-    """SQL with placeholders, and what stands for them."""
+    """SQL with placeholders, and their values."""
 
     text: str
     parameters: dict[str, object]
 
 
 def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
-    """The one way to the events: nobody's but the project's, and none before `since_ms`."""
+    """Return the FROM clause for the events of one project, from `since_ms` on.
+
+    All statements read events this way, so none reads those of another project.
+    """
     table = f"{bind(Identifier(database), 'Identifier')}.events"
     own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
     if since_ms == ALL_TIME:
@@ -27,25 +30,25 @@ def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIM
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
 
 
-def holds(look: EventSelector, bind: Binder) -> str:
-    """An expression that is 1 for the events that are looked for, and else 0."""
-    named = "1" if look.event is None else f"event = {bind(look.event, 'String')}"
-    return " AND ".join([named, *(condition_sql(condition, bind) for condition in look.where)])
+def holds(selector: EventSelector, bind: Binder) -> str:
+    """Return an expression that is 1 for the events that match, and else 0."""
+    named = "1" if selector.event is None else f"event = {bind(selector.event, 'String')}"
+    return " AND ".join([named, *(condition_sql(condition, bind) for condition in selector.where)])
 
 
 def fingerprint_sql(tokens: str) -> str:
-    """An expression that is the same number for equal values, of which it is given the tokens.
+    """Return an expression for a number that is the same for equal values, from their tokens.
 
-    The twin of `pipelines.matching.value_hash.fingerprint`.
+    Equal to `pipelines.matching.value_hash.fingerprint`.
     """
     digests = f"arrayStringConcat(arrayMap(one -> hex(MD5(one)), {tokens}))"
     return f"reinterpretAsUInt64(substring(MD5({digests}), 1, 8))"
 
 
 def token_sql(name: str, bind: Binder) -> str:
-    """An expression that is a property's value as text which equal values have in common.
+    """Return an expression for a property's value as text that is the same for equal values.
 
-    The twin of `pipelines.matching.value_hash.token`.
+    Equal to `pipelines.matching.value_hash.token`.
     """
     value = f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
     number = f"toFloat64(coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)) + 0"
@@ -59,7 +62,7 @@ def token_sql(name: str, bind: Binder) -> str:
 
 
 def positions_statement(database: str, project_id: str) -> Statement:
-    """The statement for the offsets before which all events of a project are stored."""
+    """Return the statement for the offsets before which all events of a project are stored."""
     bind = Binder()
     return Statement(
         f"SELECT _partition, max(_offset) + 1 FROM {events(database, project_id, bind)} "  # noqa: S608

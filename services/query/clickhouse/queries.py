@@ -1,4 +1,4 @@
-"""Questions about a project's events, asked of ClickHouse."""
+"""Queries of a project's events in ClickHouse."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from services.query.clickhouse.client import Store
 from services.query.clickhouse.events import Statement, positions_statement
 
 
-class Answer(NamedTuple):
-    """Columns of a result, and the offsets before which all events are in it, by partition."""
+class QueryResult(NamedTuple):
+    """The columns of a result, and the offset before which it has all events, by partition."""
 
     columns: Sequence[Sequence[Any]]
     positions: dict[int, int]
 
     @property
     def only(self) -> Sequence[Any]:
-        """The column of a result that has one: no rows may come as no columns."""
+        """The only column of the result; a result without rows may have no columns."""
         (column,) = self.columns or ((),)
         return column
 
     def page(self, limit: int) -> tuple[list[str], str | None]:
-        """The first texts of the only column, and the last of them if there are more."""
+        """Return up to `limit` texts of the only column, and the last of them if there are more."""
         texts = [str(text) for text in self.only[:limit]]
         return texts, texts[-1] if len(self.only) > limit else None
 
@@ -33,15 +33,15 @@ class EventStore:
         self._store = store
         self._database = database
 
-    async def ask(self, project_id: str, state: Callable[[str], Statement]) -> Answer:
-        """Ask what `state` makes of the database's name; may take seconds.
+    async def query(self, project_id: str, state: Callable[[str], Statement]) -> QueryResult:
+        """Run the statement that `state` makes for the database's name; may take seconds.
 
         Raises what `Store.columns` does.
         """
-        # Asked first: whatever is stored before these offsets is then in the answer too.
+        # Read first: the result then has everything that is stored before these offsets.
         ends = await self._store.columns(*positions_statement(self._database, project_id))
         columns = await self._store.columns(*state(self._database))
-        return Answer(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
+        return QueryResult(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
 
 
 def _whole(partition: int, offset: int) -> tuple[int, int]:

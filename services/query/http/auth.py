@@ -1,4 +1,4 @@
-"""Lets requests through to the API that bring a query token for it."""
+"""Lets requests to the API pass if they carry a query token for it."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,12 +11,12 @@ from services.keys.view import Keys
 from services.query.http.params import now_ms
 from services.topic_view import TopicView
 
-# Whatever else there may be one day, changes something until it is known not to.
+# Any other method counts as one that changes something.
 _READING: Final = {"GET", "HEAD"}
 
 
 class AuthMiddleware:
-    """Middleware of a route with a `{project}`: inside of it the token is for this project.
+    """Middleware for a route with a `{project}`: the token must be for this project.
 
     Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
     what `authorize` and `view.require` raise.
@@ -35,7 +35,7 @@ class AuthMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if it may be answered."""
+        """Pass the request on if its token allows it."""
         self._view.require()
         authorize(
             self._keys,

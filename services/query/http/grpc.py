@@ -1,40 +1,47 @@
-"""gRPC for definitions and figures: every call is a request to the REST API, in this process.
+"""gRPC for definitions and results: every call is a request to the REST API, in this process.
 
-So both have the same rules, errors and limits, and there is one place where they are written.
+So both have the same rules, errors and limits, and these are written once. The methods are those of
+`avila.v1.Query` in `schemas/avila.proto`; each is bound to the routes that name it
+(`ApiRoute.rpc`), and the fields of its request say how it is asked:
+
+- `project_id`, `kind` and `id` make the path,
+- `parameters` are what follows the `?`,
+- `json` is the body,
+- `revision` is `If-Match`.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 import grpc
 import httpx
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from starlette.types import ASGIApp
 
 from schemas import avila_pb2 as pb
+from schemas.errors import InvalidRequest
 from services import grpc_server
-from services.errors import code_of_status
+from services.errors import code_of, code_of_status
 from services.grpc_server import Method, Methods
-from services.query.http.params import MAX_BODY_BYTES
+from services.query.api import ROUTES
+from services.query.http.params import MAX_BODY_BYTES, one_of
+from services.query.http.routes import AnyRoute
 
-SERVICE: Final = pb.DESCRIPTOR.services_by_name["Query"].full_name
+DESCRIPTOR: Final = pb.DESCRIPTOR.services_by_name["Query"]
+SERVICE: Final = DESCRIPTOR.full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Request = TypeVar("Request", bound=Message)
 
 _HEADROOM_BYTES: Final = 16_384  # for what a message has beside its JSON
-_MAX_BATCH: Final = 100
+_MAX_STREAMS: Final = 100
 _GRACE_S: Final = 5
 _OK: Final = 300
-_PLURALS: Final[Mapping[int, str]] = {
-    pb.KIND_FUNNEL: "funnels",
-    pb.KIND_COHORT: "cohorts",
-    pb.KIND_SEGMENT: "segments",
-    pb.KIND_METRIC: "metrics",
-}
 
 
 def serving(address: str, app: ASGIApp) -> AbstractAsyncContextManager[None]:
@@ -45,15 +52,24 @@ def serving(address: str, app: ASGIApp) -> AbstractAsyncContextManager[None]:
     calls = Calls(app)
     options = (
         ("grpc.max_receive_message_length", MAX_BODY_BYTES + _HEADROOM_BYTES),
-        ("grpc.max_concurrent_streams", _MAX_BATCH),
+        ("grpc.max_concurrent_streams", _MAX_STREAMS),
     )
     return grpc_server.serving(
         address, SERVICE, calls.methods(), calls.is_ready, options=options, grace_s=_GRACE_S
     )
 
 
+def bindings() -> Mapping[str, Mapping[int, AnyRoute]]:
+    """Return the routes of each method, by the value of the request's `kind` (0 without one)."""
+    bound: defaultdict[str, dict[int, AnyRoute]] = defaultdict(dict)
+    for route in ROUTES:
+        kind = pb.Kind.Value(f"KIND_{route.kind.upper()}") if route.kind else 0
+        bound[route.rpc][kind] = route
+    return dict(bound)
+
+
 class Calls:
-    """What each call asks of the REST API."""
+    """Answers each call by asking the REST API."""
 
     def __init__(self, app: ASGIApp) -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -66,103 +82,80 @@ class Calls:
         return (await self._rest.get("/readyz")).is_success
 
     def methods(self) -> Methods:
-        """What answers each method."""
+        """Return what answers each method of the service; raises `KeyError` for one unbound."""
+        bound = bindings()
         return {
-            "CreateDefinition": _unary(pb.CreateDefinitionRequest, self._create),
-            "GetDefinition": _unary(pb.DefinitionName, self._get),
-            "ReplaceDefinition": _unary(pb.ReplaceDefinitionRequest, self._replace),
-            "DeleteDefinition": _unary(pb.DeleteDefinitionRequest, self._delete),
-            "ListDefinitions": _unary(pb.ListDefinitionsRequest, self._list),
-            "GetResults": _unary(pb.GetResultsRequest, self._results),
+            method.name: self._method(method, bound[method.name]) for method in DESCRIPTOR.methods
         }
 
-    async def _create(self, request: pb.CreateDefinitionRequest, context: Context) -> Message:
-        address = await _all_of(request.project_id, request.kind, context)
-        return pb.Definition(json=await self._ask(context, "POST", address, request.json))
+    def _method(self, method: MethodDescriptor, routes: Mapping[int, AnyRoute]) -> Method:
+        request_type = message_factory.GetMessageClass(method.input_type)
+        response_type = message_factory.GetMessageClass(method.output_type)
+        has_json = "json" in method.output_type.fields_by_name
 
-    async def _get(self, request: pb.DefinitionName, context: Context) -> Message:
-        return pb.Definition(json=await self._ask(context, "GET", await _one(request, context)))
+        async def answer(request: Message, context: Context) -> Message:
+            try:
+                route, path = address_of(request, routes)
+            except InvalidRequest as error:
+                await _abort(context, error)
+            body = await self._ask(context, route.method, path, request)
+            return response_type(json=body) if has_json else response_type()
 
-    async def _replace(self, request: pb.ReplaceDefinitionRequest, context: Context) -> Message:
-        address, meant = await _one(request.name, context), _meant(request.version)
-        answer = await self._ask(context, "PUT", address, request.json, headers=meant)
-        return pb.Definition(json=answer)
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=request_type.FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
 
-    async def _delete(self, request: pb.DeleteDefinitionRequest, context: Context) -> Message:
-        address, meant = await _one(request.name, context), _meant(request.version)
-        await self._ask(context, "DELETE", address, headers=meant)
-        return pb.Deleted()
-
-    async def _list(self, request: pb.ListDefinitionsRequest, context: Context) -> Message:
-        address = await _all_of(request.project_id, request.kind, context)
-        asked = {"after": request.after} | ({"limit": str(request.limit)} if request.limit else {})
-        return pb.Answer(json=await self._ask(context, "GET", address, parameters=asked))
-
-    async def _results(self, request: pb.GetResultsRequest, context: Context) -> Message:
-        address = f"{await _one(request.name, context)}/results"
-        asked = dict(request.parameters)
-        return pb.Answer(json=await self._ask(context, "GET", address, parameters=asked))
-
-    async def _ask(
-        self,
-        context: Context,
-        method: str,
-        address: str,
-        body: bytes = b"",
-        *,
-        parameters: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """The body of the answer; a call that is refused ends here."""
+    async def _ask(self, context: Context, method: str, path: str, request: Message) -> bytes:
+        """Return the body of the answer; a call that is refused ends here."""
+        revision = getattr(request, "revision", 0)
         answer = await self._rest.request(
             method,
-            address,
-            content=body,
-            params=parameters,
-            headers={"authorization": _credential(context), **(headers or {})},
+            path,
+            content=getattr(request, "json", b""),
+            params=dict(getattr(request, "parameters", {})),
+            headers={"authorization": _credential(context)}
+            | ({"if-match": f'"{revision}"'} if revision else {}),
         )
         if answer.status_code < _OK:
             return answer.content
         error = json.loads(answer.content)["error"]
-        told = [("error-code", error["code"])]
-        told += [("error-field", error["field"])] if "field" in error else []
-        again = answer.headers.get("retry-after")
-        told += [("retry-after", again)] if again else []
+        metadata = [("error-code", error["code"])]
+        if "field" in error:
+            metadata.append(("error-field", _FIELDS.get(error["field"], error["field"])))
+        if "retry-after" in answer.headers:
+            metadata.append(("retry-after", answer.headers["retry-after"]))
         code = grpc.StatusCode[code_of_status(answer.status_code)]
-        return await context.abort(code, error["message"], tuple(told))
+        return await context.abort(code, error["message"], tuple(metadata))
 
 
-def _unary(
-    request: type[Request], answer: Callable[[Request, Context], Awaitable[Message]]
-) -> Method:
-    return grpc.unary_unary_rpc_method_handler(
-        answer,
-        request_deserializer=request.FromString,
-        response_serializer=lambda message: message.SerializeToString(),
-    )
+# What REST has in a header, by its field in requests.
+_FIELDS: Final = {"If-Match": "revision"}
 
 
-async def _all_of(project: str, kind: int, context: Context) -> str:
-    """The address of a kind's definitions."""
-    plural = _PLURALS.get(kind)
-    if plural is None:
-        accepted = ", ".join(pb.Kind.Name(one) for one in _PLURALS)
-        told = (("error-code", "invalid"), ("error-field", "kind"))
-        await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT, f"kind: accepted are {accepted}", told
-        )
-    return f"/api/projects/{quote(project, safe='')}/{plural}"
+def address_of(request: Message, routes: Mapping[int, AnyRoute]) -> tuple[AnyRoute, str]:
+    """Return the route that a request asks for, and the path.
+
+    Raises:
+        InvalidRequest: the request leaves out a field that is part of the path.
+    """
+    route = routes.get(getattr(request, "kind", 0))
+    if route is None:
+        accepted = one_of([pb.Kind.Name(kind) for kind in routes])
+        raise InvalidRequest(f"accepted are {accepted}", "kind")
+    for field in ("project_id", "id"):
+        if getattr(request, field, None) == "":
+            raise InvalidRequest("is required", field)
+    parts = {"project": "project_id", "id": "id"}
+    quoted = {name: quote(getattr(request, field, ""), safe="") for name, field in parts.items()}
+    return route, route.full_path.format(**quoted)
 
 
-async def _one(name: pb.DefinitionName, context: Context) -> str:
-    """The address of a definition."""
-    address = await _all_of(name.project_id, name.kind, context)
-    return f"{address}/{quote(name.id, safe='')}"
-
-
-def _meant(version: int) -> dict[str, str]:
-    """The header that says which version a change is for."""
-    return {"if-match": f'"{version}"'} if version else {}
+async def _abort(context: Context, error: InvalidRequest) -> NoReturn:
+    metadata = (("error-code", error.code), ("error-field", error.field))
+    await context.abort(grpc.StatusCode[code_of(error)], str(error), metadata)
+    raise AssertionError("abort raises")
 
 
 def _credential(context: Context) -> str:

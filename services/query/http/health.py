@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it may be asked."""
+"""Whether the process is alive, and whether it is ready for requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from services.topic_view import TopicView
 
-_WITHIN_S: Final = 3.0
+_CHECK_TIMEOUT_S: Final = 3.0
 
 Check = Callable[[], Awaitable[str]]
 
@@ -24,7 +24,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether the service may be relied on; `checks` says `ok` or why not, part by part."""
+    """Whether the service is ready; `checks` has `ok` or the reason why not, for each part."""
 
     status: Literal["ready", "unready"]
     checks: dict[str, str]
@@ -34,17 +34,17 @@ class Health:
     """Answers `/healthz` and `/readyz`."""
 
     def __init__(self, topic_views: Sequence[TopicView[Any]], checks: Mapping[str, Check]) -> None:
-        self._followings = topic_views
+        self._topic_views = topic_views
         self._checks = checks
 
     async def alive(self, _: Request) -> Response:
-        """Answer whoever decides whether to start the process anew."""
+        """Answer a liveness probe."""
         return Response(msgspec.json.encode(Alive()), media_type="application/json")
 
     async def ready(self, _: Request) -> Response:
-        """Answer whoever decides whether to send requests here: 200 if all is well, else 503."""
+        """Answer a readiness probe: 200 if all checks pass, else 503."""
         found = await asyncio.gather(*(_within(check) for check in self._checks.values()))
-        checks = {f"view {view.name}": view.trouble or "ok" for view in self._followings}
+        checks = {f"view {view.name}": view.trouble or "ok" for view in self._topic_views}
         checks |= {name: trouble or "ok" for name, trouble in zip(self._checks, found, strict=True)}
         ready = all(state == "ok" for state in checks.values())
         body = msgspec.json.encode(Readiness("ready" if ready else "unready", checks))
@@ -52,12 +52,12 @@ class Health:
 
 
 def broker_check(bootstrap: str) -> Check:
-    """Return a check that the broker answers."""
+    """Return a check that fails while the broker does not answer."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     async def check() -> str:
         try:
-            await asyncio.to_thread(admin.list_topics, timeout=_WITHIN_S)
+            await asyncio.to_thread(admin.list_topics, timeout=_CHECK_TIMEOUT_S)
         except KafkaException as error:
             return f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
         return ""
@@ -67,7 +67,7 @@ def broker_check(bootstrap: str) -> Check:
 
 async def _within(check: Check) -> str:
     try:
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return await check()
     except TimeoutError:
-        return f"no answer within {_WITHIN_S:.0f} s"
+        return f"no answer within {_CHECK_TIMEOUT_S:.0f} s"

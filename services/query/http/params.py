@@ -1,20 +1,23 @@
-"""What the endpoints of all kinds of definitions read and answer alike."""
+"""Reads the parts of requests that many endpoints have, and encodes responses."""
 
 import datetime
 import time
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import Definition, decode_with, is_id
+from schemas.definitions import decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
-from services.query.views.catalog import Key
+from services.query.views.changes import Key, Numbers
 
 Source = Literal["stream", "store"]
-State = Literal["backfilling", "live", "failed"]
+SOURCES: Final[tuple[Source, ...]] = ("stream", "store")
+
+C = TypeVar("C", bound=str)
 
 MAX_BODY_BYTES: Final = 262_144
 MAX_PAGE: Final = 200
@@ -22,12 +25,12 @@ DEFAULT_PAGE: Final = 50
 
 
 def now_ms() -> int:
-    """The time in milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def project_of(request: Request) -> str:
-    """The project that the address names."""
+    """Return the project that the path names; raises `InvalidRequest` for what is no id."""
     project: str = request.path_params["project"]
     if not is_id(project):
         raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
@@ -35,7 +38,7 @@ def project_of(request: Request) -> str:
 
 
 def key_of(request: Request) -> Key:
-    """The definition that the address names."""
+    """Return the key of the definition that the path names."""
     project, name = project_of(request), request.path_params["id"]
     if not is_id(name):
         raise NotFound(f"project {project} has nothing of that id")
@@ -46,7 +49,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
-    """Read the body, an object, without looking into its fields."""
+    """Read the body, a JSON object, without decoding its fields."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -61,7 +64,7 @@ async def read_fields(request: Request) -> dict[str, msgspec.Raw]:
 
 
 def take(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
-    """Take one field out, None if it is absent or null."""
+    """Remove and decode one field; None if it is absent or null."""
     raw = fields.pop(name, None)
     if raw is None:
         return None
@@ -71,43 +74,92 @@ def take(fields: dict[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
         raise InvalidRequest(str(error), name) from None
 
 
-def read_expected(request: Request, version: int | None) -> int | None:
-    """Read which version a change is meant for: the body's, or that of `If-Match`."""
+class Expected(NamedTuple):
+    """The state that a change is meant for; None where any will do."""
+
+    revision: int | None
+    version: int | None
+
+    def check(self, name: str, present: Numbers) -> None:
+        """Raise `Conflict` if a definition is in another state."""
+        for what in ("revision", "version"):
+            expected, is_at = getattr(self, what), getattr(present, what)
+            if expected is not None and expected != is_at:
+                raise Conflict(f"{name} is at {what} {is_at}, not {expected}: read it again")
+
+
+def read_expected(request: Request, fields: dict[str, msgspec.Raw]) -> Expected:
+    """Read the state that a change is meant for from `If-Match` and, removing it, from the body."""
+    revision, version = take(fields, "revision", int), take(fields, "version", int)
     tag = request.headers.get("if-match", "*").strip()
     if tag == "*":
-        return version
+        return Expected(revision, version)
     number = tag.removeprefix("W/").strip('"')
-    if not (number.isascii() and number.isdigit()):
-        raise InvalidRequest('accepted is the version in quotes, such as "3", or *', "If-Match")
-    if version is not None and version != int(number):
-        raise InvalidRequest("names another version than If-Match", "version")
-    return int(number)
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
+        raise InvalidRequest('accepted is the revision in quotes, such as "3", or *', "If-Match")
+    if revision is not None and revision != int(number):
+        raise InvalidRequest("is another revision than If-Match", "revision")
+    return Expected(int(number), version)
 
 
-def check_version(before: Definition, expected: int | None) -> None:
-    """Raise `Conflict` if a change was meant for another version."""
-    if expected is not None and expected != before.version:
-        raise Conflict(f"{before.id} is at version {before.version}, not {expected}: read it again")
+ANY: Final = Expected(None, None)
 
 
-def read_limit(text: str) -> int:
-    """Read how many a page may have."""
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE:
+class Page(NamedTuple):
+    """A page of a list: up to `limit` items whose ids come after `after`."""
+
+    after: str
+    limit: int
+
+
+def read_page(request: Request) -> Page:
+    """Read which page of a list a request asks for."""
+    limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+    return Page(request.query_params.get("after", ""), limit)
+
+
+def read_number(request: Request, name: str, least: int, most: int, default: int) -> int:
+    """Read a whole number from the query parameters.
+
+    Raises:
+        InvalidRequest: it is none, or lies outside of `least` to `most`.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most:
         return int(text)
-    raise InvalidRequest(f"accepted are 1 to {MAX_PAGE}", "limit")
+    raise InvalidRequest(f"accepted are {least} to {most}", name)
+
+
+def read_choice(request: Request, name: str, choices: tuple[C, ...]) -> C:
+    """Read one of some words from the query parameters; the first is the default.
+
+    Raises:
+        InvalidRequest: it is none of them; says which are accepted.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return choices[0]
+    found = next((choice for choice in choices if choice == text), None)
+    if found is None:
+        raise InvalidRequest(f"accepted are {one_of(choices)}", name)
+    return found
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Return the choices as text: `a`, `b` and `c`."""
+    quoted = [f"`{choice}`" for choice in choices]
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
 
 
 def read_source(request: Request) -> Source:
-    """Read where figures are to come from."""
-    try:
-        source: Source = msgspec.convert(request.query_params.get("source", "stream"), Source)
-    except msgspec.ValidationError:
-        raise InvalidRequest("accepted are `stream` and `store`", "source") from None
-    return source
+    """Read whether the stream or the store is to answer."""
+    return read_choice(request, "source", SOURCES)
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
-    """Read a day from the address's parameters."""
+    """Read a day from the query parameters."""
     text = request.query_params.get(name)
     if text is None:
         return otherwise
@@ -117,25 +169,25 @@ def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.
         raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
 
 
-def parts(key: Key, version: int, created_at: int, updated_at: int) -> dict[str, Any]:
-    """What every definition has besides its own."""
+def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[str, Any]:
+    """Return the fields that the definitions of all kinds have."""
     return {
         "project_id": key.project_id,
         "id": key.id,
-        "version": version,
+        **numbers._asdict(),
         "created_at": created_at,
         "updated_at": updated_at,
     }
 
 
 def instant(ms: int) -> datetime.datetime:
-    """A time as answers show it."""
+    """Return a time (ms) as responses have it."""
     return datetime.datetime.fromtimestamp(ms / 1_000, datetime.UTC)
 
 
-def json_answer(
+def encode_response(
     value: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with `value` as JSON."""
+    """Return a response with `value` as JSON."""
     body = msgspec.json.encode(value)
     return Response(body, status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What the query service says of itself to Prometheus."""
+"""The metrics of the query service for Prometheus."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -21,51 +21,49 @@ from services.topic_view import TopicView
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
-    """The metrics of one process: each has a registry of its own, so tests may run several."""
+class QueryTelemetry:
+    """The metrics of one process for Prometheus, in a registry of their own."""
 
     def __init__(self, topic_views: Iterable[TopicView[Any]]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "avila_query_request_seconds",
-            "Time from a request's arrival to the end of its answer, by route.",
+            "Time from a request's arrival to the end of its response, by route.",
             ["method", "route", "status"],
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
         self._live_messages = Counter(
             "avila_query_live_messages_total",
-            "Messages with news that were sent on WebSockets, by kind.",
-            ["kind"],
+            "Messages sent on live WebSockets, by topic.",
+            ["topic"],
             registry=self._registry,
         )
         self._live_dropped = Counter(
             "avila_query_live_dropped_events_total",
-            "Events that were not shown because somebody read too slowly.",
+            "Events that were dropped because a reader was too slow.",
             registry=self._registry,
         )
         self._live_refused = Counter(
             "avila_query_live_refused_total",
-            "WebSockets that were refused or closed by us, by the error's code.",
+            "WebSockets that the service refused or closed, by the error's code.",
             ["code"],
             registry=self._registry,
         )
         self._registry.register(_Views(list(topic_views)))
 
     def watch_live(self, connections: Callable[[], int]) -> None:
-        """Report what this returns, whenever somebody asks."""
-        gauge = Gauge(
-            "avila_query_live_connections", "WebSockets that are open.", registry=self._registry
-        )
+        """Report the number that this returns, at each scrape."""
+        gauge = Gauge("avila_query_live_connections", "Open WebSockets.", registry=self._registry)
         gauge.set_function(connections)
 
-    def live_sent(self, kind: str, dropped: int) -> None:
-        """Count a message, and the events that it says were dropped."""
-        self._live_messages.labels(kind).inc()
+    def live_sent(self, topic: str, dropped: int) -> None:
+        """Count a message of a topic, and the events that it reports as dropped."""
+        self._live_messages.labels(topic).inc()
         self._live_dropped.inc(dropped)
 
     def live_refused(self, code: str) -> None:
-        """Count a connection that was not what it should be."""
+        """Count a connection that was refused, or closed for an error."""
         self._live_refused.labels(code).inc()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -78,24 +76,26 @@ class Metrics:
 
 
 class _Views(Collector):
-    """Reads the views when asked, so that nothing has to keep gauges up to date."""
+    """Reads the views at each scrape, so that nothing has to update gauges."""
 
     def __init__(self, topic_views: list[TopicView[Any]]) -> None:
-        self._followings = topic_views
+        self._topic_views = topic_views
 
     def collect(self) -> Iterable[Metric]:
         lag = GaugeMetricFamily(
             "avila_query_view_lag_records",
-            "Entries of its topics that a view does not hold yet.",
+            "Entries of its topics that a view has not read yet.",
             labels=["view"],
         )
         ready = GaugeMetricFamily(
-            "avila_query_view_ready", "1 if a view may be relied on.", labels=["view"]
+            "avila_query_view_ready",
+            "1 if a view is up to date and follows its topics.",
+            labels=["view"],
         )
         records = CounterMetricFamily(
             "avila_query_view_records", "Records that a view has read.", labels=["view"]
         )
-        for topic_view in self._followings:
+        for topic_view in self._topic_views:
             lag.add_metric([topic_view.name], topic_view.lag)
             ready.add_metric([topic_view.name], not topic_view.trouble)
             records.add_metric([topic_view.name], topic_view.records)

@@ -1,8 +1,8 @@
-"""The end of the event store, for those who look at it live; nothing is read while nobody does.
+"""The end of the event store, for those who watch it live; nothing is read while nobody does.
 
-One thread reads for all of a process: the whole topic, as events of all projects stand on it, at
-some 2 µs an event. Only what is shown is decoded: of each project that is looked at, at most
-`MAX_EVENTS_PER_S`, picked evenly.
+One thread a process reads the whole topic, since it has the events of all projects, at some 2 µs an
+event. Only the events to show are decoded: at most `MAX_EVENTS_PER_S` of each project that somebody
+watches, picked evenly.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 MAX_EVENTS_PER_S: Final = 100
 
-_AT_ONCE: Final = 10_000
+_MAX_BATCH: Final = 10_000
 _POLL_S: Final = 0.1
 _TIMEOUT_S: Final = 3.0
 _RETRY_S: Final = 0.5
@@ -32,9 +32,9 @@ _JSON: Final = ("properties", "context")
 
 
 class Seen(NamedTuple):
-    """What came for a project: how many events, and some of them as JSON, in their order."""
+    """Events of a project: how many there were, and some of them as JSON, in their order."""
 
-    came: int
+    total: int
     events: list[bytes]
 
 
@@ -42,9 +42,9 @@ Take = Callable[[Seen], None]
 
 
 class Tail:
-    """Gives what comes on `topic` to those who watch; for one loop.
+    """Gives new events on `topic` to those who watch; for one loop.
 
-    `codec` is used by the thread alone; what it raises is logged, and the events are not shown.
+    Only the thread uses `codec`; events that it cannot decode are logged and not shown.
     """
 
     def __init__(self, bootstrap: str, topic: str, codec: Codec) -> None:
@@ -56,9 +56,10 @@ class Tail:
         self._threads: set[threading.Thread] = set()
 
     async def watch(self, project_id: str, take: Take) -> None:
-        """Call `take` in the loop with what comes for a project from now on.
+        """Call `take` in the loop with the new events of a project.
 
-        Returns as soon as all that is committed later will be seen; waits for the broker till then.
+        Returns once every event that is committed later will be seen; waits for the broker until
+        then.
         """
         self._watchers[project_id].add(take)
         if self._reading is None:
@@ -67,7 +68,7 @@ class Tail:
         await self._reading.begun.wait()
 
     def leave(self, project_id: str, take: Take) -> None:
-        """Call `take` no more; reading ends when nobody watches."""
+        """Stop calling `take`; reading ends when nobody watches."""
         self._watchers[project_id].discard(take)
         if not self._watchers[project_id]:
             del self._watchers[project_id]
@@ -97,7 +98,7 @@ class Tail:
                 try:
                     self._read(reading, hand_over)
                 except Exception:
-                    log.exception("live events begin anew")
+                    log.exception("live_events_failed")
                     reading.stopped.wait(_RETRY_S)
             loop.call_soon_threadsafe(self._threads.discard, thread)
 
@@ -137,7 +138,7 @@ class Tail:
             hand_over({})
             allowance = _Allowance()
             while not reading.stopped.is_set():
-                messages = consumer.consume(_AT_ONCE, _POLL_S)
+                messages = consumer.consume(_MAX_BATCH, _POLL_S)
                 found = _by_project(messages, reading.projects)
                 picked = {
                     project_id: evenly(values, allowance.take(project_id, len(values)))
@@ -157,13 +158,13 @@ class Tail:
         try:
             batch = self._codec.decode(values).batch
         except AvilaError as error:
-            log.warning("live events not shown", reason=str(error))
+            log.warning("live_events_unreadable", reason=str(error))
             return []
         return [_show(row) for row in batch.to_pylist()]
 
 
 class _Reading:
-    """One run of the thread; the loop writes `projects`, anew each time, and the thread reads."""
+    """One run of the thread: the loop replaces `projects`, and the thread reads it."""
 
     def __init__(self) -> None:
         self.projects: Collection[str] = frozenset()
@@ -172,7 +173,7 @@ class _Reading:
 
 
 class _Allowance:
-    """What may still be shown of each project: a bucket that holds a second's."""
+    """How many events of each project may still be shown: a token bucket of one second."""
 
     def __init__(self) -> None:
         self._left: dict[str, tuple[float, float]] = {}
@@ -193,31 +194,31 @@ def evenly(values: Sequence[Any], count: int) -> list[Any]:
 
 
 def _assign(consumer: Consumer, topic: str) -> bool:
-    """Stand at the end as it is now; false if the broker does not say where that is."""
+    """Start reading at the present end; false if the broker does not answer."""
     try:
         partitions = consumer.list_topics(topic, _TIMEOUT_S).topics[topic].partitions
-        places = [TopicPartition(topic, number) for number in partitions]
-        for place in places:
-            place.offset = consumer.get_watermark_offsets(place, _TIMEOUT_S)[1]
+        ends = [TopicPartition(topic, number) for number in partitions]
+        for end in ends:
+            end.offset = consumer.get_watermark_offsets(end, _TIMEOUT_S)[1]
     except KafkaException as failure:
-        log.warning("live events wait", reason=failure.args[0].str())
+        log.warning("live_events_waiting", reason=failure.args[0].str())
         return False
-    consumer.assign(places)
-    return bool(places)
+    consumer.assign(ends)
+    return bool(ends)
 
 
 def _by_project(messages: list[Message], projects: Collection[str]) -> dict[str, list[bytes]]:
-    """Sort the events of `projects` by what their keys, `project:person`, begin with."""
+    """Group the events of `projects` by project, with which their keys, `project:person`, begin."""
     names = {project_id.encode(): project_id for project_id in projects}
-    found: dict[str, list[bytes]] = {}
+    by_project: dict[str, list[bytes]] = {}
     for message in messages:
-        if message.error() is not None:  # passing ones: the library goes on by itself
+        if message.error() is not None:  # transient: the library recovers by itself
             continue
         project_id = names.get((message.key() or b"").partition(b":")[0])
         value = message.value()
         if project_id is not None and value is not None:
-            found.setdefault(project_id, []).append(value)
-    return found
+            by_project.setdefault(project_id, []).append(value)
+    return by_project
 
 
 def _show(row: dict[str, Any]) -> bytes:
@@ -227,7 +228,7 @@ def _show(row: dict[str, Any]) -> bytes:
 
 
 def _json(text: str) -> msgspec.Raw | str:
-    """JSON as it is, and as text what is none: nobody checks the context of what came by Kafka."""
+    """Return JSON as it is, and other text as text: events that came by Kafka are unchecked."""
     try:
         return _read_json(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,7 +1,8 @@
-"""Results of definitions as they change, for those who look at them: the newest, never a backlog.
+"""Results of definitions as they change, for those who watch them: the latest, never a backlog.
 
-Who subscribes is told which definitions' results have changed, and asks for the state of one when
-it can be sent: what changed twice meanwhile is sent once. A state is worked out once for all.
+A watcher is called with the ids of definitions that have changed, and asks for the state of one
+when it can be sent: two changes in the meantime are sent once. A state is computed once for all
+watchers.
 """
 
 import math
@@ -10,29 +11,29 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Generic
 
-from services.query.views.catalog import D, Definitions, Key
+from services.query.views.catalog import D, Definitions
+from services.query.views.changes import Key
 
 Touch = Callable[[str], None]
 
 
 class LiveResults(Generic[D]):
-    """Those who look at the results of one kind of definitions; for one thread.
+    """The watchers of the results of one operator; for one thread.
 
-    `read` works out the state of a definition, in JSON, from the view that is kept anyway. It holds
-    until `changed` says otherwise, and for `every_s` at most, by `clock` (seconds that only go on):
-    some states pass with time alone.
+    `read` computes the state of a definition, in JSON. A state holds until `changed`, and for
+    `refresh_s` at most by `clock` (monotonic seconds), as some states change with time alone.
     """
 
     def __init__(
         self,
         definitions: Definitions[D],
         read: Callable[[D], bytes],
-        every_s: float = math.inf,
+        refresh_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._definitions = definitions
         self._read = read
-        self._every_s = every_s
+        self._refresh_s = refresh_s
         self._clock = clock
         self._refreshed_at = clock()
         self._watchers: defaultdict[str, set[Touch]] = defaultdict(set)
@@ -45,7 +46,7 @@ class LiveResults(Generic[D]):
             touch(name)
 
     def leave(self, project_id: str, touch: Touch) -> None:
-        """Call `touch` no more."""
+        """Stop calling `touch`."""
         self._watchers[project_id].discard(touch)
         if not self._watchers[project_id]:
             del self._watchers[project_id]
@@ -53,7 +54,7 @@ class LiveResults(Generic[D]):
             self._states.clear()
 
     def changed(self, keys: Iterable[Key]) -> None:
-        """Tell those concerned that some definitions, or their results, have changed."""
+        """Call the watchers of some definitions, which have changed or have new results."""
         if not self._watchers:
             return
         for key in set(keys):
@@ -62,15 +63,15 @@ class LiveResults(Generic[D]):
                 touch(key.id)
 
     def refresh(self) -> None:
-        """Take everything for changed if the time is over for which a state holds.
+        """Treat everything as changed once states have held for `refresh_s`.
 
-        Whoever is about to send calls it first; all who watch are told, not only that one.
+        Whoever is about to send calls it first; it calls all watchers, not only that one.
         """
         now = self._clock()
-        if now - self._refreshed_at < self._every_s:
+        if now - self._refreshed_at < self._refresh_s:
             return
         self._refreshed_at = now
-        # Also those that nobody looks at by now: somebody may again, before the time is over.
+        # Also those that nobody watches now: somebody may again before the time is over.
         self._states.clear()
         self.changed(
             Key(project_id, name)
@@ -79,7 +80,7 @@ class LiveResults(Generic[D]):
         )
 
     def state(self, project_id: str, name: str) -> bytes | None:
-        """Return the state of a definition as it is now; None without one."""
+        """Return the present state of a definition; None if there is no definition."""
         key = Key(project_id, name)
         if key not in self._states:
             definition = self._definitions.find(key)

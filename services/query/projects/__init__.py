@@ -1,1 +1,1 @@
-"""What a project sets for itself: tracking plans and settings."""
+"""A project's tracking plans and settings."""

@@ -1,4 +1,4 @@
-"""The settings of a project over HTTP: what its definitions go by where they say nothing."""
+"""The endpoint of a project's settings, which are the defaults of its definitions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from schemas.keys import Project, TimeZone, encode, record_key
 from schemas.time.calendar import find_zone
 from services.commands import Commands, Write
 from services.keys.view import Keys
-from services.query.http.params import json_answer, now_ms, project_of, read_fields
+from services.query.http.params import encode_response, now_ms, project_of, read_fields
 from services.topic_view import TopicView
 
 
 class ProjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a project.
 
-    `timezone` is that of the periods of cohorts and metrics which name none when they are made, or
-    replaced. Those that stand already keep theirs: their figures are counted by it.
+    `timezone` applies to the periods of cohorts and metrics that name none when they are created or
+    replaced. Existing definitions keep their time zone.
     """
 
     timezone: TimeZone = "UTC"
@@ -38,17 +38,17 @@ class Projects:
         self._commands = commands
 
     def completed(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
-        """The fields of a definition that has a time zone, with the project's if it names none."""
+        """Return the fields of a definition, with the project's time zone if they name none."""
         return {"timezone": self._settings(project).timezone, **fields}
 
     async def read(self, request: Request) -> Response:
         """Show the settings."""
         project = project_of(request)
         self._view.require()
-        return json_answer(self._settings(project))
+        return encode_response(self._settings(project))
 
     async def put(self, request: Request) -> Response:
-        """Set them: what is not given becomes what it is without settings."""
+        """Set the settings; those that are left out return to their defaults."""
         project = project_of(request)
         settings = read_request(_settings, msgspec.json.encode(await read_fields(request)))
         find_zone(settings.timezone)
@@ -62,7 +62,7 @@ class Projects:
             return Write(record_key(made), encode(made), {}, None)
 
         await self._commands.change(decide)
-        return json_answer(settings)
+        return encode_response(settings)
 
     def _settings(self, project: str) -> ProjectSettings:
         known = self._keys.projects.get(project)

@@ -1,93 +1,80 @@
 """The view of the definitions topic: what is defined, and at which version."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar, cast
+from collections.abc import Sequence
+from typing import Generic, TypeVar, cast
 
-import msgspec
-import structlog
-from confluent_kafka import Message
-
-from schemas import plans
-from schemas.definitions import Definition, Kind, parse_key
-from schemas.errors import NotFound
-from schemas.operators import cohort as cohorts
-from schemas.operators import funnel as definitions
-from schemas.operators import metric as metrics
-from schemas.operators import segment as segments
-
-log = structlog.get_logger(__name__)
-
-# A tombstone's header that says which version it ended, so that the next one of the same id is not
-# mistaken for it: results of an ended version may still be on their topic.
-ENDED_VERSION: Final = "version"
+from schemas.definitions import Definition, Kind
+from schemas.errors import Conflict, NotFound
+from services.query.views.changes import Change, Key, Numbers, Unreadable, has_previous
 
 D = TypeVar("D", bound=Definition)
 
-_DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
-    "funnel": definitions.decode,
-    "cohort": cohorts.decode,
-    "metric": metrics.decode,
-    "segment": segments.decode,
-    "plan": plans.decode,
-}
-
-
-class Key(NamedTuple):
-    """What a definition is known by, among those of its kind."""
-
-    project_id: str
-    id: str
-
-
-class Change(NamedTuple):
-    """A new definition; None if it was deleted, and the version that was then."""
-
-    kind: str
-    key: Key
-    definition: Definition | None
-    ended_version: int = 0
-
 
 class Definitions(Generic[D]):
-    """The definitions of one kind as they stand, by project and id; for one thread."""
+    """The current definitions of one kind, by project and id; for one thread."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._projects: dict[str, dict[str, D]] = {}
-        self._ended: dict[Key, int] = {}
+        self._unreadable: dict[Key, Unreadable] = {}
+        self._replacing: dict[Key, None] = {}  # a set in the order of the topic
+        # Of the definitions that cannot be read, or have ended.
+        self._numbers: dict[Key, Numbers] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take in what is of this kind, in the topic's order; doing it again changes nothing."""
-        for kind, key, definition, ended_version in changes:
+        """Take in what is of this kind, in the topic's order; repeating it changes nothing."""
+        for kind, key, definition, numbers in changes:
             if kind != self._kind:
                 continue
             held = self._projects.setdefault(key.project_id, {})
-            if definition is None:
-                before = held.pop(key.id, None)
-                ended = max(ended_version, before.version if before else 0)
-                self._ended[key] = max(ended, self._ended.get(key, 0))
-            else:
+            known = self.numbers(key)
+            self._unreadable.pop(key, None)
+            self._replacing.pop(key, None)
+            if isinstance(definition, Definition):
                 held[key.id] = cast(D, definition)
+                if has_previous(definition):
+                    self._replacing[key] = None
+            else:
+                held.pop(key.id, None)
+                self._numbers[key] = Numbers(*map(max, known, numbers))
+                if definition is not None:
+                    self._unreadable[key] = definition
 
     def get(self, key: Key) -> D:
         """Return a definition.
 
         Raises:
             NotFound: there is none.
+            Conflict: it cannot be read.
         """
         definition = self.find(key)
-        if definition is None:
+        if definition is not None:
+            return definition
+        unreadable = self.unreadable(key)
+        if unreadable is None:
             raise NotFound(f"project {key.project_id} has no {self._kind} {key.id}")
-        return definition
+        raise Conflict(
+            f"the {self._kind} {key.id} cannot be read: {unreadable.reason}; replace or delete it"
+        )
 
     def find(self, key: Key) -> D | None:
-        """Return a definition if there is one."""
+        """Return a definition if there is one that can be read."""
         return self._projects.get(key.project_id, {}).get(key.id)
 
-    def next_version(self, key: Key) -> int:
-        """Return the version that the next definition of that key must have."""
+    def unreadable(self, key: Key) -> Unreadable | None:
+        """Return why a definition cannot be read, if that is so."""
+        return self._unreadable.get(key)
+
+    def numbers(self, key: Key) -> Numbers:
+        """Return the numbers of the present definition, or of the last one that there was."""
         definition = self.find(key)
-        return 1 + (definition.version if definition else self._ended.get(key, 0))
+        if definition is None:
+            return self._numbers.get(key, Numbers())
+        return Numbers(definition.version, definition.revision)
+
+    def replacing(self) -> list[D]:
+        """Return the definitions for which their previous version still counts."""
+        return [definition for key in self._replacing if (definition := self.find(key))]
 
     def of(self, project_id: str) -> list[D]:
         """Return all definitions of a project."""
@@ -105,35 +92,3 @@ class Definitions(Generic[D]):
         """Return up to `limit` of a project's definitions whose ids come after `after`, by id."""
         held = self._projects.get(project_id, {})
         return [held[name] for name in sorted(name for name in held if name > after)[:limit]]
-
-
-def read_changes(messages: list[Message]) -> list[Change]:
-    """Decode records of the definitions topic; those of other kinds and unreadable ones are not in.
-
-    Pure but for a line in the log for each that cannot be read.
-    """
-    changes = []
-    for message in messages:
-        key, value = message.key(), message.value()
-        try:
-            project_id, kind, name = parse_key(key or b"")
-            decode = _DECODERS.get(kind)
-            if decode is None:
-                continue
-            definition = None if value is None else decode(value)
-        except (ValueError, msgspec.DecodeError) as error:
-            log.error("definition left out", key=key, offset=message.offset(), reason=str(error))
-            continue
-        ended = _ended_version(message) if definition is None else 0
-        changes.append(Change(kind, Key(project_id, name), definition, ended))
-    return changes
-
-
-def _ended_version(message: Message) -> int:
-    headers = message.headers() or []
-    items = headers.items() if isinstance(headers, dict) else headers
-    texts = [value for name, value in items if name == ENDED_VERSION]
-    try:
-        return int(texts[-1] or 0) if texts else 0
-    except ValueError:
-        return 0

@@ -13,6 +13,7 @@ import pytest
 
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
+from schemas.operators.funnel import FUNNEL
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -85,7 +86,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topic = settings.topics.funnels.name
+        self._topic = FUNNEL.aggregates.topic(settings.topics).name
         schema = load("funnel-result")
         with Registry(settings.bootstrap) as registry:
             schema_id = registry.register(value_subject(self._topic), schema)

@@ -15,18 +15,18 @@ from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
 from schemas.time.calendar import number_of
-from services.query.clickhouse.queries import Answer
-from services.query.operators.cohort import response as cohort_figures
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Row
 from services.query.operators.cohort.persons import (
     Cell,
-    CohortPersons,
-    Counted,
+    CellField,
+    CohortPersonsResponse,
     cell_statement,
     read_persons,
 )
-from services.query.operators.cohort.response import Grid, Row, assemble
+from services.query.operators.cohort.response import assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
-from services.query.operators.funnel.response import MAX_SHOWN
 from tests import cohort_oracle as oracle
 from tests.cohort_oracle import Act, grid, grids, persons
 from tests.pipelines.test_cohort_fold import Case, cases
@@ -67,10 +67,10 @@ def count(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -
 
 def count_all(
     warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]
-) -> cohort_figures.Counted:
+) -> CohortAggregates:
     write(warehouse, definition, acts)
     statement = cohort_statement(warehouse.settings.clickhouse_database, definition)
-    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0)
+    return read_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
 
 def rows_of(wanted: oracle.Grid) -> Grid:
@@ -80,9 +80,9 @@ def rows_of(wanted: oracle.Grid) -> Grid:
     }
 
 
-def find(warehouse: Warehouse, definition: CohortDefinition, cell: Cell) -> CohortPersons:
+def find(warehouse: Warehouse, definition: CohortDefinition, cell: Cell) -> CohortPersonsResponse:
     statement = cell_statement(warehouse.settings.clickhouse_database, definition, cell)
-    return read_persons(cell, Answer(ask(warehouse, statement), {}))
+    return read_persons(cell, QueryResult(ask(warehouse, statement), {}))
 
 
 def write(warehouse: Warehouse, definition: CohortDefinition, acts: list[Act]) -> None:
@@ -161,14 +161,14 @@ def test_the_persons_of_a_cell_are_those_it_counts(
     column %= case.periods
     for begin, row in persons(case.acts, case.period, case.periods, case.timezone).items():
         cell = Cell(number_of(case.period, begin), "persons", column, "", 200)
-        cells: dict[Counted, set[int]] = {
+        cells: dict[CellField, set[int]] = {
             "persons": row.persons,
             "returned": row.returned[column],
             "returned_or_later": row.or_later[column],
         }
         for counted, wanted in cells.items():
             found = find(warehouse, definition, cell._replace(counted=counted))
-            assert found == CohortPersons(sorted(map(str, wanted)), None)
+            assert found == CohortPersonsResponse(sorted(map(str, wanted)), None)
 
 
 def test_the_persons_of_a_cell_come_page_by_page(warehouse: Warehouse) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,16 +18,17 @@ from schemas.operators.funnel import Breakdown, Exclusion, Funnel, FunnelDefinit
 from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import fingerprint_sql, token_sql
-from services.query.clickhouse.queries import Answer
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.aggregates import FunnelAggregates, ValueCounts, Values
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.persons import (
-    Asked,
-    FunnelPersons,
+    FunnelPersonsResponse,
     Outcome,
+    PersonsQuery,
     persons_statement,
     read_persons,
 )
-from services.query.operators.funnel.response import MAX_SHOWN, Counted, OfValue, Values
 from tests import funnel_oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
 from tests.pipelines.test_funnel_chains import HOUR_MS, funnels
@@ -95,9 +97,9 @@ def write(warehouse: Warehouse, case: Case) -> FunnelDefinition:
     return definition
 
 
-def count(warehouse: Warehouse, definition: FunnelDefinition) -> Counted:
+def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelAggregates:
     statement = chain_statement(warehouse.settings.clickhouse_database, definition)
-    return read_chain_counts(definition, Answer(ask(warehouse, statement), {}), 0)
+    return read_chain_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
 
 def happenings(case: Case) -> list[Happening]:
@@ -122,7 +124,7 @@ def _numbers(looks: Sequence[Step | Exclusion], name: str) -> frozenset[int]:
     return frozenset(number for number, look in enumerate(looks, 1) if look.event == name)
 
 
-def plain(counted: Counted) -> Any:
+def plain(counted: FunnelAggregates) -> Any:
     return (
         counted.total,
         list(counted.entries),
@@ -284,11 +286,11 @@ def persons(
     warehouse: Warehouse, definition: FunnelDefinition, step: int, outcome: Outcome
 ) -> list[str]:
     """All pages of persons, one person each."""
-    asked = Asked(step, outcome, "", 1, datetime.date.min, datetime.date.max)
+    asked = PersonsQuery(step, outcome, "", 1, datetime.date.min, datetime.date.max)
     found = []
     while True:
         statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
-        page = read_persons(asked, Answer(ask(warehouse, statement), {}))
+        page = read_persons(asked, QueryResult(ask(warehouse, statement), {}))
         found += page.persons
         if page.next is None:
             return found
@@ -326,10 +328,44 @@ def test_persons_are_those_who_entered_on_the_days_asked_for(warehouse: Warehous
         funnel = Funnel((Step("a"), Step("b")), once=once)
         events = [("ada", "a", 0, "{}"), ("ada", "b", DAY_MS, "{}"), ("bob", "a", DAY_MS, "{}")]
         definition = write(warehouse, Case(funnel, events))
-        asked = Asked(1, "reached", "", 9, day, day)
+        asked = PersonsQuery(1, "reached", "", 9, day, day)
         statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
-        found = read_persons(asked, Answer(ask(warehouse, statement), {}))
-        assert found == FunnelPersons(["ada"], None)
+        found = read_persons(asked, QueryResult(ask(warehouse, statement), {}))
+        assert found == FunnelPersonsResponse(["ada"], None)
+
+
+MANY = tuple(Step(str(number)) for number in range(32))
+
+
+@pytest.mark.parametrize(
+    "funnel",
+    [
+        Funnel(MANY),
+        Funnel(MANY, once=True),
+        Funnel(MANY, order="any"),
+        Funnel(MANY[:31], order="strict"),
+        Funnel((MANY[0], *(Step(step.event, optional=True) for step in MANY[1:]))),
+        Funnel(MANY[:24], exclusions=tuple(Exclusion(f"x{n}", before=n + 2) for n in range(8))),
+        Funnel(MANY, hold_constant=("plan", "cart", "shop", "page"), entries=True),
+        Funnel(MANY, breakdown=Breakdown("plan", 32)),
+    ],
+    ids=lambda funnel: f"{len(funnel.steps)} steps, {funnel.order}",
+)
+def test_as_many_steps_as_a_funnel_may_have_are_counted_and_their_persons_found(
+    warehouse: Warehouse, funnel: Funnel
+) -> None:
+    steps = len(funnel.steps)
+    events = [
+        (person, str(number), number, '{"plan": "pro"}')
+        for person, reached in (("ada", steps), ("bob", steps - 1))
+        for number in range(reached)
+    ]
+    definition = write(warehouse, Case(funnel, events))
+    if not funnel.plain:
+        assert count(warehouse, definition).total == [2] * (steps - 1) + [1]
+    assert persons(warehouse, definition, steps, "reached") == ["ada"]
+    if not funnel.steps[-1].optional:
+        assert persons(warehouse, definition, steps, "dropped") == ["bob"]
 
 
 def test_the_rest_of_the_values_is_other(warehouse: Warehouse) -> None:
@@ -341,5 +377,5 @@ def test_the_rest_of_the_values_is_other(warehouse: Warehouse) -> None:
     ]
     definition = write(warehouse, Case(funnel, [*events, ("0-0", "b", 1, "{}")]))
     values = count(warehouse, definition).values
-    assert values[None] == OfValue([3, 1], [])
+    assert values[None] == ValueCounts([3, 1], [])
     assert len(values) == MAX_SHOWN + 1

@@ -7,14 +7,14 @@ import numpy as np
 
 from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
-from services.query.operators.funnel.response import (
-    MAX_SHOWN,
-    Counted,
-    Counts,
-    OfValue,
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.aggregates import (
+    DayCounts,
+    FunnelAggregates,
+    ValueCounts,
     Values,
-    assemble,
 )
+from services.query.operators.funnel.response import assemble
 
 FRIDAY = 20_000 - 20_000 % 7 + 1  # days from 1970, which began on a Thursday
 
@@ -30,19 +30,25 @@ def definition(*steps: Step, breakdown: Breakdown | None = None) -> FunnelDefini
     )
 
 
-def day(*reached: int, values: Values | None = None) -> Counts:
+def day(*reached: int, values: Values | None = None) -> DayCounts:
     times = [sketch_of(np.full(persons, 1_000 * step)) for step, persons in enumerate(reached)]
-    return Counts(list(reached), times, [2 * persons for persons in reached], values or {})
+    return DayCounts(list(reached), times, [2 * persons for persons in reached], values or {})
 
 
-def counted(total: list[int], days: dict[int, Counts] | None = None, **more: Any) -> Counted:
-    return Counted(total, days or {}, late_dropped=0, updated_at=None, positions={}, **more)
+def counted(
+    total: list[int], days: dict[int, DayCounts] | None = None, **more: Any
+) -> FunnelAggregates:
+    return FunnelAggregates(
+        total, days or {}, late_dropped=0, updated_at=None, positions={}, **more
+    )
 
 
 def test_days_of_a_week_are_added_up() -> None:
     days = {
-        FRIDAY: day(3, 1, values={'"x"': OfValue([3, 1], [])}),
-        FRIDAY + 1: day(1, 1, values={'"x"': OfValue([1, 1], []), "2": OfValue([1, 0], [])}),
+        FRIDAY: day(3, 1, values={'"x"': ValueCounts([3, 1], [])}),
+        FRIDAY + 1: day(
+            1, 1, values={'"x"': ValueCounts([1, 1], []), "2": ValueCounts([1, 0], [])}
+        ),
         FRIDAY + 3: day(5, 0),
     }
     found = assemble(definition(), "stream", counted([9, 2], days), period="week").days
@@ -56,11 +62,11 @@ def test_days_of_a_week_are_added_up() -> None:
 
 
 def test_the_values_that_most_persons_entered_with_are_shown_and_the_rest_is_other() -> None:
-    values: dict[str | None, OfValue] = {
-        str(number): OfValue([10 + number, 1], []) for number in range(MAX_SHOWN + 2)
+    values: dict[str | None, ValueCounts] = {
+        str(number): ValueCounts([10 + number, 1], []) for number in range(MAX_SHOWN + 2)
     }
-    values |= {"null": OfValue([100, 5], []), None: OfValue([7, 7], [])}
-    days = {FRIDAY: day(1, 0, values={"0": OfValue([1, 0], []), "3": OfValue([1, 0], [])})}
+    values |= {"null": ValueCounts([100, 5], []), None: ValueCounts([7, 7], [])}
+    days = {FRIDAY: day(1, 0, values={"0": ValueCounts([1, 0], []), "3": ValueCounts([1, 0], [])})}
     found = assemble(definition(), "stream", counted([9, 2], days, values=values))
     shown = found.totals.breakdown
     assert [one.value for one in shown] == [None, *range(MAX_SHOWN + 1, 2, -1), None]
@@ -71,12 +77,12 @@ def test_the_values_that_most_persons_entered_with_are_shown_and_the_rest_is_oth
 
 
 def test_values_that_as_many_entered_with_are_shown_in_the_order_of_their_text() -> None:
-    values: dict[str | None, OfValue] = {
-        '"b"': OfValue([1, 0], []),
-        '"a"': OfValue([1, 0], []),
-        "true": OfValue([1, 0], []),
-        "1.5": OfValue([1, 0], []),
-        '"gone"': OfValue([0, 0], []),
+    values: dict[str | None, ValueCounts] = {
+        '"b"': ValueCounts([1, 0], []),
+        '"a"': ValueCounts([1, 0], []),
+        "true": ValueCounts([1, 0], []),
+        "1.5": ValueCounts([1, 0], []),
+        '"gone"': ValueCounts([0, 0], []),
     }
     shown = assemble(definition(), "stream", counted([4, 0], values=values)).totals.breakdown
     assert [one.value for one in shown] == [1.5, "a", "b", True]

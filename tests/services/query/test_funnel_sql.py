@@ -19,8 +19,8 @@ from schemas.settings import Settings
 from schemas.sketches.durations import sketch_of
 from services.query.clickhouse.client import NOT_COMPILED, Store
 from services.query.clickhouse.events import Statement
-from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import Counted
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.oracle import DAY_MS, Happening, fold
 from tests.services.query.conftest import Worker, ready, serve
@@ -94,9 +94,9 @@ def ask(warehouse: Warehouse, statement: Statement) -> list[Any]:
     return list(answer.result_columns) or [[] for _ in answer.column_names]
 
 
-def count(warehouse: Warehouse, definition: FunnelDefinition) -> Counted:
+def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelAggregates:
     statement = funnel_statement(warehouse.settings.clickhouse_database, definition)
-    return read_counts(definition, Answer(ask(warehouse, statement), {}), 0)
+    return read_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
 
 def happenings(case: Case, start_ms: int) -> list[Happening]:
@@ -115,7 +115,7 @@ def happenings(case: Case, start_ms: int) -> list[Happening]:
     ]
 
 
-def plain(counted: Counted) -> Any:
+def plain(counted: FunnelAggregates) -> Any:
     return counted.total, {
         day: (counts.reached, [_plain(times) for times in counts.times])
         for day, counts in sorted(counted.days.items())
@@ -317,7 +317,7 @@ async def test_a_question_can_change_nothing(whole: Settings) -> None:
 async def test_a_question_that_needs_too_much_is_refused(whole: Settings) -> None:
     store = Store(whole)
     try:
-        with pytest.raises(Exception, match="more than is allowed"):
+        with pytest.raises(Exception, match="exceeds a limit"):
             await store.columns("SELECT number FROM numbers(1000001)", {})
     finally:
         await store.close()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.sketches.durations import sketch_of
-from services.query.operators.funnel.response import Counted, Counts
+from services.query.operators.funnel.aggregates import DayCounts, FunnelAggregates
 from services.query.operators.funnel.times import binned, histogram
 
 times = st.lists(st.one_of(st.integers(0, 300), st.integers(0, 10**10)), min_size=1, max_size=30)
@@ -26,10 +26,10 @@ def test_each_time_is_in_the_one_bin_that_says_so(took: list[int], bins: int) ->
 
 
 def test_days_that_are_asked_for_are_added_up() -> None:
-    def day(took: int) -> Counts:
-        return Counts([1, 1], [sketch_of(np.array([0])), sketch_of(np.array([took]))], [])
+    def day(took: int) -> DayCounts:
+        return DayCounts([1, 1], [sketch_of(np.array([0])), sketch_of(np.array([took]))], [])
 
-    counted = Counted([1, 1], {0: day(10), 1: day(1_000), 2: day(2_000)}, 0, None, {})
+    counted = FunnelAggregates([1, 1], {0: day(10), 1: day(1_000), 2: day(2_000)}, 0, None, {})
     first, last = datetime.date(1970, 1, 2), datetime.date(1970, 1, 3)
     found = histogram(counted, "stream", 2, 10, first, last)
     assert (found.persons, found.mean_ms, found.state) == (2, 1_500, "live")

@@ -107,7 +107,8 @@ async def test_options_are_shown_as_they_were_given_and_may_be_sent_back(
     created = await create(query, "full", **OPTIONS)
     assert created["order"] == "strict"
     assert created["breakdown"] == OPTIONS["breakdown"]
-    assert (await query.put(f"{FUNNELS}/full", json=created)).json()["version"] == 2
+    again = (await query.put(f"{FUNNELS}/full", json=created)).json()
+    assert (again["revision"], again["version"]) == (2, 1)
     plain = await create(query, "plain")
     assert (plain["order"], plain["breakdown"]) == ("ordered", None)
     for refused, field in (
@@ -119,7 +120,7 @@ async def test_options_are_shown_as_they_were_given_and_may_be_sent_back(
         assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
-async def test_a_change_meant_for_another_version_is_refused(query: httpx.AsyncClient) -> None:
+async def test_a_change_meant_for_another_revision_is_refused(query: httpx.AsyncClient) -> None:
     await create(query, "buy")
     for headers, status in (
         ({"If-Match": '"2"'}, 409),
@@ -137,7 +138,7 @@ async def test_a_deleted_funnel_is_gone_and_its_versions_are_not_used_again(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
     await create(query, "buy")
-    await query.put(f"{FUNNELS}/buy", json=BUY)
+    await query.put(f"{FUNNELS}/buy", json=BUY | {"window_s": 60})
     assert (await query.delete(f"{FUNNELS}/buy")).status_code == 204
     assert (await query.get(f"{FUNNELS}/buy")).status_code == 404
     assert (await query.get(FUNNELS)).json()["funnels"] == []

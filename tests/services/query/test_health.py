@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.operators.funnel import FUNNEL
 from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.errors import ErrorBody
 from tests.conftest import free_ports
@@ -74,11 +75,12 @@ async def test_a_broker_that_is_away_makes_it_unready_and_is_waited_for(settings
 
 
 async def test_a_view_whose_thread_has_failed_says_so(settings: Settings) -> None:
-    delete_topics(settings.bootstrap, [settings.topics.funnels.name])
+    topic = FUNNEL.aggregates.topic(settings.topics).name
+    delete_topics(settings.bootstrap, [topic])
     async with serve(settings) as client:
         answer = await eventually(
             lambda: client.get("/readyz"),
-            lambda answer: settings.topics.funnels.name in answer.json()["checks"]["view funnels"],
+            lambda answer: topic in answer.json()["checks"]["view funnels"],
         )
         assert answer.status_code == 503
         await ready(client, "view definitions")

@@ -13,6 +13,7 @@ from typing import Any
 
 import fastavro
 import httpx
+import msgspec
 import pytest
 import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -21,8 +22,8 @@ from websockets.sync.client import ClientConnection, connect
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
 from schemas.operators import metric as metrics
-from schemas.operators.funnel import FunnelDefinition, decode_funnel, encode
-from schemas.operators.metric import MetricDefinition, decode_metric
+from schemas.operators.funnel import FUNNEL, FunnelDefinition, decode_funnel, encode
+from schemas.operators.metric import METRIC, MetricDefinition, decode_metric
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -30,6 +31,7 @@ from services.listening import listen
 from services.query.app import make_query_app
 from services.query.live.event_tail import MAX_EVENTS_PER_S, evenly
 from services.query.server import serving_config
+from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Worker
@@ -75,7 +77,7 @@ class Measurer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topic = settings.topics.metrics.name
+        self._topic = METRIC.aggregates.topic(settings.topics).name
         schema = load("metric-result")
         with Registry(settings.bootstrap) as registry:
             self._encoder = Encoder(schema, registry.register(value_subject(self._topic), schema))
@@ -151,13 +153,13 @@ class Feed:
     def events(self, until: Callable[[list[Any], int, int], bool]) -> tuple[list[Any], int, int]:
         """The events that came, and how many were left out and dropped, until that is enough."""
         events: list[Any] = []
-        left_out = dropped = 0
-        while not until(events, left_out, dropped):
+        sampled_out = dropped = 0
+        while not until(events, sampled_out, dropped):
             message = self.receive()
             events += message["events"]
-            left_out += message["left_out"]
+            sampled_out += message["sampled_out"]
             dropped += message["dropped"]
-        return events, left_out, dropped
+        return events, sampled_out, dropped
 
     def metric(self, name: str, is_right: Callable[[Any], bool] = bool) -> Any:
         """A metric as soon as it is right."""
@@ -167,14 +169,17 @@ class Feed:
                     return one
 
 
-def define(settings: Settings, name: str, version: int = 1) -> None:
-    """Have a funnel of two steps stand."""
+def define(settings: Settings, name: str, version: int = 1, *, replaces: bool = False) -> None:
+    """Write a funnel of two steps; one that `replaces` another has that as its previous version."""
     funnel = decode_funnel(
         json.dumps({"window_s": 60, "steps": [{"event": "view"}, {"event": "buy"}]}).encode()
     )
     one = FunnelDefinition(
         project_id="shop", id=name, version=version, created_at=0, updated_at=0, funnel=funnel
     )
+    if replaces:
+        before = msgspec.structs.replace(one, version=version - 1)
+        one = FUNNEL.with_previous(one, before)
     produce(settings.bootstrap, settings.topics.definitions.name, [Record(encode(one), one.key)])
 
 
@@ -326,6 +331,31 @@ def test_a_funnel_comes_at_first_and_whenever_it_changes(
         assert feed.receive() == {"funnels": [], "deleted": ["buy"]}
 
 
+def test_a_changed_funnel_comes_with_its_previous_version_until_it_is_live(
+    service: Service, settings: Settings, worker: Worker
+) -> None:
+    live = [{"partition": number, "live_since": 1} for number in range(PARTITIONS)]
+    define(settings, "buy")
+    worker.publish(*({"reached": [5, 2]} | one for one in live))
+    define(settings, "buy", version=2, replaces=True)
+    with service.ready() as feed:
+        feed.subscribe("funnels")
+        funnel: Any = {"previous": None}
+        while not (funnel["previous"] and funnel["previous"]["state"] == "live"):
+            [funnel] = feed.receive()["funnels"]
+        assert (funnel["version"], funnel["state"]) == (2, "backfilling")
+        before = funnel["previous"]
+        assert before["version"] == 1
+        assert [step["reached"] for step in before["totals"]["steps"]] == [10, 4]
+
+        worker.publish({"version": 2, "reached": [3, 1]} | live[0])
+        [funnel] = feed.receive()["funnels"]
+        assert (funnel["state"], funnel["previous"]) == ("backfilling", before)
+        worker.publish(*({"version": 2, "reached": [3, 1]} | one for one in live))
+        [funnel] = feed.receive()["funnels"]
+        assert (funnel["version"], funnel["state"], funnel["previous"]) == (2, "live", None)
+
+
 def test_who_reads_slowly_gets_the_newest_figures_and_no_backlog(
     service: Service, settings: Settings, worker: Worker
 ) -> None:
@@ -419,12 +449,12 @@ def test_events_of_ones_own_project_come_from_now_on(service: Service, settings:
         events.publish("broken-key", project="shop2")
         events.produce([Record(b"no event", b"shop:ada")])
         events.publish("view", "buy", properties='{"amount": 12.5}', context="}, no JSON")
-        came, left_out, dropped = feed.events(lambda events, *_: len(events) == 2)
+        came, sampled_out, dropped = feed.events(lambda events, *_: len(events) == 2)
         assert [one["event"] for one in came] == ["view", "buy"]
         assert (came[0]["properties"], came[0]["context"]) == ({"amount": 12.5}, "}, no JSON")
         assert came[0]["timestamp"] == TIMESTAMP
         assert "project_id" not in came[0]
-        assert left_out <= 1  # what cannot be read
+        assert sampled_out <= 1  # what cannot be read
         assert dropped == 0
         feed.ask({"unsubscribe": "events"})
         eventually_no_tail()
@@ -439,13 +469,13 @@ def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
         feed.subscribe("events")
         begun = time.monotonic()
         events.publish(*(str(number) for number in range(count)))
-        came, left_out, dropped = feed.events(
-            lambda events, left_out, _: len(events) + left_out == count
+        came, sampled_out, dropped = feed.events(
+            lambda events, sampled_out, _: len(events) + sampled_out == count
         )
         took_s = time.monotonic() - begun
     assert dropped == 0
     assert 0 < len(came) <= MAX_EVENTS_PER_S * (2 + took_s)
-    assert left_out > 0
+    assert sampled_out > 0
 
 
 def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -> None:
@@ -453,8 +483,10 @@ def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -
     with service.ready() as feed:
         feed.subscribe("events", sample=0.25)
         events.publish(*(str(number) for number in range(80)))
-        came, left_out, _ = feed.events(lambda events, left_out, _: len(events) + left_out == 80)
-    assert (len(came), left_out) == (20, 60)
+        came, sampled_out, _ = feed.events(
+            lambda events, sampled_out, _: len(events) + sampled_out == 80
+        )
+    assert (len(came), sampled_out) == (20, 60)
 
 
 def test_nothing_is_read_while_nobody_looks(service: Service) -> None:
@@ -507,12 +539,12 @@ def test_who_reads_slowly_loses_events_and_is_told_how_many(
     with unread(service) as feed:
         events.publish(*names, properties=wide)
         time.sleep(2)
-        came, left_out, dropped = feed.events(
-            lambda events, left_out, dropped: len(events) + left_out + dropped == 80
+        came, sampled_out, dropped = feed.events(
+            lambda events, sampled_out, dropped: len(events) + sampled_out + dropped == 80
         )
     assert dropped > 0
     assert came[-1]["event"] == "79"
-    assert len(came) < 80 - left_out
+    assert len(came) < 80 - sampled_out
 
 
 def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, settings: Settings) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from schemas.operators.metric import Metric, MetricDefinition
 from services.query.live.feed import LiveResults
-from services.query.operators.metric.live import EVERY_S, live_metric
-from services.query.operators.metric.view import Results
-from services.query.views.catalog import Change, Definitions, Key
+from services.query.operators.metric.live import REFRESH_S, live_metric
+from services.query.operators.metric.view import MetricResultsView
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key
 from tests.pipelines.test_metric_fold import CASE, NOON, feed, minutes, start
 from tests.services.query.test_metric_figures import published
 
@@ -127,12 +128,12 @@ def test_who_comes_back_is_not_shown_what_was_then(left: tuple[str, ...]) -> Non
 def test_persons_are_active_no_more_when_time_has_passed() -> None:
     running = start(CASE, "persons")
     feed(running, minutes((0, None)))
-    results, clock = Results(1), Clock()
+    results, clock = MetricResultsView(1), Clock()
     results.apply(published(running, 0))
     live = LiveResults(
         define(SHOP),
-        lambda one: live_metric(one, results, NOON + int(1_000 * clock.now)),
-        EVERY_S,
+        lambda one: live_metric(one, None, results, NOON + int(1_000 * clock.now)),
+        REFRESH_S,
         clock,
     )
     one = Watcher(live)

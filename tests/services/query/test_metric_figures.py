@@ -8,16 +8,17 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.operator import TOTAL, OperatorInstance
+from pipelines.engine.constants import TOTAL
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
 from schemas.operators.metric import WINDOWS
 from schemas.sketches.top_values import WORST
 from schemas.time.buckets import Buckets
+from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.live import LiveMetric, live_metric
-from services.query.operators.metric.response import Asked, MetricFigure, MetricResults, assemble
-from services.query.operators.metric.view import Result, Results, read_results
-from services.query.views.latest import Update
+from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
+from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
+from services.query.views.reader import Update
 from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
 from tests.pipelines.test_metric_fold import (
@@ -27,6 +28,7 @@ from tests.pipelines.test_metric_fold import (
     FIRST,
     NOON,
     Case,
+    Instance,
     Topic,
     cases,
     feed,
@@ -38,9 +40,7 @@ SCHEMA = load("metric-result")
 MINUTE = 60_000
 
 
-def encoded(
-    running: OperatorInstance, partition: int = 0, schema_id: int = 1
-) -> dict[bytes, bytes]:
+def encoded(running: Instance, partition: int = 0, schema_id: int = 1) -> dict[bytes, bytes]:
     """What a worker publishes of all that it has, by key."""
     topic, definition = Topic(), running.definition
     running.unpublished = set(running.aggregates)
@@ -61,23 +61,23 @@ def encoded(
     return dict(zip(keys, values, strict=True))
 
 
-def published(running: OperatorInstance, partition: int) -> list[Update[Result]]:
+def published(running: Instance, partition: int) -> list[Update[MetricRecord]]:
     """The same as a reader of the topic finds it."""
     records = encoded(running, partition)
     decoded = Codec(SCHEMA, lambda _: {1: SCHEMA}).decode(list(records.values()))
     assert not decoded.failures
-    return [Update(*pair) for pair in zip(records, read_results(decoded.batch), strict=True)]
+    return [Update(*pair) for pair in zip(records, read_records(decoded.batch), strict=True)]
 
 
-def answer(asked: Asked, *partitions: OperatorInstance) -> MetricResults:
-    results = Results(len(partitions))
+def answer(asked: MetricQuery, *partitions: Instance) -> MetricResultsResponse:
+    results = MetricResultsView(len(partitions))
     for number, running in enumerate(partitions):
         results.apply(published(running, number))
     definition = partitions[0].definition
-    return assemble(definition, "stream", results.figures(definition, asked), asked)
+    return assemble(definition, "stream", results.aggregates(definition, asked), asked)
 
 
-def split(case: Case, measured: Any, **more: Any) -> list[OperatorInstance]:
+def split(case: Case, measured: Any, **more: Any) -> list[Instance]:
     """Two partitions, each with the events of its persons."""
     parts = [start(case, measured, **more), start(case, measured, **more)]
     for act in case.acts:
@@ -85,7 +85,7 @@ def split(case: Case, measured: Any, **more: Any) -> list[OperatorInstance]:
     return parts
 
 
-def by_end(figures: list[MetricFigure]) -> dict[int, MetricFigure]:
+def by_end(figures: list[BucketResponse]) -> dict[int, BucketResponse]:
     return {round(figure.end.timestamp() * 1_000): figure for figure in figures}
 
 
@@ -95,7 +95,7 @@ def test_windows_of_buckets_are_merged_over_partitions(case: Case, window: int) 
     case = case._replace(lateness_ms=EVER, bucket_s=60, timezone="UTC")
     # No bucket so old that it is let go of.
     case = case._replace(acts=[act._replace(at=NOON - act.at % DAY_MS // 2) for act in case.acts])
-    found = answer(Asked(NOON + DAY_MS, window, limit=1_440), *split(case, "percentiles"))
+    found = answer(MetricQuery(NOON + DAY_MS, window, limit=1_440), *split(case, "percentiles"))
     wanted = measure(case.acts, 60, "UTC", window)
     shown = by_end(found.buckets)
     assert shown.keys() == {(number + 1) * MINUTE for number in wanted}
@@ -112,7 +112,7 @@ def test_windows_of_buckets_are_merged_over_partitions(case: Case, window: int) 
 @given(case=cases_of_persons())
 @settings(max_examples=15, deadline=None)
 def test_persons_of_partitions_add_up_in_every_window(case: Case) -> None:
-    found = answer(Asked(NOON + 60 * DAY_MS, limit=1_440), *split(case, "persons"))
+    found = answer(MetricQuery(NOON + 60 * DAY_MS, limit=1_440), *split(case, "persons"))
     wanted = persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
     assert [[one.persons for one in figure.persons or []] for figure in found.buckets] == [
         wanted[number] for number in sorted(wanted)
@@ -124,7 +124,7 @@ def test_persons_of_partitions_add_up_in_every_window(case: Case) -> None:
 class EventSelector(NamedTuple):
     """What is asked, and between which buckets that is."""
 
-    asked: Asked
+    asked: MetricQuery
     first: int
     last: int
 
@@ -139,7 +139,7 @@ def looks(draw: st.DrawFn, case: Case, windows: int = 40) -> EventSelector:
     newest = bucket_of(max(act.at for act in case.acts), case.bucket_s, case.timezone)
     current = newest + draw(st.integers(-40, 40))
     first, last = (current + draw(st.integers(-80, 5)) for _ in range(2))
-    asked = Asked(
+    asked = MetricQuery(
         as_of=buckets.begin(current) + draw(st.integers(0, 900)),
         window=draw(st.integers(1, windows)),
         first=buckets.begin(first),
@@ -188,10 +188,10 @@ def test_persons_that_are_left_out_unasked_are_in_nothing_that_is_shown(
 def test_a_live_look_shows_this_bucket_and_the_one_before() -> None:
     running = start(CASE, "sum")
     feed(running, minutes((0, 2), (1, 3), (2, 4)))
-    results = Results(1)
+    results = MetricResultsView(1)
     results.apply(published(running, 0))
     for minute, now, shown in ((1.5, 3, [2, 3]), (2, 4, [3, 4]), (3, 0, [4]), (4, 0, [])):
-        state = live_metric(running.definition, results, NOON + int(minute * MINUTE))
+        state = live_metric(running.definition, None, results, NOON + int(minute * MINUTE))
         live = msgspec.json.decode(state, type=LiveMetric)
         assert (live.id, live.active, live.now.value) == ("m", None, now)
         assert [figure.value for figure in live.buckets] == shown
@@ -200,23 +200,25 @@ def test_a_live_look_shows_this_bucket_and_the_one_before() -> None:
 def test_events_per_second_are_by_the_seconds_that_have_passed() -> None:
     running = start(CASE, "events")
     feed(running, minutes((0, None), (0.5, None), (1, None)))
-    found = answer(Asked(NOON + MINUTE + 10_000), running)
+    found = answer(MetricQuery(NOON + MINUTE + 10_000), running)
     assert [figure.per_second for figure in found.buckets] == [2 / 60, 1 / 10]
     assert found.now == found.buckets[-1]
-    assert answer(Asked(NOON + MINUTE + 10_000, window=2), running).now.per_second == 3 / 70
+    assert answer(MetricQuery(NOON + MINUTE + 10_000, window=2), running).now.per_second == 3 / 70
 
 
 def test_now_moves_on_without_events() -> None:
     running = start(CASE, "sum")
     feed(running, minutes((0, 2), (1, 3)))
-    values = [answer(Asked(NOON + n * MINUTE, window=2), running).now.value for n in (1, 2, 3)]
+    values = [
+        answer(MetricQuery(NOON + n * MINUTE, window=2), running).now.value for n in (1, 2, 3)
+    ]
     assert values == [5, 3, 0]
 
 
 def test_what_is_still_to_come_is_not_shown() -> None:
     running = start(Case(86_400, "UTC", EVER, []), "persons")
     feed(running, minutes((0, None)))
-    shown = answer(Asked(NOON + 2 * DAY_MS), running).buckets
+    shown = answer(MetricQuery(NOON + 2 * DAY_MS), running).buckets
     assert [[one.persons for one in figure.persons or []] for figure in shown] == [
         [1, 1, 1],
         [0, 1, 1],
@@ -227,7 +229,7 @@ def test_what_is_still_to_come_is_not_shown() -> None:
 def test_the_newest_buckets_are_shown_within_the_bounds() -> None:
     running = start(CASE, "events")
     feed(running, minutes(*((n, None) for n in range(10))))
-    asked = Asked(NOON + DAY_MS, first=NOON + 1, last=NOON + 5 * MINUTE)
+    asked = MetricQuery(NOON + DAY_MS, first=NOON + 1, last=NOON + 5 * MINUTE)
     assert [one.timestamp() // 60 for one in begins(answer(asked, running))] == [
         FIRST + n for n in (1, 2, 3, 4, 5)
     ]
@@ -235,7 +237,7 @@ def test_the_newest_buckets_are_shown_within_the_bounds() -> None:
     assert [one.timestamp() // 60 for one in begins(few)] == [FIRST + 4, FIRST + 5]
 
 
-def begins(found: MetricResults) -> list[Any]:
+def begins(found: MetricResultsResponse) -> list[Any]:
     return [figure.begin for figure in found.buckets]
 
 
@@ -244,24 +246,24 @@ def test_figures_are_complete_as_far_as_the_partition_that_is_least_far() -> Non
     one, two, silent = (start(case, "events") for _ in range(3))
     feed(one, minutes((5, None), (0, None)))
     feed(two, minutes((3, None)))
-    found = answer(Asked(NOON + DAY_MS), one, two, silent)
+    found = answer(MetricQuery(NOON + DAY_MS), one, two, silent)
     assert found.late_dropped == 1
     assert found.complete_until is not None
     assert found.complete_until.timestamp() * 1_000 == NOON + 2 * MINUTE
-    assert answer(Asked(NOON), silent).complete_until is None
+    assert answer(MetricQuery(NOON), silent).complete_until is None
 
 
 def test_a_quiet_partition_shows_no_buckets_that_others_have_let_go_of() -> None:
     quiet, busy = start(CASE, "events"), start(CASE, "events")
     feed(quiet, minutes((0, None)))
     feed(busy, minutes((2_000, None)))
-    assert len(answer(Asked(NOON + 2 * DAY_MS), quiet, busy).buckets) == 1
+    assert len(answer(MetricQuery(NOON + 2 * DAY_MS), quiet, busy).buckets) == 1
 
 
 def test_a_sketch_says_what_it_is_and_how_far_off_it_may_be() -> None:
     running = start(CASE, "top")
     feed(running, [Act(0, NOON, "a", number % 1_000) for number in range(3_000)])
-    found = answer(Asked(NOON), running)
+    found = answer(MetricQuery(NOON), running)
     assert found.approximate is not None
     assert found.approximate.count_error == WORST
     (figure,) = found.buckets
@@ -275,6 +277,6 @@ def test_an_answer_has_no_numbers_that_json_has_not() -> None:
     for measured in ("minimum", "maximum", "average", "sum", "percentiles", "top"):
         running = start(CASE, measured)
         feed(running, minutes((0, None)))
-        found = msgspec.json.decode(msgspec.json.encode(answer(Asked(NOON), running)))
+        found = msgspec.json.decode(msgspec.json.encode(answer(MetricQuery(NOON), running)))
         assert found["buckets"][0]["unmeasured"] == 1
         assert found["buckets"][0]["value"] in (None, 0)

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
 from schemas.operators.metric import ACTIVE_S, WINDOWS, Measure, MetricDefinition
-from services.query.clickhouse.queries import Answer
-from services.query.operators.metric.response import Asked, Figure, active_in
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.metric.aggregates import MetricQuery, WindowValues, active_in
 from services.query.operators.metric.sql import (
     metric_statement,
-    read_figures,
     read_seen,
+    read_windows,
     seen_statement,
 )
 from tests.metric_oracle import Act, Measured, active, measure, percentile, persons
@@ -36,7 +36,7 @@ patient = hypothesis_settings(
 )
 MONTHS_MS = 100 * 86_400_000  # an insert makes a part a month
 MEASURES: list[Measure] = ["events", "sum", "percentiles", "top"]
-SOON = Asked(as_of=NOON + 40 * 86_400_000, limit=10_000)
+SOON = MetricQuery(as_of=NOON + 40 * 86_400_000, limit=10_000)
 
 
 def write(warehouse: Warehouse, definition: MetricDefinition, acts: list[Act]) -> MetricDefinition:
@@ -56,14 +56,14 @@ def write(warehouse: Warehouse, definition: MetricDefinition, acts: list[Act]) -
 
 
 def count(
-    warehouse: Warehouse, definition: MetricDefinition, acts: list[Act], asked: Asked = SOON
-) -> dict[int, Figure]:
+    warehouse: Warehouse, definition: MetricDefinition, acts: list[Act], asked: MetricQuery = SOON
+) -> dict[int, WindowValues]:
     own = write(warehouse, definition, acts)
     statement = metric_statement(warehouse.settings.clickhouse_database, own, asked)
-    return read_figures(own, Answer(ask(warehouse, statement), {}))
+    return read_windows(own, QueryResult(ask(warehouse, statement), {}))
 
 
-def assert_figure(measure: Measure, figure: Figure, wanted: Measured) -> None:
+def assert_figure(measure: Measure, figure: WindowValues, wanted: Measured) -> None:
     numbers = wanted.numbers
     assert figure.events == wanted.events
     match measure:
@@ -123,11 +123,11 @@ def test_clickhouse_counts_the_persons_that_the_definition_says(
 ) -> None:
     own = write(warehouse, define(case, "persons"), case.acts)
     database = warehouse.settings.clickhouse_database
-    answer = Answer(ask(warehouse, metric_statement(database, own, SOON)), {})
-    figures = {number: figure.persons for number, figure in read_figures(own, answer).items()}
+    answer = QueryResult(ask(warehouse, metric_statement(database, own, SOON)), {})
+    figures = {number: figure.persons for number, figure in read_windows(own, answer).items()}
     assert figures == persons(case.acts, case.bucket_s, case.timezone, WINDOWS[case.bucket_s])
     as_of = max(act.at for act in case.acts) + 100_000
-    seen = read_seen(Answer(ask(warehouse, seen_statement(database, own, as_of)), {}))
+    seen = read_seen(QueryResult(ask(warehouse, seen_statement(database, own, as_of)), {}))
     found = active_in(seen, as_of)
     assert [one.persons for one in found] == [
         active(case.acts, as_of, seconds) for seconds in ACTIVE_S
@@ -138,22 +138,24 @@ def test_only_the_buckets_that_are_asked_for_are_measured_and_that_of_now(
     warehouse: Warehouse,
 ) -> None:
     acts = minutes(*((minute, None) for minute in range(10)))
-    asked = Asked(NOON + 9 * 60_000, 2, NOON + 60_000, NOON + 4 * 60_000)
+    asked = MetricQuery(NOON + 9 * 60_000, 2, NOON + 60_000, NOON + 4 * 60_000)
     figures = count(warehouse, define(CASE, "events"), acts, asked)
-    assert figures == dict.fromkeys([FIRST + n for n in (1, 2, 3, 4, 9)], Figure(2))
+    assert figures == dict.fromkeys([FIRST + n for n in (1, 2, 3, 4, 9)], WindowValues(2))
 
 
 def test_no_more_buckets_come_than_are_asked_for_and_that_of_now(warehouse: Warehouse) -> None:
     acts = minutes(*((minute, None) for minute in range(10)))
-    figures = count(warehouse, define(CASE, "events"), acts, Asked(NOON + 9 * 60_000, limit=2))
+    figures = count(
+        warehouse, define(CASE, "events"), acts, MetricQuery(NOON + 9 * 60_000, limit=2)
+    )
     assert sorted(figures) == [FIRST + 7, FIRST + 8, FIRST + 9]
 
 
 def test_only_the_events_that_are_looked_for_count(warehouse: Warehouse) -> None:
     acts = [Act(0, NOON, "a", 1), Act(0, NOON, "a", 5), Act(0, NOON, "b", 7)]
-    of = EventFilter("a", (Condition("p", "gt", 2),))
-    figures = count(warehouse, define(CASE, "sum", of=of), acts)
-    assert figures == {FIRST: Figure(1, 0, 5.0, 5.0, 5.0, [])}
+    buys = EventFilter("a", (Condition("p", "gt", 2),))
+    figures = count(warehouse, define(CASE, "sum", filter=buys), acts)
+    assert figures == {FIRST: WindowValues(1, 0, 5.0, 5.0, 5.0, [])}
 
 
 def test_nothing_is_no_bucket(warehouse: Warehouse) -> None:

@@ -95,8 +95,8 @@ async def test_answers_are_as_described(query: httpx.AsyncClient, worker: Worker
     check(many, await query.get(FUNNELS, params={"limit": "0"}))
     check(one, await query.get(f"{FUNNELS}/buy"))
     check(one, await query.get(f"{FUNNELS}/none"))
-    check(one, await query.put(f"{FUNNELS}/buy", json=BUY))
-    check(one, await query.put(f"{FUNNELS}/buy", json=BUY | {"version": 1}))
+    check(one, await query.put(f"{FUNNELS}/buy", json=BUY | {"window_s": 60}))
+    check(one, await query.put(f"{FUNNELS}/buy", json=BUY | {"revision": 1}))
     check(f"{one}/results", await query.get(RESULTS))
     worker.publish(
         {"reached": [1, 0], "version": 2},

@@ -6,7 +6,7 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.operators.metric import decode
+from schemas.operators.metric import METRIC, decode
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -17,7 +17,7 @@ from tests.services.query.test_metric_figures import SCHEMA, encoded
 from tests.services.query.test_openapi import check
 
 METRICS = "/api/projects/shop/metrics"
-SUM: dict[str, Any] = {"measure": "sum", "property": "p", "of": {"event": "buy"}}
+SUM: dict[str, Any] = {"measure": "sum", "property": "p", "filter": {"event": "buy"}}
 
 
 async def create(query: httpx.AsyncClient, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def test_what_the_worker_publishes_is_answered(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
     await create(query, "m", SUM)
-    topic = settings.topics.metrics.name
+    topic = METRIC.aggregates.topic(settings.topics).name
     with Registry(settings.bootstrap) as registry:
         schema_id = registry.register(value_subject(topic), SCHEMA)
     for partition, values in enumerate([(1, 2, "3"), (4,)]):

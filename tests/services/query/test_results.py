@@ -54,6 +54,7 @@ async def test_a_funnel_that_nobody_entered_has_figures_of_nought(
         "late_dropped": 0,
         "updated_at": None,
         "positions": {},
+        "previous": None,
     }
 
 
@@ -136,7 +137,7 @@ async def test_only_the_current_version_counts(query: httpx.AsyncClient, worker:
     await create(query, "buy")
     worker.publish({"reached": [9, 9]}, {"reached": [2, 1], "version": 2})
     await reaches(query, [9, 9])
-    await query.put(f"{FUNNELS}/buy", json=BUY)
+    await query.put(f"{FUNNELS}/buy", json=BUY | {"window_s": 60})
     await reaches(query, [2, 1])
 
 

@@ -1,4 +1,4 @@
-"""Definitions and figures over gRPC: the same as over REST, called from a client of its own."""
+"""Definitions and results over gRPC: the same as over REST, called from a client of its own."""
 
 import asyncio
 import json
@@ -7,24 +7,26 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import empty_pb2, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.routing import Route
 
 from schemas import avila_pb2 as pb
+from schemas.operators import OPERATORS
 from schemas.settings import Settings
+from services.query import make_query_app
+from services.query.api import ROUTES
+from services.query.http.describe import IF_MATCH, query_parameters
+from services.query.http.grpc import DESCRIPTOR, SERVICE, bindings
 from tests.conftest import free_ports
 from tests.credentials import TOKEN
 from tests.services.query.conftest import DEADLINE_S, ready, serve
 
-SERVICE = "avila.v1.Query"
-NAME = pb.DefinitionName(project_id="shop", kind=pb.KIND_FUNNEL, id="buy")
+NAME: dict[str, Any] = {"project_id": "shop", "kind": pb.KIND_FUNNEL, "id": "buy"}
 FUNNEL = {"id": "buy", "steps": [{"event": "home"}, {"event": "cart"}], "window_s": 60}
-ANSWERS: dict[str, Any] = {
-    "CreateDefinition": pb.Definition,
-    "GetDefinition": pb.Definition,
-    "ReplaceDefinition": pb.Definition,
-    "DeleteDefinition": pb.Deleted,
-    "ListDefinitions": pb.Answer,
-    "GetResults": pb.Answer,
+RESPONSES = {
+    method.name: message_factory.GetMessageClass(method.output_type)
+    for method in DESCRIPTOR.methods
 }
 
 
@@ -38,7 +40,7 @@ class Client:
         calling: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = self.channel.unary_unary(
             f"/{SERVICE}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=ANSWERS[method].FromString,
+            response_deserializer=RESPONSES[method].FromString,
         )
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         return await calling(request, metadata=metadata, timeout=DEADLINE_S)
@@ -49,7 +51,7 @@ class Client:
     async def refusal(
         self, method: str, request: Any, token: str = TOKEN
     ) -> tuple[str, dict[str, str]]:
-        """The status and what stands beside it."""
+        """The status and the trailing metadata."""
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(method, request, token)
         return caught.value.code().name, {
@@ -75,30 +77,36 @@ def create(**changed: Any) -> pb.CreateDefinitionRequest:
 
 async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Client) -> None:
     made = await client.json("CreateDefinition", create())
-    assert (made["id"], made["version"]) == ("buy", 1)
-    assert await client.json("GetDefinition", NAME) == made
+    assert (made["id"], made["revision"], made["version"]) == ("buy", 1, 1)
+    assert await client.json("GetDefinition", pb.GetDefinitionRequest(**NAME)) == made
 
     changed = json.dumps(FUNNEL | {"window_s": 120}).encode()
-    replace = pb.ReplaceDefinitionRequest(name=NAME, json=changed, version=1)
-    assert (await client.json("ReplaceDefinition", replace))["version"] == 2
+    replace = pb.ReplaceDefinitionRequest(**NAME, json=changed, revision=1)
+    replaced = await client.json("ReplaceDefinition", replace)
+    assert (replaced["revision"], replaced["version"]) == (2, 2)
 
-    asked = pb.ListDefinitionsRequest(project_id="shop", kind=pb.KIND_FUNNEL, limit=1)
+    asked = pb.ListDefinitionsRequest(
+        project_id="shop", kind=pb.KIND_FUNNEL, parameters={"limit": "1"}
+    )
     listed = await client.json("ListDefinitions", asked)
     assert [(one["id"], one["window_s"]) for one in listed["funnels"]] == [("buy", 120)]
 
-    results = await client.json("GetResults", pb.GetResultsRequest(name=NAME))
-    assert results["funnel"]["version"] == 2
+    status = await client.json("GetStatus", pb.GetStatusRequest(**NAME))
+    assert status["state"] == "backfilling"
+    results = await client.json("GetResults", pb.GetResultsRequest(**NAME))
+    assert (results["funnel"]["version"], results["previous"]) == (2, None)
 
-    await client.call("DeleteDefinition", pb.DeleteDefinitionRequest(name=NAME, version=2))
-    status, told = await client.refusal("GetDefinition", NAME)
-    assert (status, told["error-code"]) == ("NOT_FOUND", "not_found")
+    delete = pb.DeleteDefinitionRequest(**NAME, revision=2)
+    assert await client.call("DeleteDefinition", delete) == empty_pb2.Empty()
+    code, told = await client.refusal("GetDefinition", pb.GetDefinitionRequest(**NAME))
+    assert (code, told["error-code"]) == ("NOT_FOUND", "not_found")
 
 
 @pytest.mark.parametrize(
     ("kind", "plural", "body"),
     [
         (pb.KIND_COHORT, "cohorts", {"start": {"event": "home"}}),
-        (pb.KIND_SEGMENT, "segments", {"rule": {"did": {"event": "home"}}}),
+        (pb.KIND_SEGMENT, "segments", {"rule": {"performed": {"event": "home"}}}),
         (pb.KIND_METRIC, "metrics", {"measure": "events"}),
     ],
 )
@@ -115,30 +123,83 @@ async def test_every_kind_is_there(
     assert [one["id"] for one in listed[plural]] == ["one"]
 
 
+async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:
+    await client.call("CreateDefinition", create())
+    buy: dict[str, Any] = {"project_id": "shop", "id": "buy"}
+    times = pb.GetFunnelTimesRequest(**buy, parameters={"bins": "3"})
+    assert (await client.json("GetFunnelTimes", times))["step"] == 2
+
+    for name in ("one", "two"):
+        body = json.dumps({"id": name, "rule": {"performed": {"event": "home"}}}).encode()
+        segment = pb.CreateDefinitionRequest(project_id="shop", kind=pb.KIND_SEGMENT, json=body)
+        await client.call("CreateDefinition", segment)
+    one: dict[str, Any] = {"project_id": "shop", "id": "one"}
+    members = pb.ListSegmentMembersRequest(**one, parameters={"limit": "1"})
+    assert (await client.json("ListSegmentMembers", members))["persons"] == []
+    overlap = pb.GetSegmentOverlapRequest(**one, parameters={"with": "two"})
+    assert (await client.json("GetSegmentOverlap", overlap))["overlaps"][-1]["persons"] == 0
+
+    # ClickHouse has the persons, and is away in these tests.
+    persons = pb.ListFunnelPersonsRequest(**buy)
+    assert (await client.refusal("ListFunnelPersons", persons))[0] == "UNAVAILABLE"
+    none = pb.ListCohortPersonsRequest(project_id="shop", id="none")
+    assert (await client.refusal("ListCohortPersons", none))[0] == "NOT_FOUND"
+
+
+async def test_settings_and_plans_are_there(client: Client) -> None:
+    settings = {"timezone": "Europe/Lisbon"}
+    put = pb.PutSettingsRequest(project_id="shop", json=json.dumps(settings).encode())
+    assert await client.json("PutSettings", put) == settings
+    assert await client.json("GetSettings", pb.GetSettingsRequest(project_id="shop")) == settings
+
+    name: dict[str, Any] = {"project_id": "shop", "id": "buy"}
+    plan = json.dumps({"event": "purchase", "schema": {}}).encode()
+    made = await client.json("PutPlan", pb.PutPlanRequest(**name, json=plan))
+    assert await client.json("GetPlan", pb.GetPlanRequest(**name)) == made
+    listed = await client.json("ListPlans", pb.ListPlansRequest(project_id="shop"))
+    assert listed["plans"] == [made]
+    stale = pb.DeletePlanRequest(**name, revision=7)
+    assert (await client.refusal("DeletePlan", stale))[0] == "ABORTED"
+    await client.call("DeletePlan", pb.DeletePlanRequest(**name))
+    assert (await client.refusal("GetPlan", pb.GetPlanRequest(**name)))[0] == "NOT_FOUND"
+
+
 async def test_what_is_refused_says_which_field_is_wrong(client: Client) -> None:
     status, told = await client.refusal("CreateDefinition", create(steps=[{"event": "home"}, {}]))
     assert (status, told["error-code"]) == ("INVALID_ARGUMENT", "invalid")
     assert told["error-field"] == "steps[1]"
 
-    unnamed = pb.DefinitionName(project_id="shop", id="buy")
-    status, told = await client.refusal("GetDefinition", unnamed)
-    assert (status, told["error-field"]) == ("INVALID_ARGUMENT", "kind")
+    for unnamed, field in (
+        (pb.GetDefinitionRequest(project_id="shop", id="buy"), "kind"),
+        (pb.GetDefinitionRequest(project_id="shop", kind=pb.KIND_FUNNEL), "id"),
+        (pb.GetDefinitionRequest(kind=pb.KIND_FUNNEL, id="buy"), "project_id"),
+    ):
+        status, told = await client.refusal("GetDefinition", unnamed)
+        assert (status, told["error-field"]) == ("INVALID_ARGUMENT", field)
 
-    elsewhere = pb.DefinitionName(project_id="a/../b?c", kind=pb.KIND_FUNNEL, id="x/y")
+    unknown = pb.GetResultsRequest(**NAME, parameters={"unknown": "1"})
+    status, told = await client.refusal("GetResults", unknown)
+    assert (status, told["error-field"]) == ("INVALID_ARGUMENT", "unknown")
+
+    elsewhere = pb.GetDefinitionRequest(project_id="a/../b?c", kind=pb.KIND_FUNNEL, id="x/y")
     status, _ = await client.refusal("GetDefinition", elsewhere)
     assert status in {"NOT_FOUND", "INVALID_ARGUMENT", "PERMISSION_DENIED"}
 
 
-async def test_a_change_that_was_meant_for_another_version_is_refused(client: Client) -> None:
+async def test_a_change_that_was_meant_for_another_revision_is_refused(client: Client) -> None:
     await client.call("CreateDefinition", create())
-    meant = pb.DeleteDefinitionRequest(name=NAME, version=7)
+    meant = pb.DeleteDefinitionRequest(**NAME, revision=7)
     status, told = await client.refusal("DeleteDefinition", meant)
     assert (status, told["error-code"]) == ("ABORTED", "conflict")
+    status, told = await client.refusal(
+        "DeleteDefinition", pb.DeleteDefinitionRequest(**NAME, revision=-1)
+    )
+    assert (status, told["error-field"]) == ("INVALID_ARGUMENT", "revision")
 
 
 @pytest.mark.parametrize("token", ["", "aqt_of_nobody"])
 async def test_who_has_no_token_is_told_nothing(client: Client, token: str) -> None:
-    status, _ = await client.refusal("GetDefinition", NAME, token)
+    status, _ = await client.refusal("GetDefinition", pb.GetDefinitionRequest(**NAME), token)
     assert status == "UNAUTHENTICATED"
 
 
@@ -150,3 +211,44 @@ async def test_it_tells_its_health(client: Client) -> None:
             answer = await stub.Check(request)
         # The store of these tests is away, so the service is not ready, and says so.
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+# ── gRPC is call for call what REST has ───────────────────────────────────────────────────────────
+
+
+def test_every_rest_route_has_a_grpc_method_and_every_method_a_route(settings: Settings) -> None:
+    served = {
+        (method, route.path)
+        for route in make_query_app(settings).routes
+        if isinstance(route, Route) and route.path.startswith("/api/")
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert served == {(route.method, route.full_path) for route in ROUTES}
+    assert {route.rpc for route in ROUTES} == {method.name for method in DESCRIPTOR.methods}
+    assert sum(map(len, bindings().values())) == len(ROUTES)
+
+
+def test_every_operator_has_its_kind_and_every_kind_its_operator() -> None:
+    kinds = {f"KIND_{spec.name.upper()}" for spec in OPERATORS}
+    assert kinds == set(pb.Kind.keys()) - {"KIND_UNSPECIFIED"}
+
+
+@pytest.mark.parametrize("method", [*DESCRIPTOR.methods], ids=lambda method: str(method.name))
+def test_the_messages_of_a_method_have_what_its_route_needs(method: Any) -> None:
+    routes = list(bindings()[method.name].values())
+    for route in routes:
+        fields = {"project_id"}
+        fields |= {"kind"} if route.kind else set()
+        fields |= {"id"} if "{id}" in route.path else set()
+        fields |= {"json"} if "requestBody" in route.operation else set()
+        fields |= {"revision"} if IF_MATCH in route.operation.get("parameters", ()) else set()
+        fields |= {"parameters"} if query_parameters(route.operation) else set()
+        assert set(method.input_type.fields_by_name) == fields
+
+    assert method.input_type.name == f"{method.name}Request"
+    if "204" in routes[0].operation["responses"]:
+        assert method.output_type.full_name == "google.protobuf.Empty"
+    else:
+        assert method.output_type.name == f"{method.name}Response"
+        assert set(method.output_type.fields_by_name) == {"json"}

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Unavailable
-from schemas.operators.segment import Did, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import Performed, Rule, Segment, SegmentDefinition
 from services.query.operators.segment.members import Members, Membership
-from services.query.views.latest import Update
+from services.query.views.reader import Update, VersionKey
 
 
 def define(name: str, version: int = 1) -> SegmentDefinition:
@@ -17,15 +17,15 @@ def define(name: str, version: int = 1) -> SegmentDefinition:
         version=version,
         created_at=0,
         updated_at=0,
-        segment=Segment(rule=Rule(did=Did())),
-        rule=Rule(did=Did()),
+        segment=Segment(rule=Rule(performed=Performed())),
+        rule=Rule(performed=Performed()),
     )
 
 
 def update(
     person: str, entered: bool | None, name: str = "s", version: int = 1
 ) -> Update[Membership]:
-    said = None if entered is None else Membership(("shop", name, version), entered)
+    said = None if entered is None else Membership(VersionKey("shop", name, version), entered)
     return Update(f"shop/{name}/{person}".encode(), said)
 
 
@@ -49,12 +49,12 @@ def test_the_newest_record_of_a_person_says_whether_they_are_in(
 ) -> None:
     members = Members()
     members.apply(said)
-    newest = {one.key: one.result for one in said}
+    newest = {one.key: one.record for one in said}
     expected = {
         (name, version): sorted(
             key.decode().split("/", 2)[2]
             for key, result in newest.items()
-            if result is not None and result == Membership(("shop", name, version), True)
+            if result is not None and result == Membership(VersionKey("shop", name, version), True)
         )
         for name in "st"
         for version in (1, 2)
@@ -82,7 +82,7 @@ def test_a_page_stays_as_it_was_asked_for() -> None:
 
 
 def test_a_view_that_is_full_says_so_and_does_not_guess() -> None:
-    members = Members(most_persons=1)
+    members = Members(max_persons=1)
     members.apply([update("a", True), update("b", False), update("a", True, "t")])
     assert members.in_all([define("s"), define("t")]) == 1
     members.apply([update("b", True)])

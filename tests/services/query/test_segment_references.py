@@ -3,10 +3,10 @@
 import pytest
 
 from schemas.errors import InvalidRequest
-from schemas.operators.segment import MAX_LEAVES, Did, Rule
+from schemas.operators.segment import MAX_LEAVES, Performed, Rule
 from services.query.operators.segment.references import References
 
-LEAF = Rule(did=Did(event="a"))
+LEAF = Rule(performed=Performed(event="a"))
 
 
 def to(*names: str) -> Rule:

@@ -2,9 +2,10 @@
 
 import pyarrow as pa
 
-from services.query.operators.segment.response import Moves, assemble
-from services.query.operators.segment.view import Results, read_results
-from services.query.views.latest import Update
+from services.query.operators.segment.aggregates import Moves
+from services.query.operators.segment.response import assemble
+from services.query.operators.segment.view import SegmentResultsView, read_size_records
+from services.query.views.reader import Update
 from tests.services.query.test_segment_members import define
 
 COMMON = {
@@ -23,9 +24,9 @@ COMMON = {
 }
 
 
-def view(*records: dict[str, object]) -> Results:
-    results = Results(partitions=2)
-    read = read_results(pa.RecordBatch.from_pylist([COMMON | record for record in records]))
+def view(*records: dict[str, object]) -> SegmentResultsView:
+    results = SegmentResultsView(partitions=2)
+    read = read_size_records(pa.RecordBatch.from_pylist([COMMON | record for record in records]))
     results.apply(Update(str(number).encode(), result) for number, result in enumerate(read))
     return results
 
@@ -39,7 +40,7 @@ def test_who_is_in_at_the_end_of_a_day_entered_until_then_and_did_not_leave() ->
         {"entered": 1, "left": 0, "day": 5, "partition": 1},
         {"entered": 9, "left": 0, "version": 2},
     )
-    counted = results.figures(define("s"))
+    counted = results.aggregates(define("s"))
     assert (counted.persons, counted.late_dropped, counted.updated_at) == (3, 2, 2_000)
     assert counted.days == {4: Moves(3, 0), 5: Moves(1, 0), 7: Moves(0, 1)}
     answer = assemble(define("s"), "stream", counted)
@@ -53,4 +54,4 @@ def test_a_clock_goes_on_in_the_partitions_that_are_live() -> None:
         {"entered": 0, "left": 0, "clock": 10, "partition": 1, "backfilling_to": 9},
     )
     assert results.clocks(define("s"), now_ms=5_000) == {0: 4_700}
-    assert results.figures(define("s")).status.backfilled == (1 + 5 / 9) / 2
+    assert results.aggregates(define("s")).status.backfilled == (1 + 5 / 9) / 2

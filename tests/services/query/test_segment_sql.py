@@ -9,8 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from schemas.conditions import Condition
-from schemas.operators.segment import Did, Rule, Seen, Segment, SegmentDefinition
-from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
+from schemas.operators.segment import Performed, Rule, Seen, Segment, SegmentDefinition
+from services.query.operators.segment.response import sets_of
+from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
 from tests.pipelines.test_segment_fold import NOW, PERSONS, did, lives, rules
 from tests.segment_oracle import Happening, members
 from tests.services.query.test_funnel_sql import ask
@@ -91,20 +92,20 @@ def test_clickhouse_finds_whom_the_rule_says(
 
 def test_segments_that_ask_the_same_share_what_is_counted(warehouse: Warehouse) -> None:
     project = write(warehouse, [did("a", 0)])
-    twins = [define(project, Rule(did=Did()), name) for name in ("one", "two")]
+    twins = [define(project, Rule(performed=Performed()), name) for name in ("one", "two")]
     assert count(warehouse, twins, Clocks(NOW)) == [1, 1, 1]
 
 
 def test_a_project_without_events_has_nobody_in_its_segments(warehouse: Warehouse) -> None:
-    nobody = define("nobody", Rule(did=Did(exactly=0)))
+    nobody = define("nobody", Rule(performed=Performed(exactly=0)))
     assert count(warehouse, [nobody], Clocks(NOW)) == [0]
     assert page(warehouse, nobody, Clocks(NOW)) == []
 
 
 def test_the_borders_are_those_of_the_stream(warehouse: Warehouse) -> None:
     project = write(warehouse, [did("a", 0)])
-    within = define(project, Rule(did=Did(within_s=10)), "within")
-    longer = define(project, Rule(last_seen=Seen(longer_ago_s=10)), "longer")
+    within = define(project, Rule(performed=Performed(within_s=10)), "within")
+    longer = define(project, Rule(last_seen=Seen(not_within_s=10)), "longer")
     for later, counts in ((10_000, [1, 0, 0]), (10_001, [0, 1, 0])):
         assert count(warehouse, [within, longer], Clocks(NOW + later)) == counts
     at = "2027-01-15T08:00:00Z"
@@ -114,7 +115,7 @@ def test_the_borders_are_those_of_the_stream(warehouse: Warehouse) -> None:
 
 def test_members_come_in_pages_by_id(warehouse: Warehouse) -> None:
     project = write(warehouse, [did("a", 0)._replace(person=person) for person in (11, 2, 1)])
-    everybody = define(project, Rule(did=Did()))
+    everybody = define(project, Rule(performed=Performed()))
     assert page(warehouse, everybody, Clocks(NOW), limit=2) == ["1", "11"]
     assert page(warehouse, everybody, Clocks(NOW), after="11") == ["2"]
 

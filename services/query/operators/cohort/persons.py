@@ -1,6 +1,6 @@
-"""The persons of one cell of a cohort's grid, asked of ClickHouse.
+"""The persons of one cell of a cohort's grid, from ClickHouse.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 """
 
 import datetime
@@ -14,20 +14,21 @@ from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import begin_of, number_of
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement
-from services.query.clickhouse.queries import Answer
-from services.query.http.params import DEFAULT_PAGE, read_day, read_limit
+from services.query.clickhouse.queries import QueryResult
+from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.cohort.sql import persons_sql
 
-Counted = Literal["persons", "returned", "returned_or_later"]
+CellField = Literal["persons", "returned", "returned_or_later"]
+FIELDS: Final[tuple[CellField, ...]] = ("persons", "returned", "returned_or_later")
 
-_CONDITIONS: Final[dict[Counted, str]] = {
+_CONDITIONS: Final[dict[CellField, str]] = {
     "persons": "1",
     "returned": "has(back, began + {column})",
     "returned_or_later": "last >= began + {column}",
 }
 
 
-class CohortPersons(msgspec.Struct, frozen=True):
+class CohortPersonsResponse(msgspec.Struct, frozen=True):
     """Some persons of a cohort, by id; `next` is the next page's `after`, null at the end."""
 
     persons: list[str]
@@ -35,12 +36,12 @@ class CohortPersons(msgspec.Struct, frozen=True):
 
 
 class Cell(NamedTuple):
-    """Which persons: those who are counted in one field of a row, and in which of its places."""
+    """The cell of a grid whose persons are asked for, and which page of them."""
 
     period: int  # in which they began
-    counted: Counted
+    counted: CellField
     column: int
-    after: str  # only those whose ids come after
+    after: str
     limit: int
 
 
@@ -50,25 +51,20 @@ def read_cell(request: Request, definition: CohortDefinition) -> Cell:
     Raises:
         InvalidRequest: names the parameter and what is accepted.
     """
-    ask, cohort = request.query_params, definition.cohort
-    counted = next((one for one in _CONDITIONS if one == ask.get("counted", "persons")), None)
-    if counted is None:
-        raise InvalidRequest(f"accepted are {', '.join(_CONDITIONS)}", "counted")
-    column = ask.get("column", "0")
-    if not (column.isascii() and column.isdigit() and int(column) < cohort.periods):
-        raise InvalidRequest(f"accepted are 0 to {cohort.periods - 1}", "column")
+    cohort = definition.cohort
+    counted = read_choice(request, "counted", FIELDS)
+    column = read_number(request, "column", 0, cohort.periods - 1, 0)
     begin = read_day(request, "begin", datetime.date.min)
     if begin == datetime.date.min:
         raise InvalidRequest("is required: the `begin` of a row, as YYYY-MM-DD", "begin")
     period = number_of(cohort.period, begin)
     if begin_of(cohort.period, period) != begin:
         raise InvalidRequest(f"no {cohort.period} begins on that day", "begin")
-    limit = read_limit(ask.get("limit", str(DEFAULT_PAGE)))
-    return Cell(period, counted, int(column), ask.get("after", ""), limit)
+    return Cell(period, counted, column, *read_page(request))
 
 
 def cell_statement(database: str, definition: CohortDefinition, cell: Cell) -> Statement:
-    """The statement for the persons, and one more than asked for if there are more."""
+    """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
     holds = _CONDITIONS[cell.counted].format(column=bind(cell.column, "UInt16"))
     text = f"""
@@ -79,6 +75,6 @@ ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
     return Statement(text, bind.parameters)
 
 
-def read_persons(cell: Cell, answer: Answer) -> CohortPersons:
-    """Read the answer to a `cell_statement`."""
-    return CohortPersons(*answer.page(cell.limit))
+def read_persons(cell: Cell, result: QueryResult) -> CohortPersonsResponse:
+    """Read the result of a `cell_statement`."""
+    return CohortPersonsResponse(*result.page(cell.limit))

@@ -1,37 +1,37 @@
-"""The cohorts over HTTP: what they are, and their retention grids."""
+"""The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.operators.cohort import (
-    MAX_COHORTS_PER_PROJECT,
+    COHORT,
     Cohort,
     CohortDefinition,
     decode_cohort,
-    encode,
 )
-from services.commands import Commands
 from services.query.clickhouse.conditions import check_names
-from services.query.clickhouse.queries import EventStore
-from services.query.http.params import json_answer, now_ms, read_day, read_source
-from services.query.http.resource import DefinitionResource, ResourceSpec
+from services.query.http.params import encode_response, now_ms, read_day, read_source
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
-from services.query.operators.cohort.response import CohortAnswer, CohortResults, assemble, show
+from services.query.operators.cohort.response import (
+    CohortResponse,
+    CohortResultsResponse,
+    assemble,
+    show,
+)
 from services.query.operators.cohort.sql import cohort_statement, read_counts
-from services.query.operators.cohort.view import Results
-from services.query.projects.settings import Projects
-from services.query.views.catalog import Definitions
-from services.topic_view import TopicView
+from services.query.operators.cohort.view import COHORT_RESULTS, CohortRecord, CohortResultsView
+from services.query.operators.context import Context
+from services.query.operators.resource import DefinitionResource, ResourceSpec
 
 
-class CohortPage(msgspec.Struct, frozen=True):
+class CohortListResponse(msgspec.Struct, frozen=True):
     """Some of a project's cohorts, by id; `next` is the next page's `after`, null at the end."""
 
-    cohorts: list[CohortAnswer]
+    cohorts: list[CohortResponse]
     next: str | None
 
 
@@ -46,55 +46,49 @@ def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
     return CohortDefinition(**parts, cohort=cohort)
 
 
-COHORT = ResourceSpec("cohort", MAX_COHORTS_PER_PROJECT, _read, _define, encode, show, CohortPage)
+_SPEC: Final = ResourceSpec(COHORT, _read, _define, show, CohortListResponse)
 
 
-class Cohorts(DefinitionResource[Cohort, CohortDefinition]):
+class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
     """The endpoints under `/api/projects/{project}/cohorts`."""
 
-    def __init__(
-        self,
-        definitions: Definitions[CohortDefinition],
-        view: TopicView[Any],
-        results: Results,
-        results_view: TopicView[Any],
-        commands: Commands,
-        store: EventStore,
-        projects: Projects,
-    ) -> None:
-        super().__init__(COHORT, definitions, view, results, results_view, commands)
-        self._results = results
-        self._results_view = results_view
-        self._store = store
-        self._projects = projects
+    def __init__(self, context: Context) -> None:
+        self._results = CohortResultsView(context.partitions)
+        super().__init__(_SPEC, COHORT_RESULTS, self._results, context)
+        self._events = context.events
+        self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """With the project's time zone, if it names none."""
+        """Add the project's time zone to a cohort that names none."""
         return self._projects.completed(project, fields)
 
     async def results(self, request: Request) -> Response:
-        """Show a cohort's grid, as the stream has it or counted anew in ClickHouse."""
+        """Show a cohort's grid, of the stream or counted now in ClickHouse."""
         source = read_source(request)
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        answer: CohortResults
-        if source == "stream":
-            self._results_view.require()
-            answer = assemble(definition, "stream", self._results.figures(definition), first, last)
-        else:
-            asked = await self._store.ask(
+        if source == "store":
+            result = await self._events.query(
                 definition.project_id, lambda database: cohort_statement(database, definition)
             )
-            counted = read_counts(definition, asked, now_ms())
-            answer = assemble(definition, "store", counted, first, last)
-        return json_answer(answer)
+            counts = read_counts(definition, result, now_ms())
+            return encode_response(assemble(definition, source, counts, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: CohortDefinition, previous: CohortResultsResponse | None
+        ) -> CohortResultsResponse:
+            counts = self._results.aggregates(one)
+            return assemble(one, source, counts, first, last, previous)
+
+        return encode_response(self.with_previous(definition, respond))
 
     async def persons(self, request: Request) -> Response:
-        """Show who is counted in a cell of the grid, as ClickHouse has them."""
+        """Show the persons who are counted in a cell of the grid, from ClickHouse."""
         definition = self.find(request)
         cell = read_cell(request, definition)
-        answer = await self._store.ask(
+        result = await self._events.query(
             definition.project_id, lambda database: cell_statement(database, definition, cell)
         )
-        return json_answer(read_persons(cell, answer))
+        return encode_response(read_persons(cell, result))

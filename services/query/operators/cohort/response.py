@@ -1,56 +1,29 @@
-"""A cohort's figures: from counts, wherever they were counted, to what the API answers."""
+"""What the API answers about cohorts, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period
 from schemas.value_tokens import token
-from services.query.http.params import Source, State, instant
-from services.query.operators.funnel.response import MAX_SHOWN
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Source, instant
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.cohort.aggregates import CohortAggregates, Grids, add_up
+from services.query.views.progress import State
 
 
-class Row(NamedTuple):
-    """The persons who began in one period, and how many came back in each column's (or later)."""
-
-    persons: int
-    returned: list[int]
-    returned_or_later: list[int]
-
-
-Grid: TypeAlias = dict[datetime.date, Row]
-# By the value in JSON, None for all that are not told apart.
-Grids: TypeAlias = Mapping[str | None, Grid]
-
-
-class Counted(NamedTuple):
-    """All that is counted of a cohort, by the first day of the period.
-
-    `status` says how far that is.
-    """
-
-    rows: Grid
-    late_dropped: int
-    updated_at: int | None
-    positions: dict[int, int]
-    status: Status = LIVE
-    values: Grids = MappingProxyType({})
-
-
-class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A cohort as the API shows it."""
+class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A cohort; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     start: EventFilter
     returning: EventFilter = msgspec.field(name="return")
     period: Period
@@ -62,10 +35,10 @@ class CohortAnswer(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime.datetime
 
 
-class CohortValue(msgspec.Struct, frozen=True):
-    """Of a row, the persons whose first start has a value; null is that of those who have none.
+class RowValueResponse(msgspec.Struct, frozen=True):
+    """The persons of a row whose first start has a value; null if its property is not set.
 
-    `other` tells that these are all values that are not shown by themselves, added up.
+    `other` marks the sum of all values that are not shown by themselves.
     """
 
     value: bool | int | float | str | None
@@ -75,48 +48,53 @@ class CohortValue(msgspec.Struct, frozen=True):
     returned_or_later: list[int]
 
 
-class CohortRow(msgspec.Struct, frozen=True):
+class RowResponse(msgspec.Struct, frozen=True):
     """Persons who began in the period whose first day is `begin`.
 
-    Place n of `returned` has how many of them came back in the n-th period after it, place n of
-    `returned_or_later` how many did so then or in any period since; 0 where it is still to come.
-    `breakdown` is empty for cohorts that have none.
+    Item n of `returned` is how many of them came back in the n-th period after it, item n of
+    `returned_or_later` how many came back in that or any later period; 0 for periods to come.
+    `breakdown` is empty for cohorts without one.
     """
 
     begin: datetime.date
     persons: int
     returned: list[int]
     returned_or_later: list[int]
-    breakdown: list[CohortValue]
+    breakdown: list[RowValueResponse]
 
 
-class CohortResults(msgspec.Struct, frozen=True):
-    """A cohort's retention grid and what it takes in.
+class CohortResultsResponse(msgspec.Struct, frozen=True):
+    """A cohort's retention grid, and the events that it includes.
 
-    A cohort that was defined, or changed, after events had come is `backfilling` until it has
-    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
-    that they take in (0 to 1). Periods in which nobody began are left out. `late_dropped` counts
-    the events that came too late to be in the stream's figures. `positions` has for each partition
-    of the event store the offset before which all events are in.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+
+    Periods in which nobody began are left out. `late_dropped` counts the events that came too late
+    for the stream to count. `positions` has, for each partition of the event store, the offset
+    before which all events are included.
     """
 
-    cohort: CohortAnswer
+    cohort: CohortResponse
     source: Source
     state: State
     backfilled: float
-    rows: list[CohortRow]
+    rows: list[RowResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "CohortResultsResponse | None" = None
 
 
-def show(definition: CohortDefinition) -> CohortAnswer:
-    """Return what the API shows of a cohort."""
+def show(definition: CohortDefinition) -> CohortResponse:
+    """Return the response for a cohort."""
     cohort = definition.cohort
-    return CohortAnswer(
+    return CohortResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=cohort.name,
+        description=cohort.description,
         start=cohort.start,
         returning=cohort.returning,
         period=cohort.period,
@@ -132,30 +110,32 @@ def show(definition: CohortDefinition) -> CohortAnswer:
 def assemble(
     definition: CohortDefinition,
     source: Source,
-    counted: Counted,
+    aggregates: CohortAggregates,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
-) -> CohortResults:
-    """Return what the API answers for the periods that begin from `first` to `last`."""
-    shown = _top_values(counted.values)
-    return CohortResults(
+    previous: CohortResultsResponse | None = None,
+) -> CohortResultsResponse:
+    """Return the response for the periods that begin from `first` to `last`, both included."""
+    shown = _top_values(aggregates.values)
+    return CohortResultsResponse(
         cohort=show(definition),
         source=source,
-        state=counted.status.state,
-        backfilled=counted.status.backfilled,
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
         rows=[
-            CohortRow(begin, *row, _broken_down(begin, counted.values, shown))
-            for begin, row in sorted(counted.rows.items())
+            RowResponse(begin, *row, _broken_down(begin, aggregates.values, shown))
+            for begin, row in sorted(aggregates.rows.items())
             if row.persons and first <= begin <= last
         ],
-        late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
-        positions=dict(sorted(counted.positions.items())),
+        late_dropped=aggregates.late_dropped,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
+        previous=previous,
     )
 
 
 def _top_values(values: Grids) -> list[str]:
-    """The values that are shown by themselves: those of most persons."""
+    """Return the values with the most persons, which are shown by themselves."""
     persons = {
         value: sum(row.persons for row in of_value.values())
         for value, of_value in values.items()
@@ -167,22 +147,16 @@ def _top_values(values: Grids) -> list[str]:
     return breakdown_values[:MAX_SHOWN]
 
 
-def _broken_down(begin: datetime.date, values: Grids, shown: Sequence[str]) -> list[CohortValue]:
+def _broken_down(
+    begin: datetime.date, values: Grids, shown: Sequence[str]
+) -> list[RowValueResponse]:
     of_row = {value: rows[begin] for value, rows in values.items() if begin in rows}
     rest = add_up([row for value, row in of_row.items() if value not in shown])
-    figures = [
-        CohortValue(json.loads(value), False, *of_row[value])
+    shown_values = [
+        RowValueResponse(json.loads(value), False, *of_row[value])
         for value in shown
         if value in of_row and of_row[value].persons
     ]
     if rest is not None and rest.persons:
-        figures.append(CohortValue(None, True, *rest))
-    return figures
-
-
-def add_up(rows: Sequence[Row]) -> Row | None:
-    """The sum of some rows; None if there are none."""
-    if not rows:
-        return None
-    persons, *columns = zip(*rows, strict=True)
-    return Row(sum(persons), *(np.sum(column, axis=0).tolist() for column in columns))
+        shown_values.append(RowValueResponse(None, True, *rest))
+    return shown_values

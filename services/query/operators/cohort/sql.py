@@ -1,8 +1,8 @@
-"""A cohort as one question to ClickHouse, built from its definition: the twin of the stream's fold.
+"""A cohort as one ClickHouse query, built from its definition; equal to what the stream counts.
 
-Per person the period of the first start, and the periods of all returns; then the grid's columns
-are counted off. Periods are numbered as in `schemas.time.calendar`, and of values those of most
-persons are told apart.
+The query finds each person's period of the first start and the periods of all returns, then counts
+the grid's columns. Periods are numbered as in `schemas.time.calendar`; the values with the most
+persons are counted by themselves.
 """
 
 from collections import defaultdict
@@ -13,9 +13,9 @@ from schemas.time.calendar import Period, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
-from services.query.clickhouse.queries import Answer
-from services.query.operators.cohort.response import Counted, Grid, Grids, Row, add_up
-from services.query.operators.funnel.response import MAX_SHOWN
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Grids, Row, add_up
 
 _OTHER: Final = "other"
 _VALUE: Final = "value "
@@ -52,9 +52,10 @@ GROUP BY began, label
 
 
 def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> str:
-    """A table of persons who began: in which period, in which they came `back`, and the `last`.
+    """Return a table of the persons who began.
 
-    Their `value` is the token of what they began with, if the cohort is broken down.
+    It has the period in which they `began`, those in which they came `back`, and the `last` of
+    them; `value` is the token of the value that they began with, if the cohort has a breakdown.
     """
     cohort = definition.cohort
     day = f"toDate32(toTimeZone(timestamp, {bind(cohort.timezone, 'String')}))"
@@ -84,11 +85,11 @@ HAVING countIf(starts) > 0
 """  # noqa: S608
 
 
-def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Counted:
-    """Read the answer to a `cohort_statement`."""
+def read_counts(definition: CohortDefinition, result: QueryResult, now_ms: int) -> CohortAggregates:
+    """Read the result of a `cohort_statement`."""
     period = definition.cohort.period
     grids: defaultdict[str, Grid] = defaultdict(dict)
-    for began, label, persons, returned, or_later in zip(*answer.columns, strict=True):
+    for began, label, persons, returned, or_later in zip(*result.columns, strict=True):
         row = Row(int(persons), _whole(returned), _whole(or_later))
         grids[label][begin_of(period, int(began))] = row
     rows = {
@@ -99,8 +100,8 @@ def read_counts(definition: CohortDefinition, answer: Answer, now_ms: int) -> Co
     values: Grids = {}
     if definition.cohort.breakdown is not None:
         values = {_value_of(label): grid for label, grid in grids.items()}
-    return Counted(
-        rows, late_dropped=0, updated_at=now_ms, positions=answer.positions, values=values
+    return CohortAggregates(
+        rows, late_dropped=0, updated_at=now_ms, positions=result.positions, values=values
     )
 
 

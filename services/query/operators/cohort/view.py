@@ -1,23 +1,25 @@
-"""The view of the cohorts' results: the newest figures of each partition, added up when asked."""
+"""The view of the cohorts' results: the latest records of each partition, added up on request."""
 
 import datetime
 from collections import defaultdict
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from schemas.operators.cohort import CohortDefinition
+from schemas.operators.cohort import COHORT, CohortDefinition
 from schemas.time.calendar import begin_of
-from services.query.operators.cohort.response import Counted, Grid, Row, add_up
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Row, add_up
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
-    """One record: a partition's persons who began in one period, or the whole (`period` None)."""
+class CohortRecord(NamedTuple):
+    """A partition's persons who began in one period, or its whole (`period` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
-    period: int | None  # its first day, from 1970
+    period: int | None  # its first day, in days since 1970
     persons: int
     returned: list[int]
     returned_or_later: list[int]
@@ -27,28 +29,28 @@ class Result(NamedTuple):
     progress: Progress
 
 
-class Results(LatestByKey[Result]):
-    """The newest records of all cohorts."""
+class CohortResultsView(LatestByKey[CohortRecord]):
+    """The latest records of all cohorts."""
 
-    def figures(self, definition: CohortDefinition) -> Counted:
-        """Add up what the partitions say of this version of the cohort."""
-        results = self.of(definition)
+    def aggregates(self, definition: CohortDefinition) -> CohortAggregates:
+        """Add up the partitions' records of this version of the cohort."""
+        records = self.of(definition)
         whole = self.at(definition, None)
         parts: _Parts = defaultdict(list)
         of_values: defaultdict[str | None, _Parts] = defaultdict(lambda: defaultdict(list))
-        for result in results:
-            if result.period is not None:
-                begin = begin_of("day", result.period)
-                row = Row(result.persons, result.returned, result.returned_or_later)
+        for record in records:
+            if record.period is not None:
+                begin = begin_of("day", record.period)
+                row = Row(record.persons, record.returned, record.returned_or_later)
                 parts[begin].append(row)
-                for one in result.breakdown:
+                for one in record.breakdown:
                     row = Row(one["persons"], one["returned"], one["returned_or_later"])
                     of_values[one["value"]][begin].append(row)
-        return Counted(
+        return CohortAggregates(
             rows=_added_up(parts),
-            late_dropped=sum(result.late_dropped for result in whole),
-            updated_at=max((result.updated_at for result in results), default=None),
-            positions={result.partition: result.progress.position for result in whole},
+            late_dropped=sum(record.late_dropped for record in whole),
+            updated_at=max((record.updated_at for record in records), default=None),
+            positions={record.partition: record.progress.position for record in whole},
             status=self.status(definition),
             values={value: _added_up(parts) for value, parts in of_values.items()},
         )
@@ -61,11 +63,11 @@ def _added_up(parts: _Parts) -> Grid:
     return {begin: row for begin, rows in parts.items() if (row := add_up(rows)) is not None}
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
-    """Make results of decoded records."""
+def read_records(batch: pa.RecordBatch) -> list[CohortRecord]:
+    """Read decoded rows as records."""
     return [
-        Result(
-            (record["project_id"], record["cohort_id"], record["version"]),
+        CohortRecord(
+            VersionKey(record["project_id"], record["cohort_id"], record["version"]),
             record["partition"],
             record["period"],
             record["persons"],
@@ -78,3 +80,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+COHORT_RESULTS: Final = ResultSource("cohorts", COHORT.aggregates, read_records)

@@ -1,16 +1,14 @@
-"""A funnel with options as one question to ClickHouse: the twin of the stream's `chain_rules`.
+"""A funnel with options as one ClickHouse query; equal to what the stream counts.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 
 Per person all events that matter are one array, in order; each entry is a row with the events from
-it to the end of its window. Turn by turn, a chain then takes the next event that satisfies a step
-it may take: `place` is where that event stands (0 when the chain is over), `last` how far the chain
-has come with it, and `nexts` are the steps that may follow, as a mask.
+it to the end of its window, and its chain is one fold over them.
 """
 
 import datetime
 from collections import defaultdict
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +26,19 @@ from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
-from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import MAX_SHOWN, Counted, Counts, OfValue
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.breakdown import MAX_SHOWN
+from services.query.operators.funnel.aggregates import (
+    DayCounts,
+    FunnelAggregates,
+    ValueCounts,
+)
 from services.query.operators.funnel.sql import day_number, floors, groups
 
 _DAY_MS: Final = 86_400_000
 _TOTAL: Final = -(2**31)
 _COLUMNS: Final = 6  # numbers, after the label
-# Labels of figures: of all chains, of those of one value (its token follows), and of the rest.
+# Labels: all chains, the chains of one value (its token follows), and the rest.
 _ALL, _VALUE, _OTHER = "all", "is:", "other"
 
 
@@ -47,7 +50,7 @@ def chain_statement(
 ) -> Statement:
     """Return the statement whose result `read_chain_counts` understands.
 
-    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    It has the entry days from `first` to `last`, and the total over all days.
     """
     bind = Binder()
     window_ms = definition.funnel.window_s * 1_000
@@ -85,132 +88,124 @@ GROUP BY shown, day, step, time
 
 
 def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """One row for each step that a chain reached: `person_id`, `entry_day`, `begin`, `step`, `at`.
+    """Return a table with a row for each step that a chain reached.
 
-    Steps are numbered from 1. `value` is the token of the chain's value.
+    Its columns are `person_id`, `entry_day`, `begin`, `step` (from 1), `at` and `value`, the token
+    of the chain's value.
     """
     day_ms = bind(_DAY_MS, "Int64")
-    takings = f"takings_{len(definition.funnel.steps)}"
-    value = _value(definition.funnel.breakdown, takings, bind)
     return f"""
 SELECT
-    person_id, begin, taken.1 AS step, taken.2 AS at, {value} AS value,
+    person_id, begin, taken.1 AS step, taken.2 AS at,
+    {_value(definition.funnel.breakdown, bind)} AS value,
     toInt32(intDiv(begin - positiveModulo(begin, {day_ms}), {day_ms})) AS entry_day
-FROM ({_turns(database, definition, bind)})
-ARRAY JOIN {takings} AS taken
+FROM (
+    SELECT person_id, begin, {_chain(definition.funnel, bind)}.4 AS takings
+    FROM ({_entries(database, definition, bind)})
+)
+ARRAY JOIN takings AS taken
 """  # noqa: S608
 
 
-def _value(breakdown: Breakdown | None, takings: str, bind: Binder) -> str:
+def _value(breakdown: Breakdown | None, bind: Binder) -> str:
     """The token of a chain's value, from what the chain took."""
     if breakdown is None:
         return "''"
     match breakdown.attribution:
         case "first":
-            return f"{takings}[1].3"
+            return "takings[1].3"
         case "last":
-            return f"{takings}[-1].3"
+            return "takings[-1].3"
         case step:
-            return f"arrayFirst(one -> one.1 = {bind(step, 'UInt64')}, {takings}).3"
+            return f"arrayFirst(one -> one.1 = {bind(step, 'UInt64')}, takings).3"
 
 
-class _Bound(NamedTuple):
-    """Rules of a funnel as a statement has them: placeholders."""
+def _chain(funnel: Funnel, bind: Binder) -> str:
+    """A chain from its entry to its end: `(place, last, nexts, takings)`, folded turn by turn.
 
-    bits: str  # the steps, each as a mask
-    follows: str  # of each step, those that may come next
-    excluded: list[tuple[str, str, str]]  # look, after and before
-
-
-def _turns(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """All chains with all that they take."""
-    funnel = definition.funnel
-    steps = range(len(funnel.steps))
-    bound = _Bound(
-        bits=bind([1 << step for step in steps], "Array(UInt64)"),
-        follows=bind([next_steps(funnel, step) for step in steps], "Array(UInt64)"),
-        excluded=[
-            (bind(look, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
-            for look, after, before in exclusion_spans(funnel)
-        ],
-    )
-    chains = _first_turn(funnel, bound, _entries(database, definition, bind))
-    for turn in steps[1:]:
-        chains = _next_turn(turn, funnel, bound, chains)
-    return chains
-
-
-def _first_turn(funnel: Funnel, bound: _Bound, entries: str) -> str:
-    nexts = (
-        f"bitXor(arraySum({bound.bits}), bit_1)" if funnel.order == "any" else f"{bound.follows}[1]"
-    )
-    return f"""
-SELECT *, {nexts} AS nexts_1
-FROM (
-    SELECT
-        *, arrayEnumerate(ats) AS places, toUInt64(1) AS place_1, toUInt64(1) AS last_1,
-        {_lowest("fits[1]")} AS bit_1, [(toUInt64(1), begin, tokens[1])] AS takings_1
-    FROM ({entries})
-)
-"""  # noqa: S608
-
-
-def _next_turn(n: int, funnel: Funnel, bound: _Bound, chains: str) -> str:
-    """What the chains take after their n-th event: it may be the same one, of which more holds.
-
-    Names are numbered, since within a SELECT a new name hides the column of that name. What is used
-    more than once is a column of a SELECT further in: an alias would be worked out at each use.
+    A turn takes the next event that satisfies a step that may come next: `place` is where that
+    event stands among those of the window (0 when the chain is over), `last` how far the chain has
+    come with it, `nexts` the steps that may follow, as a mask. It may be the same event again, of
+    which more holds. One expression whatever the number of steps: neither the parser nor the
+    planner sees the turns.
     """
-    m = n + 1
-    earliest = f"place_{n} + 1" if funnel.once else f"place_{n}"
-    near = f"AND i <= place_{n} + 1" if funnel.order == "strict" else ""
-    last = str(m) if funnel.order == "any" else f"indexOf({bound.bits}, bit_{m})"
-    nexts = f"bitXor(nexts_{n}, bit_{m})" if funnel.order == "any" else f"{bound.follows}[last_{m}]"
-    return f"""
-SELECT *, {nexts} AS nexts_{m}, if(place_{m} = 0, takings_{n}, arrayPushBack(
-    takings_{n}, (last_{m}, ats[place_{m}], tokens[place_{m}])
-)) AS takings_{m}
-FROM (SELECT *, toUInt64(if(place_{m} = 0, 0, {last})) AS last_{m}
-FROM (SELECT *, {_lowest(f"fit_{m}")} AS bit_{m}
-FROM (SELECT *, bitAnd(fits[place_{m}], nexts_{n}) AS fit_{m}
-FROM (SELECT *, if(end_{n} > 0 AND found_{n} > end_{n}, 0, found_{n}) AS place_{m}
-FROM (SELECT *, {_end(n, bound)} AS end_{n}, arrayFirstIndex(
-    (fit, i) -> place_{n} > 0 AND i >= {earliest} {near} AND bitAnd(fit, nexts_{n}) > 0,
-    fits, places
-) AS found_{n}
-FROM ({chains}))))))
-"""  # noqa: S608
-
-
-def _end(n: int, bound: _Bound) -> str:
-    """Where the first event after the n-th is that ends the chain as it is then, 0 if none is."""
-    if not bound.excluded:
-        return "0"
-    excluded = " OR ".join(
-        f"(bitTest(mask, {look}) AND last_{n} >= {after} AND last_{n} < {before})"
-        for look, after, before in bound.excluded
+    steps = range(len(funnel.steps))
+    bits = bind([1 << step for step in steps], "Array(UInt64)")
+    if funnel.order == "any":
+        every = bind((1 << len(funnel.steps)) - 1, "UInt64")
+        last, nexts = "chain.2 + 1", "bitXor(chain.3, bit)"
+        first_nexts = f"bitXor({every}, {_lowest('fits[1]')})"
+    else:
+        follows = bind([next_steps(funnel, step) for step in steps], "Array(UInt64)")
+        last, nexts = f"indexOf({bits}, bit)", f"{follows}[last]"
+        first_nexts = f"{follows}[1]"
+    taken = _let(
+        "last",
+        f"toUInt64(if(place = 0, 0, {last}))",
+        f"""(
+            place, last, toUInt64({nexts}),
+            if(place = 0, chain.4, arrayPushBack(chain.4, (last, ats[place], tokens[place])))
+        )""",
     )
-    return f"arrayFirstIndex((mask, i) -> i > place_{n} AND ({excluded}), masks, places)"
+    turn = _let(
+        "place",
+        _next_place(funnel, bind),
+        _let("bit", _lowest("bitAnd(fits[place], chain.3)"), taken),
+    )
+    turns = bind(len(funnel.steps) - 1, "UInt64")
+    return f"""arrayFold(
+        (chain, _) -> {turn}, range({turns}),
+        (toUInt64(1), toUInt64(1), toUInt64({first_nexts}), [(toUInt64(1), begin, tokens[1])])
+    )"""
+
+
+def _next_place(funnel: Funnel, bind: Binder) -> str:
+    """Where the next event stands that the chain takes, 0 if it is over before."""
+    earliest = "chain.1 + 1" if funnel.once else "chain.1"
+    near = "AND i <= chain.1 + 1" if funnel.order == "strict" else ""
+    found = f"""toUInt64(arrayFirstIndex(
+        (fit, i) -> chain.1 > 0 AND i >= {earliest} {near} AND bitAnd(fit, chain.3) > 0,
+        fits, places
+    ))"""
+    spans = [
+        (bind(selector, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
+        for selector, after, before in exclusion_spans(funnel)
+    ]
+    if not spans:
+        return found
+    excluded = " OR ".join(
+        f"(bitTest(mask, {selector}) AND chain.2 >= {after} AND chain.2 < {before})"
+        for selector, after, before in spans
+    )
+    end = f"arrayFirstIndex((mask, i) -> i > chain.1 AND ({excluded}), masks, places)"
+    return _let("end", end, _let("found", found, "toUInt64(if(end > 0 AND found > end, 0, found))"))
+
+
+def _let(name: str, value: str, body: str) -> str:
+    """An expression with a name for a value, which is worked out once."""
+    return f"arrayMap({name} -> {body}, [{value}])[1]"
 
 
 def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
-    """One row for each entry: `begin`, and of the events in its window, `ats`, `masks` and so on.
+    """Return a table with a row for each entry: `begin`, and arrays of the events in its window.
 
-    What an event `fits` is its steps, if it has the values that are held constant; its token is
-    that of the property that figures are broken down by.
+    `fits` is the mask of an event's steps, 0 if it has other values of the properties that are held
+    constant; `tokens` are those of the breakdown's property.
     """
     funnel = definition.funnel
-    looks: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
+    selectors: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
     held = f"[{', '.join(token_sql(name, bind) for name in funnel.hold_constant)}]"
     held_order = fingerprint_sql("held") if funnel.hold_constant else "0"
     value_order = fingerprint_sql("[token]") if funnel.breakdown else "0"
     every = bind((1 << len(funnel.steps)) - 1, "UInt64")
     begins = every if funnel.order == "any" else bind(1, "UInt64")
     mask = " + ".join(
-        f"bitShiftLeft(toUInt64({holds(look, bind)}), {number})"
-        for number, look in enumerate(looks)
+        f"bitShiftLeft(toUInt64({holds(selector, bind)}), {number})"
+        for number, selector in enumerate(selectors)
     )
-    named = f" AND event IN {bind(sorted({look.event for look in looks}), 'Array(String)')}"
+    named = (
+        f" AND event IN {bind(sorted({selector.event for selector in selectors}), 'Array(String)')}"
+    )
     window = bind(funnel.window_s * 1_000, "Int64")
     return f"""
 SELECT
@@ -218,7 +213,7 @@ SELECT
     arrayMap(one -> one.1, near) AS ats,
     arrayMap(one -> one.3, near) AS masks,
     arrayMap(one -> if(one.4 = near[1].4, one.2, 0), near) AS fits,
-    arrayMap(one -> one.6, near) AS tokens
+    arrayMap(one -> one.6, near) AS tokens, arrayEnumerate(near) AS places
 FROM (
     SELECT
         person_id, line[entry].1 AS begin,
@@ -251,39 +246,41 @@ def _lowest(bits: str) -> str:
     return f"bitAnd({bits}, bitNot({bits}) + 1)"
 
 
-def read_chain_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
-    """Read the answer to a `chain_statement`."""
-    labels, *numbers = answer.columns or [[]]
+def read_chain_counts(
+    definition: FunnelDefinition, result: QueryResult, now_ms: int
+) -> FunnelAggregates:
+    """Read the result of a `chain_statement`."""
+    labels, *numbers = result.columns or [[]]
     # No rows may come as no columns.
     table = np.array(numbers, np.int64).reshape(_COLUMNS, -1)
-    by_label: dict[str, dict[int, Counts]] = {}
+    by_label: dict[str, dict[int, DayCounts]] = {}
     for label in dict.fromkeys(labels):
         own = table[:, [at for at, one in enumerate(labels) if one == label]]
         by_label[label] = _by_day(definition, own)
     days = by_label.pop(_ALL, {})
     nothing = _nothing(len(definition.funnel.steps))
-    values: defaultdict[int, dict[str | None, OfValue]] = defaultdict(dict)
+    values: defaultdict[int, dict[str | None, ValueCounts]] = defaultdict(dict)
     for label, of_days in by_label.items():
         value = None if label == _OTHER else to_json(label.removeprefix(_VALUE))
         for day, counts in of_days.items():
-            values[day][value] = OfValue(counts.reached, counts.entries)
+            values[day][value] = ValueCounts(counts.reached, counts.entries)
     total = days.pop(_TOTAL, nothing)
-    return Counted(
+    return FunnelAggregates(
         total.reached,
         {day: counts._replace(values=values[day]) for day, counts in days.items()},
         late_dropped=0,
         updated_at=now_ms,
-        positions=answer.positions,
+        positions=result.positions,
         entries=total.entries if definition.funnel.entries else [],
         values=values[_TOTAL],
     )
 
 
-def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, Counts]:
-    """The figures of each day (`_TOTAL` for all), from rows of one label in any order."""
+def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int, DayCounts]:
+    """Return the counts of each day (`_TOTAL`: all days), from rows of one label in any order."""
     steps = len(definition.funnel.steps)
     table = table[:, np.lexsort(table[1::-1])]
-    days: dict[int, Counts] = {}
+    days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms, entries = table[:, rows]
         counts = days.setdefault(day, _nothing(steps))
@@ -295,5 +292,5 @@ def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int,
     return {day: counts._replace(entries=[]) for day, counts in days.items()}
 
 
-def _nothing(steps: int) -> Counts:
-    return Counts([0] * steps, [EMPTY] * steps, [0] * steps)
+def _nothing(steps: int) -> DayCounts:
+    return DayCounts([0] * steps, [EMPTY] * steps, [0] * steps)

@@ -1,37 +1,47 @@
-"""A funnel's figures as they are sent by themselves."""
+"""A funnel's results as the live WebSocket sends them."""
 
 import datetime
 
 import msgspec
 
 from schemas.operators.funnel import FunnelDefinition
-from services.query.http.params import State
-from services.query.operators.funnel.response import Totals, assemble
-from services.query.operators.funnel.view import Results
+from services.query.operators.funnel.response import TotalsResponse, assemble
+from services.query.operators.funnel.view import FunnelResultsView
+from services.query.views.progress import State
 
 
 class LiveFunnel(msgspec.Struct, frozen=True, kw_only=True):
-    """A funnel's figures over all days; what they mean stands at `FunnelResults`."""
+    """A funnel's results over all days; the fields are those of `FunnelResultsResponse`."""
 
     id: str
     version: int
     state: State
     backfilled: float
-    totals: Totals
+    totals: TotalsResponse
     late_dropped: int
     updated_at: datetime.datetime | None
+    previous: "LiveFunnel | None" = None
 
 
-def live_funnel(definition: FunnelDefinition, results: Results) -> bytes:
-    """Return a funnel's figures as they are now, a `LiveFunnel` in JSON."""
-    answer = assemble(definition, "stream", results.totals(definition))
-    live = LiveFunnel(
+def live_funnel(
+    definition: FunnelDefinition, previous: FunnelDefinition | None, results: FunnelResultsView
+) -> bytes:
+    """Return a funnel's present results, and those of the version before, in JSON."""
+    before = None if previous is None else _live(previous, None, results)
+    return msgspec.json.encode(_live(definition, before, results))
+
+
+def _live(
+    definition: FunnelDefinition, previous: LiveFunnel | None, results: FunnelResultsView
+) -> LiveFunnel:
+    response = assemble(definition, "stream", results.totals(definition))
+    return LiveFunnel(
         id=definition.id,
         version=definition.version,
-        state=answer.state,
-        backfilled=answer.backfilled,
-        totals=answer.totals,
-        late_dropped=answer.late_dropped,
-        updated_at=answer.updated_at,
+        state=response.state,
+        backfilled=response.backfilled,
+        totals=response.totals,
+        late_dropped=response.late_dropped,
+        updated_at=response.updated_at,
+        previous=previous,
     )
-    return msgspec.json.encode(live)

@@ -1,6 +1,6 @@
-"""The persons of a funnel, asked of ClickHouse: who reached a step, and who dropped out before it.
+"""The persons of a funnel, from ClickHouse: who reached a step, or dropped out before it.
 
-Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 """
 
 import datetime
@@ -10,101 +10,87 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from schemas.errors import InvalidRequest
 from schemas.operators.funnel import FunnelDefinition, Step
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement
-from services.query.clickhouse.queries import Answer
-from services.query.http.params import DEFAULT_PAGE, read_day, read_limit
+from services.query.clickhouse.queries import QueryResult
+from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.funnel.chain_sql import reached_sql
 from services.query.operators.funnel.sql import constants, day_number, times_sql
 
 Outcome = Literal["reached", "dropped"]
-_OUTCOMES: Final[Sequence[Outcome]] = ("reached", "dropped")
+OUTCOMES: Final[tuple[Outcome, ...]] = ("reached", "dropped")
 
 
-class FunnelPersons(msgspec.Struct, frozen=True):
+class FunnelPersonsResponse(msgspec.Struct, frozen=True):
     """Some persons of a funnel, by id; `next` is the next page's `after`, null at the end."""
 
     persons: list[str]
     next: str | None
 
 
-class Asked(NamedTuple):
-    """Which persons: by what became of them at a step, and by the day on which they entered."""
+class PersonsQuery(NamedTuple):
+    """Which persons a request is for: by their outcome at a step, and by their entry day."""
 
     step: int
     outcome: Outcome
-    after: str  # only those whose ids come after
+    after: str
     limit: int
     first: datetime.date
     last: datetime.date
 
 
-def read_asked(request: Request, definition: FunnelDefinition) -> Asked:
+def read_persons_query(request: Request, definition: FunnelDefinition) -> PersonsQuery:
     """Read which persons a request is for.
 
     Raises:
         InvalidRequest: names the parameter and what is accepted.
     """
-    ask, steps = request.query_params, len(definition.funnel.steps)
-    outcome = next((one for one in _OUTCOMES if one == ask.get("outcome", "reached")), None)
-    if outcome is None:
-        raise InvalidRequest("accepted are `reached` and `dropped`", "outcome")
+    steps = len(definition.funnel.steps)
+    outcome = read_choice(request, "outcome", OUTCOMES)
     least = 2 if outcome == "dropped" else 1
-    return Asked(
-        read_step(request, least, steps),
+    return PersonsQuery(
+        read_number(request, "step", least, steps, steps),
         outcome,
-        ask.get("after", ""),
-        read_limit(ask.get("limit", str(DEFAULT_PAGE))),
+        *read_page(request),
         read_day(request, "from", datetime.date.min),
         read_day(request, "to", datetime.date.max),
     )
 
 
-def read_step(request: Request, least: int, most: int) -> int:
-    """Read the number of a step.
-
-    Raises:
-        InvalidRequest: it is not one of those that are accepted.
-    """
-    text = request.query_params.get("step", str(most))
-    if text.isascii() and text.isdigit() and least <= int(text) <= most:
-        return int(text)
-    raise InvalidRequest(f"accepted are {least} to {most}", "step")
-
-
-def persons_statement(database: str, definition: FunnelDefinition, asked: Asked) -> Statement:
-    """The statement for the persons, and one more than asked for if there are more."""
+def persons_statement(
+    database: str, definition: FunnelDefinition, query: PersonsQuery
+) -> Statement:
+    """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
-    step = bind(asked.step, "UInt64")
+    step = bind(query.step, "UInt64")
     holds = f"has(reached, {step})"
-    if asked.outcome == "dropped":
-        before = bind(previous(definition.funnel.steps, asked.step), "UInt64")
+    if query.outcome == "dropped":
+        before = bind(previous(definition.funnel.steps, query.step), "UInt64")
         holds = f"has(reached, {before}) AND NOT has(reached, {step})"
     plain = definition.funnel.plain
     text = f"""
 WITH {constants(definition, bind) if plain else "0 AS nothing"}
-SELECT person_id FROM ({(_plain if plain else _chains)(database, definition, asked, bind)})
-WHERE {holds} AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+SELECT person_id FROM ({(_plain if plain else _chains)(database, definition, query, bind)})
+WHERE {holds} AND person_id > {bind(query.after, "String")}
+ORDER BY person_id LIMIT {bind(query.limit + 1, "UInt32")}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
 
 def previous(steps: Sequence[Step], step: int) -> int:
-    """The step before a step (from 1) that is not optional."""
+    """Return the nearest step before a step (from 1) that is not optional."""
     return next(number for number in range(step - 1, 0, -1) if not steps[number - 1].optional)
 
 
-def read_persons(asked: Asked, answer: Answer) -> FunnelPersons:
-    """Read the answer to a `persons_statement`."""
-    return FunnelPersons(*answer.page(asked.limit))
+def read_persons(query: PersonsQuery, result: QueryResult) -> FunnelPersonsResponse:
+    """Read the result of a `persons_statement`."""
+    return FunnelPersonsResponse(*result.page(query.limit))
 
 
-def _plain(database: str, definition: FunnelDefinition, asked: Asked, bind: Binder) -> str:
-    """Of each person, the steps reached on any of the days."""
-    times = times_sql(database, definition, asked.first, asked.last, bind)
+def _plain(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+    """Return each person's steps reached on any of the days."""
+    times = times_sql(database, definition, query.first, query.last, bind)
     return f"""
 SELECT
     person_id, maxForEach(times) AS best,
@@ -113,8 +99,8 @@ FROM ({times}) WHERE day != total GROUP BY person_id
 """  # noqa: S608
 
 
-def _chains(database: str, definition: FunnelDefinition, asked: Asked, bind: Binder) -> str:
-    days = f"{bind(day_number(asked.first), 'Int32')} AND {bind(day_number(asked.last), 'Int32')}"
+def _chains(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+    days = f"{bind(day_number(query.first), 'Int32')} AND {bind(day_number(query.last), 'Int32')}"
     return f"""
 SELECT person_id, groupUniqArray(step) AS reached
 FROM ({reached_sql(database, definition, bind)}) WHERE entry_day BETWEEN {days} GROUP BY person_id

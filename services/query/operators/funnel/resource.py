@@ -1,45 +1,58 @@
-"""The funnels over HTTP: what they are, and their figures."""
+"""The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import InvalidRequest
 from schemas.operators.funnel import (
-    MAX_FUNNELS_PER_PROJECT,
+    FUNNEL,
     Funnel,
     FunnelDefinition,
     decode_funnel,
-    encode,
 )
-from schemas.time.calendar import Period
-from services.commands import Commands
 from services.query.clickhouse.conditions import check_name, check_names
-from services.query.clickhouse.queries import EventStore
-from services.query.http.params import Source, json_answer, now_ms, read_day, read_source
-from services.query.http.resource import DefinitionResource, ResourceSpec
+from services.query.http.params import (
+    encode_response,
+    now_ms,
+    read_choice,
+    read_day,
+    read_number,
+    read_source,
+)
+from services.query.operators.context import Context
+from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
+from services.query.operators.funnel.live import live_funnel
 from services.query.operators.funnel.persons import (
     persons_statement,
-    read_asked,
     read_persons,
-    read_step,
+    read_persons_query,
 )
-from services.query.operators.funnel.response import Counted, FunnelAnswer, assemble, show
+from services.query.operators.funnel.response import (
+    PERIODS,
+    FunnelResponse,
+    FunnelResultsResponse,
+    assemble,
+    show,
+)
 from services.query.operators.funnel.sql import funnel_statement, read_counts
-from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, histogram
-from services.query.operators.funnel.view import Results
-from services.query.views.catalog import Definitions
-from services.topic_view import TopicView
+from services.query.operators.funnel.times import (
+    DEFAULT_BINS,
+    MAX_BINS,
+    FunnelTimesResponse,
+    histogram,
+)
+from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
+from services.query.operators.resource import DefinitionResource, ResourceSpec
 
 
-class FunnelPage(msgspec.Struct, frozen=True):
+class FunnelListResponse(msgspec.Struct, frozen=True):
     """Some of a project's funnels, by id; `next` is the next page's `after`, null at the end."""
 
-    funnels: list[FunnelAnswer]
+    funnels: list[FunnelResponse]
     next: str | None
 
 
@@ -60,90 +73,88 @@ def _define(parts: dict[str, Any], funnel: Funnel) -> FunnelDefinition:
     return FunnelDefinition(**parts, funnel=funnel)
 
 
-FUNNEL = ResourceSpec("funnel", MAX_FUNNELS_PER_PROJECT, _read, _define, encode, show, FunnelPage)
+_SPEC: Final = ResourceSpec(FUNNEL, _read, _define, show, FunnelListResponse)
 
 
-class Funnels(DefinitionResource[Funnel, FunnelDefinition]):
+class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
     """The endpoints under `/api/projects/{project}/funnels`."""
 
-    def __init__(
-        self,
-        definitions: Definitions[FunnelDefinition],
-        view: TopicView[Any],
-        results: Results,
-        results_view: TopicView[Any],
-        commands: Commands,
-        store: EventStore,
-    ) -> None:
-        super().__init__(FUNNEL, definitions, view, results, results_view, commands)
-        self._results = results
-        self._results_view = results_view
-        self._store = store
+    def __init__(self, context: Context) -> None:
+        self._results = FunnelResultsView(context.partitions)
+        super().__init__(_SPEC, FUNNEL_RESULTS, self._results, context)
+        self._events = context.events
+
+    def live_state(self, definition: FunnelDefinition) -> bytes:
+        """Return a `LiveFunnel` in JSON."""
+        return live_funnel(definition, self.previous(definition), self._results)
 
     async def results(self, request: Request) -> Response:
-        """Show a funnel's figures, as the stream has them or counted anew in ClickHouse."""
-        source, period = read_source(request), _read_period(request)
+        """Show a funnel's results, of the stream or counted now in ClickHouse."""
+        source, period = read_source(request), read_choice(request, "period", PERIODS)
         first, last = _read_days(request)
         definition = self.find(request)
-        counted = await self._counted(definition, source, first, last)
-        return json_answer(assemble(definition, source, counted, first, last, period))
+        if source == "store":
+            counts = await self._count(definition, first, last)
+            return encode_response(assemble(definition, source, counts, first, last, period))
+        self.results_view.require()
+
+        def respond(
+            one: FunnelDefinition, previous: FunnelResultsResponse | None
+        ) -> FunnelResultsResponse:
+            counts = self._results.aggregates(one)
+            return assemble(one, source, counts, first, last, period, previous)
+
+        return encode_response(self.with_previous(definition, respond))
 
     async def times(self, request: Request) -> Response:
-        """Show how long persons took to a step."""
-        source, bins = read_source(request), _read_bins(request)
+        """Show how long persons took to a step, by the stream or counted now in ClickHouse."""
+        source = read_source(request)
+        bins = read_number(request, "bins", 1, MAX_BINS, DEFAULT_BINS)
         first, last = _read_days(request)
         definition = self.find(request)
-        step = read_step(request, 2, len(definition.funnel.steps))
-        counted = await self._counted(definition, source, first, last)
-        return json_answer(histogram(counted, source, step, bins, first, last))
+        steps = len(definition.funnel.steps)
+        step = read_number(request, "step", 2, steps, steps)
+        if source == "store":
+            counts = await self._count(definition, first, last)
+            return encode_response(histogram(counts, source, step, bins, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: FunnelDefinition, previous: FunnelTimesResponse | None = None
+        ) -> FunnelTimesResponse:
+            aggregates = self._results.aggregates(one)
+            return histogram(aggregates, source, step, bins, first, last, previous)
+
+        before = self.previous(definition)
+        if before is None or step > len(before.funnel.steps):
+            return encode_response(respond(definition))
+        return encode_response(respond(definition, respond(before)))
 
     async def persons(self, request: Request) -> Response:
-        """Show who reached a step, or dropped out before it, as ClickHouse has them."""
+        """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
-        asked = read_asked(request, definition)
-        answer = await self._store.ask(
+        query = read_persons_query(request, definition)
+        result = await self._events.query(
             definition.project_id,
-            lambda database: persons_statement(database, definition, asked),
+            lambda database: persons_statement(database, definition, query),
         )
-        return json_answer(read_persons(asked, answer))
+        return encode_response(read_persons(query, result))
 
-    async def _counted(
-        self,
-        definition: FunnelDefinition,
-        source: Source,
-        first: datetime.date,
-        last: datetime.date,
-    ) -> Counted:
-        if source == "stream":
-            self._results_view.require()
-            return self._results.figures(definition)
+    async def _count(
+        self, definition: FunnelDefinition, first: datetime.date, last: datetime.date
+    ) -> FunnelAggregates:
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
             else (chain_statement, read_chain_counts)
         )
-        asked = await self._store.ask(
+        result = await self._events.query(
             definition.project_id,
             lambda database: statement(database, definition, first, last),
         )
-        return read(definition, asked, now_ms())
+        return read(definition, result, now_ms())
 
 
 def _read_days(request: Request) -> tuple[datetime.date, datetime.date]:
     first = read_day(request, "from", datetime.date.min)
     return first, read_day(request, "to", datetime.date.max)
-
-
-def _read_period(request: Request) -> Period:
-    try:
-        period: Period = msgspec.convert(request.query_params.get("period", "day"), Period)
-    except msgspec.ValidationError:
-        raise InvalidRequest("accepted are `day`, `week` and `month`", "period") from None
-    return period
-
-
-def _read_bins(request: Request) -> int:
-    text = request.query_params.get("bins", str(DEFAULT_BINS))
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_BINS:
-        return int(text)
-    raise InvalidRequest(f"accepted are 1 to {MAX_BINS}", "bins")

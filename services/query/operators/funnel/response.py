@@ -1,74 +1,42 @@
-"""A funnel's figures: from counts, wherever they were counted, to what the API answers.
+"""What the API answers about funnels, from the aggregates of the stream or of ClickHouse.
 
-Pure, and the same for the stream's view and for ClickHouse: figures of the two differ only if what
-they counted differs.
+Pure, and the same for both: their responses differ only if they counted something else.
 """
 
 import datetime
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from schemas.operators.funnel import Breakdown, Exclusion, FunnelDefinition, Order, Step
-from schemas.sketches.durations import Sketch, mean, merge, quantile
+from schemas.sketches.durations import mean, merge, quantile
 from schemas.time.calendar import Period, begin_of, number_of
-from schemas.value_tokens import token
-from services.query.http.params import Source, State, instant
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Source, instant
+from services.query.operators.funnel.aggregates import (
+    DayCounts,
+    FunnelAggregates,
+    ValueCounts,
+    Values,
+    add_up,
+    top_values,
+)
+from services.query.views.progress import State
 
-MAX_SHOWN: Final = 25
+PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month")
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
 
-class OfValue(NamedTuple):
-    """Persons, and chains if the funnel counts them, of one value that reached each step."""
-
-    reached: list[int]
-    entries: list[int]
-
-
-# By the value in JSON; None stands for all that are not told apart.
-Values = Mapping[str | None, OfValue]
-
-
-class Counts(NamedTuple):
-    """Persons of one entry day: how many reached each step, and how long they took to it.
-
-    `entries` are the chains that reached each step, if the funnel counts them, else none.
-    """
-
-    reached: list[int]
-    times: list[Sketch]
-    entries: list[int]
-    values: Values = MappingProxyType({})
-
-
-class Counted(NamedTuple):
-    """All that is counted of a funnel. Days count from 1970; `total` has each person once.
-
-    `status` says how far that is.
-    """
-
-    total: list[int]
-    days: dict[int, Counts]
-    late_dropped: int
-    updated_at: int | None
-    positions: dict[int, int]
-    status: Status = LIVE
-    entries: Sequence[int] = ()
-    values: Values = MappingProxyType({})
-
-
-class FunnelAnswer(msgspec.Struct, frozen=True):
-    """A funnel as the API shows it."""
+class FunnelResponse(msgspec.Struct, frozen=True):
+    """A funnel; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     window_s: int
     steps: tuple[Step, ...]
     order: Order
@@ -82,12 +50,12 @@ class FunnelAnswer(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime
 
 
-class StepFigures(msgspec.Struct, frozen=True):
-    """How many persons reached a step, and which share of the first and of the previous step's.
+class StepResponse(msgspec.Struct, frozen=True):
+    """How many persons reached a step, as a number and as shares of the first and previous step.
 
-    The previous step is the one before that is not optional. `entries` is how many chains reached
-    the step, however many of one person; null where the funnel does not count them. In a funnel in
-    any order step n is reached with the n-th of the steps, whichever it is.
+    The previous step is the nearest one before it that is not optional. `entries` is the number of
+    chains that reached the step, of which a person may have many; null if the funnel does not count
+    them. With order `any`, step n is reached with the n-th of the steps, whichever it is.
     """
 
     step: int
@@ -98,11 +66,11 @@ class StepFigures(msgspec.Struct, frozen=True):
     entries: int | None
 
 
-class TimedStepFigures(StepFigures, frozen=True):
-    """A step's figures of one entry day, and how long persons took to it from their first step.
+class TimedStepResponse(StepResponse, frozen=True):
+    """A step of one entry day, with the time that persons took to it from their first step.
 
     The mean is exact, median and 90th percentile are within 1 %, all rounded to a millisecond; null
-    where nobody reached the step.
+    if nobody reached the step.
     """
 
     mean_ms: int | None
@@ -110,68 +78,70 @@ class TimedStepFigures(StepFigures, frozen=True):
     p90_ms: int | None
 
 
-class ValueFigures(msgspec.Struct, frozen=True):
-    """Figures of the chains that have a value; null is that of chains whose property is not set.
+class ValueResponse(msgspec.Struct, frozen=True):
+    """The steps of the chains with a value; null if their property is not set.
 
-    `other` tells that these are all values that are not shown by themselves, added up: a person who
-    has two of them counts twice.
+    `other` marks the sum of all values that are not shown by themselves: a person with two of them
+    counts twice.
     """
 
     value: bool | int | float | str | None
     other: bool
-    steps: list[StepFigures]
+    steps: list[StepResponse]
 
 
-class Totals(msgspec.Struct, frozen=True):
-    """Figures over all entry days, each person once.
+class TotalsResponse(msgspec.Struct, frozen=True):
+    """The steps over all entry days, each person once; `breakdown` is empty without one."""
 
-    `breakdown` is empty for funnels that have none.
-    """
-
-    steps: list[StepFigures]
-    breakdown: list[ValueFigures]
+    steps: list[StepResponse]
+    breakdown: list[ValueResponse]
 
 
-class DayFigures(msgspec.Struct, frozen=True):
-    """Figures of the persons who took the first step on a day (UTC).
+class DayResponse(msgspec.Struct, frozen=True):
+    """The steps of the persons who took the first step on a day (UTC).
 
-    If longer periods are asked for, it is the first day of one, and its days are added up: a person
-    counts once for each day.
+    With a longer `period`, `day` is its first day, and its days are added up: a person counts once
+    for each day.
     """
 
     day: datetime.date
-    steps: list[TimedStepFigures]
-    breakdown: list[ValueFigures]
+    steps: list[TimedStepResponse]
+    breakdown: list[ValueResponse]
 
 
-class FunnelResults(msgspec.Struct, frozen=True):
-    """A funnel's figures and what they take in.
+class FunnelResultsResponse(msgspec.Struct, frozen=True):
+    """A funnel's results, and the events that they include.
 
-    A funnel that was defined, or changed, after events had come is `backfilling` until it has
-    caught up with them: its figures grow meanwhile, and `backfilled` is the share of the events
-    that they take in (0 to 1). `totals` are over all days, whichever are asked for. `late_dropped`
-    counts the events that came too late to be in the stream's figures. `positions` has for each
-    partition of the event store the offset before which all events are in.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+
+    `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
+    too late for the stream to count. `positions` has, for each partition of the event store, the
+    offset before which all events are included.
     """
 
-    funnel: FunnelAnswer
+    funnel: FunnelResponse
     source: Source
     state: State
     backfilled: float
-    totals: Totals
-    days: list[DayFigures]
+    totals: TotalsResponse
+    days: list[DayResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "FunnelResultsResponse | None" = None
 
 
-def show(definition: FunnelDefinition) -> FunnelAnswer:
-    """Return a funnel as the API shows it."""
+def show(definition: FunnelDefinition) -> FunnelResponse:
+    """Return the response for a funnel."""
     funnel = definition.funnel
-    return FunnelAnswer(
+    return FunnelResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=funnel.name,
+        description=funnel.description,
         window_s=funnel.window_s,
         steps=funnel.steps,
         order=funnel.order,
@@ -189,43 +159,45 @@ def show(definition: FunnelDefinition) -> FunnelAnswer:
 def assemble(
     definition: FunnelDefinition,
     source: Source,
-    counted: Counted,
+    aggregates: FunnelAggregates,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     period: Period = "day",
-) -> FunnelResults:
-    """Return what the API answers for the entry days `first` to `last`, both included.
+    previous: FunnelResultsResponse | None = None,
+) -> FunnelResultsResponse:
+    """Return the response for the entry days from `first` to `last`, both included.
 
-    Days on which nobody took the first step are left out, as are days beyond the calendar. Those
+    Days on which nobody took the first step are left out, as are days beyond the calendar. The days
     of a longer period are added up.
     """
     steps = definition.funnel.steps
-    shown = top_values(counted.values)
+    shown = top_values(aggregates.values)
     days = [
-        DayFigures(day, _timed(steps, counts), _broken_down(steps, counts.values, shown))
-        for day, counts in _by_period(counted.days, period, first, last)
+        DayResponse(day, _timed(steps, counts), _broken_down(steps, counts.values, shown))
+        for day, counts in _by_period(aggregates.days, period, first, last)
     ]
-    return FunnelResults(
+    return FunnelResultsResponse(
         funnel=show(definition),
         source=source,
-        state=counted.status.state,
-        backfilled=counted.status.backfilled,
-        totals=Totals(
-            [StepFigures(*row) for row in _rows(steps, counted.total, counted.entries)],
-            _broken_down(steps, counted.values, shown),
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
+        totals=TotalsResponse(
+            [StepResponse(*row) for row in _rows(steps, aggregates.total, aggregates.entries)],
+            _broken_down(steps, aggregates.values, shown),
         ),
         days=days,
-        late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
-        positions=dict(sorted(counted.positions.items())),
+        late_dropped=aggregates.late_dropped,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
+        previous=previous,
     )
 
 
 def _by_period(
-    days: Mapping[int, Counts], period: Period, first: datetime.date, last: datetime.date
-) -> Iterator[tuple[datetime.date, Counts]]:
-    """The figures by the first day of each period."""
-    parts: defaultdict[datetime.date, list[Counts]] = defaultdict(list)
+    days: Mapping[int, DayCounts], period: Period, first: datetime.date, last: datetime.date
+) -> Iterator[tuple[datetime.date, DayCounts]]:
+    """Return the counts by the first day of each period."""
+    parts: defaultdict[datetime.date, list[DayCounts]] = defaultdict(list)
     for number, counts in days.items():
         day = day_of(number)
         if sum(counts.reached) and day is not None and first <= day <= last:
@@ -234,13 +206,13 @@ def _by_period(
         yield begin, own[0] if len(own) == 1 else _sum(own)
 
 
-def _sum(parts: Sequence[Counts]) -> Counts:
-    persons = add_up([OfValue(part.reached, part.entries) for part in parts])
-    values: defaultdict[str | None, list[OfValue]] = defaultdict(list)
+def _sum(parts: Sequence[DayCounts]) -> DayCounts:
+    persons = add_up([ValueCounts(part.reached, part.entries) for part in parts])
+    values: defaultdict[str | None, list[ValueCounts]] = defaultdict(list)
     for part in parts:
         for value, counts in part.values.items():
             values[value].append(counts)
-    return Counts(
+    return DayCounts(
         persons.reached,
         [merge(times) for times in zip(*(part.times for part in parts), strict=True)],
         persons.entries,
@@ -248,39 +220,22 @@ def _sum(parts: Sequence[Counts]) -> Counts:
     )
 
 
-def top_values(values: Values) -> list[str]:
-    """The values that are shown by themselves: those that most persons entered with."""
-
-    def place(value: str) -> tuple[int, str]:
-        return -values[value].reached[0], token(json.loads(value))
-
-    breakdown_values = (value for value in values if value is not None and values[value].reached[0])
-    return sorted(breakdown_values, key=place)[:MAX_SHOWN]
-
-
 def _broken_down(
     steps: tuple[Step, ...], values: Values, shown: Sequence[str]
-) -> list[ValueFigures]:
-    figures = [
-        ValueFigures(json.loads(value), other=False, steps=_of_value(steps, values[value]))
+) -> list[ValueResponse]:
+    shown_values = [
+        ValueResponse(json.loads(value), other=False, steps=_of_value(steps, values[value]))
         for value in shown
         if value in values
     ]
     rest = [counts for value, counts in values.items() if value not in shown]
     if any(counts.reached[0] for counts in rest):
-        figures.append(ValueFigures(None, other=True, steps=_of_value(steps, add_up(rest))))
-    return figures
+        shown_values.append(ValueResponse(None, other=True, steps=_of_value(steps, add_up(rest))))
+    return shown_values
 
 
-def _of_value(steps: tuple[Step, ...], counts: OfValue) -> list[StepFigures]:
-    return [StepFigures(*row) for row in _rows(steps, counts.reached, counts.entries)]
-
-
-def add_up(parts: Sequence[OfValue]) -> OfValue:
-    """The sum of some figures."""
-    reached = [sum(column) for column in zip(*(part.reached for part in parts), strict=True)]
-    entries = [part.entries for part in parts if part.entries]
-    return OfValue(reached, [sum(column) for column in zip(*entries, strict=True)])
+def _of_value(steps: tuple[Step, ...], counts: ValueCounts) -> list[StepResponse]:
+    return [StepResponse(*row) for row in _rows(steps, counts.reached, counts.entries)]
 
 
 _Row = tuple[int, str, int, float, float, int | None]
@@ -303,9 +258,9 @@ def _rows(steps: tuple[Step, ...], reached: list[int], entries: Sequence[int]) -
         previous = previous if step.optional else there
 
 
-def _timed(steps: tuple[Step, ...], counts: Counts) -> list[TimedStepFigures]:
+def _timed(steps: tuple[Step, ...], counts: DayCounts) -> list[TimedStepResponse]:
     return [
-        TimedStepFigures(
+        TimedStepResponse(
             *row,
             rounded(mean(sketch)),
             rounded(quantile(sketch, 0.5)),
@@ -322,12 +277,12 @@ def _share(part: int, whole: int) -> float:
 
 
 def rounded(ms: float | None) -> int | None:
-    """A time in whole milliseconds, if there is one."""
+    """Return a time in whole milliseconds, if there is one."""
     return None if ms is None else round(ms)
 
 
 def day_of(number: int) -> datetime.date | None:
-    """The day of that number from 1970, None if it is beyond the calendar."""
+    """Return the day of a number of days since 1970; None if it is beyond the calendar."""
     try:
         return _EPOCH + datetime.timedelta(days=number)
     except OverflowError:

@@ -1,13 +1,13 @@
-"""A funnel as one question to ClickHouse, built from its definition.
+"""A funnel without options as one ClickHouse query; equal to what the stream counts.
 
-The twin of the stream's fold. Nothing of a definition becomes text of the statement.
+Names and values of a definition are bound parameters of the statement, never its text.
 
-Per person the moments of all steps are sorted into one array, a moment being `time * 32 + step`, so
-that equal times come in the order of the steps. Each entry day has its own row, and so has the
-total, whose day is every day. Step by step, `starts` then holds for every moment the start of the
-latest chain that has reached the step by then: a moment of the step takes it over from the step
-before if the window is still open, and every other moment keeps what was. Where it is first set,
-the step is first reached. `windowFunnel` gives the same steps, but not the times.
+The query sorts the moments of all steps of a person into one array. A moment is `time * 32 + step`,
+so equal times are in the order of the steps. Each entry day has a row, and so has the total, which
+includes every day. Step by step, `starts` has for every moment the start of the latest chain that
+has reached the step by then: at a moment of the step it is that of the step before, if the window
+is still open; at every other moment it stays. The step is reached where `starts` is first set.
+`windowFunnel` gives the same steps, but not the times.
 """
 
 import datetime
@@ -22,8 +22,8 @@ from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import Statement, events, holds
-from services.query.clickhouse.queries import Answer
-from services.query.operators.funnel.response import Counted, Counts
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.funnel.aggregates import DayCounts, FunnelAggregates
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _DAY_MS: Final = 86_400_000
@@ -43,7 +43,7 @@ def funnel_statement(
 ) -> Statement:
     """Return the statement whose result `read_counts` understands.
 
-    Of the entry days it has those from `first` to `last`, and a total over all of them.
+    It has the entry days from `first` to `last`, and the total over all days.
     """
     bind = Binder()
     window_ms = definition.funnel.window_s * 1_000
@@ -60,7 +60,7 @@ GROUP BY day, step, time
 
 
 def constants(definition: FunnelDefinition, bind: Binder) -> str:
-    """What stands behind the WITH of a statement that has `times_sql` in it."""
+    """Return the WITH clause that `times_sql` needs."""
     window_ms = definition.funnel.window_s * 1_000
     return f"""
     {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
@@ -75,9 +75,10 @@ def times_sql(
     last: datetime.date,
     bind: Binder,
 ) -> str:
-    """One row for each person's entry day, and one for the total: `person_id`, `day`, `times`.
+    """Return a table with a row for each person's entry day, and one for the total.
 
-    The times are those to the steps, negative where they were not reached.
+    Its columns are `person_id`, `day` and `times`: those to the steps, negative for steps that were
+    not reached.
     """
     steps = len(definition.funnel.steps)
     chains = _first_step(_entries(database, definition, first, last, bind))
@@ -93,7 +94,7 @@ def _entries(
     last: datetime.date,
     bind: Binder,
 ) -> str:
-    """One row for each person's entry day, and one for the total, with its `moments`."""
+    """Return a table with a row for each person's entry day and one for the total: `moments`."""
     steps = definition.funnel.steps
     moments = ", ".join(
         f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
@@ -123,7 +124,7 @@ ARRAY JOIN arrayPushFront(arrayFilter(entry -> entry BETWEEN {days}, entries), t
 
 
 def _first_step(entries: str) -> str:
-    """The moments that can matter to a row, and the chains that begin at its first steps."""
+    """Add to each row the moments that it needs, and the chains that begin at its first steps."""
     return f"""
 SELECT
     person_id, day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
@@ -145,9 +146,9 @@ FROM (
 
 
 def _next_step(number: int, chains: str) -> str:
-    """Note the time to step `number`, and carry its chains on to the next.
+    """Add the time to step `number`, and continue its chains to the next step.
 
-    Names are numbered, since within a SELECT a new name hides the column of that name.
+    Names are numbered, since a new name hides a column of the same name within a SELECT.
     """
     return f"""
 SELECT
@@ -168,41 +169,43 @@ def _times(number: int) -> str:
     ))"""
 
 
-def read_counts(definition: FunnelDefinition, answer: Answer, now_ms: int) -> Counted:
-    """Read the answer to a `funnel_statement`."""
+def read_counts(definition: FunnelDefinition, result: QueryResult, now_ms: int) -> FunnelAggregates:
+    """Read the result of a `funnel_statement`."""
     steps = len(definition.funnel.steps)
-    table = np.array(answer.columns, np.int64).reshape(
+    table = np.array(result.columns, np.int64).reshape(
         _COLUMNS, -1
     )  # no rows may come as no columns
     table = table[:, np.lexsort(table[1::-1])]
     total = [0] * steps
-    days: dict[int, Counts] = {}
+    days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
         _, _, time, persons, sum_ms = table[:, rows]
         reached = int(persons.sum())
         if day == _TOTAL:
             total[step - 1] = reached
             continue
-        counts = days.setdefault(day, Counts([0] * steps, [EMPTY] * steps, []))
+        counts = days.setdefault(day, DayCounts([0] * steps, [EMPTY] * steps, []))
         counts.reached[step - 1] = reached
         counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
-    return Counted(total, days, late_dropped=0, updated_at=now_ms, positions=answer.positions)
+    return FunnelAggregates(
+        total, days, late_dropped=0, updated_at=now_ms, positions=result.positions
+    )
 
 
 def groups(day: NDArray[np.int64], step: NDArray[np.int64]) -> Iterator[tuple[int, int, slice]]:
-    """The runs of equal day and step."""
+    """Return the runs of rows with equal day and step."""
     begins = np.flatnonzero(np.diff(day, prepend=0) | np.diff(step, prepend=0)).tolist()
     for begin, end in pairwise([*begins, len(day)]):
         yield int(day[begin]), int(step[begin]), slice(begin, end)
 
 
 def day_number(day: datetime.date) -> int:
-    """The days from 1970 to a day."""
+    """Return the number of days from 1970 to a day."""
     return (day - _EPOCH).days
 
 
 def floors(window_ms: int) -> list[int]:
-    """The least time of each bucket of times: what ClickHouse replaces the times in it by."""
+    """Return the least time of each bucket, by which ClickHouse replaces the times in it."""
     floors = [0, *(np.unique(EDGES)[:-1] + 1).tolist()]
     return [floor for floor in floors if floor <= window_ms]
 

@@ -1,24 +1,32 @@
-"""The view of the funnels' results: the newest figures of each partition, added up when asked."""
+"""The view of the funnels' results: the latest records of each partition, added up on request."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.operators.funnel import FunnelDefinition
+from schemas.operators.funnel import FUNNEL, FunnelDefinition
 from schemas.sketches.durations import Sketch, merge
-from services.query.operators.funnel.response import Counted, Counts, OfValue, Values, add_up
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.operators.funnel.aggregates import (
+    DayCounts,
+    FunnelAggregates,
+    ValueCounts,
+    Values,
+    add_up,
+)
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
-    """One record: a partition's figures of one entry day, or in total (`day` None)."""
+class FunnelRecord(NamedTuple):
+    """What a partition has counted of one entry day, or in total (`day` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
     day: int | None
     reached: list[int]
@@ -31,34 +39,34 @@ class Result(NamedTuple):
 
     @property
     def period(self) -> int | None:
-        """Of what it is: a day, or None for the whole."""
+        """The day; None for the partition's whole."""
         return self.day
 
 
-class Results(LatestByKey[Result]):
-    """The newest records of all funnels."""
+class FunnelResultsView(LatestByKey[FunnelRecord]):
+    """The latest records of all funnels."""
 
-    def figures(self, definition: FunnelDefinition) -> Counted:
-        """Add up what the partitions say of this version of the funnel."""
+    def aggregates(self, definition: FunnelDefinition) -> FunnelAggregates:
+        """Add up the partitions' records of this version of the funnel."""
         days = [day for day in self.periods(definition) if day is not None]
         by_day = {day: self.at(definition, day) for day in days}
-        return self._counted(definition, self.at(definition, None), by_day)
+        return self._add_up(definition, self.at(definition, None), by_day)
 
-    def totals(self, definition: FunnelDefinition) -> Counted:
-        """Add up the same without the days, at a fraction of the cost."""
-        return self._counted(definition, self.at(definition, None), {})
+    def totals(self, definition: FunnelDefinition) -> FunnelAggregates:
+        """Add up the totals only, at a fraction of the cost."""
+        return self._add_up(definition, self.at(definition, None), {})
 
-    def _counted(
+    def _add_up(
         self,
         definition: FunnelDefinition,
-        totals: Sequence[Result],
-        by_day: Mapping[int, Sequence[Result]],
-    ) -> Counted:
+        totals: Sequence[FunnelRecord],
+        by_day: Mapping[int, Sequence[FunnelRecord]],
+    ) -> FunnelAggregates:
         steps = len(definition.funnel.steps)
-        return Counted(
+        return FunnelAggregates(
             total=_reached(steps, totals),
             days={
-                day: Counts(
+                day: DayCounts(
                     _reached(steps, parts),
                     _merge(steps, parts),
                     _entries(steps, parts),
@@ -67,54 +75,54 @@ class Results(LatestByKey[Result]):
                 for day, parts in by_day.items()
                 if day is not None
             },
-            late_dropped=sum(result.late_dropped for result in totals),
+            late_dropped=sum(record.late_dropped for record in totals),
             updated_at=max(
                 (part.updated_at for parts in (totals, *by_day.values()) for part in parts),
                 default=None,
             ),
-            positions={result.partition: result.progress.position for result in totals},
+            positions={record.partition: record.progress.position for record in totals},
             status=self.status(definition),
             entries=_entries(steps, totals),
             values=_values(totals),
         )
 
 
-def _reached(steps: int, results: Sequence[Result]) -> list[int]:
-    return [sum(result.reached[step] for result in results) for step in range(steps)]
+def _reached(steps: int, records: Sequence[FunnelRecord]) -> list[int]:
+    return [sum(record.reached[step] for record in records) for step in range(steps)]
 
 
-def _entries(steps: int, results: Sequence[Result]) -> list[int]:
-    counted = [result.entries for result in results if result.entries]
-    return [sum(entries[step] for entries in counted) for step in range(steps if counted else 0)]
+def _entries(steps: int, records: Sequence[FunnelRecord]) -> list[int]:
+    given = [record.entries for record in records if record.entries]
+    return [sum(entries[step] for entries in given) for step in range(steps if given else 0)]
 
 
-def _values(results: Sequence[Result]) -> Values:
-    parts: defaultdict[str | None, list[OfValue]] = defaultdict(list)
-    for result in results:
-        for value, counts in result.values.items():
+def _values(records: Sequence[FunnelRecord]) -> Values:
+    parts: defaultdict[str | None, list[ValueCounts]] = defaultdict(list)
+    for record in records:
+        for value, counts in record.values.items():
             parts[value].append(counts)
     return {value: add_up(own) for value, own in parts.items()}
 
 
-def _merge(steps: int, results: Sequence[Result]) -> list[Sketch]:
-    return [merge(result.times[step] for result in results) for step in range(steps)]
+def _merge(steps: int, records: Sequence[FunnelRecord]) -> list[Sketch]:
+    return [merge(record.times[step] for record in records) for step in range(steps)]
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
-    """Make results of decoded records."""
+def read_records(batch: pa.RecordBatch) -> list[FunnelRecord]:
+    """Read decoded rows as records."""
     plain: dict[str, list[Any]] = {
         name: batch.column(name).to_pylist() for name in batch.schema.names if name != "times"
     }
     return [
-        Result(
-            (plain["project_id"][row], plain["funnel_id"][row], plain["version"][row]),
+        FunnelRecord(
+            VersionKey(plain["project_id"][row], plain["funnel_id"][row], plain["version"][row]),
             plain["partition"][row],
             plain["day"][row],
             plain["reached"][row],
             times,
             plain["entries"][row],
             {
-                one["value"]: OfValue(one["reached"], one["entries"])
+                one["value"]: ValueCounts(one["reached"], one["entries"])
                 for one in plain["breakdown"][row]
             },
             plain["late_dropped"][row],
@@ -126,7 +134,7 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
 
 
 def _sketches(times: Any) -> list[list[Sketch]]:
-    """Read nested lists without making a Python object of each number in them."""
+    """Read nested lists without a Python object for each number."""
     structs = times.values
     buckets = _slices(structs.field("buckets"), np.int32)
     counts = _slices(structs.field("counts"), np.int64)
@@ -141,5 +149,8 @@ def _sketches(times: Any) -> list[list[Sketch]]:
 def _slices(lists: Any, kind: Any) -> list[NDArray[Any]]:
     values = lists.values.to_numpy(zero_copy_only=False).astype(kind)
     bounds = lists.offsets.to_pylist()
-    # Copies, since a slice of a batch would keep the whole of it in memory.
+    # Copies, since a slice would keep the whole batch in memory.
     return [values[begin:end].copy() for begin, end in pairwise(bounds)]
+
+
+FUNNEL_RESULTS: Final = ResultSource("funnels", FUNNEL.aggregates, read_records)

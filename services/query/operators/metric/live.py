@@ -1,4 +1,4 @@
-"""A metric's figures as they are sent by themselves."""
+"""A metric's results as the live WebSocket sends them."""
 
 import datetime
 from typing import Final
@@ -7,53 +7,70 @@ import msgspec
 
 from schemas.operators.metric import MetricDefinition
 from schemas.time.buckets import Buckets
-from services.query.http.params import State
-from services.query.operators.metric.response import Asked, MetricFigure, Windowed, assemble
-from services.query.operators.metric.view import Results
+from services.query.operators.metric.aggregates import MetricQuery
+from services.query.operators.metric.response import BucketResponse, WindowResponse, assemble
+from services.query.operators.metric.view import MetricResultsView
+from services.query.views.progress import State
 
-# How long figures hold if nothing comes: events per second fall, persons are active no more, and
+# How long results hold without events: events per second fall then, persons become inactive, and
 # buckets end.
-EVERY_S: Final = 1.0
+REFRESH_S: Final = 1.0
 
 
 class LiveMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric's newest figures; what they mean stands at `MetricResults`.
+    """A metric's latest results; the fields are those of `MetricResultsResponse`.
 
-    `buckets` has, of the bucket of this moment and the one before, those that anything was measured
-    in: so it has the final figures of the one that has just ended, and what late events correct in
-    it. It is empty for a metric whose events are longer ago; older buckets are asked for over REST.
-    When the figures were taken is not said, since they are sent only if they differ.
+    `buckets` has the present bucket and the one before, if anything was measured in them: so it has
+    the final results of the bucket that has just ended, and the corrections of late events. It is
+    empty for a metric whose events are longer ago; REST has the older buckets. There is no `as_of`,
+    since results are sent only if they differ.
     """
 
     id: str
     version: int
     state: State
     backfilled: float
-    now: MetricFigure
-    active: list[Windowed] | None
-    buckets: list[MetricFigure]
+    now: BucketResponse
+    active: list[WindowResponse] | None
+    buckets: list[BucketResponse]
     late_dropped: int
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
+    previous: "LiveMetric | None" = None
 
 
-def live_metric(definition: MetricDefinition, results: Results, as_of: int) -> bytes:
-    """Return a metric's figures as they are at `as_of` (ms), a `LiveMetric` in JSON."""
+def live_metric(
+    definition: MetricDefinition,
+    previous: MetricDefinition | None,
+    results: MetricResultsView,
+    as_of: int,
+) -> bytes:
+    """Return a metric's results at `as_of` (ms), and those of the version before, in JSON."""
+    before = None if previous is None else _live(previous, None, results, as_of)
+    return msgspec.json.encode(_live(definition, before, results, as_of))
+
+
+def _live(
+    definition: MetricDefinition,
+    previous: LiveMetric | None,
+    results: MetricResultsView,
+    as_of: int,
+) -> LiveMetric:
     metric = definition.metric
     buckets = Buckets(metric.bucket_s, metric.timezone)
-    before = buckets.begin(buckets.number(as_of) - 1)
-    asked = Asked(as_of, first=before, limit=2)
-    answer = assemble(definition, "stream", results.figures(definition, asked), asked)
-    live = LiveMetric(
+    first = buckets.begin(buckets.number(as_of) - 1)
+    query = MetricQuery(as_of, first=first, limit=2)
+    response = assemble(definition, "stream", results.aggregates(definition, query), query)
+    return LiveMetric(
         id=definition.id,
         version=definition.version,
-        state=answer.state,
-        backfilled=answer.backfilled,
-        now=answer.now,
-        active=answer.active,
-        buckets=answer.buckets,
-        late_dropped=answer.late_dropped,
-        complete_until=answer.complete_until,
-        updated_at=answer.updated_at,
+        state=response.state,
+        backfilled=response.backfilled,
+        now=response.now,
+        active=response.active,
+        buckets=response.buckets,
+        late_dropped=response.late_dropped,
+        complete_until=response.complete_until,
+        updated_at=response.updated_at,
+        previous=previous,
     )
-    return msgspec.json.encode(live)

@@ -1,4 +1,4 @@
-"""Sliding windows: tallies of buckets, merged into those of windows that end with each bucket."""
+"""Sliding windows: the aggregates of buckets, merged for the window that ends with each bucket."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,31 +6,33 @@ from schemas.sketches.metric_aggregate import MetricAggregate
 
 
 def slide(
-    tallies: Mapping[int, MetricAggregate], window: int, numbers: Iterable[int]
+    aggregates: Mapping[int, MetricAggregate], window: int, numbers: Iterable[int]
 ) -> dict[int, MetricAggregate]:
-    """Merge, for each of some buckets, the `window` ones that end with it; none for none.
+    """Merge, for each of the buckets `numbers`, the `window` buckets that end with it.
 
-    A window is put together from stretches of 1, 2, 4 … buckets, each merged but once, so that the
-    work is that of some merges a bucket, however long the window is.
+    A window without aggregates is left out. Windows are combined from runs of 1, 2, 4 … buckets,
+    each merged once: the work grows with the logarithm of the window.
     """
-    found: dict[int, MetricAggregate] = {}
-    wanted = list(numbers)
-    stretches, length, done = dict(tallies), 1, 0
+    windows: dict[int, MetricAggregate] = {}
+    ends = list(numbers)
+    runs, length, done = dict(aggregates), 1, 0
     while True:
         if window & length:
-            for number in wanted:
-                _merge(found, number, stretches.get(number - done))
+            for number in ends:
+                _merge(windows, number, runs.get(number - done))
             done += length
             if done == window:
                 break
-        longer = dict(stretches)
-        for number, tally in stretches.items():
-            _merge(longer, number + length, tally)
-        stretches, length = longer, 2 * length
-    return found
+        longer = dict(runs)
+        for number, aggregate in runs.items():
+            _merge(longer, number + length, aggregate)
+        runs, length = longer, 2 * length
+    return windows
 
 
-def _merge(into: dict[int, MetricAggregate], number: int, tally: MetricAggregate | None) -> None:
-    if tally is not None:
+def _merge(
+    into: dict[int, MetricAggregate], number: int, aggregate: MetricAggregate | None
+) -> None:
+    if aggregate is not None:
         known = into.get(number)
-        into[number] = tally if known is None else known.merged(tally)
+        into[number] = aggregate if known is None else known.merged(aggregate)

@@ -1,7 +1,7 @@
-"""A metric as questions to ClickHouse, built from its definition: the twin of the stream's fold.
+"""A metric as ClickHouse queries, built from its definition; equal to what the stream measures.
 
-All is exact here: nothing is sketched, no bucket is let go of, and no event comes too late. An
-event counts in each of the windows that have its bucket, told apart by the bucket that ends them.
+Everything is exact: nothing is sketched, no bucket is dropped, and no event is too late. An event
+counts in each window that includes its bucket; a window is named by the bucket that ends it.
 """
 
 from collections.abc import Callable
@@ -13,42 +13,42 @@ from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier
 from services.query.clickhouse.events import Statement, events, holds
-from services.query.clickhouse.queries import Answer
-from services.query.operators.metric.response import Asked, Figure
+from services.query.clickhouse.queries import QueryResult
+from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
 
-def metric_statement(database: str, definition: MetricDefinition, asked: Asked) -> Statement:
-    """Return the statement whose result `read_figures` understands."""
+def metric_statement(database: str, definition: MetricDefinition, query: MetricQuery) -> Statement:
+    """Return the statement whose result `read_windows` understands."""
     metric, bind = definition.metric, Binder()
     buckets = Buckets(metric.bucket_s, metric.timezone)
-    window = WINDOWS[metric.bucket_s][-1] if metric.measure == "persons" else asked.window
-    first, last = asked.numbers(buckets)
-    current = buckets.number(asked.as_of)
+    window = WINDOWS[metric.bucket_s][-1] if metric.measure == "persons" else query.window
+    first, last = query.numbers(buckets)
+    current = buckets.number(query.as_of)
     begin = max(0, buckets.begin(min(first, current) - window + 1))
     end = buckets.begin(current + 1)
-    distinct, columns, figures = _measured(metric, bind)
+    distinct, columns, measured = _measured(metric, bind)
     text = f"""
-SELECT number + shift AS ending, {figures}
+SELECT number + shift AS ending, {measured}
 FROM (
     SELECT {distinct} {_number(metric, bind)} AS number{columns}
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(begin, "Int64")})
         AND timestamp < fromUnixTimestamp64Milli({bind(end, "Int64")})
-        AND {holds(metric.of, bind)}
+        AND {holds(metric.filter, bind)}
 ) ARRAY JOIN range({bind(window, "UInt16")}) AS shift
 GROUP BY ending
 HAVING ending BETWEEN {bind(first, "Int64")} AND {bind(last, "Int64")}
     OR ending = {bind(current, "Int64")}
 ORDER BY ending DESC
-LIMIT {bind(asked.limit + 1, "UInt32")}
+LIMIT {bind(query.limit + 1, "UInt32")}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
 
-def read_figures(definition: MetricDefinition, answer: Answer) -> dict[int, Figure]:
-    """Read the answer to a `metric_statement`: figures by the bucket that ends their window."""
+def read_windows(definition: MetricDefinition, result: QueryResult) -> dict[int, WindowValues]:
+    """Read the result of a `metric_statement`: windows by the bucket that ends them."""
     read = _reader(definition.metric)
-    return {int(ending): read(*figures) for ending, *figures in zip(*answer.columns, strict=True)}
+    return {int(ending): read(*values) for ending, *values in zip(*result.columns, strict=True)}
 
 
 def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> Statement:
@@ -61,7 +61,7 @@ FROM (
     SELECT intDiv(toUnixTimestamp64Milli(max(timestamp)), 1000) AS second
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(1_000 * since, "Int64")})
-        AND {holds(definition.metric.of, bind)}
+        AND {holds(definition.metric.filter, bind)}
     GROUP BY person_id
 )
 GROUP BY second
@@ -69,13 +69,13 @@ GROUP BY second
     return Statement(text, bind.parameters)
 
 
-def read_seen(answer: Answer) -> dict[int, int]:
-    """Read the answer to a `seen_statement`: persons by the second they were last active in."""
-    return {int(second): int(persons) for second, persons in zip(*answer.columns, strict=True)}
+def read_seen(result: QueryResult) -> dict[int, int]:
+    """Read the result of a `seen_statement`: persons by the second of their last activity."""
+    return {int(second): int(persons) for second, persons in zip(*result.columns, strict=True)}
 
 
 def _number(metric: Metric, bind: Binder) -> str:
-    """The number of the bucket that an event lies in, as in `schemas.time.buckets`."""
+    """Return the number of an event's bucket, as in `schemas.time.buckets`."""
     if metric.bucket_s == DAY_S:
         zone = bind(metric.timezone, "String")
         return f"toInt64(toInt32(toDate32(toTimeZone(timestamp, {zone}))))"
@@ -83,7 +83,7 @@ def _number(metric: Metric, bind: Binder) -> str:
 
 
 def _measured(metric: Metric, bind: Binder) -> tuple[str, str, str]:
-    """Whether rows are distinct, the columns that they need, and what is measured of them."""
+    """Return whether rows are distinct, the columns that they need, and what is measured."""
     if metric.measure == "persons":
         windows = WINDOWS[metric.bucket_s]
         counts = ", ".join(f"uniqExactIf(person_id, shift < {window})" for window in windows)
@@ -104,17 +104,17 @@ def _measured(metric: Metric, bind: Binder) -> tuple[str, str, str]:
         if metric.measure == "percentiles"
         else "[]"
     )
-    figures = f"count(), countIf(isNull(value)), sum(value), min(value), max(value), {percentiles}"
-    return "", f", {_numeric(value)} AS value", figures
+    measured = f"count(), countIf(isNull(value)), sum(value), min(value), max(value), {percentiles}"
+    return "", f", {_numeric(value)} AS value", measured
 
 
 def _numeric(value: str) -> str:
-    """A number as a 64-bit float, null for what is none."""
+    """Return a number as a 64-bit float; null if the value is no number."""
     return f"coalesce(toFloat64({value}.:Int64), toFloat64({value}.:UInt64), {value}.:Float64)"
 
 
 def _key(value: str) -> str:
-    """What tells values apart, as `top_values.key_of` does; null for what is none."""
+    """Return text that is the same for equal values, as `top_values.key_of`; null for no value."""
     whole = f"abs({value}.:Float64) < {_EXACT} AND trunc({value}.:Float64) = {value}.:Float64"
     number = f"if({whole}, toString(toInt64({value}.:Float64)), toString({value}.:Float64))"
     return (
@@ -136,13 +136,13 @@ def _top(metric: Metric, bind: Binder) -> str:
     return f"count(), countIf(isNull(key)), arraySlice({in_order}, 1, {limit})"
 
 
-def _reader(metric: Metric) -> Callable[..., Figure]:
+def _reader(metric: Metric) -> Callable[..., WindowValues]:
     if metric.measure == "persons":
-        return lambda persons: Figure(persons=[int(count) for count in persons])
+        return lambda persons: WindowValues(persons=[int(count) for count in persons])
     if metric.measure == "top" or metric.by_event:
         return _read_top
     if metric.property is None:
-        return lambda events: Figure(int(events))
+        return lambda events: WindowValues(int(events))
     return _read_numbers
 
 
@@ -153,12 +153,12 @@ def _read_numbers(
     minimum: float | None,
     maximum: float | None,
     percentiles: list[float],
-) -> Figure:
+) -> WindowValues:
     shown = percentiles if events > unmeasured else []
-    return Figure(int(events), int(unmeasured), sum_of or 0.0, minimum, maximum, shown)
+    return WindowValues(int(events), int(unmeasured), sum_of or 0.0, minimum, maximum, shown)
 
 
-def _read_top(events: int, unmeasured: int, top: list[tuple[str, int]]) -> Figure:
+def _read_top(events: int, unmeasured: int, top: list[tuple[str, int]]) -> WindowValues:
     values = [(value_of(key), int(count)) for key, count in top]
     other = int(events) - int(unmeasured) - sum(count for _, count in values)
-    return Figure(int(events), int(unmeasured), top=values, other=other)
+    return WindowValues(int(events), int(unmeasured), top=values, other=other)

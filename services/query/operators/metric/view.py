@@ -1,27 +1,34 @@
-"""The view of the metrics' results: the newest figures of each partition, merged when asked."""
+"""The view of the metrics' results: the latest records of each partition, merged on request."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.operators.metric import KEPT, Metric, MetricDefinition
+from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition
 from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
 from schemas.time.buckets import Buckets
-from services.query.operators.metric.response import Asked, Counted, Figure, figure_of
+from services.query.operators.metric.aggregates import (
+    MetricAggregates,
+    MetricQuery,
+    WindowValues,
+    values_of,
+)
 from services.query.operators.metric.sliding import slide
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
-    """One record: what a partition has measured in one bucket, or the whole (`bucket` None).
+class MetricRecord(NamedTuple):
+    """What a partition has measured in one bucket, or its whole (`bucket` None).
 
-    `record` is the record as it is on the topic.
+    `record` has the fields of the topic's record.
     """
 
-    of: Version
+    version_key: VersionKey
     partition: int
     bucket: int | None  # when it begins (ms)
     record: Mapping[str, Any]
@@ -29,44 +36,42 @@ class Result(NamedTuple):
 
     @property
     def period(self) -> int | None:
-        """Of what it is: a bucket, or None for the whole."""
+        """The bucket; None for the partition's whole."""
         return self.bucket
 
 
-class Results(LatestByKey[Result]):
-    """The newest records of all metrics."""
+class MetricResultsView(LatestByKey[MetricRecord]):
+    """The latest records of all metrics."""
 
-    def figures(self, definition: MetricDefinition, asked: Asked) -> Counted:
-        """Merge what the partitions say of this version of the metric.
+    def aggregates(self, definition: MetricDefinition, query: MetricQuery) -> MetricAggregates:
+        """Merge the partitions' records of this version of the metric.
 
-        Only buckets of windows that may be shown are merged: a look at little costs little.
+        Only the buckets of windows that may be shown are merged, so a small query is cheap.
         """
         metric, whole = definition.metric, self.at(definition, None)
         buckets = Buckets(metric.bucket_s, metric.timezone)
-        newest = _known(result.record["newest_at"] for result in whole)
-        # A partition that had no event lately still has buckets which others have let go of.
+        newest = _known(one.record["newest_at"] for one in whole)
+        # A partition without recent events still has buckets that the others have dropped.
         oldest = buckets.number(max(newest)) - KEPT if newest else 0
-        first, last = asked.needs(buckets)
+        first, last = query.needs(buckets)
         begin, end = buckets.begin(max(first, oldest + 1)), buckets.begin(last)
         records = [
-            (buckets.number(bucket), result.record)
+            (buckets.number(bucket), one.record)
             for bucket in self.periods(definition)
             if bucket is not None and begin <= bucket <= end
-            for result in self.at(definition, bucket)
+            for one in self.at(definition, bucket)
         ]
-        return Counted(
-            figures=(
+        return MetricAggregates(
+            windows=(
                 _persons(records)
                 if metric.measure == "persons"
-                else _tallied(metric, buckets, records, asked)
+                else _windows(metric, buckets, records, query)
             ),
             seen=_seen(whole),
-            late_dropped=sum(result.record["late_dropped"] for result in whole),
-            complete_until=min(
-                _known(result.record["complete_until"] for result in whole), default=None
-            ),
-            updated_at=max((result.record["updated_at"] for result in whole), default=None),
-            positions={result.partition: result.progress.position for result in whole},
+            late_dropped=sum(one.record["late_dropped"] for one in whole),
+            complete_until=min(_known(one.record["complete_until"] for one in whole), default=None),
+            updated_at=max((one.record["updated_at"] for one in whole), default=None),
+            positions={one.partition: one.progress.position for one in whole},
             status=self.status(definition),
         )
 
@@ -75,48 +80,48 @@ def _known(times: Iterable[int | None]) -> list[int]:
     return [time for time in times if time is not None]
 
 
-def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, Figure]:
+def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, WindowValues]:
     added: dict[int, list[int]] = {}
     for number, record in records:
         known, persons = added.get(number), record["persons"]
         added[number] = persons if known is None else np.add(known, persons).tolist()
-    return {number: Figure(persons=persons) for number, persons in added.items()}
+    return {number: WindowValues(persons=persons) for number, persons in added.items()}
 
 
-def _tallied(
+def _windows(
     metric: Metric,
     buckets: Buckets,
     records: Iterable[tuple[int, Mapping[str, Any]]],
-    asked: Asked,
-) -> dict[int, Figure]:
-    """The windows that may be shown, and the one of now."""
-    tallies: dict[int, MetricAggregate] = {}
+    query: MetricQuery,
+) -> dict[int, WindowValues]:
+    """Return the windows that may be shown, and the present one."""
+    aggregates: dict[int, MetricAggregate] = {}
     for number, record in records:
-        known, tally = tallies.get(number), tally_of(metric.measure, record)
-        tallies[number] = tally if known is None else known.merged(tally)
-    first, last = asked.numbers(buckets)
-    ends = {number + later for number in tallies for later in range(asked.window)}
-    shown = sorted(number for number in ends if first <= number <= last)[-asked.limit :]
-    wanted = {*shown, buckets.number(asked.as_of)}
-    slid = slide(tallies, asked.window, wanted)
-    return {number: figure_of(metric, tally) for number, tally in slid.items()}
+        known, aggregate = aggregates.get(number), tally_of(metric.measure, record)
+        aggregates[number] = aggregate if known is None else known.merged(aggregate)
+    first, last = query.numbers(buckets)
+    ends = {number + later for number in aggregates for later in range(query.window)}
+    shown = sorted(number for number in ends if first <= number <= last)[-query.limit :]
+    ending = {*shown, buckets.number(query.as_of)}
+    slid = slide(aggregates, query.window, ending)
+    return {number: values_of(metric, aggregate) for number, aggregate in slid.items()}
 
 
-def _seen(whole: Iterable[Result]) -> Counter[int]:
+def _seen(whole: Iterable[MetricRecord]) -> Counter[int]:
     seen: Counter[int] = Counter()
-    for result in whole:
-        persons = result.record["seen"]
+    for one in whole:
+        persons = one.record["seen"]
         if persons:
-            until = result.record["seen_until"]
+            until = one.record["seen_until"]
             seen.update(dict(zip(range(until - len(persons) + 1, until + 1), persons, strict=True)))
     return seen
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
-    """Make results of decoded records."""
+def read_records(batch: pa.RecordBatch) -> list[MetricRecord]:
+    """Read decoded rows as records."""
     return [
-        Result(
-            (record["project_id"], record["metric_id"], record["version"]),
+        MetricRecord(
+            VersionKey(record["project_id"], record["metric_id"], record["version"]),
             record["partition"],
             record["bucket"],
             record,
@@ -124,3 +129,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+METRIC_RESULTS: Final = ResultSource("metrics", METRIC.aggregates, read_records)

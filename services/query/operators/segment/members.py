@@ -1,8 +1,8 @@
-"""The view of the segments' members: sets of numbered persons, as the stream last said.
+"""The view of the segments' members: sets of numbered persons, from the latest changes.
 
-A person has one number in a project, so that a member costs about a bit, and a person who is in any
-number of segments, or ever was in one, about 200 bytes with their name. Of those there are no more
-than `MAX_PERSONS`: beyond, the view holds no more, says so, and ClickHouse must be asked.
+A person has one number in a project, so a member costs about a bit, and a person who is or was in
+any segment about 200 bytes with the name. The view holds up to `MAX_PERSONS` persons; with more it
+refuses to answer, and ClickHouse must be asked.
 """
 
 import heapq
@@ -15,8 +15,8 @@ import structlog
 from pyroaring import BitMap
 
 from schemas.errors import Unavailable
-from schemas.operators.segment import SegmentDefinition
-from services.query.views.latest import Update
+from schemas.operators.segment import SEGMENT, SegmentDefinition
+from services.query.views.reader import ResultSource, Update, VersionKey
 
 log = structlog.get_logger(__name__)
 
@@ -24,20 +24,20 @@ MAX_PERSONS: Final = 2_000_000
 
 
 class Membership(NamedTuple):
-    """What a record says of a person: at which version of the segment, and whether they are in."""
+    """Whether a person is in a version of a segment, by one record."""
 
-    of: tuple[str, str, int]
+    version_key: VersionKey
     entered: bool
 
 
 class Crowd(NamedTuple):
-    """Some persons: numbers, and the names of all numbers. May be handed to another thread."""
+    """Some persons: their numbers, and the names of all numbers. Safe to give to another thread."""
 
     numbers: BitMap
     names: Sequence[str]
 
     def page(self, after: str, limit: int) -> list[str]:
-        """The first names after `after`, in order; takes a time that grows with the crowd."""
+        """Return the first names after `after`, in order; takes longer the larger the crowd is."""
         names = (self.names[number] for number in self.numbers)
         return heapq.nsmallest(limit, (name for name in names if name > after))
 
@@ -46,30 +46,32 @@ class _Project:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
         self.names: list[str] = []
-        # By segment, then by version: of two, the older one is being emptied.
+        # By segment, then by version.
         self.segments: dict[str, dict[int, BitMap]] = {}
 
 
 class Members:
     """The members of all segments; for one thread."""
 
-    def __init__(self, most_persons: int = MAX_PERSONS) -> None:
+    def __init__(self, max_persons: int = MAX_PERSONS) -> None:
         self._projects: dict[str, _Project] = {}
-        self._room = most_persons
+        # The present and the previous version of segments that have been promoted.
+        self._taken_over: dict[tuple[str, str], tuple[int, int]] = {}
+        self._room = max_persons
         self._full = False
 
     def apply(self, updates: Iterable[Update[Membership]]) -> None:
-        """Take in records in the order of their partitions; some again change nothing."""
-        for key, said in updates:
+        """Take in records in the order of their partitions; repeating some changes nothing."""
+        for key, membership in updates:
             try:
                 project_id, segment_id, person = key.decode().split("/", 2)
             except ValueError:
-                log.error("membership left out", key=key)
+                log.error("membership_unreadable", key=key)
                 continue
             project = self._projects.setdefault(project_id, _Project())
             number = project.numbers.get(person)
             if number is None:
-                if said is None or not said.entered:
+                if membership is None or not membership.entered:
                     continue
                 if not self._room:
                     self._overflow()
@@ -82,39 +84,55 @@ class Members:
                 numbers.discard(number)
                 if not numbers:
                     del versions[version]
-            if said is not None and said.entered:
-                versions.setdefault(said.of[2], BitMap()).add(number)
+            if membership is not None and membership.entered:
+                versions.setdefault(membership.version_key.version, BitMap()).add(number)
+
+    def take_over(self, definition: SegmentDefinition, previous: int) -> None:
+        """Include members of the `previous` version until the worker has published this one's.
+
+        A person's latest record is of one version. So nobody is counted twice, and nobody is
+        missing while the worker changes from one version to the other.
+        """
+        key = definition.project_id, definition.id
+        self._taken_over[key] = definition.version, previous
 
     def of(self, definition: SegmentDefinition) -> Crowd:
-        """Who is in this version of the segment.
+        """Return who is in this version of the segment.
 
         Raises:
             Unavailable: the view does not hold all persons.
         """
         if self._full:
             raise Unavailable(
-                "more persons are in segments than the query service holds: ask with source=store"
+                "the query service cannot hold all members of segments: ask with source=store"
             )
         project = self._projects.get(definition.project_id, _Project())
-        numbers = project.segments.get(definition.id, {}).get(definition.version, BitMap())
-        return Crowd(numbers.copy(), project.names)
+        versions = project.segments.get(definition.id, {})
+        numbers = versions.get(definition.version, BitMap()).copy()
+        version, previous = self._taken_over.get((definition.project_id, definition.id), (0, 0))
+        if version == definition.version:
+            numbers |= versions.get(previous, BitMap())
+        return Crowd(numbers, project.names)
 
     def in_all(self, definitions: Sequence[SegmentDefinition]) -> int:
-        """How many persons are in all of some segments of one project; raises what `of` does."""
+        """Return how many are in all of some segments of one project; raises what `of` does."""
         crowds = [self.of(definition).numbers for definition in definitions]
         return len(reduce(BitMap.intersection, crowds))
 
     def _overflow(self) -> None:
         if not self._full:
-            log.error("too many persons in segments: members are to be had from the store only")
+            log.error("segment_members_full", max_persons=MAX_PERSONS)
         self._full = True
 
 
 def read_memberships(batch: pa.RecordBatch) -> list[Membership]:
-    """Make memberships of decoded records."""
+    """Read decoded rows as memberships."""
     names = ("project_id", "segment_id", "version", "change")
     columns = (batch.column(name).to_pylist() for name in names)
     return [
-        Membership((project, segment, version), change == "entered")
+        Membership(VersionKey(project, segment, version), change == "entered")
         for project, segment, version, change in zip(*columns, strict=True)
     ]
+
+
+SEGMENT_MEMBERS: Final = ResultSource("segment members", SEGMENT.changes[0], read_memberships)

@@ -1,4 +1,4 @@
-"""Segments that refer to segments: rules put in the place of references, and who uses whom."""
+"""References between segments: which segment uses which, and rules without references."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from schemas.operators.segment import Rule, check_rule, references, resolve
 
 
 class References:
-    """What a project's segments refer to, by the rules as they are written."""
+    """The references in a project's rules, which are given as they were written."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         self._rules = rules
@@ -15,12 +15,12 @@ class References:
         self._resolved: dict[str, Rule] = {}
 
     def users(self, name: str) -> list[str]:
-        """The segments that refer to one."""
+        """Return the segments that refer to one."""
         used = ((user, [other for other, _ in found]) for user, found in self._used.items())
         return sorted(user for user, others in used if name in others)
 
     def all_users(self, name: str) -> list[str]:
-        """The segments that refer to one, or to one that does, and so on; not itself."""
+        """Return the segments that refer to one, directly or by way of others."""
         found: dict[str, None] = {}
         waiting = [name]
         while waiting:
@@ -30,7 +30,7 @@ class References:
         return [user for user in found if user != name]
 
     def resolved(self, name: str) -> Rule:
-        """The rule of a segment without references.
+        """Return the rule of a segment, with the rules of others in the place of references.
 
         Raises:
             InvalidRequest: it refers to a segment that is not there, or to itself by way of
@@ -50,7 +50,7 @@ class References:
             if other not in self._rules:
                 raise InvalidRequest(f"there is no segment {other}", path)
         rule = resolve(self._rules[name], lambda other: self._resolve(other, here))
-        # What is put together here is at most 32 rules that have passed, so it cannot explode.
+        # At most 32 rules that were accepted are combined here, so the size is bounded.
         _check_whole(rule)
         self._resolved[name] = rule
         return rule

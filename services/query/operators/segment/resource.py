@@ -1,7 +1,8 @@
-"""The segments over HTTP: what they are, who is in them, and how many."""
+"""The endpoints of segments: definitions, sizes, members and overlap."""
 
 import asyncio
 import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,50 +12,54 @@ from starlette.responses import Response
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
 from schemas.operators.segment import (
-    MAX_SEGMENTS_PER_PROJECT,
+    SEGMENT,
     Segment,
     SegmentDefinition,
     conditions,
     decode_segment,
-    encode,
 )
-from services.commands import Commands, Write
+from services.commands import Write
 from services.query.clickhouse.conditions import check_names
-from services.query.clickhouse.queries import EventStore
 from services.query.http.params import (
-    DEFAULT_PAGE,
-    Source,
-    json_answer,
+    encode_response,
     now_ms,
+    project_of,
     read_day,
-    read_limit,
+    read_page,
     read_source,
 )
-from services.query.http.resource import DefinitionResource, ResourceSpec
-from services.query.operators.segment.members import Members
+from services.query.operators.context import Context
+from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
-    Counted,
-    Overlap,
-    SegmentAnswer,
-    SegmentMembers,
-    SegmentOverlap,
+    MAX_OVERLAPPED,
+    SegmentMembersResponse,
+    SegmentOverlapResponse,
+    SegmentResponse,
+    SegmentResultsResponse,
     assemble,
+    members_response,
+    overlap_response,
+    sets_of,
     show,
 )
-from services.query.operators.segment.sql import Clocks, members_statement, sets_of, sizes_statement
-from services.query.operators.segment.view import Results
-from services.query.views.catalog import Definitions, Key
-from services.query.views.latest import LIVE, Status
-from services.topic_view import TopicView
+from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
+from services.query.operators.segment.view import (
+    SEGMENT_SIZES,
+    SegmentResultsView,
+    SegmentSizeRecord,
+)
+from services.query.versions import previous_of
+from services.query.views.changes import Change, Key, has_previous
+from services.query.views.progress import LIVE
 
-MAX_OVERLAPPED: Final = 3
 
-
-class SegmentPage(msgspec.Struct, frozen=True):
+class SegmentListResponse(msgspec.Struct, frozen=True):
     """Some of a project's segments, by id; `next` is the next page's `after`, null at the end."""
 
-    segments: list[SegmentAnswer]
+    segments: list[SegmentResponse]
     next: str | None
 
 
@@ -69,73 +74,68 @@ def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
     return SegmentDefinition(**parts, segment=segment, rule=segment.rule)
 
 
-SEGMENT = ResourceSpec(
-    "segment", MAX_SEGMENTS_PER_PROJECT, _read, _define, encode, show, SegmentPage
-)
+_SPEC: Final = ResourceSpec(SEGMENT, _read, _define, show, SegmentListResponse)
 
 
-class Segments(DefinitionResource[Segment, SegmentDefinition]):
+class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     """The endpoints under `/api/projects/{project}/segments`.
 
-    A segment stands on its topic without references, so that of one that changes all that refer to
-    it are written anew too, with the same commit.
+    On the topic, a segment's rule has no references. So changing a segment also writes, with the
+    same commit, the segments that refer to it.
     """
 
-    def __init__(
-        self,
-        definitions: Definitions[SegmentDefinition],
-        view: TopicView[Any],
-        sizes: Results,
-        sizes_view: TopicView[Any],
-        members: Members,
-        members_view: TopicView[Any],
-        commands: Commands,
-        store: EventStore,
-    ) -> None:
-        super().__init__(SEGMENT, definitions, view, sizes, sizes_view, commands)
-        self._sizes = sizes
-        self._sizes_view = sizes_view
-        self._members = members
-        self._members_view = members_view
-        self._store = store
+    def __init__(self, context: Context) -> None:
+        self._sizes = SegmentResultsView(context.partitions)
+        super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
+        self._members = Members()
+        self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
+        self._events = context.events
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take in changes of definitions, in the topic's order."""
+        for change in changes:
+            before = self.definitions.find(change.key) if change.kind == self.name else None
+            if before is not None and isinstance(change.definition, SegmentDefinition):
+                self._note_promotion(before, change.definition)
+            super().apply([change])
+
+    def _note_promotion(self, before: SegmentDefinition, after: SegmentDefinition) -> None:
+        previous = previous_of(SEGMENT, before)
+        if previous and before.version == after.version and not has_previous(after):
+            self._members.take_over(after, previous.version)
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
 
-    def _write(self, definition: SegmentDefinition) -> Write[SegmentDefinition]:
-        """The segment, and those that refer to it, if what they refer to is different now."""
+    def _resolved(self, definition: SegmentDefinition) -> SegmentDefinition:
         references = self._references(definition.project_id, definition)
-        rule = references.resolved(definition.id)
-        written = msgspec.structs.replace(definition, rule=rule)
-        return super()._write(written)._replace(also=self._users_anew(written, references))
+        return msgspec.structs.replace(definition, rule=references.resolved(definition.id))
 
-    def _users_anew(
-        self, definition: SegmentDefinition, references: References
-    ) -> list[Write[SegmentDefinition]]:
-        anew = []
+    def _write(self, definition: SegmentDefinition) -> Write[SegmentDefinition]:
+        """Return the write of the segment, and of those that refer to it and change with it."""
+        return super()._write(definition)._replace(also=self._changed_users(definition))
+
+    def _changed_users(self, definition: SegmentDefinition) -> list[Write[SegmentDefinition]]:
+        references = self._references(definition.project_id, definition)
+        writes = []
         for name in references.all_users(definition.id):
-            key = Key(definition.project_id, name)
-            user = self._definitions.get(key)
+            user = self.definitions.get(Key(definition.project_id, name))
             try:
                 rule = references.resolved(name)
             except InvalidRequest as error:
-                raise Conflict(f"segment {name} refers to it: {error.reason}") from None
+                raise Conflict(f"segment {name} refers to this one: {error.reason}") from None
             if rule != user.rule:
-                changed = msgspec.structs.replace(
-                    user,
-                    rule=rule,
-                    version=self._definitions.next_version(key),
-                    updated_at=max(definition.updated_at, user.updated_at),
-                )
-                anew.append(super()._write(changed))
-        return anew
+                updated_at = max(definition.updated_at, user.updated_at)
+                changed = msgspec.structs.replace(user, rule=rule, updated_at=updated_at)
+                writes.append(super()._write(self._succeed(user, changed)))
+        return writes
 
     def _check_unused(self, definition: SegmentDefinition) -> None:
         users = self._references(definition.project_id).users(definition.id)
         if users:
-            raise Conflict(f"segment {definition.id} is referred to by {', '.join(users)}")
+            raise Conflict(f"segments refer to {definition.id}: {', '.join(users)}")
 
     def _references(self, project_id: str, new: SegmentDefinition | None = None) -> References:
-        rules = {one.id: one.segment.rule for one in self._definitions.of(project_id)}
+        rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
         return References(rules)
@@ -143,95 +143,109 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
     async def results(self, request: Request) -> Response:
-        """Show how many are in a segment, and were, day by day."""
+        """Show how many persons are in a segment, and were, day by day."""
         source = read_source(request)
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        if source == "stream":
-            self._sizes_view.require()
-            counted = self._sizes.figures(definition)
-        else:
-            counted = await self._count(definition)
-        return json_answer(assemble(definition, source, counted, first, last))
+        if source == "store":
+            counts = await self._count(definition)
+            return encode_response(assemble(definition, source, counts, first, last))
+        self.results_view.require()
+
+        def respond(
+            one: SegmentDefinition, previous: SegmentResultsResponse | None
+        ) -> SegmentResultsResponse:
+            return assemble(one, source, self._sizes.aggregates(one), first, last, previous)
+
+        return encode_response(self.with_previous(definition, respond))
 
     async def members(self, request: Request) -> Response:
         """Show a page of the persons in a segment."""
         source = read_source(request)
-        after = request.query_params.get("after", "")
-        limit = read_limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
+        page = read_page(request)
         definition = self.find(request)
-        if source == "stream":
-            self._members_view.require()
-            crowd = self._members.of(definition)
-            found = await asyncio.to_thread(crowd.page, after, limit + 1)
-        else:
+        if source == "store":
             clocks = self._clocks(definition)
-            answer = await self._store.ask(
+            result = await self._events.query(
                 definition.project_id,
-                lambda database: members_statement(database, definition, clocks, after, limit + 1),
+                lambda database: members_statement(
+                    database, definition, clocks, page.after, page.limit + 1
+                ),
             )
-            found = list(answer.only)
-        page, more = found[:limit], len(found) > limit
-        return json_answer(
-            SegmentMembers(
-                id=definition.id,
-                version=definition.version,
-                source=source,
-                state=self._status(source, definition).state,
-                persons=page,
-                next=page[-1] if more else None,
-            )
-        )
+            return encode_response(members_response(definition, source, "live", result.only, page))
+        self._require_views()
+
+        async def respond(
+            one: SegmentDefinition, previous: SegmentMembersResponse | None
+        ) -> SegmentMembersResponse:
+            crowd = self._members.of(one)
+            found = await asyncio.to_thread(crowd.page, page.after, page.limit + 1)
+            state = self._sizes.status(one).state
+            return members_response(one, source, state, found, page, previous)
+
+        before = self.previous(definition)
+        previous = None if before is None else await respond(before, None)
+        return encode_response(await respond(definition, previous))
 
     async def overlap(self, request: Request) -> Response:
         """Show how many persons a segment has in common with one or two others."""
         source = read_source(request)
-        definitions = [self.find(request)]
-        project = definitions[0].project_id
-        for name in request.query_params.get("with", "").split(","):
-            other = self._definitions.find(Key(project, name)) if is_id(name) else None
-            if other is None:
-                raise InvalidRequest(f"there is no segment {name or 'without an id'}", "with")
-            definitions.append(other)
+        definitions = [self.find(request), *self._others(request)]
         names = [definition.id for definition in definitions]
         if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
-        if source == "stream":
-            self._members_view.require()
-            by_name = dict(zip(names, definitions, strict=True))
-            counts = [
-                self._members.in_all([by_name[name] for name in some]) for some in sets_of(names)
-            ]
-        else:
+        if source == "store":
             clocks = self._clocks(*definitions)
-            answer = await self._store.ask(
-                project, lambda database: sizes_statement(database, definitions, clocks)
+            result = await self._events.query(
+                definitions[0].project_id,
+                lambda database: sizes_statement(database, definitions, clocks),
             )
-            counts = [int(column[0]) for column in answer.columns]
-        statuses = [self._status(source, definition) for definition in definitions]
-        least = next((one for one in statuses if one.state != "live"), LIVE)
-        overlaps = [
-            Overlap(list(some), count) for some, count in zip(sets_of(names), counts, strict=True)
-        ]
-        return json_answer(SegmentOverlap(source, least.state, overlaps))
+            counts = [int(column[0]) for column in result.columns]
+            return encode_response(overlap_response(source, "live", names, counts))
+        self._require_views()
+        before = [self.previous(definition) or definition for definition in definitions]
+        previous = None if before == definitions else self._overlap(before)
+        return encode_response(self._overlap(definitions, previous))
 
-    async def _count(self, definition: SegmentDefinition) -> Counted:
+    def _others(self, request: Request) -> Iterator[SegmentDefinition]:
+        for name in request.query_params.get("with", "").split(","):
+            key = Key(project_of(request), name)
+            other = self.definitions.find(key) if is_id(name) else None
+            if other is None:
+                raise InvalidRequest(f"there is no segment {name!r}", "with")
+            yield other
+
+    def _overlap(
+        self,
+        definitions: Sequence[SegmentDefinition],
+        previous: SegmentOverlapResponse | None = None,
+    ) -> SegmentOverlapResponse:
+        """Count, on the stream, who is in all of some segments."""
+        by_name = {definition.id: definition for definition in definitions}
+        counts = [
+            self._members.in_all([by_name[name] for name in some]) for some in sets_of([*by_name])
+        ]
+        statuses = [self._sizes.status(definition) for definition in definitions]
+        least = next((one for one in statuses if one.state != "live"), LIVE)
+        return overlap_response("stream", least.state, [*by_name], counts, previous)
+
+    async def _count(self, definition: SegmentDefinition) -> SegmentAggregates:
         clocks = self._clocks(definition)
-        answer = await self._store.ask(
+        result = await self._events.query(
             definition.project_id,
             lambda database: sizes_statement(database, [definition], clocks),
         )
-        return Counted(
-            persons=int(answer.only[0]),
+        return SegmentAggregates(
+            persons=int(result.only[0]),
             days={},
             late_dropped=0,
             updated_at=now_ms(),
-            positions=answer.positions,
+            positions=result.positions,
         )
 
     def _clocks(self, *definitions: SegmentDefinition) -> Clocks:
-        """What time it is on the stream, for ClickHouse to be asked as of then."""
+        """Return the time of each partition on the stream, as of which ClickHouse is asked."""
         now = now_ms()
         clocks: dict[int, int] = {}
         for definition in definitions:
@@ -239,8 +253,6 @@ class Segments(DefinitionResource[Segment, SegmentDefinition]):
                 clocks[partition] = max(clock, clocks.get(partition, clock))
         return Clocks(now, clocks)
 
-    def _status(self, source: Source, definition: SegmentDefinition) -> Status:
-        if source == "store":
-            return LIVE
-        self._sizes_view.require()
-        return self._sizes.status(definition)
+    def _require_views(self) -> None:
+        self.results_view.require()
+        self._members_view.require()

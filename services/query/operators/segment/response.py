@@ -1,50 +1,35 @@
-"""A segment's figures: from counts, wherever they were counted, to what the API answers."""
+"""What the API answers about segments, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
-from itertools import accumulate
-from typing import NamedTuple
+from collections.abc import Sequence
+from itertools import accumulate, combinations
+from typing import Final
 
 import msgspec
 
 from schemas.operators.segment import Rule, SegmentDefinition
 from schemas.time.calendar import begin_of
-from services.query.http.params import Source, State, instant
-from services.query.views.latest import LIVE, Status
+from services.query.http.params import Page, Source, instant
+from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.views.progress import State
+
+MAX_OVERLAPPED: Final = 3
 
 
-class Moves(msgspec.Struct, frozen=True):
-    """How often persons entered and left."""
-
-    entered: int
-    left: int
-
-    def __add__(self, other: "Moves") -> "Moves":
-        return Moves(self.entered + other.entered, self.left + other.left)
-
-
-class Counted(NamedTuple):
-    """All that is counted of a segment; days from 1970. `status` says how far that is."""
-
-    persons: int
-    days: dict[int, Moves]
-    late_dropped: int
-    updated_at: int | None
-    positions: dict[int, int]
-    status: Status = LIVE
-
-
-class SegmentAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment as the API shows it."""
+class SegmentResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment; `revision` rises with every change, `version` when what is counted changes."""
 
     id: str
+    revision: int
     version: int
     name: str
+    description: str
     rule: Rule
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
 
-class SegmentDay(msgspec.Struct, frozen=True):
+class SegmentDayResponse(msgspec.Struct, frozen=True):
     """How often persons entered and left on a day (UTC), and how many were in at its end."""
 
     day: datetime.date
@@ -53,32 +38,37 @@ class SegmentDay(msgspec.Struct, frozen=True):
     left: int
 
 
-class SegmentResults(msgspec.Struct, frozen=True):
+class SegmentResultsResponse(msgspec.Struct, frozen=True):
     """How many persons are in a segment, and were.
 
-    A segment that was defined, or changed, after events had come is `backfilling` until it has
-    caught up with them, and `backfilled` is the share of the events that it has taken in (0 to 1):
-    until then it is what it was when those events came. `days` has the days on which anybody moved,
-    by the clock as it was then; ClickHouse (`source=store`) counts who is in now, and no days.
-    `late_dropped` counts the events that came too late to be a step of something `performed`.
-    `positions` has for each partition of the event store the offset before which all events are in.
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+    While it is backfilling, the segment is as it was when the events it has counted came.
+
+    `days` has the days on which anybody entered or left, by the clock of that time; ClickHouse
+    (`source=store`) counts who is in now, and no days. `late_dropped` counts the events that came
+    too late to be a step of a `sequence`. `positions` has, for each partition of the event store,
+    the offset before which all events are included.
     """
 
-    segment: SegmentAnswer
+    segment: SegmentResponse
     source: Source
     state: State
     backfilled: float
     persons: int
-    days: list[SegmentDay]
+    days: list[SegmentDayResponse]
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    previous: "SegmentResultsResponse | None" = None
 
 
-class SegmentMembers(msgspec.Struct, frozen=True):
+class SegmentMembersResponse(msgspec.Struct, frozen=True):
     """Some of the persons in a segment, by id; `next` is the next page's `after`, null at the end.
 
-    While the segment is `backfilling` they are those of the time of the events it has taken in.
+    While a changed segment is `backfilling`, `previous` has the page of the version before, after
+    the same id; otherwise it is null.
     """
 
     id: str
@@ -87,29 +77,42 @@ class SegmentMembers(msgspec.Struct, frozen=True):
     state: State
     persons: list[str]
     next: str | None
+    previous: "SegmentMembersResponse | None" = None
 
 
-class Overlap(msgspec.Struct, frozen=True):
+class OverlapResponse(msgspec.Struct, frozen=True):
     """How many persons are in all of some segments."""
 
     segments: list[str]
     persons: int
 
 
-class SegmentOverlap(msgspec.Struct, frozen=True):
-    """How many persons two or three segments have in common: each alone, each two, and all."""
+class SegmentOverlapResponse(msgspec.Struct, frozen=True):
+    """How many persons two or three segments have in common: each alone, each two, and all.
+
+    While one of them is `backfilling` after a change, `previous` has the numbers with the version
+    before it in its place; otherwise it is null.
+    """
 
     source: Source
     state: State
-    overlaps: list[Overlap]
+    overlaps: list[OverlapResponse]
+    previous: "SegmentOverlapResponse | None" = None
 
 
-def show(definition: SegmentDefinition) -> SegmentAnswer:
-    """Return what the API shows of a segment."""
-    return SegmentAnswer(
+def sets_of(items: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return each of some items alone, then each two of them, and so on."""
+    return [some for size in range(1, len(items) + 1) for some in combinations(items, size)]
+
+
+def show(definition: SegmentDefinition) -> SegmentResponse:
+    """Return the response for a segment."""
+    return SegmentResponse(
         id=definition.id,
+        revision=definition.revision,
         version=definition.version,
         name=definition.segment.name,
+        description=definition.segment.description,
         rule=definition.segment.rule,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
@@ -119,25 +122,63 @@ def show(definition: SegmentDefinition) -> SegmentAnswer:
 def assemble(
     definition: SegmentDefinition,
     source: Source,
-    counted: Counted,
+    aggregates: SegmentAggregates,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
-) -> SegmentResults:
-    """Return what the API answers, with the days from `first` to `last`."""
-    days = sorted(counted.days.items())
+    previous: SegmentResultsResponse | None = None,
+) -> SegmentResultsResponse:
+    """Return the response with the days from `first` to `last`, both included."""
+    days = sorted(aggregates.days.items())
     sizes = accumulate(moves.entered - moves.left for _, moves in days)
     shown = [
-        SegmentDay(begin_of("day", day), size, moves.entered, moves.left)
+        SegmentDayResponse(begin_of("day", day), size, moves.entered, moves.left)
         for (day, moves), size in zip(days, sizes, strict=True)
     ]
-    return SegmentResults(
+    return SegmentResultsResponse(
         segment=show(definition),
         source=source,
-        state=counted.status.state,
-        backfilled=counted.status.backfilled,
-        persons=counted.persons,
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
+        persons=aggregates.persons,
         days=[one for one in shown if first <= one.day <= last],
-        late_dropped=counted.late_dropped,
-        updated_at=None if counted.updated_at is None else instant(counted.updated_at),
-        positions=dict(sorted(counted.positions.items())),
+        late_dropped=aggregates.late_dropped,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
+        previous=previous,
     )
+
+
+def members_response(
+    definition: SegmentDefinition,
+    source: Source,
+    state: State,
+    found: Sequence[str],
+    page: Page,
+    previous: SegmentMembersResponse | None = None,
+) -> SegmentMembersResponse:
+    """Return a page of members, from up to one more than it has room for."""
+    persons = list(found[: page.limit])
+    return SegmentMembersResponse(
+        id=definition.id,
+        version=definition.version,
+        source=source,
+        state=state,
+        persons=persons,
+        next=persons[-1] if len(found) > page.limit else None,
+        previous=previous,
+    )
+
+
+def overlap_response(
+    source: Source,
+    state: State,
+    names: Sequence[str],
+    counts: Sequence[int],
+    previous: SegmentOverlapResponse | None = None,
+) -> SegmentOverlapResponse:
+    """Return how many are in each set of some segments, counted in the order of `sets_of`."""
+    overlaps = [
+        OverlapResponse(list(some), count)
+        for some, count in zip(sets_of(names), counts, strict=True)
+    ]
+    return SegmentOverlapResponse(source, state, overlaps, previous)

@@ -1,11 +1,11 @@
-"""Segments as questions to ClickHouse, built from their definitions: the twin of the stream's fold.
+"""Segments as ClickHouse queries, built from their definitions; equal to what the stream counts.
 
-Each person's events are counted off once, into as many columns as the rules ask for; then the rules
-are asked of the columns. What time it is, is bound: by partition, as the stream's clocks are.
+A query reduces each person's events once to the columns that the rules need, then evaluates the
+rules over the columns. Times are bound parameters, one for each partition, like the stream's
+clocks.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from schemas.conditions import Condition
@@ -13,7 +13,7 @@ from schemas.event_filter import EventFilter
 from schemas.operators.segment import (
     SET,
     SET_ONCE,
-    Did,
+    EventSequence,
     Performed,
     Rule,
     Seen,
@@ -23,15 +23,16 @@ from schemas.operators.segment import (
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
 from services.query.clickhouse.events import Statement, events, holds
+from services.query.operators.segment.response import sets_of
 
-# Of equal times, the one that came later is the later one.
+# Events with equal times are in the order in which they came.
 _ORDER: Final = "(at, _offset)"
 
 
 def members_statement(
     database: str, definition: SegmentDefinition, clocks: "Clocks", after: str, limit: int
 ) -> Statement:
-    """The statement for up to `limit` members whose ids come after `after`, by id."""
+    """Return the statement for up to `limit` members whose ids come after `after`, by id."""
     bind = Binder()
     (rule,), persons = _persons(database, [definition], clocks, bind)
     return Statement(
@@ -45,27 +46,22 @@ def members_statement(
 def sizes_statement(
     database: str, definitions: Sequence[SegmentDefinition], clocks: "Clocks"
 ) -> Statement:
-    """The statement for how many are in all of some segments, by `sets_of`, in one row."""
+    """Return the statement for how many are in each of the sets of some segments, in one row."""
     bind = Binder()
     rules, persons = _persons(database, definitions, clocks, bind)
     counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
     return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
 
 
-def sets_of(items: Sequence[str]) -> list[tuple[str, ...]]:
-    """Each of them alone, then each two of them, and so on."""
-    return [some for size in range(1, len(items) + 1) for some in combinations(items, size)]
-
-
 class Clocks:
-    """What time it is (ms): by partition of the event store, and `now` where that is not known."""
+    """The time (ms) of each partition of the event store; `now` where it is not known."""
 
     def __init__(self, now: int, by_partition: Mapping[int, int] | None = None) -> None:
         self._now = now
         self._by_partition = by_partition or {}
 
     def sql(self, bind: Binder) -> str:
-        """An expression over an event for the time that its partition has."""
+        """Return an expression over an event for the time of its partition."""
         now = bind(self._now, "Int64")
         if not self._by_partition:
             return now
@@ -77,10 +73,10 @@ class Clocks:
 def _persons(
     database: str, definitions: Sequence[SegmentDefinition], clocks: Clocks, bind: Binder
 ) -> tuple[list[str], str]:
-    """Expressions for the rules, and the select with a row for each person that they are over."""
-    asked = _Columns(bind)
-    rules = [asked.rule(definition.rule) for definition in definitions]
-    columns = "".join(f",\n    {sql} AS {name}" for sql, name in asked.columns.items())
+    """Return expressions for the rules, and the subquery of persons that they apply to."""
+    needed = _Columns(bind)
+    rules = [needed.rule(definition.rule) for definition in definitions]
+    columns = "".join(f",\n    {sql} AS {name}" for sql, name in needed.columns.items())
     persons = f"""
 SELECT
     person_id, any(clock) AS now{columns}
@@ -96,7 +92,7 @@ GROUP BY person_id
 
 
 class _Columns:
-    """What rules ask for of each person; `rule` returns an expression over `columns` and `now`."""
+    """The columns that rules need of a person; `rule` returns an expression over them and `now`."""
 
     def __init__(self, bind: Binder) -> None:
         self._bind = bind
@@ -108,10 +104,10 @@ class _Columns:
             return f"({operator.join(self.rule(inner) for inner in rule.and_ or rule.or_)})"
         if rule.not_ is not None:
             return f"(NOT {self.rule(rule.not_)})"
-        if rule.did is not None:
-            return self._did(rule.did)
         if rule.performed is not None:
             return self._performed(rule.performed)
+        if rule.sequence is not None:
+            return self._sequence(rule.sequence)
         if rule.first_seen is not None:
             return self._seen(rule.first_seen, "minIf")
         if rule.last_seen is not None:
@@ -124,21 +120,21 @@ class _Columns:
     def _ms(self, seconds: int) -> str:
         return self._bind(1_000 * seconds, "Int64")
 
-    def _did(self, did: Did) -> str:
-        wanted = holds(EventFilter(did.event, did.where), self._bind)
-        if did.within_s is not None:
-            wanted += f" AND at >= clock - {self._ms(did.within_s)}"
-        times = self._column(f"countIf({wanted})")
-        if did.at_most is not None:
-            return f"({times} <= {self._bind(did.at_most, 'UInt8')})"
-        if did.exactly is not None:
-            return f"({times} = {self._bind(did.exactly, 'UInt8')})"
-        return f"({times} >= {self._bind(did.at_least or 1, 'UInt8')})"
+    def _performed(self, performed: Performed) -> str:
+        matches = holds(EventFilter(performed.event, performed.where), self._bind)
+        if performed.within_s is not None:
+            matches += f" AND at >= clock - {self._ms(performed.within_s)}"
+        times = self._column(f"countIf({matches})")
+        if performed.at_most is not None:
+            return f"({times} <= {self._bind(performed.at_most, 'UInt8')})"
+        if performed.exactly is not None:
+            return f"({times} = {self._bind(performed.exactly, 'UInt8')})"
+        return f"({times} >= {self._bind(performed.at_least or 1, 'UInt8')})"
 
     def _seen(self, seen: Seen, function: str) -> str:
-        wanted = holds(EventFilter(seen.event, seen.where), self._bind)
-        ever = self._column(f"countIf({wanted}) > 0")
-        at = self._column(f"{function}(at, {wanted})")
+        matches = holds(EventFilter(seen.event, seen.where), self._bind)
+        ever = self._column(f"countIf({matches}) > 0")
+        at = self._column(f"{function}(at, {matches})")
         if seen.before is not None:
             bound = f"{at} < {self._bind(read_time(seen.before), 'Int64')}"
         elif seen.after is not None:
@@ -146,14 +142,14 @@ class _Columns:
         elif seen.within_s is not None:
             bound = f"now - {at} <= {self._ms(seen.within_s)}"
         else:
-            bound = f"now - {at} > {self._ms(seen.longer_ago_s or 0)}"
+            bound = f"now - {at} > {self._ms(seen.not_within_s or 0)}"
         return f"({ever} AND {bound})"
 
-    def _performed(self, performed: Performed) -> str:
-        steps = ", ".join(holds(step, self._bind) for step in performed.steps)
-        window = self._bind(1_000 * performed.window_s, "UInt64")
+    def _sequence(self, sequence: EventSequence) -> str:
+        steps = ", ".join(holds(step, self._bind) for step in sequence.steps)
+        window = self._bind(1_000 * sequence.window_s, "UInt64")
         done = self._column(f"windowFunnel({window})(toUInt64(at), {steps})")
-        return f"({done} = {len(performed.steps)})"
+        return f"({done} = {len(sequence.steps)})"
 
     def _condition(self, condition: Condition) -> str:
         if condition.and_:
@@ -162,11 +158,11 @@ class _Columns:
             return f"({' OR '.join(self._condition(inner) for inner in condition.or_)})"
         if condition.not_ is not None:
             return f"(NOT {self._condition(condition.not_)})"
-        said = []
+        cases = []
         for within, function in ((SET, "argMaxIf"), (SET_ONCE, "argMinIf")):
-            told = f"{property_sql(condition.property, self._bind, within)} IS NOT NULL"
+            is_set = f"{property_sql(condition.property, self._bind, within)} IS NOT NULL"
             test = condition_sql(condition, self._bind, within)
-            said.append(self._column(f"countIf({told}) > 0"))
-            said.append(self._column(f"{function}({test}, {_ORDER}, {told})"))
+            cases.append(self._column(f"countIf({is_set}) > 0"))
+            cases.append(self._column(f"{function}({test}, {_ORDER}, {is_set})"))
         unset = int(holds_of_nobody(Rule(person=(condition,))))
-        return f"multiIf({', '.join(said)}, {unset})"
+        return f"multiIf({', '.join(cases)}, {unset})"

@@ -1,19 +1,21 @@
-"""The view of the segments' sizes: the newest figures of each partition, added up when asked."""
+"""The view of the segments' sizes: the latest records of each partition, added up on request."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from schemas.operators.segment import SegmentDefinition
-from services.query.operators.segment.response import Counted, Moves
-from services.query.views.latest import LatestByKey, Progress, Version, progress_of
+from schemas.operators.segment import SEGMENT, SegmentDefinition
+from services.query.operators.segment.aggregates import Moves, SegmentAggregates
+from services.query.views.latest import LatestByKey
+from services.query.views.progress import Progress, progress_of
+from services.query.views.reader import ResultSource, VersionKey
 
 
-class Result(NamedTuple):
-    """One record: the moves of one partition's persons on one day, or ever (`day` None)."""
+class SegmentSizeRecord(NamedTuple):
+    """The moves of one partition's persons on one day, or ever (`day` None)."""
 
-    of: Version
+    version_key: VersionKey
     partition: int
     day: int | None
     moves: Moves
@@ -24,48 +26,48 @@ class Result(NamedTuple):
 
     @property
     def period(self) -> int | None:
-        """Of what it is: a day, or None for the whole."""
+        """The day; None for the partition's whole."""
         return self.day
 
 
-class Results(LatestByKey[Result]):
-    """The newest records of all segments."""
+class SegmentResultsView(LatestByKey[SegmentSizeRecord]):
+    """The latest records of all segments."""
 
-    def figures(self, definition: SegmentDefinition) -> Counted:
-        """Add up what the partitions say of this version of the segment."""
-        results = self.of(definition)
+    def aggregates(self, definition: SegmentDefinition) -> SegmentAggregates:
+        """Add up the partitions' records of this version of the segment."""
+        records = self.of(definition)
         whole = self.at(definition, None)
         days: defaultdict[int, Moves] = defaultdict(lambda: Moves(0, 0))
-        for result in results:
-            if result.day is not None:
-                days[result.day] += result.moves
-        return Counted(
-            persons=sum(result.moves.entered - result.moves.left for result in whole),
+        for record in records:
+            if record.day is not None:
+                days[record.day] += record.moves
+        return SegmentAggregates(
+            persons=sum(record.moves.entered - record.moves.left for record in whole),
             days=dict(days),
-            late_dropped=sum(result.late_dropped for result in whole),
-            updated_at=max((result.updated_at for result in results), default=None),
-            positions={result.partition: result.progress.position for result in whole},
+            late_dropped=sum(record.late_dropped for record in whole),
+            updated_at=max((record.updated_at for record in records), default=None),
+            positions={record.partition: record.progress.position for record in whole},
             status=self.status(definition),
         )
 
     def clocks(self, definition: SegmentDefinition, now_ms: int) -> dict[int, int]:
-        """What the project's clock says at `now_ms` in each partition where the segment is live.
+        """Return the project's clock at `now_ms` in each partition where the segment is live.
 
-        It runs on since it was published: had it been put forward since, and had that changed who
-        is in, it would have been published again.
+        The clock has run since it was published. A partition publishes it again when an event moves
+        it forward and that changes who is in.
         """
         return {
-            result.partition: now_ms + result.clock - result.updated_at
-            for result in self.at(definition, None)
-            if result.clock is not None and result.progress.backfilling_to is None
+            record.partition: now_ms + record.clock - record.updated_at
+            for record in self.at(definition, None)
+            if record.clock is not None and record.progress.backfilling_to is None
         }
 
 
-def read_results(batch: pa.RecordBatch) -> list[Result]:
-    """Make results of decoded records."""
+def read_size_records(batch: pa.RecordBatch) -> list[SegmentSizeRecord]:
+    """Read decoded rows as records."""
     return [
-        Result(
-            (record["project_id"], record["segment_id"], record["version"]),
+        SegmentSizeRecord(
+            VersionKey(record["project_id"], record["segment_id"], record["version"]),
             record["partition"],
             record["day"],
             Moves(record["entered"], record["left"]),
@@ -76,3 +78,6 @@ def read_results(batch: pa.RecordBatch) -> list[Result]:
         )
         for record in batch.to_pylist()
     ]
+
+
+SEGMENT_SIZES: Final = ResultSource("segment sizes", SEGMENT.aggregates, read_size_records)

@@ -1,0 +1,89 @@
+"""How far a partition's changelog has come: a record of the log itself."""
+
+import msgspec
+
+from pipelines.engine.events import OffsetRange
+from pipelines.engine.failed_instance import FailedInstance
+from pipelines.engine.instance import AnyInstance
+from pipelines.engine.partition import Partition
+
+
+class BackfillMeta(msgspec.Struct, frozen=True, rename={"clock_offset": "ahead"}):
+    """A definition that is catching up with history: `Backfill`, and its own recovery offset."""
+
+    recovery_offset: int
+    at: int
+    clock_offset: int
+
+
+class LogMeta(msgspec.Struct, frozen=True, rename={"clock_offsets": "ahead"}):
+    """How far the log has come. Definitions are named by `Key.name`.
+
+    Attributes:
+        recovery_offset: the first offset whose event may be missing from the logged rows of the
+            definitions that are live.
+        live: those definitions.
+        backfills: the definitions that are catching up, or will when they can be read again.
+        clock_offsets: `Partition.clock_offsets`.
+        clocks: `PersonState.clock` of the definitions that have one.
+        failed: the definitions of which only aggregates are left, and those that failed before
+            they were live.
+        superseding: the definitions for which an earlier version still counted.
+    """
+
+    recovery_offset: int
+    live: list[str]
+    backfills: dict[str, BackfillMeta]
+    clock_offsets: dict[str, int]
+    clocks: dict[str, int] = {}
+    failed: list[str] = []
+    superseding: list[str] = []
+
+    def knows(self, name: str) -> bool:
+        """Whether the log has met a definition."""
+        return name in self.live or name in self.backfills or name in self.failed
+
+    def unlogged(self, name: str, position: int) -> OffsetRange | None:
+        """Return the events of a definition that the log may lack; None if it has none of it.
+
+        `position` is the position of the partition.
+        """
+        if name in self.live:
+            return OffsetRange(self.recovery_offset, position)
+        backfill = self.backfills.get(name)
+        return OffsetRange(backfill.recovery_offset, backfill.at) if backfill else None
+
+    def same_progress(self, other: "LogMeta | None") -> bool:
+        """Whether both say the same of every definition; clocks may differ."""
+        return other is not None and all(
+            getattr(self, field) == getattr(other, field)
+            for field in ("live", "backfills", "failed", "superseding")
+        )
+
+
+def meta_of(partition: Partition) -> LogMeta:
+    """Return the record for the log of a partition as it is now."""
+    meta = LogMeta(partition.recovery_offset, [], {}, dict(partition.clock_offsets))
+    for key, instance in partition.instances.items():
+        if isinstance(instance, FailedInstance):
+            meta.failed.append(key.name)
+        elif instance.backfill is None:
+            meta.live.append(key.name)
+        elif instance.keeps_rows:
+            at, clock_offset = instance.backfill.at, instance.backfill.clock_offset
+            recovery_offset = instance.recovery_offset(at)
+            meta.backfills[key.name] = BackfillMeta(recovery_offset, at, clock_offset)
+        else:
+            meta.failed.append(key.name)
+        if instance.has_previous:
+            meta.superseding.append(key.name)
+        clock = _clock_of(instance)
+        if clock is not None:
+            meta.clocks[key.name] = clock
+    return meta
+
+
+def _clock_of(instance: AnyInstance) -> int | None:
+    with instance.failing_alone():
+        return instance.state.clock
+    return None

@@ -1,0 +1,257 @@
+"""A definition as one partition runs it: its state, its aggregates, and how far they have come."""
+
+import hashlib
+from collections import deque
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+import structlog
+
+from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.events import OffsetRange
+from pipelines.engine.operator import Aggregates, C, D, Expired, PersonState, Record
+from pipelines.matching.match import Key, Match
+from pipelines.worker.telemetry import LATE
+from schemas.definitions import Definition
+from schemas.time.since import ALL_TIME
+
+log = structlog.get_logger(__name__)
+
+
+class Backfill(msgspec.Struct):
+    """How far a definition has caught up with history.
+
+    It holds the events below offset `at`. `clock_offset` is how far its project's newest event of
+    these is ahead of the broker's clock (ms).
+    """
+
+    at: int = 0
+    clock_offset: int = NEVER
+
+
+class UnloggedRows(NamedTuple):
+    """Rows that events from offset `since` on have touched, to be logged at `due` (ms)."""
+
+    rows: Int32s
+    since: int
+    due: int
+
+
+class PersonEvents(NamedTuple):
+    """Events as states fold them: who, when, and at which offset; one entry an event.
+
+    `slots` are persons of an index of `persons` of them. Only those of matched events are set.
+    """
+
+    persons: int
+    slots: Int32s
+    at: Int64s
+    offsets: Int64s
+
+
+class OperatorInstance(Generic[D, C]):
+    """A definition in one partition. Each operator derives one, with its own state and aggregates.
+
+    A subclass sets `state` and `aggregates`, and annotates them with its own types.
+
+    Attributes:
+        key: names the definition's version.
+        tag: names it in the changelog's records.
+        backfill: how far it has come in history; None as soon as it is live.
+        unlogged: rows that wait to be logged, in the order in which they are due.
+        flush_now: rows to be logged by the next commit.
+        late: how many events came too late to be counted.
+        unpublished: periods whose record differs from what is published.
+        total: the record of the total as it was last published.
+        live_since: the offset at which it became live.
+        failed: why nothing more is counted; empty as long as it runs.
+        suspended: it has failed only because its definition cannot be read at present.
+        has_previous: an earlier version of the definition still counts in its place.
+    """
+
+    state: PersonState[C]
+    aggregates: Aggregates[C]
+
+    def __init__(self, definition: D) -> None:
+        self.definition = definition
+        self.key = key_of(definition)
+        self.tag = tag_of(definition)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.backfill: Backfill | None = None
+        self.unlogged: deque[UnloggedRows] = deque()
+        self.flush_now: list[Int32s] = []
+        self.late = 0
+        self.unpublished: set[int] = set()
+        self.total: Record | None = None
+        self.live_since: int | None = None
+        self.failed = ""
+        self.suspended = False
+        self.has_previous = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it counts events as they come."""
+        return self.backfill is None and not self.failed
+
+    @property
+    def backfilling(self) -> bool:
+        """Whether it is catching up with history."""
+        return self.backfill is not None and not self.failed
+
+    @property
+    def failed_before(self) -> bool:
+        """Whether it has failed for the reason that is published, and for no other since."""
+        return bool(self.failed) and self.total is not None and self.total["failed"] == self.failed
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether its rows are still of use after a restart."""
+        return not self.failed or self.suspended
+
+    def process(
+        self, events: PersonEvents, match: Match, within: OffsetRange, due: int, *, replay: bool
+    ) -> C | None:
+        """Fold the matched events `within` a range of offsets, and count what they change.
+
+        Rows that are touched wait to be logged until `due`. In a replay, what changes is counted
+        and published already. Returns the changes; None if there are none, or if it fails.
+        """
+        match = self._cut(events, match, within)
+        rows, masks, values = match
+        if not len(rows):
+            return None
+        offsets = events.offsets.take(rows)
+        with self.failing_alone():
+            result = self.state.fold(
+                events.persons,
+                events.slots.take(rows),
+                events.at.take(rows),
+                masks,
+                offsets,
+                values,
+            )
+            if len(result.newly_dirty):
+                self.unlogged.append(UnloggedRows(result.newly_dirty, int(offsets[0]), due))
+            if replay:
+                return None
+            self.unpublished |= self.aggregates.apply(result.changes)
+            if len(result.flush_now):
+                self.flush_now.append(result.flush_now)
+            if result.late:
+                self.late += result.late
+                LATE.labels(self.key.operator).inc(result.late)
+                self.unpublished.add(TOTAL)
+            return result.changes
+        return None
+
+    def _cut(self, events: PersonEvents, match: Match, within: OffsetRange) -> Match:
+        bounds = np.searchsorted(events.offsets, within)
+        match = match.cut(slice(*np.searchsorted(match.rows, bounds)))
+        since_ms = self.definition.since_ms
+        return match if since_ms == ALL_TIME else match.cut(events.at.take(match.rows) >= since_ms)
+
+    def expire(self, now_ms: int) -> Expired[C] | None:
+        """Let time pass up to `now_ms`, or a part of it, and count what it changes."""
+        with self.failing_alone():
+            expired = self.state.expire(now_ms)
+            if expired is None:
+                return None
+            if expired.changes is not None:
+                self.unpublished |= self.aggregates.apply(expired.changes)
+            if len(expired.rows):
+                self.flush_now.append(expired.rows)
+            return expired
+        return None
+
+    def persons_due(self, now_ms: int) -> list[Int32s]:
+        """Take the rows that are due to be logged, and return their persons."""
+        persons = []
+        with self.failing_alone():
+            while self.unlogged and self.unlogged[0].due <= now_ms:
+                rows = self.state.unlogged(self.unlogged.popleft().rows)
+                persons.append(self.state.persons_of(rows))
+        return persons
+
+    def recovery_offset(self, position: int) -> int:
+        """Return the first offset whose event may be missing from what is logged.
+
+        `position` is the offset of the next event that it will be given.
+        """
+        return self.unlogged[0].since if self.unlogged else position
+
+    def fail(self, error: Exception) -> None:
+        """Stop counting, and publish why. What was counted stays; a new version begins empty."""
+        self.failed = f"{type(error).__name__}: {error}"
+        self.suspended = False
+        self.unlogged.clear()
+        self.flush_now.clear()
+        self.unpublished.add(TOTAL)
+        log.error("definition failed", definition=self.key.name, exc_info=error)
+
+    def suspend(self, reason: str, position: int, clock_offset: int) -> None:
+        """Stop counting for as long as the definition cannot be read, and publish why.
+
+        `position` and `clock_offset` are those of its partition.
+        """
+        if self.failed:
+            return
+        if self.backfill is None:
+            self.backfill = Backfill(position, clock_offset)
+        self.failed = reason
+        self.suspended = True
+        self.unpublished.add(TOTAL)
+        log.error("definition suspended", definition=self.key.name, reason=reason)
+
+    def resume(self) -> None:
+        """Go on where it was suspended, by a backfill from there."""
+        self.failed = ""
+        self.suspended = False
+        self.unpublished.add(TOTAL)
+
+    def failing_alone(self) -> "_FailingAlone":
+        """Return a context in which whatever is raised fails this definition, and nothing else."""
+        return _FailingAlone(self)
+
+
+class _FailingAlone:
+    def __init__(self, instance: OperatorInstance[D, C]) -> None:
+        self._fail = instance.fail
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Handle an error, but for those that are no fault of one definition."""
+        if not isinstance(error, Exception) or isinstance(error, MemoryError):
+            return False
+        self._fail(error)
+        return True
+
+
+# Instances of all operators side by side: see `AnyOperator`.
+AnyInstance: TypeAlias = OperatorInstance[Any, Any]
+
+
+def key_of(definition: Definition) -> Key:
+    """Return the key of a definition."""
+    return Key(definition.KIND, definition.project_id, definition.id, definition.version)
+
+
+def tag_of(definition: Definition) -> np.uint64:
+    """Return what names a definition's version in the changelog's records.
+
+    One that is deleted and created again has another tag: rows of the deleted one are not its own.
+    """
+    text = f"{key_of(definition).name}/{definition.created_at}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))

@@ -1,0 +1,90 @@
+"""The aggregates of one funnel with options in one partition: attempts and values, too."""
+
+import numpy as np
+
+from pipelines.columnar.jit import Int64s
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import NONE, TOTAL
+from pipelines.engine.operator import ChangeRecords, Record
+from pipelines.engine.value_counts import ValueCounts
+from pipelines.operators.funnel.aggregates import FunnelAggregates, number_days
+from pipelines.operators.funnel.columns import ALL
+
+_PERSONS, _ATTEMPTS = range(2)  # what is counted of each value, per step
+
+
+class AttemptAggregates(FunnelAggregates):
+    """Persons and attempts that reached each step, by entry day and in total, and by value."""
+
+    def __init__(self, steps: int, *, entries: bool) -> None:
+        super().__init__(steps)
+        self._counts_entries = entries
+        self._entries: dict[int, Int64s] = {}
+        self._by_value = ValueCounts(2, steps)
+
+    def apply(self, changes: ValuedChanges) -> set[int]:
+        """Count changes; return the days whose record differs now."""
+        differ = {TOTAL} if self._by_value.values.admit(changes.tokens) else set()
+        records = changes.records
+        days, places = number_days(records["day"])
+        differ.update(days)
+        of_all = records["scope"] == ALL
+        if self._counts_entries:
+            self._add_entries(days, places[of_all], records[of_all])
+        if not of_all.all():
+            self._add_values(days, places[~of_all], records[~of_all])
+        return differ | super().apply(ValuedChanges(records[of_all]))
+
+    def _add_entries(self, days: list[int], places: Int64s, records: ChangeRecords) -> None:
+        added = np.zeros((len(days), self._steps), np.int64)
+        np.add.at(added, (places, records["step"]), records["entries"])
+        for day, entries in zip(days, added, strict=True):
+            known = self._entries.get(day)
+            self._entries[day] = entries if known is None else known + entries
+
+    def _add_values(self, days: list[int], places: Int64s, records: ChangeRecords) -> None:
+        added = self._by_value.empty(len(days))
+        values, steps = self._by_value.values.places(records["value"]), records["step"]
+        persons = (records["before"] == NONE).astype(np.int64) - (records["after"] == NONE)
+        np.add.at(added[:, :, _PERSONS], (places, values, steps), persons)
+        np.add.at(added[:, :, _ATTEMPTS], (places, values, steps), records["entries"])
+        for place in np.unique(places).tolist():
+            self._by_value.of(days[place])[:] += added[place]
+
+    def entries(self, day: int) -> list[int]:
+        """Return how many attempts reached each step; empty if they are not counted."""
+        if not self._counts_entries:
+            return []
+        counts = self._entries.get(day)
+        return [0] * self._steps if counts is None else counts.tolist()
+
+    def breakdown(self, day: int) -> list[Record]:
+        """Return the counts of each value, which is in JSON; None: of all untracked values."""
+        if day != TOTAL and day not in self._by_value:
+            return []
+        counts = self._by_value.of(day)
+        return [
+            {
+                "value": self._by_value.values.values[place],
+                "reached": counts[place, _PERSONS].tolist(),
+                "entries": counts[place, _ATTEMPTS].tolist() if self._counts_entries else [],
+            }
+            for place in self._by_value.published(day, np.abs(counts[:, _PERSONS]).sum(axis=1))
+        ]
+
+    @staticmethod
+    def person_changes(changes: ValuedChanges) -> ChangeRecords:
+        """Return the changes that are published for persons."""
+        of_all: ChangeRecords = changes.records[changes.records["scope"] == ALL]
+        return of_all
+
+    def load(self, day: int, record: Record) -> None:
+        """Continue from a published record."""
+        super().load(day, record)
+        if self._counts_entries:
+            self._entries[day] = np.array(record["entries"], np.int64)
+        for value in record["breakdown"]:
+            place = self._by_value.values.load(value["value"])
+            counts = self._by_value.of(day)
+            counts[place, _PERSONS] = value["reached"]
+            counts[place, _ATTEMPTS] = value["entries"] or 0

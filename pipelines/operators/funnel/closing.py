@@ -1,0 +1,119 @@
+"""Close days: their events go, and a summary of the steps reached on them stays."""
+
+import numpy as np
+
+from pipelines.columnar.jit import Int, Int64s, kernel
+from pipelines.engine.arena import release
+from pipelines.engine.constants import DAY_MS, NEVER, day_of
+from pipelines.operators.funnel.columns import ALL, AT, CLOSED, FunnelColumns
+from pipelines.operators.funnel.rules import Rules, run_attempt, starts_attempt
+
+
+@kernel
+def close_days(rules: Rules, columns: FunnelColumns, row: Int) -> Int:
+    """Close the days before the row's watermark; return whether any events went."""
+    rows, tail, reached = columns.rows, columns.tail, columns.reached
+    block, length = np.int64(rows[row].block), np.int64(rows[row].length)
+    first_open = open_from(rules, columns, row)
+    kept = gone = block
+    end = block + length
+    while gone < end and tail[gone].at < first_open:
+        mask: Int = np.int64(tail[gone].mask)
+        if tail[gone].at == CLOSED:
+            kept = _summarize(columns, block, kept, mask, tail[gone].value)
+        elif starts_attempt(rules, mask):
+            value, _ = run_attempt(rules, tail, gone, end, reached)
+            kept = _summarize(columns, block, kept, _steps_in(rules, reached), value)
+        gone += 1
+    if gone == kept:
+        return False
+    for place in range(gone, end):
+        tail[kept] = tail[place]
+        kept += 1
+    rows[row].length = kept - block
+    if kept == block:
+        release(columns, row)
+    return True
+
+
+@kernel
+def close_days_at(rules: Rules, columns: FunnelColumns, row: Int, now: Int) -> Int:
+    """Close the days that no event can change after `now`; return whether there are any."""
+    first = first_open_at(columns, row)
+    if first == CLOSED or _final_at(rules, day_of(first)) > now:
+        return False
+    watermark = max(columns.rows[row].watermark, now - rules.lateness)
+    columns.rows[row].watermark = watermark
+    close_days(rules, columns, row)
+    return True
+
+
+@kernel
+def next_due(rules: Rules, columns: FunnelColumns, row: Int, count: Int) -> Int:
+    """Return when a window or a day of a row closes next, 0 for never.
+
+    `columns.after` has the row's outcomes, `count` of them.
+    """
+    outcomes, numbers = columns.after.records, columns.after.numbers
+    rows = columns.rows
+    due = np.int64(0)
+    first = first_open_at(columns, row)
+    if first != CLOSED:
+        due = _final_at(rules, day_of(first))
+    for o in range(1, count):
+        if outcomes[o].scope != ALL or outcomes[o].day * DAY_MS < open_from(rules, columns, row):
+            continue  # the day is closed
+        closes = outcomes[o].latest + rules.window
+        if numbers[o, AT, rules.steps - 1] == NEVER and closes >= rows[row].timed_out_until:
+            due = min(due, closes + 1)
+    return due
+
+
+@kernel
+def open_from(rules: Rules, columns: FunnelColumns, row: Int) -> Int:
+    """Return when the row's oldest day that is not closed begins."""
+    return day_of(columns.rows[row].watermark - rules.window) * DAY_MS
+
+
+@kernel
+def first_open_at(columns: FunnelColumns, row: Int) -> Int:
+    """Return the time of the row's first event that is no summary, `CLOSED` if there is none."""
+    tail, block = columns.tail, columns.rows[row].block
+    for place in range(block, block + columns.rows[row].length):
+        if tail[place].at != CLOSED:
+            return tail[place].at
+    return CLOSED
+
+
+@kernel
+def _steps_in(rules: Rules, reached: Int64s) -> Int:
+    """Return the steps that an attempt reached, as a mask."""
+    mask = 0
+    for step in range(rules.steps):
+        if reached[step] != NEVER:
+            mask |= 1 << step
+    return mask
+
+
+@kernel
+def _summarize(columns: FunnelColumns, block: Int, kept: Int, mask: Int, value: Int) -> Int:
+    """Add steps to the summary of a value; return where the summaries, from `block` on, end.
+
+    A new summary overwrites an event that no attempt needs any more.
+    """
+    tail = columns.tail
+    for place in range(block, kept):
+        if tail[place].value == value:
+            tail[place].mask |= np.uint32(mask)
+            return kept
+    tail[kept].at = CLOSED
+    tail[kept].mask = mask
+    tail[kept].held = 0
+    tail[kept].value = value
+    return kept + 1
+
+
+@kernel
+def _final_at(rules: Rules, day: Int) -> Int:
+    """Return the time from which no event can change the attempts of `day`."""
+    return (day + 1) * DAY_MS + rules.window + rules.lateness

@@ -1,0 +1,66 @@
+"""The state of one metric of events in one partition: only how far time has come.
+
+Nothing is kept of persons or events: what a batch comes to is one aggregate per bucket, and these
+merge. An event is late, counted as such and left out, if its bucket ended more than the allowed
+lateness before the newest event that came before it, or if so many buckets have begun since that it
+is no longer kept.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+
+from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.engine.constants import NEVER
+from pipelines.engine.operator import NO_ROWS, FoldResult
+from pipelines.engine.stateless import Stateless
+from pipelines.matching.match import Masks, Values
+from pipelines.operators.metric.kernel import summarizer
+from schemas.operators.metric import KEPT, Measure
+from schemas.sketches.metric_aggregate import MetricAggregate
+from schemas.time.buckets import Buckets
+
+BucketAggregates: TypeAlias = dict[int, MetricAggregate]  # by the number of the bucket
+
+
+class MetricState(Stateless):
+    """One metric of events in one partition.
+
+    `newest` is the time (ms) of the newest event, `NEVER` before the first. Folding events again
+    whose results are published already does not change it.
+    """
+
+    def __init__(
+        self, measure: Measure, buckets: Buckets, lateness_ms: int, *, by_event: bool = False
+    ) -> None:
+        self.newest = NEVER
+        self.lateness_ms = lateness_ms
+        self._buckets = buckets
+        self._read = summarizer(measure, by_event=by_event)
+
+    def fold(
+        self,
+        persons: int,  # noqa: ARG002 (whose events they are does not matter)
+        slots: Int32s,  # noqa: ARG002 (see `persons`)
+        at: Int64s,
+        masks: Masks,  # noqa: ARG002 (there is one selector)
+        offsets: Int64s,  # noqa: ARG002 (no rows are restored)
+        values: Values = (),
+    ) -> FoldResult[BucketAggregates]:
+        """Summarize events in order of arrival, by bucket; see `PersonState.fold`."""
+        numbers = self._buckets.numbers(at)
+        newest = np.maximum(np.maximum.accumulate(at), self.newest)
+        earliest = np.maximum(
+            self._buckets.numbers(newest - self.lateness_ms),
+            self._buckets.numbers(newest) - KEPT + 1,
+        )
+        counted = np.flatnonzero(numbers >= earliest)
+        self.newest = int(newest[-1])
+        order = counted[np.argsort(numbers[counted], kind="stable")]
+        present, begins = np.unique(numbers[order], return_index=True)
+        summarize = self._read(values)
+        aggregates = {
+            number: summarize(events)
+            for number, events in zip(present.tolist(), np.split(order, begins)[1:], strict=True)
+        }
+        return FoldResult(aggregates, NO_ROWS, len(at) - len(counted))

@@ -1,0 +1,52 @@
+"""Expire the timers of a sequence that are due."""
+
+import numpy as np
+
+from pipelines.columnar.jit import Int, StructArray, kernel
+from pipelines.engine.constants import DAY_MS, NONE
+from pipelines.engine.row_kernels import DueTimers
+from pipelines.operators.sequence.columns import (
+    EMITTED_DURATION,
+    START,
+    SequenceColumns,
+    SequenceShape,
+)
+from pipelines.operators.sequence.entries import level_of
+from pipelines.operators.sequence.timers import due_at, final_at
+from pipelines.operators.sequence.watermark import advance_watermark
+
+
+@kernel
+def expire(
+    shape: SequenceShape,
+    columns: SequenceColumns,
+    now: Int,
+    timers: DueTimers,
+    timeouts: StructArray,
+) -> None:
+    """Expire the timers of entries that are due at `now`; `timeouts[i]` gets what became of i."""
+    rows, entries, times = columns.rows, columns.entries, columns.times
+    for i in range(len(timers.ids)):
+        e = np.int64(timers.ids[i])
+        timeouts[i].row = NONE
+        timeouts[i].step = NONE
+        timeouts[i].due = 0
+        if entries[e].timer != timers.due[i]:
+            continue  # it was set to another time, or the entry was freed
+        entries[e].timer = 0
+        row, day = np.int64(entries[e].row), np.int64(entries[e].day)
+        level = level_of(shape, times[e, EMITTED_DURATION])
+        closes = day * DAY_MS + times[e, START, 0] + shape.window
+        if level < shape.steps and entries[e].timed_out_level < level and closes < now:
+            entries[e].timed_out_level = level
+            timeouts[i].row = row
+            timeouts[i].step = level - 1
+            timeouts[i].day = day
+            timeouts[i].at = closes
+        if final_at(shape, day) <= now:
+            timeouts[i].row = row
+            watermark = max(np.int64(rows[row].watermark), now - shape.lateness)
+            advance_watermark(shape, columns, row, watermark)
+        else:
+            entries[e].timer = due_at(shape, columns, e)
+            timeouts[i].due = entries[e].timer

@@ -1,0 +1,65 @@
+"""Records of `avila.rejected`: what was not accepted, why, and where it came from.
+
+A record may be as large as the broker allows, and its copy with headers would be larger. So long
+values, keys and headers are cut. The header `length` has the length of the value as received, and
+topic, partition and offset lead to the whole record for as long as the inbox keeps it.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+MAX_VALUE_BYTES: Final = 65_536
+MAX_KEY_BYTES: Final = 1_024
+MAX_HEADER_BYTES: Final = 16_384  # of the record's own headers; those that follow are left out
+MAX_DETAIL_CHARS: Final = 1_000
+
+Header: TypeAlias = tuple[str, str | bytes | None]
+
+
+class Rejected(NamedTuple):
+    """What to write to `avila.rejected`."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+class Origin(NamedTuple):
+    """Where a record was read from."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def rejected(
+    origin: Origin,
+    reason: str,
+    detail: str,
+    key: bytes | None,
+    value: bytes | None,
+    own_headers: Iterable[Header] = (),
+) -> Rejected:
+    """Return the record for one that is not accepted; its own headers follow ours."""
+    headers: list[Header] = [
+        ("reason", reason),
+        ("detail", detail[:MAX_DETAIL_CHARS]),
+        ("topic", origin.topic),
+        ("partition", str(origin.partition)),
+        ("offset", str(origin.offset)),
+        ("length", str(len(value or b""))),
+        ("rejected_at", str(time.time_ns() // 1_000_000)),
+    ]
+    room = MAX_HEADER_BYTES
+    for name, content in own_headers:
+        data = content.encode() if isinstance(content, str) else content or b""
+        room -= len(name.encode()) + len(data)
+        if room < 0:
+            break
+        headers.append((name, content))
+    return Rejected(
+        None if key is None else key[:MAX_KEY_BYTES],
+        None if value is None else value[:MAX_VALUE_BYTES],
+        headers,
+    )

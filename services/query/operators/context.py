@@ -1,0 +1,62 @@
+"""What the query service gives the resources of operators: views, commands, the event store."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from schemas.avro.codec import Codec
+from schemas.avro.files import load
+from schemas.registry.client import SchemaRegistry
+from schemas.settings import Settings
+from services.commands import Commands
+from services.query.clickhouse.queries import EventStore
+from services.query.projects.settings import Projects
+from services.query.promotion import Promotions
+from services.query.views.reader import R, ResultReader, ResultSource, Update
+from services.topic_view import TopicView
+
+
+class Context:
+    """The parts of the service that operators make their resources from; one a process.
+
+    `views` has the views that the resources follow, in the order of their `follow` calls.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: SchemaRegistry,
+        definitions_view: TopicView[Any],
+        commands: Commands,
+        events: EventStore,
+        projects: Projects,
+        promotions: Promotions,
+    ) -> None:
+        self.partitions = settings.partitions
+        self.definitions_view = definitions_view
+        self.commands = commands
+        self.events = events
+        self.projects = projects
+        self.promotions = promotions
+        self.views: list[TopicView[Any]] = []
+        self._settings = settings
+        self._registry = registry
+
+    def follow(
+        self, source: ResultSource[R], apply: Callable[[Sequence[Update[R]]], None]
+    ) -> TopicView[Sequence[Update[R]]]:
+        """Return a view of a result topic, which runs as long as the service does."""
+        view = results_view(self._settings, self._registry, source, apply)
+        self.views.append(view)
+        return view
+
+
+def results_view(
+    settings: Settings,
+    registry: SchemaRegistry,
+    source: ResultSource[R],
+    apply: Callable[[Sequence[Update[R]]], None],
+) -> TopicView[Sequence[Update[R]]]:
+    """Return a view of a result topic that gives what it reads to `apply`; not started yet."""
+    reader = ResultReader(Codec(load(source.topic.schema), registry.find), source.read)
+    topic = source.topic.topic(settings.topics)
+    return TopicView(source.name, settings.bootstrap, [topic.name], reader, apply)

@@ -1,0 +1,57 @@
+"""The descriptions of the endpoints that only funnels have."""
+
+from typing import Final
+
+from services.query.http.describe import (
+    SOURCE,
+    choice,
+    day_parameters,
+    json_response,
+    number,
+    operation,
+    page_parameters,
+)
+from services.query.operators.funnel.persons import OUTCOMES, FunnelPersonsResponse
+from services.query.operators.funnel.response import PERIODS, FunnelResultsResponse
+from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, FunnelTimesResponse
+
+RESULTS: Final = operation(
+    "readFunnelResults",
+    "A funnel's results",
+    {"200": json_response(FunnelResultsResponse)},
+    404,
+    parameters=(
+        SOURCE,
+        *day_parameters("entry day (UTC) to show", "totals are over all days"),
+        choice("period", PERIODS, "Entry days are added up by it; weeks begin on Monday."),
+    ),
+)
+TIMES: Final = operation(
+    "readFunnelTimes",
+    "How long persons took to a step",
+    {"200": json_response(FunnelTimesResponse)},
+    404,
+    parameters=(
+        SOURCE,
+        *day_parameters("entry day (UTC) to count", "all are counted by default"),
+        number("step", "The step; by default the last one.", 2),
+        number("bins", "The most bins to return.", 1, maximum=MAX_BINS, default=DEFAULT_BINS),
+    ),
+)
+PERSONS: Final = operation(
+    "listFunnelPersons",
+    "The persons who reached a step, or dropped out before it, from ClickHouse",
+    {"200": json_response(FunnelPersonsResponse)},
+    404,
+    parameters=(
+        number("step", "The step; by default the last one.", 1),
+        choice(
+            "outcome",
+            OUTCOMES,
+            "`reached`: who reached the step. `dropped`: who reached the step before it that is "
+            "not optional, and not this one.",
+        ),
+        *day_parameters("entry day (UTC) to count", "all are counted by default"),
+        *page_parameters("persons"),
+    ),
+)

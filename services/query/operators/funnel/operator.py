@@ -1,0 +1,29 @@
+"""Funnels, as they are registered on the query side."""
+
+from typing import Final
+
+from schemas.operators.funnel import FUNNEL as SPEC
+from schemas.operators.funnel import Funnel
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.funnel.openapi import PERSONS, RESULTS, TIMES
+from services.query.operators.funnel.persons import FunnelPersonsResponse
+from services.query.operators.funnel.resource import FunnelListResponse, Funnels
+from services.query.operators.funnel.response import FunnelResponse, FunnelResultsResponse
+from services.query.operators.funnel.times import FunnelTimesResponse
+from services.query.operators.funnel.view import FUNNEL_RESULTS
+
+FUNNEL: Final = QueryOperator(
+    spec=SPEC,
+    resource=Funnels,
+    aggregates=FUNNEL_RESULTS,
+    results=RESULTS,
+    request=Funnel,
+    response=FunnelResponse,
+    list_response=FunnelListResponse,
+    types=(FunnelResultsResponse, FunnelTimesResponse, FunnelPersonsResponse),
+    endpoints=(
+        Endpoint("times", Funnels.times, TIMES, "GetFunnelTimes"),
+        Endpoint("persons", Funnels.persons, PERSONS, "ListFunnelPersons"),
+    ),
+    live=LiveSpec(Funnels.live_state),
+)

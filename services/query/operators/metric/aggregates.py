@@ -1,0 +1,105 @@
+"""What is measured of a metric, on the stream or by ClickHouse."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from schemas.operators.metric import ACTIVE_S, Metric, asked_of
+from schemas.sketches.metric_aggregate import MetricAggregate
+from schemas.sketches.percentiles import Percentiles
+from schemas.sketches.top_values import TopValues, Value
+from schemas.time.buckets import Buckets
+from services.query.views.progress import LIVE, StatusResponse
+
+
+class WindowValues(NamedTuple):
+    """The measurements of a window of buckets."""
+
+    events: int = 0
+    unmeasured: int = 0
+    sum: float = 0.0
+    minimum: float | None = None
+    maximum: float | None = None
+    percentiles: list[float] | None = None  # those of the metric, in their order
+    top: list[tuple[Value, int]] | None = None
+    other: int = 0
+    off_by: int = 0
+    persons: list[int] | None = None  # in each of the trailing windows
+
+
+class MetricAggregates(NamedTuple):
+    """All that is measured of a metric, and how far it is (`status`).
+
+    `windows` are by the number of the bucket that ends them. `seen` is for the measure `persons`:
+    how many were last active in each second since 1970.
+    """
+
+    windows: Mapping[int, WindowValues]
+    seen: Mapping[int, int]
+    late_dropped: int
+    complete_until: int | None
+    updated_at: int | None
+    positions: Mapping[int, int]
+    status: StatusResponse = LIVE
+
+
+class MetricQuery(NamedTuple):
+    """Which windows a request is for.
+
+    They have `window` buckets each, and end with the last `limit` buckets that begin from `first`
+    to `last` (ms) and have begun by `as_of`.
+    """
+
+    as_of: int
+    window: int = 1
+    first: int = 0
+    last: int = 2**62
+    limit: int = 100
+
+    def numbers(self, buckets: Buckets) -> tuple[int, int]:
+        """Return the first and the last bucket that may be shown."""
+        last = min(self.last, self.as_of)
+        first = buckets.number(self.first)
+        if buckets.begin(first) < self.first:
+            first += 1
+        return first, buckets.number(last)
+
+    def needs(self, buckets: Buckets) -> tuple[int, int]:
+        """Return the first and the last bucket of all windows that may be shown, or are present."""
+        first, _ = self.numbers(buckets)
+        current = buckets.number(self.as_of)
+        return min(first, current) - self.window + 1, current
+
+
+def values_of(metric: Metric, aggregate: MetricAggregate) -> WindowValues:
+    """Return what a metric shows of an aggregate."""
+    sketch = aggregate.sketch
+    values = WindowValues(
+        aggregate.events,
+        aggregate.unmeasured,
+        aggregate.sum,
+        aggregate.minimum if math.isfinite(aggregate.minimum) else None,
+        aggregate.maximum if math.isfinite(aggregate.maximum) else None,
+    )
+    if isinstance(sketch, Percentiles):
+        return values._replace(percentiles=sketch.at(asked_of(metric)))
+    if isinstance(sketch, TopValues):
+        top = sketch.top(metric.limit)
+        return values._replace(top=top.values, other=top.other, off_by=top.off_by)
+    return values
+
+
+class ActivePersons(NamedTuple):
+    """How many persons were active in the last `seconds`."""
+
+    seconds: int
+    persons: int
+
+
+def active_in(seen: Mapping[int, int], as_of: int) -> list[ActivePersons]:
+    """Return how many were active in the windows up to now, from the seconds of last activity."""
+    now = as_of // 1_000
+    return [
+        ActivePersons(seconds, sum(count for at, count in seen.items() if at > now - seconds))
+        for seconds in ACTIVE_S
+    ]
