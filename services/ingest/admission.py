@@ -66,7 +66,7 @@ class Admission:
         limit = self._limits.max_unacknowledged_events
         if self._producer.unacknowledged >= limit:
             raise self._back_off(
-                f"{limit} events wait for the broker, the limit (max_unacknowledged_events)"
+                f"{limit} events (max_unacknowledged_events) wait for the broker, the maximum"
             )
         self.check_bytes()
 
@@ -74,9 +74,7 @@ class Admission:
         """Raise `BackOff` if request bodies take more memory than the limit."""
         limit = self._limits.max_held_bytes
         if self.held_bytes > limit:
-            raise self._back_off(
-                f"request bodies take more than {limit} bytes, the limit (max_held_bytes)"
-            )
+            raise self._back_off(f"request bodies take more than {limit} bytes (max_held_bytes)")
 
     def _back_off(self, reason: str) -> BackOff:
         return BackOff(f"{reason}: try again later", self._limits.retry_after_s)

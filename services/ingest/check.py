@@ -7,7 +7,13 @@ import msgspec
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import (
+    DECODE_ERRORS,
+    Json,
+    canonicalize,
+    is_canonical_object,
+    is_empty_object,
+)
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
 
@@ -19,7 +25,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """What the events of one request share.
 
     `project_id` is the write key's project, and `named_project` the one that the request names.
-    `warning` is what is wrong with the request's `sent_at`.
+    `warning` is what is wrong with the request's `sent_at`. With `text_ids`, ids may be any text,
+    and mapping one to a UUID is no warning.
     """
 
     project_id: str
@@ -27,14 +34,20 @@ class Arrival(msgspec.Struct, frozen=True):
     sent_at: int | None
     received_at: int
     warning: str
+    text_ids: bool = False
 
 
 def read_arrival(
-    project_id: str, sent_at: Time, received_at: int, named_project: str | None = None
+    project_id: str,
+    sent_at: Time,
+    received_at: int,
+    named_project: str | None = None,
+    *,
+    text_ids: bool = False,
 ) -> Arrival:
     """Return what the events of a request share; an unreadable `sent_at` becomes a warning."""
     ms, warning = _read_sent_at(sent_at)
-    return Arrival(project_id, named_project, ms, received_at, warning)
+    return Arrival(project_id, named_project, ms, received_at, warning, text_ids)
 
 
 def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
@@ -56,15 +69,15 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     warning = note
     _check_length(event.event, "event", limits.max_name_chars, "max_name_chars")
     _check_length(event.distinct_id, "distinct_id", limits.max_id_chars, "max_id_chars")
-    if event.anonymous_id:
-        _check_length(event.anonymous_id, "anonymous_id", limits.max_id_chars, "max_id_chars")
-    if event.session_id:
-        _check_length(event.session_id, "session_id", limits.max_id_chars, "max_id_chars")
+    anonymous_id, remark = _optional_id(event.anonymous_id, "anonymous_id", limits)
+    warning = join_warnings(warning, remark)
+    session_id, remark = _optional_id(event.session_id, "session_id", limits)
+    warning = join_warnings(warning, remark)
 
     if event.event_id:
         _check_length(event.event_id, "event_id", limits.max_event_id_chars, "max_event_id_chars")
         event_id, mapped = identify(event.event_id, project_id)
-        if mapped:
+        if mapped and not arrival.text_ids:
             warning = join_warnings(
                 warning, f"event_id: {event.event_id!r} is not a UUID and was mapped to one"
             )
@@ -82,20 +95,24 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
         sent_at, remark = arrival.sent_at, arrival.warning
     else:
         sent_at, remark = _read_sent_at(event.sent_at)
-    if remark:
-        warning = join_warnings(warning, remark)
+    warning = join_warnings(warning, remark)
+
+    properties, remark = _check_object(event.properties, "properties", limits)
+    warning = join_warnings(warning, remark)
+    context, remark = _check_object(event.context, "context", limits)
+    warning = join_warnings(warning, remark)
 
     return Row(
         event_id,
         project_id,
         event.distinct_id,
-        event.anonymous_id or None,
-        event.session_id or None,
+        anonymous_id,
+        session_id,
         event.event,
         timestamp,
         sent_at,
-        _check_object(event.properties, "properties", limits),
-        _check_object(event.context, "context", limits),
+        properties,
+        context,
         warning,
     )
 
@@ -123,30 +140,53 @@ def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:
         raise TooLarge(f"has {len(text)} characters", limit, max_chars, field)
 
 
-def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> bytes:
-    """Return `raw`, which is valid JSON, if it is an object within the limits.
+def _optional_id(text: str | None, field: str, limits: Limits) -> tuple[str | None, str]:
+    """Return an id that an event may lack, and a warning if it is left out as too long."""
+    if not text:
+        return None, ""
+    if len(text) > limits.max_id_chars:
+        error = TooLarge(f"has {len(text)} characters", "max_id_chars", limits.max_id_chars, field)
+        return None, f"{error}; left out"
+    return text, ""
 
-    Each property takes at least `MIN_PROPERTY_BYTES` and each level a bracket, so a short text with
-    few brackets is within the limits without being parsed.
+
+def _check_object(raw: msgspec.Raw, field: str, limits: Limits) -> tuple[bytes, str]:
+    """Return `raw`, which is valid JSON, in canonical form if it is an object within the limits.
+
+    The second value is a warning about what was changed. Each property takes at least
+    `MIN_PROPERTY_BYTES`, so a short canonical text is within the limits without being parsed.
     """
     if raw is EMPTY_OBJECT:
-        return _EMPTY
+        return _EMPTY, ""
     text = bytes(raw)
-    if text == b"null":
-        return _EMPTY
+    if is_empty_object(text):
+        return _EMPTY, ""
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", field)
-    if not text.isascii():
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
-    if (
-        len(text) > MIN_PROPERTY_BYTES * limits.max_properties
-        or text.count(b"{") + text.count(b"[") > limits.max_depth
-    ):
-        _check_size(text, field, limits)
-    return text
+    if len(text) > limits.max_event_bytes:
+        raise TooLarge(f"has {len(text)} bytes", "max_event_bytes", limits.max_event_bytes, field)
+    if is_canonical_object(text, limits.max_depth) and _is_utf8(text):
+        if len(text) > MIN_PROPERTY_BYTES * limits.max_properties:
+            _check_size(text, field, limits)
+        return text, ""
+    try:
+        canonical = canonicalize(text)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"is not UTF-8: {error.reason}", field) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"cannot be read: {error}", field) from None
+    _check_size(canonical.text, field, limits)
+    return canonical.text, canonical.remarks and f"{field}: {canonical.remarks}"
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_size(text: bytes, field: str, limits: Limits) -> None:

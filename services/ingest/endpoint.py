@@ -76,11 +76,11 @@ class HttpEndpoint:
         if scope["method"] not in self._format.methods:
             return wrong_method(self._format.methods)
         length = given.get(b"content-length")
-        encoding = given.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         with self._admission.admit() as reservation:
             body = await read_body(
                 receive,
-                encoding,
+                b",".join(encodings).decode("latin-1"),
                 int(length) if length else None,
                 reservation,
                 self._limits,

@@ -41,7 +41,8 @@ class Batch(msgspec.Struct, kw_only=True):
 
     `key` is the write key as given, "" without one, and `origin` the `Origin` header. `project_id`
     and `sent_at` apply to events that have none of their own. `notes` are the format's warnings, by
-    index of the event. `columns` are the fields of all events, if the format has found them.
+    index of the event. With `text_ids`, the ids of the format are any text and not only UUIDs.
+    `columns` are the fields of all events, if the format has found them.
     """
 
     events: Sequence[Event | Unreadable]
@@ -51,6 +52,7 @@ class Batch(msgspec.Struct, kw_only=True):
     project_id: str | None = None
     sent_at: Time = None
     notes: dict[int, str] = {}
+    text_ids: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -9,8 +9,9 @@ import msgspec
 
 from schemas.errors import AvilaError, BackOff
 from services.errors import CHALLENGE, ErrorBody, ErrorDetail, describe, status_of
-from services.ingest.body import TooSlow, UnsupportedMedia
+from services.ingest.body import TooSlow
 from services.ingest.cors import list_methods
+from services.ingest.encodings import UnsupportedMedia
 from services.ingest.formats import Answer
 from services.ingest.limits import TooLarge
 

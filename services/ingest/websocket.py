@@ -160,7 +160,7 @@ class WebSocketEndpoint:
                 await stream.reserve(len(body))
             except BackOff as error:
                 full = error
-            message_id, batch = read_message(body)
+            message_id, batch = read_message(body, self._limits)
             results: asyncio.Task[list[EventResult]] | AvilaError
             if isinstance(batch, InvalidRequest):
                 results = batch

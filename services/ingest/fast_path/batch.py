@@ -15,6 +15,7 @@ from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
+from services.ingest.fast_path.canonical import scratch
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -45,6 +46,7 @@ class FastEncoder:
 
     def __init__(self, encoder: Encoder, limits: Limits) -> None:
         self._encoder = encoder
+        self._scratch = scratch()
         self._limits = FastPathLimits(
             limits.max_name_chars,
             limits.max_id_chars,
@@ -79,6 +81,7 @@ class FastEncoder:
             arrival.received_at,
             shared,
             self._limits,
+            self._scratch,
             out,
             splits,
             ends[1:],

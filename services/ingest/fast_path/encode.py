@@ -1,9 +1,9 @@
 """Encode the usual events of a request in Avro, and only those.
 
 An event is usual if it is within all limits and written as clients nearly always write it: its id a
-UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds, its objects small and
-flat enough that nobody has to count their properties. All other events need thought: these kernels
-skip them, and `services.ingest.check` decides about them one by one.
+UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds, its objects
+canonical, small and flat. All other events need thought: these kernels skip them, and
+`services.ingest.check` decides about them one by one.
 
 Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
 """
@@ -15,6 +15,7 @@ import numpy as np
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.varint import put, put_signed
+from services.ingest.fast_path.canonical import Scratch, is_canonical
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -54,7 +55,7 @@ class FastPathLimits(NamedTuple):
     max_name_chars: Int
     max_id_chars: Int
     max_object_bytes: Int
-    max_brackets: Int
+    max_depth: Int
     max_event_bytes: Int
 
 
@@ -67,6 +68,7 @@ def write_records(
     now: Int,
     shared: SharedParts,
     limits: FastPathLimits,
+    scratch: Scratch,
     out: Bytes,
     splits: Int64s,
     ends: Int64s,
@@ -81,7 +83,7 @@ def write_records(
     for i in range(len(times)):
         time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
         splits[i] = p
-        if time != UNREAD and _is_usual(data, begins, sizes, i, limits):
+        if time != UNREAD and _is_usual(data, begins, sizes, i, limits, scratch):
             split = copy(out, p, shared.key, 0, len(shared.key))
             split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
             end = _write_record(data, begins, sizes, i, time, shared, out, split)
@@ -100,10 +102,24 @@ def _time(data: Bytes, begin: Int, size: Int, number: Int, now: Int) -> Int:
 
 
 @kernel
-def _is_usual(data: Bytes, begins: Int64s, sizes: Int64s, i: Int, limits: FastPathLimits) -> bool:
+def _is_usual(
+    data: Bytes,
+    begins: Int64s,
+    sizes: Int64s,
+    i: Int,
+    limits: FastPathLimits,
+    scratch: Scratch,
+) -> bool:
     """Return whether an event is usual, apart from its time and its size as a whole."""
     for column in range(TEXT_COLUMNS, COLUMNS):
-        if not _is_small_object(data, begins[i, column], sizes[i, column], limits):
+        if sizes[i, column] > 0 and not is_canonical(
+            data,
+            begins[i, column],
+            sizes[i, column],
+            limits.max_object_bytes,
+            limits.max_depth,
+            scratch,
+        ):
             return False
     return (
         _is_name(data, begins[i, EVENT], sizes[i, EVENT], limits.max_name_chars)
@@ -185,19 +201,6 @@ def _is_uuid(data: Bytes, begin: Int, size: Int) -> bool:
         elif not (ord("0") <= byte <= ord("9") or ord("a") <= byte <= ord("f")):
             return False
     return True
-
-
-@kernel
-def _is_small_object(data: Bytes, begin: Int, size: Int, limits: FastPathLimits) -> Int:
-    """Return whether JSON text is an object that is surely within the limits; absent ones are."""
-    if size == 0:
-        return True
-    if size > limits.max_object_bytes or data[begin] != ord("{"):
-        return False
-    brackets = 0
-    for p in range(begin, begin + size):
-        brackets += data[p] == ord("{") or data[p] == ord("[")
-    return brackets <= limits.max_brackets
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────

@@ -145,7 +145,7 @@ def _end_of_text(data: Bytes, p: Int, end: Int) -> Int:
     """Return where the text that begins at `p` ends; `UNREAD` if it has escapes or is no text."""
     if byte_at(data, p, end) != ord('"'):
         return UNREAD
-    p = _skip_to(data, p + 1, end, True)
+    p = skip_to(data, p + 1, end, True)
     return p + 1 if byte_at(data, p, end) == ord('"') else UNREAD
 
 
@@ -158,9 +158,9 @@ def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
     while p < end:
         byte = data[p]
         if byte == ord('"'):
-            p = _skip_to(data, p + 1, end, False)
+            p = skip_to(data, p + 1, end, False)
             while byte_at(data, p, end) == ord("\\"):
-                p = _skip_to(data, p + 2, end, False)
+                p = skip_to(data, p + 2, end, False)
         elif byte == ord("{") or byte == ord("["):
             depth += 1
         elif byte == ord("}") or byte == ord("]"):
@@ -176,7 +176,7 @@ _TOPS: Final = np.uint64(0x8080808080808080)
 
 
 @kernel
-def _skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
+def skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
     """Return the position of the next quotation mark or backslash, else `end`.
 
     If `controls`, characters below 32 are found too. Skips eight bytes at a time:

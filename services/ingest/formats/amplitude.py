@@ -48,7 +48,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
-from services.ingest.events import Batch, Event, EventResult, Time, Unreadable
+from services.ingest.events import Batch, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.amplitude_event import (
     AmplitudeEvent,
@@ -57,8 +57,8 @@ from services.ingest.formats.amplitude_event import (
     translate,
 )
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
-from services.ingest.formats.reading import decode_or_none, unreadable
+from services.ingest.formats.outcome import failure, remarks
+from services.ingest.formats.reading import EventReader, decode_or_none, read_items, read_members
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
@@ -92,6 +92,7 @@ class _Success(msgspec.Struct, omit_defaults=True):
     payload_size_bytes: int
     server_upload_time: int
     dropped: list[dict[str, object]] = []
+    warnings: list[dict[str, object]] = []
 
 
 class _Failure(msgspec.Struct, omit_defaults=True):
@@ -106,8 +107,6 @@ class _Failure(msgspec.Struct, omit_defaults=True):
 
 _upload = msgspec.json.Decoder(_Upload)
 _event = msgspec.json.Decoder(AmplitudeEvent)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 _time = msgspec.json.Decoder(Time)
 
@@ -125,19 +124,19 @@ class Amplitude:
     def parse(self, request: Request) -> Batch:
         """Read the events: all at once if all are valid, else one by one."""
         contexts = ContextBuilder(request)
-        events: list[Event | Unreadable]
         try:
             whole = _upload.decode(request.body)
-            events = [translate(event, contexts) for event in whole.events]
-            key, sent_at = whole.api_key, whole.client_upload_time
         except DECODE_ERRORS:
-            events, key, sent_at = _read_each(request.body, contexts)
-        return _Batch(
-            events=events,
-            key=key or read_authorization(request.headers)[1],
-            sent_at=sent_at,
-            size=len(request.body),
-        )
+            batch = _read_each(request, contexts)
+        else:
+            batch = _Batch(
+                events=[translate(event, contexts) for event in whole.events],
+                key=whole.api_key or "",
+                sent_at=whole.client_upload_time,
+            )
+        batch.key = batch.key or read_authorization(request.headers)[1]
+        batch.size = len(request.body)
+        return batch
 
     def answer(self, batch: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
         """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
@@ -145,13 +144,14 @@ class Amplitude:
             if isinstance(error, InvalidRequest):
                 return _refuse(error, batch, results)
             return self.refuse(error)
-        drops = dropped(results)
+        members = remarks(results)
         success = _Success(
             code=200,
-            events_ingested=len(results) - len(drops),
+            events_ingested=len(results) - len(members.get("dropped", ())),
             payload_size_bytes=batch.size if isinstance(batch, _Batch) else 0,
             server_upload_time=self._clock(),
-            dropped=drops,
+            dropped=members.get("dropped", []),
+            warnings=members.get("warnings", []),
         )
         return Answer(200, msgspec.json.encode(success))
 
@@ -179,30 +179,25 @@ def _refuse(error: InvalidRequest, batch: Batch, results: list[EventResult]) -> 
     return Answer(failed.code, msgspec.json.encode(failed))
 
 
-def _read_each(
-    body: bytes, contexts: ContextBuilder
-) -> tuple[list[Event | Unreadable], str | None, Time]:
+def _read_each(request: Request, contexts: ContextBuilder) -> _Batch:
     """Read the events of a body one by one, so that an invalid one affects no other."""
     try:
-        fields = _fields.decode(body)
+        fields = read_members(request.body)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
     if "events" not in fields:
         raise Missing("is missing; an array of events is required", "events")
     try:
-        raws = _raws.decode(fields["events"])
+        raws = read_items(fields["events"], request.limits.max_events)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array: {error}", "events") from None
-    return (
-        [_read(raw, contexts) for raw in raws],
-        decode_or_none(_text, fields.get("api_key")),
-        decode_or_none(_time, fields.get("client_upload_time")),
+    reader = EventReader(_event, "insert_id")
+    return _Batch(
+        events=[
+            event if isinstance(event, Unreadable) else translate(event, contexts)
+            for event in reader.read_all(raws)
+        ],
+        notes=reader.notes,
+        key=decode_or_none(_text, fields.get("api_key")) or "",
+        sent_at=decode_or_none(_time, fields.get("client_upload_time")),
     )
-
-
-def _read(raw: msgspec.Raw, contexts: ContextBuilder) -> Event | Unreadable:
-    try:
-        event = _event.decode(raw)
-    except DECODE_ERRORS as error:
-        return unreadable(raw, error, "insert_id")
-    return translate(event, contexts)

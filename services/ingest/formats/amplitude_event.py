@@ -9,7 +9,7 @@ from schemas.errors import InvalidRequest
 from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats import Request
 from services.ingest.formats.reading import id_as_text, user_agent, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import DECODE_ERRORS, Json, is_empty_object
 
 _Scalar = str | int | float | None
 
@@ -197,7 +197,7 @@ def _translate(event: AmplitudeEvent, event_id: str | None, contexts: ContextBui
     group_distinct_id = None
     if event.groups is not EMPTY_OBJECT or event.group_properties is not EMPTY_OBJECT:
         members |= _changes(event.group_properties, "group_properties", _GROUP_CHANGES)
-        if bytes(event.groups) not in {b"{}", b"null"}:
+        if not is_empty_object(bytes(event.groups)):
             members["$groups"] = bytes(event.groups)
             group = _one_group(event.groups)
             if name == _GROUP_IDENTIFY and group:
@@ -235,7 +235,7 @@ def _changes(raw: msgspec.Raw, field: str, names: _ChangeNames) -> dict[str, byt
     Amplitude's object has properties to set, operations (`$set`, `$add`, …), or both.
     """
     text = bytes(raw)
-    if text in {b"{}", b"null"}:
+    if is_empty_object(text):
         return {}
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", field)
@@ -277,6 +277,8 @@ def _one_group(groups: msgspec.Raw) -> tuple[str, str] | None:
 
 def _object(raw: msgspec.Raw, field: str) -> bytes:
     text = bytes(raw)
+    if is_empty_object(text):
+        return b"{}"
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", field)
     return text

@@ -1,18 +1,19 @@
 """Read bodies and messages of the native format into batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, NamedTuple, overload
 
 import msgspec
 
 from schemas.errors import InvalidRequest, Unauthorized
-from services.ingest.body import UnsupportedMedia
+from services.ingest.encodings import UnsupportedMedia
 from services.ingest.events import Batch, Event, Time, Unreadable
 from services.ingest.fast_path.batch import MIN_BATCH
 from services.ingest.fast_path.scan import MIN_EVENT_BYTES, scan
 from services.ingest.formats import Request
-from services.ingest.formats.reading import unreadable
-from services.ingest.json_text import DECODE_ERRORS
+from services.ingest.formats.reading import EventReader, read_items, read_members
+from services.ingest.json_text import BYTE_ORDER_MARK, DECODE_ERRORS, split_object
+from services.ingest.limits import Limits
 
 _NDJSON: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 # Beside JSON's own, the types that clients send unless told: fetch and beacons text/plain, curl a
@@ -64,9 +65,7 @@ _credential = msgspec.json.Decoder(_Credential)
 _id = msgspec.json.Decoder(_Id | None)
 _array = msgspec.json.Decoder(list[Event])
 _event = msgspec.json.Decoder(Event)
-_lenient_event = msgspec.json.Decoder(_LenientEvent)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_lenient_event: msgspec.json.Decoder[Event] = msgspec.json.Decoder(_LenientEvent)
 _time = msgspec.json.Decoder(Time)
 _text = msgspec.json.Decoder(str | None)
 _any = msgspec.json.Decoder(msgspec.Raw)
@@ -79,12 +78,13 @@ class Message(NamedTuple):
     batch: Batch | InvalidRequest
 
 
-def read_message(body: bytes) -> Message:
+def read_message(body: bytes, limits: Limits) -> Message:
     """Read a message; the batch's key is the message's own, "" without one."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         whole = _message.decode(body)
     except DECODE_ERRORS:
-        return _read_message_members(body)
+        return _read_message_members(body, limits.max_events)
     return Message(whole.id, _batch(whole, whole.events))
 
 
@@ -95,7 +95,7 @@ def read_credential(body: bytes) -> str:
         Unauthorized: the message is anything else.
     """
     try:
-        return _credential.decode(body).write_key
+        return _credential.decode(body.removeprefix(BYTE_ORDER_MARK)).write_key
     except DECODE_ERRORS as error:
         raise Unauthorized(
             f'send {{"write_key": "…"}} first, or the key in `Authorization`: {error}'
@@ -126,13 +126,13 @@ def read_body(request: Request) -> Batch:
             return Batch(events=_array.decode(body))
         whole = _body.decode(body)
     except DECODE_ERRORS:
-        return _read_array(body) if is_array else _read_object(request)
+        return _read_array(body, request.limits.max_events) if is_array else _read_object(request)
     return _batch(whole, whole.events)
 
 
-def _read_message_members(body: bytes) -> Message:
+def _read_message_members(body: bytes, max_events: int) -> Message:
     try:
-        fields = _fields.decode(body)
+        fields = read_members(body)
     except DECODE_ERRORS as error:
         return Message(None, InvalidRequest(f"the message is not a JSON object: {error}"))
     try:
@@ -143,7 +143,7 @@ def _read_message_members(body: bytes) -> Message:
         missing = InvalidRequest("is missing; an array of events is required", "events")
         return Message(message_id, missing)
     try:
-        return Message(message_id, _read_members(fields))
+        return Message(message_id, _read_members(fields, max_events))
     except InvalidRequest as error:
         return Message(message_id, error)
 
@@ -196,25 +196,30 @@ def _batch(head: _Head, events: Sequence[Event]) -> Batch:
 def _read_object(request: Request) -> Batch:
     """Read a body that is a single event, or has events or members that are not valid."""
     try:
-        fields = _fields.decode(request.body)
+        fields = read_members(request.body)
     except DECODE_ERRORS as error:
         first, _, more = request.body.partition(b"\n")
-        if more and _is_json(first):
+        if more and split_object(first) is not None:
             return _read_lines(request)
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if "events" in fields:
-        return _read_members(fields)
+        return _read_members(fields, request.limits.max_events)
     body = request.body
     key = _read_text(fields, "write_key") or ""
     if key:
         del fields["write_key"]
-        body = msgspec.json.encode(fields)
+        body = _join_members(fields)
     batch = _read_each([body])
     batch.key = key
     return batch
 
 
-def _read_members(fields: dict[str, msgspec.Raw]) -> Batch:
+def _join_members(fields: dict[str, msgspec.Raw]) -> bytes:
+    members = (b"%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in fields.items())
+    return b"{%b}" % b",".join(members)
+
+
+def _read_members(fields: dict[str, msgspec.Raw], max_events: int) -> Batch:
     """Read the members of an object that has `events`; unknown members are ignored and noted."""
     key = _read_text(fields, "write_key") or ""
     unknown = fields.keys() - set(_Body.__struct_fields__)
@@ -225,7 +230,7 @@ def _read_members(fields: dict[str, msgspec.Raw]) -> Batch:
     except DECODE_ERRORS as error:
         notes.append(f"sent_at: {error}; ignored")
     project_id = _read_text(fields, "project_id")
-    batch = _read_array(fields["events"], "events")
+    batch = _read_array(fields["events"], max_events, "events")
     batch.key = key
     batch.project_id = project_id
     batch.sent_at = sent_at
@@ -242,9 +247,9 @@ def _read_text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
     return text
 
 
-def _read_array(body: bytes | msgspec.Raw, field: str = "") -> Batch:
+def _read_array(body: bytes | msgspec.Raw, max_events: int, field: str = "") -> Batch:
     try:
-        raws = _raws.decode(body)
+        raws = read_items(body, max_events)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", field) from None
     return _read_each(raws)
@@ -256,24 +261,16 @@ def _read_lines(request: Request) -> Batch:
     except DECODE_ERRORS:
         lines = [line for line in request.body.splitlines() if line.strip()]
     batch = _read_each(lines)
-    if not any(map(_is_json, lines)):
+    if all(isinstance(event, Unreadable) for event in batch.events) and not any(
+        map(_is_json, lines)
+    ):
         raise InvalidRequest("the body has no line that is JSON")
     return batch
 
 
-def _read_each(raws: list[bytes] | list[msgspec.Raw]) -> Batch:
-    events: list[Event | Unreadable] = []
-    notes: dict[int, str] = {}
-    for place, raw in enumerate(raws):
-        try:
-            events.append(_event.decode(raw))
-        except DECODE_ERRORS as strict:
-            try:
-                events.append(_lenient_event.decode(raw))
-                notes[place] = f"{strict}; ignored"
-            except DECODE_ERRORS as error:
-                events.append(unreadable(raw, error, "event_id"))
-    return Batch(events=events, notes=notes)
+def _read_each(raws: Iterable[bytes | msgspec.Raw]) -> Batch:
+    reader = EventReader[Event](_event, "event_id", _lenient_event)
+    return Batch(events=reader.read_all(raws), notes=reader.notes)
 
 
 def _is_json(text: bytes) -> bool:

@@ -19,10 +19,19 @@ def failure(results: list[EventResult], retry_after_s: float) -> AvilaError | No
     return None
 
 
-def dropped(results: list[EventResult]) -> list[dict[str, object]]:
-    """Return which events were dropped and why. SDKs ignore this; people read it."""
-    return [
-        {"index": place, "id": result.event_id, "message": result.details}
-        for place, result in enumerate(results)
-        if result.result == "drop"
-    ]
+def remarks(results: list[EventResult]) -> dict[str, list[dict[str, object]]]:
+    """Return which events were dropped, and which taken with a warning, each with the reason.
+
+    The members `dropped` and `warnings` are there only if they have items. SDKs ignore them; people
+    read them.
+    """
+    members = {}
+    for name, verdict in (("dropped", "drop"), ("warnings", "warning")):
+        items: list[dict[str, object]] = [
+            {"index": place, "id": result.event_id, "message": result.details}
+            for place, result in enumerate(results)
+            if result.result == verdict
+        ]
+        if items:
+            members[name] = items
+    return members

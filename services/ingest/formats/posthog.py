@@ -2,8 +2,8 @@
 
     PostHog                                    Avila
     event                                      event; `$identify` on `/engage` without
-    distinct_id, $distinct_id,                 distinct_id, as text; the first 200 characters
-    properties.distinct_id
+    distinct_id, $distinct_id,                 distinct_id, as text; a hash replaces all beyond 200
+    properties.distinct_id                     characters
     uuid                                       event_id
     timestamp                                  timestamp
     offset                                     timestamp: as many milliseconds before the arrival
@@ -29,10 +29,11 @@ from urllib.parse import parse_qs
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
+from services.ingest.check import join_warnings
 from services.ingest.events import Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
+from services.ingest.formats.outcome import failure, remarks
 from services.ingest.formats.posthog_body import unwrap
 from services.ingest.formats.posthog_event import (
     ContextBuilder,
@@ -41,7 +42,12 @@ from services.ingest.formats.posthog_event import (
     read_known,
     translate,
 )
-from services.ingest.formats.reading import unreadable
+from services.ingest.formats.reading import (
+    EventReader,
+    decode_or_none,
+    read_items,
+    read_members,
+)
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 from services.ingest.times import now_ms
@@ -57,8 +63,6 @@ class _Batch(msgspec.Struct):
 _event = msgspec.json.Decoder(PostHogEvent)
 _events = msgspec.json.Decoder(list[PostHogEvent])
 _batch = msgspec.json.Decoder(_Batch)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 _time = msgspec.json.Decoder(Time)
 
@@ -92,6 +96,7 @@ class PostHog:
             sent_at=_sent_at(query),
             now=self._clock(),
         )
+        reader = EventReader(_event, "uuid")
         key: str | None = None
         items: Iterable[PostHogEvent | Unreadable]
         try:
@@ -105,17 +110,17 @@ class PostHog:
             else:
                 items = [_event.decode(text)]
         except DECODE_ERRORS:
-            items, key = _read_each(text, shared)
-        batch = _translate_all(items, key, shared)
+            items, key = _read_each(request, text, shared, reader)
+        batch = _translate_all(items, key, shared, reader.notes)
         batch.key = batch.key or read_authorization(request.headers)[1]
         return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
+        """Answer 200 with remarks; an error if none was taken or one is to be retried."""
         if error := failure(results, retry_after_s):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"status": "Ok", "dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode({"status": "Ok", **members}))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
@@ -150,45 +155,42 @@ def _sent_at(query: Mapping[str, list[str]]) -> Time:
 
 
 def _read_each(
-    text: bytes, shared: SharedFields
+    request: Request, text: bytes, shared: SharedFields, reader: EventReader[PostHogEvent]
 ) -> tuple[list[PostHogEvent | Unreadable], str | None]:
     """Read the events of a body one by one, so that an invalid one affects no other."""
     key: str | None = None
     try:
         if text.lstrip()[:1] == b"[":
-            raws = _raws.decode(text)
+            raws = read_items(text, request.limits.max_events)
         else:
-            fields = _fields.decode(text)
+            fields = read_members(text)
             if "batch" not in fields:
-                return [_read(text)], None
-            raws = _raws.decode(fields["batch"])
+                return reader.read_all([text]), None
+            raws = read_items(fields["batch"], request.limits.max_events)
             key = _text.decode(fields.get("api_key") or fields.get("token") or b"null")
-            shared.sent_at = _time.decode(fields.get("sent_at", b"null"))
+            shared.sent_at = decode_or_none(_time, fields.get("sent_at"))
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body cannot be read as events: {error}") from None
-    return [_read(raw) for raw in raws], key
-
-
-def _read(raw: bytes | msgspec.Raw) -> PostHogEvent | Unreadable:
-    try:
-        return _event.decode(raw)
-    except DECODE_ERRORS as error:
-        return unreadable(raw, error, "uuid")
+    return reader.read_all(raws), key
 
 
 def _translate_all(
-    items: Iterable[PostHogEvent | Unreadable], key: str | None, shared: SharedFields
+    items: Iterable[PostHogEvent | Unreadable],
+    key: str | None,
+    shared: SharedFields,
+    notes: dict[int, str],
 ) -> Batch:
+    """Translate all events, and add to their `notes`."""
     keys = {key} if key else set()
     events: list[Event | Unreadable] = []
     uncorrected = []
-    for item in items:
+    for place, item in enumerate(items):
         if isinstance(item, Unreadable):
             events.append(item)
             continue
         try:
             known = read_known(item.properties)
-            event = translate(item, known, shared)
+            event, note = translate(item, known, shared)
         except InvalidRequest as error:
             events.append(Unreadable(error, item.uuid or None))
             continue
@@ -197,8 +199,10 @@ def _translate_all(
         if key is None and (own := item.token or item.api_key or item.dollar_token or known.token):
             keys.add(str(own))
         events.append(event)
+        if note:
+            notes[place] = join_warnings(notes.get(place, ""), note)
     if len(keys) > 1:
         raise Unauthorized("the events of one request must have one API key")
-    batch = Batch(events=events, key=keys.pop() if keys else "")
+    batch = Batch(events=events, notes=notes, key=keys.pop() if keys else "")
     leave_uncorrected(batch, uncorrected, shared.sent_at)
     return batch

@@ -8,14 +8,21 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from services.ingest.body import UnsupportedMedia, decompress
+from schemas.errors import InvalidRequest
+from services.ingest.encodings import (
+    UnsupportedMedia,
+    decompress,
+    magic_encoding,
+)
 from services.ingest.formats import Request
-
-GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+from services.ingest.json_text import BYTE_ORDER_MARK
+from services.ingest.limits import TooLarge
 
 _FORM: Final = "application/x-www-form-urlencoded"
 # Compressed, then in base64, then perhaps both once more by a proxy.
 _MAX_WRAPS: Final = 4
+# Encodings that no first bytes reveal.
+_WITHOUT_MAGIC: Final = {"br", "deflate"}
 _PIECE_BYTES: Final = 1 << 16
 
 
@@ -28,25 +35,38 @@ def unwrap(request: Request, query: Mapping[str, list[str]]) -> bytes:
         InvalidRequest: the body looks like gzip but is not.
     """
     if query.get("compression") == ["lz64"]:
-        raise UnsupportedMedia("lz64 is not supported; accepted are gzip and base64", "compression")
+        raise UnsupportedMedia(
+            "lz64 is not supported; accepted are gzip, zstd, br, deflate and base64", "compression"
+        )
     body = request.body
     if request.method == "GET":
         body = query.get("data", [""])[0].encode()
     elif body.startswith(b"data=") or (
         # curl says that it sends a form whatever it sends.
-        request.content_type == _FORM and not body.startswith((b"{", b"[", GZIP_MAGIC))
+        request.content_type == _FORM and not body.startswith((b"{", b"["))
     ):
         body = _form_data(body)
+    named = query.get("compression", [""])[0]
     for _ in range(_MAX_WRAPS):
-        if body.startswith(GZIP_MAGIC):
-            body = decompress(body, "gzip", request.grow, request.limits)
-        elif (first := body[:64].lstrip()[:1]) in {b"{", b"["} or not first:
+        if encoding := magic_encoding(body):
+            body = decompress(body, encoding, request.grow, request.limits)
+            continue
+        body = body.removeprefix(BYTE_ORDER_MARK)
+        if (first := body[:64].lstrip()[:1]) in {b"{", b"["} or not first:
             break
-        else:
+        if named in _WITHOUT_MAGIC:
+            encoding, named = named, ""
             try:
-                body = binascii.a2b_base64(body.replace(b" ", b"+") + b"==")
-            except binascii.Error:
-                break
+                body = decompress(body, encoding, request.grow, request.limits)
+                continue
+            except TooLarge:
+                raise
+            except InvalidRequest:
+                pass  # the address does not tell the truth
+        try:
+            body = binascii.a2b_base64(body.replace(b" ", b"+") + b"==")
+        except binascii.Error:
+            break
     return body
 
 

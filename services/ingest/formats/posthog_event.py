@@ -1,14 +1,18 @@
 """Translate one event of PostHog's formats; the table of fields is in `posthog.py`."""
 
+import hashlib
+from typing import Final
+
 import msgspec
 
 from schemas.errors import InvalidRequest
 from services.ingest.events import EMPTY_OBJECT, Event, Time
 from services.ingest.formats import Request
 from services.ingest.formats.reading import id_as_text, user_agent, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import DECODE_ERRORS, Json, is_empty_object
 
-MAX_ID_CHARS = 200
+MAX_ID_CHARS: Final = 200
+_HASH_CHARS: Final = 32
 
 
 class PostHogEvent(
@@ -107,7 +111,7 @@ def read_known(properties: msgspec.Raw) -> KnownProperties:
     Raises:
         InvalidRequest: `properties` is not an object.
     """
-    if properties is EMPTY_OBJECT:
+    if properties is EMPTY_OBJECT or is_empty_object(bytes(properties)):
         return _NONE_KNOWN
     try:
         return _known.decode(properties) or _NONE_KNOWN
@@ -115,18 +119,33 @@ def read_known(properties: msgspec.Raw) -> KnownProperties:
         raise InvalidRequest(f"cannot be read as an object: {error}", "properties") from None
 
 
-def anonymous_id(known: KnownProperties) -> str | None:
-    """Return the id that the person had before being identified."""
-    if known.anon_distinct_id is None and known.device_id is None:
-        return None
-    for value in (known.anon_distinct_id, known.device_id):
-        if isinstance(value, str):
-            return value
-    return None
+def anonymous_id(known: KnownProperties) -> tuple[str | None, str]:
+    """Return the id that the person had before being identified, and a note if it was bounded.
+
+    That id was a `distinct_id`, so it is bounded in the same way. A device's is not.
+    """
+    if isinstance(known.anon_distinct_id, str):
+        return bounded_id(known.anon_distinct_id, "$anon_distinct_id")
+    return (known.device_id if isinstance(known.device_id, str) else None), ""
 
 
-def translate(item: PostHogEvent, known: KnownProperties, shared: SharedFields) -> Event:
-    """Return `item` as an event.
+def bounded_id(text: str, field: str) -> tuple[str, str]:
+    """Return an id of at most `MAX_ID_CHARS`, and a note if `text` is longer.
+
+    PostHog cuts longer ids, which makes one person of all whose ids begin alike. Here a hash of the
+    whole id replaces what is cut.
+    """
+    if len(text) <= MAX_ID_CHARS:
+        return text, ""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
+    note = f"{field}: has {len(text)} characters; all beyond {MAX_ID_CHARS} were replaced by a hash"
+    return f"{text[: MAX_ID_CHARS - _HASH_CHARS - 1]}~{digest}", note
+
+
+def translate(
+    item: PostHogEvent, known: KnownProperties, shared: SharedFields
+) -> tuple[Event, str]:
+    """Return `item` as an event, and a note about what was changed.
 
     Raises:
         InvalidRequest: a required field is missing; names it.
@@ -145,22 +164,29 @@ def translate(item: PostHogEvent, known: KnownProperties, shared: SharedFields) 
     if timestamp is None and item.offset is not None:
         # By the server's clock, so that nothing is corrected.
         timestamp, sent_at = shared.now - item.offset, shared.now
+    distinct_id, note = bounded_id(distinct_id, "distinct_id")
+    before, before_note = anonymous_id(known)
     properties = item.properties
     if item.set is not EMPTY_OBJECT or item.set_once is not EMPTY_OBJECT:
         properties = with_members(properties, _set_members(item))
-    return Event(
+    event = Event(
         event=name,
-        distinct_id=distinct_id[:MAX_ID_CHARS],
+        distinct_id=distinct_id,
         event_id=item.uuid,
         timestamp=timestamp,
         sent_at=sent_at,
-        anonymous_id=anonymous_id(known),
+        anonymous_id=before,
         session_id=known.session_id if isinstance(known.session_id, str) else None,
         properties=properties,
         context=shared.contexts.build(known.lib, known.lib_version),
     )
+    return event, "; ".join(filter(None, (note, before_note)))
 
 
 def _set_members(item: PostHogEvent) -> dict[str, bytes]:
     members = {"$set": item.set, "$set_once": item.set_once}
-    return {name: bytes(raw) for name, raw in members.items() if raw is not EMPTY_OBJECT}
+    return {
+        name: b"{}" if is_empty_object(bytes(raw)) else bytes(raw)
+        for name, raw in members.items()
+        if raw is not EMPTY_OBJECT
+    }

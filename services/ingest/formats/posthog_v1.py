@@ -22,13 +22,20 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest
+from services.ingest.check import join_warnings
 from services.ingest.events import EMPTY_OBJECT, Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
 from services.ingest.formats.posthog import leave_uncorrected
 from services.ingest.formats.posthog_event import ContextBuilder, anonymous_id, read_known
-from services.ingest.formats.reading import MAX_HEADER_BYTES, unreadable, with_members
-from services.ingest.json_text import DECODE_ERRORS
+from services.ingest.formats.reading import (
+    MAX_HEADER_BYTES,
+    EventReader,
+    read_items,
+    read_members,
+    with_members,
+)
+from services.ingest.json_text import DECODE_ERRORS, is_empty_object
 from services.ingest.refusals import refuse
 
 _OPTIONS: Final = {
@@ -57,7 +64,6 @@ class _Batch(msgspec.Struct):
 
 _batch = msgspec.json.Decoder(_Batch)
 _event = msgspec.json.Decoder(_Event)
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -80,11 +86,12 @@ class PostHogV1:
 
     def parse(self, request: Request) -> Batch:
         """Read the events: all at once if all are valid, else one by one."""
+        reader = EventReader(_event, "uuid")
         items: Iterable[_Event | Unreadable]
         try:
             items = _batch.decode(request.body).batch
         except DECODE_ERRORS:
-            items = _read_each(request.body)
+            items = _read_each(request, reader)
         sent_at = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") or None
         info = request.headers.get(b"posthog-sdk-info", b"")[:MAX_HEADER_BYTES]
         library, _, version = info.partition(b"/")
@@ -92,14 +99,19 @@ class PostHogV1:
         shared = {name: msgspec.json.encode(value) for name, value in names.items() if value}
         context = ContextBuilder(request).build(*names.values())
         uncorrected: list[Event] = []
-        events = [
-            item if isinstance(item, Unreadable) else _translate(item, shared, context, uncorrected)
-            for item in items
-        ]
-        for place, event in enumerate(events):
+        events: list[Event | Unreadable] = []
+        for place, item in enumerate(items):
+            event, note = (
+                (item, "")
+                if isinstance(item, Unreadable)
+                else _translate(item, shared, context, uncorrected)
+            )
             if not event.event_id:
                 raise InvalidRequest("is missing; text is required", f"batch[{place}].uuid")
-        batch = Batch(events=events, key=read_authorization(request.headers)[1])
+            if note:
+                reader.notes[place] = join_warnings(reader.notes.get(place, ""), note)
+            events.append(event)
+        batch = Batch(events=events, notes=reader.notes, key=read_authorization(request.headers)[1])
         leave_uncorrected(batch, uncorrected, sent_at)
         return batch
 
@@ -122,23 +134,19 @@ class PostHogV1:
         return msgspec.structs.replace(refuse(error), body=body)
 
 
-def _read_each(body: bytes) -> list[_Event | Unreadable]:
+def _read_each(request: Request, reader: EventReader[_Event]) -> list[_Event | Unreadable]:
+    """Read the events of a body one by one, so that an invalid one affects no other."""
     try:
-        raws = _raws.decode(_fields.decode(body).get("batch", b"null"))
+        members = read_members(request.body)
+        raws = read_items(members.get("batch", msgspec.Raw(b"null")), request.limits.max_events)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array of events: {error}", "batch") from None
-    items: list[_Event | Unreadable] = []
-    for raw in raws:
-        try:
-            items.append(_event.decode(raw))
-        except DECODE_ERRORS as error:
-            items.append(unreadable(raw, error, "uuid"))
-    return items
+    return reader.read_all(raws)
 
 
 def _translate(
     item: _Event, shared: Mapping[str, bytes], context: msgspec.Raw, uncorrected: list[Event]
-) -> Event | Unreadable:
+) -> tuple[Event | Unreadable, str]:
     members = dict(shared)
     if item.session_id is not None:
         members["$session_id"] = msgspec.json.encode(item.session_id)
@@ -147,28 +155,27 @@ def _translate(
     corrected = True
     try:
         known = read_known(item.properties)
-        if item.options is not EMPTY_OBJECT and (options := bytes(item.options)) not in {
-            b"{}",
-            b"null",
-        }:
+        if not is_empty_object(options := bytes(item.options)):
             for name, value in _fields.decode(options).items():
                 if name in _OPTIONS:
                     members[_OPTIONS[name]] = bytes(value)
             corrected = members.get("$ignore_sent_at") not in _TRUE
     except InvalidRequest as error:
-        return Unreadable(error, item.uuid)
-    except DECODE_ERRORS as error:
-        return Unreadable(InvalidRequest(f"cannot be read: {error}", "options"), item.uuid)
+        return Unreadable(error, item.uuid), ""
+    except DECODE_ERRORS as reason:
+        unread = InvalidRequest(f"cannot be read: {reason}", "options")
+        return Unreadable(unread, item.uuid), ""
+    before, note = anonymous_id(known)
     event = Event(
         event=item.event,
         distinct_id=item.distinct_id,
         event_id=item.uuid,
         timestamp=item.timestamp,
-        anonymous_id=anonymous_id(known),
+        anonymous_id=before,
         session_id=item.session_id,
         properties=with_members(item.properties, members) if members else item.properties,
         context=context,
     )
     if not corrected:
         uncorrected.append(event)
-    return event
+    return event, note

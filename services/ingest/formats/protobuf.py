@@ -14,7 +14,7 @@ from schemas.avila_pb2 import Event as Message
 from schemas.avila_pb2 import TrackRequest, TrackResponse, Verdict
 from schemas.errors import InvalidRequest
 from services.ingest.events import EMPTY_OBJECT, Batch, Event, EventResult, Unreadable
-from services.ingest.json_text import DECODE_ERRORS
+from services.ingest.json_text import DECODE_ERRORS, canonicalize
 from services.ingest.limits import Limits, TooLarge
 
 # No acceptable event is shorter. Shorter ones would take far more memory than bytes.
@@ -48,8 +48,15 @@ def parse(body: bytes, key: str, limits: Limits) -> Batch:
         request = TrackRequest.FromString(body)
     except DecodeError:
         raise InvalidRequest(_NOT_A_REQUEST) from None
+    events, notes = [], {}
+    for place, message in enumerate(request.events):
+        repairs: list[str] = []
+        events.append(_read(message, repairs))
+        if repairs:
+            notes[place] = "; ".join(filter(None, repairs))
     return Batch(
-        events=[_read(message) for message in request.events],
+        events=events,
+        notes=notes,
         key=key,
         project_id=request.project_id or None,
         sent_at=request.sent_at or None,
@@ -73,14 +80,14 @@ def answer(results: list[EventResult]) -> bytes:
     return response.SerializeToString()
 
 
-def _read(message: Message) -> Event | Unreadable:
-    properties, context = message.properties, message.context
+def _read(message: Message, notes: list[str]) -> Event | Unreadable:
+    """Return the event of a message, and append to `notes` what was repaired."""
     field = "properties"
     try:
-        read_properties = _json.decode(properties) if properties else EMPTY_OBJECT
+        properties = _read_object(message.properties, notes)
         field = "context"
-        read_context = _json.decode(context) if context else EMPTY_OBJECT
-    except DECODE_ERRORS as error:
+        context = _read_object(message.context, notes)
+    except (*DECODE_ERRORS, ValueError) as error:
         return Unreadable(InvalidRequest(f"is not JSON: {error}", field), message.event_id)
     return Event(
         event=message.event,
@@ -91,9 +98,20 @@ def _read(message: Message) -> Event | Unreadable:
         sent_at=message.sent_at or None,
         anonymous_id=message.anonymous_id,
         session_id=message.session_id,
-        properties=read_properties,
-        context=read_context,
+        properties=properties,
+        context=context,
     )
+
+
+def _read_object(text: bytes, notes: list[str]) -> msgspec.Raw:
+    if not text:
+        return EMPTY_OBJECT
+    try:
+        return _json.decode(text)
+    except DECODE_ERRORS:
+        canonical = canonicalize(text)
+    notes.append(canonical.remarks)
+    return msgspec.Raw(canonical.text)
 
 
 def _check_count(body: bytes, max_events: int) -> None:

@@ -25,18 +25,23 @@ answers with the text `OK`, but its SDKs read only the status. Errors have `code
 the top level, where both Python SDKs read them.
 """
 
-from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest
-from services.ingest.events import EMPTY_OBJECT, Batch, EventResult, Time, Unreadable
+from services.ingest.events import EMPTY_OBJECT, Batch, EventResult, Time
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
-from services.ingest.formats.reading import decode_or_none, unreadable
+from services.ingest.formats.outcome import failure, remarks
+from services.ingest.formats.reading import (
+    EventReader,
+    decode_or_none,
+    read_items,
+    read_members,
+    repaired,
+)
 from services.ingest.formats.segment_message import SegmentMessage, share, translate_all
 from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
@@ -61,8 +66,6 @@ class _Batch(msgspec.Struct, rename="camel"):
 
 _message = msgspec.json.Decoder(SegmentMessage)
 _batch = msgspec.json.Decoder(_Batch)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 _time = msgspec.json.Decoder(Time)
 
@@ -84,30 +87,16 @@ class Segment:
 
     def parse(self, request: Request) -> Batch:
         """Read the messages: all at once if all are valid, else one by one."""
-        kind = _KINDS_BY_PATH[request.path]
-        try:
-            if kind:
-                message = _message.decode(request.body)
-                shared = share(request, kind, EMPTY_OBJECT, EMPTY_OBJECT, 1)
-                return Batch(
-                    events=translate_all([message], shared), key=_key(request, message.write_key)
-                )
-            whole = _batch.decode(request.body)
-            shared = share(request, kind, whole.context, whole.integrations, len(whole.batch))
-        except DECODE_ERRORS:
-            return _read_each(request, kind)
-        return Batch(
-            events=translate_all(whole.batch, shared),
-            key=_key(request, whole.write_key),
-            sent_at=whole.sent_at,
-        )
+        batch = _read_body(request)
+        batch.text_ids = True
+        return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer 200 and the dropped events; an error if none was taken or one is to be retried."""
+        """Answer 200 with remarks; an error if none was taken or one is to be retried."""
         if error := failure(results, retry_after_s):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"success": True, "dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode({"success": True, **members}))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
@@ -117,41 +106,54 @@ class Segment:
         return msgspec.structs.replace(refuse(error), body=body)
 
 
+def _read_body(request: Request) -> Batch:
+    kind = _KINDS_BY_PATH[request.path]
+    try:
+        if kind:
+            message = _message.decode(request.body)
+            shared = share(request, kind, EMPTY_OBJECT, EMPTY_OBJECT, 1)
+            return Batch(
+                events=translate_all([message], shared), key=_key(request, message.write_key)
+            )
+        whole = _batch.decode(request.body)
+        shared = share(request, kind, whole.context, whole.integrations, len(whole.batch))
+    except DECODE_ERRORS:
+        return _read_each(request, kind)
+    return Batch(
+        events=translate_all(whole.batch, shared),
+        key=_key(request, whole.write_key),
+        sent_at=whole.sent_at,
+    )
+
+
 def _read_each(request: Request, kind: str) -> Batch:
     """Read the messages of a body one by one, so that an invalid one affects no other."""
     try:
-        fields = _fields.decode(request.body)
+        fields = read_members(request.body)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
     key = _key(request, decode_or_none(_text, fields.get("writeKey")))
+    reader = EventReader(_message, "messageId")
     if kind:
         shared = share(request, kind, EMPTY_OBJECT, EMPTY_OBJECT, 1)
-        return Batch(events=translate_all(_decode_each([request.body]), shared), key=key)
+        messages = reader.read_all([request.body])
+        return Batch(events=translate_all(messages, shared), key=key, notes=reader.notes)
     if "batch" not in fields:
         raise InvalidRequest("is missing; an array of messages is required", "batch")
     try:
-        raws = _raws.decode(fields["batch"])
+        raws = read_items(fields["batch"], request.limits.max_events)
         context, integrations = (
-            fields.get(name, EMPTY_OBJECT) for name in ("context", "integrations")
+            repaired(fields.get(name, EMPTY_OBJECT)) for name in ("context", "integrations")
         )
         shared = share(request, kind, context, integrations, len(raws))
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the batch cannot be read: {error}") from None
     return Batch(
-        events=translate_all(_decode_each(raws), shared),
+        events=translate_all(reader.read_all(raws), shared),
+        notes=reader.notes,
         key=key,
         sent_at=decode_or_none(_time, fields.get("sentAt")),
     )
-
-
-def _decode_each(
-    raws: Iterable[bytes] | Iterable[msgspec.Raw],
-) -> Iterable[SegmentMessage | Unreadable]:
-    for raw in raws:
-        try:
-            yield _message.decode(raw)
-        except DECODE_ERRORS as error:
-            yield unreadable(raw, error, "messageId")
 
 
 def _key(request: Request, in_body: str | None) -> str:

@@ -9,7 +9,7 @@ from schemas.errors import InvalidRequest
 from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats import Request
 from services.ingest.formats.reading import id_as_text, user_agent, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import DECODE_ERRORS, Json, is_empty_object
 from services.ingest.limits import TooLarge
 
 _Id = str | int | float | None
@@ -162,7 +162,7 @@ def _complete_context(
     context: msgspec.Raw, integrations: bytes, shared: SharedFields
 ) -> tuple[msgspec.Raw, str | None]:
     members = shared.context
-    if integrations not in {b"{}", b"null"}:
+    if not is_empty_object(integrations):
         members = {**members, "integrations": integrations}
     if members:
         context = with_members(context, members)
@@ -183,7 +183,7 @@ def _read_track(message: SegmentMessage) -> tuple[str, msgspec.Raw]:
 
 def _read_identify(message: SegmentMessage) -> tuple[str, msgspec.Raw]:
     traits = message.traits
-    if traits is EMPTY_OBJECT and bytes(message.context).startswith(b"{"):
+    if is_empty_object(bytes(traits)) and bytes(message.context).startswith(b"{"):
         traits = _context.decode(message.context).traits
     return "$identify", with_members(EMPTY_OBJECT, {"$set": _traits(traits)})
 
@@ -224,7 +224,7 @@ def _named_properties(message: SegmentMessage) -> msgspec.Raw:
 
 def _traits(raw: msgspec.Raw) -> bytes:
     text = bytes(raw)
-    if text == b"null":
+    if is_empty_object(text):
         return b"{}"
     if not text.startswith(b"{"):
         raise InvalidRequest("is not an object", "traits")

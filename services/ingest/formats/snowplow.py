@@ -25,8 +25,14 @@ from services.ingest.body import TooSlow
 from services.ingest.events import Batch, Event, EventResult, Unreadable
 from services.ingest.formats import Answer, Request
 from services.ingest.formats.credentials import read_authorization
-from services.ingest.formats.outcome import dropped, failure
-from services.ingest.formats.reading import id_as_text, unreadable, user_agent
+from services.ingest.formats.outcome import failure, remarks
+from services.ingest.formats.reading import (
+    EventReader,
+    id_as_text,
+    read_items,
+    read_members,
+    user_agent,
+)
 from services.ingest.formats.snowplow_payload import Payload, translate
 from services.ingest.json_text import DECODE_ERRORS, Json
 from services.ingest.refusals import refuse
@@ -42,8 +48,6 @@ class _Post(msgspec.Struct):
 
 
 _post = msgspec.json.Decoder(_Post)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
 _values = msgspec.json.Decoder(dict[str, Json])
 
 _SUCCESS: Final = Answer(200, b"ok", "text/plain")
@@ -59,19 +63,22 @@ class Snowplow:
 
     def parse(self, request: Request) -> Batch:
         """Read the payloads: all at once if all are valid, else one by one."""
+        reader = EventReader(_values, "eid")
         try:
             payloads: Iterable[Payload | Unreadable] = _post.decode(request.body).data
         except DECODE_ERRORS:
-            payloads = _read_each(request.body)
-        return _translate_all(payloads, request)
+            payloads = _read_each(request, reader)
+        batch = _translate_all(payloads, request)
+        batch.notes = reader.notes
+        return batch
 
     def answer(self, _: Batch, results: list[EventResult], retry_after_s: float) -> Answer:
-        """Answer `ok` or the dropped events; 503 if the request is to be sent again."""
+        """Answer `ok` or remarks; 503 if the request is to be sent again."""
         error = failure(results, retry_after_s)
         if isinstance(error, BackOff):
             return self.refuse(error)
-        if drops := dropped(results):
-            return Answer(200, msgspec.json.encode({"dropped": drops}))
+        if members := remarks(results):
+            return Answer(200, msgspec.json.encode(members))
         return _SUCCESS
 
     def refuse(self, error: AvilaError) -> Answer:
@@ -99,25 +106,26 @@ class SnowplowPixel(Snowplow):
         return _PIXEL if answer.status == HTTPStatus.OK else answer
 
 
-def _read_each(body: bytes) -> list[Payload | Unreadable]:
+def _read_each(
+    request: Request, reader: EventReader[dict[str, Json]]
+) -> list[Payload | Unreadable]:
     """Read the payloads of a body one by one, so that an invalid one affects no other."""
     try:
-        fields = _fields.decode(body)
+        fields = read_members(request.body)
         if "data" not in fields:
             raise InvalidRequest("is missing; an array of events is required", "data")
-        raws = _raws.decode(fields["data"])
+        raws = read_items(fields["data"], request.limits.max_events)
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"the body cannot be read as events: {error}") from None
-    return [_read(raw) for raw in raws]
+    return [_as_texts(item) for item in reader.read_all(raws)]
 
 
-def _read(raw: msgspec.Raw) -> Payload | Unreadable:
-    """Read an event whose values are not all text; only hand-written requests have such values."""
+def _as_texts(item: dict[str, Json] | Unreadable) -> Payload | Unreadable:
+    """Return a payload whose values need not be text: those of hand-written requests are not."""
+    if isinstance(item, Unreadable):
+        return item
     try:
-        fields = _values.decode(raw)
-        texts = {name: id_as_text(value, name) for name, value in fields.items()}
-    except DECODE_ERRORS as error:
-        return unreadable(raw, error, "eid")
+        texts = {name: id_as_text(value, name) for name, value in item.items()}
     except InvalidRequest as error:
         return Unreadable(error)
     return {name: text for name, text in texts.items() if text is not None}

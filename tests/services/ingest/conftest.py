@@ -179,6 +179,13 @@ def shared(broker: Broker) -> Iterator[Ingest]:
         yield ingest
 
 
+@pytest.fixture(scope="module")
+def module_ingest(broker: Broker) -> Iterator[Ingest]:
+    """A service with the default limits and an inbox of the module's own."""
+    with deployment(broker) as settings, serving(settings) as ingest:
+        yield ingest
+
+
 @pytest.fixture
 def ingest(shared: Ingest) -> Iterator[Ingest]:
     """The shared service, whose inbox is empty and whose counters are 0 when the test begins."""

@@ -93,8 +93,6 @@ def test_an_absent_or_null_object_is_an_empty_one() -> None:
     [
         ({"event": "x" * 201}, "max_name_chars"),
         ({"distinct_id": "x" * 201}, "max_id_chars"),
-        ({"anonymous_id": "x" * 201}, "max_id_chars"),
-        ({"session_id": "x" * 201}, "max_id_chars"),
         ({"event_id": "x" * 101}, "max_event_id_chars"),
         ({"properties": {str(n): n for n in range(1_001)}}, "max_properties"),
         ({"properties": {"a": [{str(n): n for n in range(600)}] * 2}}, "max_properties"),

@@ -258,7 +258,7 @@ def test_nothing_taken_is_an_error_that_is_not_retried(shared: Ingest) -> None:
     for path, body in [
         ("/v1/track", {"event": "Seen"}),
         ("/v1/batch", {"batch": [{}, {}]}),
-        ("/v1/track", {"event": "Seen", "userId": "u", "context": []}),
+        ("/v1/track", {"event": "Seen", "userId": "u", "context": [1]}),
     ]:
         answer = shared.http.post(path, json=body)
         assert answer.status_code == 400, answer.text
