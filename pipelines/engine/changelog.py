@@ -29,7 +29,7 @@ _PERSONS_BATCH: Final = 200_000
 _UNPACKED_BATCH: Final = 20_000
 
 
-class BackfillMeta(msgspec.Struct, frozen=True):
+class BackfillMeta(msgspec.Struct, frozen=True, rename={"recovery_offset": "redo_from"}):
     """A definition that is not live yet: as `Backfill`, and from where on to fold again."""
 
     recovery_offset: int
@@ -37,7 +37,7 @@ class BackfillMeta(msgspec.Struct, frozen=True):
     ahead: int
 
 
-class LogMeta(msgspec.Struct, frozen=True):
+class LogMeta(msgspec.Struct, frozen=True, rename={"recovery_offset": "redo_from"}):
     """What a partition's log says of itself.
 
     `recovery_offset`: events from this offset on may not be in the logged rows of the definitions
