@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.operators.metric.kernel import Tallies
 from schemas.operators.metric import KEPT, Measure
-from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, read_aggregate
 
 
 class MetricAggregates:
@@ -56,7 +56,7 @@ class MetricAggregates:
 
     def load(self, number: int, record: dict[str, Any]) -> None:
         """Take over a bucket as it was published."""
-        self._tallies[number] = tally_of(self._measure, record)
+        self._tallies[number] = read_aggregate(self._measure, record)
 
     def load_whole(self, newest: int, record: dict[str, Any]) -> None:
         """Nothing: the newest bucket is the newest that there are figures of."""

@@ -36,7 +36,7 @@ from schemas.operators.segment import (
     Performed,
     Rule,
     Seen,
-    holds_of_nobody,
+    holds_without_events,
 )
 from schemas.time.rfc3339 import read_time
 
@@ -100,7 +100,7 @@ def compile_rule(rule: Rule) -> Program:
     """Compile a rule without references."""
     compiler = _Compiler()
     compiler.rule(rule)
-    return compiler.program(holds_of_nobody(rule))
+    return compiler.program(holds_without_events(rule))
 
 
 class _Compiler:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.operators.metric import KEPT, Metric, MetricDefinition
-from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, read_aggregate
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.response import Asked, Counted, Figure, figure_of
 from services.query.operators.metric.sliding import slide
@@ -92,7 +92,7 @@ def _tallied(
     """The windows that may be shown, and the one of now."""
     tallies: dict[int, MetricAggregate] = {}
     for number, record in records:
-        known, tally = tallies.get(number), tally_of(metric.measure, record)
+        known, tally = tallies.get(number), read_aggregate(metric.measure, record)
         tallies[number] = tally if known is None else known.merged(tally)
     first, last = asked.numbers(buckets)
     ends = {number + later for number in tallies for later in range(asked.window)}
