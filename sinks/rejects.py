@@ -1,4 +1,4 @@
-"""Records that are no events, on their way to the rejected topic with the reason."""
+"""The rejected topic: records that are not events, with the reason."""
 
 import time
 from typing import Final
@@ -11,12 +11,12 @@ from schemas.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
-_FLUSH_S: Final = 5.0
-_DETAIL_CHARACTERS: Final = 1_000
+_FLUSH_TIMEOUT_S: Final = 5.0
+_MAX_DETAIL_CHARS: Final = 1_000
 
 
 class Rejects:
-    """Produces to the rejected topic; connects with the first record, and not before."""
+    """Produces to the rejected topic; connects when the first record is added."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -25,7 +25,7 @@ class Rejects:
         self._failed: KafkaError | None = None
 
     def add(self, message: Message, failure: Failure) -> None:
-        """Send the record as it stands; it has arrived when `flush` returns."""
+        """Send the record unchanged; it is acknowledged when `flush` returns."""
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
         log.error("not an event", record=place, reason=failure.reason, detail=failure.detail)
         if self._producer is None:
@@ -33,7 +33,7 @@ class Rejects:
                 {
                     "bootstrap.servers": self._bootstrap,
                     "enable.idempotence": True,
-                    "delivery.timeout.ms": int(_FLUSH_S * 1_000),
+                    "delivery.timeout.ms": int(_FLUSH_TIMEOUT_S * 1_000),
                     "log_level": 0,
                 }
             )
@@ -43,7 +43,7 @@ class Rejects:
             message.key(),
             headers=[
                 ("reason", failure.reason.encode()),
-                ("detail", failure.detail[:_DETAIL_CHARACTERS].encode()),
+                ("detail", failure.detail[:_MAX_DETAIL_CHARS].encode()),
                 ("topic", str(message.topic()).encode()),
                 ("partition", str(message.partition()).encode()),
                 ("offset", str(message.offset()).encode()),
@@ -54,18 +54,18 @@ class Rejects:
         )
 
     def flush(self) -> None:
-        """Wait until everything added is acknowledged.
+        """Wait until all added records are acknowledged.
 
         Raises:
-            Unavailable: something was not; add all of it again.
+            Unavailable: some are not; add all of them again.
         """
         if self._producer is None:
             return
-        left = self._producer.flush(_FLUSH_S)
+        left = self._producer.flush(_FLUSH_TIMEOUT_S)
         failed, self._failed = self._failed, None
         if left or failed:
             self._producer = None
-            raise Unavailable(f"the rejected topic did not take a record: {failed or 'timed out'}")
+            raise Unavailable(f"the rejected topic lacks a record: {failed or 'timed out'}")
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         self._failed = self._failed or error

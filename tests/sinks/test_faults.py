@@ -59,7 +59,7 @@ def test_a_sink_process_delivers_and_ends_in_time(deployment: Settings, tmp_path
             assert b"avila_sink_rows_total" in answer.read()
         with urlopen(f"http://127.0.0.1:{sink.port}/healthz", timeout=5) as answer:
             assert answer.read() == b"ok\n"
-        assert sink.stop(within_s=20) == 0, sink.output
+        assert sink.stop(timeout_s=20) == 0, sink.output
 
 
 def test_killed_at_any_time_it_goes_on_where_it_was(deployment: Settings, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_sinks_that_join_and_leave_deliver_everything_once(
     with SinkProcess(deployment, tmp_path / "log"):
         with Appending(deployment), SinkProcess(deployment, tmp_path / "other") as other:
             await_rows(deployment, count(deployment) + 1)
-            assert other.stop(within_s=20) == 0
+            assert other.stop(timeout_s=20) == 0
         assert_each_event_once(deployment)
 
 
