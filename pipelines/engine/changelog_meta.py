@@ -1,4 +1,9 @@
-"""How far a partition's changelog has come: a record of the log itself."""
+"""How far a partition's changelog has come: a record of the log itself.
+
+Its fields keep on the log the names that the first version gave them.
+"""
+
+from typing import Final
 
 import msgspec
 
@@ -7,8 +12,14 @@ from pipelines.engine.failed_instance import FailedInstance
 from pipelines.engine.instance import AnyInstance
 from pipelines.engine.partition import Partition
 
+_LOGGED_NAMES: Final = {
+    "recovery_offset": "redo_from",
+    "clock_offset": "ahead",
+    "clock_offsets": "ahead",
+}
 
-class BackfillMeta(msgspec.Struct, frozen=True, rename={"clock_offset": "ahead"}):
+
+class BackfillMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     """A definition that is catching up with history: `Backfill`, and its own recovery offset."""
 
     recovery_offset: int
@@ -16,7 +27,7 @@ class BackfillMeta(msgspec.Struct, frozen=True, rename={"clock_offset": "ahead"}
     clock_offset: int
 
 
-class LogMeta(msgspec.Struct, frozen=True, rename={"clock_offsets": "ahead"}):
+class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     """How far the log has come. Definitions are named by `Key.name`.
 
     Attributes:

@@ -58,7 +58,7 @@ def _id(request: Request) -> int:
 
 
 def _standing(subjects: Subjects, schema_id: int) -> Version:
-    found = subjects.standing(schema_id)
+    found = subjects.any_version(schema_id)
     if found is None:
         raise errors.no_schema(schema_id)
     return found
