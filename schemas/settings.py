@@ -1,7 +1,7 @@
-"""One frozen settings object, read from the environment once, at the edge of each process.
+"""One frozen settings object, which each process reads from the environment once, at its start.
 
-Every name carries its unit. A wrong value is refused with its key and what is accepted; secrets do
-not show in `repr`, so that a settings object may be logged.
+Names end in their unit. A wrong value is refused with its key and what is accepted. `repr` hides
+secrets, so that settings may be logged.
 """
 
 import os
@@ -19,7 +19,7 @@ from schemas.topics import Topics
 
 
 class Secret(str):
-    """A string that prints as `***`; pass it on as it is, or read it with `str.__str__`."""
+    """A string whose `repr` is `***`; read it with `str.__str__`."""
 
     __slots__ = ()
 
@@ -28,17 +28,17 @@ class Secret(str):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment decides. Each field is read from `AVILA_<FIELD IN CAPITALS>`."""
+    """The settings of a deployment. Each field is read from `AVILA_<FIELD IN CAPITALS>`."""
 
-    # Where things are. Unset addresses mean the embedded ones, on this machine.
+    # Addresses and directories. An empty address means the embedded service on this machine.
     kafka_bootstrap: str = ""
     clickhouse_dsn: str = ""
     schema_registry_url: Secret = Secret()
     data_dir: Path = Path(".avila")
     host: str = "127.0.0.1"
-    # Addresses and networks (192.0.2.1,10.0.0.0/8) whose word on who is behind them is believed.
+    # Addresses and networks (192.0.2.1,10.0.0.0/8) of proxies whose X-Forwarded-For is trusted.
     trusted_proxies: str = ""
-    # Which requests have a line in the log: none, refused, all.
+    # The requests that are logged: none, refused or all.
     access_log: str = "refused"
     port_base: int = 0
 
@@ -52,12 +52,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str = ""
     epoch_max_records: int = 40_000
     commit_interval_ms: int = 200
-    # After a crash events are folded again from here on at most: rows wait so long to be logged.
+    # Changed rows wait up to this long before they are logged; after a crash at most the events of
+    # this span are folded again.
     checkpoint_interval_ms: int = 30_000
     snapshot_interval_s: int = 300
     session_timeout_ms: int = 10_000
 
-    # What counts
+    # Which events are accepted, and which are duplicates
     dedup_window_s: int = 86_400
     dedup_capacity: int = 1_000_000
     allowed_lateness_s: int = 3_600
@@ -70,30 +71,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_password: Secret = Secret()
 
     def port(self, default: int) -> int:
-        """The port that the service known by `default` listens on: `port_base` moves them all.
+        """Return the port of the service whose default port is `default`.
 
-        With a base of 20000 REST ingest (8000) is at 20000, and the rest follow in a fixed order.
+        With a `port_base`, all services listen on a consecutive range of ports from it, in the
+        order of `_PORTS`: with 20000, REST ingest (8000) listens on 20000.
         """
         return default if not self.port_base else self.port_base + _PORTS.index(default)
 
     @property
     def topics(self) -> Topics:
-        """The deployment's topics."""
+        """Return the deployment's topics."""
         return Topics(self.topic_prefix)
 
     @property
     def bootstrap(self) -> str:
-        """The broker's address: the given one, else the embedded broker's."""
+        """Return the address of the broker: the given one, or that of the embedded broker."""
         return self.kafka_bootstrap or f"{self.host}:{self.port(BROKER_PORT)}"
 
     @property
     def worker_name(self) -> str:
-        """Stable over restarts and unique among the workers: a transactional id is made of it."""
+        """Return the worker's name: the same after a restart, unique among workers.
+
+        Transactional ids are made of it.
+        """
         return self.worker_id or f"{socket.gethostname()}-{self.port(BROKER_PORT)}"
 
     @property
     def snapshot_dir(self) -> Path:
-        """Where this worker keeps the local snapshots of its tables."""
+        """Return the directory of this worker's local snapshots of its tables."""
         return self.data_dir / "snapshots" / self.app_id / self.worker_name
 
 
@@ -121,7 +126,7 @@ _PORTS = (
 )
 PORTS_PER_SYSTEM = len(_PORTS)
 
-# The values that make sense; the texts finish the sentence "accepted are …".
+# The accepted values of each number.
 _RANGES: dict[str, tuple[int, int]] = {
     "port_base": (0, 65_000),
     "partitions": (1, 1_024),
@@ -142,10 +147,10 @@ PREFIX = "AVILA_"
 
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read the settings from `environ` (the process's own by default); `overrides` win.
+    """Read the settings from `environ` (default: the process's own); `overrides` take precedence.
 
     Raises:
-        Misconfigured: a value cannot be read, is out of range, or a key is unknown; names the key.
+        Misconfigured: a key is unknown, or its value is malformed or out of range; names the key.
     """
     environ = os.environ if environ is None else environ
     fields = {field.name: field for field in msgspec.structs.fields(Settings)}
@@ -175,7 +180,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     for url in filter(None, settings.schema_registry_url.split(",")):
         if urlsplit(url).scheme not in {"http", "https"}:
             raise Misconfigured(
-                "AVILA_SCHEMA_REGISTRY_URL must be http:// or https:// addresses of one schema "
+                "AVILA_SCHEMA_REGISTRY_URL must hold http:// or https:// addresses of one schema "
                 "registry, such as http://user:password@host:8081"
             )
     for network in filter(None, settings.trusted_proxies.split(",")):

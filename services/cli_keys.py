@@ -1,7 +1,7 @@
-"""`avila keys`, `avila tokens`, `avila projects`: who may send and who may read.
+"""`avila keys`, `avila tokens`, `avila projects`: who may send events and who may read results.
 
-What a program wants (the key, the token) is all there is on standard output; remarks for people go
-to standard error.
+Standard output carries only what a program needs (the key, the token); messages for people go to
+standard error.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,29 +19,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Read = Callable[[], Settings]
 
-_RATE = click.option("--rate", type=click.IntRange(1), help="Events a second at most.")
-_QUOTA = click.option("--quota", type=click.IntRange(1), help="Events a day (UTC) at most.")
+_RATE = click.option("--rate", type=click.IntRange(1), help="Maximum events per second.")
+_QUOTA = click.option("--quota", type=click.IntRange(1), help="Maximum events per day (UTC).")
 
 
 @click.group()
 def keys() -> None:
-    """Write keys: public, they send events to one project and can do nothing else."""
+    """Manage write keys.
+
+    A write key is public: it sends events to one project and can do nothing else.
+    """
 
 
 @keys.command("create")
-@click.option("--project", default="default", show_default=True)
-@click.option("--name", default="", help="What it is for.")
+@click.option(
+    "--project", default="default", show_default=True, help="Project that the key sends to."
+)
+@click.option("--name", default="", help="What the key is for.")
 @_RATE
 @_QUOTA
-@click.option("--origin", "origins", multiple=True, help="A web page's origin, such as https://a.b")
-@click.option("--key", help="Take over a key that your SDKs use already, instead of a new one.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    help="Origin of the web pages that may use it, such as https://a.b; repeatable.",
+)
+@click.option("--key", help="Register this existing key instead of generating one.")
 @click.pass_obj
 def create_key(
     settings: Read, /, project: str, rate: int | None, quota: int | None, **options: Any
 ) -> None:
-    """Make a write key and print it.
+    """Create a write key and print it.
 
-    With origins, browsers may use it on those pages only. Limits are kept by each ingest process.
+    With --origin, browsers may use the key only on those pages. Each ingest process enforces the
+    limits on its own.
     """
     made = _do(
         settings,
@@ -53,10 +64,10 @@ def create_key(
 
 
 @keys.command("list")
-@click.option("--project", help="Of this project only.")
+@click.option("--project", help="List only this project's keys.")
 @click.pass_obj
 def list_keys(settings: Read, /, project: str | None) -> None:
-    """Show the write keys."""
+    """List the write keys."""
 
     async def find(desk: "KeyAdmin") -> list[WriteKey]:
         return sorted(desk.keys.write_keys.values(), key=lambda key: (key.project_id, key.id))
@@ -82,19 +93,22 @@ def list_keys(settings: Read, /, project: str | None) -> None:
 @click.argument("key")
 @click.pass_obj
 def revoke_key(settings: Read, /, key: str) -> None:
-    """End a write key: within a second nothing sent with it is accepted."""
+    """Revoke a write KEY: within a second its events are no longer accepted."""
     revoked = _do(settings, lambda desk: desk.revoke_write_key(key))
     click.echo(f"write key {revoked.id} of project {revoked.project_id} is revoked", err=True)
 
 
 @click.group()
 def tokens() -> None:
-    """Query tokens: secret, they read figures and change definitions."""
+    """Manage query tokens.
+
+    A query token is secret: it reads results and, with the scope `write`, changes definitions.
+    """
 
 
 @tokens.command("create")
-@click.option("--project", help="Of this project only; without it, of all projects.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--project", help="Project that the token reads; all projects without it.")
+@click.option("--name", default="", help="What the token is for.")
 @click.option(
     "--scope",
     "scopes",
@@ -102,16 +116,22 @@ def tokens() -> None:
     type=click.Choice(["read", "write"]),
     default=["read"],
     show_default=True,
-    help="What it may do: see, or change too (give both).",
+    help="What the token may do: read results, change definitions; give the option twice for both.",
 )
-@click.option("--days", default=90, show_default=True, type=click.IntRange(1, MAX_TOKEN_DAYS))
+@click.option(
+    "--days",
+    default=90,
+    show_default=True,
+    type=click.IntRange(1, MAX_TOKEN_DAYS),
+    help="Days until the token expires.",
+)
 @click.pass_obj
 def create_token(settings: Read, /, project: str | None, **options: Any) -> None:
-    """Make a query token and print it, this once."""
+    """Create a query token and print it; it cannot be shown again."""
     text, made = _do(settings, lambda desk: desk.create_token(project or ALL_PROJECTS, **options))
     click.echo(text)
     click.echo(
-        f"query token {made.id}, until {_day(made.expires_at)}: keep it, it is not shown again",
+        f"query token {made.id}, until {_day(made.expires_at)}: store it, it is not shown again",
         err=True,
     )
 
@@ -119,7 +139,7 @@ def create_token(settings: Read, /, project: str | None, **options: Any) -> None
 @tokens.command("list")
 @click.pass_obj
 def list_tokens(settings: Read, /) -> None:
-    """Show the query tokens by their ids; what they are is not known here."""
+    """List the query tokens by their ids; the tokens themselves are not stored."""
 
     async def find(desk: "KeyAdmin") -> list[QueryToken]:
         return sorted(desk.keys.tokens.values(), key=lambda token: (token.project_id, token.id))
@@ -144,14 +164,17 @@ def list_tokens(settings: Read, /) -> None:
 @click.argument("token")
 @click.pass_obj
 def revoke_token(settings: Read, /, token: str) -> None:
-    """End a query token, named by its id or by itself."""
+    """Revoke a query TOKEN, given by its id or by its text."""
     revoked = _do(settings, lambda desk: desk.revoke_token(token))
     click.echo(f"query token {revoked.id} is revoked", err=True)
 
 
 @click.group()
 def projects() -> None:
-    """Projects: there is one for each name that a key is made for."""
+    """Manage projects.
+
+    A project exists once a key has been created for its name.
+    """
 
 
 @projects.command("limit")
@@ -160,7 +183,7 @@ def projects() -> None:
 @_QUOTA
 @click.pass_obj
 def limit_project(settings: Read, /, project: str, rate: int | None, quota: int | None) -> None:
-    """Limit what all keys of a PROJECT may send together; what is not given has no limit."""
+    """Limit what all keys of a PROJECT send together; without an option, no limit."""
     made = _do(settings, lambda desk: desk.limit_project(project, rate, quota))
     click.echo(f"project {made.id}: {_limits(made)}", err=True)
 
@@ -170,9 +193,9 @@ def limit_project(settings: Read, /, project: str, rate: int | None, quota: int 
 @click.argument("zone")
 @click.pass_obj
 def set_timezone(settings: Read, /, project: str, zone: str) -> None:
-    """Set the time ZONE (Europe/Lisbon) of a PROJECT.
+    """Set the default time ZONE (such as Europe/Lisbon) of a PROJECT.
 
-    It is that of cohorts and metrics which name none when they are made from now on.
+    It applies to cohorts and metrics that are created from now on without a time zone.
     """
     made = _do(settings, lambda desk: desk.set_timezone(project, zone))
     click.echo(f"project {made.id}: {made.timezone}", err=True)
@@ -181,7 +204,7 @@ def set_timezone(settings: Read, /, project: str, zone: str) -> None:
 @projects.command("list")
 @click.pass_obj
 def list_projects(settings: Read, /) -> None:
-    """Show the projects that have keys or settings."""
+    """List the projects that have keys or settings."""
 
     async def find(desk: "KeyAdmin") -> tuple[dict[str, Project], list[str]]:
         return desk.keys.projects, [key.project_id for key in desk.keys.write_keys.values()]
@@ -198,7 +221,7 @@ def list_projects(settings: Read, /) -> None:
 
 
 def _do(settings: Read, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
-    # Imported when it is used, as no other command of `avila` needs it.
+    # Imported late: no other command of `avila` needs it.
     from services.keys.admin import at_desk  # noqa: PLC0415
 
     return at_desk(settings(), work)

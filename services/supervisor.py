@@ -2,9 +2,9 @@
 
     broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query, registry
 
-A process that ends by itself is started again, after a pause that doubles each time up to half a
-minute and is forgotten when it has run for a minute. Stopping goes the other way round, and what
-does not end in time is killed.
+A process that ends by itself is restarted after a pause. The pause doubles with each restart, up to
+half a minute, and starts again from half a second once the process has run for a minute. At the end
+the processes are stopped in reverse order, and killed if they do not stop in time.
 """
 
 import os
@@ -29,7 +29,7 @@ _STOP_TIMEOUT_S: Final = 9.0
 _BROKER_TIMEOUT_S: Final = 240.0
 _KEYS_TIMEOUT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_S: Final = 30.0
+_MAX_PAUSE_S: Final = 30.0
 _STEADY_AFTER_S: Final = 60.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class Child:
-    """One process of the system, whichever incarnation of it."""
+    """One part of the system as a process, across its restarts."""
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Child:
         self._start_at = 0.0
 
     def start(self) -> None:
-        """Start it; what it prints goes to its log file."""
+        """Start the process; its output is appended to its log file."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
@@ -59,41 +59,41 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, in order
+                start_new_session=True,  # we pass a Ctrl-C of the terminal on, in order
             )
         self._started_at = time.monotonic()
 
     def tend(self, say: Say) -> float:
-        """Start it if it has ended and its pause is over; returns the seconds left of the pause."""
+        """Restart the process if it has ended and its pause is over; return the seconds left."""
         now = time.monotonic()
         if self._process is None:
             if now >= self._start_at:
                 self.start()
         elif (code := self._process.poll()) is not None:
             steady = now - self._started_at > _STEADY_AFTER_S
-            self._pause_s = _FIRST_PAUSE_S if steady else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = _FIRST_PAUSE_S if steady else min(2 * self._pause_s, _MAX_PAUSE_S)
             self._start_at = now + self._pause_s
             self._process = None
-            say(f"{self.name} ended with {code}, again in {self._pause_s:.0f} s: {self.log_file}")
+            say(f"{self.name} ended with {code}, restart in {self._pause_s:.0f} s: {self.log_file}")
         return max(self._start_at - now, 0.0)
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to an end that `tend` has not seen yet."""
+        """Return whether the process has ended and `tend` has not noticed yet."""
         return self._process is not None and self._process.poll() is not None
 
     def last_words(self) -> str:
-        """The last line it printed."""
+        """Return the last line that the process printed."""
         lines = self.log_file.read_text("utf-8", "replace").splitlines()
         return lines[-1].removeprefix("avila: ") if lines else "it left no message"
 
     def terminate(self) -> None:
-        """Ask it to end, and wait for nothing."""
+        """Ask the process to end; do not wait for it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    def bury(self, deadline: float) -> None:
-        """Wait for its end until `deadline`, then force it; it is gone when this returns."""
+    def reap(self, deadline: float) -> None:
+        """Wait for the process until `deadline`, then kill it; it has ended when this returns."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -105,12 +105,12 @@ class Child:
 
 
 def run_system(settings: Settings, say: Say) -> None:
-    """Run everything until SIGINT or SIGTERM; returns within ten seconds of it.
+    """Run everything until SIGINT or SIGTERM; return within ten seconds of the signal.
 
     Raises:
-        Misconfigured: a topic is not as declared.
-        Unavailable: the broker did not come up, in which case it says what that said last, or does
-            not take the first keys.
+        Misconfigured: a topic differs from its declaration.
+        Unavailable: the broker did not start (the text is what it said last), or does not accept
+            the first keys.
     """
     stop, news = threading.Event(), threading.Event()
 
@@ -120,7 +120,7 @@ def run_system(settings: Settings, say: Say) -> None:
         news.set()
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    ground: list[Child] = []
+    backends: list[Child] = []  # what the other parts need: broker and store
     parts: list[Child] = []
     try:
         broker = None
@@ -128,12 +128,12 @@ def run_system(settings: Settings, say: Say) -> None:
             install_kafka(say)
             broker = Child("broker", settings)
             broker.start()
-            ground.append(broker)
+            backends.append(broker)
         _await_topics(settings, broker, stop)
         say(f"broker at {settings.bootstrap}")
         _await_first_keys(settings, say, stop)
         if not settings.clickhouse_dsn:
-            ground.append(Child("store", settings))
+            backends.append(Child("store", settings))
         names = ["worker", "sink", "ingest", "query"]
         if not settings.schema_registry_url:
             names.append("registry")
@@ -146,21 +146,21 @@ def run_system(settings: Settings, say: Say) -> None:
         say(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
         while not stop.is_set():
             news.clear()
-            pauses = [child.tend(say) for child in [*ground, *parts]]
+            pauses = [child.tend(say) for child in [*backends, *parts]]
             news.wait(min((pause for pause in pauses if pause), default=None))
     finally:
         deadline = time.monotonic() + _STOP_TIMEOUT_S
-        for group in (parts, ground):  # the parts may still have something to write
+        for group in (parts, backends):  # the parts may still have records and rows to write
             for child in group:
                 child.terminate()
             for child in group:
-                child.bury(deadline)
+                child.reap(deadline)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _await_topics(settings: Settings, broker: Child | None, stop: threading.Event) -> None:
-    """Wait until the broker answers and every topic stands as declared, or `stop` is set."""
+    """Wait until the broker answers and every topic exists as declared, or `stop` is set."""
     deadline = time.monotonic() + _BROKER_TIMEOUT_S
     while not stop.is_set():
         try:
@@ -181,7 +181,7 @@ def _await_topics(settings: Settings, broker: Child | None, stop: threading.Even
 
 
 def _await_first_keys(settings: Settings, say: Say, stop: threading.Event) -> None:
-    """Make the first keys: a fresh broker takes its time for its first transaction."""
+    """Create the first keys; retry, since a new broker is slow to start its first transaction."""
     deadline = time.monotonic() + _KEYS_TIMEOUT_S
     while not stop.is_set():
         try:
