@@ -1,10 +1,12 @@
 """`avila`: the whole system on one machine, or one part of it.
 
 Every command reads its settings from `AVILA_…` variables; the settings that are often given on a
-command line have options too. The exit code is 0, 1 after an error that the user can fix (one line
-on standard error says how), 2 after a wrong command line, and 130 after an interrupt.
+command line have options too. The exit code is 0, 1 after an error (one line on standard error says
+what to do), 78 after an error in the set-up that no retry overcomes, 2 after a wrong command line,
+and 130 after an interrupt.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any
 
 import click
 
-from schemas.errors import AvilaError
+from schemas.errors import AvilaError, Misconfigured
 from schemas.settings import Settings, read_settings
+from services.child_process import MISCONFIGURED
 from services.cli_keys import keys, projects, tokens
 
 
@@ -58,7 +61,7 @@ def up(settings: Settings) -> None:
     """Run the system."""
     from services.supervisor import run_system  # noqa: PLC0415
 
-    run_system(settings, click.echo)
+    run_system(settings, _say)
 
 
 @part("broker", "Run the embedded Kafka broker.")
@@ -66,7 +69,7 @@ def broker(settings: Settings) -> None:
     """Run the broker."""
     from services.broker import run_broker  # noqa: PLC0415
 
-    run_broker(settings, click.echo)
+    run_broker(settings, _say)
 
 
 @part("store", "Run the embedded ClickHouse store.")
@@ -160,11 +163,21 @@ def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any)
 
     Every other column becomes a property. Importing the same file again adds no events.
     """
+    read = _of_running_system(settings)
     from services.imports import Columns, import_events  # noqa: PLC0415
 
     columns = Columns(*(options[name] for name in Columns._fields))
-    count = import_events(settings(), file, options["project"], columns, rate=options["rate"])
+    count = import_events(read, file, options["project"], columns, rate=options["rate"])
     click.echo(f"{count} events imported from {file}")
+
+
+def _of_running_system(settings: Callable[[], Settings]) -> Settings:
+    """Return the settings, unless no broker answers at their address: then say so at once."""
+    from services.topics import require_broker  # noqa: PLC0415
+
+    read = settings()
+    require_broker(read.bootstrap)
+    return read
 
 
 class _OperatorName(click.ParamType):
@@ -200,10 +213,23 @@ def replay(settings: Callable[[], Settings], /, **asked: str | None) -> None:
 
     Live events are processed meanwhile. Without options, all definitions are recounted.
     """
+    read = _of_running_system(settings)
     from services import replay as replays  # noqa: PLC0415
 
-    count = replays.replay(settings(), replays.Asked(**asked))
+    count = replays.replay(read, replays.Asked(**asked))
     click.echo(f"{count} definitions replayed")
+
+
+def _say(text: str) -> None:
+    """Print a line; a process that runs on is not disturbed if nobody can read it any more."""
+    try:
+        click.echo(text)
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -215,6 +241,9 @@ def main() -> None:
         sys.exit(2)
     except AvilaError as error:
         click.echo(f"avila: {error}", err=True)
+        sys.exit(MISCONFIGURED if isinstance(error, Misconfigured) else 1)
+    except BrokenPipeError:
+        _discard_output()  # nobody reads it any more, and Python would try once more at its end
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

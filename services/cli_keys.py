@@ -221,10 +221,13 @@ def list_projects(settings: Read, /) -> None:
 
 
 def _do(settings: Read, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
-    # Imported late: no other command of `avila` needs it.
+    # Imported late: no other command of `avila` needs them.
     from services.keys.admin import at_desk  # noqa: PLC0415
+    from services.topics import require_broker  # noqa: PLC0415
 
-    return at_desk(settings(), work)
+    read = settings()
+    require_broker(read.bootstrap)
+    return at_desk(read, work)
 
 
 def _limits(of: WriteKey | Project) -> str:

@@ -1,5 +1,6 @@
 """Creates the declared topics, and reports where an existing topic differs from its declaration."""
 
+import socket
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -12,10 +13,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from schemas.bootstrap import parse_bootstrap
 from schemas.errors import Misconfigured, Unavailable
 from schemas.topics import Topic
 
 _CALL_TIMEOUT_S: Final = 10
+_CONNECT_TIMEOUT_S: Final = 3.0
 _RETRY_PAUSE_S: Final = 0.1
 
 # Every restore reads a compacted topic whole, and Kafka never compacts the newest segment: smaller
@@ -78,6 +81,28 @@ def ensure_topics(
     if mismatches:
         raise Misconfigured("; ".join(mismatches))
     return [name for name in declared if name in created]
+
+
+def require_broker(bootstrap: str) -> None:
+    """Check that a server of the cluster accepts connections; blocks for a few seconds at most.
+
+    Raises:
+        Unavailable: none does; says how to start a system.
+    """
+    deadline = time.monotonic() + _CONNECT_TIMEOUT_S
+    reasons = []
+    for server in parse_bootstrap(bootstrap):
+        try:
+            left_s = max(0.1, deadline - time.monotonic())
+            socket.create_connection((server.host, server.port), timeout=left_s).close()
+        except OSError as error:
+            reasons.append(error.strerror or str(error))
+        else:
+            return
+    raise Unavailable(
+        f"Kafka at {bootstrap} does not answer ({', '.join(dict.fromkeys(reasons))}): start the "
+        "system with `avila up`, or correct AVILA_KAFKA_BOOTSTRAP or AVILA_PORT_BASE"
+    )
 
 
 def describe_topics(

@@ -1,39 +1,59 @@
 """The stream worker as a process: Faust's own worker on our app."""
 
+import asyncio
 import os
+import re
 import sys
+import urllib.request
+from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from schemas.settings import PREFIX, Settings
+from schemas.settings import PREFIX, WORKER_PORT, Settings
+from services.data_directory import prepare_data_dir
 
-# Every epoch takes some tens of megabytes of columns and gives them back. Taken in large pages, and
-# kept for the next epoch instead of being returned to the system, they cost less, the more the
-# dearer a page fault is (as on virtual machines). Other allocators than glibc's take no notice.
-# Python's own allocator keeps the small objects, of which a batch has a hundred thousand.
+# Every epoch allocates and frees some tens of megabytes of columns. Large pages that are kept for
+# the next epoch, instead of being returned to the system, avoid page faults, which are expensive on
+# virtual machines. Allocators other than glibc's ignore these variables. Python's own allocator
+# keeps the small objects, of which a batch has a hundred thousand.
 MEMORY: Final = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
     ":glibc.malloc.mmap_threshold=1000000000"
     ":glibc.malloc.trim_threshold=1000000000",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
+# A worker that processes a partition, by its metrics: see `pipelines.worker.telemetry`.
+_RESTORED: Final = re.compile(r"^avila_worker_partitions [1-9]", re.MULTILINE)
 
 
 def run_worker(settings: Settings) -> None:
-    """Become a worker: does not return. It stops in order on SIGTERM and SIGINT.
+    """Replace this process by a worker, which stops in order on SIGTERM and SIGINT.
 
-    How memory is taken is set for it, where the environment does not say.
+    `MEMORY` tunes its allocators, unless the environment does.
+
+    Raises:
+        Misconfigured: the data directory is unusable.
     """
-    environment = MEMORY | os.environ | as_environment(settings)
+    prepare_data_dir(settings.data_dir)
+    environment = MEMORY | _kernel_cache(settings) | os.environ | as_environment(settings)
     faust = [sys.executable, "-m", "faust", "-A", "pipelines.app"]
     command = [*faust, "worker", "-l", "info", "--without-web"]
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
+def _kernel_cache(settings: Settings) -> dict[str, str]:
+    """Return where kernels are cached for a user without a home directory, which is the default."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"NUMBA_CACHE_DIR": str(settings.data_dir.absolute() / "kernels")}
+    return {}
+
+
 def partitions_held(settings: Settings) -> int:
-    """How many partitions of the event store the running workers have; 0 if Kafka is away."""
+    """Return how many partitions of the events topic the running workers have; 0 without Kafka."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
     try:
         (answer,) = admin.describe_consumer_groups([settings.app_id]).values()
@@ -47,8 +67,54 @@ def partitions_held(settings: Settings) -> int:
     )
 
 
+def worker_unready(settings: Settings) -> str:
+    """Return what the workers are doing before all partitions are processed; nothing after.
+
+    The worker of this machine is asked for its progress. Blocks for up to ten seconds.
+    """
+    held = partitions_held(settings)
+    try:
+        metrics = get(f"http://{settings.local_address(WORKER_PORT)}/metrics", timeout_s=5)
+    except OSError:
+        # All partitions may be those of workers on other machines.
+        return "" if held == settings.partitions else "starting"
+    if held == 0:
+        return "compiling its kernels, which takes minutes on the first start"
+    if held < settings.partitions:
+        return f"{held} of {settings.partitions} partitions are assigned"
+    return "" if _RESTORED.search(metrics) else "restoring its state"
+
+
+class WorkerCheck:
+    """A readiness check that passes once the workers have processed all partitions at one time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._passed = False
+
+    async def __call__(self) -> str:
+        """Return what is being waited for; nothing if the check passes."""
+        if self._passed:
+            return ""
+        state = await asyncio.to_thread(worker_unready, self._settings)
+        self._passed = not state
+        return state
+
+
+def get(url: str, *, timeout_s: float) -> str:
+    """Return the body at an address of this machine, without any proxy.
+
+    Raises:
+        OSError: nothing answers there, or it answers with an error.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=timeout_s) as answer:
+        body: bytes = answer.read()
+    return body.decode("utf-8", "replace")
+
+
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The variables that make another process read the same settings, wherever it is run."""
+    """Return the variables from which another process reads the same settings."""
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
     values["data_dir"] = settings.data_dir.absolute()
     return {PREFIX + name.upper(): str.__str__(str(value)) for name, value in values.items()}

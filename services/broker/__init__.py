@@ -8,5 +8,14 @@ from services.broker.install import cache_home, install_kafka
 from services.broker.jars import JARS, KAFKA_VERSION
 from services.broker.process import Broker
 from services.broker.run import run_broker
+from services.broker.storage import storage_in_use
 
-__all__ = ["JARS", "KAFKA_VERSION", "Broker", "cache_home", "install_kafka", "run_broker"]
+__all__ = [
+    "JARS",
+    "KAFKA_VERSION",
+    "Broker",
+    "cache_home",
+    "install_kafka",
+    "run_broker",
+    "storage_in_use",
+]

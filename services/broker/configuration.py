@@ -1,8 +1,14 @@
-"""The broker's configuration: what differs from Kafka's defaults, and why."""
+"""The broker's configuration: what differs from Kafka's defaults, and why.
 
-from pathlib import Path
+Files and directories are relative to the broker's working directory, since Kafka and Log4j split
+paths at commas and take other characters for escapes.
+"""
 
-_PROPERTIES = """\
+from typing import Final
+
+LOG_DIR: Final = "log"
+
+_PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}
@@ -54,8 +60,8 @@ log.cleaner.dedupe.buffer.size=33554432
 """
 
 
-def server_properties(log_dir: Path, host: str, port: int, controller_port: int) -> str:
-    """Return the text of `server.properties` for a broker with its storage in `log_dir`."""
+def server_properties(host: str, port: int, controller_port: int) -> str:
+    """Return the text of `server.properties`; the storage is in `LOG_DIR`."""
     return _PROPERTIES.format(
-        host=host, port=port, controller_port=controller_port, log_dir=log_dir.absolute()
+        host=host, port=port, controller_port=controller_port, log_dir=LOG_DIR
     )

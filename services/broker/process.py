@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 import subprocess
 import time
@@ -13,18 +14,17 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Misconfigured, Unavailable
 from services.broker.install import install_kafka, java_command
-from services.broker.storage import prepare_storage, setup_errors_named
+from services.broker.storage import (
+    LOGGING_FILE,
+    SERVER_FILE,
+    prepare_storage,
+    setup_errors_named,
+)
+from services.child_process import reap, spawn
 
-_LOGGING: Final = Path(__file__).with_name("kafka-log4j2.properties")
 _POLL_S: Final = 0.05
-
-# The shell becomes the broker. Its child stays in the broker's process group, which keeps the id of
-# the group valid, until it reads a line from our pipe (`_reap`) or its end, because we have died.
-_WATCH: Final = """
-exec 3<&0 </dev/null
-(trap '' TERM; read -r word && exit; kill -TERM 0; sleep 5; kill -KILL 0) <&3 >/dev/null 2>&1 &
-exec "$@" 3<&-
-"""
+# Java decodes its command line and file names by the locale; this one decodes any name.
+_LOCALE: Final = {"LC_ALL": "C.UTF-8"}
 
 
 class Broker:
@@ -64,22 +64,25 @@ class Broker:
         with setup_errors_named(data_dir):
             cluster_id = prepare_storage(jars, data_dir, host, port, controller_port)
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            output = log_file.with_name(log_file.name + ".jvm")
-            process = _spawn(
-                [
-                    *java_command(jars),
-                    f"-Xmx{heap_mb}m",
-                    f"-Djava.io.tmpdir={data_dir / 'tmp'}",
-                    f"-Dlog4j2.configurationFile={_LOGGING}",
-                    f"-Davila.log={log_file}",
-                    "kafka.Kafka",
-                    str(data_dir / "server.properties"),
-                ],
-                output,
-            )
+            output_file = log_file.with_name(log_file.name + ".jvm")
+            with output_file.open("wb") as output:
+                process = spawn(
+                    [
+                        *java_command(jars),
+                        f"-Xmx{heap_mb}m",
+                        "-Djava.io.tmpdir=tmp",
+                        f"-Dlog4j2.configurationFile={LOGGING_FILE}",
+                        f"-Davila.log={os.path.relpath(log_file, data_dir)}",
+                        "kafka.Kafka",
+                        SERVER_FILE,
+                    ],
+                    output,
+                    environment=os.environ | _LOCALE,
+                    directory=data_dir,
+                )
         broker = cls(process, f"{host}:{port}")
         try:
-            broker._await_answer(cluster_id, start_timeout_s, log_file, output)
+            broker._await_answer(cluster_id, start_timeout_s, log_file, output_file)
         except BaseException:
             broker.kill()
             raise
@@ -95,17 +98,12 @@ class Broker:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self._reap()
+        reap(self.process)
 
     def kill(self) -> None:
         """Kill the broker with SIGKILL; it has ended when this returns."""
         self.process.kill()
-        self._reap()
-
-    def _reap(self) -> None:
-        self.process.wait()
-        with contextlib.suppress(BrokenPipeError, ValueError):  # the watching shell has ended too
-            self.process.communicate(b"\n")
+        reap(self.process)
 
     def _await_answer(
         self, cluster_id: str, timeout_s: float, log_file: Path, output: Path
@@ -124,18 +122,6 @@ class Broker:
                     return
             time.sleep(_POLL_S)
         raise Unavailable(f"Kafka did not answer within {timeout_s:.0f} s: see {log_file}")
-
-
-def _spawn(command: list[str], output: Path) -> "subprocess.Popen[bytes]":
-    """Run `command` in its own session with its output in `output`; it ends when we end."""
-    with output.open("wb") as file:
-        return subprocess.Popen(  # noqa: S603 (our own command line)
-            ["/bin/sh", "-c", _WATCH, "kafka", *command],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
 
 def _check_port(host: str, port: int) -> None:

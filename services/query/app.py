@@ -37,7 +37,7 @@ from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
 from services.query.http import grpc as rpc
 from services.query.http.auth import AuthMiddleware
-from services.query.http.health import Health, broker_check
+from services.query.http.health import Check, Health, broker_check
 from services.query.http.params import now_ms
 from services.query.http.telemetry import Metrics
 from services.query.live.event_tail import Tail
@@ -59,6 +59,7 @@ from services.query.projects.settings import Projects
 from services.query.views.catalog import Change, Definitions, Key, read_changes
 from services.query.views.latest import R, Reader, Update
 from services.topic_view import TopicView
+from services.worker import WorkerCheck
 
 # Stopping waits for it; the follower asks again in any case.
 _REGISTRY_TIMEOUT_S: Final = 3
@@ -192,9 +193,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         events,
     )
     plans = Plans(plan_definitions, definitions_view, commands)
-    health = Health(
-        topic_views, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
-    )
+    checks: dict[str, Check] = {
+        "broker": broker_check(settings.bootstrap),
+        "store": store.trouble,
+    }
+    if not settings.kafka_bootstrap:  # the whole system is on this machine
+        checks["worker"] = WorkerCheck(settings)
+    health = Health(topic_views, checks)
     metrics = Metrics(topic_views)
     tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
     live = Live(

@@ -9,6 +9,7 @@ import uvicorn
 
 from schemas.settings import STORE_PORT, Settings
 from services.connections import Connection
+from services.data_directory import prepare_data_dir
 from services.listening import listen
 from services.store.app import HANDLES, WAITING_PER_HANDLE, make_app
 from services.store.engine import Engine
@@ -25,6 +26,7 @@ def run_store(settings: Settings) -> None:
     Raises:
         Misconfigured: the port is taken, or the directory is in use or unusable.
     """
+    prepare_data_dir(settings.data_dir)
     port = settings.port(STORE_PORT)
     with listen(settings.host, port, "store") as listener:
         engine = Engine(

@@ -8,40 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.follower import TopicReader
-from services.broker import JARS, KAFKA_VERSION, Broker, install_kafka
+from services.broker import JARS, KAFKA_VERSION, Broker, cache_home, install_kafka
 from services.broker.identity import VERSION_FILE
 from tests.conftest import free_ports
 from tests.kafka import EphemeralTopic, create_topic, produce, read_all
+from tests.processes import eventually, processes_of_session
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(holds: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def processes_of_session(session: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            pass
-    return found
 
 
 def start(directory: Path, ports: list[int] | None = None) -> Broker:
@@ -183,6 +163,28 @@ def test_data_of_another_kafka_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=rf"3\.9\.0.*{KAFKA_VERSION}.*AVILA_DATA_DIR"):
         start(tmp_path)
     assert [path.name for path in version.parent.iterdir()] == [version.name]
+
+
+def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
+    directory = tmp_path / "ä,b\\c%41 d#;$x{y}*'\""
+    broker = start(directory)
+    try:
+        create_topic(broker.bootstrap, "t", partitions=1)
+    finally:
+        broker.stop()
+    assert (directory / "data" / "log" / "t-0").is_dir()
+    assert (directory / "kafka.log").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+
+
+def test_without_a_home_directory_the_setting_that_replaces_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # a user that no machine has
+    with pytest.raises(Misconfigured, match=r"no home directory.*XDG_CACHE_HOME"):
+        cache_home()
 
 
 def test_a_broker_that_cannot_run_says_why(tmp_path: Path) -> None:
