@@ -6,6 +6,7 @@ hides secrets, so settings can be logged.
 
 import os
 import socket
+import unicodedata
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -60,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # start, or count from the beginning, or from the end.
     missing_offsets: Literal["refuse", "beginning", "end"] = "refuse"
 
-    # What counts
+    # Which events are accepted, and which are duplicates
     dedup_window_s: int = 86_400
     # Of a worker, shared fairly between projects; ids that find no room are forgotten early.
     dedup_memory_mb: int = 256
@@ -82,14 +83,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return default if not self.port_base else self.port_base + _PORTS.index(default)
 
     @property
+    def local_host(self) -> str:
+        """Return the host by which processes of this machine reach what listens on `host`."""
+        return _LOOPBACKS.get(self.host, self.host)
+
+    def local_address(self, default: int) -> str:
+        """Return the `host:port` by which processes of this machine reach a service; see `port`."""
+        return host_and_port(self.local_host, self.port(default))
+
+    @property
     def topics(self) -> Topics:
-        """The deployment's topics."""
+        """Return the deployment's topics."""
         return Topics(self.topic_prefix)
 
     @property
     def bootstrap(self) -> str:
         """The address of the broker: the configured one, or that of the embedded broker."""
-        return self.kafka_bootstrap or f"{self.host}:{self.port(BROKER_PORT)}"
+        return self.kafka_bootstrap or self.local_address(BROKER_PORT)
 
     @property
     def worker_name(self) -> str:
@@ -125,6 +135,14 @@ _PORTS = (
     QUERY_GRPC_PORT,
 )
 PORTS_PER_SYSTEM = len(_PORTS)
+# The addresses that mean every interface of the machine, and the loopback address of the same kind.
+_LOOPBACKS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (nothing is bound)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return `host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 # The least and the greatest value that is accepted.
 _RANGES: dict[str, tuple[int, int]] = {
@@ -169,6 +187,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if not least <= value <= most:
             key = PREFIX + name.upper()
             raise Misconfigured(f"{key} must be {least} to {most}, and is {value}")
+    _check_data_dir(settings.data_dir)
     if settings.clickhouse_dsn and urlsplit(settings.clickhouse_dsn).scheme not in {
         "http",
         "https",
@@ -194,6 +213,16 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     return settings
 
 
+def _check_data_dir(path: Path) -> None:
+    # The store's engine takes a question mark for the end of its path, and would use another one.
+    text = str(path.absolute())
+    if "?" in text or any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in text):
+        raise Misconfigured(
+            f"AVILA_DATA_DIR is {text!r}; accepted is a path in UTF-8 without question marks and "
+            "control characters"
+        )
+
+
 def _read(key: str, text: str, kind: Any) -> Any:
     if kind is int:
         try:
@@ -205,5 +234,10 @@ def _read(key: str, text: str, kind: Any) -> Any:
             raise Misconfigured(f"{key} is {text!r}; accepted are {', '.join(get_args(kind))}")
         return text
     if kind is Path:
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            raise Misconfigured(
+                f"{key} is {text!r}: {error}; an absolute path is accepted"
+            ) from None
     return kind(text)

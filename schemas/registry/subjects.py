@@ -164,16 +164,16 @@ class Subjects:
         if problems:
             level = self.compatibility(subject)
             raise Conflict(f"not {level} compatible with {subject}: {'; '.join(problems)}")
-        everything = self.versions(subject, deleted=True)
+        all_versions = self.versions(subject, deleted=True)
         same = (each for each in self._by_id if self._is(each, schema, normalize=normalize))
         schema_id = next(same, self.next_id)
-        number = max((version.version for version in everything), default=0) + 1
+        number = max((version.version for version in all_versions), default=0) + 1
         # An id has one text, even if the same schema is written differently now.
         known = self.any_version(schema_id)
         text = known.schema if known else (schema.normalized if normalize else schema).text
         records: list[Record] = [
             (schema_key(subject, version.version), None)
-            for version in everything
+            for version in all_versions
             if version.deleted and version.id == schema_id
         ]
         records.append(schema_record(Version(subject, number, schema_id, text)))
@@ -192,7 +192,7 @@ class Subjects:
         kept = self._versions.setdefault(subject, {})
         if body is None:
             kept.pop(number, None)
-            self._forget_unused()
+            self._drop_unused_ids()
             return
         version = _version(body, subject, number)
         namesake = self._by_id.get(version.id)
@@ -201,7 +201,7 @@ class Subjects:
         replaced = kept.get(number)
         kept[number] = version
         if replaced is not None and replaced.id != version.id:
-            self._forget_unused()
+            self._drop_unused_ids()
         self._by_id.setdefault(version.id, version)
         self._highest_id = max(self._highest_id, version.id)
 
@@ -224,9 +224,9 @@ class Subjects:
             for number, version in self._versions.get(subject, {}).items()
             if not version.deleted
         }
-        self._forget_unused()
+        self._drop_unused_ids()
 
-    def _forget_unused(self) -> None:
+    def _drop_unused_ids(self) -> None:
         used = {version.id for kept in self._versions.values() for version in kept.values()}
         for schema_id in self._by_id.keys() - used:
             del self._by_id[schema_id]

@@ -1,4 +1,4 @@
-"""Settings are read once, whole, and a wrong one is named."""
+"""Settings are read once, as a whole, and a wrong one is named."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_values_come_from_the_environment_and_overrides_win() -> None:
     assert settings.data_dir == Path("/x")
 
 
-def test_what_is_not_ours_in_the_environment_is_passed_over() -> None:
+def test_variables_without_our_prefix_are_ignored() -> None:
     assert read_settings({"PATH": "/bin", "KAFKA_BOOTSTRAP": "other:9092"}) == Settings()
 
 
