@@ -25,7 +25,11 @@ __all__ = ["store", "warehouse"]
 
 # No test is judged by the time that it takes.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    # The same examples in every run of CI, which judges a change; new ones wherever else it is run.
+    derandomize=bool(os.environ.get("CI")),
 )
 hypothesis.settings.load_profile("patient")
 

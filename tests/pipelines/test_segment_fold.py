@@ -222,7 +222,7 @@ def test_events_that_are_folded_again_publish_nothing_again(
         if len(slots):
             stream.state.unpack(PERSONS, slots, packed)
     stream.fold(life, 0)
-    stream.state.restored()
+    stream.state.restored(old.clock)
     announced = list(stream.moves)
     assert stream.expire(clock).moves == announced
     for now in (clock + 4_000, clock + 20_000):

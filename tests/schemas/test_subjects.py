@@ -158,7 +158,7 @@ def test_other_kinds_of_schema_keep_their_ids_and_are_not_read_as_avro() -> None
     assert subjects.versions("s") == [proto]
     assert subjects.lookup(3) is None
     assert subjects.next_id == 4
-    with pytest.raises(Conflict, match="not plain Avro"):
+    with pytest.raises(Conflict, match="not Avro"):
         subjects.registration("s", FIRST)
 
 
