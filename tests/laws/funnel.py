@@ -133,7 +133,7 @@ def _steps(published: Published) -> dict[Step, int]:
     Fails if changes contradict each other.
     """
     known: dict[Step, Mapping[str, Any]] = {}
-    over: set[Step] = set()
+    over: set[tuple[Step, Any]] = set()
     for change in published.changes:
         step = Step(change["person_id"], (change["day"] - _EPOCH).days, change["step"])
         what = change["change"]
@@ -141,8 +141,10 @@ def _steps(published: Published) -> dict[Step, int]:
         if what == "retracted":
             assert change["at"] == known.pop(step)["at"], "of another time than was announced"
         elif what == "timed_out":
-            assert step not in over, f"timed out twice: {step}"
-            over.add(step)
+            # Who enters again on the same day may time out again, at another time.
+            closed = step, change["at"]
+            assert closed not in over, f"timed out twice: {closed}"
+            over.add(closed)
         else:
             known[step] = change
     return {step: change["took_ms"] for step, change in known.items()}
