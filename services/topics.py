@@ -33,6 +33,7 @@ class TopicState(NamedTuple):
     partitions: int
     cleanup: str
     retention_ms: int
+    max_message_bytes: int
 
 
 def ensure_topics(
@@ -160,6 +161,7 @@ def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> li
                 len(known[resource.name].partitions),
                 config["cleanup.policy"].value,
                 int(config["retention.ms"].value),
+                int(config["max.message.bytes"].value),
             )
         )
     return states
@@ -207,6 +209,8 @@ def _new_topic(topic: Topic, partitions: int, replication_factor: int) -> NewTop
         # With three replicas, acks=all means that two have the record, and one broker may be down.
         "min.insync.replicas": str(max(1, replication_factor - 1)),
     }
+    if topic.max_message_bytes:
+        config["max.message.bytes"] = str(topic.max_message_bytes)
     if topic.cleanup == "delete":
         config["retention.ms"] = str(topic.retention_ms)
     else:
@@ -241,5 +245,10 @@ def _differences(topic: Topic, state: TopicState, partitions: int) -> list[str]:
         found.append(
             f"topic {topic.name} has retention.ms={state.retention_ms}, "
             f"{topic.retention_ms} is declared: alter its configuration"
+        )
+    if state.max_message_bytes < topic.min_message_bytes:
+        found.append(
+            f"topic {topic.name} has max.message.bytes={state.max_message_bytes}, at least "
+            f"{topic.min_message_bytes} are declared: alter its configuration"
         )
     return found

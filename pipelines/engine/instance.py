@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ from schemas.definitions import Definition
 from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
+
+_MAX_REASON: Final = 1_000  # characters: it is published
 
 
 class Backfill(msgspec.Struct):
@@ -186,7 +188,7 @@ class OperatorInstance(Generic[D, C]):
 
     def fail(self, error: Exception) -> None:
         """Stop counting, and publish why. What was counted stays; a new version begins empty."""
-        self.failed = f"{type(error).__name__}: {error}"
+        self.failed = reason_of(error)
         self.suspended = False
         self.unlogged.clear()
         self.flush_now.clear()
@@ -236,6 +238,11 @@ class _FailingAlone:
             return False
         self._fail(error)
         return True
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a definition has failed, in a text of bounded length."""
+    return f"{type(error).__name__}: {error}"[:_MAX_REASON]
 
 
 # Instances of all operators side by side: see `AnyOperator`.

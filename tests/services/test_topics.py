@@ -82,7 +82,7 @@ def test_a_topic_that_does_not_exist_is_not_described(broker: Broker) -> None:
     with EphemeralTopic(broker.bootstrap, partitions=2) as there:
         asked = [Topic("not-there", "compact"), Topic(there.name, "compact")]
         await_equal(  # a broker knows a new topic a moment after it has made it
-            [TopicState(there.name, 2, "delete", 604_800_000)],
+            [TopicState(there.name, 2, "delete", 604_800_000, 4_194_304)],
             lambda: describe_topics(broker.bootstrap, asked),
         )
 
