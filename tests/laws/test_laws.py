@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.operators import OPERATORS
 from schemas.operators.spec import OperatorSpec
-from tests.laws.conftest import Subject, entry_of
+from tests.laws.conftest import Subject
 from tests.laws.driver import Life, cut
-from tests.laws.entry import DAY_MS, Case
+from tests.laws.entry import DAY_MS, Case, entry_of
 from tests.oracles.events import Event
 from tests.warehouse import Event as Row
 from tests.warehouse import Warehouse
@@ -214,7 +214,7 @@ def test_a_row_of_an_unknown_layout_is_refused(subject: Subject, data: st.DataOb
         return
     row = data.draw(st.sampled_from(sorted(rows.values())))
     life.unpack(row)
-    for wrong in (bytes(len(row)), b"", row[:1], row[: len(row) // 2]):
+    for wrong in (bytes(len(row)), b"", row[:1], row[:-1]):
         with pytest.raises(ValueError, match="of the state"):
             life.unpack(wrong)
 
