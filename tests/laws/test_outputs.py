@@ -20,8 +20,8 @@ from schemas.settings import Settings
 from schemas.topic import MAX_MESSAGE_BYTES
 from services.broker import Broker
 from tests.conftest import deployment
+from tests.laws.entry import entry_of
 from tests.pipelines.in_process import Engine, Named, published, put, store
-from tests.pipelines.test_engine_faults import BODIES
 from tests.pipelines.test_outbox import limit_topic
 
 NOW_MS: Final = time.time_ns() // 1_000_000
@@ -64,9 +64,9 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def define(running: Running, project: str) -> dict[str, Named]:
     """Define something of every operator, and wait until it counts."""
-    definitions = {name: Named(name, "it", project) for name in BODIES}
-    put(running.settings, {of: of.record(BODIES[of.kind]) for of in definitions.values()})
-    running.engine.await_definitions(lambda _: len(running.failures(project)) == len(BODIES))
+    definitions = {spec.name: Named(spec.name, "it", project) for spec in OPERATORS}
+    put(running.settings, {of: of.record(entry_of(of.kind).body) for of in definitions.values()})
+    running.engine.await_definitions(lambda _: len(running.failures(project)) == len(OPERATORS))
     running.engine.run()
     return definitions
 

@@ -17,10 +17,11 @@ from schemas.settings import Settings
 from services.broker import Broker
 from tests.conftest import deployment
 from tests.kafka import Record
+from tests.laws.entry import entry_of
 from tests.pipelines.in_process import PARTITION, Engine, Named, produce, published, put, store
-from tests.pipelines.test_engine_faults import BODIES
 
 NOW_MS: Final = time.time_ns() // 1_000_000
+KINDS: Final = [spec.name for spec in OPERATORS]
 
 
 class Case:
@@ -31,8 +32,8 @@ class Case:
         self.project = uuid.uuid4().hex[:8]
         self.other = f"other-{self.project}"
         projects = (self.project, self.other)
-        self.definitions = [Named(name, "it", project) for name in BODIES for project in projects]
-        put(self.settings, {of: of.record(BODIES[of.kind]) for of in self.definitions})
+        self.definitions = [Named(kind, "it", project) for kind in KINDS for project in projects]
+        put(self.settings, {of: of.record(entry_of(of.kind).body) for of in self.definitions})
         known = len(engine.partition.instances) + len(self.definitions)
         engine.await_definitions(lambda one: len(one.partition.instances) == known)
         for project in projects:
@@ -94,7 +95,7 @@ def test_a_malformed_record_of_a_person_fails_the_definitions_of_the_project(
 ) -> None:
     case.log(f"{case.project}/ann".encode(), value)
     found = case.restart()
-    assert set(found) == {(case.project, name) for name in BODIES}
+    assert set(found) == {(case.project, name) for name in KINDS}
     assert all(f"{case.project}/ann" in reason for reason in found.values())
     for of, records in case.published().items():
         failed = any(record["failed"] for record in records)
@@ -122,7 +123,7 @@ def test_a_log_that_does_not_say_how_far_it_has_come_is_made_again(case: Case) -
     assert case.published() == before
 
 
-@pytest.mark.parametrize("kind", [spec.name for spec in OPERATORS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_aggregates_that_cannot_be_read_fail_their_definition(case: Case, kind: str) -> None:
     topic = BY_NAME[kind].aggregates.topic(case.settings.topics).name
     names = [f"{case.project}/it/1/12345/0", f"{case.project}/none/1/total/0", "no key of ours"]
