@@ -18,8 +18,7 @@ class Happening(NamedTuple):
     """One event: the steps it satisfies, and the exclusions (both from 1), and what it has.
 
     `held` stands for the values of the properties that are held constant, `value` for the one that
-    figures are broken down by; of events that are alike otherwise, those with lesser ones come
-    first. `NOT_SET` stands for a value that is not set.
+    figures are broken down by. `NOT_SET` stands for a value that is not set.
     """
 
     person: str
@@ -125,40 +124,38 @@ def _count(figures: OfValue, own: Sequence[Chain]) -> None:
 
 def chains(funnel: Funnel, events: Sequence[Happening]) -> Iterator[Chain]:
     """All chains of one person."""
-    line = sorted(events, key=place_in_line)
-    for place, event in enumerate(line):
+    for place, event in enumerate(events):
         if event.steps if funnel.order == "any" else 1 in event.steps:
-            yield run(funnel, line[place:])
+            yield run(funnel, events, place)
 
 
-def place_in_line(event: Happening) -> tuple[int, list[int], list[int], int, int]:
-    """By time; those of one moment by the last step they satisfy, and so on."""
-    steps, excluded = sorted(event.steps), sorted(event.excluded)
-    return event.at_ms, steps[::-1], excluded[::-1], event.held, event.value
-
-
-def run(funnel: Funnel, line: Sequence[Happening]) -> Chain:
-    """The chain that begins with the first of the events."""
-    entry = line[0]
+def run(funnel: Funnel, events: Sequence[Happening], begin: int) -> Chain:
+    """The chain that begins with one of a person's events, moment by moment."""
+    entry = events[begin]
     chain = Chain(entry.at_ms, {}, NOT_SET)
     values: dict[int, int] = {}
     taken: list[int] = []
-    for event in line:
-        if event.at_ms > entry.at_ms + 1_000 * funnel.window_s:
+    latest = entry.at_ms + 1_000 * funnel.window_s
+    for at in sorted({event.at_ms for event in events if entry.at_ms <= event.at_ms <= latest}):
+        places = [place for place, event in enumerate(events) if event.at_ms == at]
+        if at > entry.at_ms and any(
+            excludes(funnel, chain, entry, events[place], taken) for place in places
+        ):
             break
-        takes = False
-        for step in range(1, len(funnel.steps) + 1):
-            if step not in event.steps or event.held != entry.held:
-                continue
-            if takes and funnel.once:
+        used: set[int] = set()
+        while True:
+            left = [] if complete(funnel, taken) else places if taken else [begin]
+            if funnel.once:
+                left = [place for place in left if place not in used]
+            step, place = next_taken(funnel, events, entry, left, taken)
+            if not step:
                 break
-            if may_come_next(funnel, taken, step):
-                takes = True
-                taken.append(step)
-                number = len(taken) if funnel.order == "any" else step
-                chain.reached[number] = event.at_ms
-                values[number] = event.value
-        if not takes and (funnel.order == "strict" or excludes(funnel, chain, event)):
+            used.add(place)
+            taken.append(step)
+            number = len(taken) if funnel.order == "any" else step
+            chain.reached[number] = at
+            values[number] = events[place].value
+        if funnel.order == "strict" and at > entry.at_ms and len(used) < len(places):
             break
     match funnel.breakdown and funnel.breakdown.attribution:
         case "first":
@@ -170,6 +167,34 @@ def run(funnel: Funnel, line: Sequence[Happening]) -> Chain:
     return chain
 
 
+def complete(funnel: Funnel, taken: Sequence[int]) -> bool:
+    """Whether a chain can take no more steps."""
+    count = len(funnel.steps)
+    return len(taken) == count if funnel.order == "any" else count in taken
+
+
+def next_taken(
+    funnel: Funnel,
+    events: Sequence[Happening],
+    entry: Happening,
+    left: Sequence[int],
+    taken: Sequence[int],
+) -> tuple[int, int]:
+    """The step that a chain takes next, and the place of its event; (0, 0) if there is none.
+
+    It is the lowest step. Of several events it is that of the least value; if an event is one step
+    at most, rather one that satisfies none of the next steps.
+    """
+    choices = []
+    for place in left:
+        event = events[place]
+        for step in event.steps if event.held == entry.held else ():
+            if may_come_next(funnel, taken, step):
+                later = [other in event.steps for other in range(step + 1, len(funnel.steps) + 1)]
+                choices.append((step, later if funnel.once else [], event.value, place))
+    return (min(choices)[0], min(choices)[3]) if choices else (0, 0)
+
+
 def may_come_next(funnel: Funnel, taken: Sequence[int], step: int) -> bool:
     """Whether a chain that has taken these steps may take another now."""
     if funnel.order == "any":
@@ -179,8 +204,14 @@ def may_come_next(funnel: Funnel, taken: Sequence[int], step: int) -> bool:
     return step > last and all(step.optional for step in skipped)
 
 
-def excludes(funnel: Funnel, chain: Chain, event: Happening) -> bool:
-    """Whether an event that the chain does not take ends it."""
+def excludes(
+    funnel: Funnel, chain: Chain, entry: Happening, event: Happening, taken: Sequence[int]
+) -> bool:
+    """Whether an event ends a chain before the steps of its moment."""
+    if event.held != entry.held or complete(funnel, taken):
+        return False
+    if any(may_come_next(funnel, taken, step) for step in event.steps):
+        return False
     last = max(chain.reached)
     return any(
         number in event.excluded and one.after <= last < (one.before or len(funnel.steps))
