@@ -86,8 +86,9 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
       reaches step n with the n-th different step that the chain takes.
 
     With `once`, an event is at most one step of a chain. All events of a chain have the same values
-    of the properties in `hold_constant`; not to be set is a value like others. With `entries`, all
-    chains are counted as well as persons.
+    of the properties in `hold_constant`, which are compared as a whole: numbers exactly, text to
+    its end, lists by what they contain; not to be set is a value like others, and an object counts
+    as not set. With `entries`, all chains are counted as well as persons.
 
     With any of these (`strict`, `any`, optional steps or an option) a chain takes its steps one by
     one, moment by moment; the events of one moment have no order, and the chain takes the lowest

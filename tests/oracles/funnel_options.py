@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tests.oracles.conditions import value_of
 from tests.oracles.events import Event, Json, selected
-from tests.oracles.values import NOT_SET, name_of, rank
+from tests.oracles.values import NOT_SET, name_of, rank, whole_name_of
 
 DAY_MS = 86_400_000
 
@@ -86,7 +86,7 @@ def happening(funnel: Json, event: Event) -> Happening:
         event.at,
         _numbers(funnel["steps"], event),
         _numbers(funnel.get("exclusions", ()), event),
-        tuple(name_of(value_of(event.properties, name)) for name in names),
+        tuple(whole_name_of(value_of(event.properties, name)) for name in names),
         name_of(value_of(event.properties, breakdown["property"])) if breakdown else NOT_SET,
     )
 

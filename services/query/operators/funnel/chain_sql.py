@@ -25,7 +25,14 @@ from schemas.operators.funnel import (
 from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
+from services.query.clickhouse.events import (
+    Statement,
+    events,
+    fingerprint_sql,
+    holds,
+    token_sql,
+    whole_token_sql,
+)
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.funnel.aggregates import (
@@ -228,7 +235,7 @@ def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
     """
     funnel = definition.funnel
     selectors: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
-    held = f"[{', '.join(token_sql(name, bind) for name in funnel.hold_constant)}]"
+    held = f"[{', '.join(whole_token_sql(name, bind) for name in funnel.hold_constant)}]"
     held_order = fingerprint_sql("held") if funnel.hold_constant else "0"
     value_order = fingerprint_sql("[token]") if funnel.breakdown else "0"
     every = bind((1 << len(funnel.steps)) - 1, "UInt64")
