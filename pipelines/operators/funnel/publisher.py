@@ -136,7 +136,13 @@ def _steps(records: ChangeRecords, change: Int64s, duration: Int64s) -> _Steps:
 
 def _record(aggregates: FunnelAggregates, day: int) -> Record:
     times = [
-        {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
+        {
+            "buckets": time.buckets.tolist(),
+            "counts": time.counts.tolist(),
+            "sum_ms": time.sum_ms,
+            "min_ms": time.min_ms,
+            "max_ms": time.max_ms,
+        }
         for time in aggregates.times(day)
     ]
     return {

@@ -69,8 +69,8 @@ class StepResponse(msgspec.Struct, frozen=True):
 class TimedStepResponse(StepResponse, frozen=True):
     """A step of one entry day, with the time that persons took to it from their first step.
 
-    The mean is exact, median and 90th percentile are within 1 %, all rounded to a millisecond; null
-    if nobody reached the step.
+    The mean is exact, median and 90th percentile are within 1 % and within the times that were
+    counted, all rounded to a millisecond; null if nobody reached the step.
     """
 
     mean_ms: int | None

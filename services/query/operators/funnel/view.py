@@ -138,10 +138,12 @@ def _sketches(times: Any) -> list[list[Sketch]]:
     structs = times.values
     buckets = _slices(structs.field("buckets"), np.int32)
     counts = _slices(structs.field("counts"), np.int64)
-    sums = structs.field("sum_ms").to_pylist()
+    sums, shortest, longest = (
+        structs.field(name).to_pylist() for name in ("sum_ms", "min_ms", "max_ms")
+    )
     bounds = times.offsets.to_pylist()
     return [
-        [Sketch(buckets[i], counts[i], sums[i]) for i in range(begin, end)]
+        [Sketch(buckets[i], counts[i], sums[i], shortest[i], longest[i]) for i in range(begin, end)]
         for begin, end in pairwise(bounds)
     ]
 
