@@ -73,6 +73,7 @@ def _record(cohort: CohortInstance, period: int) -> Record:
         "returned": returned,
         "returned_or_later": or_later,
         "breakdown": cohort.aggregates.breakdown(period),
+        "values_error": cohort.aggregates.values_error() if period == TOTAL else None,
     }
 
 

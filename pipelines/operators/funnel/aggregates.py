@@ -90,6 +90,10 @@ class FunnelAggregates:
         """Return the counts of each value; empty if the funnel is not broken down."""
         return []
 
+    def values_error(self) -> int | None:
+        """Return None: there are no values."""
+        return None
+
     @staticmethod
     def person_changes(changes: ValuedChanges) -> ChangeRecords:
         """Return the changes that are published for persons."""
@@ -109,8 +113,8 @@ class FunnelAggregates:
                     np.array(time["buckets"], np.int32),
                     np.array(time["counts"], np.int64),
                     time["sum_ms"],
-                    time["min_ms"],
-                    time["max_ms"],
+                    time.get("min_ms"),
+                    time.get("max_ms"),
                 )
                 for time in record["times"]
             ]

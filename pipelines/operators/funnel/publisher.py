@@ -150,6 +150,7 @@ def _record(aggregates: FunnelAggregates, day: int) -> Record:
         "times": times,
         "entries": aggregates.entries(day),
         "breakdown": aggregates.breakdown(day),
+        "values_error": aggregates.values_error() if day == TOTAL else None,
     }
 
 
