@@ -17,12 +17,12 @@ from schemas.errors import NotFound
 from schemas.operators import BY_NAME
 from schemas.operators.funnel import FUNNEL
 from schemas.rejected import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from schemas.settings import _PORTS, WORKER_PORT
+from schemas.settings import WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
 from services.replay import ReplayFilter, replay
-from tests.conftest import PARTITIONS, deployment, free_ports
+from tests.conftest import PARTITIONS, deployment
 from tests.events import (
     PersonStep,
     Results,
@@ -57,6 +57,7 @@ from tests.oracles.funnel_options import DAY_MS
 from tests.oracles.metric import Act as MetricAct
 from tests.oracles.metric import measure, persons
 from tests.oracles.values import name_of
+from tests.ports import free_port_base
 from tests.workers import WorkerProcess
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -127,12 +128,6 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             lines = worker.output.splitlines()
             assert [line for line in lines if "kernel compiled late" in line] == []
             assert worker.stop() == 0
-
-
-def free_port_base() -> int:
-    """A base that puts the worker's metrics on a free port; it listens on no other."""
-    (port,) = free_ports(1)
-    return port - _PORTS.index(WORKER_PORT)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
-from tests.stores import StoreProcess, free_port, new_store, remove_store
+from tests.ports import free_ports
+from tests.stores import StoreProcess, new_store, remove_store
 
 EVENTS = """
 CREATE TABLE events (
@@ -706,7 +707,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
 def test_a_second_store_on_the_same_directory_is_refused_with_the_reason(
     store: StoreProcess,
 ) -> None:
-    second = StoreProcess(store.directory, free_port())
+    second = StoreProcess(store.directory, free_ports(1)[0])
     second.launch()
     assert second.wait() != 0
     assert "is in use by another process" in store.log()
