@@ -24,7 +24,7 @@ from tests.docs.pages import PAGES, ROOT, name_of, script_of
 from tests.ports import free_port_base
 
 _START_TIMEOUT_S = 300.0
-_STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 120.0
 _PLACEHOLDER = re.compile(r"^key=\S+", re.MULTILINE)
 _WITH_EXAMPLES = [page for page in PAGES if script_of(page)]
 # What a reader sees as an error of HTTP must be one of the script's.

@@ -29,7 +29,7 @@ from schemas.topics import SCHEMAS, Topic
 from tests.kafka import Record, read_all
 
 PARTITION = 0
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 _PERIODS = {"day", "period", "bucket"}
 
 

@@ -628,7 +628,7 @@ def test_a_query_is_killed_by_the_id_its_caller_gave(client: Client, store: Stor
         killed = pool.submit(endless)
         eventually(lambda: running(client, "to_kill") == 1)
         client.command("KILL QUERY WHERE query_id = 'it\\'s-mine' SYNC")
-        assert killed.result(30) == 394
+        assert killed.result(120) == 394
 
 
 def test_a_full_queue_is_answered_with_retry_after() -> None:
@@ -673,7 +673,7 @@ def test_acknowledged_rows_survive_kill_9_at_any_moment(own_store: StoreProcess)
         writing = pool.submit(insert_until_killed)
         eventually(lambda: acknowledged >= 5_000)
         own_store.kill()
-        writing.result(60)
+        writing.result(120)
     own_store.start()
     with connect(own_store) as client:
         # The insert that was on its way may stand, too.
@@ -697,7 +697,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
         with connect(own_store) as client:
             eventually(lambda: running(client, "hex(number)") == 1 or sent.done())
         own_store.kill()
-        sent.result(60)
+        sent.result(120)
     own_store.start()
     with connect(own_store) as client:
         assert client.command("SELECT count() FROM t") in {0, 1_000_000}

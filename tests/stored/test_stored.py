@@ -39,7 +39,7 @@ RENAMED: dict[str, dict[str, Any]] = {
     "metrics/waiting": {"filter": {"event": "buy"}},
 }
 OLD_NAMES = {"of"}
-SETTLED_TIMEOUT_S = 60.0
+SETTLED_TIMEOUT_S = 180.0
 # Each of these persons enters the funnel `plain` and gets to its end.
 NEW_PERSONS = 20
 
