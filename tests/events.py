@@ -33,15 +33,7 @@ from tests.oracles.cohort import Grid
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in (
-        "event",
-        "funnel-result",
-        "funnel-step",
-        "cohort-result",
-        "metric-result",
-        "segment-change",
-        "segment-size",
-    )
+    for name in files.names()
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]
