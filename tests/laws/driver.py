@@ -189,6 +189,11 @@ class Life:
         """How many events came too late to count."""
         return self._partition.instances[self._key].late
 
+    @property
+    def keeps_persons(self) -> bool:
+        """Whether the definition has rows of persons."""
+        return self._partition.instances[self._key].state.by_person
+
     def published(self) -> Published:
         """Return what a consumer of the topics has now."""
         aggregates = self._operator.spec.aggregates

@@ -178,6 +178,8 @@ def _oracle(body: Json, events: Sequence[Event], now: int) -> Figures:
 
 
 ENTRY = Entry(
+    {"measure": "persons", "bucket_s": 60},
+    {"measure": "events", "bucket_s": 3_600},
     {
         "events": cases("events", st.none(), by_event=True, limit=100),
         "sum": cases("sum", _VALUES, property="p"),

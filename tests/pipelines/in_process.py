@@ -27,6 +27,7 @@ from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from schemas.topics import SCHEMAS, Topic
 from tests.kafka import Record, read_all
+from tests.laws.entry import entry_of
 
 PARTITION = 0
 _TIMEOUT_S = 120.0
@@ -173,8 +174,8 @@ class Named(NamedTuple):
     def record(self, body: dict[str, Any], version: int = 1, **more: Any) -> dict[str, Any]:
         """Return its record with this body."""
         common = {"project_id": self.project, "id": self.id, "version": version, "created_at": 0}
-        rule = {"rule": body["rule"]} if self.kind == "segment" else {}
-        return {**common, "updated_at": 0, self.kind: body, **rule, **more}
+        beside = entry_of(self.kind).more(body)
+        return {**common, "updated_at": 0, self.kind: body, **beside, **more}
 
 
 def put(settings: Settings, records: dict[Named, dict[str, Any] | bytes | None]) -> None:

@@ -104,7 +104,7 @@ class FunnelState(ArenaRows):
         return FoldResult(changes, newly_dirty, int(self.counters[LATE]))
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:
-        """Let windows and days close that are over at `now` (ms); None if there are none."""
+        """Let windows close that are over at `now` (ms); None if there are none."""
         due, ids = self.timers.take(now)
         if not len(ids):
             return None
