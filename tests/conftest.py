@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -34,6 +35,28 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 PARTITIONS = 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> Iterator[None]:
+    """Let the processes of tests heed signals that this one ignores under nohup, or in a job."""
+    ignored = {number for number in _FROM_TERMINALS if signal.getsignal(number) is signal.SIG_IGN}
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+_FROM_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_java() -> Iterator[None]:
+    """Let Java compile quickly rather than well: brokers of tests end before the latter pays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

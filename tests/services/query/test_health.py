@@ -82,6 +82,7 @@ async def test_a_view_whose_thread_has_failed_says_so(settings: Settings) -> Non
         assert "failed" in results.json()["error"]["message"]
 
 
+@pytest.mark.usefixtures("settings")  # of which all metrics are
 async def test_metrics_count_requests_by_route_and_records_by_view(
     query: httpx.AsyncClient, worker: Worker
 ) -> None:
