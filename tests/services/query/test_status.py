@@ -1,5 +1,6 @@
 """How far a definition is, as its partitions say."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -35,6 +36,21 @@ async def test_a_definition_is_backfilling_until_it_is_live_since_an_offset(
     shown = await is_said(query, "live since offset 100 of 0, 101 of 1")
     assert shown["live_since"] == {"0": 100, "1": 101}
     assert (shown["state"], shown["backfilled"], shown["reason"]) == ("live", 1, None)
+
+
+async def test_a_definition_is_behind_while_it_lacks_events_that_came_too_late(
+    query: httpx.AsyncClient, worker: Worker
+) -> None:
+    await create(query, "buy")
+    since = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
+    worker.publish(
+        whole(0, live_since=0, late_dropped=3, behind=2, behind_since=since),
+        whole(1, live_since=3, behind=1, behind_since=since + timedelta(seconds=5)),
+    )
+    shown = await is_said(query, "behind: 3 events came too late, and are about to be counted")
+    assert (shown["state"], shown["behind"]) == ("behind", 3)
+    assert shown["behind_since"] == "2026-05-01T12:30:00Z"
+    assert (await query.get(f"{FUNNELS}/buy/results")).json()["state"] == "behind"
 
 
 async def test_a_definition_that_a_worker_could_not_go_on_with_has_failed(
