@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -18,10 +17,11 @@ from services import topic_view
 from services.broker import Broker
 from services.topics import ensure_topics
 from tests.kafka import FETCH_WAIT_MS, delete_topics
+from tests.ports import free_ports
 from tests.stores import store
 from tests.warehouse import warehouse
 
-__all__ = ["store", "warehouse"]
+__all__ = ["free_ports", "store", "warehouse"]
 
 # No test is judged by the time that it takes.
 hypothesis.settings.register_profile(
@@ -34,21 +34,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 PARTITIONS = 2
-
-
-def free_ports(count: int) -> list[int]:
-    """Return `count` different ports that nothing listens on.
-
-    The kernel picks them at random and out of the range of outgoing connections it has in use; all
-    are held until all are known. Another process may still take one before the caller does.
-    """
-    with contextlib.ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,8 +27,8 @@ from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from schemas.topics import Topic
-from tests.cohort_oracle import Grid
 from tests.kafka import Log, Record, produce
+from tests.oracles.cohort import Grid
 
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {

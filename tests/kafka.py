@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 FETCH_WAIT_MS = 20
 _PAUSE_S = 0.1  # without a record
 

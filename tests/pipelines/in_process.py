@@ -30,7 +30,7 @@ from tests.kafka import Record, read_all
 from tests.laws.entry import entry_of
 
 PARTITION = 0
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 _PERIODS = {"day", "period", "bucket"}
 
 

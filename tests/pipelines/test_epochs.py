@@ -18,7 +18,7 @@ from pipelines.worker.telemetry import SKIPPED
 from schemas.settings import Settings
 from tests.kafka import Record, produce
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class NoState:

@@ -22,7 +22,7 @@ from tests.conftest import free_ports
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.kafka import Record, produce
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 NOTHING = {"buckets": [], "counts": [], "sum_ms": 0}
 
 

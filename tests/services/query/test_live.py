@@ -36,7 +36,7 @@ from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Worker
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 TIMESTAMP = 1_772_323_200_000
 READER, WRITER, ELSEWHERE, LEAVING = (f"aqt_{name}" for name in ("read", "write", "other", "soon"))
 

@@ -23,7 +23,7 @@ from services.query.operators.metric.sql import (
     read_windows,
     seen_statement,
 )
-from tests.metric_oracle import Act, Measured, active, measure, percentile, persons
+from tests.oracles.metric import Act, Measured, active, measure, percentile, persons
 from tests.pipelines import test_actives_fold, test_metric_fold
 from tests.pipelines.test_metric_fold import CASE, FIRST, NOON, Case, _typed, define, minutes
 from tests.services.query.test_funnel_sql import ask

@@ -19,7 +19,6 @@ from schemas.operators.metric import (
     decode_metric,
 )
 from schemas.time.rfc3339 import read_time
-from services.query.clickhouse.conditions import check_name, check_names
 from services.query.http.params import encode_response, now_ms, read_number, read_source
 from services.query.operators.context import Context
 from services.query.operators.metric.aggregates import MetricAggregates, MetricQuery
@@ -49,19 +48,11 @@ class MetricListResponse(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def _read(body: bytes) -> Metric:
-    metric = decode_metric(body)
-    check_names(metric.filter.where, "filter.where")
-    if metric.property is not None:
-        check_name(metric.property, "property")
-    return metric
-
-
 def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
     return MetricDefinition(**parts, metric=metric)
 
 
-_SPEC: Final = ResourceSpec(METRIC, _read, _define, show, MetricListResponse)
+_SPEC: Final = ResourceSpec(METRIC, decode_metric, _define, show, MetricListResponse)
 
 
 class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
