@@ -6,12 +6,13 @@ the others: a person's events are always together.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from pipelines.columnar.dictionary import DictionaryColumn, Rows
-from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.jit import Bools, Int32s, Int64s
+from pipelines.engine.operator import C_co, PersonState
 from pipelines.matching.match import Key, Masks, Values
 from pipelines.matching.value_hash import ValueHashes
 
@@ -49,6 +50,26 @@ class SelectedEvents(NamedTuple):
         return own + sum(map(_nbytes, self.values))
 
 
+class Corrections(Protocol[C_co]):
+    """Finds what a recount corrects of what was announced of persons, whom late events concern."""
+
+    def note(self, persons: int, events: SelectedEvents) -> None:
+        """Note the persons of whom an event comes too late; events come in the log's order."""
+
+    @property
+    def concerned(self) -> Bools:
+        """By person: whether an event of theirs came too late."""
+
+    def fold_history(self, persons: int, events: SelectedEvents) -> None:
+        """Fold all events of some of the persons who are concerned, in any order."""
+
+    def fold_since(self, persons: int, events: SelectedEvents) -> None:
+        """Fold events that came after all of the history, as they came."""
+
+    def changes(self, state: PersonState[Any]) -> C_co:
+        """Return what is to be announced, for rows of a state that has these persons."""
+
+
 class History:
     """Events of some definitions, for the persons of one range of hashes after the other."""
 
@@ -80,6 +101,13 @@ class History:
         self._nbytes = 0
         self._low, self._high = self._high, _HASHES
         return self._low < _HASHES
+
+    def of_persons(self, key: Key, which: Bools) -> SelectedEvents | None:
+        """Return a copy of what is kept of some persons, in any order; None if that is nothing."""
+        held = self._held.get(key, [])
+        parts = [events.cut(which[events.slots]).compact() for events in held]
+        parts = [events for events in parts if len(events.at)]
+        return _concat(parts) if parts else None
 
     def batches(self, key: Key) -> Iterator[SelectedEvents]:
         """Yield a definition's events in the order of time, at one time in that of offsets."""

@@ -13,6 +13,7 @@ import structlog
 from pipelines.columnar.jit import Bytes, Int32s, Int64s
 from pipelines.engine.constants import NEVER, NONE, TOTAL
 from pipelines.engine.events import OffsetRange
+from pipelines.engine.history import Corrections
 from pipelines.engine.operator import (
     NO_ROWS,
     Aggregates,
@@ -78,6 +79,7 @@ class OperatorInstance(Generic[D, C]):
         late: how many events are not counted, since they came too late.
         behind: how many of them a recount would count (`pipelines.engine.recount`).
         behind_since: when the first of these was noticed (ms); None if there are none.
+        recounted_to: the offset below which a recount has folded all events in the order of time.
         settling: it has caught up with history, in which events came too late: until its first
             recount has counted them, it is published as backfilling.
         unpublished: periods whose record differs from what is published.
@@ -104,6 +106,7 @@ class OperatorInstance(Generic[D, C]):
         self.late = 0
         self.behind = 0
         self.behind_since: int | None = None
+        self.recounted_to = 0
         self.settling = False
         self.unpublished: set[int] = set()
         self.total: Record | None = None
@@ -244,6 +247,14 @@ class OperatorInstance(Generic[D, C]):
         self.failed = ""
         self.suspended = False
         self.unpublished.add(TOTAL)
+
+    def corrections(self, announced: Self, right: Self) -> Corrections[C] | None:  # noqa: ARG002 (see below)
+        """Return what finds how a recount corrects what was announced of persons.
+
+        `announced` and `right` are instances that hold nothing. None: all is corrected by what
+        `succeed` returns.
+        """
+        return None
 
     def settle(self, position: int) -> None:
         """Be published as live, at the partition's position, if it was backfilled."""

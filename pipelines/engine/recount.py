@@ -12,6 +12,7 @@ aggregates of its counterpart (`OperatorInstance.succeed`), in one transaction. 
 counted before can be read, and a crash loses nothing but the work: the definition is still behind.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -58,8 +59,14 @@ class Recount:
         self._partition = partition
         self._instances = {instance.key: instance for instance in instances}
         self._recounted = {key: make(key) for key in self._instances}
+        self._corrections = {
+            key: corrections
+            for key, instance in self._instances.items()
+            if (corrections := instance.corrections(make(key), make(key))) is not None
+        }
         self._read = read
         self._begin = begin
+        self._end = 0  # of the history that is folded in the order of time
         self._max_bytes = max_bytes
         self._sorted = True  # whether the events that are folded come in the order of time
 
@@ -71,7 +78,7 @@ class Recount:
         for key, recounted in self._recounted.items():
             with recounted.failing_alone():
                 recounted.aggregates.succeed(self._instances[key].aggregates)
-        end = self._partition.position
+        self._end = end = self._partition.position
         yield from self._fold_history(end)
         self._sorted = False
         yield from self._fold_since(end)
@@ -94,9 +101,12 @@ class Recount:
                 continue
             with instance.failing_alone():
                 changes = instance.succeed(recounted)
-                instance.settle(self._partition.position)
+                if key in self._corrections:
+                    changes = self._corrections[key].changes(instance.state)
                 if changes is not None:
                     changed.append((instance, changes))
+                instance.recounted_to = self._end
+                instance.settle(self._partition.position)
                 log.info("recounted", definition=key.name, late=instance.late)
         return changed
 
@@ -104,13 +114,17 @@ class Recount:
 
     def _fold_history(self, end: int) -> Iterator[None]:
         history, keys = History(self._max_bytes), frozenset(self._recounted)
-        while True:
+        for number in itertools.count():
             for matched in self._read(self._begin, end, keys):
                 if matched is not None:
                     for key, events in self._selected(matched):
+                        if number == 0:
+                            self._note(key, events)
                         self._keep(history, key, events)
                 yield
             for key, recounted in self._recounted.items():
+                self._correct(history, key)
+                yield
                 with recounted.failing_alone():
                     recounted.state.rewind()
                 for events in history.batches(key):
@@ -128,6 +142,19 @@ class Recount:
         else:  # whatever the order, it counts the same
             self._fold(recounted, events)
 
+    def _note(self, key: Key, events: SelectedEvents) -> None:
+        with self._recounted[key].failing_alone():
+            if key in self._corrections:
+                self._corrections[key].note(len(self._partition.persons), events)
+
+    def _correct(self, history: History, key: Key) -> None:
+        """Fold what is kept of the persons whom late events concern, as it was announced."""
+        with self._recounted[key].failing_alone():
+            if (corrections := self._corrections.get(key)) is not None:
+                events = history.of_persons(key, corrections.concerned)
+                if events is not None:
+                    corrections.fold_history(len(self._partition.persons), events)
+
     # ── events as they come ──────────────────────────────────────────────────────────────────────
 
     def _fold_since(self, begin: int) -> Iterator[None]:
@@ -140,6 +167,11 @@ class Recount:
                 else:
                     for key, events in self._selected(matched):
                         self._fold(self._recounted[key], events)
+                        with self._recounted[key].failing_alone():
+                            if key in self._corrections:
+                                self._corrections[key].fold_since(
+                                    len(self._partition.persons), events
+                                )
                     begin = matched.events.range.end
                 if end - begin > _CATCH_UP_BATCH or waits > _MAX_WAITS:
                     yield
