@@ -103,6 +103,45 @@ def test_history_in_order_of_time_counts_although_the_project_is_far_ahead(
 
 
 @checked
+@given(data=st.data(), lateness=st.sampled_from([0, 5, 1_500, 3_600_000]))
+def test_what_comes_later_than_the_lateness_is_counted_in_the_end(
+    subject: Subject, data: st.DataObject, lateness: int
+) -> None:
+    case = data.draw(subject.cases)
+    events = data.draw(st.permutations(case.events))
+    life = subject.life(case._replace(lateness_ms=lateness), checkpoint_ms=5_000)
+    for batch in cut(events, data.draw(sizes)):
+        life.take(batch, data.draw(st.sampled_from([0, 1_000, 9_000])))
+        match data.draw(st.sampled_from(["", "", "recount", "snapshot", "crash"])):
+            case "recount":
+                _recount(life, data)
+            case "snapshot":
+                life.snapshot()
+            case "crash":
+                life.crash()
+    while life.behind:
+        _recount(life, data)
+    assert life.late == 0 or not life.keeps_persons
+    assert_right(subject, life, case, events)
+    life.crash()
+    for wait_ms in (0, *subject.entry.wait_ms):
+        life.take([], wait_ms)
+        assert_right(subject, life, case, events)
+
+
+def _recount(life: Life, data: st.DataObject) -> None:
+    """Count again what is behind; a crash on the way, or after it, costs the work alone."""
+    batch, max_bytes = data.draw(st.integers(1, 30)), data.draw(st.sampled_from([1, 100, 10_000]))
+    crash_at = data.draw(st.sampled_from([None, None, 0, 3, 10]))
+    for step, _ in enumerate(life.recount(batch, max_bytes)):
+        if step == crash_at:
+            life.crash()
+            return
+    if crash_at is not None:
+        life.crash()
+
+
+@checked
 @given(data=st.data(), lateness=st.sampled_from([0, 5, 3_600_000, 86_400_000, None]))
 def test_where_batches_end_changes_nothing(
     subject: Subject, data: st.DataObject, lateness: int | None
