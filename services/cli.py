@@ -162,7 +162,7 @@ def topics(settings: Callable[[], Settings]) -> None:
 
     read = settings()
     created = ensure_topics(
-        read.bootstrap,
+        read.cluster,
         read.topics,
         partitions=read.partitions,
         replication_factor=read.replication_factor,

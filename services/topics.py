@@ -14,6 +14,7 @@ from confluent_kafka.admin import (
 )
 
 from schemas.bootstrap import parse_bootstrap
+from schemas.cluster import Address, client_config
 from schemas.errors import Misconfigured, Unavailable
 from schemas.topics import Topic
 
@@ -36,7 +37,7 @@ class TopicState(NamedTuple):
 
 
 def ensure_topics(
-    bootstrap: str,
+    cluster: Address,
     topics: Iterable[Topic],
     *,
     partitions: int,
@@ -55,18 +56,18 @@ def ensure_topics(
     """
     declared = {topic.name: topic for topic in topics}
     deadline = time.monotonic() + timeout_s
-    admin = _connect(bootstrap)
+    admin = _connect(cluster)
     created: list[str] = []
     while True:
         states = {
-            state.name: state for state in _describe(admin, bootstrap, declared.values(), deadline)
+            state.name: state for state in _describe(admin, cluster, declared.values(), deadline)
         }
         missing = [topic for name, topic in declared.items() if name not in states]
         if not missing:
             break
         if time.monotonic() > deadline:
             names = ", ".join(topic.name for topic in missing)
-            raise Unavailable(f"Kafka at {bootstrap} did not create in time: {names}")
+            raise Unavailable(f"Kafka at {cluster} did not create in time: {names}")
         names_before = len(created)
         created += _create(
             admin, [t for t in missing if t.name not in created], partitions, replication_factor
@@ -106,23 +107,23 @@ def require_broker(bootstrap: str) -> None:
 
 
 def describe_topics(
-    bootstrap: str, topics: Iterable[Topic], *, timeout_s: float = 30
+    cluster: Address, topics: Iterable[Topic], *, timeout_s: float = 30
 ) -> list[TopicState]:
     """Return the state of those `topics` that exist; blocks up to about `timeout_s`.
 
     Raises:
         Unavailable: the broker did not answer in time.
     """
-    return _describe(_connect(bootstrap), bootstrap, topics, time.monotonic() + timeout_s)
+    return _describe(_connect(cluster), cluster, topics, time.monotonic() + timeout_s)
 
 
-def _connect(bootstrap: str) -> AdminClient:
+def _connect(cluster: Address) -> AdminClient:
     # The callers retry, so the library need not print failures to connect.
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    return AdminClient(client_config(cluster, {"log_level": 0}))
 
 
 def _describe(
-    admin: AdminClient, bootstrap: str, topics: Iterable[Topic], deadline: float
+    admin: AdminClient, cluster: Address, topics: Iterable[Topic], deadline: float
 ) -> list[TopicState]:
     names = [topic.name for topic in topics]
     while True:
@@ -132,7 +133,7 @@ def _describe(
         except KafkaException as error:
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"Kafka at {bootstrap} does not answer ({error.args[0].str()}): check "
+                    f"Kafka at {cluster} does not answer ({error.args[0].str()}): check "
                     "AVILA_KAFKA_BOOTSTRAP and that the broker runs"
                 ) from error
         time.sleep(_RETRY_PAUSE_S)

@@ -41,14 +41,14 @@ def run_sink(settings: Settings) -> None:
     ):
         delivery = Delivery(
             SourceSettings(
-                bootstrap=settings.bootstrap,
+                cluster=settings.cluster,
                 topic=settings.topics.events.name,
                 group=f"{settings.app_id}-sink-clickhouse",
                 session_timeout_ms=settings.session_timeout_ms,
             ),
             ClickHouseSink(settings),
             Codec(EVENT, registry.find),
-            Rejects(settings.bootstrap, settings.topics.rejected.name),
+            Rejects(settings.cluster, settings.topics.rejected.name),
             metrics,
         )
         with _signals(delivery):

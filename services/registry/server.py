@@ -36,15 +36,13 @@ def run_registry(settings: Settings) -> None:
             "AVILA_SCHEMA_REGISTRY_URL names another registry: unset it to run this one"
         )
     ensure_topics(
-        settings.bootstrap,
+        settings.cluster,
         [settings.topics.schemas],
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
     port = settings.port(REGISTRY_PORT)
-    registry = Registry(
-        settings.bootstrap, settings.topics.schemas.name, timeout_s=_BROKER_TIMEOUT_S
-    )
+    registry = Registry(settings.cluster, settings.topics.schemas.name, timeout_s=_BROKER_TIMEOUT_S)
     with listen(settings.host, port, "schema registry") as listener:
         log.info("schema registry listens", host=settings.host, port=port)
         make_server(registry, AccessLog(settings.access_log)).run(sockets=[listener])

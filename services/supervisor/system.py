@@ -171,7 +171,7 @@ class _System:
         while not self._stop.is_set():
             try:
                 ensure_topics(
-                    settings.bootstrap,
+                    settings.cluster,
                     settings.topics,
                     partitions=settings.partitions,
                     replication_factor=settings.replication_factor,

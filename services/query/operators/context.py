@@ -59,4 +59,4 @@ def results_view(
     """Return a view of a result topic that gives what it reads to `apply`; not started yet."""
     reader = ResultReader(Codec(load(source.topic.schema), registry.find), source.read)
     topic = source.topic.topic(settings.topics)
-    return TopicView(source.name, settings.bootstrap, [topic.name], reader, apply)
+    return TopicView(source.name, settings.cluster, [topic.name], reader, apply)
