@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_base: int = 0
 
     # Kafka
+    # How many brokers the embedded Kafka has: with three, every record survives the loss of one.
+    brokers: int = 1
     topic_prefix: str = "avila"
     partitions: int = 4
     replication_factor: int = 1
@@ -110,8 +112,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bootstrap(self) -> str:
-        """The address of the broker: the configured one, or that of the embedded broker."""
-        return self.kafka_bootstrap or self.local_address(BROKER_PORT)
+        """The address of Kafka: the configured one, or that of the embedded brokers."""
+        return self.kafka_bootstrap or ",".join(
+            self.local_address(port) for port in BROKER_PORTS[: self.brokers]
+        )
 
     @property
     def cluster(self) -> Cluster:
@@ -139,6 +143,9 @@ CONTROLLER_PORT = 9093
 WORKER_PORT = 8090
 SINK_PORT = 8091
 QUERY_GRPC_PORT = 50052
+# Of the embedded brokers, and of the controller of each.
+BROKER_PORTS = (BROKER_PORT, 9094, 9096)
+CONTROLLER_PORTS = (CONTROLLER_PORT, 9095, 9097)
 _PORTS = (
     INGEST_PORT,
     QUERY_PORT,
@@ -150,6 +157,8 @@ _PORTS = (
     WORKER_PORT,
     SINK_PORT,
     QUERY_GRPC_PORT,
+    *BROKER_PORTS[1:],
+    *CONTROLLER_PORTS[1:],
 )
 PORTS_PER_SYSTEM = len(_PORTS)
 # The addresses that mean every interface of the machine, and the loopback address of the same kind.
@@ -164,6 +173,7 @@ def host_and_port(host: str, port: int) -> str:
 # The least and the greatest value that is accepted.
 _RANGES: dict[str, tuple[int, int]] = {
     "port_base": (0, 65_000),
+    "brokers": (1, 3),
     "partitions": (1, 1_024),
     "replication_factor": (1, 16),
     "epoch_max_records": (1, 1_000_000),
@@ -217,6 +227,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
                 f"AVILA_CLICKHOUSE_DSN names the database {named!r}, and "
                 f"AVILA_CLICKHOUSE_DATABASE {values['clickhouse_database']!r}: set only one"
             )
+    if not values.get("kafka_bootstrap"):
+        values.setdefault("replication_factor", values.get("brokers", 1))
     settings = Settings(**values)
     _check(settings)
     return settings
@@ -229,6 +241,8 @@ def _check(settings: Settings) -> None:
             key = PREFIX + name.upper()
             raise Misconfigured(f"{key} must be {least} to {most}, and is {value}")
     _check_data_dir(settings.data_dir)
+    if settings.brokers == 2:
+        raise Misconfigured("AVILA_BROKERS must be 1 or 3: of two, none may be down")
     if settings.kafka_bootstrap:
         parse_bootstrap(settings.kafka_bootstrap)
     for name in ("clickhouse_ca_file", "schema_registry_ca_file"):

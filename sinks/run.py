@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,8 +91,11 @@ def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
         def log_message(self, *_: Any) -> None:
             """Do not log requests."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = Server((host, port), Handler)
     except OSError as error:
         raise Misconfigured(
             f"the sink cannot listen on {host}:{port}: {error.strerror}; stop what does, or "

@@ -17,14 +17,14 @@ from typing import Final
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, REGISTRY_PORT, Settings
-from services.broker import storage_in_use
+from services.broker import storage_directory, storage_in_use
 from services.child_process import MISCONFIGURED
 from services.data_directory import locked_data_dir, prepare_data_dir
 from services.keys.first import ensure_first_keys
 from services.supervisor.child import Child, Say
 from services.supervisor.ports import check_ports, needed_ports
 from services.supervisor.readiness import unready
-from services.topics import ensure_topics
+from services.topics import ensure_topics, require_brokers
 
 _STOP_TIMEOUT_S: Final = 9.0
 _BROKER_TIMEOUT_S: Final = 240.0
@@ -86,7 +86,7 @@ class _System:
         while not self._stop.is_set():
             try:
                 check_ports(ports)
-                if not storage_in_use(self._settings.data_dir / "kafka"):
+                if not self._storage_in_use():
                     return
             except Misconfigured:
                 if time.monotonic() > deadline:
@@ -98,14 +98,23 @@ class _System:
                 said = True
             self._stop.wait(_POLL_S)
 
+    def _storage_in_use(self) -> bool:
+        settings = self._settings
+        return not settings.kafka_bootstrap and any(
+            storage_in_use(storage_directory(settings.data_dir, number, settings.brokers))
+            for number in range(1, settings.brokers + 1)
+        )
+
     def _start(self) -> None:
         settings = self._settings
-        broker = None
         if not settings.kafka_bootstrap:
-            broker = Child("broker", settings)
-            broker.start()
-            self._backends.append(broker)
-        self._await_topics(broker)
+            numbers = range(1, settings.brokers + 1) if settings.brokers > 1 else ()
+            self._backends = [Child("broker", settings, "--number", str(n)) for n in numbers] or [
+                Child("broker", settings)
+            ]
+            for broker in self._backends:
+                broker.start()
+        self._await_topics(list(self._backends))
         if not self._stop.is_set():
             self._say(f"broker at {settings.bootstrap}")
         self._await_first_keys()
@@ -164,12 +173,13 @@ class _System:
             for child in group:
                 child.reap(deadline)
 
-    def _await_topics(self, broker: Child | None) -> None:
+    def _await_topics(self, brokers: Sequence[Child]) -> None:
         """Wait until the broker answers and every topic exists as declared, or `stop` is set."""
         deadline = time.monotonic() + _BROKER_TIMEOUT_S
         settings, said = self._settings, ""
         while not self._stop.is_set():
             try:
+                require_brokers(settings.cluster, len(brokers), timeout_s=1)
                 ensure_topics(
                     settings.cluster,
                     settings.topics,
@@ -178,13 +188,14 @@ class _System:
                     timeout_s=1,
                 )
             except Unavailable:
-                if broker is not None and broker.ended:
-                    if broker.code == MISCONFIGURED:
-                        raise Misconfigured(f"broker: {broker.last_words()}") from None
-                    raise Unavailable(f"broker: {broker.last_words()}") from None
+                for broker in brokers:
+                    if broker.ended:
+                        kind = Misconfigured if broker.code == MISCONFIGURED else Unavailable
+                        raise kind(f"{broker.name}: {broker.last_words()}") from None
                 if time.monotonic() > deadline:
                     raise
-                state = (broker and broker.last_words()) or "starting"
+                words = dict.fromkeys(broker.last_words() for broker in brokers)
+                state = ", ".join(filter(None, words)) or "starting"
                 if state != said:
                     self._say(f"waiting for the broker ({state})")
                     said = state

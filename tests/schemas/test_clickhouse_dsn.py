@@ -1,6 +1,7 @@
 """The address of ClickHouse is read whole, or refused without showing its password."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from schemas.settings import read_settings
 from sinks.connection import location
 
 
-def read(dsn: str, **more: str) -> dict[str, str]:
+def read(dsn: str, **more: str) -> dict[str, Any]:
     settings = read_settings({"AVILA_CLICKHOUSE_DSN": dsn} | more)
     return {"database": settings.clickhouse_database} | location(settings)
 
