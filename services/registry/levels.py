@@ -59,7 +59,7 @@ class LevelsApi:
         def decide(subjects: Subjects) -> tuple[Compatibility, list[Record]]:
             level = subjects.level(subject)
             if level is not None:
-                return level, [level_record(subject, None)]
+                return level, subjects.unset_level(subject)
             if subject is not None:
                 raise errors.no_subject(subject)
             return DEFAULT_COMPATIBILITY, []
