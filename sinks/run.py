@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from schemas.avro.codec import Codec
+from schemas.avro.files import history
 from schemas.errors import Misconfigured
 from schemas.registry.client import open_registry
 from schemas.settings import SINK_PORT, Settings
@@ -48,7 +49,7 @@ def run_sink(settings: Settings) -> None:
                 session_timeout_ms=settings.session_timeout_ms,
             ),
             ClickHouseSink(settings),
-            Codec(EVENT, registry.find),
+            Codec(EVENT, registry.find, shipped=history("event")),
             Rejects(settings.cluster, settings.topics.rejected.name),
             metrics,
         )

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
-from schemas.avro.files import load
+from schemas.avro.files import history, load
 from schemas.errors import AvilaError
 from schemas.plans import PlanDefinition
 from schemas.registry.client import open_registry
@@ -102,7 +102,11 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     if not settings.kafka_bootstrap:  # the whole system is on this machine
         checks["worker"] = WorkerCheck(settings)
     health = Health(topic_views, checks)
-    tail = Tail(settings.cluster, topics.events.name, Codec(load("event"), registry.find))
+    tail = Tail(
+        settings.cluster,
+        topics.events.name,
+        Codec(load("event"), registry.find, shipped=history("event")),
+    )
     live = {
         operator.spec.plural: resource.live
         for operator, resource in zip(OPERATORS, resources, strict=True)
