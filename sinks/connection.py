@@ -9,6 +9,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from schemas.clickhouse_dsn import ClickHouseAddress, parse_dsn
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import STORE_PORT, Settings
+from sinks.store_password import store_password
 
 _CONNECT_TIMEOUT_S = 5
 _WRONG_CREDENTIALS = {192, 193, 516}
@@ -18,18 +19,23 @@ def location(settings: Settings) -> dict[str, Any]:
     """Return the address and credentials of ClickHouse as options of its client.
 
     There is no default database, since it may not exist yet.
+
+    Raises:
+        Misconfigured: the password of the embedded store cannot be read or written.
     """
     if settings.clickhouse_dsn:
         address = parse_dsn(settings.clickhouse_dsn)
+        password = address.password or str.__str__(settings.clickhouse_password)
     else:
         host, port = settings.local_host, settings.port(STORE_PORT)
+        password = store_password(settings)
         address = ClickHouseAddress("http", f"[{host}]" if ":" in host else host, port)
     where = {
         "interface": address.scheme,
         "host": address.host,
         "port": address.port,
         "username": address.user or settings.clickhouse_user,
-        "password": address.password or str.__str__(settings.clickhouse_password),
+        "password": password,
     }
     if settings.clickhouse_ca_file is not None:
         where["ca_cert"] = str(settings.clickhouse_ca_file)

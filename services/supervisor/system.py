@@ -16,7 +16,14 @@ from types import FrameType
 from typing import Final
 
 from schemas.errors import Misconfigured, Unavailable
-from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, REGISTRY_PORT, Settings
+from schemas.settings import (
+    GRPC_PORT,
+    INGEST_PORT,
+    QUERY_PORT,
+    REGISTRY_PORT,
+    STORE_PORT,
+    Settings,
+)
 from services.broker import storage_directory, storage_in_use
 from services.child_process import MISCONFIGURED
 from services.data_directory import locked_data_dir, prepare_data_dir
@@ -25,6 +32,7 @@ from services.supervisor.child import Child, Say
 from services.supervisor.ports import check_ports, needed_ports
 from services.supervisor.readiness import unready
 from services.topics import ensure_topics, require_brokers
+from sinks.store_password import password_file
 
 _STOP_TIMEOUT_S: Final = 9.0
 _BROKER_TIMEOUT_S: Final = 240.0
@@ -159,6 +167,11 @@ class _System:
             f"  or by gRPC to {settings.local_address(GRPC_PORT)}",
             f"queries to http://{settings.local_address(QUERY_PORT)}/api",
         ]
+        if not settings.clickhouse_dsn:
+            lines.append(
+                f"ClickHouse at http://{settings.local_address(STORE_PORT)}, user "
+                f"{settings.clickhouse_user}, password in {password_file(settings)}"
+            )
         if not settings.schema_registry_url:
             lines.append(f"schemas at http://{settings.local_address(REGISTRY_PORT)}/subjects")
         lines.append(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
