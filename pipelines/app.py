@@ -25,7 +25,7 @@ topics = settings.topics
 
 app = App(
     settings.app_id,
-    broker=f"columnar://{settings.bootstrap}",
+    broker="columnar://",
     broker_client_id=settings.worker_name,
     broker_commit_interval=settings.commit_interval_ms / 1000,
     broker_max_poll_records=settings.epoch_max_records,
@@ -35,6 +35,7 @@ app = App(
     web_enabled=False,
     worker_redirect_stdouts=False,
 )
+app.cluster = settings.cluster
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s

@@ -11,6 +11,8 @@ How it works around the limits of chDB:
 - FROM INFILE reads the rows of an INSERT from a file in memory; the engine parses them.
 - A query cannot have an id of the caller's choice. `log_comment` carries that id, and KILL QUERY
   finds it there. The engine does not notice that the reader of the pipe has gone.
+- Its database `default` finds any file of the machine by its path. So we attach the part of it that
+  has the tables instead, each time the engine is opened.
 - The engine's threads do not survive a fork: nothing may fork once the engine is open.
 """
 
@@ -32,6 +34,7 @@ from chdb import ChdbError
 from schemas.errors import Misconfigured
 from services.store.errors import Code, StoreError, engine_error
 from services.store.jobs import Job, Outcome
+from services.store.reach import refused_names
 from services.store.running import Running
 from services.store.statements import Insert, Query
 
@@ -55,6 +58,7 @@ class Engine:
         self.path = path.resolve()
         self.version = ""
         self.timezone = ""
+        self.refused: frozenset[bytes] = frozenset()  # see `services.store.reach`
         self._workers = ThreadPoolExecutor(handles, "query")
         self._control = ThreadPoolExecutor(1, "control")
         self._slots = asyncio.Semaphore(handles)
@@ -97,6 +101,32 @@ class Engine:
                 f"the store in {self.path} cannot be opened: {engine_error(str(error))}"
             ) from error
         self.version, self.timezone = row.decode().strip().split("\t")
+        self._open_tables_only()
+        functions, engines, databases = (
+            [row[0] for row in self._rows(sql)]
+            for sql in (
+                "SELECT name FROM system.table_functions",
+                "SELECT name FROM system.table_engines",
+                "SELECT name FROM system.database_engines",
+            )
+        )
+        self.refused = refused_names(functions, [*engines, *databases])
+
+    def _open_tables_only(self) -> None:
+        """Replace the database `default`, in which clickhouse-local finds files by their paths.
+
+        Its tables are in the usual database that is a part of it, and has the same id.
+        """
+        (engine, uuid), *_ = self._rows(
+            "SELECT engine, uuid FROM system.databases WHERE name = 'default'"
+        )
+        if engine != "Atomic":
+            self._keeper.query("DETACH DATABASE default")
+            self._keeper.query(f"ATTACH DATABASE default UUID '{uuid}' ENGINE = Atomic")
+
+    def _rows(self, sql: str) -> list[list[str]]:
+        text = self._keeper.query(sql, "TabSeparated").bytes().decode()
+        return [line.split("\t") for line in text.splitlines()]
 
     async def close(self) -> None:
         """Cancel running statements and shut the engine down; acknowledged inserts are on disk."""

@@ -30,7 +30,9 @@ _OPEN, _CLOSE = b"([{", b")]}"
 _END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A token; `depth` is how many brackets it is in."""
+
     kind: str
     text: bytes
     start: int
@@ -39,6 +41,7 @@ class _Token(NamedTuple):
 
     @property
     def word(self) -> bytes:
+        """Return the word in capitals; empty if the token is none."""
         return self.text.upper() if self.kind == "word" else b""
 
 
@@ -84,7 +87,7 @@ def read_statement(text: bytes) -> Insert | Query:
     Raises:
         StoreError: the statement would access a file of this machine, or objects of this process.
     """
-    tokens = _tokens(text)
+    tokens = read_tokens(text)
     first = next(tokens, None)
     if first is not None and first.word == b"INSERT":
         insert = _read_insert(text, tokens)
@@ -93,7 +96,8 @@ def read_statement(text: bytes) -> Insert | Query:
     return _read_query(text)
 
 
-def _tokens(text: bytes) -> Iterator[_Token]:
+def read_tokens(text: bytes) -> Iterator[Token]:
+    """Yield the tokens of a statement, without blanks and comments."""
     depth = 0
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup
@@ -104,12 +108,12 @@ def _tokens(text: bytes) -> Iterator[_Token]:
         token = match[0]
         if kind == "mark" and token in _CLOSE:
             depth = max(0, depth - 1)
-        yield _Token(kind, token, match.start(), match.end(), depth)
+        yield Token(kind, token, match.start(), match.end(), depth)
         if kind == "mark" and token in _OPEN:
             depth += 1
 
 
-def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
+def _read_insert(text: bytes, tokens: Iterator[Token]) -> Insert | None:
     """Parse the tokens after INSERT; return None if no rows follow (INSERT … SELECT)."""
     settings_at = input_start = -1
     input_at: tuple[int, int] | None = None
@@ -156,7 +160,7 @@ def _split(text: bytes, settings_at: int, end: int) -> tuple[bytes, bytes]:
 
 def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
     """Return the SETTINGS clause right after the format's name, or nothing, and where it ends."""
-    tokens = list(_take(_tokens(text[start : start + 65_536]), 256))
+    tokens = list(_take(read_tokens(text[start : start + 65_536]), 256))
     if not tokens or tokens[0].word != b"SETTINGS":
         return b"", start
     at = 1
@@ -169,7 +173,7 @@ def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
     return text[start:end].strip(), end
 
 
-def _take(tokens: Iterator[_Token], count: int) -> Iterator[_Token]:
+def _take(tokens: Iterator[Token], count: int) -> Iterator[Token]:
     for _, token in zip(range(count), tokens, strict=False):
         yield token
 
@@ -180,7 +184,7 @@ def _data_after(text: bytes, end: int) -> int:
 
 
 def _read_query(text: bytes) -> Query:
-    tokens = list(_tokens(text))
+    tokens = list(read_tokens(text))
     while tokens and tokens[-1].text == b";":
         tokens.pop()
     end = tokens[-1].end if tokens else 0
@@ -203,7 +207,7 @@ def _read_query(text: bytes) -> Query:
 def is_column_list(text: bytes) -> bool:
     """Return whether `text` is not empty and cannot close the brackets that it is put into."""
     depth = 0
-    for token in _tokens(text):
+    for token in read_tokens(text):
         if token.kind == "open" or token.text == b";":
             return False
         if token.kind == "mark":

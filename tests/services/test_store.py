@@ -12,6 +12,7 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -213,15 +214,62 @@ def test_a_session_keeps_what_it_set(store: StoreProcess) -> None:
 
 def test_readonly_queries_change_nothing_and_read_no_file(client: Client) -> None:
     client.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
-    for statement in (
-        "DROP TABLE t",
-        "SELECT * FROM file('/etc/hostname', 'LineAsString')",
-        "SELECT 1 SETTINGS readonly = 0",
-        "INSERT INTO t VALUES (1)",
+    for statement, code in (
+        ("DROP TABLE t", 164),
+        ("SELECT * FROM file('/etc/hostname', 'LineAsString')", 344),
+        ("SELECT 1 SETTINGS readonly = 0", 164),
+        ("INSERT INTO t VALUES (1)", 164),
     ):
         with pytest.raises(DatabaseError) as caught:
             client.command(statement, settings={"readonly": 1})
-        assert caught.value.code == 164, statement
+        assert caught.value.code == code, statement
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM file('{file}')",
+        "SELECT file('{file}')",
+        "SELECT * FROM `f\\x69le`('{file}')",
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM default.`{file}`",
+        "SELECT * FROM {{table:Identifier}}",
+        "DESCRIBE TABLE file('{file}')",
+        "SELECT * FROM url('http://127.0.0.1:{port}/?query=SELECT%201', CSV)",
+        "INSERT INTO FUNCTION file('{file}.out', CSV, 'a Int8') SELECT 1",
+        "INSERT INTO TABLE FUNCTION url('http://127.0.0.1:{port}/', CSV, 'a Int8') VALUES (1)",
+        "CREATE TABLE stolen (a String) ENGINE = File(LineAsString, '{file}')",
+        "CREATE TABLE stolen ENGINE = Memory AS SELECT * FROM file('{file}')",
+        "SELECT 1 SETTINGS additional_result_filter = 'file(\\'{file}\\') != \\'\\''",
+        "SELECT * FROM remote('127.0.0.1:1', system, one)",
+        "SELECT * FROM executable('x', CSV, 'a String')",
+    ],
+)
+def test_no_statement_reaches_out_of_the_store(
+    client: Client, store: StoreProcess, tmp_path: Path, statement: str
+) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("secret\n")
+    text = statement.format(file=file, port=store.port)
+    with pytest.raises(DatabaseError) as refused:
+        client.command(text, parameters={"table": str(file)})
+    assert refused.value.code in {344, 60}, refused.value
+    assert "secret\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_a_table_may_be_called_like_a_function_that_is_refused(client: Client) -> None:
+    client.command("CREATE TABLE url (file String, `a/b` UInt8) ENGINE = Memory")
+    client.command("INSERT INTO url (file, `a/b`) VALUES ('/etc/passwd', 1), ('file(x)', 2)")
+    query = "SELECT file AS url FROM url WHERE file IN ('file(x)') AND domain(file) = ''"
+    assert client.query(query).result_rows == [("file(x)",)]
+
+
+def test_a_web_page_has_no_access(http: httpx.Client, store: StoreProcess) -> None:
+    for origin in ("https://evil.example", "null", store.url):
+        answer = http.post("/", content="SELECT 1", headers={"Origin": origin})
+        assert (answer.status_code, answer.headers["x-clickhouse-exception-code"]) == (403, "497")
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_limits_on_time_memory_and_rows_are_the_engines(client: Client) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.store.errors import StoreError, engine_error
+from services.store.reach import check_reach, refused_names
 from services.store.statements import Insert, Query, is_column_list, read_statement
 
 
@@ -103,11 +104,59 @@ def test_files_and_this_process_are_out_of_reach(text: bytes) -> None:
         read_statement(text)
 
 
+REFUSED = refused_names(["file", "url", "numbers", "new"], ["File", "URL", "MergeTree", "Hive"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT * FROM file('x')",
+        b"SELECT * FROM numbers(1), new('x')",
+        b"SELECT file /* ( */ -- (\n ('x')",
+        b'SELECT * FROM "url"(x)',
+        b"INSERT INTO FUNCTION file('x') VALUES (1)",
+        b"INSERT INTO FUNCTION url('x') FORMAT CSV\n1",
+        b"INSERT INTO TABLE FUNCTION url('x') SELECT 1",
+        b"CREATE TABLE file (a Int8) ENGINE = File(CSV)",
+        b"CREATE TABLE t (a Int8) ENGINE Hive",
+        b"CREATE TABLE t AS url('x')",
+        b"CREATE TABLE t (a String DEFAULT file('x')) ENGINE = Memory",
+        b"CREATE DICTIONARY d (a Int8) PRIMARY KEY a SOURCE(HTTP(URL 'x')) LAYOUT(FLAT())",
+        b"CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type=local)",
+        b"CREATE FUNCTION f AS x -> file(x)",
+        b"BACKUP TABLE t TO Disk('x')",
+        b"RESTORE TABLE t FROM Disk('x')",
+        b"ATTACH TABLE t FROM '/x' (a Int8) ENGINE = MergeTree",
+        b"SELECT 1 SETTINGS additional_table_filters = {'t': 'file(1)'}",
+    ],
+)
+def test_what_reaches_out_of_the_store_is_refused(text: bytes) -> None:
+    with pytest.raises(StoreError, match="not allowed"):
+        check_reach(read_statement(text), REFUSED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT 'file(1)', `a b` FROM numbers(3)",
+        b"INSERT INTO url (a) VALUES ('url(')",
+        b"INSERT INTO TABLE d.file (a) SELECT 1",
+        b"CREATE TABLE IF NOT EXISTS url (file String) ENGINE = MergeTree() ORDER BY (file)",
+        b"CREATE OR REPLACE VIEW file AS SELECT url FROM t",
+        b"SELECT domain(url), file FROM t WHERE url IN (1)",
+        b"",
+    ],
+)
+def test_names_that_are_not_called_are_not_refused(text: bytes) -> None:
+    check_reach(read_statement(text), REFUSED)
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"INSERT INTO t ", b"SELECT ", b"'", b"/*"]))
 def test_no_bytes_break_the_reader(garbage: bytes, before: bytes) -> None:
     try:
         statement = read_statement(before + garbage)
+        check_reach(statement, REFUSED)
     except StoreError:
         return
     if isinstance(statement, Insert):

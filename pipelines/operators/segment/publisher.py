@@ -37,7 +37,7 @@ class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
         self._topic = SEGMENT.changes[0].topic(topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
-        self._decode = Codec(change, registry.find).decode
+        self._decode = Codec(change, registry.find, shipped=files.history("segment-change")).decode
 
     def changes(
         self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
