@@ -17,6 +17,7 @@ How it works around the limits of chDB:
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import re
 from collections import OrderedDict
@@ -59,6 +60,7 @@ class Engine:
         self.timezone = ""
         self._workers = ThreadPoolExecutor(handles, "query")
         self._control = ThreadPoolExecutor(1, "control")
+        self._describers = ThreadPoolExecutor(2, "describe")
         self._slots = asyncio.Semaphore(handles)
         self._handles = handles
         self._max_waiting = waiting
@@ -151,6 +153,11 @@ class Engine:
             # The engine uses the handle until then, even if this task is cancelled meanwhile.
             await asyncio.shield(running.close())
 
+    async def column_types(self, job: Job) -> list[bytes]:
+        """Return the types of the columns of `job`'s result; none if the engine does not say."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._describers, self._describe, job)
+
     async def _kill_from_loop(self, query_id: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._control, self._kill, query_id)
 
@@ -172,7 +179,23 @@ class Engine:
         finally:
             handle.close()
 
-    def _prepare(self, handle: Any, job: Job) -> None:
+    def _describe(self, job: Job) -> list[bytes]:
+        if not isinstance(job.statement, Query):
+            return []
+        handle: Any = chdb.connect(str(self.path))
+        try:
+            self._prepare(handle, job, rows=False)
+            described = handle.query(
+                job.statement.describing(), "JSONCompactEachRow", params=dict(job.parameters)
+            )
+            return [json.loads(line)[1].encode() for line in described.bytes().splitlines()]
+        except (ChdbError, RuntimeError) as error:
+            log.debug("columns not described", query_id=job.query_id, error=str(error))
+            return []
+        finally:
+            handle.close()
+
+    def _prepare(self, handle: Any, job: Job, *, rows: bool = True) -> None:
         comment = job.settings.get("log_comment", "")
         settings = {
             **_SERVER_DEFAULTS,
@@ -190,7 +213,9 @@ class Engine:
                     handle.query(statement)
             _set(handle, {k: v for k, v in settings.items() if not _BARS_EXTERNAL_DATA.search(k)})
             for table in job.tables:
-                _fill(handle, table)
+                _create(handle, table)
+                if rows:
+                    _fill(handle, table)
         for statement in of_session:
             handle.query(statement)
         if job.database:
@@ -257,6 +282,7 @@ class Engine:
     def _shut(self) -> None:
         self._workers.shutdown()
         self._control.shutdown()
+        self._describers.shutdown()
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
@@ -275,9 +301,12 @@ def _set(handle: Any, settings: Mapping[str, str]) -> None:
     handle.query("SET " + ", ".join(f"{k} = {_literal(v)}" for k, v in settings.items()))
 
 
-def _fill(handle: Any, table: Table) -> None:
-    """Create a temporary table with the rows of external data."""
+def _create(handle: Any, table: Table) -> None:
+    """Create the temporary table of external data."""
     handle.query(f"CREATE TEMPORARY TABLE {_name(table.name)} ({table.structure})")
+
+
+def _fill(handle: Any, table: Table) -> None:
     source = f"FROM INFILE '{table.path}' FORMAT {table.format}"
     try:
         handle.query(f"INSERT INTO {_name(table.name)} {source}")

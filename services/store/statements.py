@@ -81,6 +81,11 @@ class Query(msgspec.Struct, frozen=True):
             tail = b" FORMAT " + default_format.encode()
         return b"%b INTO OUTFILE '%b' TRUNCATE %b" % (head, path.encode(), tail)
 
+    def describing(self) -> bytes:
+        """Return the statement that lists the columns of this one's result."""
+        settings = self.text[self.output_at :].partition(self.format)[2] if self.format else b""
+        return b"DESCRIBE TABLE (%b\n%b\n)" % (self.text[: self.output_at], settings)
+
 
 def read_statement(text: bytes) -> Insert | Query:
     """Parse `text` as an INSERT with rows, or else as another statement; rows may follow the text.
