@@ -27,7 +27,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
-from tests.stores import StoreProcess, free_port, new_store, remove_store
+from tests.ports import free_ports
+from tests.stores import StoreProcess, new_store, remove_store
 
 EVENTS = """
 CREATE TABLE events (
@@ -703,7 +704,7 @@ def test_a_query_is_killed_by_the_id_its_caller_gave(client: Client, store: Stor
         killed = pool.submit(endless)
         eventually(lambda: running(client, "to_kill") == 1)
         client.command("KILL QUERY WHERE query_id = 'it\\'s-mine' SYNC")
-        assert killed.result(30) == 394
+        assert killed.result(120) == 394
 
 
 def test_a_full_queue_is_answered_with_retry_after() -> None:
@@ -748,7 +749,7 @@ def test_acknowledged_rows_survive_kill_9_at_any_moment(own_store: StoreProcess)
         writing = pool.submit(insert_until_killed)
         eventually(lambda: acknowledged >= 5_000)
         own_store.kill()
-        writing.result(60)
+        writing.result(120)
     own_store.start()
     with connect(own_store) as client:
         # The insert that was on its way may stand, too.
@@ -772,7 +773,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
         with connect(own_store) as client:
             eventually(lambda: running(client, "hex(number)") == 1 or sent.done())
         own_store.kill()
-        sent.result(60)
+        sent.result(120)
     own_store.start()
     with connect(own_store) as client:
         assert client.command("SELECT count() FROM t") in {0, 1_000_000}
@@ -782,7 +783,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
 def test_a_second_store_on_the_same_directory_is_refused_with_the_reason(
     store: StoreProcess,
 ) -> None:
-    second = StoreProcess(store.directory, free_port())
+    second = StoreProcess(store.directory, free_ports(1)[0])
     second.launch()
     assert second.wait() != 0
     assert "is in use by another process" in store.log()
