@@ -186,6 +186,53 @@ def test_external_data_joins_a_query(client: Client) -> None:
     assert rows == [("Bo",)]
 
 
+def test_external_data_is_parsed_with_the_settings_of_its_query(client: Client) -> None:
+    people = ExternalData(
+        file_name="people.csv",
+        fmt="CSV",
+        structure="id UInt32, at DateTime('UTC')",
+        data=b"1|2026-01-02T03:04:05Z\n",
+    )
+    settings = {
+        "format_csv_delimiter": "|",
+        "date_time_input_format": "best_effort",
+        "readonly": 2,
+        "allow_ddl": 0,
+        "async_insert": 1,
+    }
+    query = "SELECT id, toString(at) FROM people"
+    asked = client.query(query, external_data=people, settings=settings)
+    assert asked.result_rows == [(1, "2026-01-02 03:04:05")]
+    with pytest.raises(DatabaseError) as caught:
+        client.command("CREATE TABLE t (a UInt8) ENGINE = Memory", settings={"readonly": 2})
+    assert caught.value.code == 164
+
+
+def test_external_data_is_parsed_with_the_settings_of_its_session(store: StoreProcess) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8, n UInt8", data=b"1|2")
+    with connect(store, session_id=uuid.uuid4().hex) as session:
+        session.command("SET format_csv_delimiter = '|'")
+        session.command("SET readonly = 2")
+        rows = session.query("SELECT n FROM p", external_data=people).result_rows
+    assert rows == [(2,)]
+
+
+def test_malformed_external_data_is_answered_as_the_senders_error(client: Client) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8", data=b"one\n")
+    with pytest.raises(DatabaseError, match="Expected end of line") as caught:
+        client.query("SELECT * FROM p", external_data=people)
+    assert caught.value.code == 117
+    assert "/dev/fd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["$x$", "$x", "x$"])
+def test_a_parameter_may_have_dollars_in_its_name(http: httpx.Client, name: str) -> None:
+    query = f"SELECT {{{name}:Int32}} + 1 AS n FORMAT JSONEachRow"
+    answer = http.post("/", params={f"param_{name}": "41"}, content=query)
+    assert (answer.status_code, answer.text) == (200, '{"n":42}\n')
+    assert answer.headers["X-ClickHouse-Format"] == "JSONEachRow"
+
+
 def test_the_columns_of_external_data_cannot_smuggle_in_a_statement(client: Client) -> None:
     client.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
     data = ExternalData(
@@ -515,6 +562,35 @@ def test_an_insert_is_understood_however_it_is_written(
     answer = http.post("/", params={"database": str(client.database)}, content=body)
     assert answer.status_code == 200, answer.text
     assert client.query("SELECT * FROM t ORDER BY a").result_rows == [(1, "FORMAT"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "rows", "stored"),
+    [
+        ("WITH 1 AS x INSERT INTO t FORMAT TSV\n", "v;\n", "v;"),
+        ("WITH 1 AS x INSERT INTO t FORMAT LineAsString\n", "v; -- w", "v; -- w"),
+        ("WITH 1 AS x INSERT INTO t (a) VALUES ", "('v;');", "v;"),
+        (
+            "WITH i AS (SELECT 1) INSERT INTO t SELECT a FROM input('a String') FORMAT TSV\n",
+            "v;",
+            "v;",
+        ),
+        ("WITH 'v;' AS x INSERT INTO t SELECT x", "", "v;"),
+        ("INSERT INTO t FORMAT TSV\n", "v;", "v;"),
+    ],
+)
+def test_rows_are_stored_as_they_were_sent(
+    http: httpx.Client, client: Client, statement: str, rows: str, stored: str
+) -> None:
+    client.command("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    parameters = {"database": str(client.database)}
+    for options in (
+        {"params": parameters, "content": statement + rows},
+        {"params": parameters | {"query": statement.rstrip()}, "content": rows},
+    ):
+        answer = http.post("/", **options)  # type: ignore[arg-type] # httpx's options, by name
+        assert answer.status_code == 200, answer.text
+    assert client.query("SELECT a FROM t").result_rows == [(stored,), (stored,)]
 
 
 def test_a_block_inserted_again_with_its_token_counts_once(client: Client) -> None:
