@@ -64,17 +64,20 @@ class BreakdownValues:
         """
         known = len(self)
         for key, token in tokens.items():
-            if key not in self._places and len(self._places) <= MAX_VALUES:
-                self._admit(key, to_json(token))
+            self._admit(key, to_json(token))
         return len(self) > known
+
+    def succeed(self, before: "BreakdownValues") -> None:
+        """Track the values that `before` tracks."""
+        for value in before.values:
+            self.load(value)
 
     def load(self, value: str | None) -> int:
         """Track a value (in JSON) that was tracked when it was published; return its place."""
         if value is None:
             return OTHER
         key = fingerprint([json.loads(value)])
-        if key not in self._places:
-            self._admit(key, value)
+        self._admit(key, value)
         return self._places.get(key, OTHER)
 
     def load_error(self, error: int | None) -> None:
@@ -121,7 +124,8 @@ class BreakdownValues:
 
     def _admit(self, key: int, value: str) -> None:
         size = self._bytes + len(value.encode())
-        if size <= MAX_TEXT_BYTES:
+        has_room = len(self._places) <= MAX_VALUES and size <= MAX_TEXT_BYTES
+        if key not in self._places and has_room:
             self._places[key] = len(self.values)
             self._keys.append(key)
             self.values.append(value)

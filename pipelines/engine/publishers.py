@@ -68,7 +68,10 @@ class Publishers:
     ) -> None:
         """Publish the periods that are unpublished, of each definition that has any."""
         for instance in instances:
-            if instance.unpublished and self._publish_aggregates(context, instance):
+            if not instance.unpublished:
+                continue
+            instance.note_behind(context.now_ms)
+            if self._publish_aggregates(context, instance):
                 instance.unpublished.clear()
 
     def _publish_aggregates(self, context: PartitionContext, instance: AnyInstance) -> bool:

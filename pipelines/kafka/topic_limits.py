@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ResourceType
 
 from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, retrying
+from schemas.cluster import Address, client_config
 from schemas.errors import Misconfigured
 from schemas.topic import MAX_MESSAGE_BYTES, Topic
 
@@ -22,8 +23,8 @@ _OVERHEAD_BYTES: Final = 1_000  # more than a batch of one record needs besides 
 class TopicLimits:
     """The limits of topics; asks the broker once a topic. Every method but `refresh` may block."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Address) -> None:
+        self._cluster = cluster
         self._limits: dict[str, int] = {}
 
     def of(self, topic: str) -> int:
@@ -63,7 +64,7 @@ class TopicLimits:
             self._limits |= retrying(self._describe, unknown)
 
     def _describe(self, topics: list[str]) -> dict[str, int]:
-        admin = AdminClient({"bootstrap.servers": self._bootstrap, **QUIET})
+        admin = AdminClient(client_config(self._cluster, QUIET))
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
         answers = admin.describe_configs(resources, request_timeout=CALL_TIMEOUT_S)
         return {

@@ -22,7 +22,8 @@ from tests.clients.consume_funnel import counting_version
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal, define, event_schema_id, figures, send
-from tests.oracle import DAY_MS, Happening, fold
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
 from tests.workers import WorkerProcess
 
 HERE = Path(__file__).parent

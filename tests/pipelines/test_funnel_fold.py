@@ -14,8 +14,9 @@ from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence import SequenceShape, SequenceState
 from pipelines.operators.sequence.columns import MAX_TAIL
 from schemas.sketches.durations import sketch_of
-from tests.oracle import DAY_MS, Happening, fold
-from tests.oracle import FoldResult as Expected
+from tests.oracles.funnel import FoldResult as Expected
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000

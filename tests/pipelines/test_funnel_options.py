@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,15 +14,17 @@ from msgspec.structs import replace
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import FoldResult, Packed
-from pipelines.matching.value_hash import fingerprint, fingerprints
+from pipelines.matching.value_hash import fingerprints
 from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
 from pipelines.operators.funnel.columns import CLOSED, MAX_EVENTS
 from pipelines.operators.funnel.rules import rules_of
 from pipelines.operators.funnel.state import FunnelState
 from schemas.operators.funnel import Breakdown, Exclusion, Funnel, Order, Step
 from schemas.sketches.durations import sketch_of
-from tests import funnel_oracle, oracle
-from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, OfValue, fold
+from tests.oracles import funnel as plain_funnel
+from tests.oracles.events import Json
+from tests.oracles.funnel_options import DAY_MS, Figures, Happening, OfValue, fold
+from tests.oracles.values import NOT_SET, name_of
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -122,49 +125,46 @@ def happening(funnel: Funnel, event: Event) -> Happening:
         event.at,
         frozenset(step for step in range(1, steps + 1) if event.mask >> step - 1 & 1),
         frozenset(n for n in range(1, exclusions + 1) if event.mask >> steps + n - 1 & 1),
-        fingerprint([event.value]) if funnel.hold_constant else 0,
-        fingerprint([event.value]) if funnel.breakdown else NOT_SET,
+        (name_of(event.value),) if funnel.hold_constant else (),
+        name_of(event.value) if funnel.breakdown else NOT_SET,
     )
 
 
-def expected(case: Case) -> funnel_oracle.Folded:
-    return fold(case.funnel, [happening(case.funnel, event) for event in case.events])
+def body_of(funnel: Funnel) -> Json:
+    """The funnel as an oracle reads it."""
+    body: Json = msgspec.to_builtins(funnel)
+    return body
 
 
-def assert_equal(
-    funnel: Funnel, aggregates: AttemptAggregates, expected: funnel_oracle.Folded
-) -> None:
+def expected(case: Case) -> Figures:
+    return fold(body_of(case.funnel), [happening(case.funnel, event) for event in case.events])
+
+
+def assert_equal(funnel: Funnel, aggregates: AttemptAggregates, expected: Figures) -> None:
     assert aggregates.reached(TOTAL) == expected.reached
-    assert aggregates.entries(TOTAL) == (expected.entries if funnel.entries else [])
+    assert aggregates.entries(TOTAL) == expected.entries
     for day, of_day in expected.days.items():
         assert aggregates.reached(day) == of_day.reached
-        assert aggregates.entries(day) == (of_day.entries if funnel.entries else [])
+        assert aggregates.entries(day) == of_day.entries
         for sketch, times in zip(aggregates.times(day), of_day.times, strict=True):
             right = sketch_of(np.array(times, np.int64))
             assert sketch.sum_ms == right.sum_ms
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
     if funnel.breakdown:
-        assert values_of(aggregates, TOTAL) == _counted(funnel, expected.values)
+        assert values_of(aggregates, TOTAL) == expected.values
         assert {
             (day, value): counts
             for day in expected.days
             for value, counts in values_of(aggregates, day).items()
-        } == _counted(funnel, expected.values_by_day)
+        } == expected.values_by_day
     assert {day for day in aggregates if sum(aggregates.reached(day))} <= {TOTAL, *expected.days}
 
 
-def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
-    """Attempts are counted by value only if they are counted at all."""
-    if funnel.entries:
-        return values
-    return {key: counts._replace(entries=[]) for key, counts in values.items()}
-
-
-def values_of(aggregates: AttemptAggregates, day: int) -> dict[int, OfValue]:
+def values_of(aggregates: AttemptAggregates, day: int) -> dict[str, OfValue]:
     found = {}
     for one in aggregates.breakdown(day):
-        key = fingerprint([json.loads(one["value"])])
+        key = name_of(json.loads(one["value"]))
         found[key] = OfValue(one["reached"], one["entries"])
     return {key: counts for key, counts in found.items() if any(counts.reached)}
 
@@ -265,9 +265,12 @@ def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
         steps=tuple(Step(step.event) for step in case.funnel.steps), window_s=case.funnel.window_s
     )
     events = [event._replace(mask=event.mask % 2**steps) for event in case.events]
-    found = fold(plain, [happening(plain, event) for event in events])
-    other = oracle.fold(
-        [oracle.Happening(str(event.person), event.at, _steps(event, steps)) for event in events],
+    found = fold(body_of(plain), [happening(plain, event) for event in events])
+    other = plain_funnel.fold(
+        [
+            plain_funnel.Happening(str(event.person), event.at, _steps(event, steps))
+            for event in events
+        ],
         steps,
         1_000 * plain.window_s,
     )

@@ -21,7 +21,7 @@ from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
-from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
+from tests.oracles.metric import Act, InTime, Measured, in_time, measure, percentile
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2

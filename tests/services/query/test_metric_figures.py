@@ -19,7 +19,7 @@ from services.query.operators.metric.live import LiveMetric, live_metric
 from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
 from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
 from services.query.views.reader import Update
-from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
+from tests.oracles.metric import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
 from tests.pipelines.test_metric_fold import (
     CASE,
