@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dedup_memory_mb: int = 256
     allowed_lateness_s: int = 3_600
     max_future_skew_s: int = 300
+    # How long before it was sent an event may have happened, for HTTP, WebSocket and gRPC; 0: as
+    # long as there are times. `avila import` and producers to Kafka are not bounded.
+    max_event_age_days: int = 730
     max_event_bytes: int = 262_144
 
     # ClickHouse
@@ -185,6 +188,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "dedup_memory_mb": (1, 1_000_000),
     "allowed_lateness_s": (0, 31 * 86_400),
     "max_future_skew_s": (0, 86_400),
+    "max_event_age_days": (0, 36_500),
     "max_event_bytes": (1_024, 900_000),
 }
 

@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
+from schemas.topic import DAY_MS
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
 from services.ingest.json_text import (
     DECODE_ERRORS,
@@ -96,6 +97,8 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     else:
         sent_at, remark = _read_sent_at(event.sent_at)
     warning = join_warnings(warning, remark)
+    if event.timestamp is not None:
+        _check_age(timestamp, arrival.received_at if sent_at is None else sent_at, limits)
 
     properties, remark = _check_object(event.properties, "properties", limits)
     warning = join_warnings(warning, remark)
@@ -131,6 +134,17 @@ def _read_sent_at(value: Time) -> tuple[int | None, str]:
     except InvalidRequest as error:
         return None, f"{error}; ignored"
     return ms, "sent_at: has no zone, UTC was assumed" if assumed else ""
+
+
+def _check_age(timestamp: int, sent_at: int, limits: Limits) -> None:
+    """Check that an event did not happen long before it was sent, both by the sender's clock."""
+    if limits.max_age_ms and sent_at - timestamp > limits.max_age_ms:
+        days, most = (sent_at - timestamp) // DAY_MS, limits.max_age_ms // DAY_MS
+        raise InvalidRequest(
+            f"is {days} days before the event was sent; accepted are {most} "
+            "(AVILA_MAX_EVENT_AGE_DAYS): write older events with `avila import`, or to Kafka",
+            "timestamp",
+        )
 
 
 def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:

@@ -4,6 +4,7 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.settings import Settings
+from schemas.topic import DAY_MS
 
 _MIB = 1 << 20
 
@@ -43,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_name_chars: int = 200
     max_id_chars: int = 200
     max_event_id_chars: int = 100
+    # How long before it was sent an event may have happened; 0: as long as there are times.
+    max_age_ms: int = 0
 
     # The process. Beyond these, requests are answered with 503 and `Retry-After`.
     max_unacknowledged_events: int = 200_000
@@ -63,4 +66,7 @@ class TooLarge(InvalidRequest):
 
 def read_limits(settings: Settings) -> Limits:
     """Return the limits of a deployment."""
-    return Limits(max_event_bytes=settings.max_event_bytes)
+    return Limits(
+        max_event_bytes=settings.max_event_bytes,
+        max_age_ms=settings.max_event_age_days * DAY_MS,
+    )

@@ -47,6 +47,7 @@ class FastEncoder:
     def __init__(self, encoder: Encoder, limits: Limits) -> None:
         self._encoder = encoder
         self._scratch = scratch()
+        self._max_age_ms = limits.max_age_ms
         self._limits = FastPathLimits(
             limits.max_name_chars,
             limits.max_id_chars,
@@ -79,6 +80,7 @@ class FastEncoder:
             columns.sizes,
             columns.times,
             arrival.received_at,
+            self._earliest(arrival),
             shared,
             self._limits,
             self._scratch,
@@ -87,6 +89,11 @@ class FastEncoder:
             ends[1:],
         )
         return RecordColumns(out, ends[:-1], splits, ends[1:])
+
+    def _earliest(self, arrival: Arrival) -> int:
+        """Return the earliest time of an event that is not too old (see `check`)."""
+        sent_at = arrival.received_at if arrival.sent_at is None else arrival.sent_at
+        return sent_at - self._max_age_ms if self._max_age_ms else 0
 
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:

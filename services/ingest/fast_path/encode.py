@@ -66,6 +66,7 @@ def write_records(
     sizes: Int64s,
     times: Int64s,
     now: Int,
+    earliest: Int,
     shared: SharedParts,
     limits: FastPathLimits,
     scratch: Scratch,
@@ -75,15 +76,15 @@ def write_records(
 ) -> None:
     """Write the records of the usual events into `out`, one after another.
 
-    The events are `services.ingest.fast_path.columns.Columns`; `now` is the time of arrival.
-    Record i is its key and then its value. The value begins at `splits[i]` and ends before
-    `ends[i]`. The record of an event that needs thought is empty.
+    The events are `services.ingest.fast_path.columns.Columns`; `now` is the time of arrival, and no
+    usual event is from before `earliest`. Record i is its key and then its value. The value begins
+    at `splits[i]` and ends before `ends[i]`. The record of an event that needs thought is empty.
     """
     p = np.int64(0)
     for i in range(len(times)):
         time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
         splits[i] = p
-        if time != UNREAD and _is_usual(data, begins, sizes, i, limits, scratch):
+        if time >= max(earliest, 0) and _is_usual(data, begins, sizes, i, limits, scratch):
             split = copy(out, p, shared.key, 0, len(shared.key))
             split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
             end = _write_record(data, begins, sizes, i, time, shared, out, split)

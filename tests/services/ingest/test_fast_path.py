@@ -70,6 +70,17 @@ def event(**values: Any) -> Event:
     return Event(**{"event": "view", "distinct_id": "ada", "event_id": ID} | values)
 
 
+@pytest.mark.parametrize("sent_at", [None, NOW - 9_000_000, NOW + 9_000_000])
+def test_an_event_that_is_too_old_needs_thought(sent_at: int | None) -> None:
+    fast = FastEncoder(ENCODER, Limits(max_age_ms=1_000))
+    begin = (sent_at or NOW) - 1_000
+    columns = columns_of([event(timestamp=at) for at in (begin - 1, begin, begin + 1)], "shop")
+    assert columns is not None
+    records = fast.encode(columns, read_arrival("shop", sent_at, NOW))
+    sizes = [end - first for first, _, end in zip(*records[1:], strict=True)]
+    assert [bool(size) for size in sizes] == [False, True, True]
+
+
 @UNHURRIED
 @given(events=st.lists(EVENTS | st.builds(event), max_size=6), arrival=ARRIVALS)
 @example([event(event="", distinct_id="", event_id="")], read_arrival("shop", None, NOW))
