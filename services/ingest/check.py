@@ -6,14 +6,9 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
+from schemas.json_text import Json, canonicalize, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    Json,
-    canonicalize,
-    is_canonical_object,
-    is_empty_object,
-)
+from services.ingest.json_text import DECODE_ERRORS, is_canonical_object
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.times import read_time
 

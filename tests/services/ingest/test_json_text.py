@@ -9,14 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    canonicalize,
-    is_canonical_object,
-    is_empty_object,
-    split_array,
-    split_object,
-)
+from schemas.json_text import canonicalize, is_empty_object
+from services.ingest.json_text import DECODE_ERRORS, is_canonical_object, split_array, split_object
 from tests.services.ingest.conftest import UNHURRIED, Ingest
 from tests.services.ingest.test_native import event
 
