@@ -1,7 +1,7 @@
-"""What every consumer has that is to outlive a broker which goes away and comes back.
+"""Settings that let a consumer recover soon after a broker has restarted.
 
-A broker that starts again leads no partition for a moment. A consumer that asks just then learns
-so, and asks again with its next refresh: after five minutes, if it is left to librdkafka.
+A restarting broker leads no partition for a moment. A consumer that fetches metadata just then
+finds no leader and asks again at its next refresh, which librdkafka puts five minutes later.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""How the definitions of one operator are read from requests, and from and to their topic."""
+"""Decoding of an operator's definitions from requests and from the definitions topic."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -14,10 +14,10 @@ D = TypeVar("D", bound=Definition)
 
 
 class DefinitionCodec(Generic[B, D]):
-    """Reads and writes definitions of the type `definition`, whose requests are of the type `body`.
+    """Reads and writes definitions of the type `definition`, whose bodies are of the type `body`.
 
     `check` and `check_stored` raise `InvalidRequest` for what the types alone do not refuse;
-    `find_renamed` finds, in a body, the fields that have the names of earlier versions.
+    `find_renamed` finds the fields of a body that have the names of earlier versions.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class DefinitionCodec(Generic[B, D]):
         self._kind = definition.KIND
 
     def read_request(self, body: bytes) -> B:
-        """Read what a request asks to define.
+        """Decode the body that a request gives.
 
         Raises:
-            InvalidRequest: names the field and what is accepted; for an old name, the new one.
+            InvalidRequest: names the field and what is accepted; of an old name, the new one.
         """
         try:
             read = read_request(self._body, body)
@@ -50,14 +50,14 @@ class DefinitionCodec(Generic[B, D]):
         return read
 
     def encode(self, definition: D) -> bytes:
-        """Encode a definition as a record of its topic."""
+        """Encode a definition as a record of the definitions topic."""
         return msgspec.json.encode(definition)
 
     def decode(self, value: bytes) -> D:
-        """Read a definition from its topic, whichever version of the product wrote it.
+        """Decode a record of the definitions topic, whichever version of the product wrote it.
 
         Raises:
-            msgspec.DecodeError: it is no definition of this kind.
+            msgspec.DecodeError: it is not a definition of this kind.
         """
         try:
             definition = decode_with(self._definition, value)

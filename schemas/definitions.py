@@ -1,9 +1,10 @@
-"""Definitions: what users ask to be kept, as typed values. Decoding one is validating it.
+"""What all definitions have in common. A definition that can be decoded is valid.
 
-A definition travels as JSON on the definitions topic under the key `project/kind/id`; a tombstone
-deletes it. Whoever reads the topic skips the kinds it has no use for. Every change of a funnel
-raises its `version`, and each version is folded from a clean state. Tracking plans, which have
-versions too, are in `schemas.plans`; keys and projects, which have none, in `schemas.keys`.
+Definitions are JSON records of the definitions topic under the key `project/kind/id`; a tombstone
+deletes one. Readers of the topic skip the kinds that they do not use. Every version of an
+operator's definition is counted from the first event on. Those definitions are in
+`schemas.operators`, tracking plans in `schemas.plans`, and keys and projects, which have no
+versions, in `schemas.keys`.
 """
 
 import re
@@ -24,31 +25,32 @@ Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EventName = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=1_000)]
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# For messages: what is accepted as an id.
+ID_FORMAT: Final = "1 to 64 letters, digits and `._-`, beginning with a letter or digit"
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def is_id(text: str) -> bool:
-    """Tell whether `text` may name a project or a definition: 1-64 of letters, digits, `._-`."""
+    """Return whether `text` can be the id of a project or a definition: see `ID_FORMAT`."""
     return _ID.fullmatch(text) is not None
 
 
-# What a definition is: the name of an operator, or `plan`, `write-key`, `query-token`, `project`.
+# The name of an operator, or `plan`, `write-key`, `query-token` or `project`.
 Kind: TypeAlias = str
 
-
-# The fields of a definition's body that change nothing of what is counted.
+# The fields of a definition's body that do not change what is counted.
 DISPLAYED: Final = ("name", "description")
-# The `previous` of a definition that no earlier version counts for.
+# The `previous` of a definition for which no earlier version counts.
 NO_PREVIOUS: Final = msgspec.Raw(b"null")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of every record on the definitions topic, beside those of its kind.
+    """The fields that the definitions of all kinds have.
 
-    `revision` rises with every change, `version` only when the change alters what is counted; a
-    record of 0, or without one, has the revision of its version. `previous` is the whole record
-    that counted before this version, without a `previous` of its own: `OperatorSpec.previous`
-    decodes it. (It is `Raw` alone because msgspec cannot decode `Raw | None`.)
+    `revision` rises with every change, `version` only with a change of what is counted; a record
+    whose revision is 0 or absent has that of its version. `previous` is the whole record that
+    counted before this version, without its own `previous`; decode it with `OperatorSpec.previous`.
+    (It is `Raw` because msgspec cannot decode `Raw | None`.)
     """
 
     KIND: ClassVar[Kind]
@@ -62,36 +64,36 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     previous: msgspec.Raw = NO_PREVIOUS
 
     def __post_init__(self) -> None:
-        """Number the revision of records that were written before there were revisions."""
+        """Give records without a revision that of their version."""
         if not self.revision:
             msgspec.structs.force_setattr(self, "revision", self.version)
 
     @property
     def since_ms(self) -> int:
-        """From when on events count (ms since 1970)."""
+        """The first moment whose events count (ms since 1970)."""
         return ALL_TIME
 
     @property
     def key(self) -> bytes:
-        """The record key on the definitions topic."""
+        """Its record key on the definitions topic."""
         return definition_key(self.project_id, self.KIND, self.id)
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
-    """The record key of a definition: `project/kind/id`."""
+    """Return the record key of a definition: `project/kind/id`."""
     return f"{project_id}/{kind}/{definition_id}".encode()
 
 
 def parse_key(key: bytes) -> tuple[str, str, str]:
-    """Split a definition's record key into project, kind and id."""
+    """Split a record key into project, kind and id; raises `ValueError` if it is none."""
     project_id, kind, definition_id = key.decode().split("/")
     return project_id, kind, definition_id
 
 
 def counts_alike(before: msgspec.Struct, after: msgspec.Struct) -> bool:
-    """Tell whether two bodies of one kind count the same: all but what is only displayed is equal.
+    """Return whether two bodies of one kind count the same: they differ in `DISPLAYED` only.
 
-    What is equal by value but written with another JSON type (1 and true, 1 and 1.0) differs.
+    Values of different JSON types (1 and true, 1 and 1.0) differ, although Python finds them equal.
     """
     return _counted(before) == _counted(after)
 
@@ -102,9 +104,11 @@ def _counted(body: msgspec.Struct) -> bytes:
 
 
 def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) -> T:
-    """Decode what anybody may have written; raises `msgspec.DecodeError` for all that is no JSON.
+    """Decode JSON from an untrusted source.
 
-    That includes text which is not UTF-8, or is nested too deeply.
+    Raises:
+        msgspec.DecodeError: it is not valid, which includes text that is not UTF-8 or nested too
+            deeply.
     """
     try:
         return decoder.decode(value)
@@ -113,7 +117,7 @@ def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) ->
 
 
 def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode what a request asks for.
+    """Decode the body of a request.
 
     Raises:
         InvalidRequest: names the field and what is accepted.

@@ -1,12 +1,12 @@
 """The errors of the whole system, named by what their receiver must do.
 
-Text is part of the contract: what was wrong, which field, what is accepted. Anything that is not
-one of these is a defect of ours, and stops the process that met it.
+The text is part of the contract: it says what was wrong, in which field, and what is accepted. Any
+other exception is a defect, and stops the process in which it occurs.
 """
 
 
 class AvilaError(Exception):
-    """Root of all errors raised on purpose; `code` is the stable name that clients may match on."""
+    """Base of all errors raised on purpose; `code` is a stable name that clients may match on."""
 
     code = "error"
 
@@ -14,8 +14,8 @@ class AvilaError(Exception):
 class InvalidRequest(AvilaError):
     """Fix the request: repeating it unchanged fails again.
 
-    `field` is the path of the offending value (`steps[2].event`), `""` for the whole input;
-    `reason` is the message without it.
+    `field` is the path of the offending value (`steps[2].event`), or `""` for the whole input;
+    `reason` is the message without the field.
     """
 
     code = "invalid"
@@ -27,7 +27,7 @@ class InvalidRequest(AvilaError):
 
 
 class InvalidRecord(AvilaError):
-    """Dead-letter the record with `reason` and `detail`: no retry makes it readable."""
+    """Send the record to the dead-letter topic with `reason` and `detail`: a retry fails again."""
 
     code = "invalid_record"
 
@@ -38,13 +38,13 @@ class InvalidRecord(AvilaError):
 
 
 class NotFound(AvilaError):
-    """The thing named does not exist; create it or correct the name."""
+    """Create what the request names, or correct the name: it does not exist."""
 
     code = "not_found"
 
 
 class Conflict(AvilaError):
-    """The thing has changed or exists already: read it again, then decide."""
+    """Read the resource again, then decide: it has changed, or exists already."""
 
     code = "conflict"
 
@@ -56,7 +56,7 @@ class Unauthorized(AvilaError):
 
 
 class Forbidden(Unauthorized):
-    """Send other credentials: these are valid, but not for this."""
+    """Send other credentials: these are valid but do not allow the request."""
 
     code = "forbidden"
 
@@ -72,18 +72,18 @@ class BackOff(AvilaError):
 
 
 class OverLimit(BackOff):
-    """Send less, or have the limit raised: a rate or a quota of the sender's is used up."""
+    """Send less, or get the limit raised: the sender has used up a rate or a quota."""
 
     code = "over_limit"
 
 
 class Unavailable(AvilaError):
-    """A part this depends on does not answer; what was sent may or may not have taken effect."""
+    """Try later: a dependency does not answer, and the request may or may not have taken effect."""
 
     code = "unavailable"
 
 
 class Misconfigured(AvilaError):
-    """Stop and mend the set-up: a setting, a port, a topic that differs from its declaration."""
+    """Stop and correct the configuration: a setting, a port, or a topic unlike its declaration."""
 
     code = "misconfigured"

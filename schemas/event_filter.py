@@ -1,4 +1,4 @@
-"""Which events a definition asks for: by name and by conditions on their properties."""
+"""Filters on events: by name and by conditions on their properties."""
 
 from collections.abc import Sequence
 from typing import Annotated, Protocol
@@ -11,19 +11,19 @@ from schemas.definitions import EventName
 
 
 class EventSelector(Protocol):
-    """What a definition asks of an event: its name, or None for any, and conditions."""
+    """Anything that selects events by name (None for any) and by conditions."""
 
     @property
     def event(self) -> str | None:
-        """The event's name."""
+        """The name of the event."""
 
     @property
     def where(self) -> Sequence[Condition]:
-        """What must hold of its properties."""
+        """The conditions on its properties, all of which must hold."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An event by name, or any event if there is none, all of whose conditions hold."""
+    """Events of a name, or of any name without one, for which all conditions hold."""
 
     event: EventName | None = None
     where: Annotated[tuple[Condition, ...], Meta(max_length=MAX_CONDITIONS)] = ()

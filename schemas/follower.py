@@ -1,8 +1,7 @@
-"""Follow compacted topics from their beginning: how a process holds a view of what others decide.
+"""Read whole topics from their beginning, to keep a view of them in the process.
 
-A follower joins no group and commits nothing: each process reads every partition, whole, at every
-start, so its view is a fold of the topic and of nothing else. Records of open or aborted
-transactions are never seen.
+A reader joins no group and commits nothing: every process reads all partitions whenever it starts,
+so its view is a function of the topic alone. Records of open or aborted transactions are not read.
 """
 
 from collections.abc import Iterable
@@ -32,16 +31,16 @@ class Partition(NamedTuple):
 
 
 class TopicReader:
-    """Reads all partitions of `topics`; for one thread, like everything it returns.
+    """Reads all partitions of `topics`. Use it, and the messages it returns, in one thread.
 
-    It outlives restarts of the broker, also one that is away at the start: it returns nothing
-    meanwhile, and goes on where it was. Reading again after a restart of the process gives every
-    key's newest record, older ones as far as compaction has left them, and tombstones for a day.
+    While the broker is down, also at the start, it returns nothing; afterwards it continues where
+    it was. A process that starts again reads the latest record of every key, older records unless
+    compaction has removed them, and tombstones for a day.
 
     Attributes:
-        positions: the offset that comes next, for each partition of which something is known; all
-            records before it have been returned by `poll`. It also passes what transactions leave
-            behind (their markers, the records of aborted ones).
+        positions: the next offset of each partition that has been read from; `poll` has returned
+            all records before it. Offsets of transaction markers and of records of aborted
+            transactions are passed over.
     """
 
     def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
@@ -52,7 +51,7 @@ class TopicReader:
         self._consumer: Consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
-                "group.id": "avila-follower",  # librdkafka asks for a name, although none joins
+                "group.id": "avila-follower",  # librdkafka requires one; the reader never joins it
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -62,7 +61,7 @@ class TopicReader:
                 "reconnect.backoff.max.ms": 1_000,
                 "queued.max.messages.kbytes": 16_384,
                 **CONSUMER_DEFAULTS,
-                # Lost connections are mended by the library.
+                # The library reconnects by itself.
                 "log_level": 0,
             }
         )
@@ -80,27 +79,27 @@ class TopicReader:
 
     @property
     def caught_up(self) -> bool:
-        """Whether all that was committed when reading began has been returned by `poll`.
+        """Whether `poll` has returned all records that were committed when reading began.
 
-        Each partition's end is told by the broker and lies behind what transactions leave there,
-        so an aborted one, or a marker as the last entry, does not keep it from being reached. It
-        lies before a transaction that is still open, or whose marker is yet to be written (the
-        broker does that soon after it has answered the commit): such a record comes later.
+        The broker reports each partition's end after markers and aborted records, so the reader
+        reaches it even where those come last. The end lies before the first transaction that is
+        open or lacks its marker, which the broker writes shortly after it has answered the commit:
+        records of such a transaction are returned later.
         """
         return bool(self._partitions) and not self._behind
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """Return the next records in the order of each partition, at most some thousands.
+        """Return up to 10,000 of the next records, in order within each partition.
 
-        Blocks until there is at least one, no longer than about `timeout_s`; may return none
-        earlier. What `caught_up` and `positions` say includes the records returned.
+        Blocks until there is one, for about `timeout_s` at most; it may return none before that.
+        `caught_up` and `positions` already include the records returned.
 
         Raises:
-            Misconfigured: a topic does not exist, or may not be read.
+            Misconfigured: a topic does not exist, or access to it is denied.
         """
         if not self._partitions and not self._assign(timeout_s):
             return []
-        # consume(n, t) alone would wait for the whole of n or the whole of t.
+        # consume(n, t) alone would wait until it has n records or t has passed.
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
@@ -108,9 +107,9 @@ class TopicReader:
         return [message for message in batch if self._take(message)]
 
     def lag(self) -> int:
-        """Return how many entries (records and transaction markers) the broker holds beyond.
+        """Return how many entries (records and transaction markers) have not been read yet.
 
-        Does not block: it is what the broker's last answers said.
+        Does not block: the ends of partitions are those of the broker's latest responses.
         """
         lag = 0
         for partition in self._partitions:
@@ -119,7 +118,7 @@ class TopicReader:
         return lag
 
     def close(self) -> None:
-        """Let go of the broker; call it from the thread that polls, or after that has ended."""
+        """Close the connection; call it in the thread that polls, or after that has ended."""
         self._consumer.close()
 
     def _assign(self, timeout_s: float) -> bool:
@@ -128,10 +127,10 @@ class TopicReader:
             try:
                 metadata = self._consumer.list_topics(topic, timeout_s).topics[topic]
             except KafkaException as failure:
-                _raise_unless_passing(topic, failure.args[0])
+                _raise_unless_transient(topic, failure.args[0])
                 return False
             if metadata.error:
-                _raise_unless_passing(topic, metadata.error)
+                _raise_unless_transient(topic, metadata.error)
                 return False
             found += [Partition(topic, number) for number in metadata.partitions]
         self._behind = set(found)
@@ -142,7 +141,7 @@ class TopicReader:
         return True
 
     def _take(self, message: Message) -> bool:
-        """Note where the message stands; tell whether it is a record."""
+        """Update the position; return whether the message is a record."""
         error = message.error()
         topic, number, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None
@@ -157,7 +156,7 @@ class TopicReader:
             self.positions[Partition(topic, number)] = offset
             self._behind.discard(Partition(topic, number))
         else:
-            _raise_unless_passing(topic, error)
+            _raise_unless_transient(topic, error)
         return False
 
 
@@ -171,9 +170,9 @@ _FINAL: Final = {
 }
 
 
-def _raise_unless_passing(topic: str, error: KafkaError) -> None:
+def _raise_unless_transient(topic: str, error: KafkaError) -> None:
     if error.code() in _FINAL or error.fatal():
         raise Misconfigured(
-            f"topic {topic} cannot be followed ({error.str()}): create it with `avila topics`, "
-            "or mend AVILA_TOPIC_PREFIX"
+            f"topic {topic} cannot be read ({error.str()}): create it with `avila topics`, or "
+            "correct AVILA_TOPIC_PREFIX"
         )

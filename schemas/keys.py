@@ -1,14 +1,14 @@
-"""Credentials: write keys send events, query tokens read figures; and what a project may send.
+"""Credentials (write keys and query tokens) and the limits and time zones of projects.
 
-They are definitions, beside the funnels on the same topic. Neither is accepted in place of the
-other, so their first letters tell them apart.
+They are records of the definitions topic. A write key sends events, a query token reads figures and
+changes definitions; neither is accepted instead of the other, and their prefixes differ.
 
-A write key is public: it stands in web pages and in apps, and can do nothing but add events to its
-project. So it is kept as it is, and is its own id.
+A write key is public: web pages and apps contain it, and it can only add events to its project. It
+is therefore stored as it is, and is its own id.
 
-A query token is secret, so only its SHA-256 is kept, and nobody can be shown it again. Slow hashes
-(bcrypt, Argon2) make it dear to guess what people choose; a token is 256 random bits, which no
-number of guesses finds, so a fast hash is as safe and costs a request a microsecond.
+A query token is secret: only its SHA-256 is stored, and it cannot be shown again. Slow hashes
+(bcrypt, Argon2) are for passwords, which can be guessed; a token is 256 random bits, so a fast hash
+is as safe and takes a microsecond for each request.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ MIN_KEY_CHARS: Final = 8
 MAX_WRITE_KEYS_PER_PROJECT: Final = 100
 MAX_TOKENS_PER_PROJECT: Final = 100
 MAX_TOKEN_DAYS: Final = 366
-# Stands for all projects; none can be called so.
+# All projects; no project can have this id.
 ALL_PROJECTS: Final = "*"
 
 _TOKEN_BYTES: Final = 32
@@ -44,8 +44,8 @@ ProjectOrAll = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63
 class WriteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A key that sends events to one project. `id` is the key itself.
 
-    A limit that is None is none. `origins` are the web pages (`https://shop.example`) it may be
-    used from, any if there are none: browsers name theirs truthfully, other programs need not.
+    None means no limit. `origins` are the web pages (`https://shop.example`) that may use the key,
+    all if it is empty; browsers report theirs truthfully, other programs need not.
     """
 
     kind: ClassVar[Kind] = "write-key"
@@ -60,10 +60,10 @@ class WriteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class QueryToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of a query token: its SHA-256, in hex, of which `id` is the beginning.
+    """The record of a query token: `digest` is its SHA-256 in hex, and `id` the beginning of that.
 
-    It may do what `scopes` say, in `project_id` or, if that is `*`, in all projects, until
-    `expires_at`. `read` sees definitions and figures, `write` changes definitions.
+    Until `expires_at` the token allows what `scopes` say, in `project_id` or, if that is `*`, in
+    all projects. `read` reads definitions and figures, `write` changes definitions.
     """
 
     kind: ClassVar[Kind] = "query-token"
@@ -78,10 +78,10 @@ class QueryToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a project may send, all its keys together, and the time zone of its periods.
+    """The limits of a project, for all its keys together, and its time zone.
 
-    One that is not defined has no limits, and UTC. `timezone` is for cohorts and metrics that name
-    none when they are made.
+    A project without this record has no limits, and UTC. Cohorts and metrics that are created
+    without a time zone get `timezone`.
     """
 
     kind: ClassVar[Kind] = "project"
@@ -94,7 +94,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def project_id(self) -> str:
-        """Itself."""
+        """The project itself."""
         return self.id
 
 
@@ -107,34 +107,34 @@ def mint_write_key() -> str:
 
 
 def mint_token() -> str:
-    """Return a new query token; whoever is given it keeps it, we do not."""
+    """Return a new query token, which is not stored."""
     return TOKEN_PREFIX + secrets.token_hex(_TOKEN_BYTES)
 
 
 def digest_of(token: str) -> str:
-    """Return what is kept of a token."""
+    """Return what is stored of a token: its SHA-256 in hex."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def token_id(digest: str) -> str:
-    """Return the id of the token with this digest: public, as it says nothing of the token."""
+    """Return the id of the token with this digest, which reveals nothing about the token."""
     return digest[:_ID_CHARS]
 
 
 def check_write_key(text: str) -> None:
-    """Return if `text`, which producers have been given elsewhere, may become a write key.
+    """Check a text that is to become a write key, such as a key of another product.
 
     Raises:
-        InvalidRequest: it is no key, or a secret.
+        InvalidRequest: it cannot be a key, or looks like a secret.
     """
     if secret := secret_kind(text):
-        raise InvalidRequest(f"is {secret}, and a write key is public", "key")
+        raise InvalidRequest(f"must be public, and this is {secret}", "key")
     if not is_id(text) or len(text) < MIN_KEY_CHARS:
-        raise InvalidRequest(f"accepted are {MIN_KEY_CHARS} to 64 letters, digits and `._-`", "key")
+        raise InvalidRequest(f"must be {MIN_KEY_CHARS} to 64 letters, digits and `._-`", "key")
 
 
 def secret_kind(text: str) -> str:
-    """Tell what secret `text` looks like; empty if it looks like none."""
+    """Return what secret `text` looks like; empty if it looks like none."""
     return _SECRETS.get(text[:4], "")
 
 
@@ -151,10 +151,10 @@ def record_key(definition: Definition) -> bytes:
 
 
 def encode(definition: Definition) -> bytes:
-    """Encode a definition as it stands on its topic.
+    """Encode a record of the definitions topic.
 
     Raises:
-        InvalidRequest: it is not one that could be read from there; names the field.
+        InvalidRequest: it could not be decoded again; names the field.
     """
     value = msgspec.json.encode(definition)
     try:
@@ -166,10 +166,10 @@ def encode(definition: Definition) -> bytes:
 
 
 def decode(kind: str, value: bytes) -> Definition | None:
-    """Read a definition from its topic; None if it is of another kind.
+    """Decode a record of the definitions topic; None if it is of another kind.
 
     Raises:
-        msgspec.DecodeError: it is not what its kind says.
+        msgspec.DecodeError: it is not a definition of this kind.
     """
     decoder = _DECODERS.get(kind)
     return decode_with(decoder, value) if decoder else None

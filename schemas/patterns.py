@@ -1,7 +1,7 @@
-"""Regular expressions of definitions: RE2 here, and RE2 in ClickHouse, on the same text.
+"""Regular expressions in definitions: RE2 on the stream as in ClickHouse, on the same text.
 
-RE2 takes time that grows with the text alone. Its dialect knows no look-around and no
-back-references: https://github.com/google/re2/wiki/Syntax.
+RE2 matches in time linear in the text. Its syntax has no look-around and no back-references:
+https://github.com/google/re2/wiki/Syntax.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import Final
 import re2
 
 MAX_PATTERN: Final = 200
-# Every flag is set in the text itself, so that it means the same to whoever compiles it: a dot is
-# any character, newlines too; case matters; `^` and `$` are the ends of the text.
+# The pattern itself sets every flag, so that both engines read it alike: a dot matches any
+# character, newlines too; case matters; `^` and `$` match at the ends of the text.
 _FLAGS: Final = "(?s-imU)"
-# Of a compiled pattern and what it remembers. This allows some five thousand states, each of which
-# may have to be looked at for every byte of a text; ClickHouse allows many more.
+# Of a compiled pattern and its cache. It allows about 5,000 states, each of which may have to be
+# visited for every byte of a text; ClickHouse allows many more.
 _MAX_BYTES: Final = 1 << 18
 
 _options: Final = re2.Options()
@@ -24,15 +24,15 @@ _options.log_errors = False
 
 
 def with_flags(pattern: str) -> str:
-    """Return the text that both engines compile."""
+    """Return the pattern as both engines compile it."""
     return _FLAGS + pattern
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return a test of whether a text has a match of `pattern` anywhere; it never raises.
+    """Return a function that tells whether a text contains a match; it never raises.
 
     Raises:
-        ValueError: it is too long, or none that RE2 accepts; says why.
+        ValueError: the pattern is too long, or RE2 does not accept it; says why.
     """
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"it has more than {MAX_PATTERN} characters")
@@ -41,5 +41,5 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     except re2.error as error:
         reason = error.args[0].decode(errors="replace")
         raise ValueError(reason.replace(_FLAGS, "", 1)) from None
-    # Given bytes, the engine need not work out where in the text the match would be.
+    # With bytes the engine need not convert the position of the match to one in the text.
     return lambda text: search(text.encode()) is not None

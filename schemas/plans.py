@@ -1,12 +1,12 @@
-"""Tracking plans: what the properties of an event have to be, as JSON Schema (draft 2020-12).
+"""Tracking plans: JSON Schemas (draft 2020-12) for the properties of events.
 
-A plan is a definition of its own: `project/plan/<id>` on the definitions topic. Its id is the
-writer's to choose, as a funnel's is; the event's name, which may hold any characters, stands inside
-the plan. A project has one plan for an event at most: whoever writes plans sees to it.
+A plan is a definition, `project/plan/<id>` on the definitions topic. Its user chooses the id, as
+for other definitions; the plan itself names the event, whose name may have any characters. Writers
+of plans ensure that a project has at most one plan for an event.
 
-A schema is refused if checking an event against it could take long: references that leave it or
-lead back to themselves, more than `MAX_RULES` rules once every reference is followed, and patterns
-that cannot be matched in a time that grows with the text alone (look-around, back-references).
+A schema is refused if checking an event against it could take long: if it has references to other
+documents or cyclic ones, more than `MAX_RULES` rules once all references are followed, or patterns
+that cannot be matched in linear time (look-around, back-references).
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ MAX_PLANS_PER_PROJECT: Final = 500
 MAX_SCHEMA_BYTES: Final = 32_768
 MAX_RULES: Final = 1_000
 _MAX_DEPTH: Final = 64
-# Of a compiled pattern: some thousands of states, and as much for what they are cached in.
+# Of a compiled pattern, which allows some thousands of states, and of its cache.
 _MAX_PATTERN_BYTES: Final = 1 << 18
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,9 +30,10 @@ Mode = Literal["observe", "enforce"]
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the properties of one event have to be.
+    """The schema that the properties of one event must satisfy.
 
-    `observe`: an event that is not so is taken, with a warning. `enforce`: it is dropped.
+    `observe`: an event that does not satisfy it is accepted with a warning. `enforce`: it is
+    dropped.
     """
 
     event: EventName
@@ -41,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlanDefinition(Definition, frozen=True, kw_only=True):
-    """A plan as it stands on the definitions topic."""
+    """A plan on the definitions topic."""
 
     KIND = "plan"
 
@@ -49,31 +50,31 @@ class PlanDefinition(Definition, frozen=True, kw_only=True):
 
 
 class Checker:
-    """A plan's schema, compiled. Safe to use from any thread, and quick: under a microsecond.
+    """The compiled schema of a plan. Thread-safe; a check takes less than a microsecond.
 
     Raises:
-        InvalidRequest: the schema is none, or is refused; names the field of the plan.
+        InvalidRequest: the schema is invalid, or is refused; names the field of the plan.
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
         if len(msgspec.json.encode(schema)) > MAX_SCHEMA_BYTES:
-            raise InvalidRequest(f"has more than {MAX_SCHEMA_BYTES} bytes", "schema")
-        _Rules(schema).count()
+            raise InvalidRequest(f"must have at most {MAX_SCHEMA_BYTES} bytes", "schema")
+        _Rules(schema).check()
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
                 schema,
-                # A linear engine: what it cannot match in linear time it does not compile.
+                # This engine does not compile what it cannot match in linear time.
                 pattern_options=jsonschema_rs.RegexOptions(_MAX_PATTERN_BYTES, _MAX_PATTERN_BYTES),
                 validate_formats=True,
                 ignore_unknown_formats=False,
-                mask="the value",  # what people sent is not for messages and logs
+                mask="the value",  # messages and logs must not contain what was sent
                 offline=True,
             )
         except jsonschema_rs.ValidationError as error:
-            raise InvalidRequest(_complaint(error), _path("schema", error.instance_path)) from None
+            raise InvalidRequest(_reason(error), _path("schema", error.instance_path)) from None
 
     def fault(self, properties: object) -> InvalidRequest | None:
-        """The first thing that is wrong with `properties`, and where; None if nothing is."""
+        """Return the first violation in `properties`, with its path; None if there is none."""
         if self._validator.is_valid(properties):
             return None
         error = next(self._validator.iter_errors(properties))
@@ -84,21 +85,21 @@ class Checker:
 
 
 class _Rules:
-    """Walks a schema, rule by rule, before it is given to whoever recurses into it."""
+    """Walks a schema and counts its rules, before the validator recurses into it."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
         self._counts: dict[str, int] = {}
-        self._under_way: set[str] = set()
+        self._open: set[str] = set()
 
-    def count(self) -> None:
-        """Raise `InvalidRequest` if there are too many rules, or some of the wrong kind."""
+    def check(self) -> None:
+        """Raise `InvalidRequest` if there are too many rules, or rules that are refused."""
         if self._schema.get("$schema", _DRAFT) not in (_DRAFT, f"{_DRAFT}#"):
-            raise InvalidRequest(f"accepted is {_DRAFT}", "schema.$schema")
-        _demand_shallow(self._schema)
+            raise InvalidRequest(f"must be {_DRAFT}", "schema.$schema")
+        _check_depth(self._schema)
         if self._rules(self._schema, "schema") > MAX_RULES:
             raise InvalidRequest(
-                f"has more than {MAX_RULES} rules once its references are followed", "schema"
+                f"must have at most {MAX_RULES} rules once its references are followed", "schema"
             )
 
     def _rules(self, rule: Any, path: str) -> int:
@@ -106,7 +107,7 @@ class _Rules:
             return 1
         for name in _REFUSED & rule.keys():
             raise InvalidRequest(
-                "is not accepted; refer with $ref inside the schema", f"{path}.{name}"
+                "must not be used; refer with $ref inside the schema", f"{path}.{name}"
             )
         count = 1 + sum(self._rules(inner, inside) for inner, inside in _inner(rule, path))
         if isinstance(reference := rule.get("$ref"), str):
@@ -114,31 +115,31 @@ class _Rules:
         return count
 
     def _referred(self, reference: str, path: str) -> int:
-        if reference in self._under_way:
-            raise InvalidRequest("leads back to itself", path)
+        if reference in self._open:
+            raise InvalidRequest("must not lead back to itself", path)
         if reference not in self._counts:
-            self._under_way.add(reference)
+            self._open.add(reference)
             place = ".".join(["schema", *reference[2:].split("/")])
             self._counts[reference] = self._rules(self._target(reference, path), place)
-            self._under_way.discard(reference)
+            self._open.discard(reference)
         return self._counts[reference]
 
     def _target(self, reference: str, path: str) -> Any:
         if not (reference == "#" or reference.startswith("#/")) or "%" in reference:
-            raise InvalidRequest("accepted is a place in this schema, such as #/$defs/name", path)
+            raise InvalidRequest("must be a place in this schema, such as #/$defs/name", path)
         if reference == "#":
-            raise InvalidRequest("leads back to itself", path)
+            raise InvalidRequest("must not lead back to itself", path)
         found: Any = self._schema
         for part in reference[2:].split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
             try:
                 found = found[int(name)] if isinstance(found, list) else found[name]
             except (LookupError, TypeError, ValueError):
-                raise InvalidRequest("leads nowhere", path) from None
+                raise InvalidRequest("must lead to a place in the schema", path) from None
         return found
 
 
-# Names that make a reference's meaning depend on where it is used from.
+# Keywords that make the target of a reference depend on where it is used.
 _REFUSED: Final = {
     "$id",
     "$anchor",
@@ -147,7 +148,7 @@ _REFUSED: Final = {
     "$recursiveRef",
     "$vocabulary",
 }
-# Of this draft and of those before it, since a validator may still know those.
+# Keywords with subschemas, in this draft and in earlier ones, which a validator may accept.
 _BY_NAME: Final = {
     "properties",
     "patternProperties",
@@ -174,7 +175,7 @@ _SINGLE: Final = {
 
 
 def _inner(rule: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
-    """The rules inside a rule. What has the wrong type is left for the validator to refuse."""
+    """Yield the rules inside a rule; the validator refuses values of wrong types."""
     for keyword, value in rule.items():
         inside = f"{path}.{keyword}"
         if keyword in _BY_NAME and isinstance(value, dict):
@@ -187,7 +188,7 @@ def _inner(rule: dict[str, Any], path: str) -> Iterator[tuple[Any, str]]:
                 yield inner, f"{inside}[{place}]"
 
 
-def _demand_shallow(tree: object) -> None:
+def _check_depth(tree: object) -> None:
     level = [tree]
     for _ in range(_MAX_DEPTH):
         below: list[Any] = []
@@ -198,11 +199,11 @@ def _demand_shallow(tree: object) -> None:
                 below += value
         level = below
     if level:
-        raise InvalidRequest(f"is nested more than {_MAX_DEPTH} levels deep", "schema")
+        raise InvalidRequest(f"must be nested at most {_MAX_DEPTH} levels deep", "schema")
 
 
 def decode_plan(body: bytes) -> Plan:
-    """Read a plan from a request body, and try it.
+    """Decode a plan from a request body, and compile its schema.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
@@ -213,12 +214,16 @@ def decode_plan(body: bytes) -> Plan:
 
 
 def encode(definition: PlanDefinition) -> bytes:
-    """Encode a definition as it stands on its topic."""
+    """Encode a definition as a record of the definitions topic."""
     return msgspec.json.encode(definition)
 
 
 def decode(value: bytes) -> PlanDefinition:
-    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    """Decode a record of the definitions topic.
+
+    Raises:
+        msgspec.DecodeError: it is not a plan.
+    """
     return decode_with(_definition_decoder, value)
 
 
@@ -233,11 +238,11 @@ def _path(root: str, parts: list[str | int]) -> str:
     return _short(path)
 
 
-def _complaint(error: jsonschema_rs.ValidationError) -> str:
+def _reason(error: jsonschema_rs.ValidationError) -> str:
     if error.message.endswith('is not a "regex"'):
         return (
-            "is not a pattern that can be matched in linear time; accepted are regular expressions "
-            f"without look-around and back-references that compile to {_MAX_PATTERN_BYTES} bytes"
+            "must be a regular expression that can be matched in linear time: without look-around "
+            f"and back-references, and compiled of at most {_MAX_PATTERN_BYTES} bytes"
         )
     return _short(error.message)
 

@@ -1,6 +1,6 @@
-"""Properties of events: the names they are kept under, and the values they are compared with.
+"""Properties of events: the names they are stored under, and the values they are compared with.
 
-The stream and ClickHouse both read them so.
+The stream and ClickHouse read them alike.
 """
 
 from typing import Final
@@ -16,9 +16,9 @@ MAX_INT: Final = 2**64 - 1
 
 
 def operands(condition: Condition) -> list[Value]:
-    """Return what the condition compares with, in the types that events are kept in.
+    """Return the values that the condition compares with, in the types that events are stored in.
 
-    Numbers beyond 64 bits become the nearest float, infinite if need be.
+    Integers that do not fit into 64 bits become the nearest float, which may be infinite.
     """
     value = condition.value
     values = value if isinstance(value, list) else [] if value is None else [value]
@@ -26,19 +26,19 @@ def operands(condition: Condition) -> list[Value]:
 
 
 def moment(condition: Condition) -> int:
-    """Return the time that the condition compares with, in milliseconds since 1970."""
+    """Return the time that the condition compares with (ms since 1970)."""
     at = read_time(str(condition.value))
-    assert at is not None, "a definition with another text is refused"
+    assert at is not None, "definitions are checked when they are decoded"
     return at
 
 
 def stored_name(name: str) -> str:
-    """Return the name that ClickHouse keeps a property under."""
+    """Return the name that ClickHouse stores a property under."""
     return name.replace(".", _DOT)
 
 
 def is_spelled_variously(name: str) -> bool:
-    """Whether members of several names are the property of this name."""
+    """Whether members of the JSON object with different names can be this property."""
     return "." in name or _DOT in name
 
 

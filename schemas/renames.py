@@ -1,7 +1,7 @@
-"""Fields that had another name in an earlier version: found in JSON, refused or renamed.
+"""Renamed fields of definitions.
 
-A request that says an old name is refused with the new one. A stored definition is read as if it
-had been written with the new names.
+A request that uses an old name is refused with the new one. A stored definition with old names is
+read as if it had been written with the new ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +15,9 @@ _PREVIOUS: Final = "previous"
 
 
 class RenamedField(NamedTuple):
-    """A field under its old name, in the JSON object `parent`, which is at `path` of a body.
+    """A field under its old name: in the JSON object `parent`, at `path` of a body.
 
-    `used` says how the old name was used, where it has got another meaning since.
+    `used` says how the old name was used, if it has another meaning now.
     """
 
     parent: dict[str, Any]
@@ -28,32 +28,32 @@ class RenamedField(NamedTuple):
 
     @property
     def refusal(self) -> InvalidRequest:
-        """The answer to a request that uses the old name."""
+        """The error for a request that uses the old name."""
         used = f"`{self.old}` {self.used}".rstrip()
         path = f"{self.path}.{self.old}" if self.path else self.old
         return InvalidRequest(f"{used} is called `{self.new}` now", path)
 
 
-# Finds the old names in the body of a definition: a decoded JSON value, which may be anything.
+# Finds the old names in the body of a definition, which may be any JSON value.
 FindRenamed: TypeAlias = Callable[[Any], Iterable[RenamedField]]
 
 
 def refuse_old_names(body: bytes, find: FindRenamed) -> None:
-    """Raise `InvalidRequest` for the first old name in the body of a request, if it has one."""
+    """Raise `InvalidRequest` for the first old name in the body of a request, if there is one."""
     for field in find(_decode(body)):
         raise field.refusal
 
 
 def rename_fields(record: bytes, kind: str, find: FindRenamed) -> bytes | None:
-    """Return a record with all old names replaced, in its `previous` too; None if it has none.
+    """Return a record with all old names replaced, also in `previous`; None if it has none.
 
-    They are in the body, which is the record's field `kind`, or in a field of the record itself
-    that repeats one of the body (the rule of a segment, which the record has without references).
+    The body is the record's field `kind`. Fields of the record itself that have the name of one of
+    the body (the rule of a segment, without references) are renamed alike.
     """
     value = _decode(record)
     found = [field for one in _bodies(value, kind) for field in find(one)]
     for field in found:
-        # With both names at once, what is meant cannot be known: decoding will refuse the old one.
+        # With both names at once the meaning is unclear: decoding then refuses the old one.
         if field.new not in field.parent:
             field.parent[field.new] = field.parent.pop(field.old)
     return msgspec.json.encode(value) if found else None
@@ -66,12 +66,12 @@ def _bodies(record: Any, kind: str) -> Iterator[Any]:
 
 
 def member(value: Any, name: str) -> Any:
-    """The member of a JSON object; None if there is none, or `value` is no object."""
+    """Return a member of a JSON object; None if it is absent, or `value` is not an object."""
     return value.get(name) if isinstance(value, dict) else None
 
 
 def _decode(text: bytes) -> Any:
-    """The JSON value; None for what is no JSON, which decoding itself refuses."""
+    """Return the JSON value; None for invalid JSON, which the caller's own decoding refuses."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,11 +1,12 @@
-"""One frozen settings object, read from the environment once, at the edge of each process.
+"""The settings of a deployment, read from the environment once, when a process starts.
 
-Every name carries its unit. A wrong value is refused with its key and what is accepted; secrets do
-not show in `repr`, so that a settings object may be logged.
+Names include their units. An invalid value is refused with its key and what is accepted. `repr`
+hides secrets, so settings can be logged.
 """
 
 import os
 import socket
+import unicodedata
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,7 +20,7 @@ from schemas.topics import Topics
 
 
 class Secret(str):
-    """A string that prints as `***`; pass it on as it is, or read it with `str.__str__`."""
+    """A string whose `repr` is `***`; `str.__str__` returns the text."""
 
     __slots__ = ()
 
@@ -28,17 +29,17 @@ class Secret(str):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a deployment decides. Each field is read from `AVILA_<FIELD IN CAPITALS>`."""
+    """The settings of a deployment, each read from `AVILA_<FIELD IN CAPITALS>`."""
 
-    # Where things are. Unset addresses mean the embedded ones, on this machine.
+    # Addresses and directories. An empty address means the embedded service on this machine.
     kafka_bootstrap: str = ""
     clickhouse_dsn: str = ""
     schema_registry_url: Secret = Secret()
     data_dir: Path = Path(".avila")
     host: str = "127.0.0.1"
-    # Addresses and networks (192.0.2.1,10.0.0.0/8) whose word on who is behind them is believed.
+    # Addresses and networks (192.0.2.1,10.0.0.0/8) whose X-Forwarded-For is trusted.
     trusted_proxies: str = ""
-    # Which requests have a line in the log: none, refused, all.
+    # Which requests are logged: none, refused, all.
     access_log: str = "refused"
     port_base: int = 0
 
@@ -52,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str = ""
     epoch_max_records: int = 40_000
     commit_interval_ms: int = 200
-    # After a crash events are folded again from here on at most: rows wait so long to be logged.
+    # How long changed rows wait to be logged: after a crash, later events are processed again.
     checkpoint_interval_ms: int = 30_000
     snapshot_interval_s: int = 300
     session_timeout_ms: int = 10_000
@@ -60,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # start, or count from the beginning, or from the end.
     missing_offsets: Literal["refuse", "beginning", "end"] = "refuse"
 
-    # What counts
+    # Which events are accepted, and which are duplicates
     dedup_window_s: int = 86_400
     # Of a worker, shared fairly between projects; ids that find no room are forgotten early.
     dedup_memory_mb: int = 256
@@ -74,30 +75,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_password: Secret = Secret()
 
     def port(self, default: int) -> int:
-        """The port that the service known by `default` listens on: `port_base` moves them all.
+        """Return the port of the service whose default port is `default`.
 
-        With a base of 20000 REST ingest (8000) is at 20000, and the rest follow in a fixed order.
+        `port_base` is the first of a consecutive range: with 20000, REST ingest (8000) listens on
+        20000, and the others follow in a fixed order.
         """
         return default if not self.port_base else self.port_base + _PORTS.index(default)
 
     @property
+    def local_host(self) -> str:
+        """Return the host by which processes of this machine reach what listens on `host`."""
+        return _LOOPBACKS.get(self.host, self.host)
+
+    def local_address(self, default: int) -> str:
+        """Return the `host:port` by which processes of this machine reach a service; see `port`."""
+        return host_and_port(self.local_host, self.port(default))
+
+    @property
     def topics(self) -> Topics:
-        """The deployment's topics."""
+        """Return the deployment's topics."""
         return Topics(self.topic_prefix)
 
     @property
     def bootstrap(self) -> str:
-        """The broker's address: the given one, else the embedded broker's."""
-        return self.kafka_bootstrap or f"{self.host}:{self.port(BROKER_PORT)}"
+        """The address of the broker: the configured one, or that of the embedded broker."""
+        return self.kafka_bootstrap or self.local_address(BROKER_PORT)
 
     @property
     def worker_name(self) -> str:
-        """Stable over restarts and unique among the workers: a transactional id is made of it."""
+        """The worker's name in its transactional ids: unique, and the same after a restart."""
         return self.worker_id or f"{socket.gethostname()}-{self.port(BROKER_PORT)}"
 
     @property
     def snapshot_dir(self) -> Path:
-        """Where this worker keeps the local snapshots of its tables."""
+        """The directory of this worker's snapshots."""
         return self.data_dir / "snapshots" / self.app_id / self.worker_name
 
 
@@ -124,8 +135,16 @@ _PORTS = (
     QUERY_GRPC_PORT,
 )
 PORTS_PER_SYSTEM = len(_PORTS)
+# The addresses that mean every interface of the machine, and the loopback address of the same kind.
+_LOOPBACKS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (nothing is bound)
 
-# The values that make sense; the texts finish the sentence "accepted are …".
+
+def host_and_port(host: str, port: int) -> str:
+    """Return `host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# The least and the greatest value that is accepted.
 _RANGES: dict[str, tuple[int, int]] = {
     "port_base": (0, 65_000),
     "partitions": (1, 1_024),
@@ -146,10 +165,10 @@ PREFIX = "AVILA_"
 
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read the settings from `environ` (the process's own by default); `overrides` win.
+    """Read the settings from `environ` (by default the process's own); `overrides` have precedence.
 
     Raises:
-        Misconfigured: a value cannot be read, is out of range, or a key is unknown; names the key.
+        Misconfigured: a value is invalid or out of range, or a key is unknown; names the key.
     """
     environ = os.environ if environ is None else environ
     fields = {field.name: field for field in msgspec.structs.fields(Settings)}
@@ -160,14 +179,15 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         name = key.removeprefix(PREFIX).lower()
         if name not in fields:
             known = ", ".join(sorted(PREFIX + field.upper() for field in fields))
-            raise Misconfigured(f"{key} is not a setting; known are {known}")
+            raise Misconfigured(f"{key} is not a setting; the settings are {known}")
         values[name] = _read(key, text, fields[name].type)
     settings = Settings(**values | overrides)
     for name, (least, most) in _RANGES.items():
         value = getattr(settings, name)
         if not least <= value <= most:
             key = PREFIX + name.upper()
-            raise Misconfigured(f"{key} is {value}; accepted are {least} to {most}")
+            raise Misconfigured(f"{key} must be {least} to {most}, and is {value}")
+    _check_data_dir(settings.data_dir)
     if settings.clickhouse_dsn and urlsplit(settings.clickhouse_dsn).scheme not in {
         "http",
         "https",
@@ -179,7 +199,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     for url in filter(None, settings.schema_registry_url.split(",")):
         if urlsplit(url).scheme not in {"http", "https"}:
             raise Misconfigured(
-                "AVILA_SCHEMA_REGISTRY_URL must be http:// or https:// addresses of one schema "
+                "AVILA_SCHEMA_REGISTRY_URL must be the http:// or https:// addresses of one schema "
                 "registry, such as http://user:password@host:8081"
             )
     for network in filter(None, settings.trusted_proxies.split(",")):
@@ -187,10 +207,20 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
             ip_network(network.strip())
         except ValueError as error:
             raise Misconfigured(
-                f"AVILA_TRUSTED_PROXIES: {error}; accepted are addresses and networks, such as "
-                "192.0.2.1,10.0.0.0/8"
+                f"AVILA_TRUSTED_PROXIES must be addresses and networks, such as "
+                f"192.0.2.1,10.0.0.0/8: {error}"
             ) from None
     return settings
+
+
+def _check_data_dir(path: Path) -> None:
+    # The store's engine takes a question mark for the end of its path, and would use another one.
+    text = str(path.absolute())
+    if "?" in text or any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in text):
+        raise Misconfigured(
+            f"AVILA_DATA_DIR is {text!r}; accepted is a path in UTF-8 without question marks and "
+            "control characters"
+        )
 
 
 def _read(key: str, text: str, kind: Any) -> Any:
@@ -198,11 +228,16 @@ def _read(key: str, text: str, kind: Any) -> Any:
         try:
             return int(text.replace("_", ""))
         except ValueError:
-            raise Misconfigured(f"{key} is {text!r}; a whole number is accepted") from None
+            raise Misconfigured(f"{key} must be a whole number, and is {text!r}") from None
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise Misconfigured(f"{key} is {text!r}; accepted are {', '.join(get_args(kind))}")
         return text
     if kind is Path:
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            raise Misconfigured(
+                f"{key} is {text!r}: {error}; an absolute path is accepted"
+            ) from None
     return kind(text)

@@ -1,4 +1,4 @@
-"""A Kafka topic, as the deployment declares it."""
+"""The declaration of a Kafka topic."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ FOREVER: Final = -1
 class Topic(NamedTuple):
     """A topic as it must exist on the broker.
 
-    `partitions` of 0 means the deployment's partition count; `retention_ms` applies only where
+    `partitions` of 0 means the deployment's partition count. `retention_ms` applies only if
     `cleanup` is `delete`.
     """
 

@@ -1,8 +1,8 @@
-"""Every topic of a deployment, declared once: name, cleanup policy and retention.
+"""The topics of a deployment, each declared once: name, cleanup policy and retention.
 
-Topics of results are declared by their operators (`OperatorSpec.results`), all others here. All
-partitioned topics have the deployment's partition count, so that partition i of one holds what was
-derived from partition i of another.
+Operators declare the topics of their results (`OperatorSpec.results`); all others are declared
+here. All topics but those of one partition have the deployment's partition count, so that partition
+i of one holds what was derived from partition i of another.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ SCHEMAS: Final = Topic("_schemas", "compact", partitions=1)
 
 
 class Topics:
-    """The topics of the deployment called `prefix`: two deployments can share a cluster.
+    """The topics of the deployment called `prefix`; several deployments can share a cluster.
 
-    Iterating yields all of them, those of results included.
+    Iterating yields all topics, those of results included.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -33,8 +33,7 @@ class Topics:
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:
-        yield from (self.inbox, self.events, self.rejected, self.definitions)
+        yield from (topic for topic in vars(self).values() if isinstance(topic, Topic))
         for spec in OPERATORS:
             for result in spec.results:
                 yield result.topic(self)
-        yield from (self.person_state, self.schemas)

@@ -1,8 +1,8 @@
-"""Values of properties as text that equal values have in common: their tokens.
+"""Tokens of property values: texts that are equal exactly if the values count as equal.
 
-ClickHouse works out the same ones (`services/query/clickhouse/events.py`); a test holds the two
-together. Numbers are equal as doubles, text by its first 200 characters. Lists and objects count as
-not set.
+ClickHouse computes the same tokens (`services/query/clickhouse/events.py`); a test compares them.
+Numbers are compared as doubles, text by its first 200 characters. Lists and objects count as not
+set.
 """
 
 import json
@@ -10,15 +10,15 @@ import struct
 from collections.abc import Iterable
 from typing import Any, Final
 
-_LONGEST: Final = 200
-_EXACT: Final = 2**53  # whole doubles below it are written as such
+_MAX_CHARS: Final = 200
+_EXACT: Final = 2**53  # whole doubles below it are written without a fraction
 
 
 def token(value: Any) -> str:
-    """A value as text that equal values have in common; empty if it is not set."""
+    """Return the token of a value; empty if it counts as not set."""
     match value:
         case str():
-            return f"s{value[:_LONGEST]}"
+            return f"s{value[:_MAX_CHARS]}"
         case bool():
             return "t" if value else "f"
         case int() | float():
@@ -27,12 +27,12 @@ def token(value: Any) -> str:
 
 
 def tokens_of(values: Iterable[Any]) -> tuple[str, ...]:
-    """The tokens of some values."""
+    """Return the tokens of several values."""
     return tuple(map(token, values))
 
 
 def to_json(value: str) -> str:
-    """The value that a token stands for, as JSON."""
+    """Return the value of a token as JSON."""
     match value[:1]:
         case "t":
             return "true"

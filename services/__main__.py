@@ -1,4 +1,4 @@
-"""`python -m services` is `avila`."""
+"""`python -m services` runs `avila`."""
 
 from services.cli import main
 

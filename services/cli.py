@@ -1,10 +1,12 @@
 """`avila`: the whole system on one machine, or one part of it.
 
-Every command takes its settings from `AVILA_…` variables; those that stand often on a command line
-have options of their own. Ends with 0, with 1 if something is wrong that the user can mend (said in
-one line on standard error), and with 130 if it was interrupted.
+Every command reads its settings from `AVILA_…` variables; the settings that are often given on a
+command line have options too. The exit code is 0, 1 after an error (one line on standard error says
+what to do), 78 after an error in the set-up that no retry overcomes, 2 after a wrong command line,
+and 130 after an interrupt.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +15,23 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from schemas.errors import AvilaError
+from schemas.errors import AvilaError, Misconfigured
 from schemas.settings import Settings, read_settings
+from services.child_process import MISCONFIGURED
 from services.cli_keys import keys, projects, tokens
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port-base", type=int, help="Move all ports: the first one is this.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where data is kept.")
+@click.option("--port-base", type=int, help="First of a consecutive range of ports.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Directory for data, snapshots and logs."
+)
 @click.pass_context
 def avila(context: click.Context, port_base: int | None, data_dir: Path | None) -> None:
     """Real-time product analytics on Kafka."""
-    given: dict[str, Any] = {"port_base": port_base, "data_dir": data_dir}
-    kept = {name: value for name, value in given.items() if value is not None}
-    context.obj = lambda: read_settings(**kept)
+    options: dict[str, Any] = {"port_base": port_base, "data_dir": data_dir}
+    given = {name: value for name, value in options.items() if value is not None}
+    context.obj = lambda: read_settings(**given)
 
 
 for group in (keys, tokens, projects):
@@ -61,7 +66,7 @@ class _OperatorName(click.ParamType):
 
 
 def part(name: str, help_text: str) -> Callable[[Part], click.Command]:
-    """Make a command that runs one part in the foreground until it is told to stop."""
+    """Make a command of a function that runs one part in the foreground until it is stopped."""
 
     def decorate(run: Part) -> click.Command:
         @avila.command(name, help=help_text)
@@ -74,23 +79,23 @@ def part(name: str, help_text: str) -> Callable[[Part], click.Command]:
     return decorate
 
 
-# Parts are imported when they run: none of them should wait for what only others need.
+# Each command imports its part when it runs, so that no command waits for what only others need.
 
 
-@part("up", "Start everything, and keep it running until Ctrl-C.")
+@part("up", "Start the whole system, and keep it running until Ctrl-C.")
 def up(settings: Settings) -> None:
     """Run the system."""
     from services.supervisor import run_system  # noqa: PLC0415
 
-    run_system(settings, click.echo)
+    run_system(settings, _say)
 
 
-@part("broker", "Run the embedded Kafka.")
+@part("broker", "Run the embedded Kafka broker.")
 def broker(settings: Settings) -> None:
     """Run the broker."""
     from services.broker import run_broker  # noqa: PLC0415
 
-    run_broker(settings, click.echo)
+    run_broker(settings, _say)
 
 
 @part("store", "Run the embedded ClickHouse store.")
@@ -109,7 +114,7 @@ def worker(settings: Settings) -> None:
     run_worker(settings)
 
 
-@part("sink", "Write the event store to ClickHouse.")
+@part("sink", "Run the sink, which writes events to ClickHouse.")
 def sink(settings: Settings) -> None:
     """Run the ClickHouse sink."""
     from sinks.run import run_sink  # noqa: PLC0415
@@ -117,7 +122,7 @@ def sink(settings: Settings) -> None:
     run_sink(settings)
 
 
-@part("ingest", "Take events in over HTTP and gRPC.")
+@part("ingest", "Run the ingest service (HTTP, WebSocket and gRPC).")
 def ingest(settings: Settings) -> None:
     """Run the ingest service."""
     from services.ingest.server import run_ingest  # noqa: PLC0415
@@ -125,7 +130,7 @@ def ingest(settings: Settings) -> None:
     run_ingest(settings)
 
 
-@part("query", "Answer queries over HTTP.")
+@part("query", "Run the query service (HTTP, WebSocket and gRPC).")
 def query(settings: Settings) -> None:
     """Run the query service."""
     from services.query.server import run_query  # noqa: PLC0415
@@ -133,7 +138,7 @@ def query(settings: Settings) -> None:
     run_query(settings)
 
 
-@part("registry", "Serve the schema registry over HTTP.")
+@part("registry", "Run the schema registry (HTTP).")
 def registry(settings: Settings) -> None:
     """Run the schema registry."""
     from services.registry.server import run_registry  # noqa: PLC0415
@@ -141,9 +146,9 @@ def registry(settings: Settings) -> None:
     run_registry(settings)
 
 
-@part("demo", "Start everything and play a shop's clickstream through it.")
+@part("demo", "Start the whole system and send it the clickstream of a web shop.")
 def demo(settings: Settings) -> None:
-    """Run the demonstration."""
+    """Run the demo."""
     from services.demo import run_demo  # noqa: PLC0415
 
     run_demo(settings)
@@ -152,7 +157,7 @@ def demo(settings: Settings) -> None:
 @avila.command()
 @click.pass_obj
 def topics(settings: Callable[[], Settings]) -> None:
-    """Create the topics that are missing, and check the others."""
+    """Create the missing Kafka topics and check the existing ones."""
     from services.topics import ensure_topics  # noqa: PLC0415
 
     read = settings()
@@ -168,23 +173,37 @@ def topics(settings: Callable[[], Settings]) -> None:
 
 @avila.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--project", default="default", show_default=True)
-@click.option("--event", default="event", show_default=True, help="Column of the name.")
-@click.option("--person", default="distinct_id", show_default=True, help="Column of who did it.")
-@click.option("--time", default="timestamp", show_default=True, help="Column of when it was done.")
-@click.option("--session", default="session_id", show_default=True, help="Column of the visit.")
-@click.option("--rate", type=int, help="Events a second at most.")
+@click.option("--project", default="default", show_default=True, help="Project of the events.")
+@click.option("--event", default="event", show_default=True, help="Column with the event's name.")
+@click.option(
+    "--person", default="distinct_id", show_default=True, help="Column with the person's id."
+)
+@click.option("--time", default="timestamp", show_default=True, help="Column with the timestamp.")
+@click.option(
+    "--session", default="session_id", show_default=True, help="Column with the session's id."
+)
+@click.option("--rate", type=int, help="Maximum events per second.")
 @click.pass_obj
 def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any) -> None:
-    """Import events from a CSV, NDJSON or Parquet FILE (.gz is read too).
+    """Import events from FILE: CSV, NDJSON or Parquet, also gzipped (.gz).
 
-    Every other column becomes a property. Importing a file twice counts its events once.
+    Every other column becomes a property. Importing the same file again adds no events.
     """
+    read = _of_running_system(settings)
     from services.imports import Columns, import_events  # noqa: PLC0415
 
     columns = Columns(*(options[name] for name in Columns._fields))
-    count = import_events(settings(), file, options["project"], columns, rate=options["rate"])
+    count = import_events(read, file, options["project"], columns, rate=options["rate"])
     click.echo(f"{count} events imported from {file}")
+
+
+def _of_running_system(settings: Callable[[], Settings]) -> Settings:
+    """Return the settings, unless no broker answers at their address: then say so at once."""
+    from services.topics import require_broker  # noqa: PLC0415
+
+    read = settings()
+    require_broker(read.bootstrap)
+    return read
 
 
 @avila.command()
@@ -194,10 +213,23 @@ def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any)
 @click.pass_obj
 def replay(settings: Callable[[], Settings], /, **wanted: str | None) -> None:
     """Count definitions again, from the first event on; events may flow meanwhile."""
+    read = _of_running_system(settings)
     from services import replay as replays  # noqa: PLC0415
 
-    count = replays.replay(settings(), replays.ReplayFilter(**wanted))
+    count = replays.replay(read, replays.ReplayFilter(**wanted))
     click.echo(f"{count} definitions replayed")
+
+
+def _say(text: str) -> None:
+    """Print a line; a process that runs on is not disturbed if nobody can read it any more."""
+    try:
+        click.echo(text)
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -209,6 +241,9 @@ def main() -> None:
         sys.exit(2)
     except AvilaError as error:
         click.echo(f"avila: {error}", err=True)
+        sys.exit(MISCONFIGURED if isinstance(error, Misconfigured) else 1)
+    except BrokenPipeError:
+        _discard_output()  # nobody reads it any more, and Python would try once more at its end
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -232,8 +232,11 @@ def list_projects(settings: ReadSettings, /) -> None:
 def _run(settings: ReadSettings, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:
     # Imported here so that the other commands of `avila` start without it.
     from services.keys.admin import run_with_key_admin  # noqa: PLC0415
+    from services.topics import require_broker  # noqa: PLC0415
 
-    return run_with_key_admin(settings(), work)
+    read = settings()
+    require_broker(read.bootstrap)
+    return run_with_key_admin(read, work)
 
 
 def _limits(limited: WriteKey | Project) -> str:

@@ -7,7 +7,6 @@ events of visits to a web shop. Everything real: broker, worker, sink, store and
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.live import Live
@@ -24,10 +23,14 @@ from rich.table import Table
 
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
+from services.child_process import reap, spawn
 from services.imports import Columns, import_events
 from services.keys.first import read_token, token_file
 from services.worker import as_environment, partitions_held
 from sinks.connection import connect
+
+if TYPE_CHECKING:
+    import subprocess
 
 STEPS: Final = ("home", "product_view", "add_to_cart", "cart", "payment_details", "purchase")
 PROJECT: Final = "shop"
@@ -111,16 +114,18 @@ class _Player(threading.Thread):
 def _system(settings: Settings, console: Console) -> Iterator["subprocess.Popen[bytes]"]:
     """`avila up` as a child."""
     console.print("Starting the system (the first time, Kafka is fetched and code is compiled)")
-    process = subprocess.Popen(
+    process = spawn(
         [sys.executable, "-m", "services", "up"],
-        env=os.environ | as_environment(settings),
-        cwd=Path(__file__).parent.parent,
+        None,
+        environment=os.environ | as_environment(settings),
+        directory=Path(__file__).parent.parent,
     )
     try:
         yield process
     finally:
         process.terminate()
         process.wait(15)
+        reap(process)
 
 
 def _await_ready(

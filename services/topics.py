@@ -1,5 +1,6 @@
-"""Make the declared topics exist, and say where what exists differs from its declaration."""
+"""Creates the declared topics, and reports where an existing topic differs from its declaration."""
 
+import socket
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -12,19 +13,21 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from schemas.bootstrap import parse_bootstrap
 from schemas.errors import Misconfigured, Unavailable
 from schemas.topics import Topic
 
 _CALL_TIMEOUT_S: Final = 10
+_CONNECT_TIMEOUT_S: Final = 3.0
 _RETRY_PAUSE_S: Final = 0.1
 
-# A compacted topic is read whole at every restore, and its newest segment is never compacted:
-# smaller segments and earlier cleaning keep it near one record a key.
+# Every restore reads a compacted topic whole, and Kafka never compacts the newest segment: smaller
+# segments that are cleaned earlier keep the topic close to one record a key.
 _COMPACT: Final = {"segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}
 
 
 class TopicState(NamedTuple):
-    """A topic as it is on the broker."""
+    """A topic as the broker describes it."""
 
     name: str
     partitions: int
@@ -40,13 +43,14 @@ def ensure_topics(
     replication_factor: int,
     timeout_s: float = 30,
 ) -> list[str]:
-    """Create the `topics` that are missing and return their names, in order.
+    """Create the `topics` that are missing, and return the names of the created ones in order.
 
     Blocks up to about `timeout_s` while the broker is not ready. Afterwards every topic exists as
-    declared and has a leader. Two processes may call it at once: a topic is in one answer only.
+    declared and has a leader. Two processes may call it at once: only one of them returns a topic
+    as created.
 
     Raises:
-        Misconfigured: a topic exists otherwise than declared, or the broker refuses to create it.
+        Misconfigured: a topic differs from its declaration, or the broker refuses to create it.
         Unavailable: the broker did not answer in time.
     """
     declared = {topic.name: topic for topic in topics}
@@ -62,7 +66,7 @@ def ensure_topics(
             break
         if time.monotonic() > deadline:
             names = ", ".join(topic.name for topic in missing)
-            raise Unavailable(f"Kafka at {bootstrap} has not created in time: {names}")
+            raise Unavailable(f"Kafka at {bootstrap} did not create in time: {names}")
         names_before = len(created)
         created += _create(
             admin, [t for t in missing if t.name not in created], partitions, replication_factor
@@ -79,10 +83,32 @@ def ensure_topics(
     return [name for name in declared if name in created]
 
 
+def require_broker(bootstrap: str) -> None:
+    """Check that a server of the cluster accepts connections; blocks for a few seconds at most.
+
+    Raises:
+        Unavailable: none does; says how to start a system.
+    """
+    deadline = time.monotonic() + _CONNECT_TIMEOUT_S
+    reasons = []
+    for server in parse_bootstrap(bootstrap):
+        try:
+            left_s = max(0.1, deadline - time.monotonic())
+            socket.create_connection((server.host, server.port), timeout=left_s).close()
+        except OSError as error:
+            reasons.append(error.strerror or str(error))
+        else:
+            return
+    raise Unavailable(
+        f"Kafka at {bootstrap} does not answer ({', '.join(dict.fromkeys(reasons))}): start the "
+        "system with `avila up`, or correct AVILA_KAFKA_BOOTSTRAP or AVILA_PORT_BASE"
+    )
+
+
 def describe_topics(
     bootstrap: str, topics: Iterable[Topic], *, timeout_s: float = 30
 ) -> list[TopicState]:
-    """Return those of `topics` that exist, as they are on the broker; may block like the above.
+    """Return the state of those `topics` that exist; blocks up to about `timeout_s`.
 
     Raises:
         Unavailable: the broker did not answer in time.
@@ -91,7 +117,7 @@ def describe_topics(
 
 
 def _connect(bootstrap: str) -> AdminClient:
-    # Failures to connect are retried here, so the library need not write of them to the terminal.
+    # The callers retry, so the library need not print failures to connect.
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
@@ -142,7 +168,7 @@ def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> li
 def _create(
     admin: AdminClient, topics: list[Topic], partitions: int, replication_factor: int
 ) -> list[str]:
-    """Ask for `topics`; return those that this call created, leaving retries to the caller."""
+    """Ask the broker to create `topics`; return the created ones. The caller retries the rest."""
     if not topics:
         return []
     answers = admin.create_topics(
@@ -160,14 +186,14 @@ def _create(
             if error.code() == KafkaError.TOPIC_ALREADY_EXISTS or _may_pass(error):
                 continue
             raise Misconfigured(
-                f"Kafka refuses to create topic {name}: {error.str()}; create it by hand, or mend "
-                "AVILA_PARTITIONS, AVILA_REPLICATION_FACTOR or AVILA_TOPIC_PREFIX"
+                f"Kafka refuses to create topic {name}: {error.str()}; create it by hand, or "
+                "change AVILA_PARTITIONS, AVILA_REPLICATION_FACTOR or AVILA_TOPIC_PREFIX"
             ) from failure
     return created
 
 
 def _may_pass(error: KafkaError) -> bool:
-    # Below zero are the client's own: no connection, no answer in time.
+    # Codes below zero are the client's own: no connection, no answer in time.
     return error.code() < 0 or error.code() in {
         KafkaError.NOT_CONTROLLER,
         KafkaError.REQUEST_TIMED_OUT,
@@ -178,7 +204,7 @@ def _may_pass(error: KafkaError) -> bool:
 def _new_topic(topic: Topic, partitions: int, replication_factor: int) -> NewTopic:
     config = {
         "cleanup.policy": topic.cleanup,
-        # With three copies, acks=all promises two of them, and one broker may be away.
+        # With three replicas, acks=all means that two have the record, and one broker may be down.
         "min.insync.replicas": str(max(1, replication_factor - 1)),
     }
     if topic.cleanup == "delete":
@@ -203,17 +229,17 @@ def _differences(topic: Topic, state: TopicState, partitions: int) -> list[str]:
             else f"set AVILA_PARTITIONS={state.partitions} or another AVILA_TOPIC_PREFIX"
         )
         found.append(
-            f"topic {topic.name} has {state.partitions} partitions, declared are {declared}: "
+            f"topic {topic.name} has {state.partitions} partitions, {declared} are declared: "
             f"{remedy}"
         )
     if state.cleanup != topic.cleanup:
         found.append(
-            f"topic {topic.name} has cleanup.policy={state.cleanup}, declared is {topic.cleanup}: "
+            f"topic {topic.name} has cleanup.policy={state.cleanup}, {topic.cleanup} is declared: "
             "alter its configuration"
         )
     elif topic.cleanup == "delete" and state.retention_ms != topic.retention_ms:
         found.append(
-            f"topic {topic.name} has retention.ms={state.retention_ms}, declared is "
-            f"{topic.retention_ms}: alter its configuration"
+            f"topic {topic.name} has retention.ms={state.retention_ms}, "
+            f"{topic.retention_ms} is declared: alter its configuration"
         )
     return found

@@ -1,1 +1,1 @@
-"""Where events go from Kafka, exactly once."""
+"""Delivery of the event store to sinks such as ClickHouse, exactly once."""

@@ -1,17 +1,18 @@
-"""The contract between the event store and a sink, and the order that makes a row stand once.
+"""The contract of a sink, and the steps by which every row is written exactly once.
 
-The loop in `sinks.delivery` carries cuts of the event store to a sink. A cut is a run of committed
-records of one Kafka partition. For every cut, in this order and never in another:
+`sinks.delivery` delivers the event store to a sink in chunks. A chunk is a range of committed
+records of one Kafka partition. Every chunk goes through these steps, in this order:
 
-1. Set up: the sink makes what it writes to (`Sink.setup`), before the first cut.
-2. Plan: where the cut ends and the checksum of its records are decided, once and for all.
-3. Persist: the plan is committed beside the offset that the cut starts at. Only its owner can.
-4. Write: the sink takes the cut's rows (`Sink.write`), however often it is told to.
-5. Commit: the offset after the cut. From now on it is history.
+1. Set up: before the first chunk, the sink creates what it writes to (`Sink.setup`).
+2. Plan: the end of the chunk and the checksum of its records are decided, once and for all.
+3. Persist: the plan is committed with the offset at which the chunk begins. Only the owner of the
+   partition can do that.
+4. Write: the sink writes the rows of the chunk (`Sink.write`), possibly several times.
+5. Commit: the offset after the chunk. It is never written again.
 
-A process that stops between any two steps leaves either no trace (before 3) or a persisted plan,
-which the next owner of the partition reads first and carries through with the same rows. So a sink
-need not be transactional: it has to recognise a batch that it has taken before.
+A process that stops between two steps leaves either nothing (before 3) or a persisted plan. The
+next owner of the partition reads the plan and completes it with the same rows. A sink therefore
+need not be transactional, but it must recognise a batch that it has written before.
 """
 
 import time
@@ -19,25 +20,25 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-# Since the machine was started; it goes on while a process is stopped and a laptop asleep.
+# It also advances while the process is stopped, or the machine sleeps.
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_clock_s() -> float:
-    """The seconds since this machine was started, those that this process was stopped included."""
+    """Return the seconds since the machine was started, even while this process was stopped."""
     return time.clock_gettime(_BOOT_CLOCK)
 
 
 class Batch(NamedTuple):
-    """One cut as a sink gets it: the same cut gives the same rows whenever it is read.
+    """The rows of a chunk, which are the same whenever the chunk is read.
 
     Attributes:
-        topic: the topic of the cut, with `partition`, its `first` offset and its `last`.
-        checksum: of the cut's offsets and bytes as they stand on the topic.
-        rows: `sinks.rows.ROWS`, in the order of the topic; may be empty.
-        planned_at_s: `boot_clock_s` before the plan was persisted. Until then nobody had written
-            the batch; since then another process may have, if this one was taken for dead.
-        again: the batch may stand in the sink already, wholly or in part.
+        topic: the topic of the chunk; `partition`, `first` and `last` are its place on it.
+        checksum: of the offsets and bytes of the records on the topic.
+        rows: rows of the schema `sinks.rows.ROWS`, in the order of the topic; may be empty.
+        planned_at_s: `boot_clock_s` before the plan was persisted. Before that nobody has written
+            the batch; afterwards another process may have, if this one was considered dead.
+        again: the sink may have written the batch before, completely or in part.
     """
 
     topic: str
@@ -51,30 +52,30 @@ class Batch(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The same for the same cut, and different for any other."""
+        """A name that is the same for the same chunk, and different for all others."""
         return f"{self.topic}:{self.partition}:{self.first}-{self.last}:{self.checksum:08x}"
 
 
 class Sink(Protocol):
-    """Something that rows are written to. `write` is called from one thread, `setup` before it."""
+    """A destination of rows. `setup` is called first; `write` is called from one thread."""
 
     def setup(self) -> None:
-        """Make what is needed to write; may block, and may be called again.
+        """Create what is needed to write; may block, and may be called again.
 
         Raises:
             Unavailable: try again later.
-            Misconfigured: stop and mend the set-up.
+            Misconfigured: stop and correct the configuration.
         """
 
     def write(self, batch: Batch) -> None:
-        """Take the rows; after it returns each stands exactly once, for every reader. May block.
+        """Write the rows; afterwards every reader sees each of them exactly once. May block.
 
-        The easy mistake is to trust `again` alone: without it the batch may be written by two
-        processes at the same time, if this one was stopped after its plan was persisted.
+        Even without `again`, two processes can write the same batch at the same time: this one may
+        have been stopped after its plan was persisted.
 
         Raises:
-            Unavailable: whether the rows stand is not known; call again with `again` set.
+            Unavailable: it is not known whether the rows were written; repeat with `again` set.
         """
 
     def close(self) -> None:
-        """Let go of connections; nothing that was written depends on it."""
+        """Close connections; rows that were written are not affected."""

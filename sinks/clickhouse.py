@@ -1,20 +1,21 @@
-"""The ClickHouse sink: table `events`, each event once, over HTTP by clickhouse-connect.
+"""The ClickHouse sink: writes the table `events` over HTTP, each event once.
 
-A batch goes in as one INSERT per calendar month: one block, one part, there as a whole or not at
-all, under a deduplication token that is made of nothing but the cut and the month. ClickHouse drops
-an insert whose token it knows. That alone is not enough, and what else is done is this:
+A batch is written by one INSERT per calendar month. That is one block and one part, which exists
+completely or not at all. Its deduplication token is made of the chunk and the month alone, and
+ClickHouse ignores an insert with a known token. In addition:
 
-- It knows only the newest tokens. A process that was stopped after its plan was persisted may send
-  its insert hours later. So the statement carries a deadline, by the store's own clock, and the
-  store refuses it afterwards: a token is known for longer than its insert can be on its way.
-- A store that is killed can have the part and not its token, or (older ones) the token and not the
-  part. So whoever cannot be the first looks for the batch's last row before it inserts, and again
-  afterwards, and takes another token if the row is still not there.
-- It drops other rows under the same token silently. So the token has a checksum of the cut.
+- ClickHouse keeps only the latest tokens, and a process that was stopped after its plan was
+  persisted may send its insert hours later. Every statement therefore has a deadline by the store's
+  own clock, after which the store refuses it: tokens are kept for longer than inserts can be late.
+- A store that is killed can have the part without its token, or (in older versions) the token
+  without the part. A process that may not be the first to write a batch therefore looks for its
+  last row before the insert and after it, and uses another token if the row is missing then.
+- ClickHouse silently ignores other rows with the same token. The token therefore has the chunk's
+  checksum.
 
-Nothing in a row can make the INSERT fail: what ClickHouse's JSON type refuses is kept as text in
-`_properties`, an event id that is no UUID becomes the UUID of its hash, and a time that DateTime64
-does not hold becomes the nearest it does.
+No row can make an INSERT fail: properties that ClickHouse's JSON type refuses are stored as text in
+`_properties`, an event id that is not a UUID becomes the UUID of its hash, and a time out of the
+range of DateTime64 becomes the nearest in it.
 """
 
 from collections.abc import Iterator
@@ -34,22 +35,22 @@ from sinks.connection import connect
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-# From the evidence that nobody has written a batch to its insert's arrival at the store.
+# The time from knowing that nobody has written a batch to the arrival of its insert.
 WRITE_TIMEOUT_S: Final = 120
 _RUN_TIMEOUT_S: Final = 120
 _TOKENS: Final = 3
-_CLOCK_KEPT_S: Final = 60
+_CLOCK_MAX_AGE_S: Final = 60
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 _JSON: Final = "JSON(max_dynamic_paths = 256)"
 
-# What each column of the table is made of; the others are taken as they come.
-_MADE: Final = {
+# The expressions of columns that are not inserted unchanged.
+_COMPUTED: Final = {
     "event_id": "ifNull(toUUIDOrNull(event_id), reinterpretAsUUID(sipHash128(event_id)))",
     "properties": f"ifNull(accurateCastOrNull(properties, '{_JSON}') AS parsed, '{{}}')",
     "_properties": "if(isNull(parsed), properties, '')",
 }
-_SENT: Final = {
+_INPUT_COLUMNS: Final = {
     "event_id": "String",
     "project_id": "LowCardinality(String)",
     "distinct_id": "String",
@@ -67,13 +68,13 @@ _SENT: Final = {
 }
 
 _SETTINGS: Final[dict[str, Any]] = {
-    # Text stays text, whatever it looks like.
+    # Text remains text, whatever it looks like.
     "input_format_try_infer_dates": 0,
     "input_format_try_infer_datetimes": 0,
-    # {"a.b": 1} and {"a": {"b": 1}} stay different, and of a key given twice the first one counts.
+    # {"a.b": 1} and {"a": {"b": 1}} remain different; of a repeated key the first one counts.
     "json_type_escape_dots_in_keys": 1,
     "type_json_skip_duplicated_paths": 1,
-    # One block a statement, written when the answer comes.
+    # One block a statement, written before the response.
     "async_insert": 0,
     "max_threads": 1,
     "max_insert_threads": 1,
@@ -82,13 +83,13 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 _TIMES: Final = ("timestamp", "sent_at", "received_at")
 
-# DateTime64 holds these years.
+# The range of DateTime64.
 _FIRST_MS: Final = int(np.datetime64("1900-01-01", "ms").astype(np.int64))
 _LAST_MS: Final = int(np.datetime64("2299-12-31T23:59:59.999", "ms").astype(np.int64))
 
 
 class ClickHouseSink:
-    """Writes to the ClickHouse of the settings; connects when it is first needed."""
+    """Writes to the ClickHouse of the settings; connects at first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -97,20 +98,20 @@ class ClickHouseSink:
         self._insert_text = _insert_text(self._table)
         self._client: Client | None = None
         self._clock_ahead_s = 0.0
-        self._clock_read_at_s = -float(_CLOCK_KEPT_S)
+        self._clock_read_at_s = -float(_CLOCK_MAX_AGE_S)
 
     def setup(self) -> None:
-        """Create the database and the table where they are missing."""
+        """Create the database and the table unless they exist."""
         text = _SCHEMA.read_text("utf-8").replace("{database}", self._database)
         for statement in text.strip().removesuffix(";").split(";\n"):
             self._command(statement)
 
     def write(self, batch: Batch) -> None:
-        """Insert the batch, a month at a time; see the module for why each row is there once."""
+        """Insert the batch month by month; see the module for why each row is there once."""
         for month, rows in _by_month(_within_range(batch.rows)):
             token = f"events:{batch.name}:{month}"
             if batch.again:
-                self._make_sure(rows, token)
+                self._insert_if_missing(rows, token)
             else:
                 self._insert(rows, token, batch.planned_at_s)
 
@@ -120,17 +121,17 @@ class ClickHouseSink:
             self._client.close()
             self._client = None
 
-    def _make_sure(self, rows: pa.RecordBatch, token: str) -> None:
+    def _insert_if_missing(self, rows: pa.RecordBatch, token: str) -> None:
         for number in range(_TOKENS):
             asked_at_s = boot_clock_s()
-            if self._stands(rows):
+            if self._is_written(rows):
                 return
             self._insert(rows, f"{token}:{number}" if number else token, asked_at_s)
-        if not self._stands(rows):
-            raise Unavailable(f"the store takes {token} and does not have it")
+        if not self._is_written(rows):
+            raise Unavailable(f"the store accepts the insert {token} but lacks its rows")
 
-    def _stands(self, rows: pa.RecordBatch) -> bool:
-        """Whether the last row is there: a block that was split is written in order."""
+    def _is_written(self, rows: pa.RecordBatch) -> bool:
+        """Return whether the last row is there: parts of a block are written in order."""
         last = rows.num_rows - 1
         project, event = (
             rows.column(name)[last].as_py().encode().hex() for name in ("project_id", "event")
@@ -142,7 +143,7 @@ class ClickHouseSink:
             f"AND timestamp = fromUnixTimestamp64Milli({time_ms}) "
             f"AND _partition = {rows.column('_partition')[last]} "
             f"AND _offset = {rows.column('_offset')[last]}",
-            # On a cluster: what a quorum has confirmed, wherever it is asked.
+            # On a cluster, every replica then returns what a quorum has confirmed.
             settings={"select_sequential_consistency": 1},
         )
         return bool(int(found))
@@ -158,11 +159,11 @@ class ClickHouseSink:
         )
 
     def _read_clock(self) -> None:
-        """Learn how far the store's clock is ahead of this machine's seconds since its start."""
-        if boot_clock_s() - self._clock_read_at_s < _CLOCK_KEPT_S:
+        """Measure the difference between the store's clock and `boot_clock_s`."""
+        if boot_clock_s() - self._clock_read_at_s < _CLOCK_MAX_AGE_S:
             return
         now_ms = int(self._command("SELECT toUnixTimestamp64Milli(now64(3))"))
-        # Read after the answer: the deadline comes out early by the way back, never late.
+        # Read after the response, so that deadlines are never late (but early by its way back).
         self._clock_read_at_s = boot_clock_s()
         self._clock_ahead_s = now_ms / 1_000 - self._clock_read_at_s
 
@@ -176,17 +177,18 @@ class ClickHouseSink:
         except ProgrammingError:
             raise
         except DatabaseError as error:
-            self._clock_read_at_s = -float(_CLOCK_KEPT_S)
-            raise Unavailable(f"ClickHouse did not carry it out: {error}") from error
+            self._clock_read_at_s = -float(_CLOCK_MAX_AGE_S)
+            raise Unavailable(f"ClickHouse did not execute the statement: {error}") from error
 
 
 def _insert_text(table: str) -> str:
-    names = [*_SENT, "_properties"]
-    values = (f"{_MADE[name]} AS made_{name}" if name in _MADE else name for name in names)
-    sent = ", ".join(f"{name} {kind}" for name, kind in _SENT.items()).replace("'", "\\'")
+    names = [*_INPUT_COLUMNS, "_properties"]
+    values = (f"{_COMPUTED[name]} AS made_{name}" if name in _COMPUTED else name for name in names)
+    columns = ", ".join(f"{name} {kind}" for name, kind in _INPUT_COLUMNS.items())
+    inputs = columns.replace("'", "\\'")
     return (
-        f"INSERT INTO {table} ({', '.join(names)}) "  # noqa: S608 - all of it is ours
-        f"SELECT {', '.join(values)} FROM input('{sent}')"
+        f"INSERT INTO {table} ({', '.join(names)}) "  # noqa: S608 - made of constants
+        f"SELECT {', '.join(values)} FROM input('{inputs}')"
     )
 
 
@@ -204,14 +206,14 @@ def _within_range(rows: pa.RecordBatch) -> pa.RecordBatch:
         known = times.fill_null(0).to_numpy()
         if known.min(initial=0) < _FIRST_MS or known.max(initial=0) > _LAST_MS:
             missing = times.is_null().to_numpy(zero_copy_only=False)
-            held = pa.array(np.clip(known, _FIRST_MS, _LAST_MS), pa.int64(), mask=missing)
+            clipped = pa.array(np.clip(known, _FIRST_MS, _LAST_MS), pa.int64(), mask=missing)
             field = rows.schema.field(place)
-            rows = rows.set_column(place, field, held.view(field.type))
+            rows = rows.set_column(place, field, clipped.view(field.type))
     return rows
 
 
 def _by_month(rows: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of each calendar month (as 202511), in their order; nothing for no rows."""
+    """Yield the rows of each calendar month (as 202511), in order; nothing if there are none."""
     times = rows.column("timestamp").view(pa.int64()).to_numpy()
     months = times.view("M8[ms]").astype("M8[M]").astype(np.int64)
     present = np.unique(months)

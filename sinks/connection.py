@@ -1,4 +1,4 @@
-"""A connection to AvilaDB: the embedded store or any ClickHouse server, by the settings alone."""
+"""Connections to AvilaDB: the embedded store, or the ClickHouse server of the settings."""
 
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,9 +15,9 @@ _WRONG_CREDENTIALS = {192, 193, 516}
 
 
 def location(settings: Settings) -> dict[str, Any]:
-    """Where ClickHouse is and who we are there, as its clients' options.
+    """Return the address and credentials of ClickHouse as options of its client.
 
-    No default database, since it may not exist yet.
+    There is no default database, since it may not exist yet.
     """
     url = urlsplit(settings.clickhouse_dsn)
     secure = url.scheme == "https"
@@ -32,12 +32,12 @@ def location(settings: Settings) -> dict[str, Any]:
 
 
 def connect(settings: Settings, *, timeout_s: int, name: str) -> Client:
-    """Connect, without a default database: name it in every statement. Blocks on the network.
+    """Connect without a default database: statements must name it. Blocks on the network.
 
-    The client is for one thread. It repeats nothing by itself that could change data.
+    Use the client in one thread. It does not retry statements that could change data.
 
     Raises:
-        Misconfigured: the user or the password is refused.
+        Misconfigured: ClickHouse refuses the user or the password.
         Unavailable: ClickHouse does not answer; try again later.
     """
     where = location(settings)
@@ -55,7 +55,7 @@ def connect(settings: Settings, *, timeout_s: int, name: str) -> Client:
         address = f"ClickHouse at {where['host']}:{where['port']}"
         if isinstance(error, DatabaseError) and error.code in _WRONG_CREDENTIALS:
             raise Misconfigured(
-                f"{address} refuses the user {where['username']!r}: mend AVILA_CLICKHOUSE_DSN or "
-                "AVILA_CLICKHOUSE_USER and AVILA_CLICKHOUSE_PASSWORD"
+                f"{address} refuses the user {where['username']!r}: correct AVILA_CLICKHOUSE_DSN, "
+                "or AVILA_CLICKHOUSE_USER and AVILA_CLICKHOUSE_PASSWORD"
             ) from error
         raise Unavailable(f"{address} does not answer: {error}") from error

@@ -1,4 +1,4 @@
-"""A sink that keeps its rows in memory: for tests, and the shortest way to read the contract."""
+"""A sink that keeps its rows in memory: for tests, and as the shortest example of a sink."""
 
 import threading
 
@@ -9,25 +9,25 @@ from sinks.rows import ROWS
 
 
 class MemorySink:
-    """Keeps what it was given, each batch once. May be shared by several deliveries."""
+    """Keeps each batch once. Several deliveries can share it."""
 
     def __init__(self) -> None:
         self._batches: dict[str, pa.RecordBatch] = {}
         self._lock = threading.Lock()
 
     def setup(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     def write(self, batch: Batch) -> None:
-        """Keep the rows, unless this batch is known."""
+        """Keep the rows, unless it has the batch already."""
         with self._lock:
             self._batches.setdefault(batch.name, batch.rows)
 
     def close(self) -> None:
-        """Nothing is held; the rows stay."""
+        """Do nothing; the rows are kept."""
 
     @property
     def rows(self) -> pa.Table:
-        """All rows so far, in the order in which they came."""
+        """All rows so far, in the order of their batches."""
         with self._lock:
             return pa.Table.from_batches(list(self._batches.values()), ROWS)

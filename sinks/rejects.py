@@ -1,4 +1,4 @@
-"""Records that are no events, on their way to the rejected topic with the reason."""
+"""The rejected topic: records that are not events, with the reason."""
 
 from typing import Final, cast
 
@@ -11,11 +11,11 @@ from schemas.rejected import Header, Origin, rejected
 
 log = structlog.get_logger(__name__)
 
-_FLUSH_S: Final = 5.0
+_FLUSH_TIMEOUT_S: Final = 5.0
 
 
 class Rejects:
-    """Produces to the rejected topic; connects with the first record, and not before."""
+    """Produces to the rejected topic; connects when the first record is added."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -32,7 +32,7 @@ class Rejects:
                 {
                     "bootstrap.servers": self._bootstrap,
                     "enable.idempotence": True,
-                    "delivery.timeout.ms": int(_FLUSH_S * 1_000),
+                    "delivery.timeout.ms": int(_FLUSH_TIMEOUT_S * 1_000),
                     "log_level": 0,
                 }
             )
@@ -51,18 +51,18 @@ class Rejects:
         )
 
     def flush(self) -> None:
-        """Wait until everything added is acknowledged.
+        """Wait until all added records are acknowledged.
 
         Raises:
-            Unavailable: something was not; add all of it again.
+            Unavailable: some are not; add all of them again.
         """
         if self._producer is None:
             return
-        left = self._producer.flush(_FLUSH_S)
+        left = self._producer.flush(_FLUSH_TIMEOUT_S)
         failed, self._failed = self._failed, None
         if left or failed:
             self._producer = None
-            raise Unavailable(f"the rejected topic did not take a record: {failed or 'timed out'}")
+            raise Unavailable(f"the rejected topic lacks a record: {failed or 'timed out'}")
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         self._failed = self._failed or error

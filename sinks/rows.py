@@ -1,4 +1,4 @@
-"""From records to rows: the columns that every sink gets. Pure, but for the schemas looked up."""
+"""Decoding of records into the rows that sinks get. Pure, but for the look-up of schemas."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ _TIME: Final = pa.timestamp("ms", "UTC")
 _TIMES: Final = {"timestamp", "sent_at", "received_at"}
 
 EVENT: Final = load("event")
-# An event's columns, its times as such; and where it stands in the event store.
+# The columns of an event, with times as timestamps, and its position in the event store.
 ROWS: Final = pa.schema(
     [
         *(field.with_type(_TIME) if field.name in _TIMES else field for field in EVENT.arrow),
@@ -27,16 +27,16 @@ ROWS: Final = pa.schema(
 
 
 class Decoded(NamedTuple):
-    """The rows of some records, and those that are no events, by their position among them."""
+    """The rows of some records, and failures for records that are not events, by position."""
 
     rows: pa.RecordBatch
     failures: list[Failure]
 
 
 def decode(codec: Codec, partition: int, messages: Sequence[Message]) -> Decoded:
-    """Decode a partition's records; the same records give the same rows.
+    """Decode records of a partition; equal records give equal rows.
 
-    Raises what the look-up of an unknown schema raises; call again then.
+    Raises what the look-up of an unknown schema raises; the call can be repeated.
     """
     batch, kept, failures = codec.decode([message.value() for message in messages])
     if failures:

@@ -1,4 +1,4 @@
-"""The sink as a process: what `avila sink` runs."""
+"""The process of `avila sink`."""
 
 import contextlib
 import signal
@@ -26,13 +26,13 @@ _PROMETHEUS: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
 def run_sink(settings: Settings) -> None:
-    """Deliver the event store to ClickHouse until SIGTERM or SIGINT; call it from the main thread.
+    """Deliver the event store to ClickHouse until SIGTERM or SIGINT; call it in the main thread.
 
-    Any number of processes share the work by partitions. It ends within five seconds of the signal
-    as long as Kafka answers, whatever ClickHouse does.
+    Several processes share the partitions. It returns within five seconds of the signal as long as
+    Kafka answers, whether ClickHouse does or not.
 
     Raises:
-        Misconfigured: a port, a topic, a credential; names what to mend.
+        Misconfigured: names the port, topic or credential to correct.
     """
     metrics = Metrics()
     with (
@@ -59,7 +59,7 @@ def run_sink(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _signals(delivery: Delivery) -> Iterator[None]:
-    """SIGTERM and SIGINT stop the delivery, inside the block."""
+    """Stop the delivery on SIGTERM and SIGINT within the block."""
     before = {
         number: signal.signal(number, lambda *_: delivery.stop())
         for number in (signal.SIGTERM, signal.SIGINT)
@@ -73,7 +73,7 @@ def _signals(delivery: Delivery) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
-    """Answer /metrics and /healthz on one port, inside the block."""
+    """Serve /metrics and /healthz on one port within the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -85,17 +85,17 @@ def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
             self.send_response(200 if page else 404)
             self.send_header("Content-Type", _PROMETHEUS)
             self.end_headers()
-            self.wfile.write(page() if page else b"accepted are /metrics and /healthz\n")
+            self.wfile.write(page() if page else b"the path must be /metrics or /healthz\n")
 
         def log_message(self, *_: Any) -> None:
-            """Scrapes are no news."""
+            """Do not log requests."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
         raise Misconfigured(
-            f"the sink cannot listen on {host}:{port}: {error.strerror}; stop what does, or give "
-            "this system another AVILA_PORT_BASE"
+            f"the sink cannot listen on {host}:{port}: {error.strerror}; stop what does, or "
+            "set another AVILA_PORT_BASE"
         ) from error
     with server:
         threading.Thread(target=server.serve_forever, name="sink-metrics", daemon=True).start()

@@ -1,9 +1,9 @@
--- AvilaDB: the events, one row for each record of the event store. `{database}` is the setting's.
+-- AvilaDB: one row for each record of the event store. `{database}` is replaced by the setting.
 --
 -- On a cluster, create the table beforehand, ON CLUSTER, with
 --     ENGINE = ReplicatedMergeTree
--- and `replicated_deduplication_window` for `non_replicated_deduplication_window`; nothing here
--- changes a table that exists.
+-- and `replicated_deduplication_window` instead of `non_replicated_deduplication_window`. Existing
+-- tables are not changed.
 CREATE DATABASE IF NOT EXISTS {database};
 
 CREATE TABLE IF NOT EXISTS {database}.events
@@ -18,24 +18,24 @@ CREATE TABLE IF NOT EXISTS {database}.events
     timestamp    DateTime64(3, 'UTC'),
     sent_at      Nullable(DateTime64(3, 'UTC')),
     received_at  DateTime64(3, 'UTC'),
-    -- A dot inside a key stands as %2E: `a.b` is the path of {"a": {"b": 1}}, `a%2Eb` of {"a.b": 1}.
+    -- A dot in a key is escaped as %2E: `a.b` is the path of {"a": {"b": 1}}, `a%2Eb` of {"a.b": 1}.
     properties   JSON(max_dynamic_paths = 256),
     context      String,
-    -- Where the record stands in the event store.
+    -- The position of the record in the event store.
     _partition   UInt32,
     _offset      UInt64,
-    -- The text that `properties` could not hold (not an object, nested too deeply); else empty.
+    -- The text, if `properties` cannot hold it (not an object, nested too deeply); else empty.
     _properties  String,
 
-    -- One person's events, across all events and days. Beside the hash in the order, which already
-    -- keeps a person together within an event and a day, it leaves about as many granules as hold a
-    -- row of the person; a projection of the same use doubles what an insert and a merge cost.
+    -- For the events of one person. The hash in the sorting key keeps a person together within an
+    -- event and a day; with this index, about as many granules are read as have rows of the person.
+    -- A projection for this purpose doubles the cost of inserts and merges.
     INDEX by_person person_id TYPE bloom_filter(0.01) GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(timestamp)
 ORDER BY (project_id, event, toDate(timestamp), cityHash64(person_id), timestamp)
--- A token must be remembered for as long as its insert can still arrive and run, 120 s and 120 s
--- (WRITE_WITHIN_S). At four cuts a second that is 960 tokens a Kafka partition: enough for 50 of
--- them, at about 200 bytes a token.
+-- A token must be kept for as long as its insert can still arrive and run: 120 s and 120 s (see
+-- WRITE_TIMEOUT_S). At four chunks a second that is 960 tokens for each Kafka partition: enough for
+-- 50 partitions, at about 200 bytes a token.
 SETTINGS non_replicated_deduplication_window = 50000;

@@ -1,4 +1,4 @@
-"""One real broker for the whole run, and a deployment of its own for every test."""
+"""One real broker for the whole run, and a deployment for every test that asks for `settings`."""
 
 import contextlib
 import os
@@ -12,10 +12,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.settings import Settings, read_settings
+from services import topic_view
 from services.broker import Broker
 from services.topics import ensure_topics
-from tests.kafka import delete_topics
+from tests.kafka import FETCH_WAIT_MS, delete_topics
 from tests.stores import store
 from tests.warehouse import warehouse
 
@@ -23,7 +25,11 @@ __all__ = ["store", "warehouse"]
 
 # No test is judged by the time that it takes.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    # The same examples in every run of CI, which judges a change; new ones wherever else it is run.
+    derandomize=bool(os.environ.get("CI")),
 )
 hypothesis.settings.load_profile("patient")
 
@@ -45,6 +51,18 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_consumers() -> Iterator[None]:
+    """Let services in this process find the end of a topic, and stop, within some milliseconds.
+
+    By default each takes up to half a second, which saves requests that a test does not count.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONSUMER_DEFAULTS, "fetch.wait.max.ms", FETCH_WAIT_MS)
+        patch.setattr(topic_view, "_POLL_S", 0.05)
+        yield
+
+
 @pytest.fixture(scope="session")
 def broker_directory() -> Iterator[Path]:
     """Where the broker of this run keeps its data and its log; gone afterwards."""
@@ -54,10 +72,15 @@ def broker_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def broker(broker_directory: Path) -> Iterator[Broker]:
-    """The broker of this run; a test that would stop it starts one of its own instead."""
+    """The broker of this run; a test that would stop it starts one of its own instead.
+
+    The topics of deployments stay until the run ends: while a broker deletes some it creates no
+    others, and each test would wait for a second.
+    """
     if running := os.environ.get("AVILA_TEST_BOOTSTRAP"):  # saves the start, while at work
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stand_in:
             yield Broker(stand_in, running)
+        delete_topics(running, left_topics)
         return
     port, controller_port = free_ports(2)
     broker = Broker.start(
@@ -70,12 +93,15 @@ def broker(broker_directory: Path) -> Iterator[Broker]:
     try:
         yield broker
     finally:
-        broker.stop()
+        broker.kill()  # its directory is removed
+
+
+left_topics: list[str] = []
 
 
 @contextlib.contextmanager
 def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
-    """The settings of a deployment: its topics exist, empty, and are deleted afterwards."""
+    """The settings of a deployment: its topics exist, and are empty."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
@@ -90,13 +116,8 @@ def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
-    try:
-        yield settings
-    finally:
-        delete_topics(
-            settings.bootstrap,
-            [topic.name for topic in settings.topics if topic != settings.topics.schemas],
-        )
+    left_topics.extend(topic.name for topic in settings.topics if topic != settings.topics.schemas)
+    yield settings
 
 
 @pytest.fixture

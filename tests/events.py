@@ -162,6 +162,11 @@ def decode(kind: str, message: Message) -> Parsed:
     """The value of a record of ours."""
     value = message.value()
     assert value is not None
+    return decode_value(kind, value)
+
+
+def decode_value(kind: str, value: bytes) -> Parsed:
+    """The same of its bytes."""
     assert value[:1] == b"\0"
     found = fastavro.schemaless_reader(io.BytesIO(value[5:]), _PARSED[kind], None)
     assert isinstance(found, dict)

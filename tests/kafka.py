@@ -1,4 +1,9 @@
-"""What tests say to a real broker, in one line each."""
+"""Produce to a real broker and read from it, in one line each.
+
+librdkafka's defaults save requests where tests want answers: an idempotent producer waits half a
+second for its id before it sends anything, and a fetch that finds nothing waits as long. Ours send
+in order without an id, one request at a time, and ask again every 20 ms.
+"""
 
 import contextlib
 import time
@@ -13,6 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 TIMEOUT_S = 30.0
+FETCH_WAIT_MS = 20
+_PAUSE_S = 0.1  # without a record
 
 
 class Record(NamedTuple):
@@ -30,7 +37,8 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record | bytes], **con
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
-            "enable.idempotence": True,
+            "acks": "all",
+            "max.in.flight.requests.per.connection": 1,
             "partitioner": "murmur2_random",
             "message.max.bytes": 4_000_000,
             "log_level": 0,
@@ -62,28 +70,56 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record | bytes], **con
 def read_all(bootstrap: str, topic: str) -> list[Message]:
     """Return every committed record of `topic` by partition and offset, at least all so far.
 
-    What stands behind a transaction that is still open is not seen, as no reader may see it.
+    Records behind a transaction that is still open are left out, as for every reader.
     """
-    with _reader(bootstrap) as consumer:
-        partitions = set(consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+    with contextlib.closing(Tail(bootstrap, topic)) as whole:
+        return whole.read()
+
+
+class Tail:
+    """The records of a topic from an offset on, as often as a test asks; close it at the end.
+
+    It begins with the first record; `skip` moves the beginning to the end of the topic as it is
+    then, so that tests that share a topic see their own records alone.
+    """
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._closing = contextlib.ExitStack()
+        self._consumer = self._closing.enter_context(_reader(bootstrap))
+        partitions = self._consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
+        self._begin = [TopicPartition(topic, partition, 0) for partition in partitions]
+
+    def skip(self) -> None:
+        """Begin with the records that come from now on."""
+        for partition in self._begin:
+            partition.offset = self._consumer.get_watermark_offsets(partition, TIMEOUT_S)[1]
+
+    def read(self) -> list[Message]:
+        """Return the committed records since the beginning by partition and offset."""
+        self._consumer.assign(self._begin)
+        partitions = {partition.partition for partition in self._begin}
         messages: list[Message] = []
         deadline = time.monotonic() + TIMEOUT_S
         while partitions:
-            message = consumer.poll(1)
+            message = self._consumer.poll(1)
             if message is None:
-                assert time.monotonic() < deadline, f"no end of {topic} {sorted(partitions)}"
+                assert time.monotonic() < deadline, f"no end of {sorted(partitions)}"
             elif (error := message.error()) is None:
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                partitions.discard(message.partition())
+                partitions.discard(message.partition() or 0)
             else:
                 raise KafkaException(error)
-    return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+        self._consumer.unassign()
+        return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._closing.close()
 
 
 class Log:
-    """A topic read from its beginning, and further each time it is asked; close it in the end."""
+    """A topic read from its beginning, and further each time it is asked; close it at the end."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._closing = contextlib.ExitStack()
@@ -95,22 +131,26 @@ class Log:
         self._messages: list[Message] = []
 
     def read(self) -> list[Message]:
-        """At least what was committed before the log was opened, by partition in their order.
+        """Return at least what was committed before the log was opened, in order by partition.
 
-        Later records come with later calls: it does not run after what keeps coming.
+        Later records come with later calls: a call ends even while records keep coming.
         """
         deadline = time.monotonic() + TIMEOUT_S
         to_end = set(self._partitions)
-        while (more := self._consumer.consume(10_000, 0.2)) or self._behind:
-            for message in more:
+        while to_end:
+            first = self._consumer.poll(_PAUSE_S)
+            if first is None:
+                if not self._behind:
+                    break
+                assert time.monotonic() < deadline, f"no end of {self._behind}"
+                continue
+            # consume(n, t) alone would wait for the whole of n or the whole of t.
+            for message in (first, *self._consumer.consume(10_000, 0)):
                 if message.error() is None:
                     self._messages.append(message)
                 else:
                     self._behind.discard(message.partition() or 0)
                     to_end.discard(message.partition() or 0)
-            if not to_end:
-                break
-            assert more or time.monotonic() < deadline, f"no end of {self._behind}"
         return self._messages
 
     def close(self) -> None:
@@ -128,6 +168,7 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
             "log_level": 0,
             **CONSUMER_DEFAULTS,
         }
@@ -139,10 +180,17 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
 
 
 def create_topic(bootstrap: str, name: str, *, partitions: int) -> None:
-    """Create a topic with the broker's defaults."""
+    """Create a topic with the broker's defaults; its partitions have leaders on return."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     new = NewTopic(name, num_partitions=partitions, replication_factor=1)
     admin.create_topics([new], operation_timeout=TIMEOUT_S)[name].result()
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        found = admin.list_topics(name, TIMEOUT_S).topics[name]
+        if not found.error and all(one.leader >= 0 for one in found.partitions.values()):
+            return
+        assert time.monotonic() < deadline, f"{name} has no leader"
+        time.sleep(0.02)
 
 
 def delete_topics(bootstrap: str, names: Iterable[str]) -> None:

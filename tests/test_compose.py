@@ -1,4 +1,4 @@
-"""`compose.yaml` is a Compose file, and runs what `avila` has."""
+"""`compose.yaml` is a valid Compose file, and runs existing commands of `avila`."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from schemas.settings import PREFIX, Settings, read_settings
 from services.cli import avila
 
 FILE = Path(__file__).parents[1] / "compose.yaml"
-# Of https://github.com/compose-spec/compose-spec/blob/main/spec.md, what a file like ours may use.
+# The keys of https://github.com/compose-spec/compose-spec/blob/main/spec.md that our file may use.
 TOP_LEVEL = {"name", "services", "volumes", "networks", "configs", "secrets"}
 SERVICE = {
     "build",

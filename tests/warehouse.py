@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 from schemas.settings import Settings, read_settings
+from services.query.clickhouse.client import NOT_COMPILED
+from services.query.clickhouse.events import Statement
 from sinks.base import Batch, boot_clock_s
 from sinks.clickhouse import ClickHouseSink
 from sinks.connection import connect
@@ -49,6 +51,15 @@ class Warehouse:
         self._sink.write(
             Batch("events", 0, first, last, 0, rows, planned_at_s=planned_at_s, again=False)
         )
+
+    def ask(self, statement: Statement) -> list[Any]:
+        """Return the columns of the answer, as the query service would have them."""
+        answer = self.client.query(
+            statement.text,
+            parameters=statement.parameters,
+            settings={"readonly": 1, **NOT_COMPILED},
+        )
+        return list(answer.result_columns) or [[] for _ in answer.column_names]
 
     def drop(self) -> None:
         """Remove the database."""

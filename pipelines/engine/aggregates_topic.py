@@ -84,9 +84,9 @@ class AggregatesTopic:
     ) -> Generator[None, None, set[Key]]:
         """Call `load` with every published record, in steps; delete those of other definitions.
 
-        Returns those others: they ended while no worker ran. A record that was deleted may be
-        loaded all the same, as long as compaction has left it. An instance whose records cannot be
-        loaded fails; of a `FailedInstance` they are kept as they are.
+        Returns the others: they ended while no worker ran. A deleted record may still be loaded
+        until compaction has removed it. An instance fails if its records cannot be loaded; those of
+        a `FailedInstance` are kept.
         """
         stale: dict[bytes, Key] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
@@ -154,9 +154,10 @@ def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
 
 def total_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that only the record of the total has, with all operators."""
+    caught_up = instance.backfill is None or instance.suspended
     return {
         "late_dropped": instance.late,
-        "backfilling_to": None if instance.backfill is None else context.position,
+        "backfilling_to": None if caught_up else context.position,
         "live_since": instance.live_since,
         "failed": instance.failed or None,
     }

@@ -4,9 +4,9 @@
                                           │                  aggregates          topics of its own
                                           └────────────────▶ avila.state.persons rows, seconds later
 
-A definition is taken up between two epochs. It counts all that ever happened: the event store is
-read for it from the beginning, until it has caught up and is live. A new version of it begins
-empty; what the old one has published is deleted as soon as it counts no more.
+A definition begins between two epochs. It counts all that ever happened: the event store is read
+for it from the beginning, until it has caught up and is live. A new version begins empty; what the
+old version has published is deleted when it ends.
 """
 
 import time
@@ -21,7 +21,7 @@ from pipelines.engine.changelog import PersonChangelog, Recovery
 from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.events import EventDecoder
 from pipelines.engine.failed_instance import FailedInstance
-from pipelines.engine.instance import AnyInstance, Backfill, tag_of
+from pipelines.engine.instance import AnyInstance, Backfill
 from pipelines.engine.operator import AnyOperator, PartitionContext
 from pipelines.engine.partition import Partition, Pass
 from pipelines.engine.publishers import Publishers
@@ -121,7 +121,7 @@ class Analytics(Table):
     def _apply_definitions(self, number: int) -> None:
         """End the definitions that are not in the catalog any more, and begin with new ones.
 
-        One whose record cannot be read is suspended until it can, and keeps what it counted.
+        A definition whose record cannot be read keeps its figures, and is suspended until it can.
         """
         partition, catalog = self._partitions[number], self._catalog
         context = self._context(number, _now_ms())
@@ -129,30 +129,38 @@ class Analytics(Table):
             if self._is_current(instance):
                 if instance.suspended:
                     instance.resume()
-            elif reason := catalog.unreadable.get(key.definition):
+            elif unreadable := catalog.unreadable.get(key.definition):
                 clock_offset = partition.clock_offsets.get(key.project, NEVER)
-                instance.suspend(reason, partition.position, clock_offset)
+                instance.suspend(unreadable.reason, partition.position, clock_offset)
             else:
                 self._changelogs[number].tombstone(partition, key)
                 self._publishers.forget(context, partition.instances.pop(key))
         for key in catalog:
             if key not in partition.instances:
                 partition.instances[key] = self._begin(number, key)
+        for definition, (reason, version) in catalog.unreadable.items():
+            if (
+                version is not None
+                and (key := Key(*definition, version)) not in partition.instances
+            ):
+                partition.instances[key] = FailedInstance(key, reason, unreadable=True)
         for key, instance in partition.instances.items():
             had_previous, instance.has_previous = instance.has_previous, key in catalog.superseding
             if had_previous and not instance.has_previous:
                 self._publishers.supersede(context, instance)
-        partition.promote(partition.position)  # those whose history is empty
+        partition.promote(partition.position)  # definitions without any history
 
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
         entry = self._catalog.get(instance.key)
-        return entry is not None and (
-            isinstance(instance, FailedInstance) or tag_of(entry.definition) == instance.tag
-        )
+        if entry is None:
+            return False
+        if isinstance(instance, FailedInstance):
+            return instance.counted or not instance.unreadable
+        return entry.tag == int(instance.tag)
 
     def _begin(self, number: int, key: Key) -> AnyInstance:
-        """Make the instance of a definition that is new to a partition: it begins in the past."""
+        """Make the instance of a definition that is new to a partition; its backfill begins."""
         instance = self._instance(key)
         instance.unpublished.add(TOTAL)
         if not instance.failed:
@@ -164,7 +172,7 @@ class Analytics(Table):
         return instance
 
     def _instance(self, key: Key) -> AnyInstance:
-        operator, definition = self._catalog[key]
+        operator, definition, _ = self._catalog[key]
         try:
             instance: AnyInstance = operator.instance(definition, self._lateness_ms)
         except MemoryError:
@@ -209,7 +217,7 @@ class Analytics(Table):
         yield from self._restore_aggregates(number, recovery, reader)
         yield from self._replay(number, recovery, reader)
         recovery.partition.restored(committed, recovery.clocks)
-        recovery.partition.promote(committed)  # those that have no history left
+        recovery.partition.promote(committed)  # definitions without any history left
         self._changelogs[number] = changelog
         self._partitions[number] = recovery.partition
         self._outdated.add(number)
@@ -222,23 +230,23 @@ class Analytics(Table):
     def _restore_aggregates(
         self, number: int, recovery: Recovery, reader: Reader
     ) -> Iterator[None]:
-        """Load what is published; delete what is of no definition, or of one to begin again.
+        """Load the published aggregates; delete those of definitions that are not there any more.
 
-        A definition that the log does not know begins again, with empty aggregates.
+        A definition that the log does not know begins again, so its aggregates are deleted, too.
         """
         meta, instances = recovery.meta, recovery.partition.instances
         for name in (*meta.live, *meta.backfills, *meta.failed):
             key = Key.parse(name)
-            reason = self._catalog.unreadable.get(key.definition)
-            if reason is not None and key not in instances:
-                instances[key] = FailedInstance(key, reason)
+            unreadable = self._catalog.unreadable.get(key.definition)
+            if unreadable is not None and key not in instances:
+                instances[key] = FailedInstance(key, unreadable.reason, unreadable=True)
         known = {key: one for key, one in instances.items() if meta.knows(key.name)}
         yield from self._publishers.restore(number, known, reader)
         for key, instance in instances.items():
             instance.has_previous = key.name in meta.superseding or key in self._catalog.superseding
             if isinstance(instance, FailedInstance):
-                continue
-            if key.name in meta.backfills and instance.failed_before:
+                instance.counted = meta.knows(key.name)
+            elif key.name in meta.backfills and instance.failed_before:
                 instance.resume()  # it was suspended, and can be read again
 
     def _replay(self, number: int, recovery: Recovery, reader: Reader) -> Iterator[None]:

@@ -42,14 +42,13 @@ class ArenaColumns(Protocol):
 
 
 @kernel
-def append(columns: ArenaColumns, row: Int) -> Int:
+def append(columns: ArenaColumns, row: Int, block: Int, length: Int) -> Int:
     """Make a row one event longer, whose fields are not set yet; return where its block begins.
 
-    The tail must have room for twice as many events as the row has, and two more.
+    `block` and `length` are those of the row. The tail must have room for twice as many events as
+    the row has, and two more.
     """
     rows = columns.rows
-    length = np.int64(rows[row].length)
-    block = np.int64(rows[row].block)
     if rows[row].size_class == NO_BLOCK or length == _SMALLEST_BLOCK << rows[row].size_class:
         block = _enlarge(columns, row)
     rows[row].length = length + 1

@@ -1,4 +1,4 @@
-"""Values that figures are broken down by: the first to come are told apart, the rest is one."""
+"""The values of a breakdown: the first 100 are tracked, the rest are grouped as `OTHER`."""
 
 import json
 from collections.abc import Mapping
@@ -12,33 +12,33 @@ from pipelines.matching.value_hash import fingerprint
 from schemas.value_tokens import to_json
 
 MAX_VALUES: Final = 100
-OTHER: Final = 0  # the place of all values that are not told apart
+OTHER: Final = 0  # the place of all values that are not tracked
 NOT_SET: Final = np.uint64(fingerprint([None]))
 
 
 class ValuedChanges(NamedTuple):
-    """What a batch changed, and the values that came with it: their tokens by fingerprint."""
+    """What a batch changed, and the values of its events: their tokens by fingerprint."""
 
     records: ChangeRecords
     tokens: Mapping[int, str] = {}
 
 
 class BreakdownValues:
-    """The first `MAX_VALUES` values to come, and not to be set: each has a place of its own."""
+    """The tracked values: the first `MAX_VALUES`, and that of a property that is not set."""
 
     def __init__(self) -> None:
         self._places = {int(NOT_SET): OTHER + 1}  # by fingerprint
         self.values: list[str | None] = [None, "null"]  # by place, in JSON
 
     def __len__(self) -> int:
-        """How many places there are, that of all others included."""
+        """Return the number of places, that of `OTHER` included."""
         return len(self.values)
 
     def admit(self, tokens: Mapping[int, str]) -> bool:
-        """Give values a place for as long as there are some; tokens by their fingerprints.
+        """Track values as long as there are places; `tokens` are keyed by fingerprint.
 
-        Tells whether any was given. It has to be published then, counted or not: of what is folded
-        again after a crash nothing is admitted.
+        Returns whether a value was added. Then it must be published, counted or not: events that
+        are processed again after a crash add no values.
         """
         known = len(self)
         for key, token in tokens.items():
@@ -46,7 +46,7 @@ class BreakdownValues:
         return len(self) > known
 
     def load(self, value: str | None) -> int:
-        """The place of a value that had one when it was published, in JSON."""
+        """Track a value (in JSON) that was tracked when it was published; return its place."""
         if value is None:
             return OTHER
         key = fingerprint([json.loads(value)])
@@ -54,7 +54,7 @@ class BreakdownValues:
         return self._places[key]
 
     def places(self, keys: UInt64s) -> Int64s:
-        """The places of values, by their fingerprints."""
+        """Return the places of values, given their fingerprints."""
         unique, which = np.unique(keys, return_inverse=True)
         known = [self._places.get(key, OTHER) for key in unique.tolist()]
         return np.array(known, np.int64)[which]

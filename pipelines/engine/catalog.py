@@ -1,10 +1,10 @@
-"""The definitions as they are stored, and what they look for in events.
+"""The definitions as they are stored, and the events that they select.
 
-It follows the definitions topic. Records of kinds without an operator are none of its business.
+The catalog follows the definitions topic. It skips records of kinds that no operator evaluates.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from pipelines.engine.instance import key_of, tag_of
 from pipelines.engine.operator import AnyOperator
 from pipelines.matching.match import DefinitionId, Key
 from pipelines.matching.matcher import Matcher, Selection
-from schemas.definitions import NO_PREVIOUS, Definition, parse_key
+from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
 from schemas.follower import TopicReader
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,21 @@ class Entry(NamedTuple):
 
     operator: AnyOperator
     definition: Definition
+    tag: int  # see `tag_of`
+
+
+class Unreadable(NamedTuple):
+    """Why a definition's record cannot be read; its version, if that much can be read."""
+
+    reason: str
+    version: int | None
+
+
+class _Header(msgspec.Struct):
+    version: int
+
+
+_header_decoder: Final = msgspec.json.Decoder(_Header)
 
 
 class DefinitionCatalog:
@@ -39,7 +54,7 @@ class DefinitionCatalog:
     with history: then both are in the catalog.
 
     Attributes:
-        unreadable: the definitions of which a record cannot be read, and why.
+        unreadable: the definitions whose records cannot be read, at least in part.
         superseding: the versions for which a previous one still counts.
     """
 
@@ -47,7 +62,7 @@ class DefinitionCatalog:
         self._operators = {operator.name: operator for operator in operators}
         self._reader = reader
         self._entries: dict[Key, Entry] = {}
-        self.unreadable: dict[DefinitionId, str] = {}
+        self.unreadable: dict[DefinitionId, Unreadable] = {}
         self.superseding: set[Key] = set()
         self._some: tuple[frozenset[Key], Matcher] | None = None  # of those asked for last
         self._compile()
@@ -68,20 +83,23 @@ class DefinitionCatalog:
         return self._reader.caught_up
 
     def follow(self, timeout_s: float = 0) -> bool:
-        """Read new records, for up to `timeout_s`; return whether anything counts otherwise now.
+        """Read new records, for up to `timeout_s`; return whether something else is counted now.
 
-        A change of what is only displayed, as of a name, is none.
+        It is not if only a name or a description has changed.
         """
+        messages = self._reader.poll(timeout_s)
+        if not messages:
+            return False
         before = self._counted()
-        for message in self._reader.poll(timeout_s):
+        for message in messages:
             self._take(message)
         after = self._counted()
         if before[0] != after[0]:
             self._compile()
         return before != after
 
-    def _counted(self) -> tuple[dict[Key, int], dict[DefinitionId, str], set[Key]]:
-        tags = {key: int(tag_of(definition)) for key, (_, definition) in self._entries.items()}
+    def _counted(self) -> tuple[dict[Key, int], dict[DefinitionId, Unreadable], set[Key]]:
+        tags = {key: entry.tag for key, entry in self._entries.items()}
         return tags, dict(self.unreadable), set(self.superseding)
 
     def _take(self, message: Message) -> None:
@@ -104,7 +122,8 @@ class DefinitionCatalog:
             try:
                 self._add(of, operator, value)
             except Exception as error:  # noqa: BLE001 (an operator may raise anything)
-                self.unreadable[of] = f"its definition cannot be read: {error}"
+                reason = f"its definition cannot be read: {error}"
+                self.unreadable[of] = Unreadable(reason, _version_of(value))
                 log.error("definition cannot be read", key=key, reason=str(error))
 
     def _add(self, of: DefinitionId, operator: AnyOperator, value: bytes) -> None:
@@ -112,17 +131,20 @@ class DefinitionCatalog:
         key = key_of(definition)
         if key.definition != of:
             raise msgspec.DecodeError(f"it is stored under the key of another, {'/'.join(of)}")
-        self._entries[key] = Entry(operator, definition)
+        self._entries[key] = Entry(operator, definition, int(tag_of(definition)))
         if bytes(definition.previous) != bytes(NO_PREVIOUS):
             self.superseding.add(key)
             previous = operator.spec.previous(definition)
             assert previous is not None
-            self._entries.setdefault(key_of(previous), Entry(operator, previous))
+            if key_of(previous).definition != of:
+                raise msgspec.DecodeError("its previous version is one of another definition")
+            entry = Entry(operator, previous, int(tag_of(previous)))
+            self._entries.setdefault(key_of(previous), entry)
 
     # ── matching ─────────────────────────────────────────────────────────────────────────────────
 
     def match(self, events: Events, only: frozenset[Key] | None = None) -> MatchedEvents:
-        """Find the events that each definition looks at, or each of `only` some."""
+        """Find the events that each definition selects; if `only` is given, match only those."""
         matcher = self._matcher if only is None else self._matcher_of_some(only)
         found = matcher.match(events.projects, events.names, events.properties)
         return MatchedEvents(events, found.matches, self._clock_offsets(events), found.failures)
@@ -154,7 +176,7 @@ class DefinitionCatalog:
 
     def _matcher_of(self, keys: Collection[Key]) -> Matcher:
         selections, failures = [], {}
-        for key, (operator, definition) in self._entries.items():
+        for key, (operator, definition, _) in self._entries.items():
             if key in keys:
                 try:
                     selectors, reads = operator.selectors(definition), operator.reads(definition)
@@ -162,3 +184,10 @@ class DefinitionCatalog:
                 except Exception as error:  # noqa: BLE001 (an operator may raise anything)
                     failures[key] = error
         return Matcher(selections, failures)
+
+
+def _version_of(value: bytes) -> int | None:
+    try:
+        return decode_with(_header_decoder, value).version
+    except msgspec.DecodeError:
+        return None

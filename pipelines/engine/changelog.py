@@ -31,8 +31,8 @@ K = TypeVar("K", bytes, bytes | None)
 
 _META_KEY: Final = b"\0meta"
 _TOMBSTONES_BATCH: Final = 20_000
-# Of so many persons, only the latest record of each is unpacked, and so many at a time: the group
-# has to be polled in between.
+# Of up to 200,000 persons, only the latest records are unpacked, and 20,000 at a time: the
+# consumer group has to be polled in between.
 _PERSONS_BATCH: Final = 200_000
 _UNPACKED_BATCH: Final = 20_000
 
@@ -61,7 +61,7 @@ class PersonChangelog:
         self._meta: LogMeta | None = None
         self._position = 0  # of the partition, when `_meta` was written
         self._wrote_rows = False  # since then
-        # The keys to be deleted: of persons, and of rows, whose definitions have all ended.
+        # Keys to delete: of persons and rows that belong to no definition any more.
         self._obsolete: dict[bytes, None] = {}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────

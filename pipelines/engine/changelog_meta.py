@@ -1,4 +1,9 @@
-"""How far a partition's changelog has come: a record of the log itself."""
+"""How far a partition's changelog has come: a record of the log itself.
+
+Its fields keep on the log the names that the first version gave them.
+"""
+
+from typing import Final
 
 import msgspec
 
@@ -7,8 +12,14 @@ from pipelines.engine.failed_instance import FailedInstance
 from pipelines.engine.instance import AnyInstance
 from pipelines.engine.partition import Partition
 
+_LOGGED_NAMES: Final = {
+    "recovery_offset": "redo_from",
+    "clock_offset": "ahead",
+    "clock_offsets": "ahead",
+}
 
-class BackfillMeta(msgspec.Struct, frozen=True, rename={"clock_offset": "ahead"}):
+
+class BackfillMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     """A definition that is catching up with history: `Backfill`, and its own recovery offset."""
 
     recovery_offset: int
@@ -16,7 +27,7 @@ class BackfillMeta(msgspec.Struct, frozen=True, rename={"clock_offset": "ahead"}
     clock_offset: int
 
 
-class LogMeta(msgspec.Struct, frozen=True, rename={"clock_offsets": "ahead"}):
+class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     """How far the log has come. Definitions are named by `Key.name`.
 
     Attributes:
@@ -26,8 +37,8 @@ class LogMeta(msgspec.Struct, frozen=True, rename={"clock_offsets": "ahead"}):
         backfills: the definitions that are catching up, or will when they can be read again.
         clock_offsets: `Partition.clock_offsets`.
         clocks: `PersonState.clock` of the definitions that have one.
-        failed: the definitions of which only aggregates are left, and those that failed before
-            they were live.
+        failed: definitions without rows: those that failed before they were live, and those that
+            could not be evaluated when the worker started.
         superseding: the definitions for which an earlier version still counted.
     """
 
@@ -44,7 +55,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename={"clock_offsets": "ahead"}):
         return name in self.live or name in self.backfills or name in self.failed
 
     def unlogged(self, name: str, position: int) -> OffsetRange | None:
-        """Return the events of a definition that the log may lack; None if it has none of it.
+        """Return the events of a definition that the log may lack; None if it knows none.
 
         `position` is the position of the partition.
         """
@@ -66,7 +77,8 @@ def meta_of(partition: Partition) -> LogMeta:
     meta = LogMeta(partition.recovery_offset, [], {}, dict(partition.clock_offsets))
     for key, instance in partition.instances.items():
         if isinstance(instance, FailedInstance):
-            meta.failed.append(key.name)
+            if instance.counted:
+                meta.failed.append(key.name)
         elif instance.backfill is None:
             meta.live.append(key.name)
         elif instance.keeps_rows:

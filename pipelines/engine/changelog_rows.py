@@ -83,8 +83,8 @@ def _pack_persons(partition: Partition, project: str, persons: Int32s) -> Iterat
 def unpack(partition: Partition, keys: list[bytes], values: list[bytes]) -> NDArray[np.bool_]:
     """Load logged records, in the order in which they were logged.
 
-    Returns which of them hold a row of a definition of the partition. A definition whose rows
-    cannot be unpacked fails.
+    Returns for each record whether it holds a row of one of the partition's definitions. A
+    definition fails if its rows cannot be unpacked.
     """
     starts, data = StringColumn.of(pa.array(values, pa.binary()))
     parts = split(data, starts.astype(np.int64))

@@ -14,7 +14,7 @@ from pipelines.matching.match import Key
 
 
 class Dump(NamedTuple):
-    """Columns, and the definitions whose columns they are: those of the i-th begin with `i.`."""
+    """Columns by name, and their definitions: the names of the i-th definition begin with `i.`."""
 
     definitions: list[Key]
     columns: StateColumns
@@ -26,7 +26,7 @@ def dump(partition: Partition) -> Dump | None:
     A definition that cannot be dumped fails, and then there is no dump: None.
     """
     columns = {f"persons.{name}": own.copy() for name, own in partition.persons.dump().items()}
-    instances = [one for one in partition.instances.values() if one.keeps_rows]
+    instances = [instance for instance in partition.instances.values() if instance.keeps_rows]
     for number, instance in enumerate(instances):
         with instance.failing_alone():
             for name, column in instance.state.dump().items():

@@ -44,10 +44,10 @@ class Events(NamedTuple):
 
 
 class MatchedEvents(NamedTuple):
-    """Events, and the rows among them that each definition looks at.
+    """Events, and the rows that each definition selects.
 
-    `failures` are the definitions of which matching raised an error. `clock_offsets` say, for each
-    project with definitions, how far its newest event is ahead of the broker's clock (ms).
+    `failures` are the definitions that could not be matched. `clock_offsets` say, for each project
+    with definitions, how far its newest event is ahead of the broker's clock (ms).
     """
 
     events: Events

@@ -1,4 +1,4 @@
-"""A definition that cannot be evaluated: what is published of it stays, and says why."""
+"""A definition that cannot be evaluated: its published figures stay, with the reason."""
 
 from collections.abc import Iterator
 from typing import Never
@@ -40,20 +40,22 @@ class _NoAggregates:
 
 
 class FailedInstance(OperatorInstance[Definition, Never]):
-    """Stands for a definition without an instance of its operator.
-
-    Either that could not be made, or the stored definition cannot be read after a restart.
+    """In place of the operator's instance, if that cannot be made or the definition cannot be read.
 
     Attributes:
         record_keys: the keys of its published aggregates.
+        counted: it has counted before, so that it cannot begin as a new one would.
+        unreadable: its definition cannot be read.
     """
 
-    def __init__(self, key: Key, reason: str) -> None:
+    def __init__(self, key: Key, reason: str, *, unreadable: bool = False) -> None:
         self.key = key
         self.tag = np.uint64(0)  # that of no definition: its rows are let go
         self._begin()
         self.state: _NoState = _NoState()
         self.aggregates: _NoAggregates = _NoAggregates()
         self.record_keys: set[bytes] = set()
+        self.counted = False
+        self.unreadable = unreadable
         self.failed = reason
         self.unpublished.add(TOTAL)

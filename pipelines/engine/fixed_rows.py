@@ -1,6 +1,6 @@
-"""Rows of persons that all have one size, and words of 64 bits beside them: how they are logged."""
+"""Rows of persons of one size, with 64-bit words beside each, and how they are logged."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,14 +13,14 @@ _LAYOUT: Final = 1
 
 
 class FixedRows(PersonRows):
-    """Rows of a type as for `PersonRows`, and `words` numbers of type `of` beside each.
+    """Rows of a type as for `PersonRows`, and beside each `words` numbers of type `of`.
 
-    Logged are the columns named by `logged`, and the words.
+    The fields named by `logged` are logged, and the words.
     """
 
     def __init__(
         self,
-        row: np.dtype[Any],
+        row: np.dtype[np.void],
         heads: int,
         logged: tuple[str, ...],
         words: int,
@@ -39,7 +39,7 @@ class FixedRows(PersonRows):
         )
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
-        """The rows as they are logged, holding all events below source offset `stamp`."""
+        """Encode rows for the changelog, as holding all events below source offset `stamp`."""
         packed = np.zeros(len(rows), self._packed)
         packed["layout"], packed["stamp"] = _LAYOUT, stamp
         for name in self._logged:
@@ -50,10 +50,10 @@ class FixedRows(PersonRows):
         return Packed(packed.view(np.uint8).ravel(), begins, begins + self._packed.itemsize)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
-        """Put logged rows in the place of what is known of their persons.
+        """Replace the rows of some persons by what was logged of them.
 
         Raises:
-            ValueError: a row is of a layout that this version does not know.
+            ValueError: a row has a layout that this version does not know.
         """
         self.reserve(persons, len(slots))
         size = self._packed.itemsize
@@ -74,15 +74,15 @@ class FixedRows(PersonRows):
         self.words[rows], self.stamps[rows] = logged["words"], logged["stamp"]
 
     def dump(self) -> StateColumns:
-        """A copy of the columns, to be loaded by the same version of this code."""
+        """Return a copy of the columns, which `load` of the same version reads."""
         return super().dump() | {"words": self.words[: self.size].copy()}
 
     def load(self, columns: StateColumns, stamp: int) -> None:
-        """Take over what `dump` gave, as of source offset `stamp`."""
+        """Replace the rows by what `dump` returned, as of source offset `stamp`."""
         super().load(columns, stamp)
         self.words = columns["words"]
 
     def reserve(self, persons: int, rows: int) -> None:
-        """Make room for `rows` more of them, and for `persons` in all."""
+        """Make room for `rows` more rows, and for `persons` persons in total."""
         super().reserve(persons, rows)
         self.words = grown(self.words, len(self.rows))

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 class Backfill(msgspec.Struct):
     """How far a definition has caught up with history.
 
-    It holds the events below offset `at`. `clock_offset` is how far its project's newest event of
-    these is ahead of the broker's clock (ms).
+    It holds the events below offset `at`. `clock_offset` is how far the newest of these events is
+    ahead of the broker's clock (ms).
     """
 
     at: int = 0

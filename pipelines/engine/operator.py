@@ -1,11 +1,11 @@
-"""The contract of an operator: a kind of definition (funnel, cohort …) and what evaluates it.
+"""The contract of an operator, which evaluates one kind of definition (funnel, cohort …).
 
     event ─▶ Matcher ──────▶ PersonState.fold ─▶ Aggregates.apply ─▶ Publisher
-             (selectors,     one row a person    counts by period    the operator's result topics
+             (selectors,     one row a person    counts by period    the operator's topics
               reads)
 
-An operator is a package in `pipelines.operators` and an entry in its tuple `OPERATORS`. Four types
-say what it consists of, and tie it together:
+An operator is a package in `pipelines.operators` and an entry in its tuple `OPERATORS`. It consists
+of these types:
 
 - its definition (`D`), as its `schemas.operators.OperatorSpec` decodes it;
 - its changes (`C`): what folding a batch changed for persons;
@@ -107,7 +107,7 @@ class PersonState(Protocol[C_co]):
 
     @property
     def size(self) -> int:
-        """Number of rows: persons with at least one event that the definition looks at."""
+        """Number of rows: persons with at least one event that the definition selects."""
 
     @property
     def nbytes(self) -> int:
@@ -119,7 +119,7 @@ class PersonState(Protocol[C_co]):
 
     @property
     def published_persons(self) -> Int32s:
-        """Persons whose changes stand on a compacted topic, to be deleted with the definition."""
+        """Persons with records on a compacted topic, which are deleted with the definition."""
 
     def fold(
         self,
@@ -242,10 +242,10 @@ class Operator(NamedTuple, Generic[D, I, C]):
 
     Attributes:
         spec: what it is to both sides: name, decoder, limit and topics.
-        selectors: the events that a definition looks at, up to 32 selectors.
+        selectors: select the events that a definition needs, up to 32 selectors.
         instance: makes the `OperatorInstance` of a definition, given the allowed lateness in ms.
         publisher: makes the operator's publisher; registers its schemas, so it may block.
-        reads: the properties whose values `PersonState.fold` is given. They cost parsing: few.
+        reads: the properties whose values `PersonState.fold` needs. Each is parsed: keep them few.
     """
 
     spec: OperatorSpec

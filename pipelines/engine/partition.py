@@ -30,8 +30,8 @@ from pipelines.engine.operator import ChangeRecords
 from pipelines.engine.parallel import in_parallel
 from pipelines.matching.match import Key, Match
 
-# Rows that time changes in one call. What is left is done by the next one, so that no commit takes
-# long, however many timers are due in one moment.
+# Rows that may expire in one call. The next call does the rest, so that no commit takes long when
+# many timers are due at the same time.
 _EXPIRED_BATCH: Final = 20_000
 _ALL_OFFSETS: Final = OffsetRange(0, 2**62)
 
@@ -61,7 +61,7 @@ class PartitionChanges(NamedTuple):
 
 
 class Partition:
-    """State of one partition, in memory only: it knows no topic, and is told the time.
+    """The state of one partition, in memory only. It knows no topic, and callers pass the time.
 
     Attributes:
         position: live definitions hold the events below this offset.
@@ -77,7 +77,7 @@ class Partition:
         self.persons = KeyIndex()
         self.instances: dict[Key, AnyInstance] = {}
         self.clock_offsets: dict[str, int] = {}
-        self._expire_first: Key | None = None  # it was left out for too much to do
+        self._expire_first: Key | None = None  # the first key that the last call left out
 
     @property
     def recovery_offset(self) -> int:
@@ -113,7 +113,7 @@ class Partition:
     # ── a batch of events ────────────────────────────────────────────────────────────────────────
 
     def process(self, batch: MatchedEvents, run: Pass, due: int) -> PartitionChanges:
-        """Process a batch for the definitions that `run` names; return what it changes.
+        """Process a batch for the definitions that `run` names, and return what it changes.
 
         Rows that are touched wait to be logged until `due` (ms). A definition that raises fails;
         the others continue.
@@ -152,7 +152,7 @@ class Partition:
                 }
 
     def _person_events(self, batch: MatchedEvents, matches: Mapping[Key, Match]) -> PersonEvents:
-        """Intern the persons of all events that a definition with rows of persons looks at."""
+        """Intern the persons of the events that definitions with rows of persons select."""
         events = batch.events
         matched = np.zeros(len(events.at), np.bool_)
         for key, match in matches.items():
@@ -164,7 +164,7 @@ class Partition:
         return PersonEvents(len(self.persons), slots, events.at, events.offsets)
 
     def _advance(self, batch: MatchedEvents, run: Pass, keys: Iterable[Key]) -> None:
-        """Move on what the batch is for: to its end, and to the times of its events."""
+        """Advance positions to the end of the batch, and clocks to the times of its events."""
         match run:
             case Pass.LIVE | Pass.REPLAY_LIVE:
                 self.position = batch.events.range.end
@@ -202,7 +202,7 @@ class Partition:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     def advance_event_clock(self, project: str, offset_ms: int) -> None:
-        """Advance a project's time: an event is that far ahead of its record (`NEVER`: none is)."""
+        """Advance a project's time, given how far an event is ahead of its record."""
         if offset_ms != NEVER:
             self.clock_offsets[project] = max(self.clock_offsets.get(project, NEVER), offset_ms)
 

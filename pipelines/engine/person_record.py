@@ -1,13 +1,13 @@
-"""How a person is logged: one record with the rows that they have of all definitions.
+"""The changelog's records of persons: the rows that a person has, of all definitions.
 
     for each row:  the definition's tag (8 bytes), the row's length (4 bytes), the row as packed
 
-Numbers are little-endian. A record holds all of a person, so that compaction, which keeps the
-newest record of a key, keeps what is true; and a person whom an event takes further in several
-definitions is written once. Rows under a tag that is not known any more are passed over.
+Numbers are little-endian. A record holds all rows of a person, because compaction keeps the latest
+record of a key; and a person whose event concerns several definitions is written once. Rows of an
+unknown tag are skipped: their definition has ended.
 
-A row that must be logged sooner is a record of its own, under a key of its own. What holds of a row
-is the later of the two in the log.
+A row that must be logged sooner is a record of its own, with a key of its own. The later of the two
+records counts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,12 +26,12 @@ from pipelines.engine.operator import Packed
 _MALFORMED: Final = -1
 _BYTES_BATCH: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
 _HEADER: Final = 12
-_ROW: Final = b"\0"  # no project's name begins like this
-_ROW_KEY: Final = len(_ROW) + 16  # and the tag in hexadecimal digits
+_ROW: Final = b"\0"  # no project's name begins with it
+_ROW_KEY: Final = len(_ROW) + 16  # and 16 hexadecimal digits of the tag
 
 
 class Part(NamedTuple):
-    """Rows of one definition: row i is of the person `persons[i]`, a place in a list of them."""
+    """Rows of one definition; row i belongs to the `persons[i]`-th record."""
 
     tag: np.uint64
     persons: NDArray[np.intp]
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """All rows in some records: row i is `data[begins[i]:ends[i]]` of record `records[i]`."""
+    """The rows in some records: row i is `data[begins[i]:ends[i]]`, of record `records[i]`."""
 
     tags: UInt64s
     records: Int32s
@@ -48,22 +48,22 @@ class Parts(NamedTuple):
 
 
 def person_keys(project: str, persons: ArrowColumn) -> ArrowColumn:
-    """The log keys of persons: `project/person`."""
+    """Return the keys of persons' records: `project/person`."""
     return prefixed(f"{project}/", persons)
 
 
 def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> ArrowColumn:
-    """The log keys of persons' rows of one definition."""
+    """Return the keys of records that hold one row of a definition."""
     return prefixed(f"{_ROW.decode()}{tag:016x}{project}/", persons)
 
 
 def person_key(key: bytes) -> bytes:
-    """The key of the person whom a record is of, whether it is their own or that of a row."""
+    """Return the key of the person whose row, or rows, a record with this key holds."""
     return key[_ROW_KEY:] if key.startswith(_ROW) else key
 
 
 def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn]]:
-    """The records of so many persons, some at a time: which, as an Arrow array of binaries."""
+    """Yield `count` records, a slice of them at a time, as an Arrow array of binaries."""
     data, begins, ends = join_columns(count, parts)
     first = 0
     while first < count:
@@ -71,14 +71,15 @@ def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn
         last = max(int(np.searchsorted(ends, most, "right")), first + 1)
         starts = np.zeros(last - first + 1, np.int32)
         starts[1:] = ends[first:last] - begins[first]
-        own: list[Any] = [starts, data[begins[first] : ends[last - 1]]]
-        buffers = [None, *map(pa.py_buffer, own)]
+        # To pyarrow's stubs, arrays are no buffers.
+        columns: list[Any] = [starts, data[begins[first] : ends[last - 1]]]
+        buffers = [None, *map(pa.py_buffer, columns)]
         yield slice(first, last), pa.Array.from_buffers(pa.binary(), last - first, buffers)
         first = last
 
 
 def join_columns(count: int, parts: Iterable[Part]) -> Packed:
-    """The records of so many persons, one after another."""
+    """Return `count` records, one after another."""
     parts = list(parts)
     sizes = np.zeros(count, np.int64)
     for part in parts:
@@ -93,10 +94,10 @@ def join_columns(count: int, parts: Iterable[Part]) -> Packed:
 
 
 def split(data: Bytes, starts: Int64s) -> Parts:
-    """The rows in records, in their order; record i is `data[starts[i]:starts[i + 1]]`.
+    """Return the rows in records, in order; record i is `data[starts[i]:starts[i + 1]]`.
 
     Raises:
-        ValueError: a record is not as `join` made it.
+        ValueError: a record was not made by `join`.
     """
     most = len(data) // _HEADER
     parts = Parts(
@@ -115,7 +116,7 @@ def split(data: Bytes, starts: Int64s) -> Parts:
 
 @register_example
 def precompile() -> None:
-    """Have the kernels compiled."""
+    """Compile all kernels."""
     bounds = np.zeros(1, np.int64), np.ones(1, np.int64)
     rows = [
         Packed(data, *bounds) for data in (np.zeros(1, np.uint8), np.frombuffer(b"0", np.uint8))

@@ -1,7 +1,7 @@
 """The results of all definitions on their way out, each to the publisher of its operator.
 
-What an operator raises while it publishes fails the definition concerned, and leaves nothing half
-published.
+An error that an operator raises while it publishes fails the definition concerned, and nothing is
+published by halves.
 """
 
 from collections import defaultdict
@@ -73,11 +73,13 @@ class Publishers:
                 instance.unpublished.clear()
 
     def _publish_aggregates(self, context: PartitionContext, instance: AnyInstance) -> None:
-        operator = instance.key.operator
-        if not isinstance(instance, FailedInstance):
+        operator, total = instance.key.operator, instance.total
+        if instance.suspended or not instance.failed:
             with instance.failing_alone(), self._outbox.all_or_nothing():
                 self._publishers[operator].aggregates(context, instance)
                 return
+        # What it has counted since it was published last may be incomplete.
+        instance.total = total
         self._failures[operator].publish(context, instance)
 
     def restore(

@@ -1,21 +1,22 @@
-"""A state without rows: of an operator that counts events, whoever's they are.
+"""A state without rows, for operators that count events whatever persons they are of.
 
-What it counts stands in its figures alone, which are published in the same transaction as the
-offsets: so there is nothing to log, and nothing to be folded again.
+All that they count is in their aggregates, which are published in the same transaction as the
+offsets: there is nothing to log, and nothing to process again after a restart.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
 from pipelines.columnar.jit import Int32s
+from pipelines.engine.constants import NONE
 from pipelines.engine.operator import NO_ROWS, Packed, StateColumns
 
-_NO_OFFSETS = np.empty(0, np.int64)
+_NO_OFFSETS: Final = np.empty(0, np.int64)
 
 
 class Stateless:
-    """All of a `PersonState` but its `fold`."""
+    """A `PersonState` without rows; subclasses add `fold`."""
 
     by_person: ClassVar[bool] = False
     size: ClassVar[int] = 0
@@ -24,34 +25,34 @@ class Stateless:
     published_persons: ClassVar[Int32s] = NO_ROWS
 
     def expire(self, now: int) -> None:
-        """Nothing."""
+        """Do nothing: no timers are set."""
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:  # noqa: ARG002 (no rows)
-        """Nothing, of no rows."""
+        """Return no rows."""
         assert not len(rows)
         return Packed(np.empty(0, np.uint8), _NO_OFFSETS, _NO_OFFSETS)
 
     def unpack(self, persons: int, slots: Int32s, packed: Packed) -> None:
-        """Nothing: there is nothing of it in the log."""
+        """Do nothing: the log holds no rows."""
 
     def restored(self, clock: int | None = None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
-        """None."""
+        """Return no rows."""
         return NO_ROWS
 
     def rows_of(self, persons: Int32s) -> Int32s:
-        """-1 for all."""
-        return np.full(len(persons), -1, np.int32)
+        """Return -1 for each person."""
+        return np.full(len(persons), NONE, np.int32)
 
     def persons_of(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
-        """None."""
+        """Return no persons."""
         return NO_ROWS
 
     def dump(self) -> StateColumns:
-        """Nothing."""
+        """Return no columns."""
         return {}
 
     def load(self, columns: StateColumns, stamp: int) -> None:
-        """Nothing."""
+        """Do nothing."""

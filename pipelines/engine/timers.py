@@ -1,4 +1,4 @@
-"""Timers of a partition: which of its numbered things are due, by a clock that is passed in."""
+"""Timers: which ids are due at a time that the caller passes in."""
 
 import sys
 
@@ -8,9 +8,9 @@ from pipelines.columnar.jit import Int32s, Int64s
 
 
 class Timers:
-    """Sorted runs of (due, id), merged when they are of like size: log n runs, each looked at once.
+    """Sorted runs of (due, id). Runs of similar size are merged, so there are at most log n.
 
-    A timer is never cancelled: whoever takes it checks whether it still holds.
+    A timer cannot be cancelled: the caller checks whether one that it takes is still valid.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class Timers:
         if len(run[0]):
             self._runs.append(run)
 
-    def take(self, now: int, most: int = sys.maxsize) -> tuple[Int64s, Int32s]:
-        """Remove and return the timers due at `now` or before, no more than `most` of them."""
+    def take(self, now: int, limit: int = sys.maxsize) -> tuple[Int64s, Int32s]:
+        """Remove and return the timers that are due at `now` (ms), at most `limit` of them."""
         taken, kept = [_NO_RUN], []
         for due, ids in self._runs:
-            split = min(int(np.searchsorted(due, now, "right")), most)
-            most -= split
+            split = min(int(np.searchsorted(due, now, "right")), limit)
+            limit -= split
             taken.append((due[:split], ids[:split]))
             if split < len(due):
                 kept.append((due[split:], ids[split:]))

@@ -37,7 +37,7 @@ Parsed: TypeAlias = Mapping[str, JsonValue]
 Test: TypeAlias = Callable[[Parsed], bool]
 Read: TypeAlias = Callable[[Parsed], JsonValue]
 
-_KEPT_AS_IT_IS: Final = frozenset({str, float, bool, NoneType, list})
+_STORED_AS_IS: Final = frozenset({str, float, bool, NoneType, list})
 
 # Decodes whole numbers of any size exactly; other decoders turn large ones into floats.
 _decoder: Final = msgspec.json.Decoder(dict[str, JsonValue])
@@ -68,11 +68,11 @@ def compile_read(name: str) -> Read:
     """Return a function that reads a property as it is stored; None if it is not set."""
     if is_spelled_variously(name):
         stored = stored_name(name)
-        return lambda properties: _read_spellings(properties, stored)
+        return lambda properties: _read_any_spelling(properties, stored)
 
     def read(properties: Parsed) -> JsonValue:
         value = properties.get(name)
-        return value if type(value) in _KEPT_AS_IT_IS else _as_kept(value)
+        return value if type(value) in _STORED_AS_IS else _as_stored(value)
 
     return read
 
@@ -161,14 +161,14 @@ def _by_type(values: list[Value]) -> dict[type, Collection[Value]]:
     }
 
 
-def _read_spellings(properties: Parsed, stored: str) -> JsonValue:
+def _read_any_spelling(properties: Parsed, stored: str) -> JsonValue:
     for key, value in properties.items():
-        if stored_name(key) == stored and (kept := _as_kept(value)) is not None:
-            return kept
+        if stored_name(key) == stored and (stored_value := _as_stored(value)) is not None:
+            return stored_value
     return None
 
 
-def _as_kept(value: JsonValue) -> JsonValue:
+def _as_stored(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return None
     if isinstance(value, int) and not MIN_INT <= value <= MAX_INT:

@@ -1,4 +1,4 @@
-"""What is found of a batch for one definition: the events that it looks at, and what it reads."""
+"""What matching finds in a batch for one definition: its events, and what it reads of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
@@ -50,7 +50,7 @@ class Key(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The events of a batch that a definition looks at.
+    """The events of a batch that a definition selects.
 
     `rows` are their rows in the batch, ascending. Bit i of an event's mask is set if the
     definition's i-th selector selects it. `values` are the columns that the definition reads.
@@ -67,9 +67,9 @@ class Match(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What each definition looks at in a batch, those left out that look at nothing in it.
+    """The matches of each definition that selects any event of a batch.
 
-    `failures` are the definitions of which matching raised an error.
+    `failures` are the definitions that could not be matched.
     """
 
     matches: dict[Key, Match]

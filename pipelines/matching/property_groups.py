@@ -177,7 +177,7 @@ class _Results:
         self._known = np.zeros(0, np.bool_)
 
     def unknown(self, codes: Int32s, groups: int) -> list[int]:
-        """Make room for all groups; return those of `codes` whose result is not known yet."""
+        """Make room for all groups; return those of `codes` without a result."""
         more = groups - len(self._known)
         if more:
             self.values = np.concatenate([self.values, np.zeros(more, self.values.dtype)])

@@ -28,16 +28,23 @@ from pipelines.worker.conductor import Columns, Conductor
 from pipelines.worker.consumer import Consumer
 from pipelines.worker.epoch_settings import MAX_RECORDS, EpochSettings
 from pipelines.worker.producer import Producer
+from pipelines.worker.shutdown import exit_after
 from pipelines.worker.tables import TableManager
 
 __all__ = ["App", "Columns", "Transport"]
 
 
 class App(faust.App):
-    """An app without Faust's data directory, in which it would keep nothing."""
+    """An app without Faust's data directory, whose stop takes a bounded time."""
 
     def _create_directories(self) -> None:
         pass
+
+    async def stop(self) -> None:
+        """Stop in order; the process ends within seconds even if Kafka does not answer."""
+        if not self.client_only:
+            exit_after()
+        await super().stop()
 
 
 class Transport(base.Transport):

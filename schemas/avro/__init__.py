@@ -1,1 +1,1 @@
-"""Avro: schemas, the wire format in bulk, schema resolution."""
+"""Avro: schemas, schema resolution, and bulk encoding and decoding."""

@@ -1,10 +1,12 @@
-"""Confluent's wire format in bulk: byte 0, the schema's id (4 bytes, big-endian), an Avro datum.
+"""Bulk encoding and decoding of Confluent's wire format.
 
-Decoding is pyruhvro's, a batch at a time, and is believed only if its strings are UTF-8 and
-encoding the result gives the same bytes again: pyruhvro checks neither that, nor what follows a
-datum, nor the range of an int. What fails is narrowed down by halves; the few rows left are judged
-one by one by `schemas.avro.datum`, and read by fastavro if they are sound after all (a number
-written in more bytes than it needs, an array in several blocks).
+A value is byte 0, the id of its schema (4 bytes, big-endian), and an Avro datum.
+
+pyruhvro decodes a batch at a time. A row is accepted if its strings are UTF-8 and encoding it again
+gives the same bytes: pyruhvro itself checks neither strings, nor the range of an int, nor that a
+datum ends where it should. A batch that fails is halved until few rows are left. Those, and rows
+that were not accepted, are checked one by one by `schemas.avro.datum`, and decoded by fastavro if
+they are valid (if a number has more bytes than necessary, or an array several blocks).
 """
 
 import io
@@ -29,19 +31,19 @@ from schemas.avro.schema import Schema
 Reason = Literal["not_wire_format", "unknown_schema", "undecodable"]
 
 HEADER_BYTES: Final = 5
-# Arrow's string columns count their bytes in 32 bits, and pyruhvro panics beyond that.
+# Arrow's string columns have 32-bit offsets, and pyruhvro panics if they overflow.
 MAX_CALL_BYTES: Final = 2**31 - 1
 Rows: TypeAlias = NDArray[np.int32]
 _NO_ROWS: Final = np.empty(0, np.int32)
 
 _DATUM: Final = itemgetter(slice(HEADER_BYTES, None))
 
-# Below this, one by one is cheaper than further halving.
+# Up to this number of rows, decoding one by one costs less than halving again.
 _FEW_ROWS: Final = 32
 
 
 class Failure(NamedTuple):
-    """A value that is not a datum we can read: its position in the call, and why."""
+    """A value that cannot be decoded: its position in the call, and why."""
 
     row: int
     reason: Reason
@@ -49,11 +51,10 @@ class Failure(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What came of a list of values.
+    """The result of decoding a list of values, each of which is in `batch` or in `failures`.
 
-    `batch` has the readable ones in the reader's columns and in the order of the call; `rows`
-    (shape (batch.num_rows,), ascending) their positions in the call; `failures` the others, by
-    position. Every value is in one of the two.
+    `batch` has the decoded values in the reader's columns, in the order of the call; `rows` (shape
+    (batch.num_rows,), ascending) are their positions in the call. `failures` are in order, too.
     """
 
     batch: pa.RecordBatch
@@ -62,14 +63,13 @@ class Decoded(NamedTuple):
 
 
 class Codec:
-    """Decodes values of whatever writer schemas into the columns of one reader schema.
+    """Decodes values of any writer schemas into the columns of one reader schema. Not thread-safe.
 
-    `find` is asked for the schemas of ids not met before, at most once a call, and leaves out those
-    that do not exist; it may block. Not safe to use from several threads at once.
+    `find` returns the schemas of ids that have not occurred before, without those that do not
+    exist. It is called at most once a call, and may block.
 
-    With `ours`, the values are taken to be whole if they can be read at all: for topics that only
-    our own encoder writes to. It saves the check that a value holds nothing else than was read,
-    a third of the work.
+    With `ours`, values are not encoded again to check them, which is a third of the work. Use it
+    for topics that only `Encoder` writes to.
 
     Raises:
         InvalidRequest: the reader schema has no columns (`Schema.arrow`).
@@ -89,24 +89,24 @@ class Codec:
         self._writers: dict[bytes, _Writer] = {}
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Decode all that can be; what cannot is among the failures and stops nothing.
+        """Decode all values that can be decoded; the others become failures.
 
-        A null value (a tombstone) and one that does not begin with byte 0 and an id are
-        `not_wire_format`; an id that `find` does not know is `unknown_schema`.
+        A null value (a tombstone), and one that does not begin with byte 0 and an id, are
+        `not_wire_format`; one with an id that `find` does not know is an `unknown_schema`.
 
         Raises:
-            ValueError: the values are 2 GiB or more together.
-            Exception: whatever `find` raises; nothing is decided then, call again.
+            ValueError: the values have 2 GiB or more together.
+            Exception: `find` has raised it; the call can be repeated.
         """
         if sum(map(len, filter(None, values))) > MAX_CALL_BYTES:
-            raise ValueError("2 GiB of values in one call; accepted is less")
+            raise ValueError("a call must have less than 2 GiB of values")
         groups = _by_header(values)
-        self._meet(groups)
+        self._find_writers(groups)
         parts: list[_Part] = []
         for header, picked in groups.items():
             writer = self._writers.get(header) if header else None
             if writer is None:
-                reason, detail = _fault(header)
+                reason, detail = _reason(header)
                 failures = [Failure(row, reason, detail) for row in picked]
                 parts.append(_Part(None, _NO_ROWS, failures))
             else:
@@ -115,7 +115,7 @@ class Codec:
                 parts += writer.decode(datums, np.array(picked, np.int32))
         return _joined(parts, self.arrow)
 
-    def _meet(self, headers: Collection[bytes | None]) -> None:
+    def _find_writers(self, headers: Collection[bytes | None]) -> None:
         new = {
             header: int.from_bytes(header[1:])
             for header in headers
@@ -130,7 +130,7 @@ class Codec:
 
 
 class _Part(NamedTuple):
-    """Some of a call's values; `rows` are those in `batch`."""
+    """Decoded values of a call, at the positions `rows`, and failures."""
 
     batch: pa.RecordBatch | None
     rows: Rows
@@ -138,7 +138,7 @@ class _Part(NamedTuple):
 
 
 class _Writer:
-    """Reads what was written with one schema as the reader's columns."""
+    """Decodes values of one writer schema into the columns of the reader."""
 
     def __init__(self, schema: Schema, reader: Schema, *, ours: bool) -> None:
         self._schema = schema
@@ -146,7 +146,7 @@ class _Writer:
         self._ours = ours
         self._wrong_unit = next((str(p) for p in unreadable(reader, schema) if p.wrong_unit), "")
         self._projection = project(reader, schema)
-        # Parsed once more for fastavro alone: its mark for "already parsed" makes a schema cyclic.
+        # Parsed separately for fastavro, whose mark for "already parsed" makes a schema cyclic.
         self._fast_written = fastavro.parse_schema(schema.plain)
         self._fast_read = fastavro.parse_schema(reader.plain)
 
@@ -182,9 +182,9 @@ class _Writer:
     def _read(
         self, datums: list[bytes], projection: Projection
     ) -> tuple[pa.RecordBatch, NDArray[np.bool_] | None]:
-        """Read all, or raise ValueError; the mask has False for the rows not to be believed.
+        """Decode all rows, or raise `ValueError`; the mask is False for rows that may be invalid.
 
-        A mask of None stands for none of them.
+        A mask of None means that all rows are valid.
         """
         batch = pyruhvro.deserialize_array(datums, self._schema.plain_text)
         batch.validate(full=True)
@@ -221,7 +221,7 @@ class _Writer:
 
 
 class Encoder:
-    """Encodes batches as values that carry the schema `schema_id`, which must be `schema`'s.
+    """Encodes batches as values of `schema`, whose id in the registry is `schema_id`.
 
     Raises:
         InvalidRequest: the schema has no columns (`Schema.arrow`).
@@ -234,20 +234,20 @@ class Encoder:
         self._fast = fastavro.parse_schema(schema.plain)
 
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
-        """One value a row, in order. Columns are found by name, others are left out.
+        """Return a value for each row, in order. Columns are found by name; others are ignored.
 
-        A column of another type is cast if no value changes by it (a timestamp in milliseconds is
-        taken for the integer that it is).
+        A column of another type is cast if that changes no value (a timestamp in milliseconds is
+        encoded as its integer).
 
         Raises:
-            ValueError: a column is missing, has a null where the schema allows none, or values
-                that its type does not hold.
+            ValueError: a column is missing, has a null that the schema does not allow, or values
+                out of the range of its type.
         """
         values: list[bytes] = self.encode_column(batch).to_pylist()
         return values
 
     def encode_column(self, batch: pa.RecordBatch) -> Any:
-        """The same as `encode`, as an Arrow array of binaries."""
+        """Return the values of `encode` as an Arrow array of binaries."""
         batch = self._conform(batch)
         if not self._schema.bulk:
             return pa.array(self.encode_records(batch.to_pylist()), pa.binary())
@@ -257,10 +257,10 @@ class Encoder:
         return pc.binary_join_element_wise(header, datums, nothing)
 
     def encode_records(self, records: Iterable[Mapping[str, Any]]) -> list[bytes]:
-        """One value a record: for a few of them, and long ones, which columns do not pay for.
+        """Return a value for each record; faster than `encode` for few or long records.
 
         Raises:
-            ValueError: a field is missing, or has a value that its type does not hold.
+            ValueError: a field is missing, or has a value out of the range of its type.
         """
         return [self._encode_one(record) for record in records]
 
@@ -274,7 +274,7 @@ class Encoder:
             columns = [batch.column(field.name).cast(field.type) for field in self.arrow]
         for field, column in zip(self.arrow, columns, strict=True):
             if column.null_count and not field.nullable:
-                raise ValueError(f"{field.name}: null, where the schema allows none")
+                raise ValueError(f"{field.name} must not be null")
         return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
 
     def _encode_one(self, record: Mapping[str, Any]) -> bytes:
@@ -285,7 +285,7 @@ class Encoder:
 
 
 def _by_header(values: Sequence[bytes | None]) -> dict[bytes | None, Sequence[int]]:
-    """The rows of the values by their headers: mostly there is but one."""
+    """Return the rows of the values by header; usually all values have the same."""
     first = values[0] if values else None
     if first and None not in values:
         header, whole = first[:HEADER_BYTES], cast(Sequence[bytes], values)
@@ -306,7 +306,7 @@ def _misframed(value: bytes | None) -> str:
     return "" if len(value) >= HEADER_BYTES else f"{len(value)} bytes, shorter than a header"
 
 
-def _fault(header: bytes | None) -> tuple[Reason, str]:
+def _reason(header: bytes | None) -> tuple[Reason, str]:
     if fault := _misframed(header):
         return "not_wire_format", fault
     assert header is not None
@@ -314,7 +314,7 @@ def _fault(header: bytes | None) -> tuple[Reason, str]:
 
 
 def _joined(parts: list[_Part], arrow: pa.Schema) -> Decoded:
-    """The parts as one, in the order of the call."""
+    """Return the parts as one result, in the order of the call."""
     failures = sorted(failure for part in parts for failure in part.failures)
     full = [(part.batch, part.rows) for part in parts if part.batch is not None and len(part.rows)]
     if not full:

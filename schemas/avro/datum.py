@@ -1,8 +1,8 @@
-"""Says whether bytes are one datum of a schema, and if not, where and why.
+"""Strict validation of a single Avro datum, with the place and reason of what is wrong.
 
-The strict reading of the Avro specification, for datums that a faster reader refused or did not
-reproduce: nothing after the datum, no number beyond its type, no index out of range, only UTF-8,
-no more items announced than bytes are left. Slow (some 10 µs a record) and without side effects.
+It is for datums that a faster decoder has refused or not reproduced. Refused are bytes after the
+datum, numbers out of the range of their type, indexes out of range, text that is not UTF-8, and
+more items than bytes are left. It is slow (about 10 µs a record) and has no side effects.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ class Malformed(ValueError):
 
 
 def check(data: bytes, tree: Tree, named: dict[str, Tree]) -> None:
-    """Return if `data` is exactly one datum of the schema `tree`, whose named types are `named`.
+    """Check that `data` is exactly one datum of the schema `tree`, whose named types are `named`.
 
     Raises:
         Malformed: it is not.
@@ -28,7 +28,7 @@ def check(data: bytes, tree: Tree, named: dict[str, Tree]) -> None:
 
 
 class _Walk:
-    """Steps over datums of `data`; every method takes an offset and returns the one after."""
+    """Steps over values of `data`: a method gets the offset of one, and returns the next."""
 
     def __init__(self, data: bytes, named: dict[str, Tree]) -> None:
         self._data = data
@@ -94,7 +94,7 @@ class _Walk:
     def _skip(self, at: int, size: int, path: str) -> int:
         left = len(self._data) - at
         if size > left:
-            raise Malformed(f"{path}: {size} bytes announced, {left} left")
+            raise Malformed(f"{path}: {size} bytes declared, {left} left")
         return at + size
 
     def _text(self, at: int, path: str) -> tuple[int, int]:
@@ -119,7 +119,7 @@ class _Walk:
 
     def _blocks(self, at: int, item: Tree, path: str, depth: int, *, keyed: bool) -> int:
         if not keyed and not least_bytes(item, self._named):
-            raise Malformed(f"{path}: arrays of items that take no bytes are not read")
+            raise Malformed(f"{path}: arrays of items without bytes are not supported")
         while True:
             count, at = self._number(at, path)
             if count == 0:
@@ -131,10 +131,10 @@ class _Walk:
                 end = at + size
             left = len(self._data) - at
             if count > left:
-                raise Malformed(f"{path}: {count} items announced, {left} bytes left")
+                raise Malformed(f"{path}: {count} items declared, {left} bytes left")
             for _ in range(count):
                 if keyed:
                     at = self._string(at, path)
                 at = self.value(at, item, path, depth + 1)
             if end is not None and at != end:
-                raise Malformed(f"{path}: a block is not as long as it says")
+                raise Malformed(f"{path}: a block does not have its declared length")

@@ -1,4 +1,4 @@
-"""The schemas that the system itself writes and reads: `schemas/<name>.avsc` and their history."""
+"""The schemas of the system itself: `schemas/<name>.avsc`, and their earlier versions."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ _HERE: Final = Path(__file__).parents[1]
 
 @cache
 def load(name: str) -> Schema:
-    """The current schema called `name`, such as `event`.
+    """Return the current schema called `name`, such as `event`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -20,11 +20,11 @@ def load(name: str) -> Schema:
 
 
 def names() -> list[str]:
-    """The names of all current schemas, sorted."""
+    """Return the names of all current schemas, sorted."""
     return sorted(path.stem for path in _HERE.glob("*.avsc"))
 
 
 def history(name: str) -> list[Schema]:
-    """Every schema that was ever called `name` in a release, oldest first."""
+    """Return all versions of the schema `name`, oldest first."""
     files = sorted((_HERE / "history" / name).glob("*.avsc"), key=lambda path: int(path.stem))
     return [Schema(path.read_text(encoding="utf-8")) for path in files]

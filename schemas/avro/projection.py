@@ -1,4 +1,4 @@
-"""Reads a batch in a writer's columns as the columns of a reader: no row is looked at by itself."""
+"""Schema resolution of whole columns: a batch of a writer becomes one of the reader."""
 
 from typing import Any, Final, NamedTuple
 
@@ -9,30 +9,30 @@ from numpy.typing import NDArray
 from schemas.avro.resolution import field_names, same_name
 from schemas.avro.schema import Schema, Tree, branches, kind, resolved
 
-# Reader type: what it may be made of, without loss, by casting a whole column.
+# The types that can be cast to a reader's type, a whole column at once and without loss.
 _CASTS: Final = {"long": {"int"}, "double": {"int", "float"}}
 _PLAIN: Final = frozenset({"boolean", "int", "long", "float", "double", "string"})
 
 
 class Default(NamedTuple):
-    """What stands in for a column that was not written."""
+    """The value of a column that the writer does not have."""
 
     value: Any
 
 
 class Projection(NamedTuple):
-    """How the columns of a writer become those of a reader.
+    """A mapping from a writer's columns to the reader's, `arrow`.
 
-    `sources` has for each column of `arrow` the number of the writer's column, or a default.
+    `sources` has for each column of the reader the index of the writer's column, or a default.
     """
 
     arrow: pa.Schema
     sources: list[int | Default]
 
     def apply(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, NDArray[np.bool_] | None]:
-        """The batch in the reader's columns, and which of its rows the reader cannot take.
+        """Return the batch in the reader's columns, and a mask of the rows that are invalid in it.
 
-        Such a row has a null where the reader allows none; None if there is no such row.
+        Such a row has a null that the reader does not allow; the mask is None if there is none.
         """
         columns = []
         refused: NDArray[np.bool_] | None = None
@@ -49,7 +49,7 @@ class Projection(NamedTuple):
 
 
 def project(reader: Schema, writer: Schema) -> Projection | None:
-    """The projection; None where rows have to be resolved one by one, or cannot be at all."""
+    """Return the projection; None if rows have to be resolved one by one, or cannot be."""
     if not writer.bulk or not same_name(reader.plain, writer.plain):
         return None
     written = {field["name"]: index for index, field in enumerate(writer.plain["fields"])}
@@ -71,11 +71,11 @@ def _readable(read: Tree, written: Tree, reader: Schema, writer: Schema) -> bool
     target, source = _value_type(read, reader), _value_type(written, writer)
     if target in _PLAIN:
         return source == target or source in _CASTS.get(target, ())
-    # Anything deeper only if it is the very same, so that Arrow's columns are too.
+    # Nested types must be identical, so that Arrow's columns are, too.
     return reader.plain_named == writer.plain_named and read == written
 
 
 def _value_type(tree: Tree, schema: Schema) -> str:
-    """The type of a field's values that are not null."""
+    """Return the type of a field's values other than null."""
     others = [branch for branch in branches(tree) if branch != "null"]
     return kind(resolved(others[0], schema.plain_named)) if len(others) == 1 else "union"

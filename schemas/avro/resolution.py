@@ -1,8 +1,8 @@
-"""Can this reader read what that writer wrote? Decided on the two schemas alone.
+"""Schema resolution: whether a reader's schema can read what was written with another.
 
-The Avro specification's schema resolution, as Avro's Java library and with it Confluent's registry
-decide it. Stricter in one point: a time written in one unit and read in another is refused. Avro
-would hand over the bare number, a thousand times too large or too small.
+It follows the Avro specification as Avro's Java library, and therefore Confluent's registry, do. It
+is stricter in one respect: a time written in one unit cannot be read in another. Avro would return
+the bare number, a thousand times too large or too small.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,9 +31,9 @@ _PROMOTIONS: Final = {
 
 
 class Problem(NamedTuple):
-    """Why a reader cannot read something of a writer's; prints as one line.
+    """A reason why a reader's schema cannot read a writer's; `str` gives it in one line.
 
-    `wrong_unit`: the numbers could be read, but would mean something else.
+    `wrong_unit`: the numbers could be read, but would have another meaning.
     """
 
     path: str
@@ -41,19 +41,19 @@ class Problem(NamedTuple):
     wrong_unit: bool = False
 
     def __str__(self) -> str:
-        return f"{self.path or 'the whole'}: {self.text}"
+        return f"{self.path or 'the schema'}: {self.text}"
 
 
 def unreadable(reader: Schema, writer: Schema) -> list[Problem]:
-    """Why `reader` cannot read all that `writer` may write; empty if it can."""
+    """Return why `reader` cannot read everything that `writer` can write; empty if it can."""
     return list(_Resolution(reader.named, writer.named).differences(reader.tree, writer.tree, ""))
 
 
 def incompatible(level: Compatibility, new: Schema, earlier: Sequence[Schema]) -> list[str]:
-    """Why `new` may not follow `earlier` (oldest first) at `level`; empty if it may.
+    """Return why `new` cannot follow `earlier` (oldest first) at `level`; empty if it can.
 
-    BACKWARD: new readers read what was written; FORWARD: old readers read what will be; FULL: both.
-    Compared is the newest of `earlier`, with `…_TRANSITIVE` every one of them.
+    BACKWARD: the new schema can read earlier values; FORWARD: the earlier one can read new values;
+    FULL: both. `new` is compared with the latest of `earlier`, with `…_TRANSITIVE` with all.
     """
     compared = earlier if level.endswith("_TRANSITIVE") else earlier[-1:]
     problems: list[str] = []
@@ -69,7 +69,7 @@ class _Resolution:
     def __init__(self, reader_named: dict[str, Tree], writer_named: dict[str, Tree]) -> None:
         self._reader_named = reader_named
         self._writer_named = writer_named
-        self._under_way: set[tuple[str, str]] = set()
+        self._open: set[tuple[str, str]] = set()
 
     def differences(self, reader: Tree, writer: Tree, path: str) -> Iterator[Problem]:
         reader = resolved(reader, self._reader_named)
@@ -116,12 +116,14 @@ class _Resolution:
         elif kind(reader) == "enum":
             unknown = [name for name in writer["symbols"] if name not in reader["symbols"]]
             if unknown and reader.get("default") not in reader["symbols"]:
-                yield Problem(path, f"{', '.join(unknown)} are no symbols, and there is no default")
-        elif (pair := (reader["name"], writer["name"])) not in self._under_way:
-            # A recursive type is compatible if nothing else in it speaks against it.
-            self._under_way.add(pair)
+                yield Problem(
+                    path, f"{', '.join(unknown)} are not symbols, and there is no default"
+                )
+        elif (pair := (reader["name"], writer["name"])) not in self._open:
+            # A recursive type is compatible if all its other parts are.
+            self._open.add(pair)
             yield from self._fields(reader, writer, path)
-            self._under_way.discard(pair)
+            self._open.discard(pair)
 
     def _fields(self, reader: Tree, writer: Tree, path: str) -> Iterator[Problem]:
         written = {field["name"]: field for field in writer["fields"]}
@@ -135,12 +137,12 @@ class _Resolution:
 
 
 def field_names(field: Tree) -> list[str]:
-    """The names that a writer may know a reader's field by: its own, then its aliases."""
+    """Return the names that a reader's field can have in a writer: its own, then its aliases."""
     return [field["name"], *field.get("aliases", ())]
 
 
 def same_name(reader: Tree, writer: Tree) -> bool:
-    """Whether a writer's named type may be the reader's: by unqualified name or by full alias."""
+    """Return whether two named types match: by unqualified name, or by an alias of the reader."""
     space, _, name = reader["name"].rpartition(".")
     aliases = {
         alias if "." in alias or not space else f"{space}.{alias}"

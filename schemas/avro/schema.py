@@ -1,7 +1,7 @@
-"""An Avro schema, read once, in the four forms that the rest needs.
+"""Avro schemas, parsed once into the forms that the codec needs.
 
-Logical types are names for people: on the wire and in Arrow a `timestamp-millis` is the `long` that
-carries it. So a time is an int64 column of milliseconds, which NumPy reads without a copy.
+Logical types are ignored: on the wire and in Arrow a `timestamp-millis` is its `long`. A time is
+therefore an int64 column of milliseconds, which NumPy reads without a copy.
 """
 
 import json
@@ -16,7 +16,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.errors import InvalidRequest
 
-# A schema as JSON spells it: a name, a list (union) or an object.
+# A schema in JSON: a name, a list (a union) or an object.
 Tree = Any
 
 PRIMITIVES: Final = frozenset(
@@ -26,12 +26,12 @@ _BULK_PRIMITIVES: Final = PRIMITIVES - {"null", "bytes"}
 
 
 class Schema:
-    """One Avro schema; equal to another when a Confluent Schema Registry would call them equal.
+    """An Avro schema; two are equal exactly if they are for a Confluent Schema Registry.
 
     Attributes:
-        text: the JSON as Confluent's registry stores it: compact, attributes in a fixed order.
-        tree: the schema as nested lists and dicts, every name in full; `named` its named types.
-        plain: the same without logical types, `plain_named` its named types.
+        text: the JSON as Confluent's registry stores it: compact, with attributes in fixed order.
+        tree: the schema as nested lists and dicts with full names; `named` has its named types.
+        plain: `tree` without logical types; `plain_named` has its named types.
         plain_text: `plain` as JSON.
 
     Raises:
@@ -64,7 +64,7 @@ class Schema:
 
     @cached_property
     def normalized(self) -> "Schema":
-        """The same with the attributes that Avro does not know in alphabetical order."""
+        """The schema with attributes that are not part of Avro in alphabetical order."""
         return Schema(json.dumps(json.loads(self.text), sort_keys=True))
 
     @cached_property
@@ -77,8 +77,8 @@ class Schema:
         """
         if not _is_columnar(self.plain, self.plain_named):
             raise InvalidRequest(
-                "no columns can hold it; accepted are records with at least one field, not "
-                "recursive, whose unions are of null and one other type",
+                "must be a record with at least one field, not recursive, whose unions are of null "
+                "and one other type",
                 "schema",
             )
         schema: pa.Schema = pyruhvro.avro_to_arrow_schema(self.plain_text)
@@ -86,7 +86,7 @@ class Schema:
 
     @cached_property
     def bulk(self) -> bool:
-        """Whether pyruhvro reads and writes it right: it panics on `bytes` and `fixed`."""
+        """Whether pyruhvro can encode and decode it: it panics on `bytes` and `fixed`."""
         try:
             return bool(self.arrow) and _is_bulk(self.plain, self.plain_named)
         except (InvalidRequest, ValueError):
@@ -94,19 +94,19 @@ class Schema:
 
 
 def branches(tree: Tree) -> list[Tree]:
-    """The branches of a union; any other type is its own only branch."""
+    """Return the branches of a union; any other type is its only branch."""
     return tree if isinstance(tree, list) else [tree]
 
 
 def kind(tree: Tree) -> str:
-    """The type's name: a primitive, `record`, `enum`, …, `union`, or the full name of a type."""
+    """Return the kind of a type: a primitive, `record`, `enum`, …, `union`, or a full name."""
     if isinstance(tree, list):
         return "union"
     return str(tree["type"] if isinstance(tree, dict) else tree)
 
 
 def resolved(tree: Tree, named: dict[str, Tree]) -> Tree:
-    """The definition that a name refers to; anything else as it is."""
+    """Return the definition that a name refers to; anything else unchanged."""
     while isinstance(tree, str) and tree not in PRIMITIVES:
         tree = named[tree]
     if isinstance(tree, dict) and isinstance(tree["type"], dict | list):
@@ -115,7 +115,7 @@ def resolved(tree: Tree, named: dict[str, Tree]) -> Tree:
 
 
 def least_bytes(tree: Tree, named: dict[str, Tree], seen: tuple[str, ...] = ()) -> int:
-    """The fewest bytes that a datum takes: 0 for what can be repeated without end for nothing."""
+    """Return the fewest bytes of a datum; 0 means that arrays of any length have no bytes."""
     tree = resolved(tree, named)
     match kind(tree):
         case "null":
@@ -160,7 +160,7 @@ def _is_bulk(tree: Tree, named: dict[str, Tree]) -> bool:
         case "record":
             return all(_is_bulk(field["type"], named) for field in tree["fields"])
         case "array":
-            # Items of no bytes would let a few bytes announce 2^62 of them.
+            # A few bytes could declare 2^62 items without bytes.
             return least_bytes(tree["items"], named) > 0 and _is_bulk(tree["items"], named)
         case "map":
             return _is_bulk(tree["values"], named)
@@ -188,20 +188,20 @@ def _without_logical_types(tree: Tree) -> Tree:
             return tree
 
 
-# What Avro's Java library prints itself, in its order; all other attributes follow as they stand.
+# The attributes that Avro's Java library prints, in its order; all others follow unchanged.
 _ORDER: Final = ("type", "name", "namespace", "doc", "fields", "symbols", "size", "items", "values")
 _FIELD_ORDER: Final = ("name", "type", "doc", "default", "order", "aliases")
 
 
-# fastavro takes any name, Confluent's registry only these.
+# fastavro accepts any name, Confluent's registry only these.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def _printed(tree: Tree, namespace: str) -> Tree:
-    """The tree as Avro's Java library prints it: two registries must store equal texts.
+    """Return the tree as Avro's Java library prints it, so that both registries store equal texts.
 
     Raises:
-        ValueError, LookupError: a name is not one, or a record has no fields.
+        ValueError, LookupError: a name is invalid, or a record has no fields.
     """
     if isinstance(tree, list):
         return [_printed(branch, namespace) for branch in tree]
@@ -248,7 +248,7 @@ def _printed_field(field: Tree, namespace: str) -> Tree:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name; accepted are letters, digits and _")
+        raise ValueError(f"a name must be letters, digits and _, and is {name!r}")
 
 
 def _short(name: str, namespace: str) -> str:

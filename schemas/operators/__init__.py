@@ -1,7 +1,7 @@
-"""The operators: what the worker side and the query side must agree on, one `OperatorSpec` each.
+"""The operators, each with the spec on which the worker side and the query side agree.
 
-Adding an operator adds one entry to `OPERATORS`; the command line, replay, decoders, REST routes,
-gRPC, OpenAPI, live topics, laws and benchmarks iterate it.
+To add an operator, add its spec to `OPERATORS`: topics, the command line, replay, decoders, REST
+routes, gRPC, OpenAPI, live topics, laws and benchmarks iterate it.
 """
 
 from typing import Final

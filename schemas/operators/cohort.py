@@ -1,4 +1,4 @@
-"""Cohorts: persons who began in the same period, and how many of them come back in later ones."""
+"""Cohorts (retention grids): persons who started in one period, and how many of them return."""
 
 from typing import Annotated, Final
 
@@ -22,13 +22,12 @@ MAX_COHORTS_PER_PROJECT: Final = 100
 
 
 class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A grid for each value of a property: each person counts for that of their first start.
+    """A grid for each value of a property: a person counts for the value at their first start.
 
-    Of several starts at the same millisecond it is always the same one's. Not to be set (null) is a
-    value like others. The 25 values of most persons are shown by themselves, all others together as
-    `other`. On the stream a partition tells the first 100 values apart that it meets, and counts
-    later ones as `other` too; so where no partition meets more, the figures are those of
-    ClickHouse.
+    Of several starts at the same time the same one is always chosen. Not to be set (null) is a
+    value like others. The 25 values with the most persons are shown, all others together as
+    `other`. On the stream each partition tracks the first 100 values that occur in it and counts
+    the rest as `other`: as long as no partition has more, its figures equal ClickHouse's.
     """
 
     property: PropertyName
@@ -37,16 +36,16 @@ class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 class Cohort(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """A retention grid: a row for each period in which persons began, a column for each later one.
+    """A retention grid: a row for each period in which persons started, columns for later ones.
 
-    A person belongs to the period of their first `start`; what they did before it does not count.
-    They are back in column n if a `return` event lies in the n-th period after that one (bounded),
-    and have come back on n or later if one lies in that or any later period (unbounded). Column 0
-    is the period of the start itself, whatever came first within it. Periods are those of the time
-    zone, the project's if none is named; weeks begin on Monday. The columns are 0 to `periods` - 1.
+    A person belongs to the period of their first `start`; events before it do not count. They are
+    counted in column n if a `return` event lies in the n-th period after that (`returned`), or in
+    that period or any later one (`returned_or_later`). Column 0 is the period of the start itself,
+    whichever of the two events came first in it. The columns are 0 to `periods` - 1. Periods are
+    those of the time zone, by default the project's; weeks begin on Monday.
 
-    With `since`, events before that time do not count, and a definition that is new reads the event
-    store from there on instead of from its beginning.
+    With `since`, events before that time do not count, and a new definition reads the event store
+    from that time on instead of from its beginning.
     """
 
     start: EventFilter
@@ -61,7 +60,7 @@ class Cohort(
 
 
 class CohortDefinition(Definition, frozen=True, kw_only=True):
-    """A cohort as it stands on the definitions topic."""
+    """A cohort on the definitions topic."""
 
     KIND = "cohort"
 
@@ -69,12 +68,12 @@ class CohortDefinition(Definition, frozen=True, kw_only=True):
 
     @property
     def since_ms(self) -> int:
-        """From when on events count (ms since 1970)."""
+        """The first moment whose events count (ms since 1970)."""
         return since_ms(self.cohort.since)
 
 
 def decode_cohort(body: bytes) -> Cohort:
-    """Read a cohort from a request body.
+    """Decode a cohort from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
@@ -83,12 +82,16 @@ def decode_cohort(body: bytes) -> Cohort:
 
 
 def encode(definition: CohortDefinition) -> bytes:
-    """Encode a definition as a record of its topic."""
+    """Encode a definition as a record of the definitions topic."""
     return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> CohortDefinition:
-    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    """Decode a record of the definitions topic.
+
+    Raises:
+        msgspec.DecodeError: it is not a cohort.
+    """
     return _CODEC.decode(value)
 
 

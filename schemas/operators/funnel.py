@@ -1,4 +1,4 @@
-"""Funnels: how far persons get through steps within a window."""
+"""Funnels: how far persons get through steps within a window of time."""
 
 from typing import Annotated, Final, Literal
 
@@ -28,10 +28,10 @@ Order = Literal["ordered", "strict", "any"]
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One step of a funnel: an event by name, all of whose conditions hold.
+    """One step of a funnel: an event by name, for which all conditions hold.
 
-    An `optional` step may be left out: the steps after it can be taken without it, and not it after
-    them. The first step is not optional, nor is any step of a funnel in `any` order.
+    An `optional` step may be skipped: the steps after it can be taken without it, and afterwards it
+    cannot. The first step, and steps of a funnel with order `any`, cannot be optional.
     """
 
     event: EventName
@@ -40,11 +40,11 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An event that ends a chain whose last step is `after` or a later one, and not yet `before`.
+    """An event that ends a chain which has reached step `after`, but not yet step `before`.
 
-    Steps are numbered from 1; a `before` that is left out is the last step. The chain keeps the
-    steps it has reached and reaches no other; the person may begin a new one. An event that the
-    chain takes as a step does not end it.
+    Steps are numbered from 1; `before` is the last step if it is left out. A chain that has ended
+    keeps the steps it has reached, and the person may begin a new one. An event that the chain
+    takes as a step does not end it.
     """
 
     event: EventName
@@ -56,15 +56,13 @@ class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Figures by the value of a property, of which each chain has one.
 
-    It is that of the chain's first event (`first`), that of the last event it took so far (`last`),
-    or that of the event which was step n, if `attribution` is a number n. A chain that has not come
-    there has none, and counts as one whose property is not set (null). A person counts once for
-    each value that their chains have.
+    `attribution` says which event it is taken from: the chain's `first`, its `last` so far, or the
+    one that was step n. A chain that has not reached step n counts as if the property were not set
+    (null). A person counts once for each value that their chains have.
 
-    The 25 values that most persons entered with, in total, are shown by themselves, all others
-    together as `other`. On the stream a partition tells the first 100 values apart that it meets,
-    and counts later ones as `other` too; so where no partition meets more, the figures are those
-    of ClickHouse.
+    The 25 values with which the most persons entered in total are shown, all others together as
+    `other`. On the stream each partition tracks the first 100 values that occur in it and counts
+    the rest as `other`: as long as no partition has more, its figures equal ClickHouse's.
     """
 
     property: PropertyName
@@ -74,32 +72,31 @@ class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A funnel: how far persons get through `steps` within `window_s` (inclusive) of the first.
 
-    Entries are counted by day (UTC) of the first step, each person once a day, and in total, each
-    person once. Each event of the first step begins a chain of its own, and what the chains of a
-    day have reached, the person has reached; the time to a step is that of the chain which came
-    there first.
+    Persons are counted by the day (UTC) of the first step, once a day, and once in total. Each
+    event of the first step begins a chain. A person has reached a step on a day if one of the
+    chains begun on that day has; the time to a step is that of the first chain to reach it.
 
-    - `ordered`: a chain takes the steps one after the other, whatever lies between. Equal to
-      ClickHouse's `windowFunnel`: events in order of time, of equal times in order of the steps;
-      one event may satisfy several steps.
-    - `strict`: each step is the person's very next event after the one before; any other event
-      ends the chain. Such a funnel looks at all events of the project. (With `strict_order` the
-      whole search of `windowFunnel` ends there; here the person's next entry has its own chance.)
+    - `ordered`: a chain takes the steps one after the other, whatever other events lie between.
+      This equals ClickHouse's `windowFunnel`: events in order of time, those of equal times in
+      order of the steps; one event may satisfy several steps.
+    - `strict`: each step is the person's very next event after the step before; any other event
+      ends the chain. Such a funnel reads all events of the project. (`windowFunnel` with
+      `strict_order` ends its whole search there; here the person's next chain continues.)
     - `any`: the steps may come in any order. An event of any step begins a chain, and a person
-      reaches step n with the n-th of the different steps that the chain takes.
+      reaches step n with the n-th different step that the chain takes.
 
-    With `once`, one event is one step of a chain only. Of the properties in `hold_constant` all
-    events of a chain have the values of its first one; not to be set is a value like others.
-    `entries` counts, besides persons, every chain by itself, however many a person begins.
+    With `once`, an event is at most one step of a chain. All events of a chain have the same values
+    of the properties in `hold_constant`; not to be set is a value like others. With `entries`, all
+    chains are counted as well as persons.
 
-    In funnels that use any of this (`strict`, `any`, optional steps and all options) a chain takes
-    its events one by one: by time, those of one moment by the last step they satisfy, and those
-    that satisfy none before all others. On the stream they keep a person's events for the window,
-    the allowed lateness and a day, 4,096 of them at most; what a person does beyond that is left
-    out, and counted in `late_dropped`.
+    With any of these (`strict`, `any`, optional steps or an option) a chain takes its events one by
+    one: in order of time; those of one moment in order of the last step they satisfy, and before
+    them those that satisfy none. On the stream such a funnel keeps a person's events for the
+    window, the allowed lateness and a day, at most 4,096 of them; a person's further events are
+    left out and counted in `late_dropped`.
 
-    With `since`, events before that time do not count, and a definition that is new reads the event
-    store from there on instead of from its beginning.
+    With `since`, events before that time do not count, and a new definition reads the event store
+    from that time on instead of from its beginning.
     """
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=2, max_length=MAX_STEPS)]
@@ -116,7 +113,7 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def plain(self) -> bool:
-        """Whether it is an ordered funnel that uses no option."""
+        """Whether the funnel is `ordered` and uses no option."""
         options = (self.exclusions, self.once, self.hold_constant, self.entries, self.breakdown)
         return (
             self.order == "ordered"
@@ -126,7 +123,7 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class FunnelDefinition(Definition, frozen=True, kw_only=True):
-    """A funnel as it stands on the definitions topic."""
+    """A funnel on the definitions topic."""
 
     KIND = "funnel"
 
@@ -134,12 +131,12 @@ class FunnelDefinition(Definition, frozen=True, kw_only=True):
 
     @property
     def since_ms(self) -> int:
-        """From when on events count (ms since 1970)."""
+        """The first moment whose events count (ms since 1970)."""
         return since_ms(self.funnel.since)
 
 
 def next_steps(funnel: Funnel, step: int) -> int:
-    """The steps that a chain may take after `step` (from 0), as a mask: up to one not optional."""
+    """Return the steps that may follow `step` (from 0) as a bit mask: up to one not optional."""
     mask = 0
     for number in range(step + 1, len(funnel.steps)):
         mask |= 1 << number
@@ -149,7 +146,7 @@ def next_steps(funnel: Funnel, step: int) -> int:
 
 
 def exclusion_spans(funnel: Funnel) -> list[tuple[int, int, int]]:
-    """Of each exclusion: its selector's number (they follow the steps), `after` and `before`."""
+    """Return each exclusion's selector number (after those of the steps), `after` and `before`."""
     steps = len(funnel.steps)
     return [
         (steps + number, one.after, one.before or steps)
@@ -158,7 +155,7 @@ def exclusion_spans(funnel: Funnel) -> list[tuple[int, int, int]]:
 
 
 def decode_funnel(body: bytes) -> Funnel:
-    """Read a funnel from a request body.
+    """Decode a funnel from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
@@ -167,12 +164,16 @@ def decode_funnel(body: bytes) -> Funnel:
 
 
 def encode(definition: FunnelDefinition) -> bytes:
-    """Encode a definition as a record of its topic."""
+    """Encode a definition as a record of the definitions topic."""
     return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> FunnelDefinition:
-    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    """Decode a record of the definitions topic.
+
+    Raises:
+        msgspec.DecodeError: it is not a funnel.
+    """
     return _CODEC.decode(value)
 
 
@@ -182,7 +183,7 @@ def _check(funnel: Funnel) -> None:
         check_conditions(step.where, f"steps[{number}].where")
         if step.optional and (number == 0 or funnel.order == "any"):
             raise InvalidRequest(
-                "accepted is true for steps after the first, and in no funnel of `any` order",
+                "must not be true for the first step, or with order `any`",
                 f"steps[{number}].optional",
             )
     for number, exclusion in enumerate(funnel.exclusions):
@@ -190,19 +191,19 @@ def _check(funnel: Funnel) -> None:
         before = exclusion.before or len(funnel.steps)
         if not exclusion.after < before <= len(funnel.steps):
             raise InvalidRequest(
-                f"accepted is a step before {before}, and `before` up to {len(funnel.steps)}",
+                f"must be less than `before` ({before}), which is at most {len(funnel.steps)}",
                 f"exclusions[{number}].after",
             )
-    most = MAX_STEPS - (funnel.order == "strict")  # which looks for any event, too
+    most = MAX_STEPS - (funnel.order == "strict")  # a strict funnel also selects any event
     if len(funnel.steps) + len(funnel.exclusions) > most:
-        raise InvalidRequest(f"accepted are up to {most} steps and exclusions", "exclusions")
-    of = funnel.breakdown.attribution if funnel.breakdown else 1
-    if isinstance(of, int) and of > len(funnel.steps):
+        raise InvalidRequest(f"must be at most {most} together with the steps", "exclusions")
+    attribution = funnel.breakdown.attribution if funnel.breakdown else 1
+    if isinstance(attribution, int) and attribution > len(funnel.steps):
         raise InvalidRequest(
-            f"accepted are `first`, `last`, and 1 to {len(funnel.steps)}", "breakdown.attribution"
+            f"must be `first`, `last`, or 1 to {len(funnel.steps)}", "breakdown.attribution"
         )
     if len(set(funnel.hold_constant)) < len(funnel.hold_constant):
-        raise InvalidRequest("accepted are different properties", "hold_constant")
+        raise InvalidRequest("must not name a property twice", "hold_constant")
 
 
 def _counts_alike(before: FunnelDefinition, after: FunnelDefinition) -> bool:

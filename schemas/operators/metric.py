@@ -1,7 +1,6 @@
-"""Metrics: what is measured of events over time, bucket by bucket, while they come.
+"""Metrics: figures of events over time, bucket by bucket.
 
-Not those that a process has for Prometheus (`pipelines.worker.telemetry`,
-`services.query.http.telemetry`).
+The metrics that a process exposes to Prometheus are in `telemetry` modules instead.
 """
 
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ from schemas.time.calendar import find_zone
 from schemas.time.since import Since, since_ms
 
 MAX_METRICS_PER_PROJECT: Final = 100
-# The newest buckets that are kept of a metric: 24 minutes of seconds, 4 hours of 10 s, a day of
+# The latest buckets of a metric that are kept: 24 minutes of seconds, 4 hours of 10 s, a day of
 # minutes, 10 days of 10 minutes, 60 days of hours, four years of days.
 KEPT: Final = 1_440
 MAX_WINDOW: Final = 120  # buckets
-# Persons are remembered for so many buckets beyond the lateness and the longest window.
+# For how many buckets beyond the lateness and the longest window persons are kept.
 MAX_LATE_BUCKETS: Final = 96
 DAY_S: Final = 86_400
 
@@ -33,13 +32,13 @@ Measure = Literal["events", "persons", "sum", "average", "minimum", "maximum", "
 BucketLength = Literal[1, 10, 60, 600, 3_600, 86_400]
 Percentile = Annotated[float, Meta(gt=0, lt=100)]
 
-# The trailing windows of which persons are counted, in buckets, by the length of a bucket.
+# The trailing windows in which persons are counted, in buckets, by the length of a bucket.
 WINDOWS: Final[dict[int, tuple[int, ...]]] = {
     60: (1, 5, 30),
     3_600: (1, 6, 24),
     DAY_S: (1, 7, 30),
 }
-ACTIVE_S: Final = (60, 300, 1_800)  # the windows up to now of which active persons are counted
+ACTIVE_S: Final = (60, 300, 1_800)  # the windows up to now in which active persons are counted
 _DEFAULT_PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0)
 _PLAIN: Final = frozenset({"events", "persons"})
 
@@ -49,30 +48,29 @@ class Metric(
 ):
     """A figure of the events that pass `filter`, in buckets of `bucket_s` seconds.
 
-    - `events`: how many there are; `by_event`: and how many of each name, the `limit` most frequent
-      ones, the others together.
-    - `persons`: how many persons did one, in trailing windows that end with each bucket: 1, 5 and
-      30 minutes, 1, 6 and 24 hours, or 1, 7 and 30 days, as the bucket is a minute, an hour or a
-      day; and how many were active in the last 1, 5 and 30 minutes, now.
+    - `events`: the number of events; with `by_event`, also the number for each of the `limit` most
+      frequent names, and for all others together.
+    - `persons`: the number of persons with an event in the trailing windows that end with each
+      bucket: 1, 5 and 30 minutes, 1, 6 and 24 hours, or 1, 7 and 30 days, for buckets of a minute,
+      an hour or a day; and the number of persons who were active in the last 1, 5 and 30 minutes.
     - `sum`, `average`, `minimum`, `maximum`, `percentiles` (up to 20) of a numeric `property`. A
-      number is a JSON number, taken as a 64-bit float; events whose property is none are counted as
-      `unmeasured`.
-    - `top`: the `limit` most frequent values of a `property`. A value is text, of which the first
-      200 characters count, a number, true or false; other events are `unmeasured`.
+      number is a JSON number, read as a 64-bit float; events without one count as `unmeasured`.
+    - `top`: the `limit` most frequent values of a `property`: a number, true, false, or text, of
+      which the first 200 characters are compared. Events without one count as `unmeasured`.
 
-    A bucket belongs to the time of its events. Days are those of the time zone, the
-    project's if none is named; shorter buckets begin at whole multiples of their length since 1970,
-    UTC. The newest 1,440 buckets are kept.
+    An event counts in the bucket of its own time. Days are those of the time zone, by default the
+    project's; shorter buckets begin at whole multiples of their length since 1970 (UTC). The latest
+    1,440 buckets are kept.
 
-    All is exact but `percentiles`, `top` and `by_event`, which are kept in sketches of Apache
-    DataSketches. A percentile is a value of a KLL sketch (k = 400): its rank is within 0.68 % of
-    what was asked for, with 99 % confidence. Values are counted in a frequent items sketch (512
-    places): exactly up to 384 different ones, and beyond that to 0.69 % of all events in the bucket
-    or window at worst. A sum is of 64-bit floats: n of them, added in whatever order, are off by at
-    most n · 2⁻⁵³ times the sum of their absolute values, and whole numbers are exact below 2⁵³.
+    All figures are exact but `percentiles`, `top` and `by_event`, which are sketches of Apache
+    DataSketches. The rank of a percentile (KLL, k = 400) is within 0.68 % of the one asked for with
+    99 % confidence. Counts of values (frequent items, 512 places) are exact up to 384 different
+    values, and beyond that too low by at most 0.69 % of the events in the bucket or window. Sums
+    are of 64-bit floats: n numbers, added in any order, give an error of at most n · 2⁻⁵³ times the
+    sum of their absolute values, and none for whole numbers below 2⁵³.
 
-    With `since`, events before that time do not count, and a definition that is new reads the event
-    store from there on instead of from its beginning.
+    With `since`, events before that time do not count, and a new definition reads the event store
+    from that time on instead of from its beginning.
     """
 
     measure: Measure
@@ -89,12 +87,12 @@ class Metric(
 
 
 def asked_of(metric: Metric) -> tuple[float, ...]:
-    """The percentiles that are asked of a metric."""
+    """Return the percentiles of a metric: those it names, or the default ones."""
     return metric.percentiles or _DEFAULT_PERCENTILES
 
 
 class MetricDefinition(Definition, frozen=True, kw_only=True):
-    """A metric as it stands on the definitions topic."""
+    """A metric on the definitions topic."""
 
     KIND = "metric"
 
@@ -102,12 +100,12 @@ class MetricDefinition(Definition, frozen=True, kw_only=True):
 
     @property
     def since_ms(self) -> int:
-        """From when on events count (ms since 1970)."""
+        """The first moment whose events count (ms since 1970)."""
         return since_ms(self.metric.since)
 
 
 def decode_metric(body: bytes) -> Metric:
-    """Read a metric from a request body.
+    """Decode a metric from a request body.
 
     Raises:
         InvalidRequest: names the field and what is accepted.
@@ -116,12 +114,16 @@ def decode_metric(body: bytes) -> Metric:
 
 
 def encode(definition: MetricDefinition) -> bytes:
-    """Encode a definition as a record of its topic."""
+    """Encode a definition as a record of the definitions topic."""
     return _CODEC.encode(definition)
 
 
 def decode(value: bytes) -> MetricDefinition:
-    """Read a definition from its topic; raises `msgspec.DecodeError` if it is not one."""
+    """Decode a record of the definitions topic.
+
+    Raises:
+        msgspec.DecodeError: it is not a metric.
+    """
     return _CODEC.decode(value)
 
 
@@ -131,17 +133,17 @@ def _check(metric: Metric) -> None:
     since_ms(metric.since)
     measure = metric.measure
     if measure in _PLAIN and metric.property is not None:
-        raise InvalidRequest(f"`{measure}` reads no property", "property")
+        raise InvalidRequest(f"must not be set: `{measure}` reads no property", "property")
     if measure not in _PLAIN and metric.property is None:
-        raise InvalidRequest(f"`{measure}` needs the name of a property", "property")
+        raise InvalidRequest(f"must be the name of a property for `{measure}`", "property")
     if metric.by_event and measure != "events":
-        raise InvalidRequest("goes with the measure `events` only", "by_event")
+        raise InvalidRequest("must be set with the measure `events` only", "by_event")
     if metric.percentiles and measure != "percentiles":
-        raise InvalidRequest("goes with the measure `percentiles` only", "percentiles")
+        raise InvalidRequest("must be set with the measure `percentiles` only", "percentiles")
     if any(abs(round(10 * percent) - 10 * percent) > 1e-9 for percent in metric.percentiles):
-        raise InvalidRequest("accepted are multiples of 0.1", "percentiles")
+        raise InvalidRequest("must be multiples of 0.1", "percentiles")
     if measure == "persons" and metric.bucket_s not in WINDOWS:
-        raise InvalidRequest("of `persons`, accepted are 60, 3600 and 86400", "bucket_s")
+        raise InvalidRequest("must be 60, 3600 or 86400 for `persons`", "bucket_s")
 
 
 def _counts_alike(before: MetricDefinition, after: MetricDefinition) -> bool:

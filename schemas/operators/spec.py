@@ -1,4 +1,4 @@
-"""What an operator is to both sides: its definitions, its limit and the topics of its results."""
+"""The spec of an operator: its definitions, their limit, and the topics of its results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -12,18 +12,18 @@ D = TypeVar("D", bound=Definition)
 
 
 class Deployment(Protocol):
-    """Whatever has the prefix of a deployment's topics (`schemas.topics.Topics`)."""
+    """Anything with the prefix of a deployment's topics (`schemas.topics.Topics`)."""
 
     @property
     def prefix(self) -> str:
-        """The first part of the topics' names."""
+        """The first part of the names of its topics."""
 
 
 class ResultTopic(NamedTuple):
-    """A topic that an operator publishes to.
+    """A topic that an operator publishes to, named `<prefix>.<suffix>`.
 
-    `suffix` follows the deployment's prefix in its name, and `schema` is that of its values
-    (`schemas/<schema>.avsc`). `retention_ms` applies only where `cleanup` is `delete`.
+    `schema` names the schema of its values (`schemas/<schema>.avsc`). `retention_ms` applies only
+    if `cleanup` is `delete`.
     """
 
     suffix: str
@@ -37,13 +37,13 @@ class ResultTopic(NamedTuple):
 
 
 class OperatorSpec(NamedTuple):
-    """An operator, as the worker side and the query side both know it.
+    """An operator, as both the worker side and the query side know it.
 
-    `name` is the `KIND` of its definitions. `decode` raises `msgspec.DecodeError` for what is no
-    definition of this kind. `counts_alike` tells whether two definitions count the same, so that
-    one can take the other's place without a backfill. `aggregates` is the topic of what is counted,
-    one record a period and partition, with the definition's status; records of the `changes` topics
-    say what changed for a person.
+    `name` is the `KIND` of its definitions. `decode` raises `msgspec.DecodeError` for anything else
+    than a definition of this kind. `counts_alike` returns whether two definitions count the same,
+    so that one can replace the other without a backfill. The topic `aggregates` has one record for
+    each period and partition, with the definition's status; records of the topics `changes` say
+    what changed for a person.
     """
 
     name: str
@@ -61,16 +61,16 @@ class OperatorSpec(NamedTuple):
         return (self.aggregates, *self.changes)
 
     def previous(self, definition: Definition) -> Definition | None:
-        """Decode the definition that counted before this version; None if none did.
+        """Decode the definition that counted before this version; None if there was none.
 
         Raises:
-            msgspec.DecodeError: it is no definition of this kind.
+            msgspec.DecodeError: it is not a definition of this kind.
         """
         raw = bytes(definition.previous)
         return None if raw == bytes(NO_PREVIOUS) else self.decode(raw)
 
     def with_previous(self, definition: D, before: D | None) -> D:
-        """Return `definition` with `before` as the one that counts until it is live itself."""
+        """Return `definition` with `before` as the version that counts until it is live."""
         if before is None:
             return msgspec.structs.replace(definition, previous=NO_PREVIOUS)
         record = self.encode(msgspec.structs.replace(before, previous=NO_PREVIOUS))

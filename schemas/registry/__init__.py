@@ -1,1 +1,1 @@
-"""The schema registry: its log, its subjects, and the clients of it."""
+"""The schema registry: its subjects, its log, and clients of a registry."""

@@ -1,4 +1,4 @@
-"""What the services ask of a schema registry, and which one answers: ours, or one at an address."""
+"""The schema registry of a deployment: the embedded one, or one at an address."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -9,32 +9,32 @@ from schemas.settings import Settings
 
 
 class SchemaRegistry(Protocol):
-    """Gives schemas their ids. May be asked from any thread, and may block.
+    """Assigns ids to schemas. Thread-safe; calls may block.
 
-    Each method waits for the registry up to the time-out it was opened with and then raises
-    `Unavailable`; doing the same again is safe.
+    A method waits for the registry up to the time-out given when it was opened, and then raises
+    `Unavailable`. Every call can be repeated.
     """
 
     def register(self, subject: str, schema: Schema) -> int:
-        """The id of `schema` under `subject`, where it is put if it does not stand there yet.
+        """Return the id of `schema`, and register it under `subject` unless it is there already.
 
         Raises:
             Conflict: the subject's compatibility level forbids it; says why.
-            InvalidRequest: the registry does not take the subject or the schema.
+            InvalidRequest: the registry does not accept the subject or the schema.
         """
 
     def find(self, ids: Collection[int]) -> dict[int, Schema]:
-        """The Avro schemas of those `ids` that exist."""
+        """Return the Avro schemas with these `ids`, without those that do not exist."""
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
 
 
 def open_registry(settings: Settings, *, timeout_s: float = 120.0) -> SchemaRegistry:
-    """The registry of a deployment: the `_schemas` topic, unless the settings name another."""
+    """Open the registry of a deployment: the `_schemas` topic, unless the settings name another."""
     if not settings.schema_registry_url:
         return Registry(settings.bootstrap, settings.topics.schemas.name, timeout_s=timeout_s)
-    # Half a second of imports that only this case needs.
+    # Importing it takes half a second, which the embedded registry need not spend.
     from schemas.registry.remote import RemoteRegistry  # noqa: PLC0415
 
     return RemoteRegistry(settings.schema_registry_url, timeout_s=timeout_s)

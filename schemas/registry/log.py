@@ -1,9 +1,9 @@
-"""The schema registry: a follower of the `_schemas` topic that can also add to it.
+"""The embedded schema registry: reads the `_schemas` topic and appends to it.
 
-Any number of processes may register at once, without a leader to ask: the lock is the one
-transactional id that all of them use. Who starts a producer with it fences every other; who
-commits has read everything committed before. A Confluent Schema Registry can take over the topic,
-but must not write to it at the same time, since it takes no part in this.
+Any number of processes may register at once, without a leader: all of them use one transactional
+id, which serves as a lock. A process that starts a producer with it fences all others, and one that
+commits has read everything that was committed before. A Confluent Schema Registry can take over the
+topic, but must not write to it at the same time, since it does not use the lock.
 """
 
 import random
@@ -30,16 +30,16 @@ from schemas.topics import SCHEMAS
 
 T = TypeVar("T")
 
-_FETCH: Final = 500
+_BATCH: Final = 500
 _POLL_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 0.25
+_MAX_PAUSE_S: Final = 0.25
 
 
 class Registry:
-    """The registry on one broker. All methods may be called from any thread, and may block.
+    """The registry on one broker. Thread-safe; calls may block.
 
-    Each waits up to `timeout_s` for the broker and then raises `Unavailable`; what it was to write
-    may then stand or not, and doing the same again is safe.
+    A method waits up to `timeout_s` for the broker and then raises `Unavailable`. What it should
+    have written may then have been written or not; every call can be repeated.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Registry:
         self._position = 0
         self._client = {"bootstrap.servers": bootstrap}
         config: dict[str, Any] = self._client | {
-            "group.id": topic,  # librdkafka wants a name; nothing is ever committed to it
+            "group.id": topic,  # librdkafka requires one; nothing is committed to it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            # That a transaction's mark follows the last record is told by an empty fetch.
+            # An empty fetch shows that only the marker of a transaction follows the last record.
             "fetch.wait.max.ms": 100,
             **CONSUMER_DEFAULTS,
-            "log_level": 0,  # lost connections are mended by the library
+            "log_level": 0,  # the library reconnects by itself
         }
         self._consumer = Consumer(config)
-        # On a connection of its own: on the other one it would wait for a fetch to time out.
+        # A separate connection: on the other one, requests would wait until a fetch times out.
         self._ends = Consumer(config)
         self._consumer.assign([KafkaPartition(topic, 0, OFFSET_BEGINNING)])
-        self._writer: Producer | None = None  # kept for the next change, until another fences it
+        self._writer: Producer | None = None  # reused until another process fences it
 
     def __enter__(self) -> "Registry":
         return self
@@ -75,29 +75,28 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         with self._lock:
             self._writer = None
             self._consumer.close()
             self._ends.close()
 
     def view(self, look: Callable[[Subjects], T]) -> T:
-        """What `look` finds in all that is committed by now; it must not change anything."""
+        """Return what `look` returns for all committed records; it must not change them."""
         with self._lock:
             return look(self.refresh())
 
     def refresh(self) -> Subjects:
-        """Read all that is committed by now.
+        """Read all committed records and return the registry's own `Subjects`.
 
-        The view is ours and changes with every later call: use it from one thread only, or look
-        at it within `view` or `change`.
+        Later calls change it: use it in one thread only, or within `view` or `change`.
         """
         with self._lock:
             self._read_to_end(time.monotonic() + self._timeout_s)
             return self._subjects
 
     def find(self, ids: Collection[int]) -> dict[int, Schema]:
-        """The schemas of those `ids` that exist; asks the broker only if some are not known yet."""
+        """Return the schemas of `ids` that exist; read the topic only if some are unknown."""
         with self._lock:
             if not all(self._subjects.lookup(schema_id) for schema_id in ids):
                 self.refresh()
@@ -105,21 +104,22 @@ class Registry:
         return {schema_id: schema for schema_id, schema in found.items() if schema is not None}
 
     def register(self, subject: str, schema: Schema) -> int:
-        """The id of `schema` under `subject`, where it is put if it does not stand there yet.
+        """Return the id of `schema`, and register it under `subject` unless it is there already.
 
-        When this returns, every reader of committed records finds the id.
+        When this returns, the id is visible to every reader of committed records.
 
         Raises:
             Conflict: the subject's compatibility level forbids it; says why.
-            InvalidRequest: the subject cannot be a name.
+            InvalidRequest: the subject is not a valid name.
         """
         return self.change(lambda subjects: subjects.registration(subject, schema))
 
     def change(self, decide: Callable[[Subjects], tuple[T, list[Record]]]) -> T:
-        """Write the records that `decide` wants, all or none, while nobody else writes.
+        """Write the records that `decide` returns, atomically and without concurrent writers.
 
-        `decide` is called on what is committed, again whenever another process was first; it must
-        not change anything itself. Without records nothing is locked. Returns what came with them.
+        `decide` gets all committed records, must not change them, and is called again if another
+        process has written first. Without records to write, nothing is locked. Returns the first
+        value that `decide` returned with them.
         """
         with self._lock:
             deadline = time.monotonic() + self._timeout_s
@@ -127,20 +127,20 @@ class Registry:
             result, records = decide(self._subjects)
             while records:
                 try:
-                    return self._change_alone(decide, deadline)
+                    return self._change_locked(decide, deadline)
                 except KafkaException as error:
-                    # Fenced by another, or the broker wavers: look again at what stands.
+                    # Fenced by another process, or the broker is failing: read and decide again.
                     self._writer = None
                     if time.monotonic() > deadline:
                         raise self._unavailable(error) from error
-                    time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
+                    time.sleep(random.uniform(0, _MAX_PAUSE_S))  # noqa: S311
             return result
 
-    def _change_alone(
+    def _change_locked(
         self, decide: Callable[[Subjects], tuple[T, list[Record]]], deadline: float
     ) -> T:
         if self._writer is None:
-            self._writer = self._alone(deadline)
+            self._writer = self._fencing_producer(deadline)
         producer = self._writer
         self._read_to_end(deadline)
         result, records = decide(self._subjects)
@@ -155,19 +155,19 @@ class Registry:
         for key, value in records:
             producer.produce(self._topic, value, key, partition=0, on_delivery=delivered)
         producer.commit_transaction(_left(deadline))
-        # Committed is not yet visible: values that carry the new id must not overtake it.
+        # A committed record is not visible at once, and values with the new id must not precede it.
         self._read_to_end(deadline, max(offsets) + 1)
         return result
 
-    def _alone(self, deadline: float) -> Producer:
-        """A producer that fences the one before: who writes with that one fails from now on."""
+    def _fencing_producer(self, deadline: float) -> Producer:
+        """Start a producer that fences its predecessor, with which writes fail from now on."""
         producer = Producer(
             self._client
             | {
                 "transactional.id": f"{self._topic}-registrar",
-                # What a killed process leaves open holds up all readers for no longer than this.
+                # For how long an open transaction of a killed process can hold up all readers.
                 "transaction.timeout.ms": 10_000,
-                "log_level": 0,  # to be fenced is no news here
+                "log_level": 0,  # being fenced is expected
             }
         )
         producer.init_transactions(_left(deadline))
@@ -175,14 +175,14 @@ class Registry:
 
     def _read_to_end(self, deadline: float, at_least: int = 0) -> None:
         end = max(self._end(deadline), at_least)
-        trouble: object = "records are held up by an open transaction"
+        problem: object = "an open transaction holds records back"
         while self._position < end:
             if time.monotonic() > deadline:
-                raise self._unavailable(trouble)
+                raise self._unavailable(problem)
             first = self._consumer.poll(_POLL_S)
             if first is not None:
-                for message in [first, *self._consumer.consume(_FETCH, 0)]:
-                    trouble = self._take(message) or trouble
+                for message in [first, *self._consumer.consume(_BATCH, 0)]:
+                    problem = self._take(message) or problem
 
     def _end(self, deadline: float) -> int:
         while True:
@@ -190,19 +190,19 @@ class Registry:
                 partition = KafkaPartition(self._topic, 0)
                 return self._ends.get_watermark_offsets(partition, timeout=_left(deadline))[1]
             except KafkaException as error:
-                # A topic that was just created has no leader yet; one that is not there never will.
+                # A new topic may have no leader yet; one that does not exist never gets one.
                 if time.monotonic() > deadline:
                     raise self._unavailable(error) from error
                 time.sleep(_POLL_S)
 
     def _take(self, message: Message) -> KafkaError | None:
-        """Take in one message; an error that librdkafka may yet overcome is returned."""
+        """Apply one message; return an error that librdkafka may still recover from."""
         error, offset = message.error(), message.offset()
         if error is None and offset is not None:
             self._subjects.apply(message.key(), message.value())
             self._position = offset + 1
         elif error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            # Ahead of the last record by the marks that transactions leave.
+            # The end comes after the markers that follow the last record.
             self._position = max(self._position, offset or 0)
             return None
         return error

@@ -1,4 +1,4 @@
-"""A schema registry at an address that speaks Confluent's REST API, asked by Confluent's client."""
+"""A schema registry with Confluent's REST API, accessed by Confluent's client."""
 
 import random
 import time
@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from confluent_kafka.schema_registry import Schema as Text
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-# The errors it raises are those of whichever of two HTTP libraries it has found.
+# It raises the errors of one of two HTTP libraries, whichever is installed.
 from confluent_kafka.schema_registry.common._httpx_compat import httpx
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -18,38 +18,38 @@ from schemas.errors import Conflict, InvalidRequest, Misconfigured, Unavailable
 T = TypeVar("T")
 
 _CALL_S: Final = 10
-_LONGEST_PAUSE_S: Final = 1.0
-_PASSING: Final = {408, 429, 500, 502, 503, 504}
+_MAX_PAUSE_S: Final = 1.0
+_TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
 
 
 class RemoteRegistry:
-    """The registry at `url`, which may hold `user:password@`; see `SchemaRegistry`.
+    """The registry at `url`, which may contain `user:password@`; see `SchemaRegistry`.
 
-    Raises:
-        Misconfigured: the registry refuses the credentials, or what answers is none.
+    Every call may raise `Misconfigured`: the registry refuses the credentials, or the service at
+    that address is not a registry.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 120.0) -> None:
         self._timeout_s = timeout_s
         self._schemas: dict[int, Schema] = {}
-        # Trying again is ours to do: until the time is over, not a number of times.
+        # Retries end when the time is over, not after a number of attempts.
         conf = {"url": url, "timeout": min(_CALL_S, timeout_s), "max.retries": 0}
         self._client = SchemaRegistryClient(conf)
 
     def register(self, subject: str, schema: Schema) -> int:
-        """Put `schema` under `subject`; see `SchemaRegistry`."""
+        """Register `schema` under `subject`; see `SchemaRegistry`."""
         text = Text(schema.text, "AVRO")
         schema_id = self._ask(lambda: self._client.register_schema(subject, text))
         self._schemas[schema_id] = schema
         return schema_id
 
     def find(self, ids: Collection[int]) -> dict[int, Schema]:
-        """Look schemas up, each once in the process's life; see `SchemaRegistry`."""
+        """Look up schemas, each once per process; see `SchemaRegistry`."""
         found = {schema_id: self._find(schema_id) for schema_id in ids}
         return {schema_id: schema for schema_id, schema in found.items() if schema is not None}
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._client.close()
 
     def _find(self, schema_id: int) -> Schema | None:
@@ -77,16 +77,16 @@ class RemoteRegistry:
             try:
                 return call()
             except httpx.TransportError as error:
-                trouble: Exception = error
+                problem: Exception = error
             except SchemaRegistryError as error:
-                if error.http_status_code not in _PASSING:
+                if error.http_status_code not in _TRANSIENT:
                     raise _refused(error) from error
-                trouble = error
+                problem = error
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"the schema registry of AVILA_SCHEMA_REGISTRY_URL does not answer: {trouble}"
-                ) from trouble
-            time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
+                    f"the schema registry of AVILA_SCHEMA_REGISTRY_URL does not answer: {problem}"
+                ) from problem
+            time.sleep(random.uniform(0, _MAX_PAUSE_S))  # noqa: S311
 
 
 def _refused(error: SchemaRegistryError) -> Exception:
@@ -98,5 +98,5 @@ def _refused(error: SchemaRegistryError) -> Exception:
         case status:
             return Misconfigured(
                 f"the schema registry of AVILA_SCHEMA_REGISTRY_URL answers {status} "
-                f"({error.error_message}): mend the address or its credentials"
+                f"({error.error_message}): correct the address or its credentials"
             )

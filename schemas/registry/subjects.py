@@ -1,10 +1,10 @@
-"""What the `_schemas` topic says: a fold of its records, in Confluent Schema Registry's format.
+"""The state of the `_schemas` topic, whose records have Confluent Schema Registry's format.
 
-A Confluent Schema Registry may write the topic before or after us, and must find nothing amiss:
-keys are compared as bytes when the topic is compacted, so they are spelled exactly as it spells
-them. Pure: reading and writing the topic is `schemas.registry.log`'s.
+A Confluent Schema Registry may use the topic before or after this one. Compaction compares keys as
+bytes, so keys are written exactly as Confluent's registry writes them. This module is pure:
+`schemas.registry.log` reads and writes the topic.
 
-Only the default context is kept: subjects of the form `:.context:name` have ids of their own.
+Only the default context is supported: subjects of the form `:.context:name` are ignored.
 """
 
 import json
@@ -22,10 +22,10 @@ _MAGIC: Final = {"SCHEMA": 1}
 
 
 class Version(NamedTuple):
-    """One version of a subject. `id` names the schema, whatever subjects it stands under.
+    """One version of a subject. A schema has the same `id` under all subjects.
 
-    `deleted`: no longer offered, but still there for the values that were written with it.
-    `other` has the attributes that only other kinds of schema carry: their type and references.
+    `deleted`: the version is no longer listed, but values written with it can still be read.
+    `other` has attributes of schemas that are not plain Avro: the type and references.
     """
 
     subject: str
@@ -37,14 +37,14 @@ class Version(NamedTuple):
 
     @property
     def is_avro(self) -> bool:
-        """Whether the text alone is an Avro schema."""
+        """Whether `schema` alone is an Avro schema."""
         return not self.other
 
 
 class Subjects:
-    """The subjects, versions, ids and compatibility levels that a `_schemas` topic holds.
+    """The subjects, versions, ids and compatibility levels in a `_schemas` topic.
 
-    Applying the same records again changes nothing.
+    Applying records twice has the same result as applying them once.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Subjects:
         self._highest_id = 0
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Take in one record. What cannot be read, or is of no concern here, changes nothing."""
+        """Apply one record; records that are invalid or of other kinds change nothing."""
         try:
             name = json.loads(key or b"null")
             body = None if value is None else dict(json.loads(value))
@@ -69,11 +69,11 @@ class Subjects:
                 case "CLEAR_SUBJECT" if body:
                     self._clear(str(body["subject"]))
         except (LookupError, TypeError, ValueError, RecursionError):
-            # As Confluent does: one bad record must not hide all that follow it.
+            # As in Confluent's registry: an invalid record must not hide those after it.
             return
 
     def lookup(self, schema_id: int) -> Schema | None:
-        """The Avro schema with this id, even if its versions are deleted (not erased)."""
+        """Return the Avro schema with this id, even if its versions are deleted (not erased)."""
         if schema_id not in self._schemas:
             version = self._by_id.get(schema_id)
             if version is None or not version.is_avro:
@@ -85,16 +85,16 @@ class Subjects:
         return self._schemas[schema_id]
 
     def subjects(self, *, deleted: bool = False) -> list[str]:
-        """The subjects, sorted; with `deleted`, also those of which only deleted versions stand."""
+        """Return the subjects, sorted; with `deleted`, also those with deleted versions only."""
         return sorted(name for name in self._versions if self.versions(name, deleted=deleted))
 
     def versions(self, subject: str, *, deleted: bool = False) -> list[Version]:
-        """The versions of a subject, oldest first; with `deleted`, also the deleted ones."""
+        """Return the versions of a subject, oldest first; with `deleted`, also deleted ones."""
         kept = sorted(self._versions.get(subject, {}).items())
         return [version for _, version in kept if deleted or not version.deleted]
 
     def with_id(self, schema_id: int, *, deleted: bool = False) -> list[Version]:
-        """Where the schema with this id stands, by subject and version."""
+        """Return all versions with this id, by subject and version."""
         return [
             version
             for subject in self.subjects(deleted=deleted)
@@ -102,85 +102,85 @@ class Subjects:
             if version.id == schema_id
         ]
 
-    def standing(self, schema_id: int) -> Version | None:
-        """A version whose schema has this id, whatever its kind, deleted (not erased) or not."""
+    def any_version(self, schema_id: int) -> Version | None:
+        """Return a version with this id, of any kind, deleted (not erased) or not."""
         return self._by_id.get(schema_id)
 
     def find(
         self, subject: str, schema: Schema, *, deleted: bool = False, normalize: bool = False
     ) -> Version | None:
-        """The newest version of `subject` that is `schema`.
+        """Return the latest version of `subject` whose schema is `schema`.
 
-        With `normalize`, that is `schema` but for the order of attributes that Avro does not know.
+        With `normalize`, the order of attributes that are not part of Avro does not matter.
         """
-        newest_first = self.versions(subject, deleted=deleted)[::-1]
-        same = (each for each in newest_first if self._is(each.id, schema, normalize=normalize))
+        latest_first = self.versions(subject, deleted=deleted)[::-1]
+        same = (each for each in latest_first if self._is(each.id, schema, normalize=normalize))
         return next(same, None)
 
     def level(self, subject: str | None) -> Compatibility | None:
-        """The level set for a subject, or for all (None); None if none is set."""
+        """Return the level that is set for a subject, or globally (None); None if none is set."""
         return self._levels.get(subject)
 
     def compatibility(self, subject: str) -> Compatibility:
-        """The level that counts for a subject: its own, the one for all, or BACKWARD."""
+        """Return the level that applies to a subject: its own, the global one, or BACKWARD."""
         return self._levels.get(subject) or self._levels.get(None) or DEFAULT_COMPATIBILITY
 
     @property
     def next_id(self) -> int:
-        """The id of the next schema that is new."""
+        """The id of the next new schema."""
         return self._highest_id + 1
 
     def incompatibilities(
         self, subject: str, schema: Schema, earlier: Sequence[Version]
     ) -> list[str]:
-        """Why `schema` may not follow `earlier` (oldest first) at the subject's level, if so."""
+        """Return why `schema` cannot follow `earlier` (oldest first) at the subject's level."""
         level = self.compatibility(subject)
         if level == "NONE":
             return []
         schemas = [self.lookup(version.id) for version in earlier]
         readable = [found for found in schemas if found is not None]
         if len(readable) < len(schemas):
-            return ["versions that are not Avro cannot be compared with"]
+            return ["earlier versions are not Avro, and cannot be compared"]
         return incompatible(level, schema, readable)
 
     def registration(
         self, subject: str, schema: Schema, *, normalize: bool = False
     ) -> tuple[int, list[Record]]:
-        """The id that `schema` has under `subject`, and the records that make it so.
+        """Return the id of `schema` under `subject`, and the records that register it there.
 
-        No records if it stands there already. The same schema under another subject keeps its id.
-        With `normalize`, two are the same as in `find`, and what is written is normalized.
+        There are no records if it is registered already. A schema keeps its id under other
+        subjects. With `normalize`, schemas are compared as in `find` and written normalized.
 
         Raises:
             Conflict: the subject's compatibility level forbids it; says why.
-            InvalidRequest: the subject cannot be a name.
+            InvalidRequest: the subject is not a valid name.
         """
         if not subject or subject.startswith(":.") or not subject.isprintable():
-            raise InvalidRequest("a printable name is accepted, without a context", "subject")
-        standing = self.find(subject, schema, normalize=normalize)
-        if standing is not None:
-            return standing.id, []
+            raise InvalidRequest("must be a printable name without a context", "subject")
+        registered = self.find(subject, schema, normalize=normalize)
+        if registered is not None:
+            return registered.id, []
         problems = self.incompatibilities(subject, schema, self.versions(subject))
         if problems:
             level = self.compatibility(subject)
             raise Conflict(f"not {level} compatible with {subject}: {'; '.join(problems)}")
-        everything = self.versions(subject, deleted=True)
+        all_versions = self.versions(subject, deleted=True)
         same = (each for each in self._by_id if self._is(each, schema, normalize=normalize))
         schema_id = next(same, self.next_id)
-        number = max((version.version for version in everything), default=0) + 1
-        # Of one id there is one text, however the same schema is spelled elsewhere.
-        known = self.standing(schema_id)
+        number = max((version.version for version in all_versions), default=0) + 1
+        # An id has one text, even if the same schema is written differently now.
+        known = self.any_version(schema_id)
         text = known.schema if known else (schema.normalized if normalize else schema).text
         records: list[Record] = [
             (schema_key(subject, version.version), None)
-            for version in everything
+            for version in all_versions
             if version.deleted and version.id == schema_id
         ]
         records.append(schema_record(Version(subject, number, schema_id, text)))
         return schema_id, records
 
     def _is(self, schema_id: int, schema: Schema, *, normalize: bool) -> bool:
-        """Whether the schema with this id is `schema`."""
+        """Return whether the schema with this id is `schema`."""
         found = self.lookup(schema_id)
         if found is None or found == schema:
             return found is not None
@@ -192,16 +192,16 @@ class Subjects:
         kept = self._versions.setdefault(subject, {})
         if body is None:
             kept.pop(number, None)
-            self._forget_unused()
+            self._drop_unused_ids()
             return
         version = _version(body, subject, number)
         namesake = self._by_id.get(version.id)
         if namesake is not None and namesake.schema != version.schema:
-            return  # An id is never given away: the first schema that had it keeps it.
+            return  # An id is never reused: the first schema with it keeps it.
         replaced = kept.get(number)
         kept[number] = version
         if replaced is not None and replaced.id != version.id:
-            self._forget_unused()
+            self._drop_unused_ids()
         self._by_id.setdefault(version.id, version)
         self._highest_id = max(self._highest_id, version.id)
 
@@ -212,10 +212,10 @@ class Subjects:
         else:
             self._levels.pop(subject, None)
 
-    def _delete(self, subject: str, newest: int) -> None:
+    def _delete(self, subject: str, latest: int) -> None:
         kept = self._versions.get(subject, {})
         for number, version in kept.items():
-            if number <= newest:
+            if number <= latest:
                 kept[number] = version._replace(deleted=True)
 
     def _clear(self, subject: str) -> None:
@@ -224,9 +224,9 @@ class Subjects:
             for number, version in self._versions.get(subject, {}).items()
             if not version.deleted
         }
-        self._forget_unused()
+        self._drop_unused_ids()
 
-    def _forget_unused(self) -> None:
+    def _drop_unused_ids(self) -> None:
         used = {version.id for kept in self._versions.values() for version in kept.values()}
         for schema_id in self._by_id.keys() - used:
             del self._by_id[schema_id]
@@ -234,17 +234,17 @@ class Subjects:
 
 
 def value_subject(topic: str) -> str:
-    """The subject of a topic's values, by Confluent's TopicNameStrategy."""
+    """Return the subject of a topic's values, by Confluent's TopicNameStrategy."""
     return f"{topic}-value"
 
 
 def schema_key(subject: str, number: int) -> bytes:
-    """The key of one version."""
+    """Return the record key of a version."""
     return _key("SCHEMA", subject=subject, version=number)
 
 
 def schema_record(version: Version) -> Record:
-    """The record that puts down one version (or, with `deleted`, takes it out of use)."""
+    """Return the record that registers a version or, with `deleted`, deletes it."""
     body = {
         "subject": version.subject,
         "version": version.version,
@@ -257,16 +257,16 @@ def schema_record(version: Version) -> Record:
 
 
 def level_record(subject: str | None, level: Compatibility | None) -> Record:
-    """The record that sets the compatibility level of a subject, or of all; None takes it back."""
+    """Return the record that sets the level of a subject, or the global one; None unsets it."""
     body = None if level is None else _json({"compatibilityLevel": level})
     return _key("CONFIG", subject=subject), body
 
 
 def delete_records(versions: list[Version]) -> Iterator[Record]:
-    """The records that take all of a subject's versions out of use."""
+    """Yield the record that deletes all versions of a subject, if it has any."""
     if versions:
-        subject, newest = versions[-1].subject, versions[-1].version
-        body = _json({"subject": subject, "version": newest})
+        subject, latest = versions[-1].subject, versions[-1].version
+        body = _json({"subject": subject, "version": latest})
         yield _key("DELETE_SUBJECT", subject=subject), body
 
 

@@ -1,1 +1,1 @@
-"""Mergeable summaries: percentiles, durations, top values."""
+"""Mergeable sketches: durations, percentiles, and most frequent values."""

@@ -1,8 +1,8 @@
-"""Times as a sketch: counts in buckets that grow by 2 %, so that any quantile is known to 1 %.
+"""A sketch of durations: counts in buckets that grow by 2 %, for quantiles within 1 %.
 
 Bucket b holds the whole milliseconds of (g^(b-1), g^b] with g = 1.01/0.99; bucket 0 holds 0 and 1.
-The edges are whole numbers computed without rounding, so that whoever sorts a time into a bucket
-puts it into the same one. Counts of equal buckets add up: sketches of partitions merge exactly.
+The edges are integers computed without rounding, so that every implementation puts a duration into
+the same bucket. Sketches merge exactly: the counts of equal buckets add up.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 GROWTH: Final = 1.01 / 0.99
 _MAX_MS: Final = 2**63 - 1
 
-# The greatest whole millisecond of each bucket, floor((101/99)^b); the last bucket takes the rest.
+# The last millisecond of each bucket, floor((101/99)^b); the last bucket has no upper limit.
 EDGES: Final[NDArray[np.int64]] = np.fromiter(
     [
         *takewhile(lambda edge: edge < _MAX_MS, (101**b // 99**b for b in count())),
@@ -27,7 +27,7 @@ EDGES.setflags(write=False)
 
 
 class Sketch(NamedTuple):
-    """Times in buckets: `buckets` ascending and unique, `counts` above 0, `sum_ms` exact."""
+    """Counted durations: `buckets` ascending and unique, `counts` above 0, `sum_ms` exact."""
 
     buckets: NDArray[np.int32]
     counts: NDArray[np.int64]
@@ -38,25 +38,25 @@ EMPTY: Final = Sketch(np.empty(0, np.int32), np.empty(0, np.int64), 0)
 
 
 def bucket_of(ms: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return the bucket of each time in `ms`, none of which may be negative."""
+    """Return the bucket of each duration in `ms`, none of which may be negative."""
     return np.searchsorted(EDGES, ms).astype(np.int32)
 
 
 def value_of(bucket: int) -> float:
-    """Return the time that stands for `bucket`: within 1 % of every time in it.
+    """Return the duration that represents `bucket`: within 1 % of every duration in it.
 
-    Bucket 0 is 0 ms, since two steps of one moment are common and 1 ms apart is not.
+    Bucket 0 is 0 ms, since two steps at one moment are common and two steps 1 ms apart are not.
     """
     return 0.99 * GROWTH**bucket if bucket else 0.0
 
 
 def sketch_of(ms: NDArray[np.int64]) -> Sketch:
-    """Sketch the times `ms`, in any order."""
+    """Return the sketch of the durations `ms`, in any order."""
     return collect(bucket_of(ms), np.ones(len(ms), np.int64), int(ms.sum()))
 
 
 def collect(buckets: NDArray[np.int32], counts: NDArray[np.int64], sum_ms: int) -> Sketch:
-    """Make a sketch of counted buckets in any order, which may repeat; the counts add up."""
+    """Return the sketch of counted buckets, in any order; counts of repeated buckets add up."""
     unique, places = np.unique(buckets, return_inverse=True)
     summed = np.zeros(len(unique), np.int64)
     np.add.at(summed, places, counts)
@@ -65,7 +65,7 @@ def collect(buckets: NDArray[np.int32], counts: NDArray[np.int64], sum_ms: int) 
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
-    """Add sketches up; none of them gives `EMPTY`."""
+    """Return the sum of sketches; `EMPTY` if there are none."""
     parts = list(sketches)
     if len(parts) == 1:
         return parts[0]
@@ -77,9 +77,9 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
 
 
 def moved_by(sketch: Sketch, counts: NDArray[np.int64], sum_ms: int) -> Sketch:
-    """Add to a sketch the `counts` of all buckets, shape (len(EDGES),), of times that come and go.
+    """Return a sketch with `counts` added, one for each bucket: shape (len(EDGES),).
 
-    A count below 0 takes times away, which must be in the sketch.
+    A count below 0 removes durations, which must be in the sketch.
     """
     counts = counts.copy()
     counts[sketch.buckets] += sketch.counts
@@ -88,18 +88,18 @@ def moved_by(sketch: Sketch, counts: NDArray[np.int64], sum_ms: int) -> Sketch:
 
 
 def mean(sketch: Sketch) -> float | None:
-    """Return the mean time, exact; None where there are no times."""
+    """Return the exact mean; None if the sketch is empty."""
     total = int(sketch.counts.sum())
     return sketch.sum_ms / total if total else None
 
 
 def quantile(sketch: Sketch, q: float) -> float | None:
-    """Return the time that a share `q` (above 0, at most 1) of all times does not exceed.
+    """Return the quantile `q` (above 0, at most 1); None if the sketch is empty.
 
-    It stands for the time of rank ceil(q * n) in ascending order; None where there are no times.
+    It represents the duration of rank ceil(q * n) in ascending order.
     """
-    cumulated = np.cumsum(sketch.counts)
-    if not len(cumulated):
+    cumulative = np.cumsum(sketch.counts)
+    if not len(cumulative):
         return None
-    rank = np.ceil(q * cumulated[-1])
-    return value_of(int(sketch.buckets[np.searchsorted(cumulated, rank)]))
+    rank = np.ceil(q * cumulative[-1])
+    return value_of(int(sketch.buckets[np.searchsorted(cumulative, rank)]))

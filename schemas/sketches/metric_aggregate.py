@@ -1,4 +1,4 @@
-"""What is measured of some events: figures that merge, over partitions and over buckets."""
+"""Aggregates of metrics, which merge over partitions and over buckets."""
 
 import math
 from collections.abc import Mapping
@@ -12,9 +12,10 @@ Sketch: TypeAlias = Percentiles | TopValues
 
 
 class MetricAggregate(NamedTuple):
-    """Events, and what their property was; `unmeasured` are those that had no such value.
+    """A count of events, and a summary of the values of their property.
 
-    The sketch is that of the metric's measure, None if that has none.
+    `unmeasured` counts the events without a value of the right type. `sketch` is that of the
+    metric's measure; None if the measure has none.
     """
 
     events: int
@@ -25,7 +26,7 @@ class MetricAggregate(NamedTuple):
     sketch: Sketch | None = None
 
     def merged(self, other: "MetricAggregate") -> "MetricAggregate":
-        """The tally of the events of both."""
+        """Return the aggregate of the events of both."""
         return MetricAggregate(
             self.events + other.events,
             self.unmeasured + other.unmeasured,
@@ -36,8 +37,8 @@ class MetricAggregate(NamedTuple):
         )
 
 
-def tally_of(measure: Measure, record: Mapping[str, Any]) -> MetricAggregate:
-    """The tally that a record of `avila.metrics` has of a bucket."""
+def read_aggregate(measure: Measure, record: Mapping[str, Any]) -> MetricAggregate:
+    """Read the aggregate of a bucket from a record of `avila.metrics`."""
     return MetricAggregate(
         record["events"],
         record["unmeasured"],

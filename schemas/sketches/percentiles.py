@@ -1,8 +1,8 @@
-"""Percentiles of numbers, in the KLL sketch of Apache DataSketches.
+"""Percentiles of numbers, by the KLL sketch of Apache DataSketches.
 
-Sketches of parts of the numbers merge into one of all of them, in any order. Up to some hundreds of
-numbers are all kept, and the answers exact; beyond, the rank of an answer is within `RANK_ERROR` of
-the one asked for, with 99 % confidence (KLL chooses at random what it keeps).
+Sketches merge in any order. Up to a few hundred numbers are all kept, and percentiles are exact;
+beyond that the rank of a percentile is within `RANK_ERROR` of the rank asked for with 99 %
+confidence (KLL samples at random).
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ RANK_ERROR: Final[float] = kll_doubles_sketch.get_normalized_rank_error(K, False
 
 
 class Percentiles:
-    """Finite numbers, of which a bounded part is kept: at most some 10 kB."""
+    """A sketch of finite numbers, of about 10 kB at most."""
 
     def __init__(self) -> None:
         self.sketch: Any = kll_doubles_sketch(K)
 
     @classmethod
     def of(cls, numbers: NDArray[np.float64]) -> "Percentiles":
-        """Sketch some numbers."""
+        """Return the sketch of some numbers."""
         made = cls()
         made.sketch.update(numbers)
         return made
 
     @classmethod
     def read(cls, data: bytes) -> "Percentiles":
-        """Read what `bytes()` wrote, here or by a KLL sketch of doubles in another language."""
+        """Read what `bytes()` returned, or a KLL sketch of doubles in another language wrote."""
         made = cls()
         made.sketch = kll_doubles_sketch.deserialize(data)
         return made
@@ -45,14 +45,14 @@ class Percentiles:
         return count
 
     def merged(self, other: "Percentiles") -> "Percentiles":
-        """A sketch of the numbers of both, which stay as they are."""
+        """Return the sketch of the numbers of both; neither is changed."""
         made = Percentiles()
         made.sketch.merge(self.sketch)
         made.sketch.merge(other.sketch)
         return made
 
     def at(self, percents: Sequence[float]) -> list[float]:
-        """For each of them, the least number that so many per cent do not exceed; none if empty."""
+        """Return the least number that each share in per cent does not exceed; empty if empty."""
         if not len(self):
             return []
         found: list[float] = self.sketch.get_quantiles([p / 100 for p in percents], True)

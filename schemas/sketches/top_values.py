@@ -1,7 +1,7 @@
-"""The most frequent among values, in the frequent items sketch of Apache DataSketches.
+"""The most frequent values, by the frequent items sketch of Apache DataSketches.
 
-Sketches of parts merge into one of the whole. Up to 384 different values are counted exactly;
-beyond that a count is at most `off_by` too low, which is `WORST` of all values or less.
+Sketches merge. Up to 384 different values are counted exactly; beyond that a count is at most
+`off_by` too low, which is at most the share `WORST` of all values.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from datasketches import frequent_items_error_type, frequent_strings_sketch
 
 _LG_PLACES: Final = 9
 WORST: Final[float] = frequent_strings_sketch.get_epsilon_for_lg_size(_LG_PLACES)
-MAX_TEXT: Final = 200  # characters of a text that tell it from others
+MAX_TEXT: Final = 200  # texts with the same first characters are one value
 
 Value = str | int | float | bool
 
 
 class Top(NamedTuple):
-    """The most frequent values with how often each was there, and how many others there were."""
+    """The most frequent values with their counts, and the count of all others."""
 
     values: list[tuple[Value, int]]
     other: int
@@ -25,14 +25,14 @@ class Top(NamedTuple):
 
 
 class TopValues:
-    """How often values were there, as their keys (`key_of`) count; at most some 12 kB of text."""
+    """A sketch of values by their keys (`key_of`), of about 12 kB of text at most."""
 
     def __init__(self) -> None:
         self.sketch: Any = frequent_strings_sketch(_LG_PLACES)
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> "TopValues":
-        """Of keys that were there so often."""
+        """Return the sketch of keys with their counts."""
         made = cls()
         for key, count in counts.items():
             made.sketch.update(key, count)
@@ -40,7 +40,7 @@ class TopValues:
 
     @classmethod
     def read(cls, data: bytes) -> "TopValues":
-        """Read what `bytes()` wrote, here or by a frequent items sketch in another language."""
+        """Read what `bytes()` returned, or a frequent items sketch in another language wrote."""
         made = cls()
         made.sketch = frequent_strings_sketch.deserialize(data)
         return made
@@ -54,17 +54,17 @@ class TopValues:
         return count
 
     def merged(self, other: "TopValues") -> "TopValues":
-        """A sketch of the values of both, which stay as they are."""
+        """Return the sketch of the values of both; neither is changed."""
         made = TopValues()
         made.sketch.merge(self.sketch)
         made.sketch.merge(other.sketch)
         return made
 
     def top(self, limit: int) -> Top:
-        """The `limit` most frequent values; those that are as frequent in the order of keys."""
+        """Return the `limit` most frequent values; equally frequent ones in the order of keys."""
         every = frequent_items_error_type.NO_FALSE_NEGATIVES
         items = self.sketch.get_frequent_items(every, 0)
-        # A line is the key, an estimate, and the bounds that the count is certainly within.
+        # An item is a key, an estimate, and the lower and upper bound of its count.
         counted = sorted((-least, key) for key, _, least, _ in items)[:limit]
         return Top(
             [(value_of(key), -least) for least, key in counted],
@@ -74,7 +74,7 @@ class TopValues:
 
 
 def key_of(value: Any) -> str | None:
-    """What names a value in a sketch; None for what is not counted as one."""
+    """Return the key of a value in a sketch; None for what is not counted as a value."""
     match value:
         case bool():
             return f"b{int(value)}"
@@ -89,7 +89,7 @@ def key_of(value: Any) -> str | None:
 
 
 def value_of(key: str) -> Value:
-    """The value that a key names."""
+    """Return the value of a key."""
     text = key[1:]
     match key[0]:
         case "b":

@@ -1,1 +1,1 @@
-"""Calendars, buckets and times as text."""
+"""Time: calendars of time zones, numbered buckets, and times as text."""

@@ -1,7 +1,7 @@
-"""Buckets of time, numbered: which one an instant lies in, and when one begins.
+"""Numbered buckets of time.
 
-Days are those of a time zone. Shorter buckets begin at whole multiples of their length since 1970
-(UTC), whatever the time zone.
+Buckets of a day are the days of a time zone. Shorter ones begin at whole multiples of their length
+since 1970 (UTC), whatever the time zone.
 """
 
 import datetime
@@ -25,27 +25,27 @@ class Buckets:
         self._days = bucket_s == _DAY_S
 
     def numbers(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of the bucket that each instant (ms) lies in; of days slow the first time."""
+        """Return the bucket of each instant (ms); the first call takes half a second for days."""
         if self._days:
             return self._calendar.periods(at).astype(np.int64)
         return at // self._ms
 
     def number(self, at: int) -> int:
-        """The number of the bucket that one instant (ms), from 1970 on, lies in."""
+        """Return the bucket of one instant (ms), which is not before 1970."""
         if self._days:
             local = datetime.datetime.fromtimestamp(at // 1_000, find_zone(self._timezone))
             return number_of("day", local.date())
         return at // self._ms
 
     def begin(self, number: int) -> int:
-        """The instant (ms) at which a bucket begins."""
+        """Return the instant (ms) at which a bucket begins."""
         if self._days:
             return midnight(begin_of("day", number), find_zone(self._timezone))
         return number * self._ms
 
-    def most_in(self, ms: int) -> int:
-        """How many buckets a stretch of so many milliseconds may touch at most."""
-        return self._calendar.most_in(ms) if self._days else ms // self._ms + 2
+    def max_count(self, ms: int) -> int:
+        """Return how many buckets an interval of `ms` milliseconds can overlap at most."""
+        return self._calendar.max_count(ms) if self._days else ms // self._ms + 2
 
     @cached_property
     def _calendar(self) -> Calendar:

@@ -1,12 +1,12 @@
-"""Times in text, as conditions read them: a strict part of RFC 3339.
+"""Times as text in definitions: a strict subset of RFC 3339.
 
-A time is a date, `2026-11-22`, which is the first moment of that day in UTC; or a date and a time
-of day with its zone: `2026-11-22T10:00:00Z`, `2026-11-22T11:00:00.25+01:00`. Letters are upper
-case, the years are 0001 to 9999, the day is one that the month has, and there are no leap seconds
-(`:60`). What comes after milliseconds is cut off. Any other text is not a time.
+A time is a date, `2026-11-22`, which means the first moment of that day in UTC, or a date and a
+time of day with a zone: `2026-11-22T10:00:00Z`, `2026-11-22T11:00:00.25+01:00`. Letters are upper
+case, years are 0001 to 9999, and leap seconds (`:60`) do not exist. Digits beyond milliseconds are
+ignored. Any other text is not a time.
 
-ClickHouse is given the same grammar and weights (`services/query/clickhouse/conditions.py`), so the
-grammar uses nothing that Python's engine and RE2 read differently.
+ClickHouse evaluates the same grammar and weights (`services/query/clickhouse/conditions.py`), so
+the grammar uses only what Python's engine and RE2 read alike.
 """
 
 import datetime
@@ -17,19 +17,24 @@ _YEAR: Final = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 _CLOCK: Final = "([01][0-9]|2[0-3]):([0-5][0-9])"
 _FRACTION: Final = r"(?:\.([0-9])([0-9])?([0-9])?[0-9]*)?"
 _ZONE: Final = rf"(?:Z|\+{_CLOCK}|-{_CLOCK})"
-# Groups: the date, and numbers that are, times their weights, the milliseconds since its first
-# moment: hours, minutes, seconds, tenths, hundredths and thousandths of them, then the hours and
-# minutes of an offset to the east, and those of one to the west.
+# The first group is the date. The sum of the others, each times its weight, is the milliseconds
+# since that day began: hours, minutes, seconds, tenths, hundredths and thousandths of a second, the
+# hours and minutes of an offset to the east, and those of an offset to the west.
 GRAMMAR: Final = f"({_YEAR}-[0-9]{{2}}-[0-9]{{2}})(?:T{_CLOCK}:([0-5][0-9]){_FRACTION}{_ZONE})?"
 WEIGHTS: Final = (3_600_000, 60_000, 1_000, 100, 10, 1, -3_600_000, -60_000, 3_600_000, 60_000)
 DAY_MS: Final = 86_400_000
+
+# For messages: what is accepted.
+TIME_FORMATS: Final = (
+    "2026-11-22 or 2026-11-22T10:00:00.000Z, or with an offset such as +01:00 instead of Z"
+)
 
 _grammar: Final = re.compile(GRAMMAR)
 _EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 
 
 def read_time(text: str) -> int | None:
-    """Return the milliseconds since 1970, negative before; None if `text` is not a time."""
+    """Return the milliseconds since 1970, negative before it; None if `text` is not a time."""
     found = _grammar.fullmatch(text)
     if found is None:
         return None

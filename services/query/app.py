@@ -34,7 +34,7 @@ from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
 from services.query.http import grpc as rpc
 from services.query.http.auth import AuthMiddleware
-from services.query.http.health import Health, broker_check
+from services.query.http.health import Check, Health, broker_check
 from services.query.http.routes import PROJECT_PATH, AnyGroup, Handler, checked
 from services.query.http.telemetry import QueryTelemetry
 from services.query.live.event_tail import Tail
@@ -51,6 +51,7 @@ from services.query.promotion import Promotions
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.topic_view import TopicView
+from services.worker import WorkerCheck
 
 # The longest that stopping waits for the registry; a view's thread asks it again in any case.
 _REGISTRY_TIMEOUT_S: Final = 3
@@ -94,9 +95,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     resources += (_make_resource(operator, context) for operator in OPERATORS)
     topic_views = (definitions_view, *context.views)
     telemetry = QueryTelemetry(topic_views)
-    health = Health(
-        topic_views, {"broker": broker_check(settings.bootstrap), "store": store.trouble}
-    )
+    checks: dict[str, Check] = {
+        "broker": broker_check(settings.bootstrap),
+        "store": store.trouble,
+    }
+    if not settings.kafka_bootstrap:  # the whole system is on this machine
+        checks["worker"] = WorkerCheck(settings)
+    health = Health(topic_views, checks)
     tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
     live = {
         operator.spec.plural: resource.live

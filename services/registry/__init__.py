@@ -1,7 +1,7 @@
 """The schema registry over HTTP: the part of Confluent Schema Registry's API that clients use.
 
-    request ─▶ one look at, or one change of, all that is committed on `_schemas` ─▶ answer
+    request ─▶ one read or one change of everything committed on `_schemas` ─▶ response
 
-Nothing is kept here: what the topic says is `schemas.registry.subjects`', and that two services at
-once give no id twice is `schemas.registry.log`'s. Avro alone is taken, in the default context.
+The service keeps no state. `schemas.registry.subjects` interprets the topic; `schemas.registry.log`
+ensures that two services never assign the same id. Only Avro is accepted, in the default context.
 """

@@ -1,4 +1,4 @@
-"""The registry's application: its parts put together once, and its routes."""
+"""The registry's application: its parts and its routes."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from services.metrics_middleware import MetricsMiddleware
 from services.registry.errors import answer_defect, answer_error
 from services.registry.ids import IdsApi
 from services.registry.levels import LevelsApi
-from services.registry.requests import KeyAdmin, answer
+from services.registry.requests import AsyncRegistry, answer
 from services.registry.subjects import SubjectsApi
 from services.registry.telemetry import Metrics
 
@@ -27,14 +27,14 @@ _READY_TIMEOUT_S: Final = 5
 
 
 def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
-    """The API over `registry`, which it closes at its end. Its topic must exist by then."""
-    desk = KeyAdmin(registry)
-    subjects, ids, levels, metrics = SubjectsApi(desk), IdsApi(desk), LevelsApi(desk), Metrics()
+    """Return the API over `registry`, which it closes when it shuts down."""
+    shared, metrics = AsyncRegistry(registry), Metrics()
+    subjects, ids, levels = SubjectsApi(shared), IdsApi(shared), LevelsApi(shared)
 
     async def ready(_: Request) -> Response:
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
-                await desk.view(lambda _: None)
+                await shared.view(lambda _: None)
         except (Unavailable, TimeoutError) as error:
             reason = str(error) or f"no answer within {_READY_TIMEOUT_S} s"
             return PlainTextResponse(f"{reason}\n", status_code=503)
@@ -45,7 +45,7 @@ def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
         with registry:
             yield
 
-    # A subject may have slashes of its own, so the longer addresses come first.
+    # A subject may contain slashes, so the longer paths come first.
     subject = "/subjects/{subject:path}"
     versions, version = f"{subject}/versions", f"{subject}/versions/{{version}}"
     by_id = "/schemas/ids/{id}"

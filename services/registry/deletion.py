@@ -1,7 +1,7 @@
-"""Deleting in two steps: first no longer offered, then erased. Pure decisions.
+"""Deletes in two steps, as Confluent does: a soft deletion, then a permanent one. Pure decisions.
 
-What is deleted can still be found by its id, so that what was written with it can be read, until
-somebody erases it. Records and refusals are Confluent's.
+A soft-deleted version is no longer listed, but its id can still be looked up: values that were
+written with it stay readable until it is deleted permanently.
 """
 
 from schemas.registry.subjects import (
@@ -13,43 +13,45 @@ from schemas.registry.subjects import (
     schema_record,
 )
 from services.registry import errors
-from services.registry.requests import pick
+from services.registry.requests import find_version
 
 
 def delete_subject(
     subjects: Subjects, subject: str, *, permanent: bool
 ) -> tuple[list[int], list[Record]]:
-    """The versions that go, and the records that make them.
+    """Return the numbers of the versions that a deletion removes, and the records to write.
 
     Raises:
-        Refused: there is no such subject, or the other step is next.
+        Refused: there is no such subject, or the other step comes next.
     """
-    offered = subjects.versions(subject)
-    everything = subjects.versions(subject, deleted=True)
-    if not everything:
+    listed = subjects.versions(subject)
+    all_versions = subjects.versions(subject, deleted=True)
+    if not all_versions:
         raise errors.no_subject(subject)
     if permanent:
-        if offered:
+        if listed:
             raise errors.subject_not_deleted_first(subject)
-        numbers = [version.version for version in everything]
+        numbers = [version.version for version in all_versions]
         return numbers, [(schema_key(subject, number), None) for number in numbers]
-    if not offered:
+    if not listed:
         raise errors.subject_deleted_already(subject)
-    records = [*delete_records(offered), *_without_level(subjects, subject)]
-    return [version.version for version in offered], records
+    records = [*delete_records(listed), *_level_removal(subjects, subject)]
+    return [version.version for version in listed], records
 
 
 def delete_version(
     subjects: Subjects, subject: str, number: int | None, *, permanent: bool
 ) -> tuple[int, list[Record]]:
-    """The version that goes (None: the latest), and the records that make it.
+    """Return the number of the version that a deletion removes, and the records to write.
+
+    A `number` of None means the latest version.
 
     Raises:
-        Refused: there is no such version, or the other step is next.
+        Refused: there is no such version, or the other step comes next.
     """
-    offered = subjects.versions(subject)
-    latest_offered = number is None and bool(offered) and not permanent
-    version = pick(subjects, subject, number, deleted=not latest_offered)
+    listed = subjects.versions(subject)
+    latest_listed = number is None and bool(listed) and not permanent
+    version = find_version(subjects, subject, number, deleted=not latest_listed)
     if permanent:
         if not version.deleted:
             raise errors.version_not_deleted_first(subject, version.version)
@@ -57,10 +59,10 @@ def delete_version(
     if version.deleted:
         raise errors.version_deleted_already(subject, version.version)
     records = [schema_record(version._replace(deleted=True))]
-    if offered == [version]:
-        records += _without_level(subjects, subject)
+    if listed == [version]:
+        records += _level_removal(subjects, subject)
     return version.version, records
 
 
-def _without_level(subjects: Subjects, subject: str) -> list[Record]:
+def _level_removal(subjects: Subjects, subject: str) -> list[Record]:
     return [level_record(subject, None)] if subjects.level(subject) else []

@@ -1,8 +1,8 @@
-"""The one map from errors to Confluent's: an HTTP status, its code, and a text for people.
+"""Maps our errors to Confluent's: an HTTP status, an error code, and a message.
 
     {"error_code": 40401, "message": "Subject 'orders-value' not found."}
 
-Clients match on the codes, some on the texts: both are spelled as Confluent spells them.
+Clients compare the codes, some also the messages: both are exactly Confluent's.
 """
 
 from http import HTTPStatus
@@ -27,14 +27,14 @@ STORE = 50001
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The body of every answer that is not a success."""
+    """The body of every error response."""
 
     error_code: int
     message: str
 
 
 class Refused(AvilaError):
-    """Do what Confluent's `error_code` asks for; its first three digits are the HTTP status."""
+    """A request that ends with Confluent's `error_code`; the first three digits are the status."""
 
     def __init__(self, error_code: int, message: str) -> None:
         super().__init__(message)
@@ -42,38 +42,38 @@ class Refused(AvilaError):
 
 
 def no_subject(subject: str) -> Refused:
-    """There is no such subject, or none that is offered."""
+    """Return the error for a subject that does not exist, or has no listed version."""
     return Refused(40401, f"Subject '{subject}' not found.")
 
 
 def no_version(version: int | str) -> Refused:
-    """The subject has no such version."""
+    """Return the error for a version that the subject does not have."""
     return Refused(40402, f"Version {version} not found.")
 
 
 def no_schema(schema_id: int | None = None) -> Refused:
-    """There is no schema with the id, or the one given stands nowhere."""
+    """Return the error for an unknown id, or for a schema that is not registered."""
     return Refused(
         40403, "Schema not found" if schema_id is None else f"Schema {schema_id} not found"
     )
 
 
 def subject_deleted_already(subject: str) -> Refused:
-    """What is left is to erase it."""
+    """Return the error for a second soft deletion of a subject."""
     return Refused(
         40404, f"Subject '{subject}' was soft deleted.Set permanent=true to delete permanently"
     )
 
 
 def subject_not_deleted_first(subject: str) -> Refused:
-    """Only what is deleted may be erased."""
+    """Return the error for a permanent deletion that no soft deletion preceded."""
     return Refused(
         40405, f"Subject '{subject}' was not deleted first before being permanently deleted"
     )
 
 
 def version_deleted_already(subject: str, version: int) -> Refused:
-    """What is left is to erase it."""
+    """Return the error for a second soft deletion of a version."""
     return Refused(
         40406,
         f"Subject '{subject}' Version {version} was soft deleted."
@@ -82,7 +82,7 @@ def version_deleted_already(subject: str, version: int) -> Refused:
 
 
 def version_not_deleted_first(subject: str, version: int) -> Refused:
-    """Only what is deleted may be erased."""
+    """Return the error for a permanent deletion that no soft deletion preceded."""
     return Refused(
         40407,
         f"Subject '{subject}' Version {version} was not deleted first before being "
@@ -91,14 +91,14 @@ def version_not_deleted_first(subject: str, version: int) -> Refused:
 
 
 def no_level(subject: str) -> Refused:
-    """The subject has no level of its own."""
+    """Return the error for a subject without a compatibility level of its own."""
     return Refused(
         40408, f"Subject '{subject}' does not have subject-level compatibility configured"
     )
 
 
 async def answer_error(_: Request, error: Exception) -> Response:
-    """Answer an `AvilaError` or an error of the HTTP layer: a Starlette exception handler."""
+    """Answer an `AvilaError` or an HTTP error; a Starlette exception handler."""
     if isinstance(error, HTTPException):
         body = ErrorBody(error.status_code, f"HTTP {error.status_code} {error.detail}")
         return _respond(error.status_code, body, dict(error.headers or {}))
@@ -108,8 +108,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
 
 
 async def answer_defect(_: Request, __: Exception) -> Response:
-    """Answer what nobody raised on purpose; the server logs it with its trace."""
-    return _respond(500, ErrorBody(500, "an error of ours; it has been logged"))
+    """Answer an unexpected exception; the server logs it with its traceback."""
+    return _respond(500, ErrorBody(500, "internal error; see the service's log"))
 
 
 def _code(error: AvilaError) -> int:

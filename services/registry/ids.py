@@ -1,4 +1,4 @@
-"""`/schemas`: schemas by their ids, as whoever reads a value asks for them."""
+"""`/schemas`: schemas by their ids, as readers of values look them up."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,34 +6,34 @@ from starlette.responses import Response
 from schemas.registry.subjects import Subjects, Version
 from services.registry import errors
 from services.registry.errors import Refused
-from services.registry.requests import KeyAdmin, answer, flag, page, text_answer
+from services.registry.requests import AsyncRegistry, answer, flag, page, text_answer
 
 
 class IdsApi:
-    """The endpoints under `/schemas`. A deleted schema is found until it is erased."""
+    """The endpoints under `/schemas`. A schema is found until it is deleted permanently."""
 
-    def __init__(self, desk: KeyAdmin) -> None:
-        self._desk = desk
+    def __init__(self, registry: AsyncRegistry) -> None:
+        self._registry = registry
 
     async def types(self, _: Request) -> Response:
-        """List the kinds of schema that are taken."""
+        """List the accepted types of schema."""
         return answer(["AVRO"])
 
     async def schema(self, request: Request) -> Response:
-        """Show the schema with an id."""
+        """Return the schema with an id."""
         schema_id = _id(request)
-        found = await self._desk.view(lambda subjects: _standing(subjects, schema_id))
+        found = await self._registry.view(lambda subjects: _standing(subjects, schema_id))
         if request.url.path.endswith("/schema"):
             return text_answer(found.schema)
         return answer({**dict(found.other), "schema": found.schema})
 
     async def subjects(self, request: Request) -> Response:
-        """List the subjects under which it stands."""
+        """List the subjects in which the schema is registered."""
         places = await self._places(request)
         return answer(page(request, list(dict.fromkeys(place.subject for place in places))))
 
     async def versions(self, request: Request) -> Response:
-        """List the versions that it is."""
+        """List the subjects and versions of the schema."""
         places = await self._places(request)
         listed = [{"subject": place.subject, "version": place.version} for place in places]
         return answer(page(request, listed))
@@ -46,7 +46,7 @@ class IdsApi:
             _standing(subjects, schema_id)
             return subjects.with_id(schema_id, deleted=deleted)
 
-        places = await self._desk.view(look)
+        places = await self._registry.view(look)
         return [place for place in places if subject in {None, place.subject}]
 
 
@@ -54,11 +54,11 @@ def _id(request: Request) -> int:
     text = request.path_params["id"]
     if text.isascii() and text.isdigit():
         return int(text)
-    raise Refused(404, f"{text[:40]!r} is not the id of a schema")
+    raise Refused(404, f"{text[:40]!r} is not a schema id; a whole number is accepted")
 
 
 def _standing(subjects: Subjects, schema_id: int) -> Version:
-    found = subjects.standing(schema_id)
+    found = subjects.any_version(schema_id)
     if found is None:
         raise errors.no_schema(schema_id)
     return found

@@ -1,4 +1,4 @@
-"""`/config` and `/compatibility`: what may follow what, and whether something would be let."""
+"""`/config` and `/compatibility`: the compatibility levels, and checks of schemas against them."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from schemas.registry.subjects import DEFAULT_COMPATIBILITY, Record, Subjects, l
 from services.registry import errors
 from services.registry.errors import Refused
 from services.registry.requests import (
-    KeyAdmin,
+    AsyncRegistry,
     answer,
+    find_version,
     flag,
-    pick,
     read_body,
     read_schema,
     subject_of,
@@ -24,11 +24,11 @@ from services.registry.requests import (
 class LevelsApi:
     """The endpoints under `/config` and `/compatibility`."""
 
-    def __init__(self, desk: KeyAdmin) -> None:
-        self._desk = desk
+    def __init__(self, registry: AsyncRegistry) -> None:
+        self._registry = registry
 
     async def level(self, request: Request) -> Response:
-        """Show the level of all subjects, or that of one."""
+        """Return the global level, or that of one subject."""
         subject = request.path_params.get("subject")
         by_default = flag(request, "defaultToGlobal")
 
@@ -40,20 +40,20 @@ class LevelsApi:
                 raise errors.no_level(subject)
             return own or subjects.compatibility(subject)
 
-        return answer({"compatibilityLevel": await self._desk.view(look)})
+        return answer({"compatibilityLevel": await self._registry.view(look)})
 
     async def set_level(self, request: Request) -> Response:
-        """Set the level of all subjects, or that of one."""
+        """Set the global level, or that of one subject."""
         subject = request.path_params.get("subject")
         level = _read_level(await read_body(request, dict[str, Any]))
         return answer(
-            await self._desk.change(
+            await self._registry.change(
                 lambda _: ({"compatibility": level}, [level_record(subject, level)])
             )
         )
 
     async def unset_level(self, request: Request) -> Response:
-        """Take a level back, so that the one above it counts; tell what it was."""
+        """Remove a level, so that the next higher one applies; return the removed level."""
         subject = request.path_params.get("subject")
 
         def decide(subjects: Subjects) -> tuple[Compatibility, list[Record]]:
@@ -64,25 +64,25 @@ class LevelsApi:
                 raise errors.no_subject(subject)
             return DEFAULT_COMPATIBILITY, []
 
-        return answer({"compatibilityLevel": await self._desk.change(decide)})
+        return answer({"compatibilityLevel": await self._registry.change(decide)})
 
     async def test_version(self, request: Request) -> Response:
-        """Tell whether a schema may follow one version of a subject."""
+        """Return whether a schema is compatible with one version of a subject."""
         subject, number = subject_of(request), version_of(request)
         schema = await read_schema(request)
 
         def look(subjects: Subjects) -> list[str]:
             if number is None and not subjects.versions(subject):
                 return []
-            earlier = pick(subjects, subject, number, deleted=False)
+            earlier = find_version(subjects, subject, number, deleted=False)
             return subjects.incompatibilities(subject, schema, [earlier])
 
-        return _verdict(request, await self._desk.view(look))
+        return _verdict(request, await self._registry.view(look))
 
     async def test(self, request: Request) -> Response:
         """Tell whether a schema may be put under a subject now."""
         subject, schema = subject_of(request), await read_schema(request)
-        problems = await self._desk.view(
+        problems = await self._registry.view(
             lambda subjects: subjects.incompatibilities(subject, schema, subjects.versions(subject))
         )
         return _verdict(request, problems)

@@ -1,4 +1,4 @@
-"""What requests and answers of all endpoints have in common."""
+"""What the endpoints share: access to the registry, request parsing, responses."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,29 +16,29 @@ from services.registry.errors import Refused
 
 T = TypeVar("T")
 
-# What fits into a record of the topic by the broker's default, with room for its other fields.
+# A schema of this size still fits into a record under the broker's default limit.
 MAX_BODY_BYTES: Final = 1_000_000
 LATEST: Final = "latest"
 _LAST_VERSION: Final = 2**31 - 1
 
 
-class KeyAdmin:
-    """The registry as coroutines see it: it is asked on threads, since its answers take time."""
+class AsyncRegistry:
+    """The registry for coroutines; the blocking calls run on threads."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     async def view(self, look: Callable[[Subjects], T]) -> T:
-        """What `look` finds in all that is committed by now."""
+        """Return what `look` reads from everything committed so far; see `Registry.view`."""
         return await asyncio.to_thread(self._registry.view, look)
 
     async def change(self, decide: Callable[[Subjects], tuple[T, list[Record]]]) -> T:
-        """Write what `decide` wants, decided on all that is committed; see `Registry.change`."""
+        """Write the records that `decide` returns; see `Registry.change`."""
         return await asyncio.to_thread(self._registry.change, decide)
 
 
 class _SchemaBody(msgspec.Struct, rename="camel"):
-    """A schema as it is sent. What we would have to leave out is read so that it can be refused."""
+    """A schema in a request. Fields that we do not support are read so that they can be refused."""
 
     schema: str | None = None
     schema_type: str | None = None
@@ -52,7 +52,7 @@ async def read_body(request: Request, kind: type[T]) -> T:
     """Read the JSON body as a `kind`.
 
     Raises:
-        Refused: it is too large, not JSON, or something else.
+        Refused: the body is too large, not JSON, or not a `kind`.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -68,51 +68,53 @@ async def read_body(request: Request, kind: type[T]) -> T:
 
 
 async def read_schema(request: Request) -> Schema:
-    """Read the schema that a request brings.
+    """Read the schema of a request.
 
     Raises:
-        Refused, InvalidRequest: it is not one, or of a kind that is not taken here.
+        Refused, InvalidRequest: it is not a schema, or of a type that is not supported.
     """
     body = await read_body(request, _SchemaBody)
     if body.schema_type not in {None, "", "AVRO"}:
-        raise Refused(errors.INVALID_SCHEMA, f"{body.schema_type} schemas are not taken, only AVRO")
+        raise Refused(
+            errors.INVALID_SCHEMA, f"{body.schema_type} schemas are not supported, only AVRO"
+        )
     for name in ("references", "metadata", "rule_set"):
         if getattr(body, name):
             what = "ruleSet" if name == "rule_set" else name
             raise Refused(
-                errors.INVALID_SCHEMA, f"{what} are not taken: send one schema that is whole"
+                errors.INVALID_SCHEMA, f"{what} are not supported: send one self-contained schema"
             )
     if body.id is not None and body.id >= 0:
-        raise Refused(errors.NOT_PERMITTED, "ids are given here, not taken: leave `id` out")
+        raise Refused(errors.NOT_PERMITTED, "the registry assigns ids: leave `id` out")
     if not body.schema:
         raise Refused(errors.INVALID_SCHEMA, "Empty schema")
     return Schema(body.schema)
 
 
 def flag(request: Request, *names: str) -> bool:
-    """Whether one of the parameters says `true`, in whatever letters."""
+    """Return whether one of the query parameters is `true`, in any case."""
     return any(request.query_params.get(name, "").lower() == "true" for name in names)
 
 
 def page(request: Request, items: Sequence[T]) -> Sequence[T]:
-    """The items that `offset` and `limit` ask for; a limit below zero is none."""
+    """Return the page of `items` given by `offset` and `limit`; a negative limit means all."""
     offset, limit = (
-        _number(request, name, usual) for name, usual in (("offset", 0), ("limit", -1))
+        _number(request, name, default) for name, default in (("offset", 0), ("limit", -1))
     )
     return items[max(offset, 0) :][: limit if limit >= 0 else None]
 
 
 def subject_of(request: Request) -> str:
-    """The subject that the address names."""
+    """Return the subject in the path."""
     subject: str = request.path_params["subject"]
     return subject
 
 
 def version_of(request: Request) -> int | None:
-    """The number of the version that the address names; None for the latest.
+    """Return the version number in the path; None for the latest.
 
     Raises:
-        Refused: it names none.
+        Refused: it is not a version number.
     """
     text = request.path_params["version"]
     if text in {LATEST, "-1"}:
@@ -126,8 +128,10 @@ def version_of(request: Request) -> int | None:
     )
 
 
-def pick(subjects: Subjects, subject: str, number: int | None, *, deleted: bool) -> Version:
-    """One version of a subject, None for the latest; with `deleted`, also deleted ones.
+def find_version(subjects: Subjects, subject: str, number: int | None, *, deleted: bool) -> Version:
+    """Return a version of a subject: the one with `number`, or the latest.
+
+    With `deleted`, soft-deleted versions are found too.
 
     Raises:
         Refused: there is no such subject, or no such version of it.
@@ -144,17 +148,17 @@ def pick(subjects: Subjects, subject: str, number: int | None, *, deleted: bool)
 
 
 def answer(value: object) -> Response:
-    """Answer with `value` as JSON."""
+    """Return a response with `value` as JSON."""
     return Response(msgspec.json.encode(value), media_type=errors.CONTENT_TYPE)
 
 
 def text_answer(text: str) -> Response:
-    """Answer with a schema as it stands."""
+    """Return a response with the text of a schema."""
     return Response(text, media_type=errors.CONTENT_TYPE)
 
 
-def shown(version: Version) -> dict[str, Any]:
-    """A version as it is answered."""
+def version_body(version: Version) -> dict[str, Any]:
+    """Return the JSON object for a version."""
     return {
         "subject": version.subject,
         "version": version.version,
@@ -164,8 +168,8 @@ def shown(version: Version) -> dict[str, Any]:
     }
 
 
-def _number(request: Request, name: str, usual: int) -> int:
-    text = request.query_params.get(name, str(usual))
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
     try:
         return int(text)
     except ValueError:

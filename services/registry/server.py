@@ -16,24 +16,24 @@ from services.topics import ensure_topics
 
 log = structlog.get_logger(__name__)
 
-# Below what clients wait for, so that they hear the reason.
-_WITHIN_S: Final = 30
+# Shorter than the time-outs of clients, so that they receive the reason.
+_BROKER_TIMEOUT_S: Final = 30
 _STOP_TIMEOUT_S: Final = 5
-# Each waits for the broker on one of a few threads; more than these are told to come again.
-_MAX_BATCH: Final = 500
+# Each request waits for the broker on one of a few threads; beyond this many the answer is 503.
+_MAX_REQUESTS: Final = 500
 
 
 def run_registry(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests then have five seconds to end.
 
     Raises:
-        Misconfigured: the port is taken, the topic is not as declared, or the deployment uses
-            another registry.
+        Misconfigured: the port is taken, the topic differs from its declaration, or the deployment
+            uses another registry.
         Unavailable: the broker does not answer at the start.
     """
     if settings.schema_registry_url:
         raise Misconfigured(
-            "AVILA_SCHEMA_REGISTRY_URL names the registry that is used: unset it to run this one"
+            "AVILA_SCHEMA_REGISTRY_URL names another registry: unset it to run this one"
         )
     ensure_topics(
         settings.bootstrap,
@@ -42,14 +42,16 @@ def run_registry(settings: Settings) -> None:
         replication_factor=settings.replication_factor,
     )
     port = settings.port(REGISTRY_PORT)
-    registry = Registry(settings.bootstrap, settings.topics.schemas.name, timeout_s=_WITHIN_S)
+    registry = Registry(
+        settings.bootstrap, settings.topics.schemas.name, timeout_s=_BROKER_TIMEOUT_S
+    )
     with listen(settings.host, port, "schema registry") as listener:
         log.info("schema registry listens", host=settings.host, port=port)
         make_server(registry, AccessLog(settings.access_log)).run(sockets=[listener])
 
 
 def make_server(registry: Registry, log: AccessLog | None = None) -> uvicorn.Server:
-    """The API over `registry` as a server, which is yet to be run on a socket."""
+    """Return a server for the API over `registry`, to be run on a socket."""
     return uvicorn.Server(
         uvicorn.Config(
             make_registry_app(registry, log or AccessLog("none")),
@@ -60,7 +62,7 @@ def make_server(registry: Registry, log: AccessLog | None = None) -> uvicorn.Ser
             access_log=False,
             log_config=None,
             server_header=False,
-            limit_concurrency=_MAX_BATCH,
+            limit_concurrency=_MAX_REQUESTS,
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
     )

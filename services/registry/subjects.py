@@ -1,4 +1,4 @@
-"""`/subjects`: what stands under which name, and putting more there."""
+"""`/subjects`: list, register, look up and delete schemas by subject and version."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -7,15 +7,15 @@ from schemas.registry.subjects import Subjects
 from services.registry import errors
 from services.registry.deletion import delete_subject, delete_version
 from services.registry.requests import (
-    KeyAdmin,
+    AsyncRegistry,
     answer,
+    find_version,
     flag,
     page,
-    pick,
     read_schema,
-    shown,
     subject_of,
     text_answer,
+    version_body,
     version_of,
 )
 
@@ -23,8 +23,8 @@ from services.registry.requests import (
 class SubjectsApi:
     """The endpoints under `/subjects`."""
 
-    def __init__(self, desk: KeyAdmin) -> None:
-        self._desk = desk
+    def __init__(self, registry: AsyncRegistry) -> None:
+        self._registry = registry
 
     async def list(self, request: Request) -> Response:
         """List the subjects."""
@@ -36,8 +36,8 @@ class SubjectsApi:
                 return set(subjects.subjects(deleted=True)) - set(subjects.subjects())
             return set(subjects.subjects(deleted=deleted))
 
-        names = sorted(await self._desk.view(look))
-        # Confluent's `:*:` asks for all contexts, of which there is one here.
+        names = sorted(await self._registry.view(look))
+        # Confluent's `:*:` means all contexts; there is only one here.
         prefix = "" if prefix == ":*:" else prefix
         return answer(page(request, [name for name in names if name.startswith(prefix)]))
 
@@ -45,64 +45,64 @@ class SubjectsApi:
         """List the numbers of a subject's versions."""
         subject = subject_of(request)
         deleted, only = flag(request, "deleted"), flag(request, "deletedOnly", "deleted_only")
-        versions = await self._desk.view(
+        versions = await self._registry.view(
             lambda subjects: subjects.versions(subject, deleted=deleted or only)
         )
         if not versions:
             raise errors.no_subject(subject)
-        wanted = [version.version for version in versions if version.deleted or not only]
-        return answer(page(request, wanted))
+        numbers = [version.version for version in versions if version.deleted or not only]
+        return answer(page(request, numbers))
 
     async def version(self, request: Request) -> Response:
-        """Show a version."""
+        """Return a version."""
         subject, number = subject_of(request), version_of(request)
         deleted = flag(request, "deleted")
-        found = await self._desk.view(
-            lambda subjects: pick(subjects, subject, number, deleted=deleted)
+        found = await self._registry.view(
+            lambda subjects: find_version(subjects, subject, number, deleted=deleted)
         )
         if request.url.path.endswith("/schema"):
             return text_answer(found.schema)
-        return answer(shown(found))
+        return answer(version_body(found))
 
     async def register(self, request: Request) -> Response:
-        """Put a schema under a subject, and tell its id."""
+        """Register a schema under a subject, and return its id."""
         subject, normalize = subject_of(request), flag(request, "normalize")
         schema = await read_schema(request)
-        schema_id = await self._desk.change(
+        schema_id = await self._registry.change(
             lambda subjects: subjects.registration(subject, schema, normalize=normalize)
         )
         return answer({"id": schema_id})
 
     async def look_up(self, request: Request) -> Response:
-        """Tell where under a subject a schema stands."""
+        """Return the version of a subject that is the schema in the request."""
         subject = subject_of(request)
         deleted, normalize = flag(request, "deleted"), flag(request, "normalize")
         schema = await read_schema(request)
-        standing, found = await self._desk.view(
+        exists, found = await self._registry.view(
             lambda subjects: (
                 bool(subjects.versions(subject, deleted=deleted)),
                 subjects.find(subject, schema, deleted=deleted, normalize=normalize),
             )
         )
         if found is None:
-            raise errors.no_schema() if standing else errors.no_subject(subject)
-        return answer(shown(found))
+            raise errors.no_schema() if exists else errors.no_subject(subject)
+        return answer(version_body(found))
 
     async def delete(self, request: Request) -> Response:
-        """Delete a subject, or erase it, and tell which versions went."""
+        """Delete a subject, softly or permanently, and return the deleted versions."""
         subject, permanent = subject_of(request), flag(request, "permanent")
         return answer(
-            await self._desk.change(
+            await self._registry.change(
                 lambda subjects: delete_subject(subjects, subject, permanent=permanent)
             )
         )
 
     async def delete_version(self, request: Request) -> Response:
-        """Delete a version, or erase it, and tell its number."""
+        """Delete a version, softly or permanently, and return its number."""
         subject, number = subject_of(request), version_of(request)
         permanent = flag(request, "permanent")
         return answer(
-            await self._desk.change(
+            await self._registry.change(
                 lambda subjects: delete_version(subjects, subject, number, permanent=permanent)
             )
         )

@@ -1,6 +1,7 @@
 """The embedded store: ClickHouse's engine in a process of its own, behind its HTTP interface.
 
-`run_store` is the process, `make_store_app` the application; DESIGN.md says what holds and why.
+`run_store` runs the process, `make_store_app` returns the application. DESIGN.md lists what it
+guarantees, and why.
 """
 
 from services.store.app import make_store_app

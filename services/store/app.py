@@ -1,6 +1,6 @@
-"""The HTTP front: ClickHouse's interface on Starlette, in the order that a request goes through.
+"""ClickHouse's HTTP interface on Starlette.
 
-Who is asking, what is asked (the whole body is read), a place in line, the engine, the answer.
+A request is authenticated, read to its end, queued for one of the engine's slots, run and answered.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from services.store.engine import Engine
 from services.store.errors import Code, StoreError
 from services.store.requests import Call, read_arguments, read_call
-from services.store.responses import Gone, Headers, Reply, answer
+from services.store.responses import ClientGone, Headers, Reply, answer
 from services.store.running import Running
 
 log = structlog.get_logger(__name__)
@@ -35,17 +35,17 @@ WAITING_PER_HANDLE: Final = 8
 def make_store_app(
     path: Path, user: str, password: str, *, handles: int = HANDLES, waiting: int | None = None
 ) -> Starlette:
-    """ClickHouse's HTTP interface to the engine on `path`, which opens with the app's lifespan.
+    """Return ClickHouse's HTTP interface to the engine on `path`; the app's lifespan opens it.
 
-    `handles` queries run at once, `waiting` more wait in line (eight times as many if not given);
-    whoever comes after them is told to come again. One app a process, and none before a fork.
+    At most `handles` statements run at once and `waiting` more are queued (by default eight times
+    as many); any further request is answered 503. Make one app per process, and never fork after.
     """
     waiting = handles * WAITING_PER_HANDLE if waiting is None else waiting
     return make_app(Engine(path, handles=handles, waiting=waiting), user, password)
 
 
 def make_app(engine: Engine, user: str, password: str) -> Starlette:
-    """The application around an engine; opens it if need be, and closes it at the end."""
+    """Return the application around an engine; its lifespan opens and closes the engine."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -57,10 +57,10 @@ def make_app(engine: Engine, user: str, password: str) -> Starlette:
             await engine.close()
             log.info("store closed", path=str(engine.path))
 
-    door = _Door(engine, user, password)
+    endpoint = _Statements(engine, user, password)
     return Starlette(
         routes=[
-            Route("/", door, methods=["GET", "POST"]),
+            Route("/", endpoint, methods=["GET", "POST"]),
             Route("/ping", _ok),
             Route("/replicas_status", _ok),
         ],
@@ -72,8 +72,8 @@ async def _ok(_: Request) -> PlainTextResponse:
     return PlainTextResponse("Ok.\n")
 
 
-class _Door:
-    """The one endpoint that runs statements."""
+class _Statements:
+    """The endpoint that runs statements."""
 
     def __init__(self, engine: Engine, user: str, password: str) -> None:
         self._engine = engine
@@ -83,18 +83,18 @@ class _Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         reply = Reply(send, self._headers())
-        with contextlib.suppress(Gone, ClientDisconnect):
+        with contextlib.suppress(ClientGone, ClientDisconnect):
             try:
                 await self._serve(request, reply)
             except StoreError as error:
                 await reply.fail(error, self._engine.version)
-            except (Gone, ClientDisconnect):
+            except (ClientGone, ClientDisconnect):
                 raise
             except Exception:
                 log.exception("request failed")
                 if not reply.started:
                     unknown = StoreError(
-                        Code.UNKNOWN_EXCEPTION, "The store has a defect; see its log"
+                        Code.UNKNOWN_EXCEPTION, "Internal error; see the store's log"
                     )
                     await reply.fail(unknown, self._engine.version)
 
@@ -115,7 +115,7 @@ class _Door:
 
     async def _run(self, request: Request, reply: Reply, call: Call) -> None:
         async with self._engine.run(call.job) as running:
-            watch = asyncio.create_task(_tell_when_left(request, running))
+            watch = asyncio.create_task(_watch_disconnect(request, running))
             try:
                 accept = request.headers.get("accept-encoding", "")
                 await answer(reply, running, call, self._engine, accept)
@@ -124,9 +124,11 @@ class _Door:
 
     def _authenticate(self, request: Request, arguments: dict[str, str]) -> None:
         user, password = _credentials(request, arguments)
-        known = hmac.compare_digest(user.encode(errors="replace"), self._user.encode())
-        right = hmac.compare_digest(password.encode(errors="replace"), self._password.encode())
-        if not (known and right):
+        user_matches = hmac.compare_digest(user.encode(errors="replace"), self._user.encode())
+        password_matches = hmac.compare_digest(
+            password.encode(errors="replace"), self._password.encode()
+        )
+        if not (user_matches and password_matches):
             offered = "authorization" in request.headers or bool(password)
             raise StoreError(
                 Code.AUTHENTICATION_FAILED,
@@ -142,14 +144,14 @@ class _Door:
         }
 
 
-async def _tell_when_left(request: Request, running: Running) -> None:
+async def _watch_disconnect(request: Request, running: Running) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    running.leave()
+    running.client_left()
 
 
 def _credentials(request: Request, arguments: dict[str, str]) -> tuple[str, str]:
-    """User and password, from the first place that names either."""
+    """Return user and password from the first place in the request that has either."""
     headers = request.headers
     if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
         return headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", "")

@@ -1,7 +1,7 @@
 """Request bodies: decompressed as they arrive, within limits, into memory or an unnamed file.
 
-A body is taken in whole before its statement runs: one that is cut short or cannot be decompressed
-never inserts a row. Nothing is left behind: the file has no name, and goes with its descriptor.
+A statement runs only after its whole body has been read: a body that is cut short or cannot be
+decompressed inserts no row. The file has no name, so it disappears with its descriptor.
 """
 
 import os
@@ -19,20 +19,20 @@ from services.store.errors import Code, StoreError
 IN_MEMORY_BYTES: Final = 64 << 20
 MAX_BODY_BYTES: Final = 4 << 30
 _STEP: Final = 1 << 20
-# zstd gives no bound on what one call may return; a slice of this size returns at most 64 MiB.
+# zstd does not limit the output of one call; an input slice of this size returns at most 64 MiB.
 _ZSTD_STEP: Final = 2 << 10
 _MAX_WINDOW_BYTES: Final = 128 << 20
 
 
 class Sink(Protocol):
-    """Takes what was decompressed."""
+    """Receives the decompressed bytes."""
 
     def write(self, data: bytes) -> None:
-        """Append `data`; raises StoreError past the limit."""
+        """Append `data`; raise StoreError beyond the limit."""
 
 
 class Spool:
-    """Bytes that the engine can read through `path`: in memory first, then in an unnamed file."""
+    """Bytes that the engine reads through `path`: first in memory, then in an unnamed file."""
 
     def __init__(self, directory: Path, limit: int = MAX_BODY_BYTES) -> None:
         self._directory = directory
@@ -43,14 +43,14 @@ class Spool:
 
     @property
     def path(self) -> str:
-        """The name under which this process reads the spool."""
+        """Return the path under which this process reads the spool."""
         return f"/dev/fd/{self._fd}"
 
     def write(self, data: bytes) -> None:
         """Append `data`.
 
         Raises:
-            StoreError: QUERY_IS_TOO_LARGE past the limit.
+            StoreError: QUERY_IS_TOO_LARGE beyond the limit.
         """
         self.size += len(data)
         if self.size > self._limit:
@@ -60,11 +60,11 @@ class Spool:
         _write(self._fd, data)
 
     def rewind(self) -> None:
-        """Start reading from the first byte, where descriptors share their position."""
+        """Start reading from the first byte: descriptors of a spool share their position."""
         os.lseek(self._fd, 0, os.SEEK_SET)
 
     def read(self, size: int) -> bytes:
-        """Read on from where the last read ended; empty at the end."""
+        """Return the next bytes after the last read; empty at the end."""
         return os.read(self._fd, size)
 
     def __enter__(self) -> "Spool":
@@ -74,7 +74,7 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Give the memory or the disk space back; safe to call twice."""
+        """Free the memory or the disk space; may be called again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -89,10 +89,10 @@ class Spool:
 
 
 class Decompressor:
-    """Undoes a Content-Encoding in bounded memory; several frames or members may follow each other.
+    """Undoes a Content-Encoding in bounded memory; a body may have several frames or members.
 
     Raises:
-        StoreError: UNKNOWN_COMPRESSION_METHOD for an encoding that is not known.
+        StoreError: UNKNOWN_COMPRESSION_METHOD for an unknown encoding.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -110,7 +110,7 @@ class Decompressor:
         """Decompress `data` into `sink`.
 
         Raises:
-            StoreError: CANNOT_DECOMPRESS when it does not follow the encoding.
+            StoreError: CANNOT_DECOMPRESS if `data` is not valid in the encoding.
         """
         step = _ZSTD_STEP if self._encoding == "zstd" else _STEP
         try:
@@ -122,10 +122,10 @@ class Decompressor:
             ) from error
 
     def finish(self) -> None:
-        """State that the body is complete.
+        """Check that the body ended with a complete frame.
 
         Raises:
-            StoreError: CANNOT_DECOMPRESS when a frame is cut short.
+            StoreError: CANNOT_DECOMPRESS if a frame is cut short.
         """
         if not self._fresh:
             raise StoreError(Code.CANNOT_DECOMPRESS, f"The {self._encoding} body is cut short")
@@ -145,7 +145,7 @@ class Decompressor:
                 self._fresh = True
 
     def _rest(self, sink: Sink) -> bytes:
-        """Take out what is still held back by the bound on one call's output."""
+        """Write what the limit on one call's output has held back; return the input left over."""
         if self._encoding == "lz4":
             while not self._frame.eof and not self._frame.needs_input:
                 sink.write(self._frame.decompress(b"", _STEP))

@@ -1,4 +1,4 @@
-"""Response compression: what Accept-Encoding allows, applied as the result flows."""
+"""Response compression, as Accept-Encoding allows, applied while the result streams."""
 
 import asyncio
 import zlib
@@ -9,33 +9,33 @@ import zstandard
 
 # In the server's order of preference
 _METHODS: Final = ("lz4", "zstd", "gzip", "deflate")
-# Above this a chunk is compressed in a thread: the event loop would stand still for too long.
+# Larger chunks are compressed on a thread, so that they do not block the event loop for long.
 _INLINE_BYTES: Final = 64 << 10
 
 
-class Packer(Protocol):
-    """Encodes a stream of chunks."""
+class Compressor(Protocol):
+    """Compresses a stream of chunks."""
 
     encoding: str
 
-    async def pack(self, data: bytes) -> bytes:
-        """What is ready to be sent after `data`; may be empty."""
+    async def compress(self, data: bytes) -> bytes:
+        """Add `data`; return the bytes that are ready to be sent, which may be none."""
 
     def finish(self) -> bytes:
-        """The end of the stream."""
+        """Return the end of the stream."""
 
 
-class Plain:
+class NoCompression:
     """No compression."""
 
     encoding = ""
 
-    async def pack(self, data: bytes) -> bytes:
-        """Give back `data`."""
+    async def compress(self, data: bytes) -> bytes:
+        """Return `data`."""
         return data
 
     def finish(self) -> bytes:
-        """Nothing is held back."""
+        """Return nothing: no bytes are buffered."""
         return b""
 
 
@@ -45,7 +45,7 @@ class _Compressed:
         self._stream = stream
         self._head = head
 
-    async def pack(self, data: bytes) -> bytes:
+    async def compress(self, data: bytes) -> bytes:
         if len(data) > _INLINE_BYTES:
             packed: bytes = await asyncio.to_thread(self._stream.compress, data)
         else:
@@ -58,8 +58,8 @@ class _Compressed:
         return head + bytes(self._stream.flush())
 
 
-def choose_packer(accepted: str) -> Packer:
-    """The packer for an Accept-Encoding header; none of ours in it means no compression."""
+def choose_compressor(accepted: str) -> Compressor:
+    """Return the compressor for an Accept-Encoding header; if none of ours is in it, none."""
     names = {part.split(";")[0].strip().lower() for part in accepted.split(",")}
     method = next((name for name in _METHODS if name in names), "")
     if method == "lz4":
@@ -70,4 +70,4 @@ def choose_packer(accepted: str) -> Packer:
     if method:
         bits = zlib.MAX_WBITS | (16 if method == "gzip" else 0)
         return _Compressed(method, zlib.compressobj(1, zlib.DEFLATED, bits))
-    return Plain()
+    return NoCompression()

@@ -1,17 +1,17 @@
-"""The engine: ClickHouse in this process, one path, as many queries at once as there are slots.
+"""The engine: ClickHouse in this process on one path, running one statement per slot.
 
-What chDB makes necessary, and how it is met:
+How it works around the limits of chDB:
 
-- A handle serves one query at a time and keeps what `SET` and `USE` did to it. Opening one takes a
-  fifth of a millisecond, so each query has its own, and no query sees another's settings. One more
-  handle stays open as long as the engine: the last one to close shuts it down.
-- Results that chDB hands over as chunks are each a whole document in their format (a CSV header, an
-  Arrow file a chunk). So the result is led into a pipe with INTO OUTFILE: one document in any
-  format, and bounded memory, since the engine waits while the pipe is full.
-- Rows of an INSERT come from a file in memory with FROM INFILE, parsed by the engine alone.
-- A query has no id of the caller's choice. `log_comment` carries it, and KILL QUERY finds it there.
-  The engine does not notice by itself that nobody reads the pipe any more.
-- The engine's threads do not survive a fork: nothing may fork once it is open.
+- A handle runs one query at a time and keeps the effects of `SET` and `USE`. Opening one takes a
+  fifth of a millisecond, so each query has its own and never sees another's settings. One more
+  handle stays open as long as the engine, since closing the last one shuts the engine down.
+- Each chunk of a streamed result is a complete document of its format (with a CSV header, or as an
+  Arrow file). So INTO OUTFILE writes the result into a pipe: that is one document in every format,
+  in bounded memory, since the engine waits while the pipe is full.
+- FROM INFILE reads the rows of an INSERT from a file in memory; the engine parses them.
+- A query cannot have an id of the caller's choice. `log_comment` carries that id, and KILL QUERY
+  finds it there. The engine does not notice that the reader of the pipe has gone.
+- The engine's threads do not survive a fork: nothing may fork once the engine is open.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ from services.store.statements import Insert, Query
 
 log = structlog.get_logger(__name__)
 
-# clickhouse-local's habits that a server does not have
+# Defaults of clickhouse-local that a server does not have
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
-# The mark cache of a server takes more than a laptop has. The memory watcher of a server wakes up
-# every few milliseconds, which costs an idle store a tenth of a core.
+# A server's mark cache is too large for a laptop. A server's memory watcher wakes up every few
+# milliseconds, which takes a tenth of a core from an idle store.
 _ENGINE_OPTIONS: Final = f"mark_cache_size={256 << 20}&memory_worker_period_ms=1000"
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_WAIT_S: Final = 30.0
@@ -49,7 +49,7 @@ _MAX_SESSION_STATEMENTS: Final = 100
 
 
 class Engine:
-    """ClickHouse's engine on `path`; `handles` queries at once, `waiting` more in line."""
+    """ClickHouse's engine on `path`: `handles` statements run at once, `waiting` more queue."""
 
     def __init__(self, path: Path, *, handles: int, waiting: int) -> None:
         self.path = path.resolve()
@@ -59,7 +59,7 @@ class Engine:
         self._control = ThreadPoolExecutor(1, "control")
         self._slots = asyncio.Semaphore(handles)
         self._handles = handles
-        self._waiting_most = waiting
+        self._max_waiting = waiting
         self._waiting = 0
         self._running: dict[str, Running] = {}
         self._sessions: OrderedDict[str, list[bytes]] = OrderedDict()
@@ -67,10 +67,10 @@ class Engine:
         self._lock = -1
 
     def open(self) -> None:
-        """Take the path and start the engine, if that has not been done; blocks for a moment.
+        """Lock the path and start the engine, unless it is open; blocks for a moment.
 
         Raises:
-            Misconfigured: another process has the path, or it cannot be written or read.
+            Misconfigured: another process uses the path, or it cannot be read or written.
         """
         if self._keeper is not None:
             return
@@ -81,8 +81,8 @@ class Engine:
         except BlockingIOError:
             os.close(self._lock)
             raise Misconfigured(
-                f"the store in {self.path} is in use by another process: one store a directory; "
-                "stop it, or give this one another AVILA_DATA_DIR"
+                f"the store in {self.path} is in use by another process: each store needs its own "
+                "directory; stop the other one, or set another AVILA_DATA_DIR"
             ) from None
         except OSError as error:
             raise Misconfigured(
@@ -99,7 +99,7 @@ class Engine:
         self.version, self.timezone = row.decode().strip().split("\t")
 
     async def close(self) -> None:
-        """Cancel what runs, then shut the engine down; what was acknowledged is on disk."""
+        """Cancel running statements and shut the engine down; acknowledged inserts are on disk."""
         for running in list(self._running.values()):
             running.cancel()
         await asyncio.gather(*(running.close() for running in list(self._running.values())))
@@ -107,12 +107,12 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """A place among the running queries, after a bounded wait.
+        """Hold one of the slots inside the block, after a bounded wait.
 
         Raises:
-            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES when the line is full or does not move.
+            StoreError: TOO_MANY_SIMULTANEOUS_QUERIES if the queue is full or the wait is too long.
         """
-        if self._slots.locked() and self._waiting >= self._waiting_most:
+        if self._slots.locked() and self._waiting >= self._max_waiting:
             raise self._too_many()
         self._waiting += 1
         try:
@@ -129,7 +129,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def run(self, job: Job) -> AsyncIterator[Running]:
-        """Run `job`, in a slot; leaving the block early cancels it, and waits until it is over.
+        """Run `job`, which holds a slot. Leaving the block early cancels it and waits for its end.
 
         Raises:
             StoreError: a query with the same id is running.
@@ -146,18 +146,18 @@ class Engine:
             yield running
         finally:
             running.cancel()
-            # The handle is the engine's until then, even if this task is cancelled meanwhile.
+            # The engine uses the handle until then, even if this task is cancelled meanwhile.
             await asyncio.shield(running.close())
 
     async def _kill_from_loop(self, query_id: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._control, self._kill, query_id)
 
     def _execute(self, running: Running, target: int) -> Outcome:
-        """Run the statement in this thread, its result written to the descriptor `target`.
+        """Run the statement on this thread, and write its result to the descriptor `target`.
 
         Raises:
             ChdbError: the engine's error, as text.
-            StoreError: the statement is not for this door.
+            StoreError: the statement is not supported here.
         """
         job = running.job
         handle: Any = chdb.connect(str(self.path))
@@ -192,21 +192,21 @@ class Engine:
 
     def _query(self, handle: Any, running: Running, query: Query, target: int) -> Outcome:
         job = running.job
-        # The binding has no public way to the engine's own classifier.
+        # The binding has no public function for the engine's own classifier.
         facts = handle._conn.classify_query(query.text.decode(errors="replace"))  # noqa: SLF001
         if facts["statement_count"] > 1:
             raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Multi-statements are not allowed")
         kind = facts["query_class"].name
         parameters = dict(job.parameters)
         if kind == "READ_ONLY":
-            running.found_to_read()
+            running.mark_reading()
             try:
                 sql = query.writing(f"/dev/fd/{target}", job.format)
                 return _outcome(handle.query(sql, job.format, params=parameters))
             except ChdbError as error:
                 if engine_error(str(error)).code != Code.SYNTAX_ERROR:
                     raise
-        # The rest has a small result or none; and a syntax error should quote what was sent.
+        # Other statements have small results; and a syntax error should quote the original text.
         words = query.text.upper().split(maxsplit=2)
         if job.session_id and words[:2] == [b"CREATE", b"TEMPORARY"]:
             raise StoreError(
@@ -217,7 +217,7 @@ class Engine:
         result = handle.query(text, job.format, params=parameters)
         body = result.bytes()
         if not facts["statement_count"] and not body and not result.rows_written():
-            # An open comment, or bytes that are no word: nothing to the engine, but an error
+            # The engine ignores an unclosed comment or stray bytes; a server refuses them.
             raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
         running.has_result = running.has_result or bool(body)
         if job.session_id and words[0] in {b"SET", b"USE"}:
@@ -233,7 +233,7 @@ class Engine:
             self._sessions.popitem(last=False)
 
     def _with_engine_ids(self, text: bytes) -> bytes:
-        """Put the engine's own ids in the place of the callers' ids, for KILL QUERY."""
+        """Replace callers' query ids with the engine's own, for KILL QUERY."""
         for query_id in list(self._running):
             literal = _literal(query_id)
             if literal.encode() in text:
@@ -260,7 +260,7 @@ class Engine:
     def _too_many(self) -> StoreError:
         return StoreError(
             Code.TOO_MANY_SIMULTANEOUS_QUERIES,
-            f"Too many simultaneous queries: {self._handles} run, {self._waiting} wait",
+            f"Too many simultaneous queries: {self._handles} running, {self._waiting} queued",
         )
 
 

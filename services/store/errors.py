@@ -1,4 +1,4 @@
-"""ClickHouse's errors: their numbers, their text and the HTTP status each is answered with."""
+"""ClickHouse's errors: their numbers, their texts and their HTTP statuses."""
 
 import re
 from enum import IntEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Code(IntEnum):
-    """The errors that this front raises by itself; all others come from the engine."""
+    """The errors that this service raises itself; all others come from the engine."""
 
     BAD_ARGUMENTS = 36
     UNKNOWN_FUNCTION = 46
@@ -29,28 +29,28 @@ class Code(IntEnum):
 _STATUSES: Final = {
     code: status
     for status, codes in {
-        # access denied, the failed authentications, a role that is not granted
+        # access denied, failed authentication, a role that is not granted
         403: (192, 193, 497, 512, Code.AUTHENTICATION_FAILED),
-        # what cannot be parsed, columns and types that do not fit, trees too deep or too big
+        # unparsable text, columns and types that do not match, trees that are too deep or too big
         400: (
             *(6, 8, 15, 16, 25, 26, 27, 36, 38, 41, 42, 43, 44, 53, 62, 69, 70, 71, 72, 117, 120),
             *(167, 168, 184, 427, 441, 456, 457, 675, 676),
             *(Code.UNKNOWN_COMPRESSION_METHOD, Code.CANNOT_DECOMPRESS),
             *(Code.INTO_OUTFILE_NOT_ALLOWED, Code.SUPPORT_IS_DISABLED),
         ),
-        # a table, function, column, type, engine, database, setting, format that is not there
+        # an unknown table, function, column, type, engine, database, setting or format
         404: (46, 47, 50, 56, 60, 63, 64, 73, 78, 81, 83, 115, 511),
         408: (159,),
         413: (Code.QUERY_IS_TOO_LARGE,),
         501: (Code.NOT_IMPLEMENTED,),
-        # A server says 500 to the last one; 503 is what tells a client to come again.
+        # A server answers 500 to the last one; 503 tells a client to retry.
         503: (76, 209, 439, Code.TOO_MANY_SIMULTANEOUS_QUERIES),
     }.items()
     for code in codes
 }
 
-# What the engine raises while it reads rows that do not follow their format. A server answers some
-# of these with 500; they are the sender's to mend, and a proxy should not repeat them.
+# Errors that the engine raises while it reads malformed rows. A server answers some of them with
+# 500; we answer 400, since only the sender can correct them and a proxy should not retry.
 _UNREADABLE_DATA: Final = {3, 10, 20, 32, 33, 101, 108, 128, 131, 246, 636, 1001}
 
 _CODE: Final = re.compile(r"^(?:Streaming query failed: )?Code: (\d+)\. (?:DB::Exception: )?")
@@ -61,7 +61,7 @@ _FROM_FILE: Final = ": While executing File: data for INSERT was parsed from fil
 
 
 class StoreError(Exception):
-    """A request that ends with ClickHouse's error `code`; `text` is what its body says."""
+    """A request that ends with ClickHouse's error `code`; `text` is the body of the response."""
 
     def __init__(self, code: int, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -72,10 +72,10 @@ class StoreError(Exception):
 
 
 def engine_error(text: str, *, inserting: bool = False) -> StoreError:
-    """Read the engine's error text. `inserting`: it was reading rows that the client sent.
+    """Parse the engine's error text. `inserting` means that it was reading the client's rows.
 
-    The engine repeats its prefix, name and version when an error crosses its inner client, and
-    tells of the file that the rows came through: all that says nothing to the sender.
+    When an error crosses the engine's inner client, its prefix, name and version are repeated and
+    the internal file is mentioned; all that is removed.
     """
     code, message = int(Code.UNKNOWN_EXCEPTION), text.strip()
     while match := _CODE.match(message):

@@ -12,10 +12,10 @@ _FILE_NAME: Final = re.compile(rb'[; ]filename="([^"]*)"', re.IGNORECASE)
 
 
 def read_form(body: bytes, headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The form's fields, and its files by the name of their field.
+    """Return the form's fields, and its files by field name.
 
     Raises:
-        StoreError: the body is not the form that its headers promise.
+        StoreError: the body is not a form as its headers describe it.
     """
     boundary = _BOUNDARY.search(headers.get("content-type", ""))
     if boundary is None:

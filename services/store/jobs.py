@@ -1,4 +1,4 @@
-"""What the engine is given and what it gives back, beside the result itself."""
+"""The engine's input, and its output beside the result itself."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from services.store.statements import Insert, Query
 
 
 class Table(msgspec.Struct, frozen=True):
-    """External data of one query: a temporary table, filled from the file at `path`."""
+    """External data of one query: a temporary table with the rows of the file at `path`."""
 
     name: str
     structure: str
@@ -18,12 +18,12 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One statement and all that it needs to run."""
+    """One statement with everything that it needs to run."""
 
     statement: Insert | Query
     query_id: str
-    rows_path: str = ""  # where an Insert's rows are
-    format: str = "TabSeparated"  # for a result that names none
+    rows_path: str = ""  # file with the rows of an Insert
+    format: str = "TabSeparated"  # of the result, unless the statement names one
     database: str = ""
     settings: Mapping[str, str] = {}
     parameters: Mapping[str, str] = {}
@@ -32,7 +32,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a statement ended; the figures are those of `X-ClickHouse-Summary`."""
+    """How a statement ended, with the numbers for `X-ClickHouse-Summary`."""
 
     error: StoreError | None = None
     read_rows: int = 0

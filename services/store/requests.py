@@ -1,6 +1,6 @@
-"""Requests: what a caller asks for, read from the URL, the headers and the body.
+"""Requests: statement, rows and options, read from the URL, the headers and the body.
 
-Nothing of a request reaches the engine before its body is complete and decompressed.
+Nothing reaches the engine before the body is complete and decompressed.
 """
 
 import re
@@ -20,14 +20,14 @@ from services.store.forms import read_form
 from services.store.jobs import Job, Table
 from services.store.statements import Insert, Query, is_column_list, read_statement
 
-# An INSERT's text ends within this much of the body; what follows are rows.
+# The text of an INSERT ends within this much of the body; rows follow.
 _HEAD_BYTES: Final = 1 << 20
 _MAX_STATEMENT_BYTES: Final = 64 << 20
 _MAX_FORM_BYTES: Final = 256 << 20
 _BUFFER_BYTES: Final = 1 << 20
 _WORD: Final = re.compile(r"\w+", re.ASCII)
 
-# What ClickHouse's HTTP interface takes for itself; every other argument is a setting.
+# The arguments of ClickHouse's HTTP interface itself; every other argument is a setting.
 _OWN_ARGUMENTS: Final = frozenset(
     {
         *("query", "query_id", "database", "default_format", "user", "password", "quota_key"),
@@ -39,7 +39,7 @@ _OWN_ARGUMENTS: Final = frozenset(
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request, ready to run, and how its answer is to be sent."""
+    """A request that is ready to run, and how to send its response."""
 
     job: Job
     wait_for_end: bool
@@ -48,7 +48,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def read_arguments(request: Request) -> dict[str, str]:
-    """The URL's arguments; bytes that are not UTF-8 stay what they are (surrogateescape)."""
+    """Return the URL's arguments; bytes that are not UTF-8 are kept (surrogateescape)."""
     raw = request.scope["query_string"].decode("latin-1")
     return dict(parse_qsl(raw, keep_blank_values=True, errors="surrogateescape"))
 
@@ -56,12 +56,12 @@ def read_arguments(request: Request) -> dict[str, str]:
 async def read_call(
     request: Request, arguments: dict[str, str], directory: Path, spools: ExitStack
 ) -> Call | None:
-    """Read the request to its end; None when it holds no statement at all.
+    """Read the request to its end; return None if it has no statement.
 
-    The files that rows were taken into live until `spools` is closed.
+    The files with its rows live until `spools` is closed.
 
     Raises:
-        StoreError: the request is not one, or too large; nothing has run.
+        StoreError: the request is malformed or too large; nothing has run.
     """
     if _is_set(arguments, "compress") or _is_set(arguments, "decompress"):
         raise StoreError(
@@ -71,44 +71,44 @@ async def read_call(
         )
     tables: list[Table] = []
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        intake = _Intake(b"", directory, spools)
+        reader = _BodyReader(b"", directory, spools)
         fields, files = read_form(await _read_body(request, _MAX_FORM_BYTES), request.headers)
         arguments = arguments | fields
         tables = [
             _external_table(name, data, arguments, directory, spools)
             for name, data in files.items()
         ]
-        intake.write(arguments.get("query", "").encode(errors="surrogateescape"))
+        reader.write(arguments.get("query", "").encode(errors="surrogateescape"))
     else:
         query = arguments.get("query", "").encode(errors="surrogateescape")
-        intake = _Intake(query, directory, spools)
-        await _take_body(request, intake)
-    statement = intake.finish()
+        reader = _BodyReader(query, directory, spools)
+        await _read_into(request, reader)
+    statement = reader.finish()
     if statement is None:
         return None
-    return _call(request, arguments, statement, intake, tables)
+    return _call(request, arguments, statement, reader, tables)
 
 
-class _Intake:
-    """Takes a statement and the rows behind it; rows go into a spool as soon as they are known."""
+class _BodyReader:
+    """Separates a statement from the rows that follow it; rows go straight into a spool."""
 
     def __init__(self, query: bytes, directory: Path, spools: ExitStack) -> None:
         self._head = bytearray(query + b"\n" if query else b"")
         self._directory = directory
         self._spools = spools
         self._statement: Insert | Query | None = None
-        self._sought = False
+        self._looked = False
         self.rows: Spool | None = None
-        self._seek()
-        self._sought = False
+        self._find_rows()
+        self._looked = False
 
     def write(self, data: bytes) -> None:
         if self.rows is not None:
             self.rows.write(data)
             return
         self._head += data
-        if not self._sought and len(self._head) > _HEAD_BYTES:
-            self._seek()
+        if not self._looked and len(self._head) > _HEAD_BYTES:
+            self._find_rows()
         if self.rows is None and len(self._head) > _MAX_STATEMENT_BYTES:
             raise StoreError(
                 Code.QUERY_IS_TOO_LARGE, f"The query has more than {_MAX_STATEMENT_BYTES} bytes"
@@ -116,14 +116,14 @@ class _Intake:
 
     def finish(self) -> Insert | Query | None:
         if self.rows is None:
-            self._seek()
+            self._find_rows()
         if self.rows is not None:
             self.rows.rewind()
         return self._statement
 
-    def _seek(self) -> None:
-        """See whether the head is an INSERT, and where its rows begin."""
-        self._sought = True
+    def _find_rows(self) -> None:
+        """Parse the head; if it is an INSERT, move the rows behind it into a spool."""
+        self._looked = True
         head = bytes(self._head)
         if not head.strip(b" \t\r\n;"):
             return
@@ -134,15 +134,15 @@ class _Intake:
             self._head.clear()
 
 
-async def _take_body(request: Request, intake: _Intake) -> None:
+async def _read_into(request: Request, reader: _BodyReader) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in {"", "identity"}:
         async for chunk in request.stream():
-            intake.write(chunk)
+            reader.write(chunk)
         return
     decompressor = Decompressor(encoding)
     async for chunk in request.stream():
-        decompressor.feed(chunk, intake)
+        decompressor.feed(chunk, reader)
     decompressor.finish()
 
 
@@ -159,12 +159,12 @@ def _call(
     request: Request,
     arguments: dict[str, str],
     statement: Insert | Query,
-    intake: _Intake,
+    reader: _BodyReader,
     tables: list[Table],
 ) -> Call:
     own, settings, parameters = _sort(arguments, {table.name for table in tables})
     if request.method != "POST" and settings.get("readonly", "0") == "0":
-        # As on a server: what GET does is safe to repeat.
+        # As on a server: a GET must be safe to repeat.
         settings["readonly"] = "2"
     format_name = (
         request.headers.get("x-clickhouse-format") or own.get("default_format") or "TabSeparated"
@@ -172,14 +172,14 @@ def _call(
     database = request.headers.get("x-clickhouse-database") or own.get("database", "")
     session_id = own.get("session_id", "")
     if database == "default" and not session_id:
-        database = ""  # where every statement starts
+        database = ""  # every statement starts there
     query_id = _text("query_id", own.get("query_id", "")) or str(uuid.uuid4())
     if not query_id.isprintable():
         raise StoreError(Code.BAD_ARGUMENTS, "The query_id has characters that cannot be printed")
     job = Job(
         statement=statement,
         query_id=query_id,
-        rows_path=intake.rows.path if intake.rows else "",
+        rows_path=reader.rows.path if reader.rows else "",
         format=_word(format_name, Code.UNKNOWN_FORMAT),
         database=_text("database", database),
         settings=settings,

@@ -1,4 +1,4 @@
-"""Answers: headers as ClickHouse sends them, the result as it flows, errors wherever they come."""
+"""Responses: ClickHouse's headers, the streamed result, and errors at any point of it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Final
 from starlette.types import Send
 
 from services.store.bodies import Spool
-from services.store.compression import Packer, Plain, choose_packer
+from services.store.compression import Compressor, NoCompression, choose_compressor
 from services.store.engine import Engine
 from services.store.errors import StoreError
 from services.store.jobs import Outcome
@@ -16,19 +16,19 @@ from services.store.requests import Call
 from services.store.running import Running
 from services.store.statements import Query
 
-# A client that takes nothing for so long holds a query's place for nothing.
+# A client that reads nothing for this long is disconnected: it holds a slot.
 _SEND_TIMEOUT_S: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
 
 Headers = dict[str, str]
 
 
-class Gone(Exception):
-    """The client has left, or takes nothing any more."""
+class ClientGone(Exception):
+    """The client has disconnected, or has stopped reading."""
 
 
 class Reply:
-    """One answer on its way: a status, then chunks."""
+    """One response being sent: a head, then chunks."""
 
     def __init__(self, send: Send, headers: Headers) -> None:
         self._send = send
@@ -36,7 +36,7 @@ class Reply:
         self.started = False
 
     def add(self, headers: Headers) -> None:
-        """Send these with whatever head is sent."""
+        """Add headers to the head, whichever is sent."""
         self._headers |= headers
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -49,16 +49,16 @@ class Reply:
         await self._message({"type": "http.response.start", "status": status, "headers": raw})
 
     async def chunk(self, data: bytes) -> None:
-        """Send a part; waits until the client takes it."""
+        """Send a part of the body; wait until the client accepts it."""
         if data:
             await self._message({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last part."""
+        """Send the last part of the body."""
         await self._message({"type": "http.response.body", "body": data})
 
     async def fail(self, error: StoreError, version: str) -> None:
-        """Answer with an error instead of a result."""
+        """Send an error instead of a result."""
         body = f"{error.text} (version {version})\n".encode(errors="replace")
         headers = {
             "X-ClickHouse-Exception-Code": str(error.code),
@@ -77,57 +77,60 @@ class Reply:
             async with asyncio.timeout(_SEND_TIMEOUT_S):
                 await self._send(message)
         except (OSError, TimeoutError) as error:
-            raise Gone from error
+            raise ClientGone from error
 
 
 async def answer(reply: Reply, running: Running, call: Call, engine: Engine, accept: str) -> None:
-    """Send the result of `running`: at once when it is small, else as it flows.
+    """Send the result of `running`: in one piece if it is small, else as a stream.
 
-    With `wait_end_of_query` nothing is sent before the end is known, so that an error always has
-    its status; the result waits in memory, then in a file. Otherwise an error that comes after the
-    first part is written at the end of the stream, between tags that the headers announce.
+    With `wait_end_of_query` nothing is sent before the statement has ended, so that an error always
+    has its own status; until then the result is held in memory, then in a file. Otherwise an error
+    that occurs after the first part is written at the end of the stream, between tags that the
+    headers announce.
     """
-    packer = choose_packer(accept) if call.compressed else Plain()
+    compressor = choose_compressor(accept) if call.compressed else NoCompression()
     with Spool(engine.path) as held:
-        flowing = False
+        streaming = False
         while data := await running.read():
-            packed = await packer.pack(data)
-            if flowing:
-                await reply.chunk(packed)
+            compressed = await compressor.compress(data)
+            if streaming:
+                await reply.chunk(compressed)
                 continue
-            held.write(packed)
+            held.write(compressed)
             if not call.wait_for_end and held.size > call.buffer_bytes:
-                flowing = True
+                streaming = True
                 tag = secrets.token_hex(8)
-                head = _result_headers(running, call, packer, Outcome())
+                head = _result_headers(running, call, compressor, Outcome())
                 await reply.start(200, head | {"X-ClickHouse-Exception-Tag": tag})
                 await _send_held(reply, held)
         outcome = await running.done
-        if flowing:
-            await _finish(reply, packer, outcome, tag, engine.version)
+        if streaming:
+            await _finish(reply, compressor, outcome, tag, engine.version)
             return
         if outcome.error is not None:
             await reply.fail(outcome.error, engine.version)
             return
-        held.write(packer.finish() if held.size or running.has_result else b"")
-        head = _result_headers(running, call, packer, outcome)
+        held.write(compressor.finish() if held.size or running.has_result else b"")
+        head = _result_headers(running, call, compressor, outcome)
         await reply.start(200, head | {"Content-Length": str(held.size)})
         await _send_held(reply, held)
         await reply.end()
 
 
-async def _finish(reply: Reply, packer: Packer, outcome: Outcome, tag: str, version: str) -> None:
+async def _finish(
+    reply: Reply, compressor: Compressor, outcome: Outcome, tag: str, version: str
+) -> None:
     if outcome.error is None:
-        await reply.end(packer.finish())
+        await reply.end(compressor.finish())
         return
     text = f"{outcome.error.text} (version {version})\n".encode(errors="replace")
     block = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (
         *(tag.encode(), text, len(text), tag.encode()),
     )
-    await reply.chunk(await packer.pack(block))
-    await reply.chunk(packer.finish())
-    # Without its last chunk the transfer is visibly incomplete, to readers of no tags as well.
-    raise Gone
+    await reply.chunk(await compressor.compress(block))
+    await reply.chunk(compressor.finish())
+    # Without the last chunk the transfer is incomplete, also for clients that ignore the tags.
+    raise ClientGone
 
 
 async def _send_held(reply: Reply, held: Spool) -> None:
@@ -136,7 +139,9 @@ async def _send_held(reply: Reply, held: Spool) -> None:
         await reply.chunk(data)
 
 
-def _result_headers(running: Running, call: Call, packer: Packer, outcome: Outcome) -> Headers:
+def _result_headers(
+    running: Running, call: Call, compressor: Compressor, outcome: Outcome
+) -> Headers:
     summary = {
         "read_rows": outcome.read_rows,
         "read_bytes": outcome.read_bytes,
@@ -156,13 +161,13 @@ def _result_headers(running: Running, call: Call, packer: Packer, outcome: Outco
         name = statement.format.decode(errors="replace") or call.job.format
         headers["X-ClickHouse-Format"] = name
         headers["Content-Type"] = content_type(name)
-        if packer.encoding:
-            headers["Content-Encoding"] = packer.encoding
+        if compressor.encoding:
+            headers["Content-Encoding"] = compressor.encoding
     return headers
 
 
 def content_type(format_name: str) -> str:
-    """The media type that ClickHouse gives a format."""
+    """Return the media type that ClickHouse sends for a format."""
     name = format_name.lower()
     if name.startswith(("jsoneachrow", "jsoncompacteachrow", "jsonstringseachrow", "ndjson")):
         return "application/x-ndjson; charset=UTF-8"

@@ -1,7 +1,7 @@
-"""One statement at work: the engine's thread at one end, a reader in the event loop at the other.
+"""A running statement: the engine's thread writes its result, the event loop reads it.
 
-Between them is a pipe. The engine waits while it is full, so that a result takes no more memory
-than that, however large it is and however slow its reader.
+A pipe connects them. The engine waits while the pipe is full, so a result takes no more memory than
+the pipe, however large it is and however slow its reader.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from services.store.statements import Insert
 _CHUNK_BYTES: Final = 1 << 20
 _KILL_EVERY_S: Final = 0.25
 
-# Runs the statement in the calling thread, its result written to a descriptor
+# Runs the statement on the calling thread, and writes its result to a descriptor
 Execute = Callable[["Running", int], Outcome]
-# Asks the engine to stop the query of that id; does not wait until it has
+# Asks the engine to stop the query with an id; does not wait for its end
 Kill = Callable[[str], Awaitable[None]]
 
 
 class Running:
-    """A statement at work. Its result is read as it comes; the reader sets the pace."""
+    """A running statement; its reader sets the pace."""
 
     def __init__(self, job: Job, workers: ThreadPoolExecutor, execute: Execute, kill: Kill) -> None:
         self.job = job
@@ -48,7 +48,7 @@ class Running:
         )
 
     async def read(self) -> bytes:
-        """The next bytes of the result; empty when there are no more, whatever the outcome."""
+        """Return the next bytes of the result; empty at its end, whatever the outcome."""
         while True:
             try:
                 return os.read(self._source, _CHUNK_BYTES)
@@ -56,33 +56,33 @@ class Running:
                 await self._readable()
 
     def cancel(self) -> None:
-        """Stop the statement: `done` comes soon after. May be called at any time, repeatedly."""
+        """Stop the statement; `done` completes soon after. May be called repeatedly."""
         if not self.done.done() and self._killer is None:
             self._killer = asyncio.create_task(self._kill_until_done())
 
-    def leave(self) -> None:
-        """Say that nobody waits for the answer: what only reads is cancelled.
+    def client_left(self) -> None:
+        """Note that the client has left, and cancel the statement if it only reads.
 
-        What changes data goes on, as on a server: nobody could tell how far it got.
+        A statement that changes data continues, as on a server: a partial change would be worse.
         """
         self._left = True
         if self._reads_only:
             self.cancel()
 
-    def found_to_read(self) -> None:
-        """Say, from the worker's thread, that the statement only reads and has a result.
+    def mark_reading(self) -> None:
+        """Note that the statement only reads and has a result; called on the worker's thread.
 
         Raises:
-            StoreError: nobody waits for it any more.
+            StoreError: the client has left.
         """
         self._reads_only = self.has_result = True
         if self._left:
             raise StoreError(Code.QUERY_WAS_CANCELLED, "Query was cancelled")
 
     async def close(self) -> None:
-        """Wait until the statement has ended, unread results dropped; never raises."""
+        """Discard the rest of the result and wait for the statement's end; never raises."""
         while not self.done.done():
-            # The engine may stand in a write that only a reader ends.
+            # The engine may be blocked in a write that only a reader can end.
             with contextlib.suppress(BlockingIOError):
                 while os.read(self._source, _CHUNK_BYTES):
                     pass
@@ -103,7 +103,7 @@ class Running:
             loop.remove_reader(self._source)
 
     async def _kill_until_done(self) -> None:
-        # Not once only: the statement may not have reached the engine yet.
+        # Repeatedly: the statement may not have reached the engine yet.
         while not self.done.done():
             await self._kill(self.job.query_id)
             await asyncio.wait([self.done], timeout=_KILL_EVERY_S)
@@ -114,7 +114,7 @@ class Running:
         except StoreError as error:
             return Outcome(error)
         except UnicodeDecodeError as error:
-            # The binding cannot turn an error that quotes binary input into text; this is its text.
+            # The binding cannot decode an error that quotes binary input; this is the error's text.
             return self._failed(error.object.decode(errors="replace"))
         except (ChdbError, RuntimeError) as error:
             return self._failed(str(error))

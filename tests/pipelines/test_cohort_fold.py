@@ -1,4 +1,4 @@
-"""The fold of a cohort gives what the definition says, whatever order events come in."""
+"""A cohort counts what its definition says, in whatever order events come."""
 
 import json
 from typing import Any, NamedTuple
@@ -71,7 +71,7 @@ def feed(state: CohortState, acts: list[Act], offset: int = 0) -> FoldResult[Val
     )
 
 
-def emitted(case: Case, aggregates: CohortAggregates) -> Grid:
+def counted_grid(case: Case, aggregates: CohortAggregates) -> Grid:
     counted = {begin_of(case.period, number): aggregates.counts(number) for number in aggregates}
     counted = {day: counts for day, counts in counted.items() if any((counts[0], *counts[1]))}
     return Grid(
@@ -87,10 +87,12 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batc
     state, aggregates = empty(case), CohortAggregates(case.periods)
     for begin in range(0, len(case.acts), batch):
         aggregates.apply(feed(state, case.acts[begin : begin + batch], begin).changes)
-    assert emitted(case, aggregates) == grid(case.acts, case.period, case.periods, case.timezone)
+    assert counted_grid(case, aggregates) == grid(
+        case.acts, case.period, case.periods, case.timezone
+    )
 
 
-def shown_by_value(case: Case, aggregates: CohortAggregates) -> dict[int, Grid]:
+def grids_by_value(case: Case, aggregates: CohortAggregates) -> dict[int, Grid]:
     found: dict[int, Grid] = {}
     for number in aggregates:
         for one in aggregates.breakdown(number):
@@ -104,7 +106,7 @@ def shown_by_value(case: Case, aggregates: CohortAggregates) -> dict[int, Grid]:
 
 
 def published(aggregates: CohortAggregates) -> dict[int, dict[str, Any]]:
-    """The figures as they stand on their topic, by period."""
+    """The records of the topic, by period."""
     names = "persons", "returned", "returned_or_later"
     return {
         number: dict(zip(names, aggregates.counts(number), strict=True))
@@ -115,7 +117,7 @@ def published(aggregates: CohortAggregates) -> dict[int, dict[str, Any]]:
 
 @given(cases(), st.integers(1, 30), st.integers(0, 30))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_broken_down_the_fold_equals_the_definition_as_well(
+def test_a_cohort_that_is_broken_down_equals_the_definition(
     case: Case, batch: int, again: int
 ) -> None:
     state = empty(case, broken_down=True)
@@ -131,8 +133,8 @@ def test_broken_down_the_fold_equals_the_definition_as_well(
             for number, record in before.items():
                 aggregates.load(number, record)
     of = case.period, case.periods, case.timezone
-    assert emitted(case, aggregates) == grid(case.acts, *of)
-    assert shown_by_value(case, aggregates) == grids(case.acts, *of)
+    assert counted_grid(case, aggregates) == grid(case.acts, *of)
+    assert grids_by_value(case, aggregates) == grids(case.acts, *of)
 
 
 def test_an_earlier_start_within_the_period_takes_its_value() -> None:
@@ -147,7 +149,7 @@ def test_an_earlier_start_within_the_period_takes_its_value() -> None:
     ]
 
 
-def test_values_beyond_those_told_apart_are_counted_as_one() -> None:
+def test_untracked_values_are_counted_together() -> None:
     case = Case("month", 1, "UTC", [])
     state, aggregates = empty(case, broken_down=True), CohortAggregates(1, broken_down=True)
     for begin in range(0, MAX_VALUES + 10, PERSONS):
@@ -170,12 +172,12 @@ def test_events_in_order_count_with_any_lateness(case: Case, lateness: int, batc
         folded = feed(state, acts[begin : begin + batch], begin)
         assert folded.late == 0
         aggregates.apply(folded.changes)
-    assert emitted(case, aggregates) == grid(acts, case.period, case.periods, case.timezone)
+    assert counted_grid(case, aggregates) == grid(acts, case.period, case.periods, case.timezone)
 
 
 @given(cases(), st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+def test_a_row_that_was_logged_continues_as_if_nothing_had_happened(
     case: Case, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(1, len(case.acts)))
@@ -187,17 +189,19 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     two.restored()
     if case.acts[cut:]:
         aggregates.apply(feed(two, case.acts[cut:], cut).changes)
-    assert emitted(case, aggregates) == grid(case.acts, case.period, case.periods, case.timezone)
+    assert counted_grid(case, aggregates) == grid(
+        case.acts, case.period, case.periods, case.timezone
+    )
 
 
-def test_what_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
+def test_an_event_later_than_the_lateness_is_counted_and_left_out() -> None:
     case = Case("day", 3, "UTC", [])
     state = empty(case, lateness_ms=DAY_MS)
     acts = [Act(0, NOON, True, False), Act(0, NOON - 2 * DAY_MS, True, False)]
     assert feed(state, acts).late == 1
 
 
-def test_a_start_that_comes_late_takes_the_returns_since_then_with_it() -> None:
+def test_a_late_start_takes_the_returns_since_then_with_it() -> None:
     case = Case("day", 3, "UTC", [])
     state, aggregates = empty(case, lateness_ms=5 * DAY_MS), CohortAggregates(3)
     for act in (Act(0, NOON, True, False), Act(0, NOON - DAY_MS, False, True)):

@@ -1,4 +1,4 @@
-"""What the stream and ClickHouse say of the same properties."""
+"""The stream and ClickHouse evaluate conditions alike."""
 
 import json
 from typing import Any
@@ -176,7 +176,7 @@ def test_a_condition_holds_by_the_type_of_the_value(
     assert compile_conditions([condition])(properties) is holds
 
 
-def test_all_conditions_must_hold_and_none_always_does() -> None:
+def test_all_conditions_must_hold_and_no_conditions_always_do() -> None:
     both = compile_conditions([Condition("a", value=1), Condition("b", value=2)])
     assert both({"a": 1, "b": 2})
     assert not both({"a": 1, "b": 3})
@@ -184,11 +184,11 @@ def test_all_conditions_must_hold_and_none_always_does() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", '{"a": 1e400}', '"\ud800"', "[" * 5_000])
-def test_properties_that_are_no_object_are_none(text: str) -> None:
+def test_properties_that_are_not_an_object_are_empty(text: str) -> None:
     assert parse_properties(text) == {}
 
 
-def test_the_one_kind_of_name_that_cannot_be_asked_for_is_refused_wherever_it_stands() -> None:
+def test_the_one_kind_of_name_that_cannot_be_read_is_refused_everywhere() -> None:
     named = Condition("^`a`", value=1)
     for condition, path in (
         (named, "where[0]"),

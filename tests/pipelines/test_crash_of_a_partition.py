@@ -1,10 +1,10 @@
-"""A partition that was lost and restored tells of persons what it would have told anyway."""
+"""A partition that is restored after a crash publishes what it would have published anyway."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.changelog import PersonChangelog, keep_latest
@@ -70,9 +70,9 @@ class Event(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    passed_ms: int  # since the one before
+    passed_ms: int  # since the epoch before
     events: list[Event]
-    crash: bool  # after it
+    crash: bool  # whether the worker crashes after it
 
 
 _events = st.builds(
@@ -83,8 +83,8 @@ _epochs = st.builds(
 )
 
 
-class Kept:
-    """What a topic holds after compaction, to be read from its beginning."""
+class CompactedTopic:
+    """A compacted topic, as a reader reads it from its beginning."""
 
     def __init__(self) -> None:
         self.newest: dict[bytes, bytes | None] = {}
@@ -97,7 +97,7 @@ class Kept:
     def values(self) -> list[bytes | None]:
         return list(self.newest.values())
 
-    def read(self, *_: object) -> Iterator["Kept"]:
+    def read(self, *_: object) -> Iterator["CompactedTopic"]:
         yield self
 
 
@@ -106,7 +106,7 @@ class Life:
 
     def __init__(self, snapshots: Snapshots, checkpoint_ms: int) -> None:
         self._snapshots, self._checkpoint_ms = snapshots, checkpoint_ms
-        self._outbox, self._kept = Outbox(), Kept()
+        self._outbox, self._topic = Outbox(), CompactedTopic()
         self._events: list[tuple[Event, int]] = []
         self._now = NOW
         self._matcher = Matcher(
@@ -119,27 +119,27 @@ class Life:
         self._log = PersonChangelog("state", 0, self._snapshots, self._outbox)
         self._partition = empty_partition()
 
-    def go_on(self, epoch: Epoch) -> list[tuple[Any, ...]]:
-        """Take an epoch in, and commit it; returns who entered and who left."""
+    def run(self, epoch: Epoch) -> list[tuple[Any, ...]]:
+        """Process an epoch and commit it; return who entered and who left."""
         self._now += epoch.passed_ms
         self._events += [(event, self._now - event.age_ms) for event in epoch.events]
         moves = []
         if epoch.events:
             begin = len(self._events) - len(epoch.events)
             batch, due = self._matched(begin, len(self._events)), self._now + self._checkpoint_ms
-            moves += self._told(self._partition.process(batch, Pass.LIVE, due))
-        moves += self._told(self._partition.expire(self._now))
+            moves += self._moves(self._partition.process(batch, Pass.LIVE, due))
+        moves += self._moves(self._partition.expire(self._now))
         self._log.write_rows(self._partition, self._now)
         self._log.write_meta(self._partition)
         for sent in self._outbox.take():
-            keep_latest(self._kept.newest, sent.keys.to_pylist(), sent.values.to_pylist())
+            keep_latest(self._topic.newest, sent.keys.to_pylist(), sent.values.to_pylist())
         return sorted(moves)
 
     def crash(self) -> None:
-        """Lose everything but what was committed, and restore it."""
+        """Lose everything but what is committed, and restore that."""
         self._begin()
         committed = len(self._events)
-        restoring = self._log.restore(empty_partition, committed, cast(Reader, self._kept))
+        restoring = self._log.restore(empty_partition, committed, cast(Reader, self._topic))
         try:
             while True:
                 next(restoring)
@@ -159,7 +159,7 @@ class Life:
         found = self._matcher.match(batch.projects, batch.names, batch.properties)
         return MatchedEvents(batch, found.matches, {"shop": 0})
 
-    def _told(self, changed: PartitionChanges) -> list[tuple[Any, ...]]:
+    def _moves(self, changed: PartitionChanges) -> list[tuple[Any, ...]]:
         return [
             (one.key.id, person, *(change[name].item() for name in ("at", "event_at", "entered")))
             for one, changes in changed.changes
@@ -176,17 +176,25 @@ def no_snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
     return Snapshots(tmp_path_factory.mktemp("snapshots"), "persons")
 
 
+@example(
+    [
+        Epoch(0, [Event("ann", "b", 0), Event("ann", "c", 0)], crash=False),
+        Epoch(0, [Event("ann", "a", 7_000)], crash=True),
+        Epoch(60_000, [], crash=False),
+    ],
+    5_000,
+)
 @given(st.lists(_epochs, min_size=2, max_size=8), st.sampled_from([0, 5_000, 30_000]))
 @settings(
     max_examples=300,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_a_crash_changes_nothing_of_what_is_told(
+def test_a_crash_changes_nothing_of_what_is_published(
     no_snapshots: Snapshots, epochs: list[Epoch], checkpoint_ms: int
 ) -> None:
     whole, lost = (Life(no_snapshots, checkpoint_ms) for _ in range(2))
     for epoch in epochs:
-        assert lost.go_on(epoch) == whole.go_on(epoch)
+        assert lost.run(epoch) == whole.run(epoch)
         if epoch.crash and epoch.events:  # time alone is not committed
             lost.crash()

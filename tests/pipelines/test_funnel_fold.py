@@ -1,4 +1,4 @@
-"""The fold of a funnel gives what the definition says, whatever order events come in."""
+"""A plain funnel counts what its definition says, in whatever order events come."""
 
 from typing import NamedTuple
 
@@ -76,16 +76,16 @@ def expected(steps: int, window: int, events: list[Event]) -> Expected:
     return fold(happenings, steps, window)
 
 
-def assert_equal(aggregates: FunnelAggregates, catalog: Expected) -> None:
-    assert aggregates.reached(TOTAL) == catalog.totals
-    for day, figures_of_day in catalog.days.items():
-        assert aggregates.reached(day) == figures_of_day.reached
-        for sketch, times in zip(aggregates.times(day), figures_of_day.times, strict=True):
+def assert_equal(aggregates: FunnelAggregates, expected_fold: Expected) -> None:
+    assert aggregates.reached(TOTAL) == expected_fold.totals
+    for day, of_day in expected_fold.days.items():
+        assert aggregates.reached(day) == of_day.reached
+        for sketch, times in zip(aggregates.times(day), of_day.times, strict=True):
             right = sketch_of(np.array(times, np.int64))
             assert sketch.sum_ms == right.sum_ms
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
-    assert set(aggregates) - {TOTAL} <= set(catalog.days)
+    assert set(aggregates) - {TOTAL} <= set(expected_fold.days)
 
 
 def rows_of(state: SequenceState) -> list[bytes]:
@@ -120,7 +120,7 @@ def test_the_state_does_not_depend_on_where_batches_end(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), st.sampled_from([0, HOUR_MS, 10 * DAY_MS]), st.data())
-def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+def test_a_row_that_was_logged_continues_as_if_nothing_had_happened(
     history: tuple[int, int, list[Event]], lateness: int, data: st.DataObject
 ) -> None:
     steps, window, events = history
@@ -134,7 +134,7 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     packed = before.pack(np.array(present, np.int32), cut)
     after = SequenceState(shape)
     after.unpack(PERSONS, before.rows["slot"][present], packed)
-    # What is in the rows already is fed again, as when a partition is restored, and left out.
+    # As when a partition is restored, the rows contain some of the events already.
     feed(after, events)
     assert rows_of(after) == rows_of(whole)
 
@@ -165,7 +165,7 @@ def test_a_window_that_closes_is_announced_once() -> None:
     assert again is None or again.timeouts is None or (again.timeouts["step"] == NONE).all()
 
 
-def test_a_day_that_can_change_no_more_is_let_go_and_stays_counted() -> None:
+def test_a_day_that_can_no_longer_change_is_freed_and_stays_counted() -> None:
     state = SequenceState(SequenceShape(2, HOUR_MS, HOUR_MS))
     feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
     state.expire(NOON + 2 * DAY_MS)
@@ -181,7 +181,7 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
             state.unpack(1, np.zeros(1, np.int32), packed)
 
 
-def test_a_person_who_does_very_much_takes_no_more_room_with_every_batch() -> None:
+def test_a_person_with_very_many_events_does_not_take_more_room_with_every_batch() -> None:
     steps, days = 3, 5
     state = SequenceState(SequenceShape(steps, 3 * DAY_MS, 7 * DAY_MS))
     at = np.arange(3 * MAX_TAIL, dtype=np.int64) * (days * DAY_MS // (3 * MAX_TAIL))

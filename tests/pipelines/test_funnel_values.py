@@ -1,4 +1,4 @@
-"""The figures of values: told apart up to a bound, and the same after they were published."""
+"""Counts by value: of a limited number of values, and the same after they were published."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ from schemas.value_tokens import to_json, token
         ([1], "null"),
     ],
 )
-def test_a_value_is_written_as_json_and_told_apart_from_others(value: Any, text: str) -> None:
+def test_a_value_is_written_as_json_and_distinguished_from_others(value: Any, text: str) -> None:
     assert to_json(token(value)) == text
     assert fingerprint([json.loads(text)]) == fingerprint([value])
 
@@ -57,7 +57,7 @@ def entered(*values: Any) -> ValuedChanges:
     return ValuedChanges(records, {fingerprint([value]): token(value) for value in values})
 
 
-def test_only_so_many_values_are_told_apart() -> None:
+def test_a_limited_number_of_values_is_tracked() -> None:
     aggregates = AttemptAggregates(2, entries=True)
     aggregates.apply(entered(*range(MAX_VALUES), "one too many", None))
     aggregates.apply(entered(0, "another"))
@@ -68,7 +68,7 @@ def test_only_so_many_values_are_told_apart() -> None:
     assert found[None] == ([2, 0], [4, 0])
 
 
-def test_figures_that_were_published_go_on_as_they_were() -> None:
+def test_aggregates_that_were_published_continue_as_they_were() -> None:
     aggregates, copy = AttemptAggregates(2, entries=True), AttemptAggregates(2, entries=True)
     aggregates.apply(entered(*range(MAX_VALUES - 1), "x"))
     published = {
@@ -83,7 +83,7 @@ def test_figures_that_were_published_go_on_as_they_were() -> None:
     assert copy.breakdown(TOTAL) == aggregates.breakdown(TOTAL)
 
 
-def test_a_value_that_is_told_apart_is_published_though_it_counts_nothing_yet() -> None:
+def test_a_value_that_is_tracked_is_published_before_it_counts_anything() -> None:
     """An event that changes no figure brings a value: what comes after a crash has to know it."""
     tokens = {fingerprint(["x"]): token("x")}
     chains, cohort = AttemptAggregates(2, entries=False), CohortAggregates(1, broken_down=True)
@@ -94,7 +94,7 @@ def test_a_value_that_is_told_apart_is_published_though_it_counts_nothing_yet() 
         assert [one["value"] for one in aggregates.breakdown(TOTAL)] == ["null", '"x"']
 
 
-def test_figures_of_older_layouts_are_read_beside_those_of_values() -> None:
+def test_records_of_older_layouts_are_read_beside_those_with_values() -> None:
     current, *_, older = [load("funnel-result"), *history("funnel-result")[:-1]]
     common = {"project_id": "p", "funnel_id": "f", "version": 1, "partition": 0, "position": 1}
     common |= {"times": [], "late_dropped": 0, "updated_at": 0, "day": None, "reached": [1, 0]}

@@ -85,7 +85,7 @@ def evaluated(function: PropertyFunction, some: list[str]) -> list[Any]:
     ['{"x":[1}', '{"x":{1}}', '{"x":{"a":1]}', '{"x":[1,]}', '{"x":1,}', "{,}", "{", ""], ("x",)
 )
 @example(["{" + '"a":{' * 80 + "}" * 81, '{"a":' + "[" * 60 + "]" * 60 + "}"], ("a",))
-def test_an_answer_is_that_of_each_event_by_itself(some: list[str], names: tuple[str, ...]) -> None:
+def test_the_result_is_that_of_each_event_alone(some: list[str], names: tuple[str, ...]) -> None:
     def call(properties: Mapping[str, Any]) -> Any:
         return [(name, properties.get(name)) for name in names] if names else dict(properties)
 
@@ -110,7 +110,7 @@ def test_events_that_are_alike_are_parsed_and_evaluated_once() -> None:
     assert len(calls) == 2
 
 
-def test_how_values_are_written_is_told_apart_from_where_they_end() -> None:
+def test_a_key_says_where_a_value_ends() -> None:
     some = ['{"a":1,"b":""}', '{"a":"","b":1}', '{"b":1}', '{"a":1}', "{}", '{"a":null}']
     function = PropertyFunction(
         ("a", "b"), lambda properties: (properties.get("a"), properties.get("b"))
@@ -139,7 +139,7 @@ def test_names_are_put_into_blocks_with_those_of_one_function_together() -> None
         assert block.take(columns) == list(names)
 
 
-def test_a_column_of_groups_tells_its_values_in_the_order_in_which_they_came() -> None:
+def test_a_dictionary_column_has_its_values_in_the_order_of_its_rows() -> None:
     column = DictionaryColumn(np.array([3, 0, 3, 2, 0], np.int32), ["a", "none's", "b", "c"])
     assert column.to_list() == ["c", "a", "c", "b", "a"]
     assert column.first_rows() == [0, 1, 3]

@@ -1,4 +1,4 @@
-"""What a batch's events come down to for each definition."""
+"""A definition is given the events that it selects, and what it reads of them."""
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ def match(matcher: Matcher, *events: tuple[str, str]) -> dict[Key, Match]:
     return found.matches
 
 
-def test_a_definition_is_given_the_rows_of_its_looks_and_no_others() -> None:
+def test_a_definition_is_given_the_rows_that_it_selects_and_no_others() -> None:
     selectors = (
         EventFilter("buy"),
         EventFilter("buy", (Condition("price", "gt", 5),)),
@@ -55,7 +55,7 @@ def test_what_a_definition_reads_comes_with_its_events_in_their_order() -> None:
     assert dotted == ["dotted", [1], None, None]
 
 
-def test_an_any_look_reads_every_event_of_its_project() -> None:
+def test_a_selector_without_a_name_selects_every_event_of_its_project() -> None:
     found = match(
         Matcher([Selection(KEY, (EventFilter(),), ("n",))]),
         ("a", '{"n": 1}'),
@@ -75,7 +75,7 @@ def test_the_name_of_an_event_may_be_read_as_well() -> None:
     ]
 
 
-def test_what_is_alike_is_read_as_the_same_number_by_all_who_ask() -> None:
+def test_equal_values_are_read_as_the_same_hash_by_all_definitions() -> None:
     both, plan = ValueHash(("plan", "n")), ValueHash(("plan",))
     found = match(
         Matcher(

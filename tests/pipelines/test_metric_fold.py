@@ -1,4 +1,4 @@
-"""The fold of a metric gives what the definition says, whatever order events come in."""
+"""A metric measures what its definition says, in whatever order events come."""
 
 import math
 from collections import Counter
@@ -85,13 +85,13 @@ def start(case: Case, measure: Measure, **more: Any) -> Instance:
     return METRIC.instance(define(case, measure, **more), case.lateness_ms)
 
 
-def feed(instances: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any]:
-    names = METRIC.reads(instances.definition)
+def feed(instance: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any]:
+    names = METRIC.reads(instance.definition)
     columns: dict[Any, list[Any]] = {
         "p": [act.value for act in acts],
         "": [act.event for act in acts],
     }
-    folded: FoldResult[Any] = instances.state.fold(
+    folded: FoldResult[Any] = instance.state.fold(
         4,
         np.array([act.person for act in acts], np.int32),
         np.array([act.at for act in acts], np.int64),
@@ -99,8 +99,8 @@ def feed(instances: Instance, acts: list[Act], offset: int = 0) -> FoldResult[An
         np.arange(offset, offset + len(acts)),
         [DictionaryColumn.of(columns[name]) for name in names],
     )
-    instances.late += folded.late
-    instances.unpublished |= instances.aggregates.apply(folded.changes)
+    instance.late += folded.late
+    instance.unpublished |= instance.aggregates.apply(folded.changes)
     return folded
 
 
@@ -108,30 +108,30 @@ def whole(case: Case) -> InTime:
     return in_time(case.acts, case.bucket_s, case.timezone, case.lateness_ms)
 
 
-def assert_tally(metric: Metric, tally: MetricAggregate, catalog: Measured) -> None:
-    assert tally.events == catalog.events
+def assert_measured(metric: Metric, aggregate: MetricAggregate, expected: Measured) -> None:
+    assert aggregate.events == expected.events
     match metric.measure:
         case "sum" | "percentiles":
-            numbers = catalog.numbers
-            assert tally.unmeasured == catalog.events - len(numbers)
+            numbers = expected.numbers
+            assert aggregate.unmeasured == expected.events - len(numbers)
             off = len(numbers) * 2**-53 * math.fsum(map(abs, numbers))
-            assert tally.sum == pytest.approx(math.fsum(numbers), abs=off, rel=0)
-            assert (tally.minimum, tally.maximum) == (
+            assert aggregate.sum == pytest.approx(math.fsum(numbers), abs=off, rel=0)
+            assert (aggregate.minimum, aggregate.maximum) == (
                 min(numbers, default=math.inf),
                 max(numbers, default=-math.inf),
             )
             if metric.measure == "percentiles" and numbers:  # so few are kept as they are
-                figure = values_of(metric, tally)
+                figure = values_of(metric, aggregate)
                 assert figure.percentiles == [
                     percentile(numbers, permille) for permille in (500, 900, 950, 990)
                 ]
         case "top":
-            figure = values_of(metric, tally)
-            assert tally.unmeasured == catalog.events - catalog.values.total()
-            assert Counter(dict(_typed(figure.top or []))) == catalog.values
+            figure = values_of(metric, aggregate)
+            assert aggregate.unmeasured == expected.events - expected.values.total()
+            assert Counter(dict(_typed(figure.top or []))) == expected.values
             assert (figure.other, figure.off_by) == (0, 0)
         case "events" if metric.by_event:
-            assert dict(values_of(metric, tally).top or []) == catalog.names
+            assert dict(values_of(metric, aggregate).top or []) == expected.names
 
 
 def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
@@ -139,13 +139,13 @@ def _typed(top: list[tuple[Any, int]]) -> list[tuple[tuple[str, Any], int]]:
     return [((names[type(value)], value), count) for value, count in top]
 
 
-def assert_counted(case: Case, instances: Instance) -> None:
+def assert_counted(case: Case, instance: Instance) -> None:
     counted = whole(case)
-    assert instances.late == counted.late
-    catalog = measure(counted.acts, case.bucket_s, case.timezone)
-    assert set(instances.aggregates) == catalog.keys()
-    for number, measured in catalog.items():
-        assert_tally(instances.definition.metric, instances.aggregates.bucket(number), measured)
+    assert instance.late == counted.late
+    expected = measure(counted.acts, case.bucket_s, case.timezone)
+    assert set(instance.aggregates) == expected.keys()
+    for number, measured in expected.items():
+        assert_measured(instance.definition.metric, instance.aggregates.bucket(number), measured)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -155,42 +155,42 @@ def test_the_fold_equals_the_definition_in_any_order_and_any_lateness(
     measure: Measure, case: Case, batch: int
 ) -> None:
     more: dict[str, Any] = {"by_event": True} if measure == "events" else {}
-    instances = start(case, measure, **more)
+    instance = start(case, measure, **more)
     for begin in range(0, len(case.acts), batch):
-        feed(instances, case.acts[begin : begin + batch], begin)
-    assert_counted(case, instances)
+        feed(instance, case.acts[begin : begin + batch], begin)
+    assert_counted(case, instance)
 
 
 class Topic:
-    """What stands on the results topic of one partition, by key, as records are published."""
+    """The latest records of one partition of the results topic, by key."""
 
     def __init__(self) -> None:
         self.records: dict[int, dict[str, Any]] = {}
 
-    def publish(self, instances: Instance) -> None:
-        for number in instances.unpublished | {TOTAL}:
-            record = record_of(instances, number)
+    def publish(self, instance: Instance) -> None:
+        for number in instance.unpublished | {TOTAL}:
+            record = record_of(instance, number)
             if record is None:
                 del self.records[number]
             else:
                 buckets = Buckets(
-                    instances.definition.metric.bucket_s, instances.definition.metric.timezone
+                    instance.definition.metric.bucket_s, instance.definition.metric.timezone
                 )
                 begin = None if number == TOTAL else buckets.begin(number)
                 rest = {"newest_at": None, "complete_until": None, "bucket": begin}
-                self.records[number] = rest | dict(record) | {"late_dropped": instances.late}
-        instances.unpublished.clear()
+                self.records[number] = rest | dict(record) | {"late_dropped": instance.late}
+        instance.unpublished.clear()
 
-    def restore(self, instances: Instance) -> None:
+    def restore(self, instance: Instance) -> None:
         for record in self.records.values():
-            load(instances, record)
-        instances.late = self.records[TOTAL]["late_dropped"]
+            load(instance, record)
+        instance.late = self.records[TOTAL]["late_dropped"]
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 @given(case=cases(), data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_what_is_restored_from_the_topic_goes_on_as_if_nothing_had_happened(
+def test_a_metric_restored_from_the_topic_continues_as_if_nothing_had_happened(
     measure: Measure, case: Case, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(1, len(case.acts)))
@@ -200,7 +200,7 @@ def test_what_is_restored_from_the_topic_goes_on_as_if_nothing_had_happened(
         feed(one, case.acts[begin : min(cut, begin + 7)], begin)
         topic.publish(one)
     topic.restore(two)
-    if case.acts[again:cut]:  # events that the figures hold already: the changes are let go
+    if case.acts[again:cut]:  # events that the aggregates contain already: the changes are dropped
         replay = start(case, measure)
         replay.state = two.state
         feed(replay, case.acts[again:cut], again)
@@ -221,19 +221,19 @@ def test_partitions_and_buckets_merge_into_what_all_of_them_measured(
     merged: dict[int, MetricAggregate] = {}
     for part in parts:
         for number in part.aggregates:
-            tally = part.aggregates.bucket(number)
+            aggregate = part.aggregates.bucket(number)
             known = merged.get(number)
-            merged[number] = tally if known is None else known.merged(tally)
+            merged[number] = aggregate if known is None else known.merged(aggregate)
     kept = max(merged) - KEPT
-    merged = {number: tally for number, tally in merged.items() if number > kept}
+    merged = {number: aggregate for number, aggregate in merged.items() if number > kept}
     counted = [
         act for act in case.acts if measure([act], case.bucket_s, case.timezone).keys() & merged
     ]
-    catalog = measure(counted, case.bucket_s, case.timezone, window)
+    expected = measure(counted, case.bucket_s, case.timezone, window)
     slid = slide(merged, window, range(kept, max(merged) + window))
-    assert slid.keys() == catalog.keys()
-    for number, measured in catalog.items():
-        assert_tally(parts[0].definition.metric, slid[number], measured)
+    assert slid.keys() == expected.keys()
+    for number, measured in expected.items():
+        assert_measured(parts[0].definition.metric, slid[number], measured)
 
 
 def minutes(*acts: tuple[float, Any]) -> list[Act]:
@@ -245,49 +245,49 @@ FIRST = NOON // 60_000
 
 
 def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
-    instances = start(CASE, "events")
-    feed(instances, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
-    assert instances.late == 1  # the last: its minute ended two minutes before the newest event
-    assert instances.aggregates.bucket(FIRST).events == 2
+    instance = start(CASE, "events")
+    feed(instance, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
+    assert instance.late == 1  # the last: its minute ended two minutes before the newest event
+    assert instance.aggregates.bucket(FIRST).events == 2
 
 
-def test_a_bucket_that_is_not_kept_any_more_is_deleted_from_the_topic() -> None:
-    instances, topic = start(CASE, "events"), Topic()
-    feed(instances, minutes((0, None), (1, None)))
-    topic.publish(instances)
+def test_a_bucket_that_is_no_longer_kept_is_deleted_from_the_topic() -> None:
+    instance, topic = start(CASE, "events"), Topic()
+    feed(instance, minutes((0, None), (1, None)))
+    topic.publish(instance)
     assert topic.records.keys() == {TOTAL, FIRST, FIRST + 1}
-    feed(instances, minutes((KEPT, None)))
-    topic.publish(instances)
+    feed(instance, minutes((KEPT, None)))
+    topic.publish(instance)
     assert topic.records.keys() == {TOTAL, FIRST + 1, FIRST + KEPT}
 
 
 def test_an_event_whose_bucket_is_not_kept_is_late_however_great_the_lateness() -> None:
-    instances = start(CASE._replace(lateness_ms=EVER), "events")
-    feed(instances, minutes((KEPT, None), (0, None), (1, None)))
-    assert (instances.late, sorted(instances.aggregates)) == (1, [FIRST + 1, FIRST + KEPT])
+    instance = start(CASE._replace(lateness_ms=EVER), "events")
+    feed(instance, minutes((KEPT, None), (0, None), (1, None)))
+    assert (instance.late, sorted(instance.aggregates)) == (1, [FIRST + 1, FIRST + KEPT])
 
 
-def test_what_is_no_number_is_counted_as_unmeasured() -> None:
-    instances = start(CASE, "average")
+def test_a_value_that_is_no_number_is_counted_as_unmeasured() -> None:
+    instance = start(CASE, "average")
     values = [1, 2.5, True, "3", None, [4]]
-    feed(instances, minutes(*((0, value) for value in values)))
-    tally = instances.aggregates.bucket(FIRST)
-    assert (tally.events, tally.unmeasured, tally.sum) == (6, 4, 3.5)
+    feed(instance, minutes(*((0, value) for value in values)))
+    aggregate = instance.aggregates.bucket(FIRST)
+    assert (aggregate.events, aggregate.unmeasured, aggregate.sum) == (6, 4, 3.5)
 
 
-def test_a_day_is_that_of_the_time_zone() -> None:
+def test_a_day_is_a_day_of_the_time_zone() -> None:
     case = Case(86_400, "Asia/Kathmandu", EVER, [])
-    instances = start(case, "events")
+    instance = start(case, "events")
     midnight = 20_000 * DAY_MS - 20_700_000  # 5 hours and 45 minutes before that of UTC
-    feed(instances, [Act(0, midnight - 1), Act(0, midnight)])
-    assert sorted(instances.aggregates) == [19_999, 20_000]
+    feed(instance, [Act(0, midnight - 1), Act(0, midnight)])
+    assert sorted(instance.aggregates) == [19_999, 20_000]
     assert Buckets(86_400, "Asia/Kathmandu").begin(20_000) == midnight
 
 
 def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
-    instances = start(CASE, "top")
-    feed(instances, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
-    figure = values_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
+    instance = start(CASE, "top")
+    feed(instance, minutes(*((0, value) for value in (1, 1.0, "1", True, 1))))
+    figure = values_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
     assert [(type(value), value, count) for value, count in figure.top or []] == [
         (int, 1, 3),
         (bool, True, 1),
@@ -296,17 +296,17 @@ def test_one_is_one_point_zero_and_not_the_text_nor_true() -> None:
 
 
 def test_the_less_frequent_values_are_other() -> None:
-    instances = start(CASE, "top", limit=1)
-    feed(instances, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
-    figure = values_of(instances.definition.metric, instances.aggregates.bucket(FIRST))
+    instance = start(CASE, "top", limit=1)
+    feed(instance, minutes((0, "a"), (0, "b"), (0, "b"), (0, None)))
+    figure = values_of(instance.definition.metric, instance.aggregates.bucket(FIRST))
     assert (figure.top, figure.other, figure.unmeasured) == ([("b", 2)], 1, 1)
 
 
 def test_a_metric_of_events_has_no_rows_and_nothing_in_the_log() -> None:
-    instances = start(CASE, "events")
-    assert not len(feed(instances, minutes((0, None))).newly_dirty)
-    assert instances.state.size == 0
-    assert not instances.state.by_person
+    instance = start(CASE, "events")
+    assert not len(feed(instance, minutes((0, None))).newly_dirty)
+    assert instance.state.size == 0
+    assert not instance.state.by_person
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5))
@@ -319,11 +319,11 @@ def test_percentiles_of_many_numbers_are_within_the_stated_error(seed: int, part
         sketch = sketch.merged(Percentiles.read(bytes(Percentiles.of(part))))
     assert len(sketch) == len(numbers)
     ordered = np.sort(numbers)
-    catalog = np.arange(1, 100)
-    ranks = np.searchsorted(ordered, sketch.at(catalog.tolist()), "right") / len(numbers)
+    percents = np.arange(1, 100)
+    ranks = np.searchsorted(ordered, sketch.at(percents.tolist()), "right") / len(numbers)
     # The error is stated with 99 % confidence for a rank: three times as much is never seen.
-    assert np.abs(ranks - catalog / 100).max() < 3 * RANK_ERROR
-    assert np.mean(np.abs(ranks - catalog / 100) > RANK_ERROR) < 0.2
+    assert np.abs(ranks - percents / 100).max() < 3 * RANK_ERROR
+    assert np.mean(np.abs(ranks - percents / 100) > RANK_ERROR) < 0.2
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5))

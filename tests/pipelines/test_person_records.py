@@ -1,4 +1,4 @@
-"""A person's record gives back the rows that were joined into it, and nothing else does."""
+"""Rows that are joined into records can be split again; other records are refused."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def joined(count: int, parts: list[Part]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("batch", [1, 20, 40, 10_000])
-def test_many_bytes_are_joined_some_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+def test_long_records_are_joined_in_slices(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     parts = [part(7, {0: b"one", 1: b"second", 3: b"x" * 30}), part(8, {1: b"another"})]
     whole = joined(4, parts)
     monkeypatch.setattr("pipelines.engine.person_record._BYTES_BATCH", batch)
@@ -47,7 +47,7 @@ def test_many_bytes_are_joined_some_at_a_time(monkeypatch: pytest.MonkeyPatch, b
 
 @settings(max_examples=100, deadline=None)
 @given(FUNNEL)
-def test_what_was_joined_is_split(funnels: dict[int, dict[int, bytes]]) -> None:
+def test_joined_rows_are_split_again(funnels: dict[int, dict[int, bytes]]) -> None:
     records = joined(10, [part(tag, rows) for tag, rows in funnels.items()])
     starts = np.cumsum([0, *(len(record) for record in records)], dtype=np.int64)
     data = np.frombuffer(b"".join(records), np.uint8)

@@ -1,4 +1,4 @@
-"""The fold of a segment gives what the rule says, whatever order events come in, as time passes."""
+"""A segment has the persons of whom its rule holds, in whatever order events and time come."""
 
 import json
 from collections.abc import Sequence
@@ -189,7 +189,7 @@ def test_the_fold_equals_the_rule_in_any_order_of_arrival_as_time_passes(
 
 @given(rules, lives, st.data())
 @CHECKED
-def test_who_was_logged_goes_on_as_if_nothing_had_happened(
+def test_a_person_who_was_logged_continues_as_if_nothing_had_happened(
     rule: Rule, life: list[Happening], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(life)))
@@ -203,10 +203,10 @@ def test_who_was_logged_goes_on_as_if_nothing_had_happened(
 
 @given(rules, lives, st.data())
 @CHECKED
-def test_what_is_folded_again_announces_nothing_again(
+def test_events_that_are_folded_again_publish_nothing_again(
     rule: Rule, life: list[Happening], data: st.DataObject
 ) -> None:
-    """Whoever moved since the others were logged is logged as of then, as it is on the stream."""
+    """As on the stream, a person who moved is logged at once, later than the others."""
     cut = data.draw(st.integers(0, len(life)))
     stream = Stream(rule).feed(*life[:cut])
     stream.expire(max((one.at for one in life[:cut]), default=NOW))
@@ -222,7 +222,7 @@ def test_what_is_folded_again_announces_nothing_again(
         if len(slots):
             stream.state.unpack(PERSONS, slots, packed)
     stream.fold(life, 0)
-    stream.state.restored()
+    stream.state.restored(old.clock)
     announced = list(stream.moves)
     assert stream.expire(clock).moves == announced
     for now in (clock + 4_000, clock + 20_000):
@@ -245,7 +245,7 @@ def test_an_event_counts_for_as_long_as_it_is_no_older_than_the_span() -> None:
     ]
 
 
-def test_a_change_that_time_makes_is_dated_when_it_was_made_however_late_it_is_found() -> None:
+def test_a_change_made_by_time_has_the_time_at_which_it_happened_however_late_it_is_found() -> None:
     rule = Rule(last_seen=Seen(not_within_s=10))
     assert Stream(rule).feed(did("a", 0)).expire(NOW + 99_999).moves == [
         (0, True, NOW + 10_001, None)
@@ -256,7 +256,7 @@ def test_a_change_that_time_makes_is_dated_when_it_was_made_however_late_it_is_f
     ]
 
 
-def test_who_did_it_exactly_so_often_comes_and_goes_with_time_alone() -> None:
+def test_a_person_enters_and_leaves_an_exact_count_with_time_alone() -> None:
     stream = Stream(Rule(performed=Performed(exactly=1, within_s=10)))
     stream.feed(did("a", 0), did("a", 4_000)).expire(NOW + 60_000)
     assert [move[1:3] for move in stream.moves] == [
@@ -267,7 +267,7 @@ def test_who_did_it_exactly_so_often_comes_and_goes_with_time_alone() -> None:
     ]
 
 
-def test_whoever_did_anything_is_in_if_the_rule_holds_of_those_who_did_nothing() -> None:
+def test_any_event_makes_a_member_if_the_rule_holds_of_persons_without_events() -> None:
     asked = Rule(performed=Performed(event="buy", at_most=0))
     assert Stream(asked).feed(did("look", 0)).members == {0}
     assert Stream(asked).feed(did("buy", 0)).members == set()
@@ -275,7 +275,7 @@ def test_whoever_did_anything_is_in_if_the_rule_holds_of_those_who_did_nothing()
     assert Stream(asked).feed(did("look", 0)).members == {0}
 
 
-def test_a_definition_looks_at_no_event_that_it_does_not_ask_for() -> None:
+def test_a_segment_selects_only_events_that_its_rule_asks_for() -> None:
     asked = Rule(
         and_=(
             Rule(performed=Performed(event="buy")),
@@ -310,8 +310,8 @@ def test_a_property_is_what_was_set_last_or_else_first_set_once(
     for events in (in_order, in_order[::-1]):
         assert Stream(asked).feed(*events).members == ({0} if holds else set())
     # Of equal times, the last that came is set, and the first that came is set once.
-    flush_now = [one._replace(at=NOW) for one in in_order]
-    assert Stream(asked).feed(*flush_now).members == ({0} if holds else set())
+    at_once = [event._replace(at=NOW) for event in in_order]
+    assert Stream(asked).feed(*at_once).members == ({0} if holds else set())
 
 
 def test_an_object_is_found_however_its_name_is_escaped() -> None:
@@ -324,7 +324,7 @@ def test_an_object_is_found_however_its_name_is_escaped() -> None:
     assert dictionary_column(found.values[0]).to_list() == ["pro", 1]
 
 
-def test_what_was_performed_in_order_stays_and_counts_from_the_event_that_did_it() -> None:
+def test_a_completed_sequence_stays_completed_from_the_event_that_completed_it() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
     stream = Stream(Rule(sequence=EventSequence(steps, window_s=10)))
     stream.feed(did("a", 0), did("b", 10_001), did("b", 10_000))
@@ -342,7 +342,7 @@ def test_a_step_that_comes_later_than_the_lateness_is_counted_and_left_out() -> 
     assert stream.state.size == 1
 
 
-def test_figures_are_by_the_day_on_which_persons_moved() -> None:
+def test_moves_are_counted_by_the_day_on_which_persons_moved() -> None:
     stream = Stream(Rule(performed=Performed(within_s=86_400)))
     stream.feed(did("a", 0)).expire(NOW + 3 * 86_400_000)
     day = NOW // 86_400_000
@@ -352,7 +352,7 @@ def test_figures_are_by_the_day_on_which_persons_moved() -> None:
     }
 
 
-def test_no_more_timers_are_done_at_one_go_than_are_bearable() -> None:
+def test_one_call_handles_a_limited_number_of_timers() -> None:
     program = compile_rule(Rule(performed=Performed(within_s=1)))
     state, many = SegmentState(program, 0), 2 * TIMERS_BATCH + 1
     slots = np.arange(many, dtype=np.int32)
@@ -377,7 +377,7 @@ def test_a_row_of_an_unknown_layout_is_refused() -> None:
             state.unpack(1, np.zeros(1, np.int32), packed)
 
 
-def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
+def test_a_dump_without_any_step_of_a_sequence_continues() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(or_=(Rule(sequence=EventSequence(steps, 60)), Rule(performed=Performed(event="c"))))
     stream = Stream(rule).feed(did("c", 0))
@@ -387,7 +387,7 @@ def test_a_dump_without_any_step_of_an_order_goes_on() -> None:
     assert stream.feed(did("a", 0), did("b", 1)).members == {0}
 
 
-def test_a_dump_that_is_loaded_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_dump_that_is_loaded_continues_as_if_nothing_had_happened() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(
         or_=(

@@ -93,7 +93,7 @@ def test_conditions_nest_up_to_a_depth() -> None:
     for _ in range(MAX_DEPTH - 3):
         condition = {"or": [condition]}
     assert decode_funnel(funnel(condition)).steps[0].where
-    with pytest.raises(InvalidRequest, match=f"up to {MAX_DEPTH} levels") as caught:
+    with pytest.raises(InvalidRequest, match=f"at most {MAX_DEPTH} levels") as caught:
         decode_funnel(funnel({"not": condition}))
     assert (
         caught.value.field == "steps[0].where[0].not" + ".or[0]" * (MAX_DEPTH - 3) + ".not.and[0]"
@@ -111,7 +111,7 @@ def test_a_step_compares_so_many_properties_and_no_more() -> None:
     compared = LEAF | {"value": 1}
     some = {"or": [compared] * (MAX_CONDITIONS - 1)}
     assert decode_funnel(funnel(compared, some)).steps[0].where
-    with pytest.raises(InvalidRequest, match=f"up to {MAX_CONDITIONS} ") as caught:
+    with pytest.raises(InvalidRequest, match=f"at most {MAX_CONDITIONS} ") as caught:
         decode_funnel(funnel(compared, some, {"not": compared}))
     assert caught.value.field == "steps[0].where"
 

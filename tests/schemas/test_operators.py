@@ -121,6 +121,7 @@ def test_the_topics_of_results_have_the_names_that_they_always_had() -> None:
         ("t.segments", "compact"),
         ("t.metrics", "compact"),
         ("t.state.persons", "compact"),
+        ("t.state.positions", "compact"),
         ("_schemas", "compact"),
     }
 

@@ -1,4 +1,4 @@
-"""The registry on the topic and the one at an address: the same seam, the same behaviour."""
+"""The registry on the topic and the one at a URL behave the same."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ Open = Callable[[], SchemaRegistry]
 
 @pytest.fixture(params=["topic", "address"])
 def registry(broker: Broker, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens registries of one kind that share what they know."""
+    """Yield a function that opens registries of one kind on the same schemas."""
     with ExitStack() as stack:
         topic = stack.enter_context(EphemeralTopic(broker.bootstrap)).name
         if request.param == "topic":
@@ -39,7 +39,7 @@ def registry(broker: Broker, request: pytest.FixtureRequest) -> Iterator[Open]:
             yield lambda: stack.enter_context(closing(RemoteRegistry(url)))
 
 
-def test_what_one_registers_another_finds(registry: Open) -> None:
+def test_a_schema_that_one_registers_is_found_by_another(registry: Open) -> None:
     one, other = registry(), registry()
 
     first = one.register("x-value", FIRST)
@@ -51,7 +51,7 @@ def test_what_one_registers_another_finds(registry: Open) -> None:
     assert one.find([first, second]) == {first: FIRST, second: SECOND}
 
 
-def test_what_is_refused_is_refused_with_the_reason(registry: Open) -> None:
+def test_a_refusal_carries_its_reason(registry: Open) -> None:
     opened = registry()
     opened.register("x-value", FIRST)
 
@@ -76,7 +76,7 @@ def test_threads_share_one(registry: Open) -> None:
 
 
 @pytest.mark.parametrize("kind", ["topic", "address"])
-def test_one_that_does_not_answer_is_named(broker: Broker, kind: str) -> None:
+def test_a_registry_that_does_not_answer_is_named(broker: Broker, kind: str) -> None:
     (port,) = free_ports(1)
     opened: SchemaRegistry
     if kind == "topic":
@@ -100,7 +100,7 @@ def test_the_settings_decide_which_is_used(broker: Broker) -> None:
             run_registry(other)
 
 
-def test_an_address_that_is_no_registry_is_a_setting_to_mend(broker: Broker) -> None:
+def test_an_address_without_a_registry_is_reported_as_a_wrong_setting(broker: Broker) -> None:
     with (
         EphemeralTopic(broker.bootstrap) as topic,
         serving(broker.bootstrap, topic.name) as url,

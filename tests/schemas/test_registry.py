@@ -1,3 +1,5 @@
+"""The registry on the `_schemas` topic: many processes, one set of ids."""
+
 import subprocess
 import sys
 import threading
@@ -41,7 +43,9 @@ def topic(broker: Broker) -> Iterator[str]:
         yield topic.name
 
 
-def test_what_one_registers_another_finds_at_once(broker: Broker, topic: str) -> None:
+def test_a_schema_that_one_registers_is_found_by_another_at_once(
+    broker: Broker, topic: str
+) -> None:
     with Registry(broker.bootstrap, topic) as one, Registry(broker.bootstrap, topic) as other:
         first = one.register("x-value", FIRST)
         assert other.find([first, 99]) == {first: FIRST}

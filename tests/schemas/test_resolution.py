@@ -74,7 +74,7 @@ def test_a_reader_reads_what_avro_lets_it_read(reader: Schema, writer: Schema) -
         (
             one(kind(symbols=["a"])),
             one(kind(symbols=["a", "b"])),
-            "x: b are no symbols, and there is no default",
+            "x: b are not symbols, and there is no default",
         ),
         (
             one({"type": "fixed", "name": "F", "size": 2}),
@@ -94,7 +94,7 @@ def test_a_reader_reads_what_avro_lets_it_read(reader: Schema, writer: Schema) -
         (
             record({"name": "a", "type": "int"}),
             record({"name": "a", "type": "int"}, name="Other"),
-            "the whole: Other is neither named nor aliased Sample",
+            "the schema: Other is neither named nor aliased Sample",
         ),
         (one(MILLIS), one(MICROS), "x: timestamp-micros cannot be read as timestamp-millis"),
         (

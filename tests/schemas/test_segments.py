@@ -8,18 +8,8 @@ import pytest
 
 from schemas.conditions import Condition
 from schemas.errors import InvalidRequest
-from schemas.operators.segment import (
-    MAX_DEPTH,
-    MAX_LEAVES,
-    MAX_OCCASIONS,
-    Rule,
-    SegmentDefinition,
-    decode,
-    decode_segment,
-    encode,
-    references,
-    resolve,
-)
+from schemas.operators.segment import SegmentDefinition, decode, decode_segment, encode
+from schemas.rules import MAX_DEPTH, MAX_FILTERS, MAX_LEAVES, Rule, references, resolve
 
 DID = {"performed": {"event": "a"}}
 STEPS = [{"event": "a"}, {"event": "b", "where": [{"property": "n", "value": 1}]}]
@@ -68,9 +58,9 @@ def test_a_rule_is_kept_as_it_was_written(rule: Any) -> None:
         (deep(MAX_DEPTH + 1), "rule" + MAX_DEPTH * ".not", f"{MAX_DEPTH} levels"),
         ({"or": [{"and": [DID] * 17}] * 2}, "rule", f"{MAX_LEAVES} conditions"),
         (
-            {"and": [{"performed": {"event": f"e{n}"}} for n in range(MAX_OCCASIONS + 1)]},
+            {"and": [{"performed": {"event": f"e{n}"}} for n in range(MAX_FILTERS + 1)]},
             "rule",
-            f"{MAX_OCCASIONS} different events",
+            f"{MAX_FILTERS} different events",
         ),
         ({"or": [{"performed": {"exactly": 90, "within_s": 1}}] * 3}, "rule", "256 times"),
         ({"person": []}, "rule.person", "length >= 1"),

@@ -1,4 +1,4 @@
-"""The embedded broker keeps its data, ends with its parent, and says what is wrong."""
+"""The embedded broker keeps its data, ends with its parent, and names what is wrong."""
 
 import contextlib
 import json
@@ -8,40 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.follower import TopicReader
-from services import broker as brokers
-from services.broker import JARS, KAFKA_VERSION, Broker, install_kafka
+from services.broker import JARS, KAFKA_VERSION, Broker, cache_home, install_kafka
+from services.broker.identity import VERSION_FILE
 from tests.conftest import free_ports
 from tests.kafka import EphemeralTopic, create_topic, produce, read_all
+from tests.processes import eventually, processes_of_session
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(holds: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def processes_of_session(session: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            pass
-    return found
 
 
 def start(directory: Path, ports: list[int] | None = None) -> Broker:
@@ -53,7 +33,7 @@ def start(directory: Path, ports: list[int] | None = None) -> Broker:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The way to Maven Central leads to a port of this machine where nobody answers."""
+    """Route Maven Central to a closed port of this machine."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
@@ -65,7 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def parent_of_a_broker(directory: Path, ports: list[int]) -> Iterator[int]:
-    """The session of a broker whose parent is killed at the end of the block."""
+    """Yield the session of a broker, and kill the broker's parent at the end of the block."""
     script = (
         "import json, sys, time; from pathlib import Path; from tests.services.test_broker import "
         "start\nbroker = start(Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
@@ -85,10 +65,11 @@ def parent_of_a_broker(directory: Path, ports: list[int]) -> Iterator[int]:
 
 @pytest.mark.faults
 def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:
-    """Whatever takes a broker that starts again, in one test: each start is dear.
+    """All that needs a broker which starts again, in one test: each start takes seconds.
 
-    It is waited for by who follows a topic; ends with its parent, by a kill or in order; lets no
-    second one at its data; and is found again with its records, on other ports as well.
+    A follower of a topic waits for the broker. The broker ends with its parent, when it is killed
+    and when it is stopped; it refuses a second broker on its data; and it comes back with its
+    records, also on other ports.
     """
     ports = free_ports(2)
 
@@ -111,7 +92,7 @@ def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) 
         broker = start(tmp_path, ports)
         try:
             with pytest.raises(Misconfigured, match="a broker is running"):
-                start(tmp_path)  # and does not disturb the one that runs
+                start(tmp_path)  # and the running one is not disturbed
             produce(broker.bootstrap, "kept", [b"before it is killed"])
             assert followed() == [b"before it is killed"]
         finally:
@@ -129,7 +110,7 @@ def test_a_broker_comes_and_goes_and_keeps_what_it_acknowledged(tmp_path: Path) 
     log = tmp_path / "kafka.log"
     logged = log.stat().st_size
     start(tmp_path).stop()
-    # One that was stopped in order is not waited for as if it might still be there.
+    # A broker that was shut down is not waited for as if it might still be running.
     assert b"DUPLICATE_BROKER_REGISTRATION" not in log.read_bytes()[logged:]
 
 
@@ -176,12 +157,34 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
 
 
 def test_data_of_another_kafka_version_is_left_alone(tmp_path: Path) -> None:
-    version = tmp_path / "data" / "log" / brokers._VERSION_FILE
+    version = tmp_path / "data" / "log" / VERSION_FILE
     version.parent.mkdir(parents=True)
     version.write_text("3.9.0")
     with pytest.raises(Misconfigured, match=rf"3\.9\.0.*{KAFKA_VERSION}.*AVILA_DATA_DIR"):
         start(tmp_path)
     assert [path.name for path in version.parent.iterdir()] == [version.name]
+
+
+def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
+    directory = tmp_path / "ä,b\\c%41 d#;$x{y}*'\""
+    broker = start(directory)
+    try:
+        create_topic(broker.bootstrap, "t", partitions=1)
+    finally:
+        broker.stop()
+    assert (directory / "data" / "log" / "t-0").is_dir()
+    assert (directory / "kafka.log").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+
+
+def test_without_a_home_directory_the_setting_that_replaces_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)  # a user that no machine has
+    with pytest.raises(Misconfigured, match=r"no home directory.*XDG_CACHE_HOME"):
+        cache_home()
 
 
 def test_a_broker_that_cannot_run_says_why(tmp_path: Path) -> None:

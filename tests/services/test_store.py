@@ -1,4 +1,4 @@
-"""The embedded store, through the clients that people have: it answers as a ClickHouse server."""
+"""The embedded store, through ordinary clients: it answers like a ClickHouse server."""
 
 import asyncio
 import contextlib
@@ -103,13 +103,13 @@ def eventually(condition: Callable[[], bool], within_s: float = 30) -> None:
 
 
 def running(client: Client, mark: str) -> int:
-    """How many queries with `mark` in their text the engine is at work on."""
+    """Return how many running queries contain `mark`."""
     query = "SELECT count() FROM system.processes WHERE position(query, {mark:String}) > 0 "
     query += "AND query NOT LIKE '%system.processes%'"
     return int(client.query(query, parameters={"mark": mark}).result_rows[0][0])
 
 
-# What clients ordinarily do
+# Ordinary use
 
 
 def test_rows_written_by_the_sync_client_are_read_back(client: Client) -> None:
@@ -139,7 +139,7 @@ def test_columns_and_arrow_tables_are_inserted_and_read(client: Client) -> None:
     assert client.query_df("SELECT count() AS n FROM t")["n"].tolist() == [3]
 
 
-def test_the_types_of_the_events_table_come_back_as_they_went(client: Client) -> None:
+def test_the_types_of_the_events_table_are_read_back_unchanged(client: Client) -> None:
     client.command(EVENTS)
     at = datetime.datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=datetime.UTC)
     key = uuid.uuid4()
@@ -287,7 +287,7 @@ def test_a_get_only_reads(http: httpx.Client) -> None:
     assert http.get("/ping").text == "Ok.\n"
 
 
-def test_headers_tell_format_query_time_zone_and_summary(http: httpx.Client) -> None:
+def test_headers_carry_format_query_id_time_zone_and_summary(http: httpx.Client) -> None:
     query = "SELECT number FROM numbers(1000)"
     answer = http.post("/", params={"query_id": "mine-7", "default_format": "JSON"}, content=query)
     assert answer.headers["X-ClickHouse-Query-Id"] == "mine-7"
@@ -405,7 +405,7 @@ def test_bodies_are_compressed_both_ways(
 
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
-def test_the_client_compresses_as_it_likes(store: StoreProcess, compress: Any) -> None:
+def test_the_client_may_use_any_compression(store: StoreProcess, compress: Any) -> None:
     with connect(store, compress=compress) as client:
         rows = client.query("SELECT number FROM numbers(100000)").result_rows
         assert len(rows) == 100_000
@@ -513,7 +513,7 @@ def test_a_body_cut_short_inserts_nothing_and_is_refused(
 @pytest.mark.parametrize(
     "format_name", ["Native", "Arrow", "ArrowStream", "Avro", "Parquet", "JSONEachRow", "RowBinary"]
 )
-def test_garbage_rows_are_the_senders_to_mend(
+def test_malformed_rows_are_answered_as_the_senders_error(
     http: httpx.Client, client: Client, database: str, format_name: str
 ) -> None:
     client.command("CREATE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
@@ -541,10 +541,10 @@ def test_garbage_statements_and_forms_are_refused(http: httpx.Client) -> None:
     assert http.post("/", content="SELECT 1").text == "1\n"
 
 
-# Who may
+# Authentication
 
 
-def test_the_password_is_asked_for_in_every_place_it_may_stand(store: StoreProcess) -> None:
+def test_the_password_is_checked_wherever_a_request_may_carry_it(store: StoreProcess) -> None:
     user, password = store.user, store.password
     with httpx.Client(base_url=store.url, trust_env=False, timeout=60) as http:
 
@@ -571,7 +571,7 @@ def test_the_password_is_asked_for_in_every_place_it_may_stand(store: StoreProce
         clickhouse_connect.get_client(host=store.host, port=store.port, password="wrong")
 
 
-# Many at once, and those who leave
+# Concurrency and disconnects
 
 
 def test_sixteen_threads_query_at_once(client: Client, store: StoreProcess) -> None:
@@ -630,7 +630,7 @@ def test_a_query_is_killed_by_the_id_its_caller_gave(client: Client, store: Stor
         assert killed.result(30) == 394
 
 
-def test_a_full_line_is_told_to_come_again() -> None:
+def test_a_full_queue_is_answered_with_retry_after() -> None:
     process = new_store()
     process.handles = 1
     try:
@@ -703,7 +703,9 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
         assert client.command("CHECK TABLE t", settings={"check_query_single_value_result": 1}) == 1
 
 
-def test_a_second_store_on_the_same_directory_says_so(store: StoreProcess) -> None:
+def test_a_second_store_on_the_same_directory_is_refused_with_the_reason(
+    store: StoreProcess,
+) -> None:
     second = StoreProcess(store.directory, free_port())
     second.launch()
     assert second.wait() != 0

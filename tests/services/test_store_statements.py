@@ -1,4 +1,4 @@
-"""How statements are told apart: pure, on text alone."""
+"""The parser of statements, on text alone."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Topics come to exist as they are declared, once, and a difference is never passed over."""
+"""Topics are created as declared, once; an existing topic that differs is always reported."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -61,9 +61,9 @@ def test_every_mismatch_is_reported_at_once(broker: Broker) -> None:
         with pytest.raises(Misconfigured) as refused:
             ensure_topics(broker.bootstrap, declared, partitions=2, replication_factor=1)
     text = str(refused.value)
-    assert f"{wide.name} has 3 partitions, declared are 2: set AVILA_PARTITIONS=3" in text
-    assert f"{kept.name} has retention.ms=604800000, declared is 1000" in text
-    assert f"{compacted.name} has cleanup.policy=delete, declared is compact" in text
+    assert f"{wide.name} has 3 partitions, 2 are declared: set AVILA_PARTITIONS=3" in text
+    assert f"{kept.name} has retention.ms=604800000, 1000 is declared" in text
+    assert f"{compacted.name} has cleanup.policy=delete, compact is declared" in text
 
 
 def test_a_mismatch_does_not_keep_the_other_topics_from_being_created(broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""A database of the test's own in the run's store, with or without topics of its own."""
+"""A separate database in the session's store, with or without separate topics."""
 
 import uuid
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ __all__ = ["store"]
 
 
 def in_store(settings: Settings, store: StoreProcess) -> Settings:
-    """The settings with a database of their own in `store`, which does not exist yet."""
+    """Return the settings with a separate database in `store`, which does not exist yet."""
     database = f"t{uuid.uuid4().hex[:8]}"
     return msgspec.structs.replace(settings, clickhouse_dsn=store.dsn, clickhouse_database=database)
 
 
 @pytest.fixture
 def database(store: StoreProcess) -> Iterator[Settings]:
-    """A database, and no Kafka."""
+    """A database without Kafka."""
     settings = in_store(Settings(), store)
     yield settings
     query(settings, f"DROP DATABASE IF EXISTS {settings.clickhouse_database}")
@@ -29,7 +29,7 @@ def database(store: StoreProcess) -> Iterator[Settings]:
 
 @pytest.fixture
 def deployment(settings: Settings, database: Settings) -> Settings:
-    """The test's topics, empty, and a database."""
+    """Empty topics and a database."""
     return msgspec.structs.replace(
         settings,
         clickhouse_dsn=database.clickhouse_dsn,

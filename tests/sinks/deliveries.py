@@ -1,4 +1,4 @@
-"""Deliveries in threads of the test's own process, to sinks that fail as they are told."""
+"""Deliveries in threads of the test process, to sinks that fail on demand."""
 
 import contextlib
 import threading
@@ -17,11 +17,11 @@ from sinks.source import SourceSettings
 from sinks.telemetry import Metrics
 
 GROUP = "sinks"
-WITHIN_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class FailingSink(MemorySink):
-    """A memory sink that raises what `fail` returns, before or after it has kept a batch."""
+    """A memory sink that raises what `before` or `after` returns for a batch, if anything."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class FailingSink(MemorySink):
 
 
 class Running:
-    """A delivery in a thread; leaving the block stops it and raises what it raised."""
+    """A delivery in a thread; leaving the block stops it and raises its error."""
 
-    def __init__(self, settings: Settings, sink: Sink, *, cut_rows: int = 50_000) -> None:
+    def __init__(self, settings: Settings, sink: Sink, *, chunk_rows: int = 50_000) -> None:
         self.metrics = Metrics()
         self._settings = settings
         self._sink = sink
-        self._cut_rows = cut_rows
+        self._chunk_rows = chunk_rows
         self._delivery: Delivery | None = None
         self._failure: BaseException | None = None
         self._ready = threading.Event()
@@ -64,17 +64,17 @@ class Running:
             raise self._failure
 
     def join(self) -> None:
-        """Wait for the thread's end."""
-        self._thread.join(WITHIN_S)
+        """Wait until the thread has ended."""
+        self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive()
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended it, once it has ended."""
+        """The error that has ended it, if any."""
         return self._failure
 
     def forget_failure(self) -> None:
-        """The failure was expected."""
+        """Drop an expected failure."""
         self._failure = None
 
     def _run(self) -> None:
@@ -86,7 +86,7 @@ class Running:
                     settings.topics.events.name,
                     GROUP,
                     session_timeout_ms=6_000,
-                    cut_rows=self._cut_rows,
+                    chunk_rows=self._chunk_rows,
                 ),
                 self._sink,
                 Codec(EVENT, registry.find),
@@ -100,17 +100,17 @@ class Running:
                 self._failure = error
 
 
-def wait_for(happened: Callable[[], bool], what: str = "it", within_s: float = WITHIN_S) -> None:
-    """Wait until `happened`, or fail."""
-    deadline = time.monotonic() + within_s
+def wait_for(happened: Callable[[], bool], what: str = "it", timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until `happened` returns true, or fail."""
+    deadline = time.monotonic() + timeout_s
     while not happened():
-        assert time.monotonic() < deadline, f"{what} did not happen within {within_s} s"
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
         time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def failing_once(sink: FailingSink, where: str, number: int = 1) -> Iterator[None]:
-    """Inside, the sink's write called `number` ends the delivery: to the loop, a crash."""
+    """Within the block, the sink's write number `number` fails like a crash of the delivery."""
     left = [number]
 
     def fail(_: Batch) -> BaseException | None:

@@ -1,4 +1,4 @@
-"""Events for tests: as rows for a sink, and as transactions on the event store."""
+"""Events for tests: as rows of a sink, and in transactions on the event store."""
 
 import random
 import uuid
@@ -19,7 +19,7 @@ MONTH_MS: Final = 31 * 86_400_000
 
 
 def event(number: int, **values: Any) -> dict[str, Any]:
-    """The event called `number`; equal numbers give equal events."""
+    """Return event number `number`; equal numbers give equal events."""
     made = random.Random(number)
     time_ms = NOV_2025_MS + number
     return {
@@ -40,7 +40,7 @@ def event(number: int, **values: Any) -> dict[str, Any]:
 
 
 def rows(events: Sequence[Mapping[str, Any]], first: int = 0, partition: int = 0) -> pa.RecordBatch:
-    """The events as a sink gets them, standing at `first` and after."""
+    """Return the rows of events at the offsets `first` and after."""
     return pa.RecordBatch.from_pylist(
         [
             {**event, "_partition": partition, "_offset": first + row}
@@ -53,7 +53,7 @@ def rows(events: Sequence[Mapping[str, Any]], first: int = 0, partition: int = 0
 def batch(
     events: Sequence[Mapping[str, Any]], first: int = 0, partition: int = 0, **values: Any
 ) -> Batch:
-    """A cut that has just been planned."""
+    """Return the batch of a chunk that has just been planned."""
     planned = Batch(
         topic="events",
         partition=partition,
@@ -103,7 +103,7 @@ class EventStore:
         self._producer.commit_transaction(60)
 
     def encode(self, events: Sequence[Mapping[str, Any]]) -> list[bytes]:
-        """The events as they stand on the topic."""
+        """Return the events as values of the topic."""
         return self._encoder.encode(pa.RecordBatch.from_pylist(list(events), schema=EVENT.arrow))
 
     def _write(self, events: Sequence[Mapping[str, Any]], *, commit: bool) -> None:
@@ -113,6 +113,6 @@ class EventStore:
         if commit:
             self._producer.commit_transaction(60)
         else:
-            # What is still in the queue would never reach the topic.
+            # Records that are still queued would never reach the topic.
             self._producer.flush(60)
             self._producer.abort_transaction(60)

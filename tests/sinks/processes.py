@@ -1,4 +1,4 @@
-"""Sinks as processes of their own, to be killed, stopped and continued."""
+"""Sinks as separate processes, which can be killed, stopped and continued."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ _RUN = (
 
 
 class SinkProcess:
-    """`run_sink` in a process; inside a `with` block it runs, after it, it does not."""
+    """`run_sink` in a process that runs within the block."""
 
     def __init__(self, settings: Settings, log: Path, run: str = _RUN) -> None:
         (self.port,) = free_ports(1)
@@ -58,29 +58,29 @@ class SinkProcess:
 
     @property
     def output(self) -> str:
-        """What it and its predecessors with the same log have said."""
+        """The log of this process and of earlier ones with the same file."""
         return self._log.read_text(errors="replace")
 
     def kill(self) -> None:
-        """SIGKILL; it is gone when this returns."""
+        """Send SIGKILL and wait until the process has ended."""
         self.process.kill()
         self.process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it does nothing, and does not know it."""
+        """Send SIGSTOP: the process does nothing, without noticing."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self, within_s: float) -> int:
-        """SIGTERM; the exit code."""
+    def stop(self, timeout_s: float) -> int:
+        """Send SIGTERM; return the exit code."""
         self.process.terminate()
-        return self.process.wait(within_s)
+        return self.process.wait(timeout_s)
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What a process on these settings, and on nothing else of ours, finds in its environment."""
+    """Return the environment of a process with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return kept | as_environment(settings)

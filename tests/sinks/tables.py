@@ -1,4 +1,4 @@
-"""What tests ask AvilaDB, and what the event store says to the same question."""
+"""The rows in AvilaDB, and the records of the event store to compare them with."""
 
 import contextlib
 import io
@@ -17,13 +17,13 @@ from schemas.settings import Settings
 from sinks.connection import connect
 from tests.kafka import read_all
 
-WITHIN_S: Final = 120.0
-# What tells one event from another, and where it stands.
+TIMEOUT_S: Final = 120.0
+# The position and identity of an event.
 Place = tuple[int, int, str, str, int]
 
 
 def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
-    """The rows of `statement`, by a connection of its own."""
+    """Return the rows of `statement`, over a new connection."""
     with contextlib.closing(connect(settings, timeout_s=60, name="tests")) as client:
         if statement.startswith(("SELECT", "WITH")):
             return [tuple(row) for row in client.query(statement).result_rows]
@@ -32,7 +32,7 @@ def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
 
 
 def count(settings: Settings) -> int:
-    """How many rows there are; 0 while there is no table or no store."""
+    """Return the number of rows; 0 while there is no table or no store."""
     try:
         ((rows,),) = query(settings, f"SELECT count() FROM {settings.clickhouse_database}.events")
     except (Unavailable, Exception):  # noqa: BLE001 - the store is away in some tests
@@ -41,7 +41,7 @@ def count(settings: Settings) -> int:
 
 
 def rows_in_store(settings: Settings) -> Counter[Place]:
-    """Every row of the table, as often as it is there."""
+    """Return every row of the table with its count."""
     return Counter(
         (int(partition), int(offset), str(uuid.UUID(str(event_id))), str(person), int(time_ms))
         for partition, offset, event_id, person, time_ms in query(
@@ -53,7 +53,7 @@ def rows_in_store(settings: Settings) -> Counter[Place]:
 
 
 def records_on_topic(settings: Settings) -> Counter[Place]:
-    """Every committed event of the event store, read without any code of the sink."""
+    """Return every committed event of the event store, read without code of the sink."""
     schema = fastavro.parse_schema(json.loads(load("event").plain_text))
     found: Counter[Place] = Counter()
     for message in read_all(settings.bootstrap, settings.topics.events.name):
@@ -78,18 +78,18 @@ def records_on_topic(settings: Settings) -> Counter[Place]:
 def await_rows(
     settings: Settings,
     rows: int,
-    within_s: float = WITHIN_S,
+    timeout_s: float = TIMEOUT_S,
     or_else: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Wait until the table has at least so many rows, `or_else` something."""
-    deadline = time.monotonic() + within_s
+    """Wait until the table has at least `rows` rows, or `or_else` returns true."""
+    deadline = time.monotonic() + timeout_s
     while (there := count(settings)) < rows and not or_else():
-        assert time.monotonic() < deadline, f"{there} of {rows} rows after {within_s} s"
+        assert time.monotonic() < deadline, f"{there} of {rows} rows after {timeout_s} s"
         time.sleep(0.1)
 
 
 def assert_each_event_once(settings: Settings) -> None:
-    """Wait until all is delivered, then compare every row with every record."""
+    """Wait until everything is delivered, then compare all rows with all records."""
     expected = records_on_topic(settings)
     await_rows(settings, sum(expected.values()))
     assert rows_in_store(settings) == expected

@@ -1,4 +1,4 @@
-"""What every sink has in common: one suite, run on each of them."""
+"""The contract that all sinks satisfy: the same tests for each."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,25 +14,25 @@ from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
 from tests.sinks.tables import query
 
 
-class Kind(NamedTuple):
-    """A kind of sink: how another process would open it, and what stands in it, by place."""
+class SinkUnderTest(NamedTuple):
+    """How to open a sink, as another process would, and its rows by partition and offset."""
 
     open: Callable[[], Sink]
-    standing: Callable[[], list[tuple[int, int, str]]]
+    written: Callable[[], list[tuple[int, int, str]]]
 
 
-def _memory() -> Kind:
+def _memory() -> SinkUnderTest:
     sink = MemorySink()
 
-    def standing() -> list[tuple[int, int, str]]:
+    def written() -> list[tuple[int, int, str]]:
         rows = sink.rows.to_pylist()
         return sorted((row["_partition"], row["_offset"], row["event_id"]) for row in rows)
 
-    return Kind(lambda: sink, standing)
+    return SinkUnderTest(lambda: sink, written)
 
 
-def _clickhouse(settings: Settings) -> Kind:
-    def standing() -> list[tuple[int, int, str]]:
+def _clickhouse(settings: Settings) -> SinkUnderTest:
+    def written() -> list[tuple[int, int, str]]:
         rows = query(
             settings,
             "SELECT _partition, _offset, toString(event_id) "
@@ -40,11 +40,11 @@ def _clickhouse(settings: Settings) -> Kind:
         )
         return [(partition, offset, name) for partition, offset, name in rows]
 
-    return Kind(lambda: ClickHouseSink(settings), standing)
+    return SinkUnderTest(lambda: ClickHouseSink(settings), written)
 
 
 @pytest.fixture(params=["memory", "clickhouse"])
-def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+def tested(request: pytest.FixtureRequest) -> Iterator[SinkUnderTest]:
     if request.param == "memory":
         yield _memory()
     else:
@@ -52,8 +52,8 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
 
 
 @pytest.fixture
-def sink(kind: Kind) -> Iterator[Sink]:
-    sink = kind.open()
+def sink(tested: SinkUnderTest) -> Iterator[Sink]:
+    sink = tested.open()
     sink.setup()
     yield sink
     sink.close()
@@ -63,32 +63,36 @@ EVENTS = [event(number) for number in range(20)]
 PLACES = [(0, number, event["event_id"]) for number, event in enumerate(EVENTS)]
 
 
-def test_what_is_written_stands(kind: Kind, sink: Sink) -> None:
+def test_rows_that_are_written_are_there(tested: SinkUnderTest, sink: Sink) -> None:
     sink.write(batch(EVENTS))
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
-def test_setting_up_again_changes_nothing(kind: Kind, sink: Sink) -> None:
+def test_setting_up_again_changes_nothing(tested: SinkUnderTest, sink: Sink) -> None:
     sink.write(batch(EVENTS))
     sink.setup()
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_batch_written_twice_stands_once(kind: Kind, sink: Sink, *, again: bool) -> None:
+def test_a_batch_written_twice_is_there_once(
+    tested: SinkUnderTest, sink: Sink, *, again: bool
+) -> None:
     for _ in range(2):
         sink.write(batch(EVENTS, again=again))
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
-def test_a_batch_that_may_stand_and_does_not_is_written(kind: Kind, sink: Sink) -> None:
+def test_a_batch_that_may_have_been_written_but_was_not_is_written(
+    tested: SinkUnderTest, sink: Sink
+) -> None:
     sink.write(batch(EVENTS, again=True))
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
 @pytest.mark.usefixtures("sink")
-def test_a_batch_written_by_two_processes_at_once_stands_once(kind: Kind) -> None:
-    others = [kind.open() for _ in range(2)]
+def test_a_batch_written_by_two_processes_at_once_is_there_once(tested: SinkUnderTest) -> None:
+    others = [tested.open() for _ in range(2)]
     start = threading.Barrier(2)
 
     def write(other: Sink, again: bool) -> None:
@@ -105,25 +109,25 @@ def test_a_batch_written_by_two_processes_at_once_stands_once(kind: Kind) -> Non
         thread.join()
     for other in others:
         other.close()
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
-def test_a_batch_of_several_months_stands_once(kind: Kind, sink: Sink) -> None:
+def test_a_batch_of_several_months_is_there_once(tested: SinkUnderTest, sink: Sink) -> None:
     events = [event(n, timestamp=NOV_2025_MS + (n % 4 - 2) * MONTH_MS) for n in range(20)]
     for again in (False, True, False):
         sink.write(batch(events, again=again))
-    assert kind.standing() == PLACES
+    assert tested.written() == PLACES
 
 
-def test_equal_rows_of_different_cuts_all_stand(kind: Kind, sink: Sink) -> None:
+def test_equal_rows_of_different_chunks_are_all_there(tested: SinkUnderTest, sink: Sink) -> None:
     sink.write(batch(EVENTS))
     sink.write(batch(EVENTS, first=20))
     sink.write(batch(EVENTS, partition=1))
-    assert len(kind.standing()) == 60
+    assert len(tested.written()) == 60
 
 
-def test_an_empty_batch_leaves_nothing(kind: Kind, sink: Sink) -> None:
+def test_an_empty_batch_leaves_nothing(tested: SinkUnderTest, sink: Sink) -> None:
     empty: Batch = batch([], last=0)
     sink.write(empty)
     sink.write(empty._replace(again=True))
-    assert kind.standing() == []
+    assert tested.written() == []

@@ -59,18 +59,18 @@ def test_what_was_delivered_is_not_delivered_again(
 
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("number", [1, 4])
-def test_after_a_crash_the_same_cut_is_written_first(
+def test_after_a_crash_the_same_chunk_is_written_first(
     settings: Settings, event_store: EventStore, where: str, number: int
 ) -> None:
     event_store.append(COUNT)
     sink = FailingSink()
-    with failing_once(sink, where, number), Running(settings, sink, cut_rows=300) as running:
+    with failing_once(sink, where, number), Running(settings, sink, chunk_rows=300) as running:
         running.join()
         assert isinstance(running.failure, RuntimeError)
         running.forget_failure()
     crashed = sink.asked[-1]
     sink.asked.clear()
-    # More has come, and the cuts would be other ones by now.
+    # More records have arrived, so newly planned chunks would be different.
     event_store.append(500)
     deliver(settings, sink, COUNT + 500)
     replayed = {batch.name: batch for batch in sink.asked if batch.again}
@@ -131,7 +131,7 @@ def test_a_record_that_is_no_event_is_rejected_with_its_reason_and_place(
     ]
 
 
-def test_a_cut_without_any_event_is_passed(settings: Settings, event_store: EventStore) -> None:
+def test_a_chunk_without_events_is_committed(settings: Settings, event_store: EventStore) -> None:
     event_store.append_values(b"text")
     sink = MemorySink()
     with Running(settings, sink):
@@ -164,7 +164,7 @@ def test_it_stops_in_time_although_the_sink_hangs(
     assert delivered(sink) == records_on_topic(settings)
 
 
-def test_the_figures_tell_rows_cuts_retries_rejects_and_lag(
+def test_the_metrics_have_rows_chunks_retries_rejects_and_lag(
     settings: Settings, event_store: EventStore
 ) -> None:
     event_store.append(100)
@@ -180,4 +180,4 @@ def test_the_figures_tell_rows_cuts_retries_rejects_and_lag(
         wait_for(lambda: 'avila_sink_lag_offsets{partition="0"} 0.0' in text())
         assert "avila_sink_retries_total 1.0" in text()
         assert 'avila_sink_rejected_total{reason="not_wire_format"} 1.0' in text()
-        assert 'avila_sink_cuts_total{kind="fresh"}' in text()
+        assert 'avila_sink_chunks_total{kind="fresh"}' in text()

@@ -1,6 +1,7 @@
 """Real processes, killed, stopped and restarted; afterwards each event is in ClickHouse once."""
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_sink_process_delivers_and_ends_in_time(deployment: Settings, tmp_path
             assert b"avila_sink_rows_total" in answer.read()
         with urlopen(f"http://127.0.0.1:{sink.port}/healthz", timeout=5) as answer:
             assert answer.read() == b"ok\n"
-        assert sink.stop(within_s=20) == 0, sink.output
+        assert sink.stop(timeout_s=20) == 0, sink.output
 
 
 def test_killed_at_any_time_it_goes_on_where_it_was(deployment: Settings, tmp_path: Path) -> None:
@@ -93,8 +94,14 @@ def test_sinks_that_join_and_leave_deliver_everything_once(
     with SinkProcess(deployment, tmp_path / "log"):
         with Appending(deployment), SinkProcess(deployment, tmp_path / "other") as other:
             await_rows(deployment, count(deployment) + 1)
-            assert other.stop(within_s=20) == 0
+            assert other.stop(timeout_s=20) == 0
         assert_each_event_once(deployment)
+
+
+def partitions_assigned(sink: SinkProcess) -> set[int]:
+    """All partitions that have ever been assigned to a process, by its log."""
+    assigned = re.findall(r"partitions assigned +offsets=\{(.*?)\}", sink.output)
+    return {int(number) for offsets in assigned for number in re.findall(r"(\d+):", offsets)}
 
 
 def test_a_zombie_adds_nothing(deployment: Settings, tmp_path: Path) -> None:
@@ -106,11 +113,14 @@ def test_a_zombie_adds_nothing(deployment: Settings, tmp_path: Path) -> None:
             return zombie.output.count("partitions assigned")
 
         wait_for(lambda: times_assigned() > 0, "joining")
-        with SinkProcess(deployment, tmp_path / "other"):
+        with SinkProcess(deployment, tmp_path / "other") as other:
             with Appending(deployment):
                 await_rows(deployment, 1_000)
                 zombie.pause()
                 before = times_assigned()
+            # What it had delivered before must not hide that it has been replaced.
+            everything = set(range(deployment.partitions))
+            wait_for(lambda: partitions_assigned(other) == everything, "taking over")
             assert_each_event_once(deployment)
             zombie.resume()
             with Appending(deployment, 1_000):

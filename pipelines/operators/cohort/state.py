@@ -38,7 +38,7 @@ class CohortState(FixedRows):
     def __init__(
         self, periods: int, of: Calendar, lateness_ms: int, *, broken_down: bool = False
     ) -> None:
-        reach = max(periods, of.most_in(lateness_ms))  # a start may move back by the lateness
+        reach = max(periods, of.max_count(lateness_ms))  # a start may move back by the lateness
         self.shape = Shape(periods, -(-reach // 64), broken_down)
         beside = 2 if broken_down else 0
         super().__init__(ROW, HEADS, _LOGGED, self.shape.words + beside, np.uint64)

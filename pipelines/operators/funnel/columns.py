@@ -16,6 +16,7 @@ _BLOCK_SIZES: Final = 12  # 2, 4, … 4,096 events
 # Places of `heads`: the number of rows is at 0, the arena's are at 3 and from 7 on.
 HEADS: Final = FREE_BLOCKS + _BLOCK_SIZES
 
+NO_TIMEOUT: Final = NEVER - 1  # `timed_out_until` at first, as it has always been logged
 ROW: Final = np.dtype(
     [
         ("watermark", np.int64),  # events before it are late

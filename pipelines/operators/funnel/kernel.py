@@ -22,7 +22,12 @@ from pipelines.engine.arena import NO_BLOCK, TAIL, append, prefetch_ahead
 from pipelines.engine.constants import NEVER, NONE
 from pipelines.engine.row_kernels import CHANGES, LATE, accepts, add_row, mark_dirty
 from pipelines.operators.funnel.closing import close_days, first_open_at, next_due, open_from
-from pipelines.operators.funnel.columns import MAX_EVENTS, FunnelColumns, FunnelEvents
+from pipelines.operators.funnel.columns import (
+    MAX_EVENTS,
+    NO_TIMEOUT,
+    FunnelColumns,
+    FunnelEvents,
+)
 from pipelines.operators.funnel.outcomes import evaluate, max_outcomes, write_changes
 from pipelines.operators.funnel.rules import Rules, changes_attempts
 
@@ -46,7 +51,7 @@ def fold(rules: Rules, columns: FunnelColumns, events: FunnelEvents, begin: Int)
         if row == NONE:
             row = new_row(columns, slots[i])
             rows[row].watermark = events.at[i] - rules.lateness
-            rows[row].timed_out_until = NEVER
+            rows[row].timed_out_until = NO_TIMEOUT
         if not has_room(rules, columns, row, end - i):
             return i
         known, count_before = np.int64(rows[row].length), NONE
@@ -144,8 +149,9 @@ def _insert(
 ) -> None:
     """Insert an event into a row."""
     tail = columns.tail
-    block = append(columns, row)
-    place = np.int64(block + columns.rows[row].length - 1)
+    length = np.int64(columns.rows[row].length)
+    block = append(columns, row, np.int64(columns.rows[row].block), length)
+    place = block + length
     while place > block and _is_before(rules, columns, at, mask, held, value, place - 1):
         tail[place] = tail[place - 1]
         place -= 1

@@ -125,7 +125,10 @@ def _add_to_total(rules: Rules, numbers: Int64s, reached: Int64s, attempts: Int)
 def write_changes(
     rules: Rules, columns: FunnelColumns, row: Int, count_before: Int, count_after: Int
 ) -> None:
-    """Write the differences between a row's outcomes before the batch and after it."""
+    """Write the differences between a row's outcomes before the batch and after it.
+
+    A step that is not reached any more keeps the time at which it was reached.
+    """
     before, before_numbers = columns.before.records, columns.before.numbers
     after, after_numbers = columns.after.records, columns.after.numbers
     for a in range(count_after):
@@ -138,6 +141,8 @@ def write_changes(
                 attempts = before_numbers[b, COUNT, step]
             now, more = _duration(after_numbers[a], step), after_numbers[a, COUNT, step] - attempts
             at = after_numbers[a, AT, step]
+            if now == NONE and duration != NONE:
+                at = before_numbers[b, AT, step]
             _write_change(rules, columns, row, outcome, step, duration, now, at, more)
     for b in range(count_before):
         outcome = before[b]
@@ -145,8 +150,8 @@ def write_changes(
         if a == count_after:
             for step in range(rules.steps):
                 duration = _duration(before_numbers[b], step)
-                less = -before_numbers[b, COUNT, step]
-                _write_change(rules, columns, row, outcome, step, duration, NONE, 0, less)
+                at, less = before_numbers[b, AT, step], -before_numbers[b, COUNT, step]
+                _write_change(rules, columns, row, outcome, step, duration, NONE, at, less)
 
 
 @kernel

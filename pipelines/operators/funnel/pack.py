@@ -84,13 +84,13 @@ def unpack(columns: FunnelColumns, slots: Int32s, packed: Packed, first: Int) ->
         rows[row].watermark = watermark
         rows[row].timed_out_until = timed_out_until
         at = np.int64(0)
-        for _ in range(length):
+        for number in range(length):
             since, p = get_signed(data, p, end)
             mask, p = get(data, p, end)
             held, p = get(data, p, end)
             value, p = get(data, p, end)
             at += since
-            place = append(columns, row) + rows[row].length - 1
+            place = append(columns, row, np.int64(rows[row].block), number) + number
             tail[place].at = at
             tail[place].mask = mask
             tail[place].held = np.uint64(held)

@@ -36,7 +36,7 @@ class ActiveState(FixedRows):
         self._windows = np.array(WINDOWS[bucket_s], np.int64)
         self._buckets = Buckets(bucket_s, timezone)
         self.lateness_ms = min(lateness_ms, 1_000 * bucket_s * MAX_LATE_BUCKETS)
-        reach = int(self._windows[-1]) + self._buckets.most_in(self.lateness_ms)
+        reach = int(self._windows[-1]) + self._buckets.max_count(self.lateness_ms)
         super().__init__(ROW, HEADS, _LOGGED, -(-reach // 64), np.uint64)
         self.newest = NEVER
         self._changes = np.zeros(256, CHANGE)

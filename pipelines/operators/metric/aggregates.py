@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipelines.engine.operator import Record
 from pipelines.operators.metric.state import BucketAggregates
 from schemas.operators.metric import KEPT, Measure
-from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, read_aggregate
 
 
 class MetricAggregates:
@@ -56,7 +56,7 @@ class MetricAggregates:
 
     def load(self, number: int, record: Record) -> None:
         """Continue from the published record of a bucket."""
-        self._buckets[number] = tally_of(self._measure, record)
+        self._buckets[number] = read_aggregate(self._measure, record)
 
     def load_total(self, newest: int, record: Record) -> None:
         """Do nothing: the newest bucket is known from the buckets' own records."""

@@ -32,7 +32,14 @@ from pipelines.operators.segment.program import (
 )
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter, EventSelector
-from schemas.operators.segment import SET, EventSequence, Performed, Rule, Seen, holds_of_nobody
+from schemas.operators.segment import (
+    SET,
+    EventSequence,
+    Performed,
+    Rule,
+    Seen,
+    holds_without_events,
+)
 from schemas.time.rfc3339 import read_time
 
 
@@ -40,7 +47,7 @@ def compile_rule(rule: Rule) -> Program:
     """Compile a rule whose references are resolved."""
     compiler = _Compiler()
     compiler.add_rule(rule)
-    return compiler.program(any_event=holds_of_nobody(rule))
+    return compiler.program(any_event=holds_without_events(rule))
 
 
 class _Compiler:

@@ -41,10 +41,11 @@ class Sequences:
         return sum(state.nbytes for state in self._states)
 
     def fold(self, persons: int, events: EventBatch) -> Progress:
-        """Fold events into the sequences that their persons have not completed yet.
+        """Fold events into the sequences.
 
-        If a person completes a sequence with a batch, the last of the batch's events that are steps
-        of it is taken for the one that completed it.
+        Those of persons who have completed a sequence count on in it, so that the rows, and which
+        events are late, do not depend on where batches end. If a person completes one with a batch,
+        the last of the batch's events that are steps of it is taken for the one that completed it.
         """
         completed = np.zeros(len(events.at), np.uint32)
         newly_dirty, late = [np.empty(0, np.int32)], 0
@@ -54,16 +55,16 @@ class Sequences:
             for step, bit in enumerate(sequence.bits):
                 steps |= (events.masks >> np.uint32(bit) & np.uint32(1)) << np.uint32(step)
             places = np.flatnonzero(steps)
-            places = places[~state.completed(events.slots[places])]
             if not len(places):
                 continue
             slots = events.slots[places]
+            before = state.completed(slots)
             folded = state.fold(
                 persons, slots, events.at[places], steps[places], events.offsets[places]
             )
             late += folded.late
             newly_dirty.append(state.persons_of(folded.newly_dirty))
-            places = places[state.completed(slots)]
+            places = places[state.completed(slots) & ~before]
             _, from_the_end = np.unique(events.slots[places][::-1], return_index=True)
             completed[places[len(places) - 1 - from_the_end]] |= np.uint32(1 << number)
         return Progress(completed, np.concatenate(newly_dirty), late)

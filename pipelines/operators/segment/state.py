@@ -42,7 +42,6 @@ from pipelines.operators.segment.columns import (
     FAILS,
     HEADS,
     HOLDS,
-    RECHECK,
     ROW,
     UNSET,
     CompiledRule,
@@ -194,6 +193,8 @@ class SegmentState(FixedRows):
         )
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(packed.ends - packed.begins)])
         parts = split(data, starts)
+        if np.count_nonzero(parts.tags == _OWN_ROW) != len(packed):
+            raise ValueError("a record of the state is without its person's own row")
         for tag in range(len(self._sequences) + 1):
             places = np.flatnonzero(parts.tags == tag)
             rows = Packed(data, parts.begins[places], parts.ends[places])
@@ -220,8 +221,9 @@ class SegmentState(FixedRows):
         self.heads[CLOCK] = max(self.heads[CLOCK], NEVER if clock is None else clock)
         rows = self.rows[: self.size]
         unlogged = rows["dirty"] & UNLOGGED != 0
-        rows["until"][unlogged & (rows["until"] <= self.heads[CLOCK])] = RECHECK
-        rows["until"][rows["member"] != rows["logged_member"]] = RECHECK
+        recheck = unlogged & (rows["until"] <= self.heads[CLOCK])
+        recheck |= rows["member"] != rows["logged_member"]
+        rows["until"][recheck] = self.heads[CLOCK]  # what holds then decides, not what holds later
         rows["member"] = rows["logged_member"]
         waiting = np.flatnonzero(rows["until"] != FOREVER).astype(np.int32)
         rows["timer"] = 0

@@ -10,7 +10,7 @@ from pipelines.columnar.jit import Int, Int32s, kernel
 from pipelines.columnar.prefetch import NEAR
 from pipelines.engine.constants import NONE, TOTAL, day_of
 from pipelines.engine.row_kernels import CHANGES, DIRTY, NEWLY_DIRTY, TIMERS, DueTimers, take_place
-from pipelines.engine.rows import note
+from pipelines.engine.rows import mark_unlogged
 from pipelines.operators.sequence.columns import (
     BASE_DURATION,
     BASE_START,
@@ -56,7 +56,7 @@ def emit(
         emit_row(shape, columns, row)
         advance_watermark(shape, columns, row, np.int64(rows[row].watermark))
         counters[TIMERS] = schedule_row(shape, columns, row, timers, counters[TIMERS])
-        counters[NEWLY_DIRTY] = note(rows, row, newly_dirty, counters[NEWLY_DIRTY])
+        counters[NEWLY_DIRTY] = mark_unlogged(rows, row, newly_dirty, counters[NEWLY_DIRTY])
     return counters[DIRTY]
 
 
@@ -66,40 +66,18 @@ def emit_row(shape: SequenceShape, columns: SequenceColumns, row: Int) -> None:
 
     If all new events came in order, only they are folded, over what was emitted before them.
     """
-    rows, entries, times, tail = columns.rows, columns.entries, columns.times, columns.tail
+    rows, entries, tail = columns.rows, columns.entries, columns.tail
     block, length, emitted = rows[row].block, rows[row].length, rows[row].emitted
-    in_order = emitted != 0
-    base_start = START if in_order else BASE_START
-    base_duration = EMITTED_DURATION if in_order else BASE_DURATION
+    begin, end = np.int64(block + emitted), np.int64(block + length)
     rows[row].emitted = length
-    for i in range(block + emitted, block + length):
+    for i in range(begin, end):
         if tail[i].mask & 1:
             find_or_add_entry(shape, columns, row, day_of(tail[i].at))
-    start, duration, reached_at = columns.scratch[0], columns.scratch[1], columns.scratch[2]
     best: Int = np.int64(rows[row].closed_level)
     e = rows[row].newest_entry
     while e != NONE:
-        day = np.int64(entries[e].day)
-        for step in range(shape.steps):
-            start[step] = times[e, base_start, step]
-            duration[step] = times[e, base_duration, step]
-        for i in range(block + emitted, block + length):
-            reached = advance(shape, start, duration, day, tail[i].at, np.int64(tail[i].mask))
-            if reached:
-                for step in range(shape.steps):
-                    if (reached >> step) & 1:
-                        reached_at[step] = tail[i].at
-        level = 0
-        for step in range(shape.steps):
-            before = np.int64(times[e, EMITTED_DURATION, step])
-            if duration[step] != NONE:
-                level = step + 1
-            if before != duration[step]:
-                at = reached_at[step]
-                _write_change(columns, row, day, step, before, duration[step], at)
-                times[e, EMITTED_DURATION, step] = duration[step]
-            times[e, START, step] = start[step]
-        best = max(best, level)
+        _fold_tail(shape, columns, np.int64(e), begin, end, emitted != 0)
+        best = max(best, _emit_entry(shape, columns, row, np.int64(e)))
         e = entries[e].next_entry
     emitted_level = np.int64(rows[row].emitted_level)
     for step in range(emitted_level, best):
@@ -107,6 +85,45 @@ def emit_row(shape: SequenceShape, columns: SequenceColumns, row: Int) -> None:
     for step in range(best, emitted_level):
         _write_change(columns, row, TOTAL, step, 0, NONE, 0)
     rows[row].emitted_level = best
+
+
+@kernel
+def _fold_tail(
+    shape: SequenceShape, columns: SequenceColumns, e: Int, begin: Int, end: Int, in_order: Int
+) -> None:
+    """Fold the events from `begin` to `end` over an entry; the result is in the scratch."""
+    times, tail = columns.times, columns.tail
+    start, duration, reached_at = columns.scratch[0], columns.scratch[1], columns.scratch[2]
+    base_start = START if in_order else BASE_START
+    base_duration = EMITTED_DURATION if in_order else BASE_DURATION
+    day = np.int64(columns.entries[e].day)
+    for step in range(shape.steps):
+        start[step] = times[e, base_start, step]
+        duration[step] = times[e, base_duration, step]
+    for i in range(begin, end):
+        reached = advance(shape, start, duration, day, tail[i].at, np.int64(tail[i].mask))
+        if reached:
+            for step in range(shape.steps):
+                if (reached >> step) & 1:
+                    reached_at[step] = tail[i].at
+
+
+@kernel
+def _emit_entry(shape: SequenceShape, columns: SequenceColumns, row: Int, e: Int) -> Int:
+    """Write how the scratch differs from what was emitted of an entry; return its level."""
+    times = columns.times
+    start, duration, reached_at = columns.scratch[0], columns.scratch[1], columns.scratch[2]
+    day = np.int64(columns.entries[e].day)
+    level = 0
+    for step in range(shape.steps):
+        before, after = np.int64(times[e, EMITTED_DURATION, step]), duration[step]
+        if after != NONE:
+            level = step + 1
+        if before != after:
+            _write_change(columns, row, day, step, before, after, reached_at[step])
+            times[e, EMITTED_DURATION, step] = after
+        times[e, START, step] = start[step]
+    return level
 
 
 @kernel

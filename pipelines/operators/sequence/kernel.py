@@ -118,7 +118,7 @@ def insert(columns: SequenceColumns, row: Int, at: Int, mask: Int) -> None:
         return
     if place < length:
         rows[row].emitted = 0
-    moved = append(columns, row)
+    moved = append(columns, row, np.int64(block), length)
     for i in range(length, place, -1):
         tail[moved + i].at = tail[moved + i - 1].at
         tail[moved + i].mask = tail[moved + i - 1].mask

@@ -1,4 +1,10 @@
-"""An ingest service of the test's own, on a port of its own, in a thread of its own."""
+"""An ingest service on a port of its own, in a thread of its own.
+
+Tests that send events and define nothing share one (`ingest`, or `shared` if they do not look at
+what it has done), and its topics: each sees what came to the inbox, and what was counted, since it
+began. A test with limits of its own starts a service on the same topics (`serve`); one that writes
+keys or plans has topics of its own (`settings`, `own`).
+"""
 
 import io
 import threading
@@ -12,6 +18,7 @@ import fastavro
 import httpx
 import hypothesis
 import pytest
+from confluent_kafka import Message
 
 from schemas.avro.files import load
 from schemas.settings import Settings, read_settings
@@ -20,9 +27,9 @@ from services.ingest.limits import Limits
 from services.ingest.server import IngestServer
 from services.listening import listen
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS
-from tests.credentials import KEY, bearer, put_keys
-from tests.kafka import delete_topics, read_all
+from tests.conftest import PARTITIONS, left_topics
+from tests.credentials import KEY, bearer, put, put_keys, query_token
+from tests.kafka import Tail, read_all
 
 SCHEMA_ID = 7
 TIMEOUT_S = 120.0
@@ -34,7 +41,7 @@ UNHURRIED = hypothesis.settings(
 
 
 class Ingest:
-    """A running service and what tests ask of it."""
+    """A running service and what tests ask of it, since `begin` was last called."""
 
     def __init__(
         self, settings: Settings, port: int, server: IngestServer, schema_id: int = SCHEMA_ID
@@ -46,6 +53,20 @@ class Ingest:
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S, headers=bearer(KEY)
         )
+        self._inbox: Tail | None = None
+        self._counted: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Show only what comes from now on."""
+        self._inbox = self._inbox or Tail(self.settings.bootstrap, self.settings.topics.inbox.name)
+        self._inbox.skip()
+        self._counted = dict(self._samples())
+
+    def close(self) -> None:
+        """Disconnect from the service and the broker."""
+        self.http.close()
+        if self._inbox is not None:
+            self._inbox.close()
 
     def post(self, body: Any = None, **request: Any) -> httpx.Response:
         """Post `body` as JSON, or `content=…` as it is."""
@@ -62,14 +83,25 @@ class Ingest:
 
     def inbox(self) -> list[dict[str, Any]]:
         """All events on the inbox, decoded by fastavro."""
-        return read_inbox(self.settings, self.schema_id)
+        return [decode(record.value() or b"", self.schema_id) for record in self.records()]
+
+    def records(self) -> list[Message]:
+        """All records on the inbox, by partition and offset."""
+        if self._inbox is None:
+            self._inbox = Tail(self.settings.bootstrap, self.settings.topics.inbox.name)
+        return self._inbox.read()
 
     def metric(self, line: str) -> float:
-        """The value of the metric whose line starts with `line`."""
+        """The value of the metric whose line starts with `line`; of a counter, what was added."""
+        value = dict(self._samples()).get(line, 0.0)
+        is_counter = line.partition("{")[0].endswith(("_total", "_count", "_sum", "_bucket"))
+        return value - self._counted.get(line, 0.0) if is_counter else value
+
+    def _samples(self) -> Iterator[tuple[str, float]]:
         for text in self.http.get("/metrics").text.splitlines():
-            if text.startswith(f"{line} "):
-                return float(text.rsplit(" ", 1)[1])
-        return 0.0
+            if not text.startswith("#"):
+                name, _, value = text.rpartition(" ")
+                yield name, float(value)
 
 
 def read_inbox(settings: Settings, schema_id: int = SCHEMA_ID) -> list[dict[str, Any]]:
@@ -118,14 +150,14 @@ def serving(
             eventually(lambda: ingest.http.get("/readyz").status_code == 200)
             yield ingest
         finally:
-            ingest.http.close()
+            ingest.close()
             server.stop()
             thread.join()
 
 
 @contextmanager
 def deployment(broker: Broker) -> Iterator[Settings]:
-    """A deployment of which only an empty inbox and the keys exist; gone afterwards."""
+    """A deployment of which only an empty inbox and the keys exist."""
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
@@ -135,22 +167,9 @@ def deployment(broker: Broker) -> Iterator[Settings]:
     topics = [settings.topics.inbox, settings.topics.definitions]
     ensure_topics(settings.bootstrap, topics, partitions=PARTITIONS, replication_factor=1)
     put_keys(settings)
+    put(settings, query_token())
+    left_topics.extend(topic.name for topic in topics)
     yield settings
-    delete_topics(settings.bootstrap, [topic.name for topic in topics])
-
-
-@pytest.fixture
-def settings(broker: Broker) -> Iterator[Settings]:
-    """A deployment of the test's own."""
-    with deployment(broker) as settings:
-        yield settings
-
-
-@pytest.fixture
-def serve(settings: Settings) -> Iterator[Callable[..., Ingest]]:
-    """Start services with limits of the test's choice."""
-    with ExitStack() as stack:
-        yield lambda **limits: stack.enter_context(serving(settings, **limits))
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +187,35 @@ def module_ingest(broker: Broker) -> Iterator[Ingest]:
 
 
 @pytest.fixture
-def ingest(serve: Callable[..., Ingest]) -> Ingest:
-    """A service with the default limits and an inbox of the test's own."""
-    return serve()
+def ingest(shared: Ingest) -> Iterator[Ingest]:
+    """The shared service, whose inbox is empty and whose counters are 0 when the test begins."""
+    shared.begin()
+    yield shared
+    shared.http.headers = httpx.Headers(bearer(KEY))
+
+
+@pytest.fixture
+def serve(shared: Ingest) -> Iterator[Callable[..., Ingest]]:
+    """Start services with limits of the test's choice, whose inbox is empty then."""
+    with ExitStack() as stack:
+
+        def start(**limits: Any) -> Ingest:
+            ingest = stack.enter_context(serving(shared.settings, **limits))
+            ingest.begin()
+            return ingest
+
+        yield start
+
+
+@pytest.fixture
+def settings(broker: Broker) -> Iterator[Settings]:
+    """A deployment of the test's own."""
+    with deployment(broker) as settings:
+        yield settings
+
+
+@pytest.fixture
+def own(settings: Settings) -> Iterator[Ingest]:
+    """A service with the default limits on a deployment of the test's own."""
+    with serving(settings) as ingest:
+        yield ingest

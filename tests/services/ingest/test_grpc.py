@@ -126,10 +126,16 @@ def connected(settings: Settings, **limits: Any) -> Iterator[Client]:
 
 
 @pytest.fixture
-def connect(settings: Settings) -> Iterator[Callable[..., Client]]:
-    """Start services with limits of the test's choice."""
+def connect(shared: Ingest) -> Iterator[Callable[..., Client]]:
+    """Start services with limits of the test's choice, whose inbox is empty then."""
     with ExitStack() as stack:
-        yield lambda **limits: stack.enter_context(connected(settings, **limits))
+
+        def start(**limits: Any) -> Client:
+            client = stack.enter_context(connected(shared.settings, **limits))
+            client.ingest.begin()
+            return client
+
+        yield start
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 import base64
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from schemas.settings import read_settings
+from schemas.settings import Settings, read_settings
 from services.keys.admin import run_with_key_admin
 from tests.conftest import free_ports
-from tests.credentials import KEY, SHOP_KEY, TOKEN, bearer, put, query_token, write_key
-from tests.services.ingest.conftest import Ingest, eventually
+from tests.credentials import KEY, SHOP_KEY, TOKEN, bearer, put, write_key
+from tests.services.ingest.conftest import Ingest, eventually, serving
 
 EVENT = {"event": "view", "distinct_id": "u1"}
 EMPTY_OBJECT: dict[str, str] = {"Authorization": ""}
@@ -74,7 +73,6 @@ def test_a_body_with_something_unknown_about_it_still_shows_its_key(shared: Inge
 def test_without_a_write_key_nothing_is_taken(
     ingest: Ingest, headers: dict[str, str], why: str
 ) -> None:
-    put(ingest.settings, query_token())
     answer = ingest.post(EVENT, headers=headers)
 
     assert answer.status_code == 401
@@ -84,28 +82,28 @@ def test_without_a_write_key_nothing_is_taken(
     assert not ingest.inbox()
 
 
-def test_a_key_works_when_it_is_made_and_until_it_is_revoked(ingest: Ingest) -> None:
-    key = run_with_key_admin(ingest.settings, lambda admin: admin.create_write_key("late")).id
-    eventually(lambda: status(ingest, **bearer(key)) == 200)
+def test_a_key_works_when_it_is_made_and_until_it_is_revoked(own: Ingest) -> None:
+    key = run_with_key_admin(own.settings, lambda admin: admin.create_write_key("late")).id
+    eventually(lambda: status(own, **bearer(key)) == 200)
 
-    run_with_key_admin(ingest.settings, lambda admin: admin.revoke_write_key(key))
-    eventually(lambda: status(ingest, **bearer(key)) == 401)
+    run_with_key_admin(own.settings, lambda admin: admin.revoke_write_key(key))
+    eventually(lambda: status(own, **bearer(key)) == 401)
 
-    assert {stored["project_id"] for stored in ingest.inbox()} == {"late"}
+    assert {stored["project_id"] for stored in own.inbox()} == {"late"}
 
 
-def test_what_is_over_a_limit_is_answered_429_with_when_to_come_again(ingest: Ingest) -> None:
+def test_what_is_over_a_limit_is_answered_429_with_when_to_come_again(own: Ingest) -> None:
     put(
-        ingest.settings,
+        own.settings,
         write_key("awk_daily", events_per_day=3),
         write_key("awk_slow", events_per_s=1),
     )
-    eventually(lambda: status(ingest, [], **bearer("awk_slow")) == 200)
+    eventually(lambda: status(own, [], **bearer("awk_slow")) == 200)
 
-    assert status(ingest, [EVENT] * 2, **bearer("awk_daily")) == 200
-    daily = ingest.post([EVENT] * 2, headers=bearer("awk_daily"))
-    assert status(ingest, [EVENT] * 100, **bearer("awk_slow")) == 200
-    slow = ingest.post(EVENT, headers=bearer("awk_slow"))
+    assert status(own, [EVENT] * 2, **bearer("awk_daily")) == 200
+    daily = own.post([EVENT] * 2, headers=bearer("awk_daily"))
+    assert status(own, [EVENT] * 100, **bearer("awk_slow")) == 200
+    slow = own.post(EVENT, headers=bearer("awk_slow"))
 
     for answer, limit in ((daily, "3 events a day"), (slow, "1 events a second")):
         assert answer.status_code == 429
@@ -113,24 +111,22 @@ def test_what_is_over_a_limit_is_answered_429_with_when_to_come_again(ingest: In
         assert limit in answer.json()["error"]["message"]
     assert 0 < int(daily.headers["Retry-After"]) <= 86_400
     assert 0 < int(slow.headers["Retry-After"]) <= 99
-    assert len(ingest.inbox()) == 102
+    assert len(own.inbox()) == 102
 
 
-def test_a_key_for_some_web_pages_is_refused_on_others(ingest: Ingest) -> None:
-    put(ingest.settings, write_key("awk_page", origins=("https://shop.example",)))
-    eventually(lambda: status(ingest, [], **bearer("awk_page")) == 200)
+def test_a_key_for_some_web_pages_is_refused_on_others(own: Ingest) -> None:
+    put(own.settings, write_key("awk_page", origins=("https://shop.example",)))
+    eventually(lambda: status(own, [], **bearer("awk_page")) == 200)
 
-    assert status(ingest, **bearer("awk_page"), Origin="https://shop.example") == 200
-    assert status(ingest, **bearer("awk_page"), Origin="https://evil.example") == 403
+    assert status(own, **bearer("awk_page"), Origin="https://shop.example") == 200
+    assert status(own, **bearer("awk_page"), Origin="https://evil.example") == 403
 
 
-def test_too_large_a_batch_is_refused_before_it_is_charged(serve: Callable[..., Ingest]) -> None:
-    ingest = serve(max_events=3)
-    put(ingest.settings, write_key("awk_daily", events_per_day=3))
-    eventually(lambda: status(ingest, [], **bearer("awk_daily")) == 200)
-
-    assert status(ingest, [EVENT] * 4, **bearer("awk_daily")) == 413
-    assert status(ingest, [EVENT] * 3, **bearer("awk_daily")) == 200
+def test_too_large_a_batch_is_refused_before_it_is_charged(settings: Settings) -> None:
+    put(settings, write_key("awk_daily", events_per_day=3))
+    with serving(settings, max_events=3) as ingest:
+        assert status(ingest, [EVENT] * 4, **bearer("awk_daily")) == 413
+        assert status(ingest, [EVENT] * 3, **bearer("awk_daily")) == 200
 
 
 def test_it_is_not_ready_and_sends_nobody_away_before_the_keys_are_known() -> None:
@@ -152,6 +148,6 @@ def test_it_is_not_ready_and_sends_nobody_away_before_the_keys_are_known() -> No
             assert ingest.http.get("/readyz").status_code == 503
             assert ingest.http.get("/healthz").status_code == 200
         finally:
-            ingest.http.close()
+            ingest.close()
             server.stop()
             thread.join()

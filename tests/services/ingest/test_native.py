@@ -9,7 +9,6 @@ import pytest
 import zstandard
 
 from tests.credentials import SHOP_KEY, bearer
-from tests.kafka import read_all
 from tests.services.ingest.conftest import Ingest
 
 FULL = {
@@ -208,9 +207,8 @@ def test_the_key_is_project_and_person_and_their_events_keep_their_order(ingest:
     events = [event(distinct_id=f"ü{n % 3}", properties={"n": n}) for n in range(60)]
     ingest.results(events)
 
-    messages = read_all(ingest.settings.bootstrap, ingest.settings.topics.inbox.name)
     partitions: dict[bytes, set[int]] = {}
-    for message in messages:
+    for message in ingest.records():
         partitions.setdefault(message.key() or b"", set()).add(message.partition() or 0)
     assert set(partitions) == {f"default:ü{n}".encode() for n in range(3)}
     assert all(len(places) == 1 for places in partitions.values())

@@ -1,7 +1,6 @@
 """Plans hold at the edge, for every event and as soon as they are written."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,9 +9,10 @@ import pytest
 from schemas.definitions import definition_key
 from schemas.errors import InvalidRequest
 from schemas.plans import Checker, Mode, Plan, PlanDefinition, encode
+from schemas.settings import Settings
 from services.ingest.plans import PlanChange, Plans, Rule, conform, read_changes
 from tests.kafka import Record, produce, read_all
-from tests.services.ingest.conftest import Ingest, eventually
+from tests.services.ingest.conftest import Ingest, eventually, serving
 from tests.services.ingest.test_check import checked
 from tests.services.ingest.test_native import event
 
@@ -45,12 +45,12 @@ def verdicts(ingest: Ingest, *events: dict[str, Any]) -> list[str]:
     return [result["result"] for result in ingest.results(list(events))]
 
 
-def test_a_plan_holds_when_it_is_written_and_for_its_event_alone(ingest: Ingest) -> None:
-    assert verdicts(ingest, purchase()) == ["ok"]
-    write(ingest, record())
-    eventually(lambda: verdicts(ingest, purchase()) == ["drop"])
+def test_a_plan_holds_when_it_is_written_and_for_its_event_alone(own: Ingest) -> None:
+    assert verdicts(own, purchase()) == ["ok"]
+    write(own, record())
+    eventually(lambda: verdicts(own, purchase()) == ["drop"])
 
-    bad, good, other = ingest.results(
+    bad, good, other = own.results(
         [purchase(amount="much"), purchase(amount=3), event(properties={"amount": "much"})]
     )
     assert bad["result"] == "drop"
@@ -59,48 +59,50 @@ def test_a_plan_holds_when_it_is_written_and_for_its_event_alone(ingest: Ingest)
         'properties.amount: the value is not of type "number" (tracking plan buy)'
     )
     assert (good["result"], other["result"]) == ("ok", "ok")
-    assert bad["event_id"] not in {stored["event_id"] for stored in ingest.inbox()}
+    assert bad["event_id"] not in {stored["event_id"] for stored in own.inbox()}
 
 
-def test_a_plan_that_observes_takes_the_event_and_warns(ingest: Ingest) -> None:
-    write(ingest, record(mode="observe"))
-    eventually(lambda: verdicts(ingest, purchase()) == ["warning"])
+def test_a_plan_that_observes_takes_the_event_and_warns(own: Ingest) -> None:
+    write(own, record(mode="observe"))
+    eventually(lambda: verdicts(own, purchase()) == ["warning"])
 
-    [result] = ingest.results([purchase(amount="much") | {"event_id": "mine"}])
+    [result] = own.results([purchase(amount="much") | {"event_id": "mine"}])
 
     assert result["result"] == "warning"
     assert "event_id: 'mine' is not a UUID" in result["details"]
     assert "properties.amount: the value is not" in result["details"]
-    assert result["event_id"] in {stored["event_id"] for stored in ingest.inbox()}
+    assert result["event_id"] in {stored["event_id"] for stored in own.inbox()}
 
 
-def test_a_plan_can_be_changed_and_deleted_while_events_flow(ingest: Ingest) -> None:
-    write(ingest, record())
-    eventually(lambda: verdicts(ingest, purchase()) == ["drop"])
-    write(ingest, record(mode="observe"))
-    eventually(lambda: verdicts(ingest, purchase()) == ["warning"])
-    write(ingest, record(on="sale"))
-    eventually(lambda: verdicts(ingest, purchase()) == ["ok"])
-    assert verdicts(ingest, event(event="sale")) == ["drop"]
-    write(ingest, Record(None, definition_key("default", "plan", "buy")))
-    eventually(lambda: verdicts(ingest, event(event="sale")) == ["ok"])
+def test_a_plan_can_be_changed_and_deleted_while_events_flow(own: Ingest) -> None:
+    write(own, record())
+    eventually(lambda: verdicts(own, purchase()) == ["drop"])
+    write(own, record(mode="observe"))
+    eventually(lambda: verdicts(own, purchase()) == ["warning"])
+    write(own, record(on="sale"))
+    eventually(lambda: verdicts(own, purchase()) == ["ok"])
+    assert verdicts(own, event(event="sale")) == ["drop"]
+    write(own, Record(None, definition_key("default", "plan", "buy")))
+    eventually(lambda: verdicts(own, event(event="sale")) == ["ok"])
 
 
 def test_plans_that_stand_hold_for_the_first_event_and_strangers_do_no_harm(
-    serve: Callable[..., Ingest],
+    settings: Settings,
 ) -> None:
-    first = serve()
-    write(
-        first,
-        Record(b"{}", b"default/key/abc"),
-        Record(b"{}", b"\xff"),
-        Record(b"{}", b"default/plan/broken"),
-        record("remote", on="other", schema={"$ref": "http://127.0.0.1:1/x"}),
-        record(),
+    produce(
+        settings.bootstrap,
+        settings.topics.definitions.name,
+        [
+            Record(b"{}", b"default/key/abc"),
+            Record(b"{}", b"\xff"),
+            Record(b"{}", b"default/plan/broken"),
+            record("remote", on="other", schema={"$ref": "http://127.0.0.1:1/x"}),
+            record(),
+        ],
     )
-    second = serve()
-    assert verdicts(second, purchase(), event(event="other")) == ["drop", "ok"]
-    assert second.http.get("/readyz").status_code == 200
+    with serving(settings) as ingest:
+        assert verdicts(ingest, purchase(), event(event="other")) == ["drop", "ok"]
+        assert ingest.http.get("/readyz").status_code == 200
 
 
 def rule(name: str, on: str = "purchase", mode: Mode = "enforce") -> Rule:
@@ -129,10 +131,10 @@ def test_properties_that_cannot_be_read_do_not_conform() -> None:
         conform(broken, rule("a"))
 
 
-def test_a_plan_that_replaces_one_and_cannot_be_used_ends_it(ingest: Ingest) -> None:
-    write(ingest, record(), record(schema={"type": "text"}))
-    topic = ingest.settings.topics.definitions.name
-    changes = read_changes(read_all(ingest.settings.bootstrap, topic))
+def test_a_plan_that_replaces_one_and_cannot_be_used_ends_it(own: Ingest) -> None:
+    write(own, record(), record(schema={"type": "text"}))
+    topic = own.settings.topics.definitions.name
+    changes = read_changes(read_all(own.settings.bootstrap, topic))
     plans = Plans()
     plans.apply(changes[:1])
     assert plans.rules["default"]["purchase"].id == "buy"

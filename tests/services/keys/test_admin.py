@@ -67,13 +67,19 @@ async def test_a_key_that_sdks_use_already_is_taken_over_once(settings: Settings
                 await admin.create_write_key(project, key="phc_Ab0123456789")
 
 
+PUBLIC = "key: must be public, and this is"
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"key": mint_token()}, "key: is a query token, which is secret"),
-        ({"key": "phx_0123456789"}, "key: is a personal API key of PostHog's"),
-        ({"key": "short"}, "key: accepted are 8 to 64"),
-        ({"key": "not/a/key!"}, "key: accepted are 8 to 64"),
+        ({"key": mint_token()}, f"{PUBLIC} a query token, which is secret"),
+        (
+            {"key": "phx_0123456789"},
+            f"{PUBLIC} a personal API key of PostHog's",
+        ),
+        ({"key": "short"}, "key: must be 8 to 64"),
+        ({"key": "not/a/key!"}, "key: must be 8 to 64"),
         ({"origins": ["shop.example"]}, r"origins\[0\]"),
         ({"origins": ["https://shop.example/page"]}, r"origins\[0\]"),
         ({"origins": ["https://a.b"] * 51}, "origins"),

@@ -31,7 +31,7 @@ from services.query.operators.funnel.persons import (
 )
 from tests import funnel_oracle
 from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
-from tests.pipelines.test_funnel_chains import HOUR_MS, funnels
+from tests.pipelines.test_funnel_options import HOUR_MS, funnels
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
 

@@ -20,7 +20,7 @@ TIMEOUT_S = 120
 
 @contextlib.contextmanager
 def serving(bootstrap: str, topic: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[str]:
-    """Run a service over the topic; gives its address."""
+    """Run a service over the topic; yield its address."""
     with listen("127.0.0.1", 0, "test") as listener:
         server = make_server(Registry(bootstrap, topic, timeout_s=timeout_s))
         thread = threading.Thread(target=server.run, args=([listener],), name="registry")
@@ -48,13 +48,13 @@ def url(broker: Broker, topic: str) -> Iterator[str]:
 
 @pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
-    """A client that knows nothing of registries."""
+    """A plain HTTP client."""
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
         yield client
 
 
 def confluent(url: str, **conf: Any) -> SchemaRegistryClient:
-    """Confluent's client, unmodified; a new one has nothing in its caches."""
+    """Return a client of Confluent's, unmodified, with empty caches."""
     return SchemaRegistryClient({"url": url, "timeout": TIMEOUT_S, "max.retries": 0, **conf})
 
 

@@ -63,7 +63,7 @@ def refusal(call: Callable[[], object]) -> tuple[int, int, str]:
     return error.http_status_code, error.error_code, error.error_message
 
 
-def test_what_the_serializer_writes_our_codec_and_the_deserializer_read(
+def test_our_codec_and_the_deserializer_read_what_the_serializer_writes(
     broker: Broker, topic: str, client: SchemaRegistryClient, url: str
 ) -> None:
     with EphemeralTopic(broker.bootstrap) as orders:
@@ -81,7 +81,7 @@ def test_what_the_serializer_writes_our_codec_and_the_deserializer_read(
         assert client.get_subjects() == [f"{orders.name}-value"]
 
 
-def test_what_our_encoder_writes_the_deserializer_reads(
+def test_the_deserializer_reads_what_our_encoder_writes(
     broker: Broker, topic: str, client: SchemaRegistryClient
 ) -> None:
     schema = Schema(json.dumps(FIRST))
@@ -96,7 +96,7 @@ def test_what_our_encoder_writes_the_deserializer_reads(
     assert read == [order | {"coupon": None} for order in ORDERS]
 
 
-def test_a_serializer_that_must_not_register_finds_what_stands(
+def test_a_serializer_that_must_not_register_finds_the_registered_schema(
     client: SchemaRegistryClient,
 ) -> None:
     context = SerializationContext("orders", MessageField.VALUE)
@@ -139,7 +139,9 @@ def test_versions_and_ids_are_found_in_every_way(client: SchemaRegistryClient, u
         assert other.lookup_schema("a-value", text(SECOND)).version == 2
 
 
-def test_what_is_not_there_is_said_with_confluents_codes(client: SchemaRegistryClient) -> None:
+def test_what_does_not_exist_is_reported_with_confluents_codes(
+    client: SchemaRegistryClient,
+) -> None:
     client.register_schema("a-value", text(FIRST))
     assert refusal(lambda: client.get_versions("none"))[:2] == (404, 40401)
     assert refusal(lambda: client.get_latest_version("none"))[:2] == (404, 40401)
@@ -179,7 +181,7 @@ def test_an_evolution_that_breaks_readers_is_refused_with_the_reason(
     ("level", "added", "dropped"),
     [("BACKWARD", False, True), ("FORWARD", True, False), ("FULL", False, False)],
 )
-def test_a_level_decides_what_may_follow(
+def test_the_compatibility_level_decides_which_schemas_are_accepted(
     client: SchemaRegistryClient, level: str, added: bool, dropped: bool
 ) -> None:
     """A field without a default is added, or dropped."""
@@ -271,7 +273,7 @@ def test_a_restart_keeps_everything(broker: Broker, topic: str) -> None:
         assert client.register_schema("b-value", text(FIRST | {"name": "Other"})) == 4
 
 
-def test_two_services_that_are_written_to_at_once_give_no_id_twice(
+def test_two_services_that_register_at_once_never_assign_the_same_id(
     broker: Broker, topic: str
 ) -> None:
     services = [
@@ -322,7 +324,9 @@ def test_two_services_that_are_written_to_at_once_give_no_id_twice(
     assert given == list(range(1, 2 + 2 * 4 + 1))
 
 
-def test_normalizing_makes_spellings_one(client: SchemaRegistryClient, url: str) -> None:
+def test_normalized_schemas_are_equal_however_they_are_written(
+    client: SchemaRegistryClient, url: str
+) -> None:
     tree = FIRST | {"owner": "checkout", "team": "web"}
     turned = FIRST | {"team": "web", "owner": "checkout"}
     schema_id = client.register_schema("a-value", text(tree), normalize_schemas=True)
@@ -347,15 +351,20 @@ def test_normalizing_makes_spellings_one(client: SchemaRegistryClient, url: str)
             {"schema": '"int"', "references": [{"name": "a", "subject": "a", "version": 1}]},
             422,
             42201,
-            "references are not taken",
+            "references are not supported",
         ),
-        ({"schema": '"int"', "ruleSet": {"domainRules": []}}, 422, 42201, "ruleSet are not taken"),
+        (
+            {"schema": '"int"', "ruleSet": {"domainRules": []}},
+            422,
+            42201,
+            "ruleSet are not supported",
+        ),
         ({"schema": '"int"', "id": 7}, 422, 42205, "leave `id` out"),
         ({"schema": 7}, 422, 422, "Expected `str | null`"),
         ([], 422, 422, "Expected `object`"),
     ],
 )
-def test_what_is_not_taken_is_refused_with_the_reason(
+def test_what_is_not_supported_is_refused_with_the_reason(
     http: httpx.Client, body: Any, status: int, code: int, says: str
 ) -> None:
     for address in ("/subjects/a/versions", "/subjects/a", "/compatibility/subjects/a/versions"):
@@ -366,7 +375,7 @@ def test_what_is_not_taken_is_refused_with_the_reason(
         assert says in answer.json()["message"]
 
 
-def test_requests_that_are_none_are_answered_in_the_same_shape(http: httpx.Client) -> None:
+def test_malformed_requests_are_answered_in_confluents_shape(http: httpx.Client) -> None:
     post = "/subjects/a/versions"
     assert http.post(post, content=b"{").json()["error_code"] == 400
     assert http.post(post, content=b" " * 1_000_001).json()["error_code"] == 42209
@@ -383,7 +392,7 @@ def test_requests_that_are_none_are_answered_in_the_same_shape(http: httpx.Clien
     }
 
 
-def test_a_subject_may_have_any_letters(http: httpx.Client) -> None:
+def test_a_subject_may_contain_any_letters(http: httpx.Client) -> None:
     for subject in ("a/versions/1", "größe", "a b", "a%2Fb", "latest"):
         address = f"/subjects/{quote(subject, safe='')}/versions"
         assert http.post(address, json={"schema": '"int"'}).json() == {"id": 1}, subject
@@ -392,7 +401,7 @@ def test_a_subject_may_have_any_letters(http: httpx.Client) -> None:
     assert http.get("/schemas/ids/1/schema").text == '"int"'
 
 
-def test_the_service_says_how_it_is(http: httpx.Client) -> None:
+def test_the_service_reports_its_health_and_metrics(http: httpx.Client) -> None:
     assert http.get("/").json() == {}
     assert http.get("/mode").json() == {"mode": "READWRITE"}
     assert http.get("/healthz").status_code == 200
@@ -402,7 +411,7 @@ def test_the_service_says_how_it_is(http: httpx.Client) -> None:
     assert line in http.get("/metrics").text
 
 
-def test_without_its_topic_the_service_says_so_and_lives(broker: Broker) -> None:
+def test_without_its_topic_the_service_names_it_and_keeps_running(broker: Broker) -> None:
     with (
         serving(broker.bootstrap, "no-such-topic", timeout_s=2) as url,
         httpx.Client(base_url=url, timeout=60) as http,

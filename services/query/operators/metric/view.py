@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition
-from schemas.sketches.metric_aggregate import MetricAggregate, tally_of
+from schemas.sketches.metric_aggregate import MetricAggregate, read_aggregate
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.aggregates import (
     MetricAggregates,
@@ -97,7 +97,7 @@ def _windows(
     """Return the windows that may be shown, and the present one."""
     aggregates: dict[int, MetricAggregate] = {}
     for number, record in records:
-        known, aggregate = aggregates.get(number), tally_of(metric.measure, record)
+        known, aggregate = aggregates.get(number), read_aggregate(metric.measure, record)
         aggregates[number] = aggregate if known is None else known.merged(aggregate)
     first, last = query.numbers(buckets)
     ends = {number + later for number in aggregates for later in range(query.window)}

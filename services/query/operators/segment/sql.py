@@ -18,7 +18,7 @@ from schemas.operators.segment import (
     Rule,
     Seen,
     SegmentDefinition,
-    holds_of_nobody,
+    holds_without_events,
 )
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
@@ -164,5 +164,5 @@ class _Columns:
             test = condition_sql(condition, self._bind, within)
             cases.append(self._column(f"countIf({is_set}) > 0"))
             cases.append(self._column(f"{function}({test}, {_ORDER}, {is_set})"))
-        unset = int(holds_of_nobody(Rule(person=(condition,))))
+        unset = int(holds_without_events(Rule(person=(condition,))))
         return f"multiIf({', '.join(cases)}, {unset})"

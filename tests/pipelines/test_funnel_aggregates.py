@@ -1,4 +1,4 @@
-"""Figures of funnels: what changes come to, counted in one pass, and one by one."""
+"""Aggregates of funnels: changes counted in one pass amount to what is true at the end."""
 
 import numpy as np
 from hypothesis import example, given
@@ -35,7 +35,7 @@ def equal(one: Sketch, other: Sketch) -> bool:
 
 @given(reached, reached)
 @example({}, {(0, 0): [2**63 - 1]})
-def test_figures_are_those_of_what_is_true_now(
+def test_aggregates_reflect_what_is_true_now(
     first: dict[tuple[int, int], list[int]], then: dict[tuple[int, int], list[int]]
 ) -> None:
     """Persons reach steps, and then all of it is taken back for something else."""
@@ -55,7 +55,7 @@ def test_figures_are_those_of_what_is_true_now(
             assert all(map(equal, aggregates.times(day), right))
 
 
-def test_a_time_that_stays_in_its_bucket_is_counted_anew() -> None:
+def test_a_time_that_changes_within_its_bucket_changes_the_sum() -> None:
     aggregates = FunnelAggregates(2)
     aggregates.apply(changes((7, 1, NONE, 1)))
     assert aggregates.apply(changes((7, 1, 1, 0))) == {7}

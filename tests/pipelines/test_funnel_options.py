@@ -1,4 +1,4 @@
-"""The fold of a funnel with options gives what its definition says, in any order of arrival."""
+"""A funnel with options counts what its definition says, in whatever order events come."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ ORDERS: list[Order] = ["ordered", "strict", "any"]
 
 
 class Event(NamedTuple):
-    """A person (by slot), a time, the looks that hold of the event, and what it has set."""
+    """A person (by slot), a time, the selectors that match, and the value that it has set."""
 
     person: int
     at: int
@@ -77,7 +77,7 @@ def cases(draw: st.DrawFn) -> Case:
     steps = draw(st.integers(2, 4))
     funnel = draw(funnels(steps, [1, 3_600, 86_400, 3 * 86_400]))
     selectors = steps + len(funnel.exclusions)
-    singly = st.integers(0, selectors - 1).map(lambda look: 1 << look)
+    singly = st.integers(0, selectors - 1).map(lambda selector: 1 << selector)
     event = st.builds(
         Event,
         st.integers(0, PERSONS - 1),
@@ -102,12 +102,12 @@ def run(case: Case, lateness: int, batch: int) -> tuple[FunnelState, AttemptAggr
 def feed(
     state: FunnelState, funnel: Funnel, events: Sequence[Event], offset: int = 0
 ) -> FoldResult[ValuedChanges]:
-    any_look = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
+    any_event = 1 << len(funnel.steps) + len(funnel.exclusions) if funnel.order == "strict" else 0
     return state.fold(
         PERSONS,
         np.array([event.person for event in events], np.int32),
         np.array([event.at for event in events], np.int64),
-        np.array([event.mask | any_look for event in events], np.uint32),
+        np.array([event.mask | any_event for event in events], np.uint32),
         np.arange(offset, offset + len(events)),
         [fingerprints([[event.value for event in events]])]
         * (bool(funnel.hold_constant) + bool(funnel.breakdown)),
@@ -154,7 +154,7 @@ def assert_equal(
 
 
 def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
-    """Chains of a value are counted only where they are asked for."""
+    """Attempts are counted by value only if they are counted at all."""
     if funnel.entries:
         return values
     return {key: counts._replace(entries=[]) for key, counts in values.items()}
@@ -208,7 +208,7 @@ def test_the_state_does_not_depend_on_where_batches_end(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.sampled_from([0, HOUR_MS, 10 * DAY_MS]), st.data())
-def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
+def test_a_row_that_was_logged_continues_as_if_nothing_had_happened(
     case: Case, lateness: int, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(case.events)))
@@ -218,7 +218,7 @@ def test_a_row_that_was_logged_goes_on_as_if_nothing_had_happened(
     packed = before.pack(present, cut)
     after = FunnelState(rules_of(case.funnel, lateness))
     after.unpack(PERSONS, before.rows["slot"][present], packed)
-    # What is in the rows already is fed again, as when a partition is restored, and left out.
+    # As when a partition is restored, the rows contain some of the events already.
     counted.apply(feed(after, case.funnel, case.events).changes)
     assert rows_of(after) == rows_of(whole)
     assert counted.reached(TOTAL) == aggregates.reached(TOTAL)
@@ -239,7 +239,7 @@ def _expired(state: FunnelState, now: int) -> list[Any]:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
-    """But for one moment's events of several steps: chains take them one by one."""
+    """Events at the same time are left out: attempts take them one by one."""
     steps = len(case.funnel.steps)
     plain = Funnel(
         steps=tuple(Step(step.event) for step in case.funnel.steps), window_s=case.funnel.window_s
@@ -305,7 +305,7 @@ EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
         (ANY, ["", "2"], [1, 0, 0]),
         (EXCLUDE, ["1", "x", "2", "3"], [1, 0, 0]),
         (EXCLUDE, ["1", "2", "x", "3"], [1, 1, 1]),  # not between the two
-        (EXCLUDE, ["1", "x", "1", "2"], [1, 1, 0]),  # the person begins anew
+        (EXCLUDE, ["1", "x", "1", "2"], [1, 1, 0]),  # the person starts again
         (EXCLUDE, ["1", "2x", "3"], [1, 1, 1]),  # it is the step, so it does not lie before it
         ({"once": True}, ["12", "3"], [1, 0, 0]),
         ({"once": True}, ["12", "12", "3"], [1, 1, 1]),
@@ -328,7 +328,7 @@ OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}
     [
         (["1", "2", "3"], [1, 1, 1]),
         (["1", "3"], [1, 0, 1]),
-        (["1", "3", "2"], [1, 0, 1]),  # too late to be one of the chain
+        (["1", "3", "2"], [1, 0, 1]),  # too late for the attempt
         (["1", "2"], [1, 1, 0]),
     ],
 )
@@ -336,14 +336,14 @@ def test_an_optional_step_may_be_left_out(events: list[str], expected: list[int]
     assert reached(OPTIONAL, *events) == expected
 
 
-def test_an_event_of_any_step_begins_a_chain_in_any_order() -> None:
+def test_in_any_order_an_event_of_any_step_starts_an_attempt() -> None:
     funnel = Funnel((Step("a"), Step("b")), window_s=3_600, order="any")
     case = Case(funnel, [Event(0, NOON, 2), Event(0, NOON + DAY_MS, 1)])
     _, aggregates = run(case, 0, 1)
     assert [aggregates.reached(NOON // DAY_MS + day) for day in (0, 1)] == [[1, 0], [1, 0]]
 
 
-def test_a_person_keeps_so_many_events_and_the_rest_is_counted_as_left_out() -> None:
+def test_a_person_keeps_a_limited_number_of_events_and_the_rest_is_counted_as_late() -> None:
     funnel = Funnel((Step("a"), Step("b")), once=True)
     state = FunnelState(rules_of(funnel, 0))
     events = [Event(0, NOON + place, 2) for place in range(MAX_EVENTS + 3)]

@@ -48,3 +48,7 @@ def test_the_checksum_tells_apart_what_differs(
     offsets: list[int], values: list[bytes | None]
 ) -> None:
     assert checksum(offsets, values) != checksum(OFFSETS, VALUES)
+
+
+def test_a_plan_has_the_text_that_committed_offsets_of_earlier_versions_have() -> None:
+    assert Plan(5, 0x26BEA7CB).text == "cut/1 last=5 crc=26bea7cb"

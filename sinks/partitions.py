@@ -1,0 +1,79 @@
+"""The partitions that a sink's consumer owns, and the chunks that their records form."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import Message
+
+from sinks.chunks import Plan, checksum, length, offsets
+
+log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """A partition from its assignment until its revocation; each assignment makes a new one.
+
+    Attributes:
+        number: its number on the topic.
+        start: the offset at which the next chunk begins.
+        plan: the persisted plan of that chunk, by this process or an earlier owner.
+        messages: the records read from `start` on.
+        owned: false once the partition has been revoked.
+        end_seen: the end of the partition when it was last reached.
+    """
+
+    def __init__(self, number: int, start: int, plan: Plan | None) -> None:
+        self.number = number
+        self.start = start
+        self.plan = plan
+        self.messages: list[Message] = []
+        self.owned = True
+        self.end_seen = start
+
+    @property
+    def rows(self) -> int:
+        """The number of records that could form a chunk: 0 until a planned one is complete."""
+        return length(self.messages, self.plan, len(self.messages))
+
+    def take_chunk(self, limit: int) -> "Chunk | None":
+        """Remove and return the next chunk, of up to `limit` records unless it is planned."""
+        count = length(self.messages, self.plan, limit)
+        if not count:
+            return None
+        messages = self.messages[:count]
+        del self.messages[:count]
+        found = offsets(messages)
+        plan = Plan(found[-1], checksum(found, [message.value() for message in messages]))
+        replayed = plan == self.plan
+        if self.plan is not None and not replayed:
+            log.error(
+                "a planned chunk has other records now, so its rows may be there twice: the topic "
+                "was changed",
+                partition=self.number,
+                planned=self.plan.text,
+                read=plan.text,
+            )
+        chunk = Chunk(self, self.start, plan, messages, replayed)
+        self.start, self.plan = plan.last + 1, None
+        return chunk
+
+    def clear(self) -> None:
+        """Mark the partition as revoked and drop its records."""
+        self.owned = False
+        self.messages.clear()
+
+
+class Chunk(NamedTuple):
+    """The next records of a partition; `replayed` if their plan was persisted before."""
+
+    partition: Partition
+    first: int
+    plan: Plan
+    messages: Sequence[Message]
+    replayed: bool
+
+    @property
+    def owned(self) -> bool:
+        """Whether the partition is still owned; otherwise another owner completes the chunk."""
+        return self.partition.owned
