@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
 from pipelines.columnar.siphash import HashKey, siphash
+from schemas.time.plausible import ROUNDING_MS
 
 # READING is `received_at - sent_at` when the offset was estimated. LATE is a later reading that may
 # mean a clock that was set, and LATE_SENT its `sent_at`. NEWEST is the latest device time so far.
@@ -20,8 +21,6 @@ PIECES: Final = 6
 COLUMNS: Final = FIRST_PIECE + 2 * PIECES
 WAYS: Final = 4  # places of a bucket
 NEVER: Final = -(2**62)
-# SDKs round `sent_at` to seconds, so that it may be that much before the event.
-ROUNDING_MS: Final = 1_000
 # A reading that is later by up to this number of tolerances is taken for a delayed request.
 MAX_DELAY: Final = 10
 

@@ -29,6 +29,7 @@ from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
+from schemas.definitions import is_id
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -84,8 +85,11 @@ class Tracker(Table):
         with stage("tracker: check"):
             clocks = self._clocks[records.source.partition]
             events, faults = validate(events, records.timestamps[rows], self._settings, clocks)
+        projects = events.column("project_id")
         for row, fault in faults.items():
-            rejections.append(Rejection(int(rows[row]), fault.reason, fault.detail))
+            project = projects[row].as_py()
+            known = project if is_id(project) else ""
+            rejections.append(Rejection(int(rows[row]), fault.reason, fault.detail, known))
         valid = np.ones(len(rows), np.bool_)
         valid[list(faults)] = False
         events, rows = events.filter(valid), rows[valid]
@@ -165,7 +169,10 @@ class Tracker(Table):
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:  # noqa: ARG002 (nothing is logged)
         """Report how far back the ids are known; nothing is logged: the inbox is the log."""
-        self._coverage.report([seen.covered_ms for seen in self._seen.values()], now_ms)
+        changes = self._coverage.report(
+            {partition: seen.covered_ms for partition, seen in self._seen.items()}, now_ms
+        )
+        self._outbox.send(self._settings.topics.dedup.name, list(changes), list(changes.values()))
 
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002 (there is no changelog to read)
         """Begin to write a snapshot of every partition."""

@@ -69,13 +69,14 @@ def answer(results: list[EventResult]) -> bytes:
     response = TrackResponse()
     add = response.results.add
     for result in results:
-        if result.result == "ok":
+        if result.result == "ok" and not result.duplicate:
             add(event_id=result.event_id or "", verdict=Verdict.VERDICT_OK)
         else:
             add(
                 event_id=result.event_id or "",
                 verdict=_VERDICTS[result.result],
                 details=result.details,
+                duplicate=result.duplicate,
                 field=result.field,
             )
     return response.SerializeToString()

@@ -25,7 +25,9 @@ def event(**fields: Any) -> dict[str, Any]:
 
 def id_of(sent: dict[str, Any]) -> str:
     """Return the id that an event is stored under."""
-    return scoped_id(str(sent.get("device_id") or sent["user_id"]), str(sent["insert_id"]))
+    [group] = sent["groups"]["team"] if sent["user_id"] is None and "groups" in sent else [""]
+    device = sent.get("device_id") or sent["user_id"] or f"$team_{group}"
+    return scoped_id(f"{device:g}" if isinstance(device, float) else str(device), sent["insert_id"])
 
 
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
