@@ -183,7 +183,9 @@ def test_an_offset_counts_back_from_the_arrival(ingest: Ingest) -> None:
 
 
 def test_when_it_was_sent_stands_in_the_body_else_in_the_address(ingest: Ingest) -> None:
-    by_query, by_name, by_body, by_event, uncorrected, old = (event() for _ in range(6))
+    by_query, by_name, by_body, by_event, uncorrected, old = (
+        event(timestamp="2026-03-01T12:00:00Z") for _ in range(6)
+    )
     by_event["sent_at"] = "1970-01-01T00:00:03Z"
     uncorrected["properties"] = {"$ignore_sent_at": True}
     ingest.http.post("/e/?_=1700000000001", json=[by_query, by_event, uncorrected])

@@ -128,8 +128,9 @@ def test_what_a_message_lacks_is_taken_from_its_batch(ingest: Ingest) -> None:
         context={"locale": "de", "ip": "1.1.1.1"},
         integrations={"A": True},
         sentAt="1970-01-01T00:00:02Z",
+        timestamp="2026-03-01T12:00:00Z",
     )
-    other = message(integrations={})
+    other = message(integrations={}, timestamp="2026-03-01T12:00:00Z")
     third = message(context={"integrations": "its own"})
 
     answer = ingest.http.post(
