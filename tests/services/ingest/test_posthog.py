@@ -331,7 +331,7 @@ def test_one_event_to_retry_makes_the_sdk_send_all_of_it_again() -> None:
 
 
 def test_v1_has_what_v0_has_where_v0_has_it(ingest: Ingest) -> None:
-    plain, full = event(), event()
+    plain, full = event(timestamp="2026-03-01T12:00:00Z"), event()
     full |= {
         "timestamp": "2026-03-01T12:00:00.250Z",
         "session_id": "s1",
