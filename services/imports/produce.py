@@ -8,6 +8,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.avro import files
+from schemas.cluster import client_config
 from schemas.errors import Unavailable
 from schemas.registry.client import open_registry
 from schemas.registry.subjects import value_subject
@@ -36,14 +37,16 @@ class InboxWriter:
             schema_id = registry.register(value_subject(self._topic), files.load("event"))
         self._encoder = Encoder(schema_id)
         self._producer = Producer(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "compression.type": "lz4",
-                "linger.ms": 20,
-                "on_delivery": self._delivered,
-            }
+            client_config(
+                settings.cluster,
+                {
+                    "enable.idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "compression.type": "lz4",
+                    "linger.ms": 20,
+                    "on_delivery": self._delivered,
+                },
+            )
         )
 
     def write(self, rows: Sequence[Row], progress: Callable[[int], None]) -> None:

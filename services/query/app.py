@@ -105,11 +105,11 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     topic_views = (definitions_view, *context.views)
     rejected, rejected_reader = RejectedRecords(), RejectedReader(_decoder_of(registry))
     rejected_view = TopicView(
-        "rejected", settings.bootstrap, [topics.rejected.name], rejected_reader, rejected.apply
+        "rejected", settings.cluster, [topics.rejected.name], rejected_reader, rejected.apply
     )
     coverage = DedupCoverage()
     coverage_view = TopicView(
-        "dedup", settings.bootstrap, [topics.dedup.name], read_coverage, coverage.apply
+        "dedup", settings.cluster, [topics.dedup.name], read_coverage, coverage.apply
     )
     # No definition needs these, so that the service is ready without them.
     side_views: tuple[TopicView[Any], ...] = (rejected_view, coverage_view)
