@@ -6,6 +6,7 @@ decide on its own. So an accepted event is stored in a form that all readers rea
 
     {"a": 1, "a": 2}            {"a": 2}: the last one wins, as in JavaScript and Python
     1e17, 100000000000000000.0  100000000000000000: whole numbers of 64 bits have no exponent
+    -0, -0.0                    0
     50000000000000000000        5e+19: larger numbers are doubles
     1e400, NaN, Infinity        left out; null in an array
     "cut \ud83d"                "cut \ufffd": half a pair becomes the replacement character
@@ -58,7 +59,8 @@ def is_empty_object(text: bytes) -> bool:
     """Return whether `text` stands for an object without members: `{}`, null, or PHP's `[]`."""
     if text in {b"{}", b"[]", b"null"}:
         return True
-    return text[:1] in {b"{", b"["} and not text[1:-1].strip()
+    is_closed = (text[:1] + text[-1:]) in {b"{}", b"[]"}
+    return is_closed and not text[1:-1].strip()
 
 
 class _Omitted:
@@ -122,6 +124,7 @@ class _CanonicalReader:
         return value
 
     def _int(self, text: str) -> Json:
+        # Of -0, this makes 0.
         if len(text) <= _MAX_INT_DIGITS:
             number = int(text)
             if _MIN_INT <= number <= _MAX_INT:

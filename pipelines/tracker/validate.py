@@ -22,6 +22,7 @@ from schemas.errors import InvalidRecord
 from schemas.identity import identify
 from schemas.settings import Settings
 from schemas.time.plausible import EARLIEST_MS, seen_unit
+from schemas.time.rfc3339 import write_time
 
 MAX_NAME_BYTES: Final = 800  # 200 characters of four bytes
 MAX_PROPERTIES: Final = 1_000
@@ -117,11 +118,16 @@ def _time_faults(timestamps: Int64s, received: Int64s, max_skew_s: int) -> dict[
     return {
         row: InvalidRecord(
             "timestamp_out_of_range",
-            f"timestamp: {timestamps[row]}{seen_unit(int(timestamps[row]))}; accepted are "
-            f"{EARLIEST_MS} to {latest[row]}, {max_skew_s} s after receipt",
+            f"timestamp: {_text(int(timestamps[row]))}; accepted are {write_time(EARLIEST_MS)} to "
+            f"{write_time(int(latest[row]))}, {max_skew_s} s after receipt",
         )
         for row in np.flatnonzero((timestamps < EARLIEST_MS) | (timestamps > latest)).tolist()
     }
+
+
+def _text(ms: int) -> str:
+    unit = seen_unit(ms)
+    return f"{ms}{unit}" if unit else write_time(ms)
 
 
 def _property_faults(column: ArrowColumn) -> dict[int, InvalidRecord]:

@@ -1,11 +1,12 @@
 """Read times as senders write them, judge them, and tell the current time."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from schemas.errors import InvalidRequest
 from schemas.time.plausible import by_our_clock, seen_unit
+from schemas.time.rfc3339 import write_time
 from services.ingest.events import Time
 from services.ingest.limits import Limits
 
@@ -62,18 +63,13 @@ def check_plausible(timestamp: int, sent_at: int | None, received_at: int, limit
     time = by_our_clock(timestamp, sent_at, received_at, tolerance, skew)
     if time > received_at + skew:
         raise InvalidRequest(
-            f"{_text(timestamp)} is {(time - received_at) // 1_000} s after its receipt; the limit "
-            f"is {limits.max_future_skew_s} (max_future_skew_s)",
+            f"{write_time(timestamp)} is {(time - received_at) // 1_000} s after its receipt; the "
+            f"limit is {limits.max_future_skew_s} (max_future_skew_s)",
             "timestamp",
         )
     if time < received_at - limits.max_event_age_days * _DAY_MS:
         raise InvalidRequest(
-            f"{_text(timestamp)} is {(received_at - time) // _DAY_MS} days before its receipt; the "
-            f"limit is {limits.max_event_age_days} (max_event_age_days): import older events",
+            f"{write_time(timestamp)} is {(received_at - time) // _DAY_MS} days before its receipt; "
+            f"the limit is {limits.max_event_age_days} (max_event_age_days): import older events",
             "timestamp",
         )
-
-
-def _text(ms: int) -> str:
-    moment = _EPOCH + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
