@@ -7,7 +7,6 @@ say is for `pipelines.tracker.tracker`.
 
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ from pipelines.columnar.jit import Int32s, Int64s, UInt64s
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.kafka.records import Records
 from pipelines.tracker.clocks import DeviceClocks
+from pipelines.tracker.properties import check_properties
 from pipelines.tracker.uuids import add_person, read_uuids
 from schemas.definitions import is_id
 from schemas.errors import InvalidRecord
@@ -25,11 +25,9 @@ from schemas.time.plausible import EARLIEST_MS, seen_unit
 from schemas.time.rfc3339 import write_time
 
 MAX_NAME_BYTES: Final = 800  # 200 characters of four bytes
-MAX_PROPERTIES: Final = 1_000
 
 _NAMES: Final = ("distinct_id", "event")
 _OPTIONAL_NAMES: Final = ("person_id", "anonymous_id", "session_id")
-_read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Validated(NamedTuple):
@@ -52,9 +50,10 @@ def validate(
     received = receipt_times(columns["received_at"], record_times)
     timestamps = _int64s(columns["timestamp"], record_times)
     timestamps = clocks.correct(columns, timestamps, received, record_times)
+    columns["properties"], property_faults = check_properties(columns["properties"])
     faults = {
         **_time_faults(timestamps, received, settings.max_future_skew_s),
-        **_property_faults(columns["properties"]),
+        **property_faults,
         **_name_faults(columns),
         **_size_faults(columns, settings.max_event_bytes),
         **_project_faults(columns["project_id"]),
@@ -128,24 +127,6 @@ def _time_faults(timestamps: Int64s, received: Int64s, max_skew_s: int) -> dict[
 def _text(ms: int) -> str:
     unit = seen_unit(ms)
     return f"{ms}{unit}" if unit else write_time(ms)
-
-
-def _property_faults(column: ArrowColumn) -> dict[int, InvalidRecord]:
-    return {
-        row: InvalidRecord("invalid_properties", fault)
-        for row, text in enumerate(column.to_pylist())
-        if text != "{}" and (fault := _fault_of_properties(text))
-    }
-
-
-def _fault_of_properties(text: str) -> str:
-    try:
-        count = len(_read_object(text))
-    except (msgspec.DecodeError, RecursionError) as error:
-        return f"properties: {error}; accepted is a JSON object"
-    if count > MAX_PROPERTIES:
-        return f"properties: {count} of them; accepted are {MAX_PROPERTIES}"
-    return ""
 
 
 def _name_faults(columns: dict[str, ArrowColumn]) -> dict[int, InvalidRecord]:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from services.ingest.fast_path.canonical import is_canonical, scratch
+from pipelines.columnar.canonical_json import is_canonical, scratch
 from services.ingest.fast_path.split import MALFORMED, split
 
 # What decoding untrusted text raises; RecursionError stands for too many levels.

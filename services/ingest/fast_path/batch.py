@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from pipelines.columnar.canonical_json import scratch
 from pipelines.columnar.jit import Int64s
 from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
-from services.ingest.fast_path.canonical import scratch
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,

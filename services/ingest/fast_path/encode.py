@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pipelines.columnar.canonical_json import Scratch, is_canonical
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.varint import put, put_signed
-from services.ingest.fast_path.canonical import Scratch, is_canonical
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,

@@ -1,15 +1,14 @@
-"""Recognize JSON objects that are canonical already, as nearly all are; see `json_text`."""
+"""Recognize JSON objects that are canonical already, as nearly all are; see `schemas.json_text`."""
 
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, UInt64s, kernel
-from pipelines.columnar.json_scan import byte_at
-from services.ingest.fast_path.scan import skip_to
+from pipelines.columnar.json_scan import byte_at, skip_to
 
-_MAX_KEYS: Final = 128
-_MAX_LEVELS: Final = 62  # one bit each in 64
+MAX_KEYS: Final = 128
+MAX_LEVELS: Final = 62  # one bit each in 64
 # More digits may exceed 64 bits, or the whole numbers that a double holds exactly.
 _MAX_INT_DIGITS: Final = 18
 _MAX_WHOLE_DIGITS: Final = 15
@@ -25,9 +24,9 @@ class Scratch(NamedTuple):
     firsts: Int64s  # by level, the index of its first key
 
 
-def scratch() -> Scratch:
-    """Return memory for `is_canonical`."""
-    return Scratch(np.empty(_MAX_KEYS, np.uint64), np.empty(_MAX_LEVELS, np.int64))
+def scratch(max_keys: int = MAX_KEYS) -> Scratch:
+    """Return memory for `is_canonical`: texts with more keys are not recognized."""
+    return Scratch(np.empty(max_keys, np.uint64), np.empty(MAX_LEVELS, np.int64))
 
 
 @kernel
@@ -57,7 +56,7 @@ def is_canonical(
                 p = skip_to(data, p + 2, end, False)
             if key_is_next:
                 key_is_next = False
-                if escaped or keys == _MAX_KEYS:
+                if escaped or keys == len(scratch.keys):
                     return False
                 key = _hash(data, first, p)
                 for other in range(scratch.firsts[level], keys):
@@ -68,7 +67,7 @@ def is_canonical(
             p += 1
         elif byte == ord("{") or byte == ord("["):
             level += 1
-            if level >= min(max_depth, _MAX_LEVELS):
+            if level >= min(max_depth, MAX_LEVELS):
                 return False
             key_is_next = byte == ord("{")
             objects = objects << 1 | key_is_next
