@@ -1,7 +1,6 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts,
-                                                      avila.segments, avila.metrics
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ the result topics of all operators
 """
 
 from functools import cache
@@ -11,6 +10,7 @@ import faust
 
 from pipelines.engine.analytics import Analytics
 from pipelines.kafka.records import Records
+from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.operators import OPERATORS
 from pipelines.tracker.tracker import Tracker
 from pipelines.worker import telemetry
@@ -26,7 +26,7 @@ topics = settings.topics
 
 app = App(
     settings.app_id,
-    broker=f"columnar://{settings.bootstrap}",
+    broker="columnar://",
     broker_client_id=settings.worker_name,
     broker_commit_interval=settings.commit_interval_ms / 1000,
     broker_max_poll_records=settings.epoch_max_records,
@@ -36,6 +36,7 @@ app = App(
     web_enabled=False,
     worker_redirect_stdouts=False,
 )
+app.cluster = settings.cluster
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s
@@ -59,6 +60,7 @@ def _connect() -> None:
     telemetry.serve(settings)
     precompile()
     warn_of_late_compiles()
+    TopicLimits(settings.bootstrap).check(topics)
     registry = open_registry(settings)
     tracker.connect(registry)
     analytics.connect(registry)

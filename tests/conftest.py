@@ -8,11 +8,14 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from schemas.cluster import Cluster
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
+from schemas.kafka_properties import KafkaProperties
 from schemas.settings import Settings, read_settings
 from services import topic_view
 from services.broker import Broker
@@ -108,18 +111,22 @@ left_topics: list[str] = []
 
 
 @contextlib.contextmanager
-def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
+def deployment(broker: Broker, directory: Path, **more: Any) -> Iterator[Settings]:
     """The settings of a deployment: its topics exist, and are empty."""
+    cluster = broker.cluster
+    properties = cluster.properties if isinstance(cluster, Cluster) else {}
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
+        kafka_properties=KafkaProperties(properties),
         app_id=f"t{uuid.uuid4().hex[:8]}",
         topic_prefix=f"t{uuid.uuid4().hex[:8]}",
         partitions=PARTITIONS,
         data_dir=directory / "data",
+        **more,
     )
     ensure_topics(
-        settings.bootstrap,
+        settings.cluster,
         settings.topics,
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,

@@ -6,6 +6,7 @@ counting goes on from them. The period of `TOTAL` has the record of the whole, w
 late events, how far a backfill has come, and why a definition has failed.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ class AggregatesTopic:
         self._outbox = outbox
         loaded = files.load(schema)
         self._encoder = Encoder(loaded, registry.register(value_subject(topic.name), loaded))
-        self._decode = Codec(loaded, registry.find).decode
+        self._decode = Codec(loaded, registry.find, shipped=files.history(schema)).decode
 
     def publish(
         self,
@@ -85,15 +86,18 @@ class AggregatesTopic:
         """Call `load` with every published record, in steps; delete those of other definitions.
 
         Returns the others: they ended while no worker ran. A deleted record may still be loaded
-        until compaction has removed it. An instance fails if its records cannot be loaded; those of
-        a `FailedInstance` are kept.
+        until compaction has removed it. An instance fails if its records cannot be decoded or
+        loaded; those of a `FailedInstance` are kept.
         """
         stale: dict[bytes, Key] = {}
+        unreadable: dict[bytes, str] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
             if records is None:
                 yield
                 continue
             decoded = self._decode(records.values)
+            for record_key in records.keys if unreadable else ():
+                unreadable.pop(record_key or b"", None)  # there is a later one
             for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
                 id_ = record[f"{self._operator}_id"]
                 key = Key(self._operator, record["project_id"], id_, record["version"])
@@ -104,8 +108,13 @@ class AggregatesTopic:
                 else:
                     self._load(instance, record_key, record, load)
             for failure in decoded.failures:
-                stale.pop(records.keys[failure.row] or b"", None)
+                record_key = records.keys[failure.row] or b""
+                stale.pop(record_key, None)
+                if records.values[failure.row] is not None:
+                    unreadable[record_key] = failure.detail
             yield
+        for record_key, reason in unreadable.items():
+            _fail_owner(self._operator, instances, record_key, reason)
         self._delete(partition, stale)
         return set(stale.values())
 
@@ -115,6 +124,8 @@ class AggregatesTopic:
         if record[self._period] is None:
             instance.total = record
             instance.late, instance.live_since = record["late_dropped"], record["live_since"]
+            instance.behind, instance.behind_since = _behind(record)
+            instance.settling = record["backfilling_to"] is not None and instance.backfill is None
             instance.failed = instance.failed or record["failed"] or ""
         if isinstance(instance, FailedInstance):
             instance.record_keys.add(record_key)
@@ -138,6 +149,27 @@ class AggregatesTopic:
         self._outbox.send(self._topic, keys, values, partition=partition)
 
 
+def _behind(record: Record) -> tuple[int, int | None]:
+    """Return how many late events a recount would count, and since when, by a total's record.
+
+    Versions that knew no recounts counted none of the late events.
+    """
+    if record["behind"] is None:
+        return record["late_dropped"], None
+    return record["behind"], record["behind_since"]
+
+
+def _fail_owner(
+    operator: str, instances: Mapping[Key, AnyInstance], record_key: bytes, reason: str
+) -> None:
+    """Fail the definition whose published record cannot be read: its figures lack a part."""
+    with contextlib.suppress(ValueError):  # no key of ours
+        project, id_, version, _ = record_key.decode().split("/", 3)
+        instance = instances.get(Key(operator, project, id_, int(version)))
+        if instance is not None and not instance.failed:
+            instance.fail(ValueError(f"the record {record_key!r} cannot be read: {reason}"))
+
+
 def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that the records of all periods and operators have."""
     operator, project, id_, version = instance.key
@@ -154,11 +186,14 @@ def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
 
 def total_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that only the record of the total has, with all operators."""
-    caught_up = instance.backfill is None or instance.suspended
+    backfilling = instance.backfill is not None or instance.settling
+    caught_up = not backfilling or instance.suspended
     return {
         "late_dropped": instance.late,
         "backfilling_to": None if caught_up else context.position,
         "live_since": instance.live_since,
+        "behind": instance.behind,
+        "behind_since": instance.behind_since,
         "failed": instance.failed or None,
     }
 

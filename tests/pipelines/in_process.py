@@ -28,6 +28,7 @@ from schemas.settings import Settings
 from schemas.topics import SCHEMAS, Topic
 from tests.kafka import Record, read_all
 from tests.laws.entry import entry_of
+from tests.oracles.events import Event
 
 PARTITION = 0
 _TIMEOUT_S = 120.0
@@ -38,10 +39,14 @@ class Engine:
     """Evaluates all definitions in partition 0 of a deployment."""
 
     def __init__(
-        self, settings: Settings, operators: Sequence[AnyOperator] = OPERATORS, position: int = 0
+        self,
+        settings: Settings,
+        operators: Sequence[AnyOperator] = OPERATORS,
+        position: int = 0,
+        outbox: Outbox | None = None,
     ) -> None:
         self.settings = settings
-        self.outbox = Outbox()
+        self.outbox = Outbox() if outbox is None else outbox
         self.analytics = Analytics(settings, self.outbox, operators)
         self.analytics.connect(registry_of(settings.bootstrap))
         self.position = position
@@ -144,24 +149,35 @@ def store(
     settings: Settings, names: Sequence[str], at_ms: int, person: str = "ann", project: str = "shop"
 ) -> None:
     """Write events of a person to the event store, a millisecond apart."""
+    events = [
+        Event(person, name, at_ms + place, {"plan": "pro"}) for place, name in enumerate(names)
+    ]
+    store_events(settings, events, project)
+
+
+def store_events(settings: Settings, events: Sequence[Event], project: str = "shop") -> None:
+    """Write events to the event store, in this order."""
     topic = settings.topics.events.name
     schema = files.load("event")
     registry = registry_of(settings.bootstrap)
     encoder = Encoder(schema, registry.register(value_subject(topic), schema))
-    events = [
+    values = encoder.encode_records(
         {
             "project_id": project,
-            "distinct_id": person,
-            "person_id": person,
-            "event": name,
-            "timestamp": at_ms + place,
-            "properties": '{"plan": "pro"}',
+            "distinct_id": event.person,
+            "person_id": event.person,
+            "event": event.event,
+            "timestamp": event.at,
+            "properties": event.text,
         }
-        for place, name in enumerate(names)
-    ]
-    key = f"{project}:{person}".encode()
-    values = encoder.encode_records(events)
-    produce(settings, topic, [Record(value, key, PARTITION) for value in values])
+        for event in events
+    )
+    keys = [f"{project}:{event.person}".encode() for event in events]
+    produce(
+        settings,
+        topic,
+        [Record(value, key, PARTITION) for key, value in zip(keys, values, strict=True)],
+    )
 
 
 class Named(NamedTuple):

@@ -41,6 +41,10 @@ class NoState:
 
     def flush(self, positions: dict[TopicPartition, int]) -> None: ...
 
+    @property
+    def live_per_past(self) -> float:
+        return 0.0
+
     def catch_up(self) -> None: ...
 
     def snapshot(self, positions: dict[TopicPartition, int]) -> None: ...

@@ -11,7 +11,7 @@ from pipelines.engine.arena_rows import ArenaRows
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import DAY_MS
 from pipelines.engine.operator import NO_ROWS, Expired, FoldResult, Packed
-from pipelines.engine.row_kernels import CHANGES, DIRTY, LATE, DueTimers
+from pipelines.engine.row_kernels import CHANGES, DIRTY, LATE, OVERFLOW, DueTimers
 from pipelines.engine.timers import Timers
 from pipelines.matching.match import Masks, Values, value_hashes
 from pipelines.matching.value_hash import ValueHashes
@@ -48,7 +48,7 @@ class FunnelState(ArenaRows):
     def __init__(self, rules: Rules) -> None:
         super().__init__(ROW, EVENT, CHANGE, HEADS)
         self.rules = rules
-        self._reached = np.empty(rules.steps, np.int64)
+        self._reached = np.empty(2 * rules.steps, np.int64)
         self._before, self._after = self._outcomes(_FIRST_ROOM), self._outcomes(_FIRST_ROOM)
 
     @property
@@ -101,7 +101,8 @@ class FunnelState(ArenaRows):
         changes = ValuedChanges(
             self.changes[: self.counters[CHANGES]], broken_down.tokens_by_number()
         )
-        return FoldResult(changes, newly_dirty, int(self.counters[LATE]))
+        late, overflow = int(self.counters[LATE]), int(self.counters[OVERFLOW])
+        return FoldResult(changes, newly_dirty, late, overflow=overflow)
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:
         """Let windows close that are over at `now` (ms); None if there are none."""
