@@ -13,7 +13,7 @@ import msgspec
 
 from services.store.errors import Code, StoreError
 
-# As the engine's lexer has them. Of non-ASCII bytes, it takes quotes and blanks, and refuses the rest.
+# As the engine's lexer has them. Non-ASCII bytes are quotes or blanks there, or refused.
 _TOKEN: Final = re.compile(
     rb"""
       (?P<blank>   \s++ | --[^\n]*+ | //[^\n]*+ | \#[ !][^\n]*+ )
