@@ -68,8 +68,9 @@ def check_plausible(timestamp: int, sent_at: int | None, received_at: int, limit
             "timestamp",
         )
     if time < received_at - limits.max_event_age_days * _DAY_MS:
+        days = (received_at - time) // _DAY_MS
         raise InvalidRequest(
-            f"{write_time(timestamp)} is {(received_at - time) // _DAY_MS} days before its receipt; "
-            f"the limit is {limits.max_event_age_days} (max_event_age_days): import older events",
+            f"{write_time(timestamp)} is {days} days before its receipt; the limit is "
+            f"{limits.max_event_age_days} (max_event_age_days): import older events",
             "timestamp",
         )

@@ -2,8 +2,8 @@
 
 An event is usual if it is within all limits and written as clients nearly always write it: its id a
 UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds and plausible, its
-objects canonical, small and flat. All other events need thought: these kernels skip them, and
-`services.ingest.check` decides about them one by one.
+objects in canonical form, small and flat. All other events need thought: these kernels skip them,
+and `services.ingest.check` decides about them one by one.
 
 Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
 """
