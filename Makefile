@@ -4,6 +4,9 @@ UV := .tools/bin/uv
 RUN := $(UV) run --locked --no-sync
 STAMP := .venv/.synced
 STUBS := schemas/avila_pb2.py
+# Tests mostly wait, for brokers and processes of their own, so two processes take half the time of
+# one. Tests of one module share services, so a module stays in one process.
+TWO_PROCESSES := --numprocesses=2 --dist=loadscope --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kernels demo test test-faults check lint types format bench clean
@@ -19,8 +22,8 @@ kernels: $(STUBS) ## Compile the kernels of the worker, which its first start wo
 demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo
 
-test: $(STUBS) ## Run the tests
-	$(RUN) pytest -m "not faults" $(ARGS)
+test: $(STUBS) ## Run the tests, or with ARGS="tests/sinks -k rejects" some of them, in one process
+	$(RUN) pytest -m "not faults" $(or $(ARGS),$(TWO_PROCESSES))
 
 test-faults: $(STUBS) ## Run the tests that kill and pause real processes for a long time
 	$(RUN) pytest -m faults $(ARGS)

@@ -1,9 +1,8 @@
-"""What every benchmark stands on: a broker of its own, events on it, and one way to time a reader.
+"""What benchmarks share: a broker of their own, events on it, and one way to time a reader.
 
-Whatever reads a topic is timed from outside and in the same way: by the offsets that it commits,
-and by the CPU time of its process meanwhile. The clock starts some seconds after its first commit,
-so that starting, compiling and joining a group cost nobody anything, and stops at the end of the
-topic, or after a minute of a slow one.
+Every reader of a topic is timed in the same way, from outside: by the offsets that it commits and
+the CPU time of its process. The clock starts two seconds after the first commit, so that starting,
+compiling and joining a group are not counted. It stops at the end of the topic, or after a minute.
 """
 
 import contextlib
@@ -82,7 +81,7 @@ class Timed(NamedTuple):
 
 @contextlib.contextmanager
 def system(**overrides: Any) -> Iterator[Settings]:
-    """A broker of one's own and the settings of a deployment on it; all gone afterwards."""
+    """Start a broker; yield the settings of a deployment on it, and remove both afterwards."""
     install_kafka()
     with tempfile.TemporaryDirectory(prefix="avila-bench-") as name:
         directory = Path(name)
@@ -108,12 +107,12 @@ def system(**overrides: Any) -> Iterator[Settings]:
 
 
 def create_topics(settings: Settings, topics: Iterable[Topic]) -> None:
-    """Create topics, ours or those for the input of rivals."""
+    """Create topics: ours, or the inputs of rivals."""
     ensure_topics(settings.bootstrap, topics, partitions=settings.partitions, replication_factor=1)
 
 
 class Filler:
-    """Writes events to a topic: persons and names drawn evenly, all of the present second."""
+    """Writes events to a topic: persons and names drawn uniformly, times of the last second."""
 
     def __init__(self, settings: Settings, topic: str, *, persons: int) -> None:
         schema = files.load("event")
@@ -134,13 +133,13 @@ class Filler:
         )
 
     def write(self, events: int) -> None:
-        """Write so many events of this very time."""
+        """Write `events` events that happen now."""
         persons = [f"person-{n}" for n in self._rng.integers(0, self._persons, events)]
         names = [EVENTS[n] for n in self._rng.integers(0, len(EVENTS), events)]
         self.send(persons, names, time.time_ns() // 1_000_000 - 1_000)
 
     def send(self, names: list[str], events: list[str], at: int) -> None:
-        """Write an event of each person named, all of the second that begins `at` (ms)."""
+        """Write one event for each person in `names`, within the second that begins `at` (ms)."""
         batch = _batch(self._encoder.arrow, self._rng, names, events, at)
         for name, value in zip(names, self._encoder.encode(batch), strict=True):
             while True:
@@ -157,7 +156,7 @@ class Filler:
 
 
 def fill(settings: Settings, topic: str, *, events: int, persons: int) -> None:
-    """Write so many events to a topic."""
+    """Write `events` events to a topic."""
     filler = Filler(settings, topic, persons=persons)
     for begin in range(0, events, 20_000):
         filler.write(min(20_000, events - begin))
@@ -201,7 +200,7 @@ def define(settings: Settings, definitions: Sequence[Definition]) -> None:
 
 
 def parts_of(name: str, number: int) -> dict[str, Any]:
-    """What every definition has."""
+    """Return the fields that all definitions have."""
     return {
         "project_id": PROJECT,
         "id": f"{name}-{number}",
@@ -212,7 +211,7 @@ def parts_of(name: str, number: int) -> dict[str, Any]:
 
 
 def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
-    """Define funnels of some steps each, no two alike."""
+    """Define `count` different funnels of `steps` steps each."""
     definitions = []
     for number in range(count):
         names = [EVENTS[(number + step) % len(EVENTS)] for step in range(steps)]
@@ -223,7 +222,7 @@ def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
 
 @contextlib.contextmanager
 def process(command: list[str], environment: Mapping[str, str]) -> Iterator[psutil.Process]:
-    """A reader as a process, with its output shown if it ends by itself."""
+    """Run a reader as a process; if it ends by itself, print the end of its output."""
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
         try:
@@ -246,18 +245,18 @@ WORKER = [sys.executable, "-m", "services", "worker"]
 
 
 def faust_command(app: str) -> list[str]:
-    """A rival that is a Faust app."""
+    """Return the command of a rival that is a Faust app."""
     return [sys.executable, "-m", "faust", "-A", app, "worker", "--without-web"]
 
 
 def time_ours(settings: Settings, topic: str) -> tuple[Timed, dict[str, float]]:
-    """Our worker, and what it then says of itself."""
+    """Time our worker; return its metrics, too."""
     with process(WORKER, environment_of(settings)) as reader:
         return timed(settings, reader, settings.app_id, topic), scraped(settings)
 
 
 def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
-    """Plain Faust on a topic of its own: an agent that counts records and does nothing else."""
+    """Time plain Faust on a topic of its own: its agent counts records and does nothing else."""
     create_topics(settings, [Topic(topic, "delete")])
     fill(settings, topic, events=_RIVAL_EVENTS, persons=persons)
     app = faust_command("benchmarks.rivals.faust_count")
@@ -266,7 +265,7 @@ def time_faust(settings: Settings, topic: str, persons: int) -> Timed:
 
 
 def scraped(settings: Settings) -> dict[str, float]:
-    """The worker's own metrics, by name and label."""
+    """Return the worker's metrics, by name and labels."""
     url = f"http://{settings.host}:{settings.port(WORKER_PORT)}/metrics"
     with urllib.request.urlopen(url, timeout=30) as answer:
         families = text_string_to_metric_families(answer.read().decode())
@@ -278,7 +277,7 @@ def scraped(settings: Settings) -> dict[str, float]:
 
 
 def shares(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What part of a worker's time each stage takes, the longest first; waiting is no work."""
+    """Return each stage's share of a worker's busy time, the largest first."""
     prefix = "seconds_total "
     seconds = {
         name.removeprefix(prefix): value
@@ -291,12 +290,12 @@ def shares(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def environment_of(settings: Settings, **more: str) -> dict[str, str]:
-    """The environment of a process on these settings."""
+    """Return the environment of a process with these settings."""
     return os.environ | as_environment(settings) | more
 
 
 def rival_environment(settings: Settings, topic: str) -> dict[str, str]:
-    """What a rival is told: the broker, the topic, and where it may keep what it keeps."""
+    """Return the environment of a rival: broker, topic, and a directory for its state."""
     directory = settings.data_dir / "rivals" / uuid.uuid4().hex
     directory.mkdir(parents=True)
     return os.environ | {
@@ -309,12 +308,12 @@ def rival_environment(settings: Settings, topic: str) -> dict[str, str]:
 def timed(
     settings: Settings, reader: psutil.Process, group: str, topic: str, after: int = 0
 ) -> Timed:
-    """Time a reader on a topic that is full, as the head of this module says.
+    """Time a reader on a filled topic, as the module's docstring says.
 
-    The first `after` events were read before.
+    The first `after` events have been read already.
 
     Raises:
-        RuntimeError: it ended, committed nothing, or was through before the clock started.
+        RuntimeError: it ended, committed nothing, or reached the end before the clock started.
     """
     there = ends(settings, topic)
     console.print(f"timing {group} on {topic}")
@@ -328,7 +327,7 @@ def timed(
                 raise RuntimeError(f"{group} ended after {position} of {goal} events")
             if time.monotonic() > deadline:
                 break
-            time.sleep(0.05)  # asked more often, the broker would be timed as well
+            time.sleep(0.05)  # polling more often would slow the broker down
         return position
 
     if position_after(after + 1, _FIRST_COMMIT_TIMEOUT_S) <= after:
@@ -337,7 +336,7 @@ def timed(
     begin = _committed(admin, group, topic)
     began, cpu = time.monotonic(), cpu_s(reader)
     if begin >= goal:
-        raise RuntimeError(f"{group} was through at once: give it more --events")
+        raise RuntimeError(f"{group} reached the end too soon: give it more --events")
     end = position_after(goal, _LONG_ENOUGH_S)
     events, seconds = end - begin, time.monotonic() - began
     found = Timed(events / seconds, 1e6 * (cpu_s(reader) - cpu) / max(events, 1))
@@ -346,13 +345,13 @@ def timed(
 
 
 def cpu_s(running: psutil.Process) -> float:
-    """The CPU time of a process so far, over all its threads."""
+    """Return the CPU time (s) of a process so far, of all its threads."""
     times = running.cpu_times()
     return float(times.user + times.system)
 
 
 def _committed(admin: AdminClient, group: str, topic: str) -> int:
-    """What the group has committed; asked again of a broker that is too busy to tell."""
+    """Return the sum of the group's committed offsets; asks again while the broker is too busy."""
     request = [ConsumerGroupTopicPartitions(group)]
     while True:
         try:
@@ -371,7 +370,7 @@ def _is(error: Exception, code: int) -> bool:
 
 
 def ends(settings: Settings, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends."""
+    """Return the end offset of each partition."""
     consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": uuid.uuid4().hex})
     try:
         partitions = consumer.list_topics(topic, 30).topics[topic].partitions
@@ -384,7 +383,7 @@ def ends(settings: Settings, topic: str) -> dict[int, int]:
 
 
 def until(holds: Callable[[], bool], within_s: float, pause_s: float = 0.5) -> None:
-    """Wait until something holds; raises `TimeoutError` if it does not within so many seconds."""
+    """Wait until `holds()`; raises `TimeoutError` after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > deadline:
@@ -393,7 +392,7 @@ def until(holds: Callable[[], bool], within_s: float, pause_s: float = 0.5) -> N
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 200."""
+    """Return whether a GET of `url` is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=30):
             return True
@@ -402,7 +401,7 @@ def answers(url: str) -> bool:
 
 
 def report(title: str, rows: Mapping[str, Timed], figures: Mapping[str, object]) -> None:
-    """Print a table for people and, as the last line, the figures as JSON."""
+    """Print a table and, as the last line, the figures as JSON."""
     table = Table(title=title)
     for column in ("", "events/s", "µs CPU an event"):
         table.add_column(column, justify="left" if not column else "right")

@@ -18,7 +18,7 @@ _EXPENSIVE = {"property": "price", "op": "gte", "value": 20}
 
 
 def sixty() -> dict[str, Sequence[Definition]]:
-    """20 funnels, 20 segments, 10 cohorts and 10 metrics, by kind."""
+    """Return 20 funnels, 20 segments, 10 cohorts and 10 metrics, by operator."""
     return {
         "funnel": list(islice(funnels(EVENTS), 20)),
         "segment": list(islice(segments(EVENTS), 20)),
@@ -28,7 +28,7 @@ def sixty() -> dict[str, Sequence[Definition]]:
 
 
 def funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
-    """Of 4 to 8 steps, every fourth broken down and with a condition."""
+    """Yield funnels of 4 to 8 steps, every fourth with a breakdown and a condition."""
     for number in range(10**6):
         count = 4 + number % 5
         steps: list[dict[str, Any]] = [
@@ -42,7 +42,7 @@ def funnels(names: Sequence[str]) -> Iterator[FunnelDefinition]:
 
 
 def segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
-    """By how often, when, in which order and with which properties persons did things."""
+    """Yield segments by how often, when, in which order and with which properties persons acted."""
     for number, name in zip(range(10**6), cycle(names), strict=False):
         topic_view = names[(number + 1) % len(names)]
         rules: list[Mapping[str, Any]] = [
@@ -63,7 +63,7 @@ def segments(names: Sequence[str]) -> Iterator[SegmentDefinition]:
 
 
 def cohorts(names: Sequence[str]) -> Iterator[CohortDefinition]:
-    """Whose return is an event of one name, or any."""
+    """Yield cohorts that persons return to by an event of one name, or by any."""
     for number, name in zip(range(10**6), cycle(names), strict=False):
         cohort = {
             "start": {"event": name},
@@ -74,7 +74,7 @@ def cohorts(names: Sequence[str]) -> Iterator[CohortDefinition]:
 
 
 def metrics(names: Sequence[str]) -> Iterator[MetricDefinition]:
-    """One of each measure."""
+    """Yield metrics, one of each measure in turn."""
     kinds: list[Mapping[str, Any]] = [
         {"measure": "events", "by_event": True, "bucket_s": 1},
         {"measure": "persons", "bucket_s": 60},

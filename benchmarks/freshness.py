@@ -1,11 +1,11 @@
-"""How long after its acknowledgement an event is seen: `python -m benchmarks.freshness`.
+"""The time from an event's acknowledgement to its figure: `python -m benchmarks.freshness`.
 
-The whole system runs, with 8 funnels, or with the 60 definitions of all kinds of
-`benchmarks.operators` (`--all`). Beside a steady load, probes are sent through the ingest service,
-each a first step of a person of its own in a project of its own; their latency is counted from the
-acknowledgement to the first answer of the REST API, and to the first record of the result topic,
-that has them in its figures. The load keeps to the clock, whatever the system does; a probe is sent
-when the one before it has been seen.
+The whole system runs, with 8 funnels or with the 60 definitions of `benchmarks.operators`
+(`--all`). Beside a steady load, probes are sent through the ingest service, each the first step of
+a new person in a project of its own. Their latency is the time from the acknowledgement to the
+first answer of the REST API, and to the first record of the result topic, that counts them. The
+load is open-loop: it keeps its rate whatever the system does. A probe is sent when the one before
+it is seen.
 """
 
 import argparse
@@ -46,7 +46,7 @@ PROBES = "probes"
 FUNNEL_ID = "probe"
 RATES = (1_000, 20_000)
 _OWN = f"{PROBES}/".encode()
-# Asked more often, the system would be busy answering: all is on the same cores.
+# Polling more often would take CPU time from the system, which runs on the same cores.
 _ASK_EVERY_S = 0.02
 
 
@@ -71,7 +71,7 @@ def main() -> None:
                 for name, latencies in (("rest", rest), ("topic", topic)):
                     p50, p99 = np.percentile(latencies, [50, 99]).round().astype(int).tolist()
                     console.print(f"{rate:>7,} events/s  {name:<6} p50 {p50} ms  p99 {p99} ms")
-                    # Of the two ways to see an event, the slower one; and each by itself.
+                    # The slower of the two, and each by itself.
                     for figure, found in (("p50_ms", p50), ("p99_ms", p99)):
                         slower = max(figures[figure].get(str(rate), 0), found)
                         figures[figure][str(rate)] = slower
@@ -82,7 +82,7 @@ def main() -> None:
 
 @contextmanager
 def load(settings: Settings, rate: int) -> Iterator[None]:
-    """Keep so many events a second coming onto the inbox."""
+    """Write `rate` events a second to the inbox."""
     over = threading.Event()
 
     def send() -> None:
@@ -107,7 +107,7 @@ def load(settings: Settings, rate: int) -> Iterator[None]:
 
 
 class Probe:
-    """Sends one person a time and waits until both readers have seen them."""
+    """Sends one person at a time, and waits until both readers have seen them."""
 
     def __init__(self, settings: Settings) -> None:
         host = settings.host
@@ -132,10 +132,10 @@ class Probe:
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
         self._reached: dict[int, int] = {}
         self._sent = 0
-        time.sleep(2)  # events from before the worker has taken the funnel up do not count
+        time.sleep(2)  # until the worker runs the funnel
 
     def run(self, seconds: int) -> tuple[list[float], list[float]]:
-        """Probe for some seconds: the latencies in ms over REST and on the topic."""
+        """Probe for `seconds`; return the latencies in ms over REST and on the topic."""
         rest, topic = [], []
         over = time.monotonic() + seconds
         while time.monotonic() < over:
@@ -163,7 +163,7 @@ class Probe:
             if message is None or message.error() or message.value() is None:
                 continue
             if not (message.key() or b"").startswith(_OWN):
-                continue  # what is read of others takes from them
+                continue  # decoding the records of others would take CPU time from them
             (row,) = self._decode([message.value()]).batch.to_pylist()
             if row["project_id"] == PROBES and row["day"] is None:
                 self._reached[row["partition"]] = row["reached"][0]

@@ -1,19 +1,19 @@
 """The ingest service beside others: `python -m benchmarks.ingest`.
 
-All share two cores: the broker, the service and the load generator. Everything is acknowledged by
-all replicas, from idempotent producers, before it is answered.
+Broker, service and load generator share two cores. Every event is acknowledged by all replicas,
+from idempotent producers, before its request is answered.
 
 Latency is measured in open loop, at a constant rate: over HTTP by vegeta, over gRPC streams by a
-client of our own, for the reason that stands in `benchmarks.load.stream_client`. First at the rates
-of our promise, then at higher ones, up to the highest with a p99 below 10 ms. Before a door is
-measured it is used for some seconds, in which the broker's code is compiled.
+client of our own (`benchmarks.load.stream_client` says why). First at the rates that we promise,
+then at higher ones, up to the highest with a p99 below 10 ms. Each endpoint is warmed up for some
+seconds, in which the broker's JVM compiles its code.
 
-Throughput is measured in closed loop, batches of 100 over 64 connections or 4 streams: events a
-second that are acknowledged and, as is made sure, on the topic; and the CPU time of the service,
-over all its threads. The rivals are a Starlette service on aiokafka, as it is and with batches as
-large as ours, and a Go service on franz-go, which take the same requests as our native door.
+Throughput is measured in closed loop, with batches of 100 over 64 connections or 4 streams: events
+a second that are acknowledged and found on the topic, and the CPU time of the service, of all its
+threads. The rivals are a Starlette service on aiokafka, with its default batches and with batches
+as large as ours, and a Go service on franz-go. They take the same requests as our native endpoint.
 
-Where there is no Go, and no proxy to fetch what is written in it, what needs it is null.
+Without Go, and without a proxy to fetch Go modules from, the figures that need it are null.
 """
 
 import argparse
@@ -55,7 +55,7 @@ _WARM_UP_S: Final = 5.0
 _SEARCH_S: Final = 5.0
 _READY_TIMEOUT_S: Final = 120.0
 _INGEST: Final = [sys.executable, "-m", "services", "ingest"]
-_AS_OURS: Final = {"RIVAL_BATCH_BYTES": "1000000"}  # what our producer's library takes by itself
+_AS_OURS: Final = {"RIVAL_BATCH_BYTES": "1000000"}  # librdkafka's default
 _AIOKAFKA: Final = [sys.executable, "-m", "benchmarks.rivals.aiokafka_service"]
 _GO: Final = ROOT / "benchmarks" / "rivals" / "go_forwarder"
 

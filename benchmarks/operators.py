@@ -1,12 +1,12 @@
 """All operators in one worker beside plain Faust: `python -m benchmarks.operators`.
 
-20 funnels (4 to 8 steps, 5 of them broken down and with conditions), 20 segments, 10 cohorts and 10
-metrics look at the events of 200,000 persons. Besides all together, each operator is timed alone,
-and so are definitions that look at events which never come: what a definition costs an event is
-the CPU time that it adds to a worker without any, its output and its log included.
+20 funnels (4 to 8 steps, 5 of them with a breakdown and conditions), 20 segments, 10 cohorts and 10
+metrics count the events of 200,000 persons. All are timed together, each operator alone, and
+funnels of events that never come. A definition's cost per event is the CPU time that it adds to a
+worker without definitions, output and changelog included.
 
-Then a funnel is counted anew over a longer history: once with nothing else to do, which is how fast
-a backfill is, and once while as many events as before are waiting, which tells what it costs those.
+Then a funnel is backfilled over a longer history: once with nothing else to do, which is the speed
+of a backfill, and once while other events are waiting, which shows how much it slows them down.
 """
 
 import argparse
@@ -34,13 +34,14 @@ from benchmarks.bench import (
 )
 from benchmarks.definitions import funnels, sixty
 from schemas.definitions import Definition
+from schemas.operators import OPERATORS
 from services.replay import ReplayFilter, replay
 
-_LIVE = 8  # funnels that go on while one of them is counted anew
+_LIVE = 8  # funnels, of which one is backfilled
 
 
 class Load(NamedTuple):
-    """What is counted; `history` is what is counted anew."""
+    """Numbers of events and persons; `history` is the number of events that are backfilled."""
 
     events: int
     persons: int
@@ -48,7 +49,7 @@ class Load(NamedTuple):
 
 
 class Backfilled(NamedTuple):
-    """How many past events a second, and by how much live events were slower meanwhile, of 1."""
+    """Events a second of a backfill, and the share by which it slows live events down."""
 
     events_per_s: float
     slowdown: float
@@ -71,7 +72,7 @@ def main() -> None:
     half, _ = time_with(kinds["funnel"][:10], load)
     alone = {kind: time_with(definitions, load) for kind, definitions in kinds.items()}
     together, rows = time_with(everything, load)
-    anew = backfill(load)
+    backfilled = backfill(load)
 
     def cost(found: Timed, definitions: Sequence[Definition]) -> float:
         added = found.cpu_us_per_event - nothing.cpu_us_per_event
@@ -89,6 +90,7 @@ def main() -> None:
             f"all {len(everything)}": together,
         },
         {
+            "not_measured": [spec.name for spec in OPERATORS if spec.name not in kinds],
             "ratio": round(together.events_per_s / rival.events_per_s, 1),
             "events_per_s": round(together.events_per_s),
             "faust_events_per_s": round(rival.events_per_s),
@@ -97,14 +99,14 @@ def main() -> None:
             "cost_us_on_other_events": cost(idle, kinds["funnel"]),
             "state_bytes_per_row": {kind: row for kind, (_, row) in alone.items()},
             "state_bytes_per_row_all": rows,
-            "backfill_events_per_s": round(anew.events_per_s),
-            "backfill_slows_live_by": round(anew.slowdown, 2),
+            "backfill_events_per_s": round(backfilled.events_per_s),
+            "backfill_slows_live_by": round(backfilled.slowdown, 2),
         },
     )
 
 
 def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, float]:
-    """A worker with these definitions, and the bytes that it keeps a row."""
+    """Time a worker with these definitions; return the bytes that it keeps per row, too."""
     with system() as settings:
         define(settings, definitions)
         fill(settings, settings.topics.events.name, events=load.events, persons=load.persons)
@@ -116,7 +118,7 @@ def time_with(definitions: Sequence[Definition], load: Load) -> tuple[Timed, flo
 
 
 def backfill(load: Load) -> Backfilled:
-    """Count one of some funnels anew, twice: the others go on with what is live."""
+    """Backfill one of several funnels twice, while the others are live."""
     with system() as settings:
         live = list(islice(funnels(EVENTS), _LIVE))
         asked = ReplayFilter(kind="funnel", project=live[0].project_id, id=live[0].id)
@@ -125,7 +127,7 @@ def backfill(load: Load) -> Backfilled:
         fill(settings, topic, events=load.history, persons=load.persons)
         with process(WORKER, environment_of(settings)) as reader:
             alone = timed(settings, reader, group, topic)
-            console.print("counting a funnel anew")
+            console.print("backfilling a funnel")
             began = time.monotonic()
             replay(settings, asked, quiet=True)
             took = time.monotonic() - began

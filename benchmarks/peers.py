@@ -1,8 +1,8 @@
-"""Exactly once with state by key, beside others: `python -m benchmarks.peers`.
+"""Exactly-once state by key, beside others: `python -m benchmarks.peers`.
 
-All read the same topic on the same broker, one after the other, and commit every 200 ms. Ours keeps
-8 four-step funnels; each of the others keeps one count by key: Faust in a Table, Quix Streams in
-its state, and, where a JDK is present, Kafka Streams on one thread.
+All read the same topic on the same broker, one after the other, and commit every 200 ms. Our worker
+runs 8 funnels of four steps. Each rival keeps one count by key: Faust in a Table, Quix Streams in
+its state and, if there is a JDK, Kafka Streams on one thread.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What is due all at once: `python -m benchmarks.timers`.
+"""Many timers that are due at once: `python -m benchmarks.timers`.
 
-100,000 persons are in a segment because of what they did within one and the same second, so that
-all of them leave it within one second, with no event of theirs. Meanwhile somebody takes the first
-step of a funnel every few milliseconds. How long after its event such a step is on its topic,
-before persons leave and while they do, tells for how long the worker had no time for it.
+100,000 persons enter a segment within one second, so that all of them leave it within one second,
+without an event. Meanwhile a probe takes the first step of a funnel every 10 ms. The latency from
+its event to the result topic, before persons leave and while they do, shows how long the worker is
+held up.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from schemas.settings import Settings
 from services.worker import partitions_held
 
 _WITHIN_S = 40
-_QUIET_S = 15  # before persons leave: what is usual
+_QUIET_S = 15  # before persons leave; the usual latency
 _EVERY_S = 0.01
 _SEGMENT = msgspec.convert(
     {"rule": {"last_seen": {"event": "visit", "within_s": _WITHIN_S}}}, Segment
@@ -65,7 +65,7 @@ def main() -> None:
             filler.send(["nobody"], ["visit"], time.time_ns() // 1_000_000)
             until(lambda: partitions_held(settings) == settings.partitions, 300)
             names = [f"person-{n}" for n in range(persons)]
-            began = time.time() - 1  # what were ahead of the clock would take the clock along
+            began = time.time() - 1  # events ahead of the time of day would advance the event clock
             filler.send(names, ["visit"] * persons, int(1_000 * began))
             due = began + _WITHIN_S
             probe = Probe(settings, filler)
@@ -97,7 +97,7 @@ def _of(latency: Any) -> dict[str, int]:
 
 
 def records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, Any] | None]:
-    """What is committed on a topic, from its beginning on; None now and then."""
+    """Yield the committed records of a topic from its beginning; None when there are no more."""
     decode = Codec(files.load(schema), Registry(settings.bootstrap).find).decode
     consumer = Consumer(
         {
@@ -115,7 +115,7 @@ def records(settings: Settings, topic: str, schema: str) -> Iterator[dict[str, A
 
 
 class Probe:
-    """Takes a first step every few milliseconds; `seen`: when, and how many ms later it is seen."""
+    """Takes a first step every 10 ms; `seen` has when each was sent, and its latency in ms."""
 
     def __init__(self, settings: Settings, filler: Filler) -> None:
         self.seen: list[tuple[float, float]] = []
@@ -144,14 +144,14 @@ class Probe:
                 return
 
     def stop(self) -> None:
-        """Send no more, and wait until all is seen."""
+        """Stop sending, and wait until all steps are seen."""
         self._over.set()
         for thread in self._threads:
             thread.join()
 
 
 class Left(threading.Thread):
-    """Waits for so many persons to have left; `last` is when the last of them had."""
+    """Waits until all persons have left; `last` is when the last one was seen."""
 
     def __init__(self, settings: Settings, persons: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Left(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Count them."""
+        """Count persons who left."""
         left = 0
         topic = SEGMENT.changes[0].topic(self._settings.topics).name
         for record in records(self._settings, topic, "segment-change"):

@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def restore(settings: Settings) -> dict[str, float]:
-    """How fast a worker has the funnels' rows again, by the changelog alone, and their size."""
+    """Return how fast a worker restores the funnels' rows from the changelog, and their size."""
     shutil.rmtree(settings.snapshot_dir, ignore_errors=True)
     console.print("restoring")
     with process(WORKER, environment_of(settings)):

@@ -1,7 +1,6 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts,
-                                                      avila.segments, avila.metrics
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ the result topics of all operators
 """
 
 from functools import cache

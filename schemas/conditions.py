@@ -13,7 +13,11 @@ from schemas.time.rfc3339 import TIME_FORMATS, read_time
 MAX_CONDITIONS: Final = 16
 MAX_DEPTH: Final = 8
 
-PropertyName = Annotated[str, Meta(min_length=1, max_length=200)]
+# A name that begins with ^` reads as a path expression of ClickHouse's JSON type.
+_NAME: Final = r"^(?!\^`)"
+PropertyName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NAME)]
+# What errors say in place of a pattern.
+PATTERNS: Final = {_NAME: "a name that begins with ^` is not accepted"}
 Scalar = bool | int | float | Annotated[str, Meta(max_length=1_000)]
 Op = Literal[
     "equals",

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.choices import accepted_at
+from schemas.conditions import PATTERNS
 from schemas.errors import InvalidRequest
 from schemas.time.since import ALL_TIME
 
@@ -129,6 +130,8 @@ def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         path = path.rstrip("`").lstrip(".")
         if message.startswith("Invalid enum value"):
             message = f"{message}; accepted are {accepted_at(decoder.type, path)}"
+        for pattern, accepted in PATTERNS.items():
+            message = accepted if message.endswith(repr(pattern)) else message
         raise InvalidRequest(message, path) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None

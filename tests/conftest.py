@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import socket
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -21,10 +21,11 @@ from services import topic_view
 from services.broker import Broker
 from services.topics import ensure_topics
 from tests.kafka import FETCH_WAIT_MS, delete_topics
+from tests.ports import free_ports
 from tests.stores import store
 from tests.warehouse import warehouse
 
-__all__ = ["store", "warehouse"]
+__all__ = ["free_ports", "store", "warehouse"]
 
 # No test is judged by the time that it takes.
 hypothesis.settings.register_profile(
@@ -39,19 +40,26 @@ hypothesis.settings.load_profile("patient")
 PARTITIONS = 2
 
 
-def free_ports(count: int) -> list[int]:
-    """Return `count` different ports that nothing listens on.
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> Iterator[None]:
+    """Let the processes of tests heed signals that this one ignores under nohup, or in a job."""
+    ignored = {number for number in _FROM_TERMINALS if signal.getsignal(number) is signal.SIG_IGN}
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
-    The kernel picks them at random and out of the range of outgoing connections it has in use; all
-    are held until all are known. Another process may still take one before the caller does.
-    """
-    with contextlib.ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
+
+_FROM_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_java() -> Iterator[None]:
+    """Let Java compile quickly rather than well: brokers of tests end before the latter pays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

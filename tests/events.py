@@ -27,21 +27,13 @@ from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from schemas.topics import Topic
-from tests.cohort_oracle import Grid
 from tests.kafka import Log, Record, produce
+from tests.oracles.cohort import Grid
 
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in (
-        "event",
-        "funnel-result",
-        "funnel-step",
-        "cohort-result",
-        "metric-result",
-        "segment-change",
-        "segment-size",
-    )
+    for name in files.names()
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 FETCH_WAIT_MS = 20
 _PAUSE_S = 0.1  # without a record
 
@@ -206,14 +206,19 @@ def create_topic(cluster: Address, name: str, *, partitions: int) -> None:
 
 
 def delete_topics(cluster: Address, names: Iterable[str]) -> None:
-    """Delete the topics; one that does not exist is no error."""
+    """Delete the topics, which the broker knows no more on return; one may not exist."""
     admin = AdminClient(client_config(cluster, {"log_level": 0}))
-    for answer in admin.delete_topics(list(names), operation_timeout=TIMEOUT_S).values():
+    unwanted = set(names)
+    for answer in admin.delete_topics(list(unwanted), operation_timeout=TIMEOUT_S).values():
         try:
             answer.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+    deadline = time.monotonic() + TIMEOUT_S
+    while left := unwanted & admin.list_topics(timeout=TIMEOUT_S).topics.keys():
+        assert time.monotonic() < deadline, f"{left} are still there"
+        time.sleep(0.02)
 
 
 def alter_topic(cluster: Address, name: str, config: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+
+from tests.ports import free_ports
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 60.0
@@ -126,16 +127,9 @@ class StoreProcess:
         return (self.directory / "store.log").read_text(errors="replace")
 
 
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def new_store() -> StoreProcess:
     """A store, not yet started, in a directory that `remove_store` takes away."""
-    return StoreProcess(Path(tempfile.mkdtemp(prefix="avila-store-")), free_port())
+    return StoreProcess(Path(tempfile.mkdtemp(prefix="avila-store-")), free_ports(1)[0])
 
 
 def remove_store(store: StoreProcess) -> None:

@@ -1,1 +1,1 @@
-"""What puts load on an ingest service, and counts what it answers."""
+"""Load generators for an ingest service, which count its answers."""

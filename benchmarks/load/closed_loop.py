@@ -19,12 +19,12 @@ _WARM_UP_S: Final = 3.0
 
 
 def http_command(targets: Path) -> list[str]:
-    """The process that loads a door."""
+    """Return the command of the process that loads an HTTP endpoint."""
     return [sys.executable, "-m", "benchmarks.load.http_client", str(targets), str(UNANSWERED)]
 
 
 def streams_command(targets: Path, address: str, key: str) -> list[str]:
-    """The process that loads gRPC streams."""
+    """Return the command of the process that loads gRPC streams."""
     window = UNANSWERED // STREAMS
     return stream_command(
         Given(address=address, key=key, targets=str(targets), streams=STREAMS, window=window)

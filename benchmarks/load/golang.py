@@ -1,4 +1,4 @@
-"""What is written in Go: fetched at pinned versions and built once, into the user's cache."""
+"""Programs in Go, fetched at pinned versions and built once, into the user's cache."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ _WITHIN_S: Final = 1_800.0
 
 
 class Missing(Exception):
-    """It is not here and cannot be had; the text says why."""
+    """The program cannot be fetched or built; the text says why."""
 
 
 def vegeta() -> Path:
-    """The load generator for HTTP. Blocks on the network the first time.
+    """Return the path of vegeta, the load generator for HTTP. Blocks on the network the first time.
 
     Raises:
         Missing: there is no Go, or Go's proxy does not answer.
@@ -29,7 +29,7 @@ def vegeta() -> Path:
 
 
 def build(module: Path) -> Path:
-    """The program of a module of ours; what is unchanged since last time, Go has in its own cache.
+    """Build the program of a module of ours. Go caches what has not changed.
 
     Raises:
         Missing: there is no Go, or Go's proxy does not answer.

@@ -19,7 +19,7 @@ import uvloop
 
 
 class Counts:
-    """What all connections have had answered."""
+    """The answers of all connections."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -27,7 +27,7 @@ class Counts:
 
 
 class Connection(asyncio.Protocol):
-    """Sends one request a time, for ever."""
+    """Sends one request at a time, for ever."""
 
     def __init__(self, requests: list[bytes], start: int, counts: Counts) -> None:
         self._requests = itertools.cycle(requests[start:] + requests[:start])
@@ -35,12 +35,12 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first request."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods
         self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
-        """Read on in the answer."""
+        """Read more of the answer."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
@@ -53,12 +53,12 @@ class Connection(asyncio.Protocol):
         self._transport.write(next(self._requests))
 
     def connection_lost(self, _: Exception | None) -> None:
-        """End the process: an answer would be missing for ever."""
+        """End the process: an answer is missing."""
         sys.exit("the service closed a connection")
 
 
 async def run(targets: Path, connections: int) -> None:
-    """Keep so many connections busy until standard input ends."""
+    """Keep all connections busy until standard input ends."""
     (host, port), requests = read(targets)
     starts = iter(range(0, len(requests) * connections, len(requests)))
     counts = Counts()
@@ -81,7 +81,7 @@ async def run(targets: Path, connections: int) -> None:
 
 
 def read(targets: Path) -> tuple[tuple[str, int], list[bytes]]:
-    """The address of targets, and the bytes of each request."""
+    """Return the address of the targets, and the bytes of each request."""
     requests = []
     for line in targets.read_text().splitlines():
         target = json.loads(line)

@@ -1,4 +1,4 @@
-"""Latency at a constant rate: requests go out when they are due, whatever became of the others."""
+"""Latency at a constant rate: requests are sent when they are due, answered or not the others."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ _MAX_WORKERS: Final = 1_000
 
 
 class Latency(NamedTuple):
-    """What was found at one rate, after a warm-up.
+    """The latencies at one rate, after a warm-up.
 
     `p99_ms` is counted as vegeta does, from when a request went out; `due_p99_ms` from when it was
     due, which adds what the load generator itself was late. For gRPC streams both are the latter.
@@ -41,7 +41,7 @@ class Latency(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """All was answered in time."""
+        """Whether all requests were answered in time."""
         return not self.trouble and self.p99_ms < GOAL_MS
 
 
@@ -65,7 +65,7 @@ def by_vegeta(vegeta: Path, targets: Path) -> Paced:
 
 
 def _read(text: str, rate: int, seconds: float) -> Latency:
-    """Read vegeta's results: when, status, ns, two sizes, error, body, name, number, and more."""
+    """Read vegeta's results: time, status, latency (ns), two sizes, error, body, number."""
     rows = list(csv.reader(text.splitlines()))
     at, ns, number = (np.array([int(row[n]) for row in rows]) for n in (0, 2, 8))
     due = number * 1_000_000_000 // rate
@@ -111,13 +111,13 @@ def by_streams(targets: Path, address: str, key: str) -> Paced:
 
 
 def stream_command(given: Given) -> list[str]:
-    """The process that loads streams."""
+    """Return the command of the process that loads streams."""
     client = "benchmarks.load.stream_client"
     return [sys.executable, "-m", client, msgspec.json.encode(given).decode()]
 
 
 def highest(measure: Paced, start: int, seconds: float) -> int:
-    """The highest good rate: a quarter apart from `start` up, halves of it down; 0 if none is.
+    """Return the highest good rate: from `start` up in steps of a quarter, down by halves; or 0.
 
     A rate has two tries: on a shared machine one of them may meet somebody else's work.
     """

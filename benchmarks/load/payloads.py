@@ -1,4 +1,4 @@
-"""The same events as the clients of each door send them, in requests that are made beforehand.
+"""The same events as the clients of each format send them, in requests made beforehand.
 
 A load generator on the same cores must not spend its time on making events: it sends some hundred
 different requests in turn. Their event ids come again, which costs and saves an edge nothing, as
@@ -23,7 +23,7 @@ _PROPERTIES: Final = {"plan": "pro", "price": 9.5, "path": "/products/17"}
 
 
 class Happened(NamedTuple):
-    """One event, before any client has given it a shape."""
+    """One event, before a client formats it."""
 
     name: str
     person: str
@@ -32,7 +32,7 @@ class Happened(NamedTuple):
 
     @property
     def time(self) -> str:
-        """When, as text."""
+        """The time, in ISO 8601."""
         return datetime.fromtimestamp(self.ms / 1_000, UTC).isoformat()
 
 
@@ -60,7 +60,7 @@ class Load(NamedTuple):
 
 
 def native(key: str, size: int, requests: int = 100) -> Load:
-    """Our own format."""
+    """Make requests of our native format."""
 
     def event(one: Happened) -> dict[str, Any]:
         return {
@@ -76,7 +76,7 @@ def native(key: str, size: int, requests: int = 100) -> Load:
 
 
 def segment(key: str, size: int, requests: int = 100) -> Load:
-    """As Segment's SDK for Python sends it."""
+    """Make requests as Segment's SDK for Python does."""
     library = {"library": {"name": "analytics-python", "version": "2.3.4"}}
 
     def event(one: Happened) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def segment(key: str, size: int, requests: int = 100) -> Load:
 
 
 def posthog(key: str, size: int, requests: int = 100) -> Load:
-    """As PostHog's SDK for Python sends it."""
+    """Make requests as PostHog's SDK for Python does."""
     library = {"$lib": "posthog-python", "$lib_version": "7.0.0", "$geoip_disable": True}
 
     def event(one: Happened) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def posthog(key: str, size: int, requests: int = 100) -> Load:
 
 
 def grpc(size: int, requests: int = 100) -> Load:
-    """Messages for a gRPC stream; the key goes with the call."""
+    """Make messages for a gRPC stream; the key is in the call's metadata."""
     properties = _compact(_PROPERTIES)
 
     def message(events: list[Happened]) -> bytes:

@@ -30,7 +30,7 @@ _LAST_ANSWERS_S = 10.0
 
 
 class Given(msgspec.Struct, kw_only=True):
-    """What it is told: the messages are those of the file `targets`."""
+    """The settings; the messages are those of the file `targets`."""
 
     address: str
     key: str
@@ -45,7 +45,7 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 class Client:
-    """Some streams, each on a connection of its own."""
+    """Streams, each on a connection of its own."""
 
     def __init__(self, given: Given) -> None:
         self._given = given
@@ -54,7 +54,7 @@ class Client:
         self._answered = 0
 
     async def run(self) -> None:
-        """Do what was given."""
+        """Run the load that the settings describe."""
         async with asyncio.TaskGroup() as group:
             if self._given.rate:
                 group.create_task(self._open_loop())

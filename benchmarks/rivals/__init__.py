@@ -1,1 +1,1 @@
-"""What we are measured against, each written as its own users write it."""
+"""The rivals of benchmarks, each written as its users would write it."""

@@ -1,4 +1,4 @@
-"""An ingest service as one writes it today: Starlette, msgspec, aiokafka.
+"""A usual ingest service: Starlette, msgspec, aiokafka.
 
 It takes our batches, checks them by their types, and answers when each event is on the broker. Its
 producer has the settings of ours but for the size of its batches, which is aiokafka's own as long
@@ -47,7 +47,7 @@ class Batch(msgspec.Struct):
 
 
 class Stored(msgspec.Struct):
-    """One event as it stands on the topic."""
+    """One event as it is on the topic."""
 
     project_id: str
     received_at: float
@@ -61,7 +61,7 @@ producer: AIOKafkaProducer
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    """Have a producer meanwhile."""
+    """Start a producer; stop it when the service ends."""
     global producer  # noqa: PLW0603 (there is one of it, as people write it)
     producer = AIOKafkaProducer(
         bootstrap_servers=os.environ["RIVAL_BOOTSTRAP"],
@@ -76,7 +76,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
 
 
 async def track(request: Request) -> Response:
-    """Take a batch."""
+    """Produce a batch; answer when it is acknowledged."""
     project = PROJECTS.get(request.headers.get("authorization", ""))
     if project is None:
         return Response(status_code=401)
@@ -100,7 +100,7 @@ async def track(request: Request) -> Response:
 
 
 async def ready(_: Request) -> Response:
-    """Tell that it runs."""
+    """Answer that the service runs."""
     return Response("ready\n")
 
 

@@ -20,7 +20,7 @@ count = 0
 
 @app.agent(events)
 async def counts(stream: faust.StreamT[bytes]) -> None:
-    """Count."""
+    """Count records."""
     global count  # noqa: PLW0603
     async for _ in stream:
         count += 1

@@ -10,6 +10,9 @@ from pipelines.columnar.jit import AnyArray, Int32s
 
 Value: TypeAlias = Any  # of a property: whatever JSON can hold, narrowed by its reader
 
+# Rows of a column: some after one another, those that a mask marks, or those at some places.
+Rows: TypeAlias = slice | NDArray[np.bool_] | NDArray[np.integer[Any]]
+
 
 class DictionaryColumn(NamedTuple):
     """The value of row i is `distinct[codes[i]]`.
@@ -26,9 +29,23 @@ class DictionaryColumn(NamedTuple):
         distinct = list(values)
         return cls(np.arange(len(distinct), dtype=np.int32), distinct)
 
-    def cut(self, part: slice | NDArray[np.bool_]) -> "DictionaryColumn":
+    @classmethod
+    def concat(cls, columns: Sequence["DictionaryColumn"]) -> "DictionaryColumn":
+        """Return the rows of several columns, one after another."""
+        distinct = [value for column in columns for value in column.distinct]
+        begins = np.cumsum([0, *(len(column.distinct) for column in columns)])
+        codes = [column.codes + begin for column, begin in zip(columns, begins, strict=False)]
+        return cls(np.concatenate(codes).astype(np.int32), distinct)
+
+    def cut(self, part: Rows) -> "DictionaryColumn":
         """Return some of the rows, over the same values."""
         return DictionaryColumn(self.codes[part], self.distinct)
+
+    def compact(self) -> "DictionaryColumn":
+        """Return the same rows over the values that they have, and over no others."""
+        used, codes = np.unique(self.codes, return_inverse=True)
+        distinct = [self.distinct[code] for code in used.tolist()]
+        return DictionaryColumn(codes.astype(np.int32), distinct)
 
     def first_rows(self) -> list[int]:
         """Return the first row of each code that occurs, ascending."""

@@ -115,6 +115,8 @@ class AggregatesTopic:
         if record[self._period] is None:
             instance.total = record
             instance.late, instance.live_since = record["late_dropped"], record["live_since"]
+            instance.behind, instance.behind_since = _behind(record)
+            instance.settling = record["backfilling_to"] is not None and instance.backfill is None
             instance.failed = instance.failed or record["failed"] or ""
         if isinstance(instance, FailedInstance):
             instance.record_keys.add(record_key)
@@ -138,6 +140,16 @@ class AggregatesTopic:
         self._outbox.send(self._topic, keys, values, partition=partition)
 
 
+def _behind(record: Record) -> tuple[int, int | None]:
+    """Return how many late events a recount would count, and since when, by a total's record.
+
+    Versions that knew no recounts counted none of the late events.
+    """
+    if record["behind"] is None:
+        return record["late_dropped"], None
+    return record["behind"], record["behind_since"]
+
+
 def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that the records of all periods and operators have."""
     operator, project, id_, version = instance.key
@@ -154,11 +166,14 @@ def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:
 
 def total_fields(context: PartitionContext, instance: AnyInstance) -> Record:
     """Return the fields that only the record of the total has, with all operators."""
-    caught_up = instance.backfill is None or instance.suspended
+    backfilling = instance.backfill is not None or instance.settling
+    caught_up = not backfilling or instance.suspended
     return {
         "late_dropped": instance.late,
         "backfilling_to": None if caught_up else context.position,
         "live_since": instance.live_since,
+        "behind": instance.behind,
+        "behind_since": instance.behind_since,
         "failed": instance.failed or None,
     }
 

@@ -10,7 +10,8 @@ old version has published is deleted when it ends.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException
@@ -19,12 +20,13 @@ from pipelines.engine.backfill import Backfills
 from pipelines.engine.catalog import DefinitionCatalog
 from pipelines.engine.changelog import PersonChangelog, Recovery
 from pipelines.engine.constants import NEVER, TOTAL
-from pipelines.engine.events import EventDecoder
+from pipelines.engine.events import EventDecoder, MatchedEvents
 from pipelines.engine.failed_instance import FailedInstance
 from pipelines.engine.instance import AnyInstance, Backfill
 from pipelines.engine.operator import AnyOperator, PartitionContext
-from pipelines.engine.partition import Partition, Pass
+from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
+from pipelines.engine.recount_queue import RecountQueue
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.matching.match import Key
@@ -36,6 +38,9 @@ from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_LIVE_PER_BACKFILL: Final = 3.0
+_LIVE_PER_RECOUNT: Final = 9.0
 
 
 class Analytics(Table):
@@ -58,6 +63,15 @@ class Analytics(Table):
         self._changelogs: dict[int, PersonChangelog] = {}
         self._outdated: set[int] = set()  # partitions that lack the latest definitions
         self._backfills = Backfills(settings.cluster, self.source, self._process_past)
+        self._recounts = RecountQueue(
+            settings.cluster,
+            self.source,
+            self._match_past,
+            self._begin_of,
+            self._instance,
+            self._publish_recounted,
+        )
+        self._recount_next = False  # rather than a backfill
 
     def connect(self, registry: SchemaRegistry) -> None:
         """Connect to the broker; call it once, before anything else. Blocks."""
@@ -92,6 +106,21 @@ class Analytics(Table):
         self._publishers.publish(context, changes)
         expired = partition.expire_backfill(int(records.timestamps[-1]))
         self._publishers.publish(context, expired)
+
+    def _match_past(self, records: Records, begin: int, keys: Collection[Key]) -> MatchedEvents:
+        events = self._decoder.decode(records, begin)
+        return self._catalog.match(events, frozenset(keys))
+
+    def _begin_of(self, number: int, instances: Sequence[AnyInstance]) -> int:
+        """Return an offset before which some instances select no events."""
+        position = self._partitions[number].position
+        skew_ms = 1_000 * self._settings.max_future_skew_s
+        since_ms = min(instance.definition.since_ms for instance in instances)
+        return self._backfills.start_offset(number, since_ms, skew_ms, position)
+
+    def _publish_recounted(self, number: int, changed: list[tuple[AnyInstance, Any]]) -> None:
+        context = self._context(number, _now_ms())
+        self._publishers.publish(context, PartitionChanges(changed, []))
 
     def _context(self, number: int, now_ms: int) -> PartitionContext:
         partition = self._partitions[number]
@@ -164,11 +193,7 @@ class Analytics(Table):
         instance = self._instance(key)
         instance.unpublished.add(TOTAL)
         if not instance.failed:
-            position = self._partitions[number].position
-            skew_ms = 1_000 * self._settings.max_future_skew_s
-            since_ms = instance.definition.since_ms
-            at = self._backfills.start_offset(number, since_ms, skew_ms, position)
-            instance.backfill = Backfill(at)
+            instance.backfill = Backfill(self._begin_of(number, [instance]))
         return instance
 
     def _instance(self, key: Key) -> AnyInstance:
@@ -271,19 +296,34 @@ class Analytics(Table):
         self._changelogs.pop(partition, None)
         self._outdated.discard(partition)
         self._backfills.drop(partition)
+        self._recounts.drop(partition)
 
     # ── catching up with history ─────────────────────────────────────────────────────────────────
 
     @property
     def backfilling(self) -> bool:
-        """Whether a definition of any partition is not live yet."""
+        """Whether a definition of any partition is not live yet, or is to be counted again."""
+        return self._is_backfilling or self._recounts.due(self._partitions)
+
+    @property
+    def _is_backfilling(self) -> bool:
         return any(partition.backfilling for partition in self._partitions.values())
 
-    def catch_up(self) -> None:
-        """Process a batch of past events for what is not live yet, in one partition.
+    @property
+    def live_per_past(self) -> float:
+        """How long live events are processed, if they wait, per time that `catch_up` takes."""
+        return _LIVE_PER_BACKFILL if self._is_backfilling else _LIVE_PER_RECOUNT
 
-        Its results are in the outbox on return.
+    def catch_up(self) -> None:
+        """Process a batch of past events for what is not live yet, or for what is behind.
+
+        Backfills and recounts take turns. The results are in the outbox on return.
         """
+        self._recount_next = not (self._recount_next and self._is_backfilling)
+        if self._recount_next and self._recounts.due(self._partitions):
+            with stage("analytics: recount"):
+                self._recounts.step(self._partitions)
+            return
         for number, partition in self._partitions.items():
             if partition.backfilling:
                 with stage("analytics: backfill"):

@@ -45,6 +45,11 @@ class BreakdownValues:
             self._admit(key, to_json(token))
         return len(self) > known
 
+    def succeed(self, before: "BreakdownValues") -> None:
+        """Track the values that `before` tracks."""
+        for value in before.values:
+            self.load(value)
+
     def load(self, value: str | None) -> int:
         """Track a value (in JSON) that was tracked when it was published; return its place."""
         if value is None:

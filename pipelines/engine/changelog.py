@@ -182,6 +182,7 @@ class PersonChangelog:
             partition.advance_event_clock(project, offset_ms)
         live, past = [committed], []
         for key, instance in partition.instances.items():
+            instance.recounted_to = meta.recounted.get(key.name, 0)
             unlogged = meta.unlogged(key.name, committed)
             begin = max(unlogged.begin, held.get(key, 0)) if unlogged else 0
             if key.name in meta.live:

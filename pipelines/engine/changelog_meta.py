@@ -40,6 +40,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
         failed: definitions without rows: those that failed before they were live, and those that
             could not be evaluated when the worker started.
         superseding: the definitions for which an earlier version still counted.
+        recounted: `OperatorInstance.recounted_to` of the definitions that were ever recounted.
     """
 
     recovery_offset: int
@@ -49,6 +50,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     clocks: dict[str, int] = {}
     failed: list[str] = []
     superseding: list[str] = []
+    recounted: dict[str, int] = {}
 
     def knows(self, name: str) -> bool:
         """Whether the log has met a definition."""
@@ -68,7 +70,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
         """Whether both say the same of every definition; clocks may differ."""
         return other is not None and all(
             getattr(self, field) == getattr(other, field)
-            for field in ("live", "backfills", "failed", "superseding")
+            for field in ("live", "backfills", "failed", "superseding", "recounted")
         )
 
 
@@ -89,6 +91,8 @@ def meta_of(partition: Partition) -> LogMeta:
             meta.failed.append(key.name)
         if instance.has_previous:
             meta.superseding.append(key.name)
+        if instance.recounted_to:
+            meta.recounted[key.name] = instance.recounted_to
         clock = _clock_of(instance)
         if clock is not None:
             meta.clocks[key.name] = clock

@@ -34,6 +34,9 @@ class _NoAggregates:
         """Yield nothing."""
         return iter(())
 
+    def succeed(self, before: "_NoAggregates") -> None:
+        """Do nothing: nothing is counted."""
+
     def apply(self, changes: Never) -> set[int]:
         """Raise: nothing is counted."""
         raise AssertionError(f"a failed definition changes nothing: {changes}")

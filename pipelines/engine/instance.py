@@ -2,23 +2,36 @@
 
 import hashlib
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias
 
 import msgspec
 import numpy as np
 import structlog
 
-from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.columnar.jit import Bytes, Int32s, Int64s
+from pipelines.engine.constants import NEVER, NONE, TOTAL
 from pipelines.engine.events import OffsetRange
-from pipelines.engine.operator import Aggregates, C, D, Expired, PersonState, Record
+from pipelines.engine.history import Corrections
+from pipelines.engine.operator import (
+    NO_ROWS,
+    Aggregates,
+    C,
+    D,
+    Expired,
+    Packed,
+    PersonState,
+    Record,
+)
 from pipelines.matching.match import Key, Match
 from pipelines.worker.telemetry import LATE
 from schemas.definitions import Definition
 from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
+
+_COMPARED_BATCH: Final = 20_000  # rows
 
 
 class Backfill(msgspec.Struct):
@@ -63,7 +76,12 @@ class OperatorInstance(Generic[D, C]):
         backfill: how far it has come in history; None as soon as it is live.
         unlogged: rows that wait to be logged, in the order in which they are due.
         flush_now: rows to be logged by the next commit.
-        late: how many events came too late to be counted.
+        late: how many events are not counted, since they came too late.
+        behind: how many of them a recount would count (`pipelines.engine.recount`).
+        behind_since: when the first of these was noticed (ms); None if there are none.
+        recounted_to: the offset below which a recount has folded all events in the order of time.
+        settling: it has caught up with history, in which events came too late: until its first
+            recount has counted them, it is published as backfilling.
         unpublished: periods whose record differs from what is published.
         total: the record of the total as it was last published.
         live_since: the offset at which it became live.
@@ -86,6 +104,10 @@ class OperatorInstance(Generic[D, C]):
         self.unlogged: deque[UnloggedRows] = deque()
         self.flush_now: list[Int32s] = []
         self.late = 0
+        self.behind = 0
+        self.behind_since: int | None = None
+        self.recounted_to = 0
+        self.settling = False
         self.unpublished: set[int] = set()
         self.total: Record | None = None
         self.live_since: int | None = None
@@ -143,11 +165,24 @@ class OperatorInstance(Generic[D, C]):
             if len(result.flush_now):
                 self.flush_now.append(result.flush_now)
             if result.late:
-                self.late += result.late
-                LATE.labels(self.key.operator).inc(result.late)
-                self.unpublished.add(TOTAL)
+                self.leave_out(result.late, result.overflow)
             return result.changes
         return None
+
+    def leave_out(self, late: int, overflow: int) -> None:
+        """Note events that came too late; for `overflow` of them there was no room in their row."""
+        self.late += late
+        if self.state.by_person:
+            self.behind += late - overflow
+        LATE.labels(self.key.operator).inc(late)
+        self.unpublished.add(TOTAL)
+
+    def note_behind(self, now_ms: int) -> None:
+        """Note since when events are missing, if any are."""
+        if not self.behind:
+            self.behind_since = None
+        elif self.behind_since is None:
+            self.behind_since = now_ms
 
     def _cut(self, events: PersonEvents, match: Match, within: OffsetRange) -> Match:
         bounds = np.searchsorted(events.offsets, within)
@@ -213,6 +248,40 @@ class OperatorInstance(Generic[D, C]):
         self.suspended = False
         self.unpublished.add(TOTAL)
 
+    def corrections(self, announced: Self, right: Self) -> Corrections[C] | None:  # noqa: ARG002 (see below)
+        """Return what finds how a recount corrects what was announced of persons.
+
+        `announced` and `right` are instances that hold nothing. None: all is corrected by what
+        `succeed` returns.
+        """
+        return None
+
+    def settle(self, position: int) -> None:
+        """Be published as live, at the partition's position, if it was backfilled."""
+        if self.settling:
+            self.settling, self.live_since = False, position
+            self.unpublished.add(TOTAL)
+
+    def succeed(self, recounted: Self) -> C | None:
+        """Go on with the state and aggregates of another instance of the same definition.
+
+        Both hold the same events, the other in another order. The next commit logs the rows that
+        differ, and publishes all periods. Returns what is to be published for persons besides.
+        """
+        before, after = self.state, recounted.state
+        waiting = [before.unlogged(unlogged.rows) for unlogged in self.unlogged] + self.flush_now
+        persons = before.persons_of(np.concatenate([NO_ROWS, *waiting]))
+        differ = _differing(before, after)
+        recounted.aggregates.succeed(self.aggregates)
+        self.state, self.aggregates = after, recounted.aggregates
+        self.unlogged.clear()
+        rows = after.rows_of(np.unique(persons))
+        self.flush_now = [rows[rows != NONE], differ]
+        self.late, self.behind = recounted.late, recounted.behind
+        self.behind_since = None
+        self.unpublished |= {*self.aggregates, TOTAL}
+        return None
+
     def failing_alone(self) -> "_FailingAlone":
         """Return a context in which whatever is raised fails this definition, and nothing else."""
         return _FailingAlone(self)
@@ -236,6 +305,31 @@ class _FailingAlone:
             return False
         self._fail(error)
         return True
+
+
+def _differing(before: PersonState[C], after: PersonState[C]) -> Int32s:
+    """Return the rows of `after` that would be logged otherwise than those of `before`."""
+    differ = [NO_ROWS]
+    for begin in range(0, after.size, _COMPARED_BATCH):
+        rows = np.arange(begin, min(begin + _COMPARED_BATCH, after.size), dtype=np.int32)
+        old = before.rows_of(after.persons_of(rows))
+        known = old != NONE
+        differ.append(rows[~known])
+        rows = rows[known]
+        packed, packed_before = after.pack(rows, 0), before.pack(old[known], 0)
+        alike = [
+            np.array_equal(one, other)
+            for one, other in zip(_split(packed), _split(packed_before), strict=True)
+        ]
+        differ.append(rows[~np.array(alike, np.bool_)])
+    return np.concatenate(differ)
+
+
+def _split(packed: Packed) -> Iterator[Bytes]:
+    return (
+        packed.data[begin:end]
+        for begin, end in zip(packed.begins.tolist(), packed.ends.tolist(), strict=True)
+    )
 
 
 # Instances of all operators side by side: see `AnyOperator`.

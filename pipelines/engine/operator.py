@@ -18,7 +18,7 @@ them.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +72,14 @@ class FoldResult(NamedTuple, Generic[C_co]):
         newly_dirty: the rows that it touched and that were not waiting to be logged already.
         late: how many events were left out because they came later than the lateness allows.
         flush_now: the rows to be logged by the commit that publishes the changes.
+        overflow: how many of the late ones did not fit their row: in no order would they count.
     """
 
     changes: C_co
     newly_dirty: Int32s
     late: int
     flush_now: Int32s = NO_ROWS
+    overflow: int = 0
 
 
 class Expired(NamedTuple, Generic[C_co]):
@@ -159,6 +161,9 @@ class PersonState(Protocol[C_co]):
         `clock` is what `self.clock` was when the last event that is in the state was folded.
         """
 
+    def rewind(self) -> None:
+        """Turn the clock back to the beginning, for events of persons who have no row yet."""
+
     def unlogged(self, rows: Int32s) -> Int32s:
         """Return those of `rows` that were touched since they were last packed."""
 
@@ -186,6 +191,12 @@ class Aggregates(Protocol[C_contra]):
 
     def apply(self, changes: C_contra) -> set[int]:
         """Count changes; return the periods whose record differs now."""
+
+    def succeed(self, before: Self) -> None:
+        """Have a record of every period that `before` has one of, and track the values it tracks.
+
+        Nothing is counted by that. Published records are replaced, for a deleted one may come back.
+        """
 
 
 class PartitionContext(NamedTuple):

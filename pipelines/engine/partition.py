@@ -95,6 +95,15 @@ class Partition:
             if instance.backfill is not None and instance.backfilling
         }
 
+    @property
+    def behind(self) -> dict[str, list[AnyInstance]]:
+        """The live definitions that a recount would change, by project."""
+        behind: dict[str, list[AnyInstance]] = {}
+        for key, instance in self.instances.items():
+            if instance.behind and instance.live:
+                behind.setdefault(key.project, []).append(instance)
+        return behind
+
     def position_of(self, instance: AnyInstance) -> int:
         """Return the offset below which a definition holds the partition's events."""
         return self.position if instance.backfill is None else instance.backfill.at
@@ -194,7 +203,8 @@ class Partition:
         for key, backfill in done.items():
             instance = self.instances[key]
             instance.backfill = None
-            instance.live_since = self.position
+            instance.settling = instance.behind > 0
+            instance.live_since = None if instance.settling else self.position
             instance.unpublished.add(TOTAL)
             self.advance_event_clock(key.project, backfill.clock_offset)
         return list(done)

@@ -69,6 +69,7 @@ class Publishers:
         """Publish the periods that are unpublished, of each definition that has any."""
         for instance in instances:
             if instance.unpublished:
+                instance.note_behind(context.now_ms)
                 self._publish_aggregates(context, instance)
                 instance.unpublished.clear()
 

@@ -13,7 +13,8 @@ from pipelines.columnar.jit import Int, Int32s, Int64s, StructArray, UInt32s, ke
 from pipelines.engine.rows import IN_BATCH
 
 # The places of `counters`, which are 0 when a batch begins.
-CHANGES, LATE, DIRTY, NEWLY_DIRTY, TIMERS, COUNTERS = range(6)
+# OVERFLOW are those of the late events that do not fit their row.
+CHANGES, LATE, DIRTY, NEWLY_DIRTY, TIMERS, OVERFLOW, COUNTERS = range(7)
 # The first place of `heads`, which last as long as the rows: how many rows are used.
 ROWS: Final = 0
 

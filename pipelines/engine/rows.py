@@ -81,6 +81,9 @@ class PersonRows:
         """End restoring: from now on every event counts."""
         self.stamps = _NO_STAMPS
 
+    def rewind(self) -> None:
+        """Do nothing: there is no clock."""
+
     def dump(self) -> StateColumns:
         """Return a copy of the columns, which `load` of the same version reads."""
         return {

@@ -38,6 +38,9 @@ class Stateless:
     def restored(self, clock: int | None = None) -> None:
         """Do nothing."""
 
+    def rewind(self) -> None:
+        """Do nothing: there is no clock."""
+
     def unlogged(self, rows: Int32s) -> Int32s:  # noqa: ARG002 (no rows)
         """Return no rows."""
         return NO_ROWS

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import DictionaryColumn
+from pipelines.columnar.dictionary import DictionaryColumn, Rows
 from pipelines.columnar.jit import Int64s
 from pipelines.matching.value_hash import ValueHashes
 
@@ -60,7 +60,7 @@ class Match(NamedTuple):
     masks: Masks
     values: Values = ()
 
-    def cut(self, part: slice | NDArray[np.bool_]) -> "Match":
+    def cut(self, part: Rows) -> "Match":
         """Return a part of the events."""
         values = [column.cut(part) for column in self.values]
         return Match(self.rows[part], self.masks[part], values)

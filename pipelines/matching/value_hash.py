@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.columnar.dictionary import DictionaryColumn, Value
+from pipelines.columnar.dictionary import DictionaryColumn, Rows, Value
 from pipelines.columnar.jit import UInt64s
 from schemas.value_tokens import token, tokens_of
 
@@ -32,9 +31,19 @@ class ValueHashes:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def cut(self, part: slice | NDArray[np.bool_]) -> "ValueHashes":
+    @classmethod
+    def concat(cls, columns: Sequence["ValueHashes"]) -> "ValueHashes":
+        """Return the rows of several columns, one after another."""
+        numbers = np.concatenate([column.numbers for column in columns])
+        return cls(numbers, DictionaryColumn.concat([column.tokens for column in columns]))
+
+    def cut(self, part: Rows) -> "ValueHashes":
         """Return some of the rows."""
         return ValueHashes(self.numbers[part], self.tokens.cut(part))
+
+    def compact(self) -> "ValueHashes":
+        """Return the same rows, holding no tokens of others."""
+        return ValueHashes(self.numbers, self.tokens.compact())
 
     def tokens_by_number(self) -> dict[int, str]:
         """Return the token for each hash, in order of appearance; each row must be of one value."""

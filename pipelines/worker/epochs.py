@@ -52,7 +52,6 @@ log = structlog.get_logger(__name__)
 
 _IDLE_S: Final = 0.5
 _OUT_OF_RANGE: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 (its public name)
-_LIVE_PER_PAST: Final = 3.0  # time for live events, per time for past ones
 _MAX_FENCED: Final = 3
 _FENCED_TIMEOUT_S: Final = 60.0
 
@@ -171,12 +170,12 @@ class Epochs:
             return self._group([message, *more])
 
     def _catch_up(self, *, nothing_else: bool) -> None:
-        """Backfill, for at most a quarter of the time while live events wait."""
+        """Backfill, for a bounded share of the time while live events wait."""
         started = time.monotonic()
         if nothing_else or started >= self._catch_up_at:
             self._state.catch_up()
             ended = time.monotonic()
-            self._catch_up_at = ended + _LIVE_PER_PAST * (ended - started)
+            self._catch_up_at = ended + self._state.live_per_past * (ended - started)
 
     def stop_soon(self) -> None:
         """Interrupt a restore; the one method that any thread may call."""

@@ -29,6 +29,10 @@ class State(Protocol):
     def backfilling(self) -> bool:
         """Whether a part of the state has yet to catch up with history."""
 
+    @property
+    def live_per_past(self) -> float:
+        """How long live events are processed, if they wait, per time that `catch_up` takes."""
+
     def catch_up(self) -> None:
         """Backfill one batch of past events; what it emits is in the outbox."""
 

@@ -80,6 +80,11 @@ class Table(abc.ABC):
         """Whether a part of the table has yet to catch up with history."""
         return False
 
+    @property
+    def live_per_past(self) -> float:
+        """How long live events are processed, if they wait, per time that `catch_up` takes."""
+        return 0.0
+
     def catch_up(self) -> None:
         """Backfill one batch of past events; what it emits is in the outbox."""
         assert not self.backfilling, "a table that backfills overrides this"
@@ -149,6 +154,11 @@ class TableManager(FaustTableManager):
     def backfilling(self) -> bool:
         """Whether a part of a table has yet to catch up with history."""
         return any(table.backfilling for table in self.values())
+
+    @property
+    def live_per_past(self) -> float:
+        """How long live events are processed, if they wait, per time that `catch_up` takes."""
+        return max((table.live_per_past for table in self.values()), default=0.0)
 
     def catch_up(self) -> None:
         """Backfill one batch of past events in each table that is backfilling."""

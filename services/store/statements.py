@@ -6,7 +6,7 @@ goes to. The functions are pure and work on bytes, since rows may be binary.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,16 +16,20 @@ from services.store.errors import Code, StoreError
 _TOKEN: Final = re.compile(
     rb"""
       (?P<blank>   \s++ | --[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
-    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' )
     | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+" )
-    | (?P<open>    (?: ['`"] | /\* | \$\w*\$ ) .* )
-    | (?P<word>    [A-Za-z_\x80-\xff] [\w\x80-\xff$]*+ )
+    | (?P<open>    (?: ['`"] | /\* ) .* )
+    | (?P<tag>     \$\w*+\$ )
+    | (?P<word>    [A-Za-z_$\x80-\xff] [\w\x80-\xff$]*+ )
     | (?P<number>  \d [\w.]*+ )
     | (?P<mark>    . )
     """,
     re.VERBOSE | re.DOTALL,
 )
 # `open` is an unclosed quote or comment: it takes the rest, so that no text is scanned twice.
+# `tag` opens a heredoc if the same tag follows; otherwise a word begins there, as in `{$x$:Int32}`.
+_TAG: Final = re.compile(rb"(?=(\$\w*+\$))")
+_WORD: Final = re.compile(rb"[\w\x80-\xff$]+")
 _OPEN, _CLOSE = b"([{", b")]}"
 _END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
@@ -80,6 +84,11 @@ class Query(msgspec.Struct, frozen=True):
             tail = b" FORMAT " + default_format.encode()
         return b"%b INTO OUTFILE '%b' TRUNCATE %b" % (head, path.encode(), tail)
 
+    def describing(self) -> bytes:
+        """Return the statement that lists the columns of this one's result."""
+        settings = self.text[self.output_at :].partition(self.format)[2] if self.format else b""
+        return b"DESCRIBE TABLE (%b\n%b\n)" % (self.text[: self.output_at], settings)
+
 
 def read_statement(text: bytes) -> Insert | Query:
     """Parse `text` as an INSERT with rows, or else as another statement; rows may follow the text.
@@ -88,8 +97,7 @@ def read_statement(text: bytes) -> Insert | Query:
         StoreError: the statement would access a file of this machine, or objects of this process.
     """
     tokens = read_tokens(text)
-    first = next(tokens, None)
-    if first is not None and first.word == b"INSERT":
+    if _starts_insert(tokens):
         insert = _read_insert(text, tokens)
         if insert is not None:
             return insert
@@ -98,19 +106,45 @@ def read_statement(text: bytes) -> Insert | Query:
 
 def read_tokens(text: bytes) -> Iterator[Token]:
     """Yield the tokens of a statement, without blanks and comments."""
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
-        if kind == "tag":
-            kind = "string"
+    depth = at = 0
+    last_tags: dict[bytes, int] = {}
+    while match := _TOKEN.match(text, at):
+        kind, start, at = match.lastgroup, at, match.end()
         if kind is None or kind == "blank":
             continue
-        token = match[0]
+        if kind == "tag":
+            last_tags = last_tags or {tag[1]: tag.start() for tag in _TAG.finditer(text)}
+            kind, at = _read_heredoc(text, match, last_tags)
+        token = text[start:at]
         if kind == "mark" and token in _CLOSE:
             depth = max(0, depth - 1)
-        yield Token(kind, token, match.start(), match.end(), depth)
+        yield Token(kind, token, start, at, depth)
         if kind == "mark" and token in _OPEN:
             depth += 1
+
+
+def _read_heredoc(
+    text: bytes, tag: re.Match[bytes], last_tags: Mapping[bytes, int]
+) -> tuple[str, int]:
+    """Return the kind and the end of the token that begins with `tag`."""
+    if last_tags[tag[0]] >= tag.end():
+        return "string", text.index(tag[0], tag.end()) + len(tag[0])
+    word = _WORD.match(text, tag.start())
+    return "word", word.end() if word else tag.end()
+
+
+def _starts_insert(tokens: Iterator[Token]) -> bool:
+    """Read up to an INSERT, which may follow a WITH clause; return whether there is one."""
+    before = b""
+    for number, token in enumerate(tokens):
+        if number == 0 and token.word != b"WITH":
+            return token.word == b"INSERT"
+        if token.text == b";" and not token.depth:
+            return False
+        if before == b"INSERT" and token.word == b"INTO" and not token.depth:
+            return True
+        before = token.word
+    return False
 
 
 def _read_insert(text: bytes, tokens: Iterator[Token]) -> Insert | None:
@@ -133,6 +167,8 @@ def _read_insert(text: bytes, tokens: Iterator[Token]) -> Insert | None:
             input_at = input_start, token.end
         elif token.depth:
             continue
+        elif token.text == b";":
+            return None
         elif word in {b"SELECT", b"WITH"}:
             selecting = True
         elif word == b"SETTINGS" and not selecting:

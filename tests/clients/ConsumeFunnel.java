@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericRecord;
@@ -91,9 +92,9 @@ public final class ConsumeFunnel {
         return new Schema.Parser().parse(new ObjectMapper().readTree(answer).get("schema").asText());
     }
 
-    /** The figures of the newest version, those of the partitions added up. */
+    /** The figures of the version that counts, those of the partitions added up. */
     private static Map<String, Object> addedUp(List<GenericRecord> records) {
-        var version = records.stream().mapToInt(one -> (int) one.get("version")).max().orElse(0);
+        var version = countingVersion(records);
         var totals = new ArrayList<Long>();
         var days = new TreeMap<String, List<Long>>();
         var lateDropped = 0L;
@@ -110,6 +111,22 @@ public final class ConsumeFunnel {
         }
         days.values().removeIf(reached -> reached.stream().allMatch(count -> count == 0));
         return Map.of("totals", totals, "days", days, "late_dropped", lateDropped);
+    }
+
+    /** The highest version that is live on all partitions; the highest of all if none is. */
+    private static int countingVersion(List<GenericRecord> records) {
+        var versions = new TreeSet<Integer>();
+        var backfilling = new TreeSet<Integer>();
+        for (var record : records) {
+            versions.add((Integer) record.get("version"));
+            if (record.get("backfilling_to") != null) {
+                backfilling.add((Integer) record.get("version"));
+            }
+        }
+        var live = new TreeSet<>(versions);
+        live.removeAll(backfilling);
+        var candidates = live.isEmpty() ? versions : live;
+        return candidates.isEmpty() ? 0 : candidates.last();
     }
 
     private static void add(List<Long> sums, List<?> more) {

@@ -66,8 +66,8 @@ def whole_topic(bootstrap: str, topic: str) -> list[Message]:
 
 
 def added_up(records: list[Record]) -> Record:
-    """The figures of the newest version, those of the partitions added up."""
-    version = max((record["version"] for record in records), default=0)
+    """The figures of the version that counts, those of the partitions added up."""
+    version = counting_version(records)
     totals: list[int] = []
     days: dict[str, list[int]] = {}
     late_dropped = 0
@@ -82,6 +82,13 @@ def added_up(records: list[Record]) -> Record:
             days[day] = plus(days.get(day, []), record["reached"])
     shown = {day: reached for day, reached in sorted(days.items()) if any(reached)}
     return {"totals": totals, "days": shown, "late_dropped": late_dropped}
+
+
+def counting_version(records: list[Record]) -> int:
+    """The highest version that is live on all partitions; the highest of all if none is."""
+    versions = {record["version"] for record in records}
+    backfilling = {one["version"] for one in records if one["backfilling_to"] is not None}
+    return max(versions - backfilling or versions, default=0)
 
 
 def plus(sums: list[int], more: list[int]) -> list[int]:

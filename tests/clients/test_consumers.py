@@ -18,10 +18,12 @@ from schemas.operators.funnel import FUNNEL
 from schemas.settings import Settings
 from services.broker import JARS, Broker, cache_home, install_kafka
 from services.broker.jars import Jar, fetch_jar, is_intact
+from tests.clients.consume_funnel import counting_version
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal, define, event_schema_id, figures, send
-from tests.oracle import DAY_MS, Happening, fold
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
 from tests.workers import WorkerProcess
 
 HERE = Path(__file__).parent
@@ -77,6 +79,23 @@ def test_consumers_add_up_what_a_worker_and_its_successor_have_counted(
         class_path = compiled(HERE / "ConsumeFunnel.java", tmp_path)
         java = (Path(JAVA), "-Xmx64m", "-cp", class_path, "ConsumeFunnel")
         assert printed(*java, *arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("records", "version"),
+    [
+        ([], 0),
+        ([(1, None), (1, None)], 1),
+        ([(1, None), (2, None), (2, 70)], 1),
+        ([(1, None), (2, None), (2, None)], 2),
+        ([(1, 50), (2, 70)], 2),
+    ],
+)
+def test_the_figures_are_of_the_highest_version_that_is_live_on_all_partitions(
+    records: list[tuple[int, int | None]], version: int
+) -> None:
+    found = [{"version": of, "backfilling_to": end} for of, end in records]
+    assert counting_version(found) == version
 
 
 def await_counted(

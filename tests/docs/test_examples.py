@@ -1,10 +1,8 @@
 """The shell examples of the pages, typed into a system that `avila up` runs."""
 
-import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,16 +16,15 @@ import pytest
 from schemas.settings import (
     GRPC_PORT,
     INGEST_PORT,
-    PORTS_PER_SYSTEM,
     QUERY_PORT,
     REGISTRY_PORT,
     Settings,
 )
-from tests.conftest import free_ports
 from tests.docs.pages import PAGES, ROOT, name_of, script_of
+from tests.ports import free_port_base
 
 _START_TIMEOUT_S = 300.0
-_STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 120.0
 _PLACEHOLDER = re.compile(r"^key=\S+", re.MULTILINE)
 _WITH_EXAMPLES = [page for page in PAGES if script_of(page)]
 # What a reader sees as an error of HTTP must be one of the script's.
@@ -75,19 +72,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     finally:
         process.terminate()
         process.wait(_STOP_TIMEOUT_S)
-
-
-def free_port_base() -> int:
-    """The first of a consecutive range of free ports that one system needs."""
-    while True:
-        (base,) = free_ports(1)
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(base, base + PORTS_PER_SYSTEM):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                continue
-            return base
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", log: Path, settings: Settings) -> str:

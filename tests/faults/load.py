@@ -1,7 +1,7 @@
 """Events to send while things go wrong, and the judge of what came of them.
 
 The judge reads topics and ClickHouse with clients of its own and knows the definition of a funnel
-only from `tests.oracle`: it shares no code with the pipeline.
+only from `tests.oracles`: it shares no code with the pipeline.
 """
 
 import functools
@@ -32,7 +32,7 @@ from tests.events import (
     stored_events,
 )
 from tests.kafka import read_all
-from tests.oracle import Happening, fold
+from tests.oracles.funnel import Happening, fold
 
 STEPS = ["home", "cart", "pay", "purchase"]
 # Chains that reach over every fault, and windows that close in the midst of them.

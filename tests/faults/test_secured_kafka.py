@@ -21,7 +21,8 @@ from tests.brokers import PASSWORD, secured_broker
 from tests.conftest import deployment
 from tests.events import await_equal
 from tests.faults.test_crash import Plan, Scene, run, settings_of
-from tests.services.test_supervisor import await_ready, free_range, up
+from tests.ports import free_port_base
+from tests.services.test_supervisor import await_ready, up
 from tests.sinks.processes import environment
 from tests.stores import StoreProcess
 
@@ -73,7 +74,7 @@ def test_a_whole_system_and_all_commands_run_with_a_properties_file(
     settings = read_settings(
         {"AVILA_KAFKA_PROPERTIES_FILE": str(file)},
         data_dir=tmp_path / "data",
-        port_base=free_range(),
+        port_base=free_port_base(),
         partitions=1,
     )
     assert settings.kafka_properties["sasl.password"] == PASSWORD

@@ -106,6 +106,8 @@ def cases(draw: st.DrawFn, breakdown: Json) -> Case:
 
 
 ENTRY = Entry(
+    {"start": {"event": "home"}, "periods": 2, "breakdown": {"property": "plan"}},
+    {"start": {"event": "cart"}, "periods": 2},
     {"of all": cases({}), "by value": cases({"breakdown": {"property": "plan"}})},
     _counted,
     _read,

@@ -1,6 +1,5 @@
 """Every registered operator's ways of counting, as `subject`."""
 
-import importlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.definitions import Definition
 from schemas.operators import OPERATORS
 from tests.laws.driver import PROJECT, Life, definition_of
-from tests.laws.entry import Case, Entry
+from tests.laws.entry import Case, Entry, entry_of
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,6 @@ class Subject:
         """The case's definition, in a project."""
         fields = {self.kind: case.body, **self.entry.more(case.body)}
         return definition_of(self.kind, fields, project)
-
-
-def entry_of(kind: str) -> Entry:
-    """What an operator says of itself for the laws."""
-    entry = importlib.import_module(f"tests.laws.{kind}").ENTRY
-    assert isinstance(entry, Entry)
-    return entry
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

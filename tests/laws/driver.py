@@ -5,7 +5,8 @@ This module alone knows how the worker asks its operators: a change of that cont
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -16,10 +17,12 @@ from pipelines.engine.constants import TOTAL
 from pipelines.engine.events import Events, MatchedEvents, OffsetRange
 from pipelines.engine.instance import AnyInstance, Backfill, key_of
 from pipelines.engine.operator import AnyOperator, Packed, PartitionContext
-from pipelines.engine.partition import Partition, Pass
+from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
+from pipelines.engine.recount import Recount
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
+from pipelines.matching.match import Key
 from pipelines.matching.matcher import Matcher, Selection
 from pipelines.operators import OPERATORS
 from pipelines.worker.snapshots import Snapshots
@@ -145,6 +148,28 @@ class Life:
         self.commit()
         return not self._partition.backfilling
 
+    def recount(self, batch: int, max_bytes: int) -> Iterator[None]:
+        """Count in the order of time what is behind, in steps, and commit after each.
+
+        `batch` is how many events a step reads, `max_bytes` the memory for them.
+        """
+        behind = [one for one in self._partition.instances.values() if one.live and one.behind]
+        make = lambda _: self._new_instance()  # noqa: E731
+        read = partial(self._read_past, batch)
+        recount = Recount(self._partition, behind, make, read, 0, max_bytes)
+        for _ in recount.run(lambda: self._now):
+            self.commit()
+            yield
+        changed = recount.succeed()
+        self._publishers.publish(self._context, PartitionChanges(changed, []))
+        self.commit()
+
+    def _read_past(
+        self, batch: int, begin: int, end: int, _: Collection[Key]
+    ) -> Iterator[MatchedEvents]:
+        for first in range(begin, end, batch):
+            yield self._matched(OffsetRange(first, min(first + batch, end)))
+
     def snapshot(self) -> None:
         """Write a snapshot of what is committed."""
         self._log.snapshot(self._partition, cast(Reader, self._kept))
@@ -188,6 +213,16 @@ class Life:
     def late(self) -> int:
         """How many events came too late to count."""
         return self._partition.instances[self._key].late
+
+    @property
+    def behind(self) -> int:
+        """How many of them a recount will count."""
+        return self._partition.instances[self._key].behind
+
+    @property
+    def keeps_persons(self) -> bool:
+        """Whether the definition has rows of persons."""
+        return self._partition.instances[self._key].state.by_person
 
     def published(self) -> Published:
         """Return what a consumer of the topics has now."""

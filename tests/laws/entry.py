@@ -5,8 +5,10 @@ events; what is published, what ClickHouse answers and what the oracle works out
 are compared as they are, so all three are brought to the shape of the oracle's figures.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific
 class Case(NamedTuple):
     """A definition's body, and events none of which comes later than the lateness."""
 
-    body: Json
+    body: dict[str, Any]
     events: list[Event]
     lateness_ms: int = EVER_MS
 
@@ -36,6 +38,9 @@ class Entry:
     """The laws' subject.
 
     Attributes:
+        body: a small definition over the events `home` and `cart`, as a request gives it; one that
+            keeps rows of persons if the operator can.
+        changed: a definition that counts something else than `body`.
         variants: cases, of each way of counting that the operator has, by its name.
         oracle: the figures of a definition, of events in order of arrival and at an instant (ms).
         read: the same of what one partition has published.
@@ -47,6 +52,8 @@ class Entry:
         wait_ms: for how long to let time pass without events, where that alone changes figures.
     """
 
+    body: dict[str, Any]
+    changed: dict[str, Any]
     variants: Mapping[str, st.SearchStrategy[Case]]
     oracle: Callable[[Json, Sequence[Event], int], Any]
     read: Callable[[Json, Published, int], Any]
@@ -55,3 +62,15 @@ class Entry:
     oracle_of_changes: Callable[[Json, Sequence[Event], int], Any] | None = None
     more: Callable[[Json], Json] = lambda _: {}
     wait_ms: tuple[int, ...] = ()
+
+
+@cache
+def entry_of(kind: str) -> Entry:
+    """What an operator says of itself for the laws.
+
+    Raises:
+        ModuleNotFoundError: it has no module `tests.laws.<kind>`.
+    """
+    entry = importlib.import_module(f"tests.laws.{kind}").ENTRY
+    assert isinstance(entry, Entry)
+    return entry

@@ -231,6 +231,8 @@ def _event(person: str, at: int, mask: int, plan: Any) -> Event:
 
 
 ENTRY = Entry(
+    {"steps": [{"event": "home"}, {"event": "cart"}], "window_s": 1},
+    {"steps": [{"event": "cart"}, {"event": "home"}], "window_s": 60},
     {"plain": plain(), "with options": with_options()},
     _counted,
     _read,

@@ -155,6 +155,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 ENTRY = Entry(
+    {"rule": {"performed": {"event": "home", "within_s": 3_600}}},
+    {"rule": {"performed": {"event": "cart"}}},
     {"any rule": cases()},
     _counted,
     _read,

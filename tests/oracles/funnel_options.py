@@ -64,11 +64,16 @@ class Chain(NamedTuple):
 
 def figures(funnel: Json, events: Iterable[Event]) -> Figures:
     """Return the figures of a funnel, as its body reads in JSON, in any order of the events."""
+    return fold(funnel, (happening(funnel, event) for event in events))
+
+
+def fold(funnel: Json, happenings: Iterable[Happening]) -> Figures:
+    """Return the figures of a funnel of what events are to it, in any order."""
     count = len(funnel["steps"])
     found = Figures({}, [0] * count, [0] * count, {}, {})
     persons: defaultdict[str, list[Happening]] = defaultdict(list)
-    for event in events:
-        persons[event.person].append(happening(funnel, event))
+    for one in happenings:
+        persons[one.person].append(one)
     for own in persons.values():
         _count_person(funnel, found, list(chains(funnel, own)))
     for day in found.days.values():

@@ -51,8 +51,8 @@ class InTime(NamedTuple):
     late: int
 
 
-def in_time(acts: Iterable[Act], bucket_s: int, timezone: str, lateness_ms: int) -> InTime:
-    """Leave out what is late, of events in order of arrival, and what is not kept in the end."""
+def in_time(acts: Iterable[Act], bucket_s: int, timezone: str) -> InTime:
+    """Leave out what comes when its bucket is not kept, and what is not kept in the end."""
     newest = -math.inf
     counted: list[Act] = []
     late = 0
@@ -60,7 +60,7 @@ def in_time(acts: Iterable[Act], bucket_s: int, timezone: str, lateness_ms: int)
         newest = max(newest, act.at)
         own = bucket_of(act.at, bucket_s, timezone)
         last = bucket_of(int(newest), bucket_s, timezone)
-        if own < bucket_of(int(newest) - lateness_ms, bucket_s, timezone) or own <= last - KEPT:
+        if own <= last - KEPT:
             late += 1
         else:
             counted.append(act)
@@ -160,8 +160,13 @@ def figures(metric: Json, events: Sequence[Event], now: int) -> Figures:
     if metric["measure"] == "persons":
         counted = persons(acts, bucket_s, timezone, WINDOWS[bucket_s])
         active_now = tuple(active(acts, now, seconds) for seconds in ACTIVE_S)
+        newest = max((bucket_of(act.at, bucket_s, timezone) for act in acts), default=0)
         return Figures(
-            {number: Figure(persons=tuple(counts)) for number, counts in counted.items()},
+            {
+                number: Figure(persons=tuple(counts))
+                for number, counts in counted.items()
+                if number > newest - KEPT
+            },
             active_now,
         )
     measured = measure(acts, bucket_s, timezone)

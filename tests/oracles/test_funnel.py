@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oracle import Happening, fold, simulate, times_to_steps
+from tests.oracles.funnel import Happening, fold, simulate, times_to_steps
 from tests.schemas.examples import patient
 
 moments = st.lists(st.integers(0, 20), max_size=6, unique=True).map(sorted)

@@ -27,9 +27,11 @@ from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from schemas.topics import SCHEMAS, Topic
 from tests.kafka import Record, read_all
+from tests.laws.entry import entry_of
+from tests.oracles.events import Event
 
 PARTITION = 0
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 _PERIODS = {"day", "period", "bucket"}
 
 
@@ -143,24 +145,35 @@ def store(
     settings: Settings, names: Sequence[str], at_ms: int, person: str = "ann", project: str = "shop"
 ) -> None:
     """Write events of a person to the event store, a millisecond apart."""
+    events = [
+        Event(person, name, at_ms + place, {"plan": "pro"}) for place, name in enumerate(names)
+    ]
+    store_events(settings, events, project)
+
+
+def store_events(settings: Settings, events: Sequence[Event], project: str = "shop") -> None:
+    """Write events to the event store, in this order."""
     topic = settings.topics.events.name
     schema = files.load("event")
     registry = registry_of(settings.bootstrap)
     encoder = Encoder(schema, registry.register(value_subject(topic), schema))
-    events = [
+    values = encoder.encode_records(
         {
             "project_id": project,
-            "distinct_id": person,
-            "person_id": person,
-            "event": name,
-            "timestamp": at_ms + place,
-            "properties": '{"plan": "pro"}',
+            "distinct_id": event.person,
+            "person_id": event.person,
+            "event": event.event,
+            "timestamp": event.at,
+            "properties": event.text,
         }
-        for place, name in enumerate(names)
-    ]
-    key = f"{project}:{person}".encode()
-    values = encoder.encode_records(events)
-    produce(settings, topic, [Record(value, key, PARTITION) for value in values])
+        for event in events
+    )
+    keys = [f"{project}:{event.person}".encode() for event in events]
+    produce(
+        settings,
+        topic,
+        [Record(value, key, PARTITION) for key, value in zip(keys, values, strict=True)],
+    )
 
 
 class Named(NamedTuple):
@@ -173,8 +186,8 @@ class Named(NamedTuple):
     def record(self, body: dict[str, Any], version: int = 1, **more: Any) -> dict[str, Any]:
         """Return its record with this body."""
         common = {"project_id": self.project, "id": self.id, "version": version, "created_at": 0}
-        rule = {"rule": body["rule"]} if self.kind == "segment" else {}
-        return {**common, "updated_at": 0, self.kind: body, **rule, **more}
+        beside = entry_of(self.kind).more(body)
+        return {**common, "updated_at": 0, self.kind: body, **beside, **more}
 
 
 def put(settings: Settings, records: dict[Named, dict[str, Any] | bytes | None]) -> None:

@@ -13,7 +13,7 @@ from pipelines.operators.metric.active_aggregates import ActiveAggregates
 from pipelines.operators.metric.instance import ActiveInstance
 from schemas.operators.metric import ACTIVE_S, KEPT, MAX_LATE_BUCKETS, WINDOWS, BucketLength
 from services.query.operators.metric.aggregates import active_in
-from tests.metric_oracle import Act, active, persons
+from tests.oracles.metric import Act, active, persons
 from tests.pipelines.test_metric_fold import (
     DAY_MS,
     EVER,

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
 from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import FoldResult, Packed
-from pipelines.matching.value_hash import fingerprint, fingerprints
+from pipelines.matching.value_hash import fingerprints
 from pipelines.operators.cohort.aggregates import CohortAggregates
 from pipelines.operators.cohort.columns import RETURNS, STARTS
 from pipelines.operators.cohort.state import CohortState
 from schemas.time.calendar import Period, begin_of, calendar
-from tests.cohort_oracle import Act, Grid, grid, grids
+from tests.oracles.cohort import Act, Grid, grid, grids
+from tests.oracles.values import name_of
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -92,11 +93,11 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batc
     )
 
 
-def grids_by_value(case: Case, aggregates: CohortAggregates) -> dict[int, Grid]:
-    found: dict[int, Grid] = {}
+def grids_by_value(case: Case, aggregates: CohortAggregates) -> dict[str, Grid]:
+    found: dict[str, Grid] = {}
     for number in aggregates:
         for one in aggregates.breakdown(number):
-            of = fingerprint([json.loads(one["value"])])
+            of = name_of(json.loads(one["value"]))
             of_value = found.setdefault(of, Grid({}, {}, {}))
             day = begin_of(case.period, number)
             of_value.persons[day] = one["persons"]

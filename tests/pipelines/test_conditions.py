@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from pipelines.matching.conditions import compile_conditions, parse_properties
 from schemas.conditions import Condition, Op
-from schemas.errors import InvalidRequest
-from services.query.clickhouse.conditions import check_names
 from tests.twins import in_clickhouse, on_the_stream
 from tests.warehouse import Warehouse
 
@@ -186,14 +184,3 @@ def test_all_conditions_must_hold_and_no_conditions_always_do() -> None:
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", '{"a": 1e400}', '"\ud800"', "[" * 5_000])
 def test_properties_that_are_not_an_object_are_empty(text: str) -> None:
     assert parse_properties(text) == {}
-
-
-def test_the_one_kind_of_name_that_cannot_be_read_is_refused_everywhere() -> None:
-    named = Condition("^`a`", value=1)
-    for condition, path in (
-        (named, "where[0]"),
-        (Condition(or_=(Condition("b"), Condition(not_=named))), "where[0].or[1].not"),
-    ):
-        with pytest.raises(InvalidRequest) as caught:
-            check_names([condition], "start.where")
-        assert caught.value.field == f"start.{path}.property"

@@ -20,20 +20,13 @@ from schemas.settings import Settings
 from services.broker import Broker
 from tests.conftest import deployment
 from tests.kafka import Record, produce, read_all
+from tests.laws.entry import entry_of
 from tests.pipelines.in_process import Engine, Named, Periods, published, put, store
 
 T = TypeVar("T", bound=Callable[..., None])
 
 NOW_MS: Final = time.time_ns() // 1_000_000
 REASON: Final = "Fault: on purpose"
-# A definition of each operator that keeps rows of persons, if the operator can. An operator without
-# an entry fails the tests of this module.
-BODIES: Final[dict[str, dict[str, Any]]] = {
-    "funnel": {"steps": [{"event": "home"}, {"event": "cart"}], "window_s": 1},
-    "cohort": {"start": {"event": "home"}, "periods": 2, "breakdown": {"property": "plan"}},
-    "metric": {"measure": "persons", "bucket_s": 60},
-    "segment": {"rule": {"did": {"event": "home", "within_s": 3_600}}},
-}
 OF_STATE: Final = ["fold", "expire", "pack", "unlogged", "persons_of", "rows_of", "dump"]
 OF_PUBLISHER: Final = ["changes", "expired", "aggregates"]
 RUNNING: Final = [*OF_STATE, "apply", *OF_PUBLISHER]
@@ -151,7 +144,7 @@ class Case:
     def define(self, *ids: str) -> None:
         """Define something of every operator under each of the ids."""
         made = (Named(operator.name, id_) for operator in OPERATORS for id_ in ids)
-        put(self.settings, {of: of.record(BODIES[of.kind]) for of in made})
+        put(self.settings, {of: of.record(entry_of(of.kind).body) for of in made})
 
     def happen(self, person: str, at_ms: int) -> None:
         """A person does something."""

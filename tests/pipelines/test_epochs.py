@@ -18,7 +18,7 @@ from pipelines.worker.telemetry import SKIPPED
 from schemas.settings import Settings
 from tests.kafka import Record, produce
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class NoState:
@@ -40,6 +40,10 @@ class NoState:
     def drop(self, source: TopicPartition) -> None: ...
 
     def flush(self, positions: dict[TopicPartition, int]) -> None: ...
+
+    @property
+    def live_per_past(self) -> float:
+        return 0.0
 
     def catch_up(self) -> None: ...
 

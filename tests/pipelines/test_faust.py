@@ -42,7 +42,7 @@ def test_agents_of_columns_and_of_messages_share_a_topic(settings: Settings) -> 
     with WorkerProcess(settings, app=PLAIN) as worker:
         worker.await_partitions(PARTITIONS)
         command(settings, "send", "@one_by_one", "two", app=PLAIN)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while len(found := read_all(settings.bootstrap, settings.topics.rejected.name)) < 4:
             assert time.monotonic() < deadline, worker.output
         assert worker.stop() == 0

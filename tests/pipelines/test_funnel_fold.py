@@ -14,8 +14,9 @@ from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.sequence import SequenceShape, SequenceState
 from pipelines.operators.sequence.columns import MAX_TAIL
 from schemas.sketches.durations import sketch_of
-from tests.oracle import DAY_MS, Happening, fold
-from tests.oracle import FoldResult as Expected
+from tests.oracles.funnel import FoldResult as Expected
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -168,9 +169,22 @@ def test_a_window_that_closes_is_announced_once() -> None:
 def test_a_day_that_can_no_longer_change_is_freed_and_stays_counted() -> None:
     state = SequenceState(SequenceShape(2, HOUR_MS, HOUR_MS))
     feed(state, [Event(0, NOON, 1), Event(0, NOON + 5, 2)])
-    state.expire(NOON + 2 * DAY_MS)
+    feed(state, [Event(0, NOON + 2 * DAY_MS, 2)])
     assert state.rows[0]["newest_entry"] == NONE
     assert state.rows[0]["closed_level"] == 2
+
+
+def test_history_in_order_of_time_is_never_late_however_far_time_has_gone() -> None:
+    state = SequenceState(SequenceShape(2, HOUR_MS, 0))
+    aggregates = FunnelAggregates(2)
+    for day in range(80):
+        begun = NOON + day * DAY_MS
+        for event in (Event(0, begun, 1), Event(0, begun + 5, 2)):
+            folded = feed(state, [event])
+            aggregates.apply(folded.changes)
+            assert folded.late == 0
+            state.expire(NOON + 100 * DAY_MS)
+    assert [aggregates.reached(NOON // DAY_MS + day) for day in range(80)] == [[1, 1]] * 80
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:

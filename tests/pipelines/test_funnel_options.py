@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import FoldResult, Packed
-from pipelines.matching.value_hash import fingerprint, fingerprints
+from pipelines.matching.value_hash import fingerprints
 from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
 from pipelines.operators.funnel.columns import CLOSED, MAX_EVENTS
 from pipelines.operators.funnel.rules import rules_of
 from pipelines.operators.funnel.state import FunnelState
 from schemas.operators.funnel import Breakdown, Exclusion, Funnel, Order, Step
 from schemas.sketches.durations import sketch_of
-from tests import funnel_oracle, oracle
-from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, OfValue, fold
+from tests.oracles import funnel as plain_funnel
+from tests.oracles.events import Json
+from tests.oracles.funnel_options import DAY_MS, Figures, Happening, OfValue, fold
+from tests.oracles.values import NOT_SET, name_of
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -121,49 +124,46 @@ def happening(funnel: Funnel, event: Event) -> Happening:
         event.at,
         frozenset(step for step in range(1, steps + 1) if event.mask >> step - 1 & 1),
         frozenset(n for n in range(1, exclusions + 1) if event.mask >> steps + n - 1 & 1),
-        fingerprint([event.value]) if funnel.hold_constant else 0,
-        fingerprint([event.value]) if funnel.breakdown else NOT_SET,
+        (name_of(event.value),) if funnel.hold_constant else (),
+        name_of(event.value) if funnel.breakdown else NOT_SET,
     )
 
 
-def expected(case: Case) -> funnel_oracle.Folded:
-    return fold(case.funnel, [happening(case.funnel, event) for event in case.events])
+def body_of(funnel: Funnel) -> Json:
+    """The funnel as an oracle reads it."""
+    body: Json = msgspec.to_builtins(funnel)
+    return body
 
 
-def assert_equal(
-    funnel: Funnel, aggregates: AttemptAggregates, expected: funnel_oracle.Folded
-) -> None:
+def expected(case: Case) -> Figures:
+    return fold(body_of(case.funnel), [happening(case.funnel, event) for event in case.events])
+
+
+def assert_equal(funnel: Funnel, aggregates: AttemptAggregates, expected: Figures) -> None:
     assert aggregates.reached(TOTAL) == expected.reached
-    assert aggregates.entries(TOTAL) == (expected.entries if funnel.entries else [])
+    assert aggregates.entries(TOTAL) == expected.entries
     for day, of_day in expected.days.items():
         assert aggregates.reached(day) == of_day.reached
-        assert aggregates.entries(day) == (of_day.entries if funnel.entries else [])
+        assert aggregates.entries(day) == of_day.entries
         for sketch, times in zip(aggregates.times(day), of_day.times, strict=True):
             right = sketch_of(np.array(times, np.int64))
             assert sketch.sum_ms == right.sum_ms
             assert sketch.buckets.tolist() == right.buckets.tolist()
             assert sketch.counts.tolist() == right.counts.tolist()
     if funnel.breakdown:
-        assert values_of(aggregates, TOTAL) == _counted(funnel, expected.values)
+        assert values_of(aggregates, TOTAL) == expected.values
         assert {
             (day, value): counts
             for day in expected.days
             for value, counts in values_of(aggregates, day).items()
-        } == _counted(funnel, expected.values_by_day)
+        } == expected.values_by_day
     assert {day for day in aggregates if sum(aggregates.reached(day))} <= {TOTAL, *expected.days}
 
 
-def _counted(funnel: Funnel, values: dict[Any, OfValue]) -> dict[Any, OfValue]:
-    """Attempts are counted by value only if they are counted at all."""
-    if funnel.entries:
-        return values
-    return {key: counts._replace(entries=[]) for key, counts in values.items()}
-
-
-def values_of(aggregates: AttemptAggregates, day: int) -> dict[int, OfValue]:
+def values_of(aggregates: AttemptAggregates, day: int) -> dict[str, OfValue]:
     found = {}
     for one in aggregates.breakdown(day):
-        key = fingerprint([json.loads(one["value"])])
+        key = name_of(json.loads(one["value"]))
         found[key] = OfValue(one["reached"], one["entries"])
     return {key: counts for key, counts in found.items() if any(counts.reached)}
 
@@ -185,13 +185,16 @@ def test_the_fold_equals_the_definition_in_any_order_of_arrival(case: Case, batc
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.integers(1, 7))
 def test_days_that_are_closed_stay_counted(case: Case, batch: int) -> None:
-    ordered = case._replace(events=sorted(case.events, key=lambda event: event.at))
+    later, last = NOON + 40 * DAY_MS, 1 << len(case.funnel.steps) - 1
+    events = sorted(case.events, key=lambda event: event.at)
+    events += [Event(person, later, last) for person in range(PERSONS)]
+    ordered = case._replace(events=events)
     state, aggregates = run(ordered, 0, batch)
-    assert_equal(case.funnel, aggregates, expected(case))
-    state.expire(NOON + 40 * DAY_MS)
+    assert_equal(case.funnel, aggregates, expected(ordered))
     for row in range(state.size):
         block, length = int(state.rows[row]["block"]), int(state.rows[row]["length"])
-        assert (state.tail["at"][block : block + length] == CLOSED).all()
+        kept = state.tail["at"][block : block + length]
+        assert ((kept == CLOSED) | (kept == later)).all()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -246,9 +249,12 @@ def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
     )
     times = iter(range(NOON, NOON + 10**9, 1_700))
     events = [event._replace(at=next(times), mask=event.mask % 2**steps) for event in case.events]
-    found = fold(plain, [happening(plain, event) for event in events])
-    other = oracle.fold(
-        [oracle.Happening(str(event.person), event.at, _steps(event, steps)) for event in events],
+    found = fold(body_of(plain), [happening(plain, event) for event in events])
+    other = plain_funnel.fold(
+        [
+            plain_funnel.Happening(str(event.person), event.at, _steps(event, steps))
+            for event in events
+        ],
         steps,
         1_000 * plain.window_s,
     )
@@ -363,6 +369,18 @@ def test_a_window_that_closes_is_announced_once() -> None:
     assert (changes["step"].tolist(), changes["at"].tolist()) == ([1], [NOON + HOUR_MS])
     again = state.expire(NOON + HOUR_MS + 2)
     assert again is None or again.timeouts is None or (again.timeouts["step"] == NONE).all()
+
+
+def test_history_in_order_of_time_is_never_late_however_far_time_has_gone() -> None:
+    funnel = Funnel((Step("a"), Step("b")), window_s=3_600, once=True)
+    state, aggregates = FunnelState(rules_of(funnel, 0)), AttemptAggregates(2, entries=False)
+    for day in range(80):
+        act = NOON + day * DAY_MS
+        folded = feed(state, funnel, [Event(0, act, 1), Event(0, act + HOUR_MS, 2)])
+        aggregates.apply(folded.changes)
+        assert folded.late == 0
+        state.expire(NOON + 100 * DAY_MS)
+    assert [aggregates.reached(NOON // DAY_MS + day) for day in range(80)] == [[1, 1]] * 80
 
 
 def test_a_row_of_an_unknown_layout_is_refused() -> None:

@@ -21,7 +21,7 @@ from schemas.sketches.top_values import WORST, TopValues
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
-from tests.metric_oracle import Act, InTime, Measured, in_time, measure, percentile
+from tests.oracles.metric import Act, InTime, Measured, in_time, measure, percentile
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -105,7 +105,7 @@ def feed(instance: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any
 
 
 def whole(case: Case) -> InTime:
-    return in_time(case.acts, case.bucket_s, case.timezone, case.lateness_ms)
+    return in_time(case.acts, case.bucket_s, case.timezone)
 
 
 def assert_measured(metric: Metric, aggregate: MetricAggregate, expected: Measured) -> None:
@@ -244,11 +244,25 @@ CASE = Case(60, "UTC", 2 * 60_000, [])
 FIRST = NOON // 60_000
 
 
-def test_an_event_is_late_when_its_bucket_ended_before_the_lateness() -> None:
-    instance = start(CASE, "events")
-    feed(instance, minutes((0, None), (2.9, None), (0.5, None), (3, None), (0.99, None)))
-    assert instance.late == 1  # the last: its minute ended two minutes before the newest event
+def test_an_event_counts_however_late_while_its_bucket_is_kept() -> None:
+    instance = start(CASE, "events")  # whose lateness is two minutes
+    feed(instance, minutes((KEPT - 1, None), (0, None), (2, None), (1, None), (0.99, None)))
+    assert instance.late == 0
     assert instance.aggregates.bucket(FIRST).events == 2
+
+
+def test_history_in_order_of_time_is_never_late() -> None:
+    """One live event, then 600 of the last 80 days in requests of 150: the days have them all."""
+    day = 24 * 60
+    case = Case(86_400, "UTC", 3_600_000, [])
+    instance = start(case, "events")
+    feed(instance, minutes((80 * day, None)))
+    history = [(80 * day * place / 600, None) for place in range(600)]
+    for begin in range(0, 600, 150):
+        feed(instance, minutes(*history[begin : begin + 150]), 1 + begin)
+    assert instance.late == 0
+    days = [instance.aggregates.bucket(number) for number in instance.aggregates]
+    assert sum(day.events for day in days) == 601
 
 
 def test_a_bucket_that_is_no_longer_kept_is_deleted_from_the_topic() -> None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -21,13 +22,30 @@ from pipelines.operators.segment.state import TIMERS_BATCH, SegmentState
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
 from schemas.operators.segment import EventSequence, Performed, Rule, Seen
-from tests.segment_oracle import Happening, members
+from tests.oracles import segment as oracle
+from tests.oracles.events import Event
 
 KEY = Key("segment", "shop", "s", 1)
 NOW = 1_800_000_000_000
 TEXT_OF_NOW = "2027-01-15T08:00:00Z"
 PERSONS = 3
 FOR_EVER_MS = 2**40
+
+
+class Happening(NamedTuple):
+    """What a person, by slot, did at an instant (ms), in the order of arrival."""
+
+    person: int
+    event: str
+    at: int
+    properties: dict[str, Any]
+
+
+def members(rule: Rule, life: Sequence[Happening], now: int) -> set[int]:
+    """The persons of whom a rule holds by its definition."""
+    events = [Event(str(one.person), one.event, one.at, one.properties) for one in life]
+    return {int(person) for person in oracle.members(msgspec.to_builtins(rule), events, now)}
+
 
 _moments = st.integers(0, 12).map(lambda n: NOW + 1_000 * n) | st.integers(NOW, NOW + 9_999)
 _happenings = st.builds(

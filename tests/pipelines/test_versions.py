@@ -16,18 +16,14 @@ from services.broker import Broker
 from tests.conftest import deployment
 from tests.events import Results, segmented
 from tests.kafka import Record, read_all
+from tests.laws.entry import entry_of
 from tests.pipelines.in_process import PARTITION, Engine, Named, produce, published, put, store
-from tests.pipelines.test_engine_faults import BODIES, Figures
+from tests.pipelines.test_engine_faults import Figures
 
 NOW_MS: Final = time.time_ns() // 1_000_000
 KINDS: Final = [operator.name for operator in OPERATORS]
-# What counts otherwise than `BODIES`. An operator without an entry fails the tests of this module.
-CHANGED: Final[dict[str, dict[str, Any]]] = {
-    "funnel": {"steps": [{"event": "cart"}, {"event": "home"}], "window_s": 60},
-    "cohort": {"start": {"event": "cart"}, "periods": 2},
-    "metric": {"measure": "events", "bucket_s": 3_600},
-    "segment": {"rule": {"did": {"event": "cart"}}},
-}
+BODIES: Final = {kind: entry_of(kind).body for kind in KINDS}
+CHANGED: Final = {kind: entry_of(kind).changed for kind in KINDS}
 UNREADABLE: Final = b'{"version": "of tomorrow"}'
 
 

@@ -9,25 +9,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.matching.value_hash import fingerprint
 from schemas.errors import NotFound
 from schemas.operators import BY_NAME
-from schemas.operators.funnel import FUNNEL, Funnel
-from schemas.operators.segment import Rule
+from schemas.operators.funnel import FUNNEL
 from schemas.rejected import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from schemas.settings import _PORTS, WORKER_PORT
+from schemas.settings import WORKER_PORT
 from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
 from services.replay import ReplayFilter, replay
-from tests import funnel_oracle, segment_oracle
-from tests.cohort_oracle import Act, grid, grids
-from tests.conftest import PARTITIONS, deployment, free_ports
+from tests.conftest import PARTITIONS, deployment
 from tests.events import (
     PersonStep,
     Results,
@@ -53,9 +48,16 @@ from tests.events import (
     values,
 )
 from tests.kafka import Record, produce
-from tests.metric_oracle import Act as MetricAct
-from tests.metric_oracle import measure, persons
-from tests.oracle import DAY_MS, Happening, fold
+from tests.oracles import funnel_options
+from tests.oracles import segment as segment_oracle
+from tests.oracles.cohort import Act, grid, grids
+from tests.oracles.events import Event as OracleEvent
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
+from tests.oracles.metric import Act as MetricAct
+from tests.oracles.metric import measure, persons
+from tests.oracles.values import name_of
+from tests.ports import free_port_base
 from tests.workers import WorkerProcess
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -126,12 +128,6 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             lines = worker.output.splitlines()
             assert [line for line in lines if "kernel compiled late" in line] == []
             assert worker.stop() == 0
-
-
-def free_port_base() -> int:
-    """A base that puts the worker's metrics on a free port; it listens on no other."""
-    (port,) = free_ports(1)
-    return port - _PORTS.index(WORKER_PORT)
 
 
 @pytest.fixture(scope="module")
@@ -320,30 +316,22 @@ def test_a_funnel_with_options_has_the_figures_of_its_definition(
         defined = f"{name}-later"
         define(worker.settings, defined, STEPS, 2 * 86_400, "random", **options)
     steps = [{"event": step} for step in STEPS]
-    funnel = msgspec.convert({"steps": steps, "window_s": 2 * 86_400} | options, Funnel)
-    expected = funnel_oracle.fold(funnel, [_happening(funnel, event) for event in random_events])
+    funnel = {"steps": steps, "window_s": 2 * 86_400} | options
+    expected = funnel_options.figures(funnel, map(oracle_event, random_events))
     await_equal(
         (expected.reached, {day: own.reached for day, own in expected.days.items()}, 0),
         lambda: tuple(figures(results, defined, "random")),
     )
-    if funnel.breakdown:
-        by_fingerprint = {
-            fingerprint([value]): funnel_oracle.OfValue(*counts)
+    if "breakdown" in options:
+        by_name = {
+            name_of(value): funnel_options.OfValue(*counts)
             for value, counts in values(results, defined, "random").items()
         }
-        assert by_fingerprint == expected.values
+        assert by_name == expected.values
 
 
-def _happening(funnel: Funnel, event: Sent) -> funnel_oracle.Happening:
-    properties = json.loads(event.properties)
-    return funnel_oracle.Happening(
-        event.person,
-        event.at_ms,
-        frozenset([STEPS.index(event.event) + 1]),
-        frozenset(n for n, one in enumerate(funnel.exclusions, 1) if one.event == event.event),
-        fingerprint([properties["list"]]) if funnel.hold_constant else 0,
-        fingerprint([properties.get("plan")]) if funnel.breakdown else funnel_oracle.NOT_SET,
-    )
+def oracle_event(event: Sent) -> OracleEvent:
+    return OracleEvent(event.person, event.event, event.at_ms, json.loads(event.properties))
 
 
 def act_of(event: Sent) -> Act:
@@ -365,7 +353,7 @@ def test_a_cohort_has_the_figures_of_its_definition(
         lambda: retention(results, when, "random"),
     )
     found = retention_by_value(results, when, "random")
-    by_value = {fingerprint([json.loads(value or "")]): rows for value, rows in found.items()}
+    by_value = {name_of(json.loads(value or "")): rows for value, rows in found.items()}
     assert by_value == grids(acts, "day", COHORT["periods"], COHORT["timezone"])
 
 
@@ -433,14 +421,10 @@ def test_a_segment_has_the_members_of_its_rule(
     if when == "afterwards":
         await_equal(len(random_events), lambda: len(of_project(results, "random")))
         define_segment(worker.settings, when, SEGMENT, "random")
-    happenings = [
-        segment_oracle.Happening(int(event.person.split()[1]), event.event, event.at_ms, {})
-        for event in random_events
-    ]
+    events = list(map(oracle_event, random_events))
     # The project's clock is that of its newest event, so much behind that all is within the spans.
     now = max(event.at_ms for event in random_events)
-    members = segment_oracle.members(msgspec.convert(SEGMENT, Rule), happenings, now)
-    persons = {f"person {person}" for person in members}
+    persons = segment_oracle.members(SEGMENT, events, now)
     await_equal((persons, len(persons)), lambda: tuple(segmented(results, when, "random")))
 
 

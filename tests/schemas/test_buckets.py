@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.time.buckets import Buckets
-from tests.metric_oracle import bucket_of
+from tests.oracles.metric import bucket_of
 
 ZONES = ["UTC", "Europe/Lisbon", "Asia/Kathmandu", "Pacific/Apia", "America/New_York"]
 LENGTHS = [1, 10, 60, 600, 3_600, 86_400]

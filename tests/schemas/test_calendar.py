@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InvalidRequest
 from schemas.time.calendar import Period, begin_of, calendar, number_of
-from tests.cohort_oracle import first_day, next_period
+from tests.oracles.cohort import first_day, next_period
 
 ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]
 PERIODS: list[Period] = ["day", "week", "month"]

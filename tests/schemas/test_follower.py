@@ -9,7 +9,7 @@ from schemas.follower import Partition, TopicReader
 from services.broker import Broker
 from tests.kafka import EphemeralTopic, Record
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 def read_until(follower: TopicReader, done: Callable[[list[Message]], bool]) -> list[Message]:

@@ -112,10 +112,10 @@ def test_rules_that_double_with_each_reference_are_counted_and_refused() -> None
     for number in range(1, 40):
         reference = {"$ref": f"#/$defs/d{number - 1}"}
         rules[f"d{number}"] = {"allOf": [reference, reference]}
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InvalidRequest, match="once its references are followed"):
         Checker({"$ref": "#/$defs/d39", "$defs": rules})
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_what_only_looks_like_a_reference_is_data() -> None:

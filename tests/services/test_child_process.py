@@ -55,14 +55,14 @@ def test_children_end_with_their_parent_whatever_ends_it(
     process, children = parent
     assert all(psutil.pid_exists(pid) for pid in children)
     process.send_signal(number)
-    process.wait(10)
-    assert eventually(lambda: not any(map(processes_of_session, children)), 10)
+    process.wait(60)
+    assert eventually(lambda: not any(map(processes_of_session, children)), 60)
 
 
 def test_a_child_that_has_ended_leaves_nothing_behind() -> None:
     child = spawn([sys.executable, "-c", "raise SystemExit(3)"], None)
     assert reap(child) == 3
-    assert eventually(lambda: not processes_of_session(child.pid), 5)
+    assert eventually(lambda: not processes_of_session(child.pid), 60)
 
 
 def test_a_child_runs_in_a_session_of_its_own() -> None:

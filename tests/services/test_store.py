@@ -28,7 +28,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
-from tests.stores import StoreProcess, free_port, new_store, remove_store
+from tests.ports import free_ports
+from tests.stores import StoreProcess, new_store, remove_store
 
 EVENTS = """
 CREATE TABLE events (
@@ -183,6 +184,53 @@ def test_external_data_joins_a_query(client: Client) -> None:
     )
     rows = client.query("SELECT name FROM people WHERE id = 2", external_data=people).result_rows
     assert rows == [("Bo",)]
+
+
+def test_external_data_is_parsed_with_the_settings_of_its_query(client: Client) -> None:
+    people = ExternalData(
+        file_name="people.csv",
+        fmt="CSV",
+        structure="id UInt32, at DateTime('UTC')",
+        data=b"1|2026-01-02T03:04:05Z\n",
+    )
+    settings = {
+        "format_csv_delimiter": "|",
+        "date_time_input_format": "best_effort",
+        "readonly": 2,
+        "allow_ddl": 0,
+        "async_insert": 1,
+    }
+    query = "SELECT id, toString(at) FROM people"
+    asked = client.query(query, external_data=people, settings=settings)
+    assert asked.result_rows == [(1, "2026-01-02 03:04:05")]
+    with pytest.raises(DatabaseError) as caught:
+        client.command("CREATE TABLE t (a UInt8) ENGINE = Memory", settings={"readonly": 2})
+    assert caught.value.code == 164
+
+
+def test_external_data_is_parsed_with_the_settings_of_its_session(store: StoreProcess) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8, n UInt8", data=b"1|2")
+    with connect(store, session_id=uuid.uuid4().hex) as session:
+        session.command("SET format_csv_delimiter = '|'")
+        session.command("SET readonly = 2")
+        rows = session.query("SELECT n FROM p", external_data=people).result_rows
+    assert rows == [(2,)]
+
+
+def test_malformed_external_data_is_answered_as_the_senders_error(client: Client) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8", data=b"one\n")
+    with pytest.raises(DatabaseError, match="Expected end of line") as caught:
+        client.query("SELECT * FROM p", external_data=people)
+    assert caught.value.code == 117
+    assert "/dev/fd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["$x$", "$x", "x$"])
+def test_a_parameter_may_have_dollars_in_its_name(http: httpx.Client, name: str) -> None:
+    query = f"SELECT {{{name}:Int32}} + 1 AS n FORMAT JSONEachRow"
+    answer = http.post("/", params={f"param_{name}": "41"}, content=query)
+    assert (answer.status_code, answer.text) == (200, '{"n":42}\n')
+    assert answer.headers["X-ClickHouse-Format"] == "JSONEachRow"
 
 
 def test_the_columns_of_external_data_cannot_smuggle_in_a_statement(client: Client) -> None:
@@ -516,6 +564,35 @@ def test_an_insert_is_understood_however_it_is_written(
     assert client.query("SELECT * FROM t ORDER BY a").result_rows == [(1, "FORMAT"), (2, "b")]
 
 
+@pytest.mark.parametrize(
+    ("statement", "rows", "stored"),
+    [
+        ("WITH 1 AS x INSERT INTO t FORMAT TSV\n", "v;\n", "v;"),
+        ("WITH 1 AS x INSERT INTO t FORMAT LineAsString\n", "v; -- w", "v; -- w"),
+        ("WITH 1 AS x INSERT INTO t (a) VALUES ", "('v;');", "v;"),
+        (
+            "WITH i AS (SELECT 1) INSERT INTO t SELECT a FROM input('a String') FORMAT TSV\n",
+            "v;",
+            "v;",
+        ),
+        ("WITH 'v;' AS x INSERT INTO t SELECT x", "", "v;"),
+        ("INSERT INTO t FORMAT TSV\n", "v;", "v;"),
+    ],
+)
+def test_rows_are_stored_as_they_were_sent(
+    http: httpx.Client, client: Client, statement: str, rows: str, stored: str
+) -> None:
+    client.command("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    parameters = {"database": str(client.database)}
+    for options in (
+        {"params": parameters, "content": statement + rows},
+        {"params": parameters | {"query": statement.rstrip()}, "content": rows},
+    ):
+        answer = http.post("/", **options)  # type: ignore[arg-type] # httpx's options, by name
+        assert answer.status_code == 200, answer.text
+    assert client.query("SELECT a FROM t").result_rows == [(stored,), (stored,)]
+
+
 def test_a_block_inserted_again_with_its_token_counts_once(client: Client) -> None:
     client.command(EVENTS)
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -675,7 +752,7 @@ def test_a_query_is_killed_by_the_id_its_caller_gave(client: Client, store: Stor
         killed = pool.submit(endless)
         eventually(lambda: running(client, "to_kill") == 1)
         client.command("KILL QUERY WHERE query_id = 'it\\'s-mine' SYNC")
-        assert killed.result(30) == 394
+        assert killed.result(120) == 394
 
 
 def test_a_full_queue_is_answered_with_retry_after() -> None:
@@ -720,7 +797,7 @@ def test_acknowledged_rows_survive_kill_9_at_any_moment(own_store: StoreProcess)
         writing = pool.submit(insert_until_killed)
         eventually(lambda: acknowledged >= 5_000)
         own_store.kill()
-        writing.result(60)
+        writing.result(120)
     own_store.start()
     with connect(own_store) as client:
         # The insert that was on its way may stand, too.
@@ -744,7 +821,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
         with connect(own_store) as client:
             eventually(lambda: running(client, "hex(number)") == 1 or sent.done())
         own_store.kill()
-        sent.result(60)
+        sent.result(120)
     own_store.start()
     with connect(own_store) as client:
         assert client.command("SELECT count() FROM t") in {0, 1_000_000}
@@ -754,7 +831,7 @@ def test_kill_9_in_the_middle_of_an_insert_leaves_all_of_it_or_nothing(
 def test_a_second_store_on_the_same_directory_is_refused_with_the_reason(
     store: StoreProcess,
 ) -> None:
-    second = StoreProcess(store.directory, free_port())
+    second = StoreProcess(store.directory, free_ports(1)[0])
     second.launch()
     assert second.wait() != 0
     assert "is in use by another process" in store.log()

@@ -35,6 +35,13 @@ from services.store.statements import Insert, Query, is_column_list, read_statem
             b"INSERT INTO t SELECT a FROM file('F', 'Avro', 'a Int8') WHERE a > 1 ",
             b"rows",
         ),
+        (
+            b"WITH 1 AS x INSERT INTO t FORMAT X\nv;",
+            b"WITH 1 AS x INSERT INTO t FROM INFILE 'F' FORMAT X",
+            b"v;",
+        ),
+        (b"WITH insert AS (SELECT 1) INSERT INTO t (a) VALUES ('v;');", None, b" ('v;');"),
+        (b"INSERT INTO t SETTINGS x = $a$ FORMAT $a$ FORMAT X\nrows", None, b"rows"),
         (b"-- FORMAT Y\nINSERT /* VALUES */ INTO t FORMAT X\nrows", None, b"rows"),
     ],
 )
@@ -54,6 +61,10 @@ def test_rows_begin_where_the_text_of_the_insert_ends(
         b"INSERT INTO t SELECT 1",
         b"INSERT INTO t SELECT 'FORMAT X' FORMAT Null",
         b"WITH 1 AS x SELECT x",
+        b"WITH insert AS (SELECT 1) SELECT * FROM insert",
+        b"WITH 1 AS x SELECT x; INSERT INTO t FORMAT CSV",
+        b"INSERT INTO t (a); DROP TABLE t; INSERT INTO t FORMAT CSV",
+        b"WITH 1 AS x INSERT INTO t SELECT x",
         b"SELECT 'INSERT INTO t VALUES'",
         b"",
         b"INSERT",
@@ -80,6 +91,9 @@ def test_a_statement_without_rows_is_left_as_it_is(text: bytes) -> None:
             b"SELECT format FROM t SETTINGS a = 1",
             b"SELECT format FROM t SETTINGS a = 1 INTO OUTFILE 'F' TRUNCATE  FORMAT D",
         ),
+        (b"SELECT {$x$:Int8} FORMAT X", b"SELECT {$x$:Int8}  INTO OUTFILE 'F' TRUNCATE FORMAT X"),
+        (b"SELECT $$ FORMAT X$$", b"SELECT $$ FORMAT X$$ INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
+        (b"SELECT $a$;b$a$", b"SELECT $a$;b$a$ INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
         (b"SELECT 'FORMAT X'", b"SELECT 'FORMAT X' INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
     ],
 )
@@ -163,7 +177,9 @@ def test_no_bytes_break_the_reader(garbage: bytes, before: bytes) -> None:
         assert 0 <= statement.data_at <= len(before + garbage)
 
 
-@pytest.mark.parametrize("unit", [b"'", b"(", b"/*", b"'\\", b"$a$", b"a ", b"''", b"-- "])
+@pytest.mark.parametrize(
+    "unit", [b"'", b"(", b"/*", b"'\\", b"$a$", b"$a$$b", b"$", b"a ", b"''", b"-- "]
+)
 def test_the_reader_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
     text = b"SELECT " + unit * (100_000 // len(unit))
     started = time.process_time()
@@ -186,6 +202,13 @@ def test_the_reader_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
 )
 def test_a_column_list_stays_in_its_brackets(text: bytes, accepted: bool) -> None:
     assert is_column_list(text) is accepted
+
+
+def test_unclosed_heredocs_are_not_searched_one_by_one() -> None:
+    text = b"SELECT " + b" ".join(b"$%d$" % number for number in range(100_000))
+    started = time.process_time()
+    read_statement(text)
+    assert time.process_time() - started < 5
 
 
 def test_the_engines_repetitions_are_taken_out_of_its_errors() -> None:

@@ -17,7 +17,7 @@ from sinks.source import SourceSettings
 from sinks.telemetry import Metrics
 
 GROUP = "sinks"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 class FailingSink(MemorySink):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Secret, Settings
 from sinks.clickhouse import WRITE_TIMEOUT_S, ClickHouseSink
+from tests.ports import free_ports
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
 from tests.sinks.tables import query
-from tests.stores import free_port
 
 EVENTS = [event(number) for number in range(20)]
 
@@ -272,7 +272,8 @@ def test_numbers_stay_numbers_and_paths_are_columns(
 
 
 def test_a_store_that_is_away_is_unavailable(database: Settings) -> None:
-    dsn = f"http://127.0.0.1:{free_port()}"
+    (port,) = free_ports(1)
+    dsn = f"http://127.0.0.1:{port}"
     sink = ClickHouseSink(msgspec.structs.replace(database, clickhouse_dsn=dsn))
     with pytest.raises(Unavailable, match="does not answer"):
         sink.setup()

@@ -56,11 +56,11 @@ def test_a_sink_process_delivers_and_ends_in_time(deployment: Settings, tmp_path
         with Appending(deployment):
             await_rows(deployment, 1)
         assert_each_event_once(deployment)
-        with urlopen(f"http://127.0.0.1:{sink.port}/metrics", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{sink.port}/metrics", timeout=60) as answer:
             assert b"avila_sink_rows_total" in answer.read()
-        with urlopen(f"http://127.0.0.1:{sink.port}/healthz", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{sink.port}/healthz", timeout=60) as answer:
             assert answer.read() == b"ok\n"
-        assert sink.stop(timeout_s=20) == 0, sink.output
+        assert sink.stop(timeout_s=120) == 0, sink.output
 
 
 def test_killed_at_any_time_it_goes_on_where_it_was(deployment: Settings, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_sinks_that_join_and_leave_deliver_everything_once(
     with SinkProcess(deployment, tmp_path / "log"):
         with Appending(deployment), SinkProcess(deployment, tmp_path / "other") as other:
             await_rows(deployment, count(deployment) + 1)
-            assert other.stop(timeout_s=20) == 0
+            assert other.stop(timeout_s=120) == 0
         assert_each_event_once(deployment)
 
 

@@ -95,7 +95,7 @@ class System:
     def stop(self) -> None:
         """Stop it as Ctrl-C does; returns when all of it is gone."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
+        self._process.wait(120)
 
 
 def lasting(answer: dict[str, Any]) -> dict[str, Any]:

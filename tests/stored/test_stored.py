@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import socket
 import sys
 import tarfile
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from schemas.settings import PORTS_PER_SYSTEM
+from tests.ports import free_port_base
 from tests.stored.system import PROJECT, System, lasting
 
 HERE = Path(__file__).parent
@@ -40,7 +39,7 @@ RENAMED: dict[str, dict[str, Any]] = {
     "metrics/waiting": {"filter": {"event": "buy"}},
 }
 OLD_NAMES = {"of"}
-SETTLED_TIMEOUT_S = 60.0
+SETTLED_TIMEOUT_S = 180.0
 # Each of these persons enters the funnel `plain` and gets to its end.
 NEW_PERSONS = 20
 
@@ -91,16 +90,6 @@ def running(data_dir: Path) -> Iterator[System]:
         yield system
     finally:
         system.stop()
-
-
-def free_port_base() -> int:
-    """The first of as many ports in a row as a system needs, on none of which anything listens."""
-    for base in range(20_000, 30_000, PORTS_PER_SYSTEM):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(base, base + PORTS_PER_SYSTEM):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
-            return base
-    raise AssertionError("no ports in a row are free")
 
 
 def eventually(ask: Callable[[], Any], lacks: Callable[[Any], str]) -> Any:

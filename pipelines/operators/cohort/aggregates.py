@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.breakdown import BreakdownValues, ValuedChanges
 from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import Record
 from pipelines.engine.value_counts import ValueCounts
@@ -47,6 +47,18 @@ class CohortAggregates:
             for period, counts in zip(periods.tolist(), by_value, strict=True):
                 self._by_value.of(period)[:] += counts
         return differ
+
+    def succeed(self, before: "CohortAggregates") -> None:
+        """Have a record of each period that `before` has one of, and track the values it tracks."""
+        for period in before:
+            self._counts.setdefault(period, np.zeros(self._width, np.int64))
+        if self._by_value is not None and before.values is not None:
+            self._by_value.values.succeed(before.values)
+
+    @property
+    def values(self) -> BreakdownValues | None:
+        """The values that it tracks; None if the cohort is not broken down."""
+        return None if self._by_value is None else self._by_value.values
 
     def counts(self, period: int) -> tuple[int, list[int], list[int]]:
         """Return persons; of these, who came back in each period; and in each period or later."""

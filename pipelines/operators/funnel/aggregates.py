@@ -56,6 +56,13 @@ class FunnelAggregates:
             for step in np.flatnonzero(buckets.any(axis=1) | (sums != 0)).tolist():
                 times[step] = moved_by(times[step], buckets[step], int(sums[step]))
 
+    def succeed(self, before: "FunnelAggregates") -> None:
+        """Have a record of every day that `before` has one of."""
+        for day in before:
+            self._reached.setdefault(day, np.zeros(self._steps, np.int64))
+            if day != TOTAL:
+                self._times.setdefault(day, [EMPTY] * self._steps)
+
     def reached(self, day: int) -> list[int]:
         """Return how many persons reached each step."""
         reached = self._reached.get(day)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.breakdown import BreakdownValues, ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import ChangeRecords, Record
 from pipelines.engine.value_counts import ValueCounts
@@ -50,6 +50,17 @@ class AttemptAggregates(FunnelAggregates):
         np.add.at(added[:, :, _ATTEMPTS], (places, values, steps), records["entries"])
         for place in np.unique(places).tolist():
             self._by_value.of(days[place])[:] += added[place]
+
+    def succeed(self, before: FunnelAggregates) -> None:
+        """Have a record of every day that `before` has one of, and track the values it tracks."""
+        super().succeed(before)
+        if isinstance(before, AttemptAggregates):
+            self._by_value.values.succeed(before.values)
+
+    @property
+    def values(self) -> BreakdownValues:
+        """The values that it tracks."""
+        return self._by_value.values
 
     def entries(self, day: int) -> list[int]:
         """Return how many attempts reached each step; empty if they are not counted."""

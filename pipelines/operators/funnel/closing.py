@@ -1,4 +1,8 @@
-"""Close days: their events go, and a summary of the steps reached on them stays."""
+"""Close days: their events go, and a summary of the steps reached on them stays.
+
+Only a person's own events close their days. Time alone closes none: events of the past may come at
+any time, and those that come in order of time are never late.
+"""
 
 import numpy as np
 
@@ -37,35 +41,20 @@ def close_days(rules: Rules, columns: FunnelColumns, row: Int) -> Int:
 
 
 @kernel
-def close_days_at(rules: Rules, columns: FunnelColumns, row: Int, now: Int) -> Int:
-    """Close the days that no event can change after `now`; return whether there are any."""
-    first = first_open_at(columns, row)
-    if first == CLOSED or _final_at(rules, day_of(first)) > now:
-        return False
-    watermark = max(columns.rows[row].watermark, now - rules.lateness)
-    columns.rows[row].watermark = watermark
-    close_days(rules, columns, row)
-    return True
-
-
-@kernel
 def next_due(rules: Rules, columns: FunnelColumns, row: Int, count: Int) -> Int:
-    """Return when a window or a day of a row closes next, 0 for never.
+    """Return when a window of a row closes next, 0 for never.
 
     `columns.after` has the row's outcomes, `count` of them.
     """
     outcomes, numbers = columns.after.records, columns.after.numbers
     rows = columns.rows
     due = np.int64(0)
-    first = first_open_at(columns, row)
-    if first != CLOSED:
-        due = _final_at(rules, day_of(first))
     for o in range(1, count):
         if outcomes[o].scope != ALL or outcomes[o].day * DAY_MS < open_from(rules, columns, row):
             continue  # the day is closed
         closes = outcomes[o].latest + rules.window
         if numbers[o, AT, rules.steps - 1] == NEVER and closes >= rows[row].timed_out_until:
-            due = min(due, closes + 1)
+            due = closes + 1 if due == 0 else min(due, closes + 1)
     return due
 
 
@@ -111,9 +100,3 @@ def _summarize(columns: FunnelColumns, block: Int, kept: Int, mask: Int, value: 
     tail[kept].held = 0
     tail[kept].value = value
     return kept + 1
-
-
-@kernel
-def _final_at(rules: Rules, day: Int) -> Int:
-    """Return the time from which no event can change the attempts of `day`."""
-    return (day + 1) * DAY_MS + rules.window + rules.lateness

@@ -22,7 +22,7 @@ ROW: Final = np.dtype(
         ("watermark", np.int64),  # events before it are late
         ("timed_out_until", np.int64),  # windows that closed before it have been announced
         ("timer", np.int64),  # when its timer is due, 0 if it has none
-        ("next_due", np.int64),  # when a window or a day closes next, 0 if none does
+        ("next_due", np.int64),  # when a window closes next, 0 if none does
         ("slot", np.int32),  # the person
         ("block", np.int32),  # where the row's events are in the tail
         ("length", np.int16),  # how many there are

@@ -4,10 +4,13 @@ A plain ordered funnel is a sequence, which needs less memory and time than a fu
 (`pipelines.operators.funnel.rules`): options that a funnel does not use cost it nothing.
 """
 
+from typing import Self
+
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
+from pipelines.operators.funnel.corrections import StepCorrections
 from pipelines.operators.funnel.rules import rules_of
 from pipelines.operators.funnel.state import FunnelState
 from pipelines.operators.sequence import SequenceShape, SequenceState
@@ -31,3 +34,8 @@ class FunnelInstance(OperatorInstance[FunnelDefinition, ValuedChanges]):
         else:
             self.state = FunnelState(rules_of(funnel, lateness_ms))
             self.aggregates = AttemptAggregates(steps, entries=funnel.entries)
+        self._lateness_ms = lateness_ms
+
+    def corrections(self, announced: Self, right: Self) -> StepCorrections:
+        """Return what finds the differences in the steps of persons."""
+        return StepCorrections(announced.state, right.state, self._lateness_ms, self.recounted_to)

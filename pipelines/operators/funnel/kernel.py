@@ -20,7 +20,7 @@ import numpy as np
 from pipelines.columnar.jit import Int, Int64s, kernel
 from pipelines.engine.arena import NO_BLOCK, TAIL, append, prefetch_ahead
 from pipelines.engine.constants import NEVER, NONE
-from pipelines.engine.row_kernels import CHANGES, LATE, accepts, add_row, mark_dirty
+from pipelines.engine.row_kernels import CHANGES, LATE, OVERFLOW, accepts, add_row, mark_dirty
 from pipelines.operators.funnel.closing import close_days, first_open_at, next_due, open_from
 from pipelines.operators.funnel.columns import (
     MAX_EVENTS,
@@ -99,6 +99,7 @@ def _take_events(
             if first_open_at(columns, row) < open_from(rules, columns, row):
                 return i
             columns.counters[LATE] += 1
+            columns.counters[OVERFLOW] += 1
         else:
             mask = np.int64(events.masks[i])
             _insert(rules, columns, row, at, mask, events.held[i], events.values[i])

@@ -11,7 +11,7 @@ from pipelines.engine.arena_rows import ArenaRows
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import DAY_MS
 from pipelines.engine.operator import NO_ROWS, Expired, FoldResult, Packed
-from pipelines.engine.row_kernels import CHANGES, DIRTY, LATE, DueTimers
+from pipelines.engine.row_kernels import CHANGES, DIRTY, LATE, OVERFLOW, DueTimers
 from pipelines.engine.timers import Timers
 from pipelines.matching.match import Masks, Values, value_hashes
 from pipelines.matching.value_hash import ValueHashes
@@ -101,10 +101,11 @@ class FunnelState(ArenaRows):
         changes = ValuedChanges(
             self.changes[: self.counters[CHANGES]], broken_down.tokens_by_number()
         )
-        return FoldResult(changes, newly_dirty, int(self.counters[LATE]))
+        late, overflow = int(self.counters[LATE]), int(self.counters[OVERFLOW])
+        return FoldResult(changes, newly_dirty, late, overflow=overflow)
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:
-        """Let windows and days close that are over at `now` (ms); None if there are none."""
+        """Let windows close that are over at `now` (ms); None if there are none."""
         due, ids = self.timers.take(now)
         if not len(ids):
             return None

@@ -1,14 +1,14 @@
-"""Timers of a funnel with options: windows close, and days close.
+"""Timers of a funnel with options: windows close.
 
-A row has at most one timer, for whatever is due next (`next_due`).
+A row has at most one timer, for the window that closes next (`next_due`).
 """
 
 import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, Int64s, StructArray, kernel
-from pipelines.engine.constants import NEVER, NONE
+from pipelines.engine.constants import NEVER
 from pipelines.engine.row_kernels import DueTimers
-from pipelines.operators.funnel.closing import close_days_at, next_due
+from pipelines.operators.funnel.closing import next_due
 from pipelines.operators.funnel.columns import ALL, AT, FunnelColumns
 from pipelines.operators.funnel.outcomes import evaluate, max_outcomes
 from pipelines.operators.funnel.rules import Rules
@@ -69,16 +69,16 @@ def expire(
 ) -> tuple[Int, Int]:
     """Expire the timers of rows that are due at `now`, from the `begin`-th on.
 
-    Writes to `timeouts`, from place `used` on, the windows that closed, and rows that only have to
-    be logged (their step is NONE). `timers.due` gets when each row is due again, 0 for never.
-    Returns how many rows are done (fewer than all if there is no room), and the places used.
+    Writes to `timeouts`, from place `used` on, the windows that closed. `timers.due` gets when each
+    row is due again, 0 for never. Returns how many rows are done (fewer than all if there is no
+    room), and the places used.
     """
     rows = columns.rows
     outcomes, numbers = columns.after.records, columns.after.numbers
     for i in range(begin, len(timers.ids)):
         row = np.int64(timers.ids[i])
         length = np.int64(rows[row].length)
-        if max_outcomes(rules, length) > len(outcomes) or used + length + 1 > len(timeouts):
+        if max_outcomes(rules, length) > len(outcomes) or used + length > len(timeouts):
             return i, used
         if rows[row].timer != timers.due[i]:
             timers.due[i] = 0
@@ -98,10 +98,6 @@ def expire(
                 timeouts[used].at = closes
                 timeouts[used].step = _last_step(rules, numbers[o])
                 used += 1
-        if close_days_at(rules, columns, row, now):
-            timeouts[used].row = row
-            timeouts[used].step = NONE
-            used += 1
         _find_due(rules, columns, row)
         rows[row].timer = timers.due[i] = rows[row].next_due
     return len(timers.ids), used

@@ -94,6 +94,9 @@ class ActiveAggregates:
         for place in np.flatnonzero(added.any(axis=1)).tolist():
             yield low + place, added[place].copy()
 
+    def succeed(self, before: "ActiveAggregates") -> None:
+        """Do nothing: every bucket that `before` has is counted again, or is no longer kept."""
+
     def counts(self, number: int) -> list[int]:
         """Return how many persons are in each of the windows that end with a bucket."""
         counts = self._counts.get(number)

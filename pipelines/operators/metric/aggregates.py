@@ -32,6 +32,9 @@ class MetricAggregates:
             del self._buckets[number]
         return (changes.keys() - gone) | (before & gone)
 
+    def succeed(self, before: "MetricAggregates") -> None:
+        """Do nothing: every bucket that `before` has is counted again, or is no longer kept."""
+
     def bucket(self, number: int) -> MetricAggregate | None:
         """Return the aggregate of a bucket; None if it has no events or is no longer kept."""
         return self._buckets.get(number)

@@ -1,9 +1,8 @@
 """The state of one metric of events in one partition: only how far time has come.
 
 Nothing is kept of persons or events: what a batch comes to is one aggregate per bucket, and these
-merge. An event is late, counted as such and left out, if its bucket ended more than the allowed
-lateness before the newest event that came before it, or if so many buckets have begun since that it
-is no longer kept.
+merge. So an event counts however late it comes, as long as its bucket is kept, which the newest
+1,440 are. An older event is counted as late and left out.
 """
 
 from typing import TypeAlias
@@ -27,7 +26,8 @@ class MetricState(Stateless):
     """One metric of events in one partition.
 
     `newest` is the time (ms) of the newest event, `NEVER` before the first. Folding events again
-    whose results are published already does not change it.
+    whose results are published already does not change it. `lateness_ms` is for readers: figures
+    older than that hardly change any more.
     """
 
     def __init__(
@@ -50,11 +50,7 @@ class MetricState(Stateless):
         """Summarize events in order of arrival, by bucket; see `PersonState.fold`."""
         numbers = self._buckets.numbers(at)
         newest = np.maximum(np.maximum.accumulate(at), self.newest)
-        earliest = np.maximum(
-            self._buckets.numbers(newest - self.lateness_ms),
-            self._buckets.numbers(newest) - KEPT + 1,
-        )
-        counted = np.flatnonzero(numbers >= earliest)
+        counted = np.flatnonzero(numbers > self._buckets.numbers(newest) - KEPT)
         self.newest = int(newest[-1])
         order = counted[np.argsort(numbers[counted], kind="stable")]
         present, begins = np.unique(numbers[order], return_index=True)

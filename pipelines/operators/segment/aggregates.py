@@ -37,6 +37,11 @@ class SegmentAggregates:
                 self._days[period] = Moves(before.entered + int(came), before.left + int(went))
         return set(days.tolist())
 
+    def succeed(self, before: "SegmentAggregates") -> None:
+        """Have a record of every day that `before` has one of."""
+        for day in before:
+            self._days.setdefault(day, Moves(0, 0))
+
     def of(self, day: int) -> Moves:
         """Return the moves of one day, or of `TOTAL`."""
         return self._days.get(day, Moves(0, 0))

@@ -1,5 +1,7 @@
 """One segment in one partition."""
 
+from typing import Self
+
 from pipelines.engine.instance import OperatorInstance
 from pipelines.engine.operator import ChangeRecords
 from pipelines.operators.segment.aggregates import SegmentAggregates
@@ -15,3 +17,9 @@ class SegmentInstance(OperatorInstance[SegmentDefinition, ChangeRecords]):
         super().__init__(definition)
         self.state: SegmentState = SegmentState(compile_rule(definition.rule), lateness_ms)
         self.aggregates: SegmentAggregates = SegmentAggregates()
+
+    def succeed(self, recounted: Self) -> ChangeRecords:
+        """Go on with a recounted state; return who is in now and was not, and who is out."""
+        before, after = self.state, recounted.state
+        super().succeed(recounted)
+        return after.moves_since(before)

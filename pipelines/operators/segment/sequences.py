@@ -70,7 +70,7 @@ class Sequences:
         return Progress(completed, np.concatenate(newly_dirty), late)
 
     def expire(self, now: int) -> None:
-        """Free what is too old at `now` (ms) to count for any sequence."""
+        """Take the timers that are due at `now` (ms): a segment announces no window that closes."""
         for state in self._states:
             state.expire(now)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s, Int64s, register_example
-from pipelines.engine.constants import FOREVER, NEVER
+from pipelines.engine.constants import FOREVER, NEVER, NONE
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import (
     NO_ROWS,
@@ -81,9 +81,8 @@ class SegmentState(FixedRows):
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.words, self._changes)
-        own = sum(array.nbytes for array in held) + 12 * len(self._timers)
-        return own + self._sequences.nbytes
+        own = self._changes.nbytes + 12 * len(self._timers)
+        return super().nbytes + own + self._sequences.nbytes
 
     @property
     def clock(self) -> int | None:
@@ -101,6 +100,21 @@ class SegmentState(FixedRows):
     def members(self) -> Int32s:
         """The rows of the persons who are in."""
         return np.flatnonzero(self.rows["member"][: self.size]).astype(np.int32)
+
+    def moves_since(self, before: "SegmentState") -> ChangeRecords:
+        """Return who is in and was not in `before`, and who is not and was, as of the clock.
+
+        Persons of whom `before` has published a record count as published from now on.
+        """
+        rows = np.arange(self.size, dtype=np.int32)
+        known = before.rows_of(self.persons_of(rows))
+        member = np.where(known == NONE, 0, before.rows["member"][known])
+        self.rows["published"][rows] |= np.where(known == NONE, 0, before.rows["published"][known])
+        moved = rows[self.rows["member"][rows] != member]
+        moves = np.zeros(len(moved), CHANGE)
+        moves["row"], moves["entered"] = moved, self.rows["member"][moved]
+        moves["at"], moves["event_at"] = self.heads[CLOCK], NEVER
+        return moves
 
     def fold(
         self,
@@ -230,6 +244,10 @@ class SegmentState(FixedRows):
         rows["timer"][waiting] = rows["until"][waiting]
         self._timers = Timers()
         self._timers.add(rows["timer"][waiting], waiting)
+
+    def rewind(self) -> None:
+        """Let the clock begin again, for persons of whom there is no row yet."""
+        self.heads[CLOCK] = NEVER
 
     def dump(self) -> StateColumns:
         """Copy the columns; `load` takes the copy over."""

@@ -1,4 +1,8 @@
-"""Expire the timers of a sequence that are due."""
+"""Expire the timers of a sequence that are due.
+
+Time alone moves no watermark: events of the past may come at any time, and those that come in order
+of time are never late.
+"""
 
 import numpy as np
 
@@ -12,8 +16,7 @@ from pipelines.operators.sequence.columns import (
     SequenceShape,
 )
 from pipelines.operators.sequence.entries import level_of
-from pipelines.operators.sequence.timers import due_at, final_at
-from pipelines.operators.sequence.watermark import advance_watermark
+from pipelines.operators.sequence.timers import due_at
 
 
 @kernel
@@ -25,7 +28,7 @@ def expire(
     timeouts: StructArray,
 ) -> None:
     """Expire the timers of entries that are due at `now`; `timeouts[i]` gets what became of i."""
-    rows, entries, times = columns.rows, columns.entries, columns.times
+    entries, times = columns.entries, columns.times
     for i in range(len(timers.ids)):
         e = np.int64(timers.ids[i])
         timeouts[i].row = NONE
@@ -43,10 +46,4 @@ def expire(
             timeouts[i].step = level - 1
             timeouts[i].day = day
             timeouts[i].at = closes
-        if final_at(shape, day) <= now:
-            timeouts[i].row = row
-            watermark = max(np.int64(rows[row].watermark), now - shape.lateness)
-            advance_watermark(shape, columns, row, watermark)
-        else:
-            entries[e].timer = due_at(shape, columns, e)
-            timeouts[i].due = entries[e].timer
+        entries[e].timer = timeouts[i].due = due_at(shape, columns, e)

@@ -126,7 +126,7 @@ class SequenceState(ArenaRows):
         return newly_dirty[: counters[NEWLY_DIRTY]]
 
     def expire(self, now: int) -> Expired[ValuedChanges] | None:
-        """Let windows and days close that are over at `now` (ms); None if there are none."""
+        """Let windows close that are over at `now` (ms); None if there are none."""
         due, ids = self.timers.take(now)
         if not len(ids):
             return None

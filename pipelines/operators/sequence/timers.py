@@ -1,7 +1,6 @@
-"""Timers of a sequence: windows close, and days close.
+"""Timers of a sequence: windows close.
 
-An entry has at most one timer. While steps are missing, it is due when the window has closed; then,
-or if none is missing, when no event can change the day any more and the entry can be freed.
+An entry has at most one timer: while steps are missing, it is due when the window has closed.
 """
 
 import numpy as np
@@ -41,7 +40,7 @@ def schedule_row(
     e = np.int64(columns.rows[row].newest_entry)
     while e != NONE:
         due = due_at(shape, columns, e)
-        if entries[e].timer == 0 or due < entries[e].timer:
+        if due != 0 and (entries[e].timer == 0 or due < entries[e].timer):
             entries[e].timer = due
             timers.due[count] = due
             timers.ids[count] = e
@@ -52,15 +51,9 @@ def schedule_row(
 
 @kernel
 def due_at(shape: SequenceShape, columns: SequenceColumns, e: Int) -> Int:
-    """Return when an entry's timer is due."""
+    """Return when an entry's timer is due, 0 for never."""
     entries, times = columns.entries, columns.times
     level = level_of(shape, times[e, EMITTED_DURATION])
     if level < shape.steps and entries[e].timed_out_level < level:
         return entries[e].day * DAY_MS + times[e, START, 0] + shape.window + 1
-    return final_at(shape, np.int64(entries[e].day))
-
-
-@kernel
-def final_at(shape: SequenceShape, day: Int) -> Int:
-    """Return the time from which no event can change the entries of `day`."""
-    return (day + 1) * DAY_MS + shape.window + shape.lateness
+    return np.int64(0)

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from schemas.conditions import Condition, comparisons
-from schemas.errors import InvalidRequest
+from schemas.conditions import Condition
 from schemas.patterns import with_flags
 from schemas.properties import Value, moment, operands, stored_name
 from schemas.time.rfc3339 import DAY_MS, GRAMMAR, WEIGHTS
@@ -39,26 +38,6 @@ class Identifier:
 
     def __str__(self) -> str:
         return self._name
-
-
-def check_names(where: Sequence[Condition], path: str) -> None:
-    """Refuse conditions that ClickHouse cannot express; `path` is that of their list.
-
-    Raises:
-        InvalidRequest: a property's name reads as a path expression of ClickHouse's JSON type.
-    """
-    for condition, place in comparisons(where, path):
-        check_name(condition.property, f"{place}.property")
-
-
-def check_name(name: str, path: str) -> None:
-    """Refuse a property's name that reads as a path expression of ClickHouse's JSON type.
-
-    Raises:
-        InvalidRequest: it does.
-    """
-    if name.startswith("^`"):
-        raise InvalidRequest("a name that begins with ^` is not accepted", path)
 
 
 def property_sql(name: str, bind: Binder, within: str = "") -> str:

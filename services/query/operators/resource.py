@@ -35,7 +35,7 @@ from services.query.versions import previous_of, succeed
 from services.query.views.catalog import D, Definitions
 from services.query.views.changes import Change, Key, tombstone_headers
 from services.query.views.latest import A, LatestByKey
-from services.query.views.progress import failed
+from services.query.views.progress import LIVE_STATES, failed
 from services.query.views.reader import ResultSource, Update
 
 B = TypeVar("B")
@@ -114,13 +114,13 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         if self._view.trouble or self.results_view.trouble:
             return
         for definition in self.definitions.replacing():
-            if self._latest.status(definition).state == "live":
+            if self._latest.status(definition).state in LIVE_STATES:
                 operator = self._spec.operator
                 await promote(self._commands, operator, self.definitions, definition)
 
     def previous(self, definition: D) -> D | None:
         """Return the version that counts in place of `definition`; None if it counts itself."""
-        if self._latest.status(definition).state == "live":
+        if self._latest.status(definition).state in LIVE_STATES:
             return None
         return previous_of(self._spec.operator, definition)
 

@@ -1,12 +1,17 @@
 """How far definitions are: what each partition says, and what that comes to."""
 
+import datetime
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-State = Literal["backfilling", "live", "failed"]
+from services.query.http.params import instant
+
+State = Literal["backfilling", "live", "behind", "failed"]
+# In which a definition counts events as they come.
+LIVE_STATES: Final[tuple[State, ...]] = ("live", "behind")
 
 
 class Progress(NamedTuple):
@@ -14,13 +19,16 @@ class Progress(NamedTuple):
 
     `backfilling_to` is the offset that the partition has to reach to be live, None once it is live;
     `live_since` is the offset at which it went live. `failed` is the reason why counting has
-    stopped.
+    stopped. `behind` is how many events came too late and are about to be counted, `behind_since`
+    when the first of them came.
     """
 
     position: int
     backfilling_to: int | None
     live_since: int | None = None
     failed: str | None = None
+    behind: int | None = None
+    behind_since: int | None = None
 
     @property
     def share(self) -> float:
@@ -46,13 +54,18 @@ class StatusResponse(msgspec.Struct, frozen=True, kw_only=True):
     It is `backfilling` until it has caught up with the events that came before it: `backfilled` is
     the share of them that is counted (0 to 1), and `text` is a description for people. Then it is
     `live`, and `live_since` has the offset at which it went live for each partition of the event
-    store. It has `failed` if a worker could not continue with it: its results stay as they were,
-    and `reason` is why; a new version, or `avila replay`, starts it again.
+    store. It is `behind` while it lacks events that came later than the allowed lateness: `behind`
+    says how many, and `behind_since` when the first of them came. A recount begins by itself, and
+    until it is done the results are as before. It has `failed` if a worker could not continue with
+    it: its results stay as they were, and `reason` is why; a new version, or `avila replay`, starts
+    it again.
     """
 
     state: State
     backfilled: float = 1.0
     live_since: Mapping[int, int] = {}
+    behind: int = 0
+    behind_since: datetime.datetime | None = None
     reason: str | None = None
     text: str = ""
 
@@ -86,6 +99,17 @@ def status_of(progress: Mapping[int, Progress], partitions: int) -> StatusRespon
         text = f"backfilling ({share:.0%})"
         return StatusResponse(
             state="backfilling", backfilled=share, live_since=live_since, text=text
+        )
+    behind = sum(one.behind or 0 for one in progress.values())
+    if behind:
+        times = [one.behind_since for one in progress.values() if one.behind_since]
+        text = f"behind: {behind} events came too late, and are about to be counted"
+        return StatusResponse(
+            state="behind",
+            live_since=live_since,
+            behind=behind,
+            behind_since=instant(min(times)) if times else None,
+            text=text,
         )
     offsets = ", ".join(f"{at} of {number}" for number, at in sorted(live_since.items()))
     text = f"live since offset {offsets}" if offsets else "live"

@@ -54,7 +54,7 @@ def test_a_key_sends_to_its_project() -> None:
     [
         ("", "a write key is required"),
         ("awk_none", "unknown or was revoked"),
-        (mint_token(), "query token, which is secret"),
+        pytest.param(mint_token(), "query token, which is secret", id="a query token"),
         ("phx_0123456789", "personal API key of PostHog's"),
     ],
 )

@@ -22,6 +22,7 @@ from services.ingest.server import run_ingest
 from services.topics import ensure_topics
 from tests.conftest import free_ports
 from tests.credentials import KEY, put_keys
+from tests.ports import free_port_base
 from tests.services.ingest.conftest import TIMEOUT_S, Ingest, eventually, serving
 
 GONE = 'avila_ingest_clients_gone_total{format="native"}'
@@ -160,7 +161,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing_behind(
 
 
 def test_a_terminated_service_answers_what_is_in_flight_and_ends_well(settings: Settings) -> None:
-    [base] = free_ports(1)
+    base = free_port_base()
     environment = {key: text for key, text in os.environ.items() if not key.startswith("AVILA_")}
     environment |= {
         "AVILA_KAFKA_BOOTSTRAP": settings.bootstrap,

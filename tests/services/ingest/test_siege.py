@@ -22,9 +22,9 @@ import pytest
 from schemas.avro.files import load
 from schemas.settings import Settings
 from services.ingest.app import FORMATS
-from tests.conftest import free_ports
 from tests.credentials import KEY, bearer
 from tests.kafka import read_all
+from tests.ports import free_port_base
 from tests.services.ingest.conftest import TIMEOUT_S, eventually
 from tests.services.ingest.test_faults import (
     OwnBroker,
@@ -115,7 +115,7 @@ class Siege:
 @contextmanager
 def service(settings: Settings) -> Iterator[tuple[psutil.Process, int]]:
     """The ingest service in a process of its own, ready, and its port."""
-    (port,) = free_ports(1)
+    port = free_port_base()
     settings = msgspec.structs.replace(settings, port_base=port)
     process = psutil.Popen(
         [sys.executable, "-m", "services", "ingest"],

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,22 +33,42 @@ def head(length: str, offer: str = OFFER, path: str = "/v1/events") -> bytes:
     return lines.encode()
 
 
-def answer(connection: socket.socket) -> http.client.HTTPResponse:
-    read = http.client.HTTPResponse(connection)
-    read.begin()
-    return read
+class Connection:
+    """A connection whose answers are read one by one, even if several come at once."""
 
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        self._file = self._socket.makefile("rb")
 
-def verdicts(connection: socket.socket) -> list[str]:
-    read = answer(connection)
-    body = json.loads(read.read())
-    assert read.status == 200, body
-    return [result["result"] for result in body["results"]]
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def answer(self) -> tuple[int, bytes]:
+        """The status and the body of the next answer."""
+        protocol, status, _ = self._file.readline().split(b" ", 2)
+        assert protocol == b"HTTP/1.1"
+        headers = http.client.parse_headers(self._file)
+        return int(status), self._file.read(int(headers["Content-Length"] or 0))
+
+    def verdicts(self) -> list[str]:
+        """What the next answer says of each event."""
+        status, body = self.answer()
+        assert status == 200, body
+        return [result["result"] for result in json.loads(body)["results"]]
+
+    def ended(self) -> bool:
+        """Wait for more; whether the service has closed the connection instead."""
+        return self._file.read(1) == b""
 
 
 @pytest.fixture
-def connection(shared: Ingest) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", shared.port), TIMEOUT_S)
+def connection(shared: Ingest) -> Iterator[Connection]:
+    with closing(Connection(shared.port)) as connection:
+        yield connection
 
 
 @pytest.mark.parametrize(
@@ -61,70 +83,62 @@ def connection(shared: Ingest) -> socket.socket:
 )
 @pytest.mark.parametrize("cut", [0, 1, 40, None], ids=["apart", "one byte", "some", "together"])
 def test_the_body_of_a_request_that_offers_an_upgrade_is_read(
-    connection: socket.socket, offer: str, cut: int | None
+    connection: Connection, offer: str, cut: int | None
 ) -> None:
     body = json.dumps([event(), event()]).encode()
     first = head(f"Content-Length: {len(body)}", offer)
-    with connection:
-        for _ in range(2):  # the connection stays usable
-            connection.sendall(first + (body if cut is None else body[:cut]))
-            if cut is not None:
-                connection.sendall(body[cut:])
-            assert verdicts(connection) == ["ok", "ok"]
+    for _ in range(2):  # the connection stays usable
+        connection.send(first + (body if cut is None else body[:cut]))
+        if cut is not None:
+            connection.send(body[cut:])
+        assert connection.verdicts() == ["ok", "ok"]
 
 
-def test_a_chunked_body_of_such_a_request_is_read(connection: socket.socket) -> None:
+def test_a_chunked_body_of_such_a_request_is_read(connection: Connection) -> None:
     body = json.dumps(event()).encode()
-    with connection:
-        connection.sendall(head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(body), body))
-        connection.sendall(b"0\r\n\r\n")
-        assert verdicts(connection) == ["ok"]
+    connection.send(head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(body), body))
+    connection.send(b"0\r\n\r\n")
+    assert connection.verdicts() == ["ok"]
 
 
 def test_pipelined_requests_that_offer_an_upgrade_are_all_answered(
-    connection: socket.socket,
+    connection: Connection,
 ) -> None:
     body = json.dumps(event()).encode()
-    with connection:
-        connection.sendall((head(f"Content-Length: {len(body)}") + body) * 50)
-        for _ in range(50):
-            assert verdicts(connection) == ["ok"]
+    connection.send((head(f"Content-Length: {len(body)}") + body) * 50)
+    for _ in range(50):
+        assert connection.verdicts() == ["ok"]
 
 
-def test_a_get_that_offers_an_upgrade_is_answered(connection: socket.socket) -> None:
-    with connection:
-        for _ in range(2):
-            connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n".encode())
-            read = answer(connection)
-            assert (read.status, read.read()) == (200, b"ok\n")
+def test_a_get_that_offers_an_upgrade_is_answered(connection: Connection) -> None:
+    for _ in range(2):
+        connection.send(f"GET /healthz HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n".encode())
+        assert connection.answer() == (200, b"ok\n")
 
 
 def test_a_client_that_awaits_permission_to_send_its_body_gets_it(
-    connection: socket.socket,
+    connection: Connection,
 ) -> None:
     body = json.dumps(event()).encode()
-    with connection:
-        connection.sendall(head(f"Content-Length: {len(body)}\r\nExpect: 100-continue"))
-        assert connection.recv(1_000).startswith(b"HTTP/1.1 100 ")
-        connection.sendall(body)
-        assert verdicts(connection) == ["ok"]
+    connection.send(head(f"Content-Length: {len(body)}\r\nExpect: 100-continue"))
+    assert connection.answer() == (100, b"")
+    connection.send(body)
+    assert connection.verdicts() == ["ok"]
 
 
 def test_a_connection_that_is_to_close_after_such_a_request_closes(
-    connection: socket.socket,
+    connection: Connection,
 ) -> None:
     body = json.dumps(event()).encode()
     offer = OFFER.replace("Upgrade, ", "close, Upgrade, ", 1)
-    with connection:
-        connection.sendall(head(f"Content-Length: {len(body)}", offer) + body)
-        assert verdicts(connection) == ["ok"]
-        assert connection.recv(1) == b""
+    connection.send(head(f"Content-Length: {len(body)}", offer) + body)
+    assert connection.verdicts() == ["ok"]
+    assert connection.ended()
 
 
-def test_connect_is_refused(connection: socket.socket) -> None:
-    with connection:
-        connection.sendall(f"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n".encode())
-        assert connection.recv(1_000).startswith((b"HTTP/1.1 4", b"HTTP/1.1 5"))
+def test_connect_is_refused(connection: Connection) -> None:
+    connection.send(f"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n".encode())
+    assert 400 <= connection.answer()[0] < 600
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

@@ -10,7 +10,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipelines.matching.value_hash import fingerprint
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
@@ -27,8 +26,9 @@ from services.query.operators.cohort.persons import (
 )
 from services.query.operators.cohort.response import assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
-from tests import cohort_oracle as oracle
-from tests.cohort_oracle import Act, grid, grids, persons
+from tests.oracles import cohort as oracle
+from tests.oracles.cohort import Act, grid, grids, persons
+from tests.oracles.values import name_of
 from tests.pipelines.test_cohort_fold import Case, cases
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
@@ -132,7 +132,7 @@ def test_clickhouse_counts_each_value_as_the_definition_says(
     of = case.period, case.periods, case.timezone
     counted = count_all(warehouse, define(case, breakdown=ByValue("plan")), case.acts)
     assert counted.rows == rows_of(grid(case.acts, *of))
-    found = {fingerprint([json.loads(value or "")]): rows for value, rows in counted.values.items()}
+    found = {name_of(json.loads(value or "")): rows for value, rows in counted.values.items()}
     assert found == {value: rows_of(wanted) for value, wanted in grids(case.acts, *of).items()}
 
 

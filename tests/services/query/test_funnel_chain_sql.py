@@ -3,7 +3,6 @@
 import datetime
 import json
 import uuid
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +28,10 @@ from services.query.operators.funnel.persons import (
     persons_statement,
     read_persons,
 )
-from tests import funnel_oracle
-from tests.funnel_oracle import DAY_MS, NOT_SET, Happening, fold
-from tests.pipelines.test_funnel_options import HOUR_MS, funnels
+from tests.oracles.events import Event as OracleEvent
+from tests.oracles.funnel_options import DAY_MS, OfValue, figures
+from tests.oracles.values import name_of
+from tests.pipelines.test_funnel_options import HOUR_MS, body_of, funnels
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
 
@@ -102,26 +102,11 @@ def count(warehouse: Warehouse, definition: FunnelDefinition) -> FunnelAggregate
     return read_chain_counts(definition, QueryResult(ask(warehouse, statement), {}), 0)
 
 
-def happenings(case: Case) -> list[Happening]:
-    funnel = case.funnel
-    looks: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
-    reads, plan = [compile_read(name) for name in funnel.hold_constant], compile_read("plan")
+def oracle_events(case: Case) -> list[OracleEvent]:
     return [
-        Happening(
-            person,
-            MIDNIGHT + at,
-            _numbers(funnel.steps, name),
-            _numbers(funnel.exclusions, name),
-            fingerprint([read(parse_properties(properties)) for read in reads]) if reads else 0,
-            fingerprint([plan(parse_properties(properties))]) if funnel.breakdown else NOT_SET,
-        )
+        OracleEvent(person, name, MIDNIGHT + at, json.loads(properties))
         for person, name, at, properties in case.events
-        if funnel.order == "strict" or any(look.event == name for look in looks)
     ]
-
-
-def _numbers(looks: Sequence[Step | Exclusion], name: str) -> frozenset[int]:
-    return frozenset(number for number, look in enumerate(looks, 1) if look.event == name)
 
 
 def plain(counted: FunnelAggregates) -> Any:
@@ -133,18 +118,17 @@ def plain(counted: FunnelAggregates) -> Any:
                 counts.reached,
                 counts.entries,
                 [_plain(times) for times in counts.times],
-                _by_fingerprint(counts.values),
+                _by_name(counts.values),
             )
             for day, counts in sorted(counted.days.items())
         },
-        _by_fingerprint(counted.values),
+        _by_name(counted.values),
     )
 
 
-def _by_fingerprint(values: Values) -> dict[int, tuple[list[int], list[int]]]:
+def _by_name(values: Values) -> dict[str, tuple[list[int], list[int]]]:
     return {
-        fingerprint([json.loads(value or "")]): (of.reached, of.entries)
-        for value, of in values.items()
+        name_of(json.loads(value or "")): (of.reached, of.entries) for value, of in values.items()
     }
 
 
@@ -153,32 +137,27 @@ def _plain(times: Any) -> Any:
 
 
 def expected(case: Case) -> Any:
-    folded, counted = fold(case.funnel, happenings(case)), case.funnel.entries
+    found = figures(body_of(case.funnel), oracle_events(case))
     return (
-        folded.reached,
-        folded.entries if counted else [],
+        found.reached,
+        found.entries,
         {
             day: (
                 of_day.reached,
-                of_day.entries if counted else [],
+                of_day.entries,
                 [_plain(sketch_of(np.array(times, np.int64))) for times in of_day.times],
                 _of_values(
-                    case.funnel,
-                    {key[1]: of for key, of in folded.values_by_day.items() if key[0] == day},
+                    {key[1]: of for key, of in found.values_by_day.items() if key[0] == day}
                 ),
             )
-            for day, of_day in sorted(folded.days.items())
+            for day, of_day in sorted(found.days.items())
         },
-        _of_values(case.funnel, folded.values),
+        _of_values(found.values),
     )
 
 
-def _of_values(funnel: Funnel, values: dict[int, funnel_oracle.OfValue]) -> dict[int, Any]:
-    if funnel.breakdown is None:
-        return {}
-    return {
-        value: (of.reached, of.entries if funnel.entries else []) for value, of in values.items()
-    }
+def _of_values(values: dict[str, OfValue]) -> dict[str, tuple[list[int], list[int]]]:
+    return {value: (of.reached, of.entries) for value, of in values.items()}
 
 
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -22,7 +22,8 @@ from services.query.clickhouse.events import Statement
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.sql import funnel_statement, read_counts
-from tests.oracle import DAY_MS, Happening, fold
+from tests.oracles.funnel import Happening, fold
+from tests.oracles.funnel_options import DAY_MS
 from tests.services.query.conftest import Worker, ready, serve
 from tests.services.query.test_funnels import FUNNELS
 from tests.warehouse import Event, Warehouse

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipelines.engine.constants import TOTAL
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
-from schemas.operators.metric import WINDOWS
+from schemas.operators.metric import KEPT, WINDOWS
 from schemas.sketches.top_values import WORST
 from schemas.time.buckets import Buckets
 from services.query.operators.metric.aggregates import MetricQuery
@@ -19,7 +19,7 @@ from services.query.operators.metric.live import LiveMetric, live_metric
 from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
 from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
 from services.query.views.reader import Update
-from tests.metric_oracle import Act, bucket_of, in_time, measure, percentile, persons
+from tests.oracles.metric import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
 from tests.pipelines.test_metric_fold import (
     CASE,
@@ -157,7 +157,7 @@ def test_what_is_left_out_unasked_is_in_nothing_that_is_shown(
     case = case._replace(lateness_ms=EVER)
     look = data.draw(looks(case))
     found = answer(look.asked, *split(case, "sum"))
-    kept = in_time(case.acts, case.bucket_s, case.timezone, EVER).acts
+    kept = in_time(case.acts, case.bucket_s, case.timezone).acts
     wanted = measure(kept, case.bucket_s, case.timezone, look.asked.window)
     ends = Buckets(case.bucket_s, case.timezone).begin
     assert {end: (one.events, one.value) for end, one in by_end(found.buckets).items()} == {
@@ -244,7 +244,7 @@ def begins(found: MetricResultsResponse) -> list[Any]:
 def test_figures_are_complete_as_far_as_the_partition_that_is_least_far() -> None:
     case = CASE._replace(lateness_ms=MINUTE)
     one, two, silent = (start(case, "events") for _ in range(3))
-    feed(one, minutes((5, None), (0, None)))
+    feed(one, minutes((5, None), (5 - KEPT, None)))
     feed(two, minutes((3, None)))
     found = answer(MetricQuery(NOON + DAY_MS), one, two, silent)
     assert found.late_dropped == 1

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.routing import Route
 
 from schemas import avila_pb2 as pb
-from schemas.operators import OPERATORS
+from schemas.operators import OPERATORS, OperatorSpec
 from schemas.settings import Settings
 from services.query import make_query_app
 from services.query.api import ROUTES
@@ -20,6 +20,7 @@ from services.query.http.describe import IF_MATCH, query_parameters
 from services.query.http.grpc import DESCRIPTOR, SERVICE, bindings
 from tests.conftest import free_ports
 from tests.credentials import TOKEN
+from tests.laws.entry import entry_of
 from tests.services.query.conftest import DEADLINE_S, ready, serve
 
 NAME: dict[str, Any] = {"project_id": "shop", "kind": pb.KIND_FUNNEL, "id": "buy"}
@@ -102,25 +103,16 @@ async def test_a_definition_is_made_read_changed_listed_and_deleted(client: Clie
     assert (code, told["error-code"]) == ("NOT_FOUND", "not_found")
 
 
-@pytest.mark.parametrize(
-    ("kind", "plural", "body"),
-    [
-        (pb.KIND_COHORT, "cohorts", {"start": {"event": "home"}}),
-        (pb.KIND_SEGMENT, "segments", {"rule": {"performed": {"event": "home"}}}),
-        (pb.KIND_METRIC, "metrics", {"measure": "events"}),
-    ],
-)
-async def test_every_kind_is_there(
-    client: Client, kind: pb.Kind, plural: str, body: dict[str, Any]
-) -> None:
-    request = pb.CreateDefinitionRequest(
-        project_id="shop", kind=kind, json=json.dumps(body | {"id": "one"}).encode()
-    )
+@pytest.mark.parametrize("spec", OPERATORS, ids=lambda spec: spec.name)
+async def test_every_kind_is_there(client: Client, spec: OperatorSpec) -> None:
+    kind = f"KIND_{spec.name.upper()}"
+    body = json.dumps({**entry_of(spec.name).body, "id": "one"}).encode()
+    request = pb.CreateDefinitionRequest(project_id="shop", kind=kind, json=body)
     assert (await client.json("CreateDefinition", request))["id"] == "one"
     listed = await client.json(
         "ListDefinitions", pb.ListDefinitionsRequest(project_id="shop", kind=kind)
     )
-    assert [one["id"] for one in listed[plural]] == ["one"]
+    assert [one["id"] for one in listed[spec.plural]] == ["one"]
 
 
 async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:

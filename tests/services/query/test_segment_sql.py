@@ -12,8 +12,15 @@ from schemas.conditions import Condition
 from schemas.operators.segment import Performed, Rule, Seen, Segment, SegmentDefinition
 from services.query.operators.segment.response import sets_of
 from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
-from tests.pipelines.test_segment_fold import NOW, PERSONS, did, lives, rules
-from tests.segment_oracle import Happening, members
+from tests.pipelines.test_segment_fold import (
+    NOW,
+    PERSONS,
+    Happening,
+    did,
+    lives,
+    members,
+    rules,
+)
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
 

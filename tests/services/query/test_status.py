@@ -37,6 +37,21 @@ async def test_a_definition_is_backfilling_until_it_is_live_since_an_offset(
     assert (shown["state"], shown["backfilled"], shown["reason"]) == ("live", 1, None)
 
 
+async def test_a_definition_is_behind_while_it_lacks_events_that_came_too_late(
+    query: httpx.AsyncClient, worker: Worker
+) -> None:
+    await create(query, "buy")
+    since = 1_777_638_600_000
+    worker.publish(
+        whole(0, live_since=0, late_dropped=3, behind=2, behind_since=since),
+        whole(1, live_since=3, behind=1, behind_since=since + 5_000),
+    )
+    shown = await is_said(query, "behind: 3 events came too late, and are about to be counted")
+    assert (shown["state"], shown["behind"]) == ("behind", 3)
+    assert shown["behind_since"] == "2026-05-01T12:30:00Z"
+    assert (await query.get(f"{FUNNELS}/buy/results")).json()["state"] == "behind"
+
+
 async def test_a_definition_that_a_worker_could_not_go_on_with_has_failed(
     query: httpx.AsyncClient, worker: Worker
 ) -> None:

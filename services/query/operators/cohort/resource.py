@@ -13,7 +13,6 @@ from schemas.operators.cohort import (
     CohortDefinition,
     decode_cohort,
 )
-from services.query.clickhouse.conditions import check_names
 from services.query.http.params import encode_response, now_ms, read_day, read_source
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import (
@@ -35,18 +34,11 @@ class CohortListResponse(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def _read(body: bytes) -> Cohort:
-    cohort = decode_cohort(body)
-    check_names(cohort.start.where, "start.where")
-    check_names(cohort.returning.where, "return.where")
-    return cohort
-
-
 def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
     return CohortDefinition(**parts, cohort=cohort)
 
 
-_SPEC: Final = ResourceSpec(COHORT, _read, _define, show, CohortListResponse)
+_SPEC: Final = ResourceSpec(COHORT, decode_cohort, _define, show, CohortListResponse)
 
 
 class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):

@@ -13,7 +13,6 @@ from schemas.operators.funnel import (
     FunnelDefinition,
     decode_funnel,
 )
-from services.query.clickhouse.conditions import check_name, check_names
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -56,24 +55,11 @@ class FunnelListResponse(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def _read(body: bytes) -> Funnel:
-    funnel = decode_funnel(body)
-    for number, step in enumerate(funnel.steps):
-        check_names(step.where, f"steps[{number}].where")
-    for number, exclusion in enumerate(funnel.exclusions):
-        check_names(exclusion.where, f"exclusions[{number}].where")
-    for number, name in enumerate(funnel.hold_constant):
-        check_name(name, f"hold_constant[{number}]")
-    if funnel.breakdown:
-        check_name(funnel.breakdown.property, "breakdown.property")
-    return funnel
-
-
 def _define(parts: dict[str, Any], funnel: Funnel) -> FunnelDefinition:
     return FunnelDefinition(**parts, funnel=funnel)
 
 
-_SPEC: Final = ResourceSpec(FUNNEL, _read, _define, show, FunnelListResponse)
+_SPEC: Final = ResourceSpec(FUNNEL, decode_funnel, _define, show, FunnelListResponse)
 
 
 class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):

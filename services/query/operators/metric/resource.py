@@ -19,7 +19,6 @@ from schemas.operators.metric import (
     decode_metric,
 )
 from schemas.time.rfc3339 import read_time
-from services.query.clickhouse.conditions import check_name, check_names
 from services.query.http.params import encode_response, now_ms, read_number, read_source
 from services.query.operators.context import Context
 from services.query.operators.metric.aggregates import MetricAggregates, MetricQuery
@@ -32,6 +31,8 @@ from services.query.operators.metric.response import (
 )
 from services.query.operators.metric.sql import (
     metric_statement,
+    newest_statement,
+    read_kept_since,
     read_seen,
     read_windows,
     seen_statement,
@@ -49,19 +50,11 @@ class MetricListResponse(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def _read(body: bytes) -> Metric:
-    metric = decode_metric(body)
-    check_names(metric.filter.where, "filter.where")
-    if metric.property is not None:
-        check_name(metric.property, "property")
-    return metric
-
-
 def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
     return MetricDefinition(**parts, metric=metric)
 
 
-_SPEC: Final = ResourceSpec(METRIC, _read, _define, show, MetricListResponse)
+_SPEC: Final = ResourceSpec(METRIC, decode_metric, _define, show, MetricListResponse)
 
 
 class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
@@ -111,6 +104,12 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         result = await self._events.query(
             project, lambda database: metric_statement(database, definition, query)
         )
+        kept_since = read_kept_since(definition, result)
+        if kept_since is None:  # nothing is shown, but there may be older events
+            newest = await self._events.query(
+                project, lambda database: newest_statement(database, definition)
+            )
+            kept_since = read_kept_since(definition, newest)
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
@@ -120,6 +119,7 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
             )
         return MetricAggregates(
             windows=read_windows(definition, result),
+            kept_since=kept_since,
             seen=seen,
             late_dropped=0,
             complete_until=None,

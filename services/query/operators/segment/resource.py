@@ -15,11 +15,9 @@ from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
-    conditions,
     decode_segment,
 )
 from services.commands import Write
-from services.query.clickhouse.conditions import check_names
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -63,18 +61,11 @@ class SegmentListResponse(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def _read(body: bytes) -> Segment:
-    segment = decode_segment(body)
-    for where, path in conditions(segment.rule, "rule"):
-        check_names(where, path)
-    return segment
-
-
 def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
     return SegmentDefinition(**parts, segment=segment, rule=segment.rule)
 
 
-_SPEC: Final = ResourceSpec(SEGMENT, _read, _define, show, SegmentListResponse)
+_SPEC: Final = ResourceSpec(SEGMENT, decode_segment, _define, show, SegmentListResponse)
 
 
 class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):

@@ -1,0 +1,153 @@
+"""What a recount corrects of the steps that were announced for persons.
+
+Only persons of whom an event came too late are concerned. Their events are folded twice more, into
+states of their own: as they came, which is what was announced, and in the order of time.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pipelines.columnar.growable import grown
+from pipelines.columnar.jit import Bools, Int, Int64s, kernel, register_example
+from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.constants import NEVER, NONE, TOTAL
+from pipelines.engine.history import SelectedEvents
+from pipelines.engine.operator import ChangeRecords, PersonState
+from pipelines.operators.funnel.columns import ALL, CHANGE
+
+_BATCH: Final = 50_000  # events
+_STEP: Final = np.dtype([("slot", np.int64), ("day", np.int64), ("step", np.int64)])
+
+
+class _Announced(NamedTuple):
+    """Steps, and how long the person took to each and when it was reached, as announced last."""
+
+    steps: ChangeRecords  # of type `_STEP`, each once, ascending
+    after: Int64s
+    at: Int64s
+
+
+class StepCorrections:
+    """The differences between the steps that were announced and those that are right.
+
+    `announced` and `right` are two states of the funnel that hold nothing. Events below offset
+    `recounted_to` were announced in the order of time.
+    """
+
+    def __init__(
+        self,
+        announced: PersonState[ValuedChanges],
+        right: PersonState[ValuedChanges],
+        lateness_ms: int,
+        recounted_to: int,
+    ) -> None:
+        self._announced, self._right = _Fold(announced), _Fold(right)
+        self._lateness_ms = lateness_ms
+        self._recounted_to = recounted_to
+        self._newest = np.empty(0, np.int64)  # by person: the time of the newest event
+        self._concerned = np.empty(0, np.bool_)
+
+    def note(self, persons: int, events: SelectedEvents) -> None:
+        """Note the persons of whom an event comes too late; events come in the log's order."""
+        known = len(self._newest)
+        self._newest = grown(self._newest, persons)
+        self._newest[known:] = NEVER
+        self._concerned = grown(self._concerned, len(self._newest))
+        _note(events.slots.astype(np.int64), events.at, self._lateness_ms, *self._by_person)
+
+    @property
+    def _by_person(self) -> tuple[Int64s, Bools]:
+        return self._newest, self._concerned
+
+    @property
+    def concerned(self) -> Bools:
+        """By person: whether an event of theirs came too late."""
+        return self._concerned
+
+    def fold_history(self, persons: int, events: SelectedEvents) -> None:
+        """Fold all events of some of the persons who are concerned, in any order."""
+        in_order = events.offsets < self._recounted_to
+        times = np.where(in_order, events.at, 0)
+        self._announced.fold(persons, events.cut(np.lexsort((events.offsets, times, ~in_order))))
+        self._right.fold(persons, events.cut(np.lexsort((events.offsets, events.at))))
+
+    def fold_since(self, persons: int, events: SelectedEvents) -> None:
+        """Fold events that came after all of the history, as they came."""
+        slots = np.minimum(events.slots, max(0, len(self._concerned) - 1))
+        known = events.slots < len(self._concerned)
+        concerned = events.cut(known & self._concerned[slots] if len(self._concerned) else known)
+        for fold in (self._announced, self._right):
+            fold.fold(persons, concerned)
+
+    def changes(self, state: PersonState[ValuedChanges]) -> ValuedChanges:
+        """Return what is to be announced, for rows of a state that has these persons."""
+        before, after = self._announced.last(), self._right.last()
+        steps = np.union1d(before.steps, after.steps)
+        was, is_ = _of(before, steps), _of(after, steps)
+        differ = was.after != is_.after
+        changes = np.zeros(int(np.count_nonzero(differ)), CHANGE)
+        slots = steps["slot"][differ].astype(np.int32)
+        changes["row"], changes["scope"] = state.rows_of(slots), ALL
+        changes["day"], changes["step"] = steps["day"][differ], steps["step"][differ]
+        changes["before"], changes["after"] = was.after[differ], is_.after[differ]
+        changes["at"] = np.where(is_.after == NONE, was.at, is_.at)[differ]
+        return ValuedChanges(changes)
+
+
+class _Fold:
+    """A state, and what folding into it announces."""
+
+    def __init__(self, state: PersonState[ValuedChanges]) -> None:
+        self._state = state
+        self._steps: list[ChangeRecords] = []
+        self._numbers: list[tuple[Int64s, Int64s]] = []
+
+    def fold(self, persons: int, events: SelectedEvents) -> None:
+        for begin in range(0, len(events.at), _BATCH):
+            batch = events.cut(slice(begin, begin + _BATCH))
+            changes = self._state.fold(persons, *batch).changes.records
+            told = changes["day"] != TOTAL
+            if "scope" in (changes.dtype.names or ()):
+                told &= changes["scope"] == ALL
+            changes = changes[told & (changes["before"] != changes["after"])]
+            steps = np.zeros(len(changes), _STEP)
+            steps["slot"] = self._state.persons_of(changes["row"])
+            steps["day"], steps["step"] = changes["day"], changes["step"]
+            self._steps.append(steps)
+            self._numbers.append((changes["after"].copy(), changes["at"].copy()))
+
+    def last(self) -> _Announced:
+        """Return what was announced last of each step."""
+        steps = np.concatenate([np.zeros(0, _STEP), *self._steps])
+        after, at = (
+            np.concatenate([np.zeros(0, np.int64), *(numbers[place] for numbers in self._numbers)])
+            for place in (0, 1)
+        )
+        distinct, from_the_end = np.unique(steps[::-1], return_index=True)
+        last = len(steps) - 1 - from_the_end
+        return _Announced(distinct, after[last], at[last])
+
+
+def _of(announced: _Announced, steps: ChangeRecords) -> _Announced:
+    """Return what was announced of other steps, NONE where nothing was."""
+    after, at = np.full(len(steps), NONE, np.int64), np.zeros(len(steps), np.int64)
+    places = np.searchsorted(steps, announced.steps)
+    after[places], at[places] = announced.after, announced.at
+    return _Announced(steps, after, at)
+
+
+@kernel
+def _note(slots: Int64s, at: Int64s, lateness: Int, newest: Int64s, concerned: Bools) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if at[i] < newest[slot] - lateness:
+            concerned[slot] = True
+        newest[slot] = max(newest[slot], at[i])
+
+
+@register_example
+def precompile() -> None:
+    """Compile the kernel."""
+    one = np.zeros(1, np.int64)
+    _note(one, one, 0, one.copy(), np.zeros(1, np.bool_))
