@@ -23,6 +23,7 @@ from schemas.errors import Misconfigured
 from schemas.settings import (
     BROKER_PORT,
     BROKER_PORTS,
+    CONTROLLER_PORTS,
     PORTS_PER_SYSTEM,
     QUERY_PORT,
     REGISTRY_PORT,
