@@ -64,7 +64,7 @@ def import_events(
             raise InvalidRequest(
                 f"{file} has no column {name!r}; it has {', '.join(table.column_names)}", name
             )
-    # In order of time, as they happened: what comes later than the allowed lateness is not counted.
+    # In order of time: only those of persons with newer events come too late to count at once.
     # An event keeps the number of its row, which is part of its name.
     table = table.append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
     table = table.sort_by([(columns.time, "ascending"), (_ROW, "ascending")])
