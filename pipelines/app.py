@@ -1,7 +1,6 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
-avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ avila.funnels, avila.cohorts,
-                                                      avila.segments, avila.metrics
+avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ the result topics of all operators
 """
 
 from functools import cache
@@ -26,7 +25,7 @@ topics = settings.topics
 
 app = App(
     settings.app_id,
-    broker=f"columnar://{settings.bootstrap}",
+    broker="columnar://",
     broker_client_id=settings.worker_name,
     broker_commit_interval=settings.commit_interval_ms / 1000,
     broker_max_poll_records=settings.epoch_max_records,
@@ -36,6 +35,7 @@ app = App(
     web_enabled=False,
     worker_redirect_stdouts=False,
 )
+app.cluster = settings.cluster
 
 tables = cast(TableManager, app.tables)
 tables.snapshot_interval_s = settings.snapshot_interval_s

@@ -17,6 +17,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Misconfigured
 
@@ -43,27 +44,29 @@ class TopicReader:
             transactions are passed over.
     """
 
-    def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
+    def __init__(self, cluster: Address, topics: Iterable[str]) -> None:
         self.positions: dict[Partition, int] = {}
         self._topics = list(topics)
         self._partitions: list[Partition] = []
         self._behind: set[Partition] = set()
         self._consumer: Consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "avila-follower",  # librdkafka requires one; the reader never joins it
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "fetch.error.backoff.ms": 100,
-                "reconnect.backoff.max.ms": 1_000,
-                "queued.max.messages.kbytes": 16_384,
-                **CONSUMER_DEFAULTS,
-                # The library reconnects by itself.
-                "log_level": 0,
-            }
+            client_config(
+                cluster,
+                {
+                    "group.id": "avila-follower",  # required, but the reader never joins it
+                    "isolation.level": "read_committed",
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "earliest",
+                    "fetch.error.backoff.ms": 100,
+                    "reconnect.backoff.max.ms": 1_000,
+                    "queued.max.messages.kbytes": 16_384,
+                    **CONSUMER_DEFAULTS,
+                    # The library reconnects by itself.
+                    "log_level": 0,
+                },
+            )
         )
 
     def __enter__(self) -> Self:

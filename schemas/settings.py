@@ -15,7 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from schemas.bootstrap import parse_bootstrap
+from schemas.clickhouse_dsn import parse_dsn
+from schemas.cluster import Cluster
 from schemas.errors import Misconfigured
+from schemas.kafka_properties import PREFIX as KAFKA_PREFIX
+from schemas.kafka_properties import KafkaProperties, read_kafka
+from schemas.service_links import is_service_link
 from schemas.topics import Topics
 
 
@@ -33,8 +39,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Addresses and directories. An empty address means the embedded service on this machine.
     kafka_bootstrap: str = ""
-    clickhouse_dsn: str = ""
+    # Each property of librdkafka has a variable: AVILA_KAFKA_SECURITY_PROTOCOL is its
+    # `security.protocol`. They are the whole of what AVILA_KAFKA_PROPERTIES_FILE has, too.
+    kafka_properties_file: Path | None = None
+    kafka_properties: KafkaProperties = KafkaProperties()
+    clickhouse_dsn: Secret = Secret()
+    clickhouse_ca_file: Path | None = None
     schema_registry_url: Secret = Secret()
+    schema_registry_ca_file: Path | None = None
     data_dir: Path = Path(".avila")
     host: str = "127.0.0.1"
     # Addresses and networks (192.0.2.1,10.0.0.0/8) whose X-Forwarded-For is trusted.
@@ -44,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_base: int = 0
 
     # Kafka
+    # How many brokers the embedded Kafka has: with three, every record survives the loss of one.
+    brokers: int = 1
     topic_prefix: str = "avila"
     partitions: int = 4
     replication_factor: int = 1
@@ -98,8 +112,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bootstrap(self) -> str:
-        """The address of the broker: the configured one, or that of the embedded broker."""
-        return self.kafka_bootstrap or self.local_address(BROKER_PORT)
+        """The address of Kafka: the configured one, or that of the embedded brokers."""
+        return self.kafka_bootstrap or ",".join(
+            self.local_address(port) for port in BROKER_PORTS[: self.brokers]
+        )
+
+    @property
+    def cluster(self) -> Cluster:
+        """The Kafka cluster: the `bootstrap` address, and the properties to connect with."""
+        return Cluster(self.bootstrap, self.kafka_properties)
 
     @property
     def worker_name(self) -> str:
@@ -122,6 +143,9 @@ CONTROLLER_PORT = 9093
 WORKER_PORT = 8090
 SINK_PORT = 8091
 QUERY_GRPC_PORT = 50052
+# Of the embedded brokers, and of the controller of each.
+BROKER_PORTS = (BROKER_PORT, 9094, 9096)
+CONTROLLER_PORTS = (CONTROLLER_PORT, 9095, 9097)
 _PORTS = (
     INGEST_PORT,
     QUERY_PORT,
@@ -133,6 +157,8 @@ _PORTS = (
     WORKER_PORT,
     SINK_PORT,
     QUERY_GRPC_PORT,
+    *BROKER_PORTS[1:],
+    *CONTROLLER_PORTS[1:],
 )
 PORTS_PER_SYSTEM = len(_PORTS)
 # The addresses that mean every interface of the machine, and the loopback address of the same kind.
@@ -147,6 +173,7 @@ def host_and_port(host: str, port: int) -> str:
 # The least and the greatest value that is accepted.
 _RANGES: dict[str, tuple[int, int]] = {
     "port_base": (0, 65_000),
+    "brokers": (1, 3),
     "partitions": (1, 1_024),
     "replication_factor": (1, 16),
     "epoch_max_records": (1, 1_000_000),
@@ -172,30 +199,56 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """
     environ = os.environ if environ is None else environ
     fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    del fields["kafka_properties"]
     values: dict[str, Any] = {}
+    kafka: dict[str, str] = {}
     for key, text in environ.items():
         if not key.startswith(PREFIX):
             continue
         name = key.removeprefix(PREFIX).lower()
-        if name not in fields:
+        if name in fields:
+            values[name] = _read(key, text, fields[name].type)
+        elif is_service_link(key, text):
+            continue
+        elif key.startswith(KAFKA_PREFIX):
+            kafka[key] = text
+        else:
             known = ", ".join(sorted(PREFIX + field.upper() for field in fields))
             raise Misconfigured(f"{key} is not a setting; the settings are {known}")
-        values[name] = _read(key, text, fields[name].type)
-    settings = Settings(**values | overrides)
+    values |= overrides
+    if "kafka_properties" not in overrides:
+        values["kafka_bootstrap"], values["kafka_properties"] = read_kafka(
+            kafka, values.get("kafka_properties_file"), values.get("kafka_bootstrap", "")
+        )
+    if dsn := values.get("clickhouse_dsn"):
+        named = parse_dsn(dsn).database
+        if named and values.setdefault("clickhouse_database", named) != named:
+            raise Misconfigured(
+                f"AVILA_CLICKHOUSE_DSN names the database {named!r}, and "
+                f"AVILA_CLICKHOUSE_DATABASE {values['clickhouse_database']!r}: set only one"
+            )
+    if not values.get("kafka_bootstrap"):
+        values.setdefault("replication_factor", values.get("brokers", 1))
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(settings, name)
         if not least <= value <= most:
             key = PREFIX + name.upper()
             raise Misconfigured(f"{key} must be {least} to {most}, and is {value}")
     _check_data_dir(settings.data_dir)
-    if settings.clickhouse_dsn and urlsplit(settings.clickhouse_dsn).scheme not in {
-        "http",
-        "https",
-    }:
-        raise Misconfigured(
-            "AVILA_CLICKHOUSE_DSN must be an http:// or https:// address of ClickHouse's HTTP "
-            "interface, such as http://user:password@host:8123/avila"
-        )
+    if settings.brokers == 2:
+        raise Misconfigured("AVILA_BROKERS must be 1 or 3: of two, none may be down")
+    if settings.kafka_bootstrap:
+        parse_bootstrap(settings.kafka_bootstrap)
+    for name in ("clickhouse_ca_file", "schema_registry_ca_file"):
+        file: Path | None = getattr(settings, name)
+        if file is not None and not os.access(file, os.R_OK):
+            raise Misconfigured(f"{PREFIX}{name.upper()} is {str(file)!r}, which cannot be read")
     for url in filter(None, settings.schema_registry_url.split(",")):
         if urlsplit(url).scheme not in {"http", "https"}:
             raise Misconfigured(
@@ -210,7 +263,6 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
                 f"AVILA_TRUSTED_PROXIES must be addresses and networks, such as "
                 f"192.0.2.1,10.0.0.0/8: {error}"
             ) from None
-    return settings
 
 
 def _check_data_dir(path: Path) -> None:
@@ -233,7 +285,9 @@ def _read(key: str, text: str, kind: Any) -> Any:
         if text not in get_args(kind):
             raise Misconfigured(f"{key} is {text!r}; accepted are {', '.join(get_args(kind))}")
         return text
-    if kind is Path:
+    if kind == Path | None and not text:
+        return None
+    if kind in (Path, Path | None):
         try:
             return Path(text).expanduser()
         except RuntimeError as error:

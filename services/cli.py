@@ -31,13 +31,14 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     """Real-time product analytics on Kafka."""
     options: dict[str, Any] = {"port_base": port_base, "data_dir": data_dir}
     given = {name: value for name, value in options.items() if value is not None}
-    context.obj = lambda: read_settings(**given)
+    context.obj = lambda **more: read_settings(**given | more)
 
 
 for group in (keys, tokens, projects):
     avila.add_command(group)
 
 Part = Callable[[Settings], None]
+ReadSettings = Callable[..., Settings]
 
 
 class _OperatorName(click.ParamType):
@@ -82,20 +83,24 @@ def part(name: str, help_text: str) -> Callable[[Part], click.Command]:
 # Each command imports its part when it runs, so that no command waits for what only others need.
 
 
-@part("up", "Start the whole system, and keep it running until Ctrl-C.")
-def up(settings: Settings) -> None:
-    """Run the system."""
+@avila.command()
+@click.option("--brokers", type=int, help="Kafka brokers to run: 1, or 3 of which one may fail.")
+@click.pass_obj
+def up(settings: ReadSettings, brokers: int | None) -> None:
+    """Start the whole system, and keep it running until Ctrl-C."""
     from services.supervisor import run_system  # noqa: PLC0415
 
-    run_system(settings, _say)
+    run_system(settings(**({} if brokers is None else {"brokers": brokers})), _say)
 
 
-@part("broker", "Run the embedded Kafka broker.")
-def broker(settings: Settings) -> None:
-    """Run the broker."""
+@avila.command()
+@click.option("--number", type=click.IntRange(1, 3), default=1, help="Which one of several.")
+@click.pass_obj
+def broker(settings: ReadSettings, number: int) -> None:
+    """Run the embedded Kafka broker, or one of several."""
     from services.broker import run_broker  # noqa: PLC0415
 
-    run_broker(settings, _say)
+    run_broker(settings(), _say, number)
 
 
 @part("store", "Run the embedded ClickHouse store.")
@@ -162,7 +167,7 @@ def topics(settings: Callable[[], Settings]) -> None:
 
     read = settings()
     created = ensure_topics(
-        read.bootstrap,
+        read.cluster,
         read.topics,
         partitions=read.partitions,
         replication_factor=read.replication_factor,

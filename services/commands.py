@@ -22,6 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.cluster import client_config
 from schemas.errors import Unavailable
 from schemas.follower import Partition
 from schemas.settings import Settings
@@ -51,7 +52,7 @@ class Commands:
     """The writer of the definitions topic; decisions are made on the view of `topic_view`."""
 
     def __init__(self, settings: Settings, topic_view: TopicView[Any]) -> None:
-        self._client: dict[str, Any] = {"bootstrap.servers": settings.bootstrap, "log_level": 0}
+        self._client = client_config(settings.cluster, {"log_level": 0})
         self._partition = Partition(settings.topics.definitions.name, 0)
         self._topic_view = topic_view
         self._lock = asyncio.Lock()

@@ -49,7 +49,7 @@ def run_demo(settings: Settings) -> None:
         Misconfigured: the dataset is not installed.
     """
     console = Console()
-    api = f"http://{settings.host}:{settings.port(QUERY_PORT)}"
+    api = f"http://{settings.local_address(QUERY_PORT)}"
     funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
     dataset = _dataset()
     with _system(settings, console) as system:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.avro import files
 from schemas.avro.codec import Encoder
+from schemas.cluster import client_config
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify
 from schemas.registry.client import open_registry
@@ -78,14 +79,16 @@ def import_events(
             failures.append(error)
 
     producer = Producer(
-        {
-            "bootstrap.servers": settings.bootstrap,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "on_delivery": delivered,
-        }
+        client_config(
+            settings.cluster,
+            {
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                "linger.ms": 20,
+                "on_delivery": delivered,
+            },
+        )
     )
     digest = _digest(file)
     with _progress(quiet=quiet) as progress:

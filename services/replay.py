@@ -97,7 +97,7 @@ async def _replay(
 
     definitions_view = TopicView(
         "definitions",
-        settings.bootstrap,
+        settings.cluster,
         [settings.topics.definitions.name],
         read_changes,
         apply,

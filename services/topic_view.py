@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 from confluent_kafka import Message
 
+from schemas.cluster import Address
 from schemas.errors import AvilaError, BackOff, Unavailable
 from schemas.follower import Partition, TopicReader
 
@@ -43,7 +44,7 @@ class TopicView(Generic[T]):
     def __init__(
         self,
         name: str,
-        bootstrap: str,
+        cluster: Address,
         topics: list[str],
         decode: Callable[[list[Message]], T],
         apply: Callable[[T], None],
@@ -54,7 +55,7 @@ class TopicView(Generic[T]):
         self.lag = 0
         self.records = 0
         self.positions: dict[Partition, int] = {}
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._topics = topics
         self._decode = decode
         self._apply = apply
@@ -122,7 +123,7 @@ class TopicView(Generic[T]):
 
     def _run(self) -> None:
         try:
-            with TopicReader(self._bootstrap, self._topics) as follower:
+            with TopicReader(self._cluster, self._topics) as follower:
                 while not self._stopped.is_set():
                     messages = follower.poll(_POLL_S)
                     update = self._decode_with_retries(messages) if messages else None

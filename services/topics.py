@@ -2,41 +2,39 @@
 
 import socket
 import time
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
     ConfigResource,
-    NewTopic,
     ResourceType,
 )
 
 from schemas.bootstrap import parse_bootstrap
+from schemas.cluster import Address, client_config
 from schemas.errors import Misconfigured, Unavailable
 from schemas.topics import Topic
+from services.topic_config import (
+    NOT_BY_DEFAULT,
+    TopicState,
+    corrections,
+    differences,
+    new_topic,
+)
 
 _CALL_TIMEOUT_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 3.0
 _RETRY_PAUSE_S: Final = 0.1
-
-# Every restore reads a compacted topic whole, and Kafka never compacts the newest segment: smaller
-# segments that are cleaned earlier keep the topic close to one record a key.
-_COMPACT: Final = {"segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}
-
-
-class TopicState(NamedTuple):
-    """A topic as the broker describes it."""
-
-    name: str
-    partitions: int
-    cleanup: str
-    retention_ms: int
+_REFUSALS: Final = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 (their public names)
 
 
 def ensure_topics(
-    bootstrap: str,
+    cluster: Address,
     topics: Iterable[Topic],
     *,
     partitions: int,
@@ -45,28 +43,30 @@ def ensure_topics(
 ) -> list[str]:
     """Create the `topics` that are missing, and return the names of the created ones in order.
 
-    Blocks up to about `timeout_s` while the broker is not ready. Afterwards every topic exists as
-    declared and has a leader. Two processes may call it at once: only one of them returns a topic
-    as created.
+    Blocks up to about `timeout_s` while the broker is not ready. Existing topics get the
+    configuration that keeps Kafka from deleting records early (`services.topic_config`). Afterwards
+    every topic exists as declared and has a leader. Two processes may call it at once: only one of
+    them returns a topic as created.
 
     Raises:
-        Misconfigured: a topic differs from its declaration, or the broker refuses to create it.
+        Misconfigured: a topic differs from its declaration, or the broker refuses to create it or
+            our credentials.
         Unavailable: the broker did not answer in time.
     """
     declared = {topic.name: topic for topic in topics}
     deadline = time.monotonic() + timeout_s
-    admin = _connect(bootstrap)
+    admin = _Admin(cluster)
     created: list[str] = []
     while True:
         states = {
-            state.name: state for state in _describe(admin, bootstrap, declared.values(), deadline)
+            state.name: state for state in _describe(admin, cluster, declared.values(), deadline)
         }
         missing = [topic for name, topic in declared.items() if name not in states]
         if not missing:
             break
         if time.monotonic() > deadline:
             names = ", ".join(topic.name for topic in missing)
-            raise Unavailable(f"Kafka at {bootstrap} did not create in time: {names}")
+            raise Unavailable(f"Kafka at {cluster} did not create in time: {names}")
         names_before = len(created)
         created += _create(
             admin, [t for t in missing if t.name not in created], partitions, replication_factor
@@ -76,10 +76,13 @@ def ensure_topics(
     mismatches = [
         text
         for topic in declared.values()
-        for text in _differences(topic, states[topic.name], partitions)
+        for text in differences(topic, states[topic.name], partitions)
     ]
     if mismatches:
         raise Misconfigured("; ".join(mismatches))
+    for topic in declared.values():
+        if correction := corrections(topic, states[topic.name]):
+            _correct(admin, topic.name, correction)
     return [name for name in declared if name in created]
 
 
@@ -105,24 +108,67 @@ def require_broker(bootstrap: str) -> None:
     )
 
 
+def require_brokers(cluster: Address, count: int, *, timeout_s: float) -> None:
+    """Check that `count` brokers of the cluster have registered; blocks up to `timeout_s`.
+
+    Raises:
+        Unavailable: fewer have, or none answers.
+    """
+    try:
+        registered = len(_Admin(cluster).metadata(timeout_s).brokers)
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {cluster} does not answer: {error.args[0].str()}") from error
+    if registered < count:
+        raise Unavailable(f"{registered} of the {count} brokers at {cluster} run")
+
+
 def describe_topics(
-    bootstrap: str, topics: Iterable[Topic], *, timeout_s: float = 30
+    cluster: Address, topics: Iterable[Topic], *, timeout_s: float = 30
 ) -> list[TopicState]:
     """Return the state of those `topics` that exist; blocks up to about `timeout_s`.
 
     Raises:
         Unavailable: the broker did not answer in time.
     """
-    return _describe(_connect(bootstrap), bootstrap, topics, time.monotonic() + timeout_s)
+    return _describe(_Admin(cluster), cluster, topics, time.monotonic() + timeout_s)
 
 
-def _connect(bootstrap: str) -> AdminClient:
-    # The callers retry, so the library need not print failures to connect.
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+class _Admin:
+    """An admin client that knows why the cluster lets it in no further."""
+
+    def __init__(self, cluster: Address) -> None:
+        self._cluster = cluster
+        self._refusal: KafkaError | None = None
+        # The callers retry, so the library need not print failures to connect.
+        own = {"log_level": 0, "error_cb": self._take}
+        self.client = AdminClient(client_config(cluster, own))
+
+    def metadata(self, timeout_s: float) -> ClusterMetadata:
+        """Return what the cluster says of its brokers and topics.
+
+        Raises:
+            Misconfigured: the credentials or certificates are refused.
+            KafkaException: there is no answer in time.
+        """
+        try:
+            return self.client.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            self.client.poll(0)
+            if self._refusal is not None:
+                raise Misconfigured(
+                    f"Kafka at {self._cluster} cannot be used with these credentials or "
+                    f"certificates: {self._refusal.str()}; correct AVILA_KAFKA_SASL_… and "
+                    "AVILA_KAFKA_SSL_…"
+                ) from error
+            raise
+
+    def _take(self, error: KafkaError) -> None:
+        if error.code() in _REFUSALS:
+            self._refusal = error
 
 
 def _describe(
-    admin: AdminClient, bootstrap: str, topics: Iterable[Topic], deadline: float
+    admin: _Admin, cluster: Address, topics: Iterable[Topic], deadline: float
 ) -> list[TopicState]:
     names = [topic.name for topic in topics]
     while True:
@@ -132,14 +178,14 @@ def _describe(
         except KafkaException as error:
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"Kafka at {bootstrap} does not answer ({error.args[0].str()}): check "
+                    f"Kafka at {cluster} does not answer ({error.args[0].str()}): check "
                     "AVILA_KAFKA_BOOTSTRAP and that the broker runs"
                 ) from error
         time.sleep(_RETRY_PAUSE_S)
 
 
-def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> list[TopicState]:
-    known = admin.list_topics(timeout=timeout_s).topics
+def _describe_once(admin: _Admin, names: list[str], timeout_s: float) -> list[TopicState]:
+    known = admin.metadata(timeout_s).topics
     ready = [
         name
         for name in names
@@ -150,7 +196,7 @@ def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> li
     if not ready:
         return []
     wanted = [ConfigResource(ResourceType.TOPIC, name) for name in ready]
-    answers = admin.describe_configs(wanted, request_timeout=_CALL_TIMEOUT_S)
+    answers = admin.client.describe_configs(wanted, request_timeout=_CALL_TIMEOUT_S)
     states = []
     for resource, answer in answers.items():
         config = answer.result()
@@ -160,19 +206,20 @@ def _describe_once(admin: AdminClient, names: list[str], timeout_s: float) -> li
                 len(known[resource.name].partitions),
                 config["cleanup.policy"].value,
                 int(config["retention.ms"].value),
+                {name: config[name].value for name in NOT_BY_DEFAULT},
             )
         )
     return states
 
 
 def _create(
-    admin: AdminClient, topics: list[Topic], partitions: int, replication_factor: int
+    admin: _Admin, topics: list[Topic], partitions: int, replication_factor: int
 ) -> list[str]:
     """Ask the broker to create `topics`; return the created ones. The caller retries the rest."""
     if not topics:
         return []
-    answers = admin.create_topics(
-        [_new_topic(topic, partitions, replication_factor) for topic in topics],
+    answers = admin.client.create_topics(
+        [new_topic(topic, partitions, replication_factor) for topic in topics],
         operation_timeout=_CALL_TIMEOUT_S,
         request_timeout=_CALL_TIMEOUT_S,
     )
@@ -192,6 +239,26 @@ def _create(
     return created
 
 
+def _correct(admin: _Admin, name: str, config: Mapping[str, str]) -> None:
+    """Set what keeps records from being deleted early, which earlier versions did not set."""
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    (answer,) = admin.client.incremental_alter_configs(
+        [resource], request_timeout=_CALL_TIMEOUT_S
+    ).values()
+    try:
+        answer.result()
+    except KafkaException as failure:
+        text = ",".join(f"{key}={value}" for key, value in config.items())
+        raise Misconfigured(
+            f"topic {name} may lose records that were acknowledged, and Kafka refuses to alter it "
+            f"({failure.args[0].str()}): have its administrator set {text}"
+        ) from failure
+
+
 def _may_pass(error: KafkaError) -> bool:
     # Codes below zero are the client's own: no connection, no answer in time.
     return error.code() < 0 or error.code() in {
@@ -199,47 +266,3 @@ def _may_pass(error: KafkaError) -> bool:
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.BROKER_NOT_AVAILABLE,
     }
-
-
-def _new_topic(topic: Topic, partitions: int, replication_factor: int) -> NewTopic:
-    config = {
-        "cleanup.policy": topic.cleanup,
-        # With three replicas, acks=all means that two have the record, and one broker may be down.
-        "min.insync.replicas": str(max(1, replication_factor - 1)),
-    }
-    if topic.cleanup == "delete":
-        config["retention.ms"] = str(topic.retention_ms)
-    else:
-        config |= _COMPACT
-    return NewTopic(
-        topic.name,
-        num_partitions=topic.partitions or partitions,
-        replication_factor=replication_factor,
-        config=config,
-    )
-
-
-def _differences(topic: Topic, state: TopicState, partitions: int) -> list[str]:
-    declared = topic.partitions or partitions
-    found = []
-    if state.partitions != declared:
-        remedy = (
-            "recreate it"
-            if topic.partitions
-            else f"set AVILA_PARTITIONS={state.partitions} or another AVILA_TOPIC_PREFIX"
-        )
-        found.append(
-            f"topic {topic.name} has {state.partitions} partitions, {declared} are declared: "
-            f"{remedy}"
-        )
-    if state.cleanup != topic.cleanup:
-        found.append(
-            f"topic {topic.name} has cleanup.policy={state.cleanup}, {topic.cleanup} is declared: "
-            "alter its configuration"
-        )
-    elif topic.cleanup == "delete" and state.retention_ms != topic.retention_ms:
-        found.append(
-            f"topic {topic.name} has retention.ms={state.retention_ms}, "
-            f"{topic.retention_ms} is declared: alter its configuration"
-        )
-    return found

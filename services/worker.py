@@ -11,6 +11,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.cluster import client_config
+from schemas.kafka_properties import FILE_KEY, kafka_variables
 from schemas.settings import PREFIX, WORKER_PORT, Settings
 from services.data_directory import prepare_data_dir
 
@@ -51,7 +53,7 @@ def _kernel_cache(settings: Settings) -> dict[str, str]:
 
 def partitions_held(settings: Settings) -> int:
     """Return how many partitions of the event store workers hold; 0 if Kafka does not answer."""
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0})
+    admin = AdminClient(client_config(settings.cluster, {"log_level": 0}))
     try:
         (answer,) = admin.describe_consumer_groups([settings.app_id]).values()
         members = answer.result(timeout=10).members
@@ -113,5 +115,14 @@ def get(url: str, *, timeout_s: float) -> str:
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the environment variables from which another process reads the same settings."""
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    values["data_dir"] = settings.data_dir.absolute()
-    return {PREFIX + name.upper(): str.__str__(str(value)) for name, value in values.items()}
+    # The properties are those of the file as well.
+    del values["kafka_properties_file"], values["kafka_properties"]
+    own = {PREFIX + name.upper(): _as_text(value) for name, value in values.items()}
+    return own | {FILE_KEY: ""} | kafka_variables(settings.kafka_properties)
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    # The other process may run in another directory.
+    return str.__str__(str(value.absolute() if isinstance(value, Path) else value))

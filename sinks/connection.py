@@ -1,14 +1,15 @@
 """Connections to AvilaDB: the embedded store, or the ClickHouse server of the settings."""
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
+from schemas.clickhouse_dsn import ClickHouseAddress, parse_dsn
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import STORE_PORT, Settings
+from sinks.store_password import store_password
 
 _CONNECT_TIMEOUT_S = 5
 _WRONG_CREDENTIALS = {192, 193, 516}
@@ -18,17 +19,27 @@ def location(settings: Settings) -> dict[str, Any]:
     """Return the address and credentials of ClickHouse as options of its client.
 
     There is no default database, since it may not exist yet.
+
+    Raises:
+        Misconfigured: the password of the embedded store cannot be read or written.
     """
-    url = urlsplit(settings.clickhouse_dsn)
-    secure = url.scheme == "https"
-    embedded = settings.port(STORE_PORT)
-    return {
-        "interface": url.scheme or "http",
-        "host": url.hostname or settings.host,
-        "port": url.port or (embedded if not url.hostname else 8443 if secure else 8123),
-        "username": unquote(url.username or settings.clickhouse_user),
-        "password": unquote(url.password or "") or str.__str__(settings.clickhouse_password),
+    if settings.clickhouse_dsn:
+        address = parse_dsn(settings.clickhouse_dsn)
+        password = address.password or str.__str__(settings.clickhouse_password)
+    else:
+        host, port = settings.local_host, settings.port(STORE_PORT)
+        password = store_password(settings)
+        address = ClickHouseAddress("http", f"[{host}]" if ":" in host else host, port)
+    where = {
+        "interface": address.scheme,
+        "host": address.host,
+        "port": address.port,
+        "username": address.user or settings.clickhouse_user,
+        "password": password,
     }
+    if settings.clickhouse_ca_file is not None:
+        where["ca_cert"] = str(settings.clickhouse_ca_file)
+    return where
 
 
 def connect(settings: Settings, *, timeout_s: int, name: str) -> Client:

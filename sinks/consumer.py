@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Misconfigured
 
@@ -17,7 +18,7 @@ OnPartitions: TypeAlias = Callable[[Consumer, list[TopicPartition]], None]
 class SourceSettings(NamedTuple):
     """What a source reads, in which group, and the size and interval of its chunks."""
 
-    bootstrap: str
+    cluster: Address
     topic: str
     group: str
     session_timeout_ms: int = 10_000
@@ -28,28 +29,30 @@ class SourceSettings(NamedTuple):
 def join(settings: SourceSettings, assigned: OnPartitions, revoked: OnPartitions) -> Consumer:
     """Create a consumer and join the group; the callbacks run within its calls."""
     consumer = Consumer(
-        {
-            "bootstrap.servers": settings.bootstrap,
-            "group.id": settings.group,
-            # With the newer protocol, members can commit while they are being fenced.
-            "group.protocol": "classic",
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": settings.session_timeout_ms,
-            "heartbeat.interval.ms": settings.session_timeout_ms // 5,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            # An offset that no longer exists is a loss of events, not a reason to start over.
-            "auto.offset.reset": "error",
-            "fetch.queue.backoff.ms": 5,
-            "queued.max.messages.kbytes": _QUEUE_KBYTES,
-            "socket.timeout.ms": 10_000,
-            "reconnect.backoff.max.ms": 1_000,
-            **CONSUMER_DEFAULTS,
-            # The library reconnects by itself; failures that matter are returned by calls.
-            "log_level": 0,
-        }
+        client_config(
+            settings.cluster,
+            {
+                "group.id": settings.group,
+                # With the newer protocol, members can commit while they are being fenced.
+                "group.protocol": "classic",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": settings.session_timeout_ms,
+                "heartbeat.interval.ms": settings.session_timeout_ms // 5,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                # An offset that no longer exists is a loss of events, not a reason to start over.
+                "auto.offset.reset": "error",
+                "fetch.queue.backoff.ms": 5,
+                "queued.max.messages.kbytes": _QUEUE_KBYTES,
+                "socket.timeout.ms": 10_000,
+                "reconnect.backoff.max.ms": 1_000,
+                **CONSUMER_DEFAULTS,
+                # The library reconnects by itself; failures that matter are returned by calls.
+                "log_level": 0,
+            },
+        )
     )
     consumer.subscribe([settings.topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
     return consumer

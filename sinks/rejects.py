@@ -6,6 +6,7 @@ import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.avro.codec import Failure
+from schemas.cluster import Address, client_config
 from schemas.errors import Unavailable
 from schemas.rejected import Header, Origin, rejected
 
@@ -17,8 +18,8 @@ _FLUSH_TIMEOUT_S: Final = 5.0
 class Rejects:
     """Produces to the rejected topic; connects when the first record is added."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Address, topic: str) -> None:
+        self._cluster = cluster
         self._topic = topic
         self._producer: Producer | None = None
         self._failed: KafkaError | None = None
@@ -29,12 +30,14 @@ class Rejects:
         log.error("not an event", record=place, reason=failure.reason, detail=failure.detail)
         if self._producer is None:
             self._producer = Producer(
-                {
-                    "bootstrap.servers": self._bootstrap,
-                    "enable.idempotence": True,
-                    "delivery.timeout.ms": int(_FLUSH_TIMEOUT_S * 1_000),
-                    "log_level": 0,
-                }
+                client_config(
+                    self._cluster,
+                    {
+                        "enable.idempotence": True,
+                        "delivery.timeout.ms": int(_FLUSH_TIMEOUT_S * 1_000),
+                        "log_level": 0,
+                    },
+                )
             )
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         origin = Origin(topic or "", partition or 0, offset or 0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from schemas.avro.codec import Codec
+from schemas.avro.files import history
 from schemas.errors import Misconfigured
 from schemas.registry.client import open_registry
 from schemas.settings import SINK_PORT, Settings
@@ -41,14 +43,14 @@ def run_sink(settings: Settings) -> None:
     ):
         delivery = Delivery(
             SourceSettings(
-                bootstrap=settings.bootstrap,
+                cluster=settings.cluster,
                 topic=settings.topics.events.name,
                 group=f"{settings.app_id}-sink-clickhouse",
                 session_timeout_ms=settings.session_timeout_ms,
             ),
             ClickHouseSink(settings),
-            Codec(EVENT, registry.find),
-            Rejects(settings.bootstrap, settings.topics.rejected.name),
+            Codec(EVENT, registry.find, shipped=history("event")),
+            Rejects(settings.cluster, settings.topics.rejected.name),
             metrics,
         )
         with _signals(delivery):
@@ -90,8 +92,11 @@ def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
         def log_message(self, *_: Any) -> None:
             """Do not log requests."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = Server((host, port), Handler)
     except OSError as error:
         raise Misconfigured(
             f"the sink cannot listen on {host}:{port}: {error.strerror}; stop what does, or "

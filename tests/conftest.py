@@ -2,16 +2,20 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from schemas.cluster import Cluster
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
+from schemas.kafka_properties import KafkaProperties
 from schemas.settings import Settings, read_settings
 from services import topic_view
 from services.broker import Broker
@@ -34,6 +38,28 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 PARTITIONS = 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> Iterator[None]:
+    """Let the processes of tests heed signals that this one ignores under nohup, or in a job."""
+    ignored = {number for number in _FROM_TERMINALS if signal.getsignal(number) is signal.SIG_IGN}
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+_FROM_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_java() -> Iterator[None]:
+    """Let Java compile quickly rather than well: brokers of tests end before the latter pays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -85,18 +111,22 @@ left_topics: list[str] = []
 
 
 @contextlib.contextmanager
-def deployment(broker: Broker, directory: Path) -> Iterator[Settings]:
+def deployment(broker: Broker, directory: Path, **more: Any) -> Iterator[Settings]:
     """The settings of a deployment: its topics exist, and are empty."""
+    cluster = broker.cluster
+    properties = cluster.properties if isinstance(cluster, Cluster) else {}
     settings = read_settings(
         {},
         kafka_bootstrap=broker.bootstrap,
+        kafka_properties=KafkaProperties(properties),
         app_id=f"t{uuid.uuid4().hex[:8]}",
         topic_prefix=f"t{uuid.uuid4().hex[:8]}",
         partitions=PARTITIONS,
         data_dir=directory / "data",
+        **more,
     )
     ensure_topics(
-        settings.bootstrap,
+        settings.cluster,
         settings.topics,
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,

@@ -36,7 +36,7 @@ def query_token(text: str = TOKEN, project: str = "*", **fields: Any) -> QueryTo
 def put(settings: Settings, *definitions: Definition) -> None:
     """Write definitions straight to their topic."""
     produce(
-        settings.bootstrap,
+        settings.cluster,
         settings.topics.definitions.name,
         [Record(encode(one), record_key(one)) for one in definitions],
     )

@@ -33,15 +33,7 @@ from tests.oracles.cohort import Grid
 _SCHEMAS = Path(__file__).parents[1] / "schemas"
 _PARSED = {
     name: fastavro.parse_schema(json.loads((_SCHEMAS / f"{name}.avsc").read_text()))
-    for name in (
-        "event",
-        "funnel-result",
-        "funnel-step",
-        "cohort-result",
-        "metric-result",
-        "segment-change",
-        "segment-size",
-    )
+    for name in files.names()
 }
 _EPOCH = datetime.date(1970, 1, 1)
 Parsed = dict[str, Any]
@@ -61,7 +53,7 @@ class Sent(NamedTuple):
 
 def event_schema_id(settings: Settings) -> int:
     """The id under which producers write events."""
-    with Registry(settings.bootstrap) as registry:
+    with Registry(settings.cluster) as registry:
         return registry.register(value_subject(settings.topics.inbox.name), files.load("event"))
 
 
@@ -86,7 +78,7 @@ def send(settings: Settings, events: Iterable[Sent]) -> None:
     """Write events to the inbox; all are acknowledged when this returns."""
     schema_id = event_schema_id(settings)
     produce(
-        settings.bootstrap,
+        settings.cluster,
         settings.topics.inbox.name,
         [record(event, schema_id) for event in events],
     )
@@ -155,7 +147,7 @@ def _define(
     }
     key = f"{project}/{kind}/{name}".encode()
     topic = settings.topics.definitions.name
-    produce(settings.bootstrap, topic, [Record(json.dumps(definition).encode(), key)])
+    produce(settings.cluster, topic, [Record(json.dumps(definition).encode(), key)])
 
 
 def decode(kind: str, message: Message) -> Parsed:
@@ -178,13 +170,13 @@ class Results:
 
     def __init__(self, settings: Settings) -> None:
         self.topics = settings.topics
-        self._bootstrap = settings.bootstrap
+        self._cluster = settings.cluster
         self._logs: dict[str, Log] = {}
 
     def read(self, topic: Topic) -> list[Message]:
         """Every committed record of a topic, those of a partition in their order."""
         if topic.name not in self._logs:
-            self._logs[topic.name] = Log(self._bootstrap, topic.name)
+            self._logs[topic.name] = Log(self._cluster, topic.name)
         return self._logs[topic.name].read()
 
     def close(self) -> None:

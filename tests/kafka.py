@@ -8,13 +8,21 @@ in order without an id, one request at a time, and ask again every 20 ms.
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 TIMEOUT_S = 120.0
@@ -32,18 +40,20 @@ class Record(NamedTuple):
     timestamp_ms: int = 0
 
 
-def produce(bootstrap: str, topic: str, records: Iterable[Record | bytes], **config: Any) -> None:
+def produce(cluster: Address, topic: str, records: Iterable[Record | bytes], **config: Any) -> None:
     """Produce `records` and return when all are acknowledged; `config` is librdkafka's."""
     producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "acks": "all",
-            "max.in.flight.requests.per.connection": 1,
-            "partitioner": "murmur2_random",
-            "message.max.bytes": 4_000_000,
-            "log_level": 0,
-            **config,
-        }
+        client_config(
+            cluster,
+            {
+                "acks": "all",
+                "max.in.flight.requests.per.connection": 1,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 4_000_000,
+                "log_level": 0,
+                **config,
+            },
+        )
     )
     failures: list[KafkaError] = []
 
@@ -67,12 +77,12 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record | bytes], **con
     assert not failures, failures[0]
 
 
-def read_all(bootstrap: str, topic: str) -> list[Message]:
+def read_all(cluster: Address, topic: str) -> list[Message]:
     """Return every committed record of `topic` by partition and offset, at least all so far.
 
     Records behind a transaction that is still open are left out, as for every reader.
     """
-    with contextlib.closing(Tail(bootstrap, topic)) as whole:
+    with contextlib.closing(Tail(cluster, topic)) as whole:
         return whole.read()
 
 
@@ -83,9 +93,9 @@ class Tail:
     then, so that tests that share a topic see their own records alone.
     """
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, cluster: Address, topic: str) -> None:
         self._closing = contextlib.ExitStack()
-        self._consumer = self._closing.enter_context(_reader(bootstrap))
+        self._consumer = self._closing.enter_context(_reader(cluster))
         partitions = self._consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
         self._begin = [TopicPartition(topic, partition, 0) for partition in partitions]
 
@@ -121,9 +131,9 @@ class Tail:
 class Log:
     """A topic read from its beginning, and further each time it is asked; close it at the end."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, cluster: Address, topic: str) -> None:
         self._closing = contextlib.ExitStack()
-        self._consumer = self._closing.enter_context(_reader(bootstrap))
+        self._consumer = self._closing.enter_context(_reader(cluster))
         partitions = self._consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         self._partitions = set(partitions)
@@ -159,19 +169,21 @@ class Log:
 
 
 @contextlib.contextmanager
-def _reader(bootstrap: str) -> Iterator[Consumer]:
+def _reader(cluster: Address) -> Iterator[Consumer]:
     consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": f"read-{uuid.uuid4().hex}",
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": FETCH_WAIT_MS,
-            "log_level": 0,
-            **CONSUMER_DEFAULTS,
-        }
+        client_config(
+            cluster,
+            {
+                "group.id": f"read-{uuid.uuid4().hex}",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
+                "log_level": 0,
+                **CONSUMER_DEFAULTS,
+            },
+        )
     )
     try:
         yield consumer
@@ -179,9 +191,9 @@ def _reader(bootstrap: str) -> Iterator[Consumer]:
         consumer.close()
 
 
-def create_topic(bootstrap: str, name: str, *, partitions: int) -> None:
+def create_topic(cluster: Address, name: str, *, partitions: int) -> None:
     """Create a topic with the broker's defaults; its partitions have leaders on return."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient(client_config(cluster, {"log_level": 0}))
     new = NewTopic(name, num_partitions=partitions, replication_factor=1)
     admin.create_topics([new], operation_timeout=TIMEOUT_S)[name].result()
     deadline = time.monotonic() + TIMEOUT_S
@@ -193,27 +205,44 @@ def create_topic(bootstrap: str, name: str, *, partitions: int) -> None:
         time.sleep(0.02)
 
 
-def delete_topics(bootstrap: str, names: Iterable[str]) -> None:
-    """Delete the topics; one that does not exist is no error."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    for answer in admin.delete_topics(list(names), operation_timeout=TIMEOUT_S).values():
+def delete_topics(cluster: Address, names: Iterable[str]) -> None:
+    """Delete the topics, which the broker knows no more on return; one may not exist."""
+    admin = AdminClient(client_config(cluster, {"log_level": 0}))
+    unwanted = set(names)
+    for answer in admin.delete_topics(list(unwanted), operation_timeout=TIMEOUT_S).values():
         try:
             answer.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+    deadline = time.monotonic() + TIMEOUT_S
+    while left := unwanted & admin.list_topics(timeout=TIMEOUT_S).topics.keys():
+        assert time.monotonic() < deadline, f"{left} are still there"
+        time.sleep(0.02)
+
+
+def alter_topic(cluster: Address, name: str, config: Mapping[str, str]) -> None:
+    """Set some of a topic's configuration."""
+    admin = AdminClient(client_config(cluster, {"log_level": 0}))
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(TIMEOUT_S)
 
 
 class EphemeralTopic:
     """A topic that exists inside the `with` block only."""
 
-    def __init__(self, bootstrap: str, *, partitions: int = 1) -> None:
-        self.bootstrap = bootstrap
+    def __init__(self, cluster: Address, *, partitions: int = 1) -> None:
+        self.cluster = cluster
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self._partitions = partitions
 
     def __enter__(self) -> Self:
-        create_topic(self.bootstrap, self.name, partitions=self._partitions)
+        create_topic(self.cluster, self.name, partitions=self._partitions)
         return self
 
     def __exit__(
@@ -222,15 +251,15 @@ class EphemeralTopic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        delete_topics(self.bootstrap, [self.name])
+        delete_topics(self.cluster, [self.name])
 
     def produce(self, *records: Record | bytes) -> None:
         """Produce `records`, acknowledged on return."""
-        produce(self.bootstrap, self.name, records)
+        produce(self.cluster, self.name, records)
 
     def read_all(self) -> list[Message]:
         """Every committed record so far."""
-        return read_all(self.bootstrap, self.name)
+        return read_all(self.cluster, self.name)
 
     def assert_empty(self) -> None:
         """Fail if the topic holds a committed record."""

@@ -53,7 +53,7 @@ class StoreProcess:
     def dsn(self) -> str:
         """For AVILA_CLICKHOUSE_DSN."""
         password = self.password.replace(" ", "%20")
-        return f"http://{self.user}:{password}@{self.host}:{self.port}/default"
+        return f"http://{self.user}:{password}@{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:

@@ -16,6 +16,7 @@ from schemas.settings import Settings
 from tests.clients.conftest import losing_one_answer, node_modules
 from tests.clients.test_node import send
 from tests.clients.test_python import PAID_AT, clients
+from tests.conftest import PARTITIONS
 from tests.credentials import put_keys
 from tests.services.ingest.conftest import Ingest, serving
 from tests.sinks.conftest import in_store
@@ -37,8 +38,9 @@ def edge(settings: Settings, store: StoreProcess, tmp_path: Path) -> Iterator[In
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(Registry(settings.bootstrap))
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
-        stack.enter_context(WorkerProcess(settings))
+        worker = stack.enter_context(WorkerProcess(settings))
         stack.enter_context(SinkProcess(settings, tmp_path / "sink.log"))
+        worker.await_partitions(2 * PARTITIONS)
         yield stack.enter_context(serving(settings, schema_id=schema_id))
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
+from schemas.cluster import client_config
 from schemas.settings import Settings
 from services.worker import MEMORY
 from tests.sinks.processes import environment
@@ -98,7 +99,7 @@ class WorkerProcess:
     def await_partitions(self, count: int) -> None:
         """Wait until this worker holds so many partitions of the inbox and the event store."""
         deadline = time.monotonic() + _START_TIMEOUT_S
-        admin = AdminClient({"bootstrap.servers": self.settings.bootstrap, "log_level": 0})
+        admin = AdminClient(client_config(self.settings.cluster, {"log_level": 0}))
         while self._held(admin) != count:
             assert self.process.poll() is None, f"the worker ended:\n{self.output}"
             assert time.monotonic() < deadline, f"not {count} partitions in time:\n{self.output}"

@@ -45,7 +45,7 @@ class AggregatesTopic:
         self._outbox = outbox
         loaded = files.load(schema)
         self._encoder = Encoder(loaded, registry.register(value_subject(topic.name), loaded))
-        self._decode = Codec(loaded, registry.find).decode
+        self._decode = Codec(loaded, registry.find, shipped=files.history(schema)).decode
 
     def publish(
         self,

@@ -62,9 +62,9 @@ class Analytics(Table):
         self._partitions: dict[int, Partition] = {}
         self._changelogs: dict[int, PersonChangelog] = {}
         self._outdated: set[int] = set()  # partitions that lack the latest definitions
-        self._backfills = Backfills(settings.bootstrap, self.source, self._process_past)
+        self._backfills = Backfills(settings.cluster, self.source, self._process_past)
         self._recounts = RecountQueue(
-            settings.bootstrap,
+            settings.cluster,
             self.source,
             self._match_past,
             self._begin_of,
@@ -78,7 +78,7 @@ class Analytics(Table):
         topics = self._settings.topics
         self._decoder = EventDecoder(registry)
         self._publishers = Publishers(self._operators, topics, registry, self._outbox)
-        definitions = TopicReader(self._settings.bootstrap, [topics.definitions.name])
+        definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from pipelines.engine.partition import Partition
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Records, TopicPartition
+from schemas.cluster import Address
 from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
@@ -28,9 +29,9 @@ class Backfills:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, process: Callable[[int, Records, int], None]
+        self, cluster: Address, topic: str, process: Callable[[int, Records, int], None]
     ) -> None:
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._topic = topic
         self._process = process
         self._running: dict[int, Iterator[None]] = {}
@@ -45,7 +46,7 @@ class Backfills:
             return 0
         earliest_ms = max(since_ms - skew_ms - _CLOCKS_DIFFER_MS, 0)
         try:
-            with closing(Reader(self._bootstrap)) as reader:
+            with closing(Reader(self._cluster)) as reader:
                 source = TopicPartition(self._topic, number)
                 return min(reader.offset_at(source, earliest_ms), position)
         except KafkaException as error:
@@ -73,7 +74,7 @@ class Backfills:
         The last few batches are processed in one step: the partition must not move on meanwhile.
         """
         source = TopicPartition(self._topic, number)
-        with closing(Reader(self._bootstrap)) as reader:
+        with closing(Reader(self._cluster)) as reader:
             while backfilling := partition.backfilling.values():
                 begin, end = min(backfill.at for backfill in backfilling), partition.position
                 waits = 0

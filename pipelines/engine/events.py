@@ -60,7 +60,9 @@ class EventDecoder:
     """Decodes records of the event store."""
 
     def __init__(self, registry: SchemaRegistry) -> None:
-        self._decode = Codec(files.load("event"), registry.find, ours=True).decode
+        self._decode = Codec(
+            files.load("event"), registry.find, ours=True, shipped=files.history("event")
+        ).decode
 
     def decode(self, records: Records, begin: int) -> Events:
         """Decode records that follow offset `begin` (inclusive). May ask the registry, and block.

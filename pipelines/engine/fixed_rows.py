@@ -1,12 +1,12 @@
 """Rows of persons of one size, with 64-bit words beside each, and how they are logged."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from pipelines.columnar.growable import grown
 from pipelines.columnar.jit import Int32s
-from pipelines.engine.operator import Packed, StateColumn, StateColumns
+from pipelines.engine.operator import Expired, Packed, StateColumn, StateColumns
 from pipelines.engine.rows import PersonRows
 
 _LAYOUT: Final = 1
@@ -37,6 +37,14 @@ class FixedRows(PersonRows):
                 ("words", np.dtype(of), (words,)),
             ]
         )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the rows hold in bytes, the spare room of growing columns included."""
+        return self.row_of.nbytes + self.rows.nbytes + int(self.words.nbytes)
+
+    def expire(self, now: int) -> Expired[Any] | None:
+        """Do nothing: time alone changes no row."""
 
     def pack(self, rows: Int32s, stamp: int) -> Packed:
         """Encode rows for the changelog, as holding all events below source offset `stamp`."""

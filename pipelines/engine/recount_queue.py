@@ -20,6 +20,7 @@ from pipelines.engine.recount import Recount
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.matching.match import Key
+from schemas.cluster import Address
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +52,14 @@ class RecountQueue:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Address,
         topic: str,
         match: MatchPast,
         begin_of: Callable[[int, Sequence[AnyInstance]], int],
         make: Callable[[Key], AnyInstance],
         publish: Callable[[int, list[tuple[AnyInstance, Any]]], None],
     ) -> None:
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._topic = topic
         self._match = match
         self._begin_of = begin_of
@@ -117,7 +118,7 @@ class RecountQueue:
             source = TopicPartition(self._topic, number)
             behind = partition.behind[project]
             begin = self._begin_of(number, behind)
-            with closing(Reader(self._bootstrap)) as reader:
+            with closing(Reader(self._cluster)) as reader:
                 first, _ = reader.bounds(source)
                 if first > begin:
                     log.warning("recount refused", project=project, partition=number, gone=first)

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.kafka.retry import QUIET
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 log = structlog.get_logger(__name__)
@@ -20,9 +21,8 @@ _METADATA_TIMEOUT_S = 30.0
 class Reader:
     """Reads committed records between two offsets. Not thread-safe; every method may block."""
 
-    def __init__(self, bootstrap: str) -> None:
-        config: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": bootstrap,
+    def __init__(self, cluster: Address) -> None:
+        own: dict[str, object] = {
             "group.id": "avila-reader",  # required, but nothing is ever committed to it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -33,10 +33,11 @@ class Reader:
             **CONSUMER_DEFAULTS,
             **QUIET,
         }
+        config = client_config(cluster, own)
         self._consumer = Consumer(config)
         # The end of a partition must include open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+        self._admin = AdminClient(client_config(cluster, QUIET))
         self.share = 0.0  # of the range being read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:

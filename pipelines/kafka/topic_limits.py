@@ -7,6 +7,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, retrying
+from schemas.cluster import Address, client_config
 
 log = structlog.get_logger(__name__)
 
@@ -19,8 +20,8 @@ _OVERHEAD_BYTES: Final = 1_000  # more than a batch of one record needs besides 
 class TopicLimits:
     """The limits of topics; asks the broker once a topic. Every method may block."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Address) -> None:
+        self._cluster = cluster
         self._limits: dict[str, int] = {}
 
     def of(self, topic: str) -> int:
@@ -39,7 +40,7 @@ class TopicLimits:
         self._limits.clear()
 
     def _describe(self, topic: str) -> int:
-        admin = AdminClient({"bootstrap.servers": self._bootstrap, **QUIET})
+        admin = AdminClient(client_config(self._cluster, QUIET))
         resource = ConfigResource(ResourceType.TOPIC, topic)
         (answer,) = admin.describe_configs([resource], request_timeout=CALL_TIMEOUT_S).values()
         try:

@@ -22,6 +22,7 @@ from pipelines.kafka.records import Outgoing
 from pipelines.kafka.retry import CALL_TIMEOUT_S, QUIET, log_client_error, retrying
 from pipelines.kafka.topic_limits import MAX_REQUEST_BYTES
 from pipelines.kafka.transactional_producer import TransactionalProducer
+from schemas.cluster import Address, client_config
 
 log = structlog.get_logger(__name__)
 
@@ -43,22 +44,24 @@ class Transactions:
     """The worker's one producer. Call every method on the same thread; each may block."""
 
     def __init__(
-        self, bootstrap: str, transactional_id: str, client_id: str, *, timeout_ms: int
+        self, cluster: Address, transactional_id: str, client_id: str, *, timeout_ms: int
     ) -> None:
-        self._config: dict[str, str | int] = {
-            "bootstrap.servers": bootstrap,
-            "transactional.id": transactional_id,
-            "client.id": client_id,
-            # For this long the open transaction of a dead worker can hold up readers.
-            "transaction.timeout.ms": timeout_ms,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            # A commit sends what is buffered at once, so that lingering adds no latency.
-            "linger.ms": 20,
-            "batch.size": 1_000_000,
-            "message.max.bytes": MAX_REQUEST_BYTES,
-            **QUIET,
-        }
+        self._config = client_config(
+            cluster,
+            {
+                "transactional.id": transactional_id,
+                "client.id": client_id,
+                # For this long the open transaction of a dead worker can hold up readers.
+                "transaction.timeout.ms": timeout_ms,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                # A commit sends what is buffered at once, so that lingering adds no latency.
+                "linger.ms": 20,
+                "batch.size": 1_000_000,
+                "message.max.bytes": MAX_REQUEST_BYTES,
+                **QUIET,
+            },
+        )
         self.replace_producer()
 
     def replace_producer(self) -> None:

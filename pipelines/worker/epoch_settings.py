@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer
 
 from pipelines.kafka.retry import QUIET, log_client_error
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
 MAX_RECORDS: Final = 40_000
@@ -13,7 +14,7 @@ MAX_RECORDS: Final = 40_000
 class EpochSettings(NamedTuple):
     """How a worker reads and commits."""
 
-    bootstrap: str
+    cluster: Address
     group: str
     transactional_id: str
     client_id: str = "avila"
@@ -32,8 +33,7 @@ class EpochSettings(NamedTuple):
 
 def group_consumer(settings: EpochSettings) -> Consumer:
     """Create the consumer of a worker; it begins to connect, and commits nothing by itself."""
-    config: dict[str, object] = {
-        "bootstrap.servers": settings.bootstrap,
+    own: dict[str, object] = {
         "group.id": settings.group,
         "client.id": settings.client_id,
         "partition.assignment.strategy": "cooperative-sticky",
@@ -55,4 +55,4 @@ def group_consumer(settings: EpochSettings) -> Consumer:
         "error_cb": log_client_error,
         **QUIET,
     }
-    return Consumer(config)
+    return Consumer(client_config(settings.cluster, own))

@@ -65,7 +65,7 @@ class Epochs:
         self._outbox = outbox
         self._consumer = group_consumer(settings)
         self._transactions = Transactions(
-            settings.bootstrap,
+            settings.cluster,
             settings.transactional_id,
             settings.client_id,
             timeout_ms=settings.transaction_timeout_ms,

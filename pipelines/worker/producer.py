@@ -11,6 +11,7 @@ from faust.transport import base
 from faust.types import TP, RecordMetadata
 
 from pipelines.kafka.records import BY_KEY
+from schemas.cluster import client_config
 
 if TYPE_CHECKING:
     from pipelines.worker.transport import Transport
@@ -88,10 +89,9 @@ class Producer(base.Producer):
     def _kafka(self) -> KafkaProducer:
         if self._client is None:
             self._client = KafkaProducer(
-                {
-                    "bootstrap.servers": cast("Transport", self.transport).settings.bootstrap,
-                    "enable.idempotence": True,
-                    "partitioner": "murmur2_random",
-                }
+                client_config(
+                    cast("Transport", self.transport).settings.cluster,
+                    {"enable.idempotence": True, "partitioner": "murmur2_random"},
+                )
             )
         return self._client

@@ -23,6 +23,7 @@ from pipelines.worker import telemetry
 from pipelines.worker.positions import MissingOffsets, PositionLog, decide_missing_offset
 from pipelines.worker.restore_progress import progress_of
 from pipelines.worker.snapshots import Snapshots
+from schemas.cluster import Address
 
 if TYPE_CHECKING:
     from pipelines.worker.transport import Transport
@@ -178,19 +179,19 @@ class TableManager(FaustTableManager):
     @functools.cached_property
     def outbox(self) -> Outbox:
         """What the epochs write."""
-        return Outbox(TopicLimits(self._bootstrap))
+        return Outbox(TopicLimits(self._cluster))
 
     @functools.cached_property
     def _reader(self) -> Reader:
-        return Reader(self._bootstrap)
+        return Reader(self._cluster)
 
     @functools.cached_property
     def _positions(self) -> PositionLog:
         return PositionLog(self._reader, self.app.conf.id, self.positions_topic)
 
     @property
-    def _bootstrap(self) -> str:
-        return cast("Transport", self.app.transport).settings.bootstrap
+    def _cluster(self) -> Address:
+        return cast("Transport", self.app.transport).settings.cluster
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]

@@ -1,5 +1,7 @@
 """The Faust transport that delivers columns: `columnar://host:port`.
 
+An app whose cluster needs more than addresses, such as credentials, has them in `App.cluster`.
+
 Faust's own drivers hand an agent one record at a time, at some 120 µs each. This transport hands it
 all that one fetch returned of a topic-partition as one `Records` value, and acknowledges, writes
 and commits in the lockstep of `pipelines.worker.epochs`. The rest is Faust's: the app, agents,
@@ -30,12 +32,19 @@ from pipelines.worker.epoch_settings import MAX_RECORDS, EpochSettings
 from pipelines.worker.producer import Producer
 from pipelines.worker.shutdown import exit_after
 from pipelines.worker.tables import TableManager
+from schemas.cluster import Cluster
+from schemas.settings import host_and_port
 
 __all__ = ["App", "Columns", "Transport"]
 
 
 class App(faust.App):
-    """An app without Faust's data directory, whose stop takes a bounded time."""
+    """An app without Faust's data directory, whose stop takes a bounded time.
+
+    `cluster` is the cluster that it uses instead of the servers in its URL.
+    """
+
+    cluster: Cluster | None = None
 
     def _create_directories(self) -> None:
         pass
@@ -64,15 +73,21 @@ class Transport(base.Transport):
     def settings(self) -> EpochSettings:
         """How the worker reads and commits."""
         conf = self.app.conf
-        hosts = (f"{url.host or '127.0.0.1'}:{url.port or self.default_port}" for url in self.url)
         return EpochSettings(
-            bootstrap=",".join(hosts),
+            cluster=(isinstance(self.app, App) and self.app.cluster) or self._servers(),
             group=conf.id,
             transactional_id=f"{conf.id}.{conf.broker_client_id}",
             client_id=conf.broker_client_id,
             max_records=conf.broker_max_poll_records or MAX_RECORDS,
             commit_interval_ms=round(conf.broker_commit_interval * 1000),
             session_timeout_ms=round(conf.broker_session_timeout * 1000),
+        )
+
+    def _servers(self) -> str:
+        """Return the servers of the app's URL as a bootstrap address."""
+        return ",".join(
+            host_and_port(url.host or "127.0.0.1", url.port or self.default_port)
+            for url in self.url
         )
 
     @property

@@ -71,6 +71,10 @@ class Codec:
     With `ours`, values are not encoded again to check them, which is a third of the work. Use it
     for topics that only `Encoder` writes to.
 
+    `shipped` are the schemas, oldest first, that a topic's values may have been written with if the
+    registry has lost theirs: the newest one that a value fits is used. Use it for topics that only
+    Avila writes to.
+
     Raises:
         InvalidRequest: the reader schema has no columns (`Schema.arrow`).
     """
@@ -81,8 +85,10 @@ class Codec:
         find: Callable[[Collection[int]], Mapping[int, Schema]],
         *,
         ours: bool = False,
+        shipped: Sequence[Schema] = (),
     ) -> None:
         self._ours = ours
+        self._shipped = tuple(shipped)
         self.reader = reader
         self.arrow = reader.arrow
         self._find = find
@@ -105,7 +111,9 @@ class Codec:
         parts: list[_Part] = []
         for header, picked in groups.items():
             writer = self._writers.get(header) if header else None
-            if writer is None:
+            if writer is None and header and self._shipped and not _misframed(header):
+                parts += self._decode_lost(header, values, np.array(picked, np.int32))
+            elif writer is None:
                 reason, detail = _reason(header)
                 failures = [Failure(row, reason, detail) for row in picked]
                 parts.append(_Part(None, _NO_ROWS, failures))
@@ -114,6 +122,20 @@ class Codec:
                 datums = list(map(_DATUM, cast(Sequence[bytes], own)))
                 parts += writer.decode(datums, np.array(picked, np.int32))
         return _joined(parts, self.arrow)
+
+    def _decode_lost(
+        self, header: bytes, values: Sequence[bytes | None], rows: Rows
+    ) -> Iterator["_Part"]:
+        """Decode rows whose schema the registry has lost, by the schemas that Avila ships."""
+        for schema in reversed(self._shipped):
+            datums = [cast(bytes, values[row])[HEADER_BYTES:] for row in rows]
+            parts = list(_Writer(schema, self.reader, ours=False).decode(datums, rows))
+            yield from (part._replace(failures=[]) for part in parts)
+            rows = np.array([fault.row for part in parts for fault in part.failures], np.int32)
+            if not len(rows):
+                break
+        reason, detail = _reason(header)
+        yield _Part(None, _NO_ROWS, [Failure(row, reason, detail) for row in sorted(rows.tolist())])
 
     def _find_writers(self, headers: Collection[bytes | None]) -> None:
         new = {

@@ -1,7 +1,7 @@
 """The operators, each with the spec on which the worker side and the query side agree.
 
 To add an operator, add its spec to `OPERATORS`: topics, the command line, replay, decoders, REST
-routes, gRPC, OpenAPI, live topics, laws and benchmarks iterate it.
+routes, gRPC, OpenAPI, live topics and laws iterate it. `ARCHITECTURE.md` says what else it takes.
 """
 
 from typing import Final

@@ -33,8 +33,12 @@ class SchemaRegistry(Protocol):
 def open_registry(settings: Settings, *, timeout_s: float = 120.0) -> SchemaRegistry:
     """Open the registry of a deployment: the `_schemas` topic, unless the settings name another."""
     if not settings.schema_registry_url:
-        return Registry(settings.bootstrap, settings.topics.schemas.name, timeout_s=timeout_s)
+        return Registry(settings.cluster, settings.topics.schemas.name, timeout_s=timeout_s)
     # Importing it takes half a second, which the embedded registry need not spend.
     from schemas.registry.remote import RemoteRegistry  # noqa: PLC0415
 
-    return RemoteRegistry(settings.schema_registry_url, timeout_s=timeout_s)
+    return RemoteRegistry(
+        settings.schema_registry_url,
+        ca_file=settings.schema_registry_ca_file,
+        timeout_s=timeout_s,
+    )

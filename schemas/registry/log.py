@@ -23,6 +23,7 @@ from confluent_kafka import (
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.avro.schema import Schema
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Unavailable
 from schemas.registry.subjects import Record, Subjects
@@ -43,15 +44,15 @@ class Registry:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str = SCHEMAS.name, *, timeout_s: float = 120.0
+        self, cluster: Address, topic: str = SCHEMAS.name, *, timeout_s: float = 120.0
     ) -> None:
         self._topic = topic
         self._timeout_s = timeout_s
         self._lock = threading.RLock()
         self._subjects = Subjects()
         self._position = 0
-        self._client = {"bootstrap.servers": bootstrap}
-        config: dict[str, Any] = self._client | {
+        self._cluster = cluster
+        own: dict[str, Any] = {
             "group.id": topic,  # librdkafka requires one; nothing is committed to it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -62,6 +63,7 @@ class Registry:
             **CONSUMER_DEFAULTS,
             "log_level": 0,  # the library reconnects by itself
         }
+        config = client_config(cluster, own)
         self._consumer = Consumer(config)
         # A separate connection: on the other one, requests would wait until a fetch times out.
         self._ends = Consumer(config)
@@ -162,13 +164,15 @@ class Registry:
     def _fencing_producer(self, deadline: float) -> Producer:
         """Start a producer that fences its predecessor, with which writes fail from now on."""
         producer = Producer(
-            self._client
-            | {
-                "transactional.id": f"{self._topic}-registrar",
-                # For how long an open transaction of a killed process can hold up all readers.
-                "transaction.timeout.ms": 10_000,
-                "log_level": 0,  # being fenced is expected
-            }
+            client_config(
+                self._cluster,
+                {
+                    "transactional.id": f"{self._topic}-registrar",
+                    # For how long an open transaction of a killed process can hold up all readers.
+                    "transaction.timeout.ms": 10_000,
+                    "log_level": 0,  # being fenced is expected
+                },
+            )
         )
         producer.init_transactions(_left(deadline))
         return producer

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Final, TypeVar
 
 from confluent_kafka.schema_registry import Schema as Text
@@ -25,15 +26,19 @@ _TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
 class RemoteRegistry:
     """The registry at `url`, which may contain `user:password@`; see `SchemaRegistry`.
 
+    `ca_file` has the certificates of the authorities that it is trusted by, for https.
+
     Every call may raise `Misconfigured`: the registry refuses the credentials, or the service at
     that address is not a registry.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 120.0) -> None:
+    def __init__(self, url: str, *, ca_file: Path | None = None, timeout_s: float = 120.0) -> None:
         self._timeout_s = timeout_s
         self._schemas: dict[int, Schema] = {}
         # Retries end when the time is over, not after a number of attempts.
         conf = {"url": url, "timeout": min(_CALL_S, timeout_s), "max.retries": 0}
+        if ca_file is not None:
+            conf["ssl.ca.location"] = str(ca_file)
         self._client = SchemaRegistryClient(conf)
 
     def register(self, subject: str, schema: Schema) -> int:

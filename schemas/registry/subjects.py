@@ -1,14 +1,17 @@
 """The state of the `_schemas` topic, whose records have Confluent Schema Registry's format.
 
 A Confluent Schema Registry may use the topic before or after this one. Compaction compares keys as
-bytes, so keys are written exactly as Confluent's registry writes them. This module is pure:
-`schemas.registry.log` reads and writes the topic.
+bytes, and drops tombstones after a while. So keys are written exactly as Confluent's registry
+writes them, what other versions of it have spelled otherwise is erased in their spelling too, and
+the highest id of an erased schema is recorded where Confluent's registry does not look. This module
+is pure: `schemas.registry.log` reads and writes the topic.
 
 Only the default context is supported: subjects of the form `:.context:name` are ignored.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from schemas.avro.resolution import COMPATIBILITIES, Compatibility, incompatible
@@ -19,6 +22,9 @@ Record: TypeAlias = tuple[bytes, bytes | None]
 
 DEFAULT_COMPATIBILITY: Final[Compatibility] = "BACKWARD"
 _MAGIC: Final = {"SCHEMA": 1}
+_LEVEL: Final = 0  # versions count from 1
+# A subject or the whole registry, and a version or the level.
+_Name: TypeAlias = tuple[str | None, int]
 
 
 class Version(NamedTuple):
@@ -53,6 +59,8 @@ class Subjects:
         self._schemas: dict[int, Schema] = {}
         self._levels: dict[str | None, Compatibility] = {}
         self._highest_id = 0
+        # The keys of records that compaction keeps, by what they are about.
+        self._keys: defaultdict[_Name, set[bytes]] = defaultdict(set)
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Apply one record; records that are invalid or of other kinds change nothing."""
@@ -61,9 +69,14 @@ class Subjects:
             body = None if value is None else dict(json.loads(value))
             match name["keytype"]:
                 case "SCHEMA" if name["magic"] in (0, 1):
-                    self._apply_schema(str(name["subject"]), int(name["version"]), body)
+                    subject, number = str(name["subject"]), int(name["version"])
+                    self._note((subject, number), key, body)
+                    self._apply_schema(subject, number, body)
                 case "CONFIG":
+                    self._note((name.get("subject"), _LEVEL), key, body)
                     self._apply_level(name.get("subject"), body)
+                case "NOOP" if body:
+                    self._highest_id = max(self._highest_id, int(body["highestId"]))
                 case "DELETE_SUBJECT" if body:
                     self._delete(str(body["subject"]), int(body["version"]))
                 case "CLEAR_SUBJECT" if body:
@@ -172,12 +185,53 @@ class Subjects:
         known = self.any_version(schema_id)
         text = known.schema if known else (schema.normalized if normalize else schema).text
         records: list[Record] = [
-            (schema_key(subject, version.version), None)
+            record
             for version in all_versions
             if version.deleted and version.id == schema_id
+            for record in self._tombstones(subject, version.version)
         ]
         records.append(schema_record(Version(subject, number, schema_id, text)))
         return schema_id, records
+
+    def erasure(self, subject: str, numbers: Iterable[int]) -> list[Record]:
+        """Return the records that erase versions for good; their ids are not given again."""
+        return [
+            *(record for number in numbers for record in self._tombstones(subject, number)),
+            (_key("NOOP"), _json({"highestId": self._highest_id})),
+        ]
+
+    def unset_level(self, subject: str | None) -> list[Record]:
+        """Return the records that unset the level of a subject, or the global one, if it is set."""
+        return self._tombstones(subject, _LEVEL) if self.level(subject) else []
+
+    def deletion(self, subject: str) -> list[Record]:
+        """Return the records that delete all versions of a subject, if it has any."""
+        versions = self.versions(subject)
+        if not versions:
+            return []
+        # The new record replaces an earlier one, after which Confluent may have cleared versions.
+        cleared = sorted(
+            number
+            for name, number in self._keys
+            if name == subject and number != _LEVEL and number not in self._versions[subject]
+        )
+        body = _json({"subject": subject, "version": versions[-1].version})
+        return [
+            *(record for number in cleared for record in self._tombstones(subject, number)),
+            (_key("DELETE_SUBJECT", subject=subject), body),
+        ]
+
+    def _tombstones(self, subject: str | None, number: int) -> list[Record]:
+        own = level_key(subject) if number == _LEVEL else schema_key(subject or "", number)
+        return [(key, None) for key in sorted({own, *self._keys.get((subject, number), ())})]
+
+    def _note(self, name: _Name, key: bytes | None, body: object) -> None:
+        if key is not None and body is not None:
+            self._keys[name].add(key)
+        elif key is not None and name in self._keys:
+            self._keys[name].discard(key)
+            if not self._keys[name]:
+                del self._keys[name]
 
     def _is(self, schema_id: int, schema: Schema, *, normalize: bool) -> bool:
         """Return whether the schema with this id is `schema`."""
@@ -256,18 +310,14 @@ def schema_record(version: Version) -> Record:
     return schema_key(version.subject, version.version), _json(body)
 
 
-def level_record(subject: str | None, level: Compatibility | None) -> Record:
-    """Return the record that sets the level of a subject, or the global one; None unsets it."""
-    body = None if level is None else _json({"compatibilityLevel": level})
-    return _key("CONFIG", subject=subject), body
+def level_record(subject: str | None, level: Compatibility) -> Record:
+    """Return the record that sets the level of a subject, or the global one."""
+    return level_key(subject), _json({"compatibilityLevel": level})
 
 
-def delete_records(versions: list[Version]) -> Iterator[Record]:
-    """Yield the record that deletes all versions of a subject, if it has any."""
-    if versions:
-        subject, latest = versions[-1].subject, versions[-1].version
-        body = _json({"subject": subject, "version": latest})
-        yield _key("DELETE_SUBJECT", subject=subject), body
+def level_key(subject: str | None) -> bytes:
+    """Return the record key of the level of a subject, or of the global one."""
+    return _key("CONFIG", subject=subject)
 
 
 def _version(body: Any, subject: str, number: int) -> Version:

@@ -1,6 +1,9 @@
 """What names a broker's storage: its cluster id, and the version of Kafka that wrote it."""
 
 import base64
+import contextlib
+import os
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Final
@@ -9,11 +12,12 @@ from services.broker.jars import KAFKA_VERSION
 
 VERSION_FILE: Final = "avila-kafka-version"
 _META_FILE: Final = "meta.properties"
+_SHARED_FILE: Final = "cluster-id"
 _CLUSTER_ID: Final = "cluster.id="
 
 
-def new_cluster_id() -> str:
-    """Return a random cluster id, in Kafka's form."""
+def new_id() -> str:
+    """Return a random id of a cluster or directory, in Kafka's form."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
@@ -24,11 +28,23 @@ def read_cluster_id(storage: Path) -> str:
     )
 
 
-def write_cluster_id(storage: Path, cluster_id: str) -> None:
-    """Give formatted storage another cluster id."""
-    kept = [line for line in _meta(storage) if not line.startswith(_CLUSTER_ID)]
-    text = "\n".join([*kept, _CLUSTER_ID + cluster_id, ""])
+def write_identity(storage: Path, cluster_id: str, number: int) -> None:
+    """Make formatted storage that of one node of a cluster."""
+    own = {"cluster.id": cluster_id, "node.id": str(number), "directory.id": new_id()}
+    kept = [line for line in _meta(storage) if line.partition("=")[0] not in own]
+    text = "\n".join([*kept, *(f"{name}={value}" for name, value in own.items()), ""])
     (storage / _META_FILE).write_text(text, "utf-8")
+
+
+def shared_cluster_id(directory: Path) -> str:
+    """Return the id of the cluster whose nodes are in `directory`; the first caller makes it."""
+    file = directory / _SHARED_FILE
+    with tempfile.NamedTemporaryFile("w", dir=directory, encoding="utf-8") as own:
+        own.write(new_id())
+        own.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(own.name, file)
+    return file.read_text("utf-8")
 
 
 def read_version(storage: Path) -> str:

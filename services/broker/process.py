@@ -6,13 +6,16 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.cluster import Cluster, client_config
 from schemas.errors import Misconfigured, Unavailable
+from services.broker.configuration import Node
 from services.broker.install import install_kafka, java_command
 from services.broker.storage import (
     LOGGING_FILE,
@@ -23,6 +26,7 @@ from services.broker.storage import (
 from services.child_process import reap, spawn
 
 _POLL_S: Final = 0.05
+_NOTHING: Final[Mapping[str, str]] = {}
 # Java decodes its command line and file names by the locale; this one decodes any name.
 _LOCALE: Final = {"LC_ALL": "C.UTF-8"}
 
@@ -33,9 +37,14 @@ class Broker:
     It ends when this process ends, whatever ends it; the contents of its data directory stay.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", bootstrap: str) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", cluster: Cluster | str) -> None:
         self.process = process
-        self.bootstrap = bootstrap
+        self.cluster = cluster
+
+    @property
+    def bootstrap(self) -> str:
+        """Return the address of the broker."""
+        return str(self.cluster)
 
     @classmethod
     def start(
@@ -48,8 +57,16 @@ class Broker:
         log_file: Path,
         heap_mb: int = 512,
         start_timeout_s: float = 240,
+        number: int = 1,
+        controller_ports: Sequence[int] = (),
+        server: Mapping[str, str] = _NOTHING,
+        client: Mapping[str, str] = _NOTHING,
     ) -> Self:
         """Start a broker on the data in `data_dir`; return when it answers.
+
+        One of several brokers has a `number`, from 1 on, the `controller_ports` of all of them,
+        and a `data_dir` that is a sibling of theirs; it answers when most of them run. `server`
+        are more of Kafka's properties, and `client` the properties that clients then need.
 
         Blocks for seconds, after a `kill -9` of a large broker for longer, and the first time on
         the network too (`install_kafka`). The controller always listens on 127.0.0.1.
@@ -59,10 +76,11 @@ class Broker:
             Unavailable: Kafka cannot be installed, ended at once or did not answer in time.
         """
         jars = install_kafka()
+        node = Node(host, port, tuple(controller_ports) or (controller_port,), number)
         _check_port(host, port)
-        _check_port("127.0.0.1", controller_port)
+        _check_port("127.0.0.1", node.controller_port)
         with setup_errors_named(data_dir):
-            cluster_id = prepare_storage(jars, data_dir, host, port, controller_port)
+            cluster_id = prepare_storage(jars, data_dir, node, server)
             log_file.parent.mkdir(parents=True, exist_ok=True)
             output_file = log_file.with_name(log_file.name + ".jvm")
             with output_file.open("wb") as output:
@@ -80,9 +98,9 @@ class Broker:
                     environment=os.environ | _LOCALE,
                     directory=data_dir,
                 )
-        broker = cls(process, f"{host}:{port}")
+        broker = cls(process, Cluster(node.address, client))
         try:
-            broker._await_answer(cluster_id, start_timeout_s, log_file, output_file)
+            broker._await_answer(node, cluster_id, start_timeout_s, log_file, output_file)
         except BaseException:
             broker.kill()
             raise
@@ -106,17 +124,16 @@ class Broker:
         reap(self.process)
 
     def _await_answer(
-        self, cluster_id: str, timeout_s: float, log_file: Path, output: Path
+        self, node: Node, cluster_id: str, timeout_s: float, log_file: Path, output: Path
     ) -> None:
-        host, port = self.bootstrap.rsplit(":", 1)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise Unavailable(f"Kafka ended at once: {_last_error(log_file, output)}")
             # librdkafka backs off between its attempts: it is asked only when something listens.
             with contextlib.suppress(OSError, KafkaException):
-                socket.create_connection((host, int(port)), timeout=1).close()
-                admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+                socket.create_connection((node.host, node.port), timeout=1).close()
+                admin = AdminClient(client_config(self.cluster, {"log_level": 0}))
                 # If another broker has taken the port meanwhile, ours is about to end.
                 if str(admin.list_topics(timeout=5).cluster_id) == cluster_id:
                     return
@@ -125,7 +142,8 @@ class Broker:
 
 
 def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As Kafka binds: the lingering connections of a broker that has just ended do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -3,17 +3,18 @@
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from schemas.errors import Misconfigured
-from services.broker.configuration import LOG_DIR, server_properties
+from services.broker.configuration import LOG_DIR, Node, server_properties
 from services.broker.identity import (
-    new_cluster_id,
+    new_id,
     read_cluster_id,
     read_version,
-    write_cluster_id,
+    shared_cluster_id,
+    write_identity,
 )
 from services.broker.install import storage_template
 from services.broker.jars import KAFKA_VERSION
@@ -23,10 +24,11 @@ LOGGING_FILE: Final = "log4j2.properties"
 _LOGGING: Final = Path(__file__).with_name("kafka-log4j2.properties")
 
 
-def prepare_storage(jars: Path, data_dir: Path, host: str, port: int, controller_port: int) -> str:
+def prepare_storage(jars: Path, data_dir: Path, node: Node, more: Mapping[str, str]) -> str:
     """Write the configuration, format the storage of a new `data_dir`, and return the cluster id.
 
-    New storage is built aside and renamed into place, so that an interrupted start is repeated.
+    The nodes of a cluster of several have directories of one parent. New storage is built aside
+    and renamed into place, so that an interrupted start is repeated.
 
     Raises:
         Misconfigured: another version of Kafka wrote the storage, or a running broker holds it.
@@ -40,12 +42,30 @@ def prepare_storage(jars: Path, data_dir: Path, host: str, port: int, controller
         fresh = data_dir / "tmp" / "log"
         shutil.copytree(storage_template(jars), fresh, copy_function=shutil.copyfile)
         fresh.chmod(0o700)  # whatever the template has
-        write_cluster_id(fresh, new_cluster_id())
+        alone = len(node.controller_ports) == 1
+        cluster_id = new_id() if alone else shared_cluster_id(data_dir.parent)
+        write_identity(fresh, cluster_id, node.number)
         fresh.rename(log_dir)
-    properties = server_properties(host, port, controller_port)
+    properties = server_properties(node, more)
     (data_dir / SERVER_FILE).write_text(properties, "utf-8")
     shutil.copyfile(_LOGGING, data_dir / LOGGING_FILE)
     return read_cluster_id(log_dir)
+
+
+def storage_directory(data_dir: Path, number: int, brokers: int) -> Path:
+    """Return where a broker has its files in the data directory of a system.
+
+    Raises:
+        Misconfigured: the directory has the data of another number of brokers.
+    """
+    root = data_dir / "kafka"
+    one, several = (root / LOG_DIR).exists(), (root / "1").exists()
+    if several if brokers == 1 else one:
+        raise Misconfigured(
+            f"{root} has the data of {1 if one else 3} broker{'s'[one:]}, and AVILA_BROKERS is "
+            f"{brokers}: set it to {1 if one else 3}, or AVILA_DATA_DIR to a new directory"
+        )
+    return root if brokers == 1 else root / str(number)
 
 
 @contextlib.contextmanager

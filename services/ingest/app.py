@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from schemas.cluster import Address
 from schemas.errors import AvilaError, Misconfigured, NotFound, Unavailable
 from services.access_log import AccessLog
 from services.errors import answer_defect, answer_error, error_response
@@ -78,7 +79,7 @@ class IngestApp:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Address,
         topic: str,
         definitions: str,
         schema_id: int,
@@ -90,11 +91,11 @@ class IngestApp:
         formats: Iterable[EventFormat] = FORMATS,
         access_log: AccessLog | None = None,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._topic = topic
         self._keys, self._plans = Keys(), Plans()
         self._definitions = TopicView(
-            "definitions", bootstrap, [definitions], _read_definitions, self._apply
+            "definitions", cluster, [definitions], _read_definitions, self._apply
         )
         self._encoder = Encoder(schema_id)
         self._limits = limits
@@ -166,7 +167,7 @@ class IngestApp:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         limits = self._limits
-        producer = Producer(self._bootstrap, self._topic, limits, self._cannot_deliver)
+        producer = Producer(self._cluster, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._definitions.caught_up, self._clock)
         pipeline = IngestPipeline(producer, self._encoder, limits, access, self._plans, self._clock)

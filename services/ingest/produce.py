@@ -14,6 +14,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from pipelines.kafka.bulk_producer import BulkProducer, RecordColumns, Reports
+from schemas.cluster import Address, client_config
 from services.ingest.limits import Limits
 
 _POLL_MS: Final = 100  # also bounds how long `close` takes
@@ -51,7 +52,7 @@ class Producer:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, limits: Limits, on_fatal: Callable[[str], None]
+        self, cluster: Address, topic: str, limits: Limits, on_fatal: Callable[[str], None]
     ) -> None:
         self.unacknowledged = 0
         self._on_fatal = on_fatal
@@ -61,24 +62,26 @@ class Producer:
         self._closing = False
         self._fatal = ""
         self._kafka = BulkProducer(
-            {
-                "bootstrap.servers": bootstrap,
-                "acks": "all",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 1,
-                "compression.type": "lz4",
-                "socket.nagle.disable": True,
-                "delivery.timeout.ms": limits.delivery_timeout_ms,
-                # Above the number admitted, so that the queue is hardly ever full.
-                "queue.buffering.max.messages": 2 * limits.max_unacknowledged_events,
-                "queue.buffering.max.kbytes": limits.max_held_bytes >> 10,
-                "message.max.bytes": limits.max_event_bytes + _RECORD_OVERHEAD,
-                # Find a broker that has come back within a second, not within ten.
-                "reconnect.backoff.ms": 50,
-                "reconnect.backoff.max.ms": 1_000,
-                "log_level": 0,
-            },
+            client_config(
+                cluster,
+                {
+                    "acks": "all",
+                    "enable.idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "linger.ms": 1,
+                    "compression.type": "lz4",
+                    "socket.nagle.disable": True,
+                    "delivery.timeout.ms": limits.delivery_timeout_ms,
+                    # Above the number admitted, so that the queue is hardly ever full.
+                    "queue.buffering.max.messages": 2 * limits.max_unacknowledged_events,
+                    "queue.buffering.max.kbytes": limits.max_held_bytes >> 10,
+                    "message.max.bytes": limits.max_event_bytes + _RECORD_OVERHEAD,
+                    # Find a broker that has come back within a second, not within ten.
+                    "reconnect.backoff.ms": 50,
+                    "reconnect.backoff.max.ms": 1_000,
+                    "log_level": 0,
+                },
+            ),
             topic,
         )
         self._thread = threading.Thread(target=self._poll, name="ingest-producer", daemon=True)

@@ -36,7 +36,7 @@ def run_ingest(settings: Settings) -> None:
         Unavailable: the broker does not answer at the start, or the producer fails for good.
     """
     ensure_topics(
-        settings.bootstrap,
+        settings.cluster,
         [settings.topics.inbox, settings.topics.definitions, settings.topics.schemas],
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
@@ -66,7 +66,7 @@ class IngestServer:
     ) -> None:
         limits = limits or read_limits(settings)
         app = IngestApp(
-            settings.bootstrap,
+            settings.cluster,
             settings.topics.inbox.name,
             settings.topics.definitions.name,
             schema_id,

@@ -58,7 +58,7 @@ class KeyAdmin:
         self._settings = settings
         self._definitions = TopicView(
             "definitions",
-            settings.bootstrap,
+            settings.cluster,
             [settings.topics.definitions.name],
             read_keys,
             self.keys.apply,

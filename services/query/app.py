@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
-from schemas.avro.files import load
+from schemas.avro.files import history, load
 from schemas.errors import AvilaError
 from schemas.plans import PlanDefinition
 from schemas.registry.client import open_registry
@@ -78,7 +78,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             resource.apply(changes.definitions)
 
     definitions_view = TopicView(
-        "definitions", settings.bootstrap, [topics.definitions.name], _read, apply
+        "definitions", settings.cluster, [topics.definitions.name], _read, apply
     )
     store = Store(settings)
     events = EventStore(store, settings.clickhouse_database)
@@ -96,13 +96,17 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     topic_views = (definitions_view, *context.views)
     telemetry = QueryTelemetry(topic_views)
     checks: dict[str, Check] = {
-        "broker": broker_check(settings.bootstrap),
+        "broker": broker_check(settings.cluster),
         "store": store.trouble,
     }
     if not settings.kafka_bootstrap:  # the whole system is on this machine
         checks["worker"] = WorkerCheck(settings)
     health = Health(topic_views, checks)
-    tail = Tail(settings.bootstrap, topics.events.name, Codec(load("event"), registry.find))
+    tail = Tail(
+        settings.cluster,
+        topics.events.name,
+        Codec(load("event"), registry.find, shipped=history("event")),
+    )
     live = {
         operator.spec.plural: resource.live
         for operator, resource in zip(OPERATORS, resources, strict=True)

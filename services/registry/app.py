@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,30 +12,40 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from schemas.errors import AvilaError, Unavailable
+from schemas.errors import AvilaError, BackOff, Unavailable
 from schemas.registry.log import Registry
 from services.access_log import AccessLog
 from services.metrics_middleware import MetricsMiddleware
+from services.registry.access import Access
 from services.registry.errors import answer_defect, answer_error
 from services.registry.ids import IdsApi
 from services.registry.levels import LevelsApi
 from services.registry.requests import AsyncRegistry, answer
 from services.registry.subjects import SubjectsApi
 from services.registry.telemetry import Metrics
+from services.topic_view import TopicView
 
 _READY_TIMEOUT_S: Final = 5
 
 
-def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
-    """Return the API over `registry`, which it closes when it shuts down."""
+def make_registry_app(
+    registry: Registry, log: AccessLog, access: Access, keys_view: TopicView[Any] | None = None
+) -> Starlette:
+    """Return the API over `registry`, which it closes when it shuts down.
+
+    It runs `keys_view`, from which `access` knows the credentials.
+    """
     shared, metrics = AsyncRegistry(registry), Metrics()
-    subjects, ids, levels = SubjectsApi(shared), IdsApi(shared), LevelsApi(shared)
+    subjects, levels = SubjectsApi(shared, access), LevelsApi(shared, access)
+    ids = IdsApi(shared)
 
     async def ready(_: Request) -> Response:
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 await shared.view(lambda _: None)
-        except (Unavailable, TimeoutError) as error:
+                if keys_view is not None:
+                    keys_view.require()
+        except (BackOff, Unavailable, TimeoutError) as error:
             reason = str(error) or f"no answer within {_READY_TIMEOUT_S} s"
             return PlainTextResponse(f"{reason}\n", status_code=503)
         return PlainTextResponse("ready\n")
@@ -43,7 +53,13 @@ def make_registry_app(registry: Registry, log: AccessLog) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with registry:
-            yield
+            if keys_view is not None:
+                keys_view.start()
+            try:
+                yield
+            finally:
+                if keys_view is not None:
+                    await keys_view.stop()
 
     # A subject may contain slashes, so the longer paths come first.
     subject = "/subjects/{subject:path}"

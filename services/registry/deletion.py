@@ -7,9 +7,6 @@ written with it stay readable until it is deleted permanently.
 from schemas.registry.subjects import (
     Record,
     Subjects,
-    delete_records,
-    level_record,
-    schema_key,
     schema_record,
 )
 from services.registry import errors
@@ -32,10 +29,10 @@ def delete_subject(
         if listed:
             raise errors.subject_not_deleted_first(subject)
         numbers = [version.version for version in all_versions]
-        return numbers, [(schema_key(subject, number), None) for number in numbers]
+        return numbers, subjects.erasure(subject, numbers)
     if not listed:
         raise errors.subject_deleted_already(subject)
-    records = [*delete_records(listed), *_level_removal(subjects, subject)]
+    records = [*subjects.deletion(subject), *subjects.unset_level(subject)]
     return [version.version for version in listed], records
 
 
@@ -55,14 +52,10 @@ def delete_version(
     if permanent:
         if not version.deleted:
             raise errors.version_not_deleted_first(subject, version.version)
-        return version.version, [(schema_key(subject, version.version), None)]
+        return version.version, subjects.erasure(subject, [version.version])
     if version.deleted:
         raise errors.version_deleted_already(subject, version.version)
     records = [schema_record(version._replace(deleted=True))]
     if listed == [version]:
-        records += _level_removal(subjects, subject)
+        records += subjects.unset_level(subject)
     return version.version, records
-
-
-def _level_removal(subjects: Subjects, subject: str) -> list[Record]:
-    return [level_record(subject, None)] if subjects.level(subject) else []

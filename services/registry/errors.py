@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import AvilaError, Conflict, InvalidRequest, Unavailable
-from services.errors import status_of
+from schemas.errors import AvilaError, BackOff, Conflict, InvalidRequest, Unavailable
+from services.errors import CHALLENGE, status_of
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 
@@ -104,7 +104,12 @@ async def answer_error(_: Request, error: Exception) -> Response:
         return _respond(error.status_code, body, dict(error.headers or {}))
     assert isinstance(error, AvilaError)
     code = _code(error)
-    return _respond(code // 100 if code > 999 else code, ErrorBody(code, str(error)))
+    headers = {}
+    if isinstance(error, BackOff):
+        headers["Retry-After"] = "1"
+    if code == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    return _respond(code // 100 if code > 999 else code, ErrorBody(code, str(error)), headers)
 
 
 async def answer_defect(_: Request, __: Exception) -> Response:

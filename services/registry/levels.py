@@ -8,6 +8,7 @@ from starlette.responses import Response
 from schemas.avro.resolution import COMPATIBILITIES, Compatibility
 from schemas.registry.subjects import DEFAULT_COMPATIBILITY, Record, Subjects, level_record
 from services.registry import errors
+from services.registry.access import Access, refuse_own
 from services.registry.errors import Refused
 from services.registry.requests import (
     AsyncRegistry,
@@ -24,8 +25,9 @@ from services.registry.requests import (
 class LevelsApi:
     """The endpoints under `/config` and `/compatibility`."""
 
-    def __init__(self, registry: AsyncRegistry) -> None:
+    def __init__(self, registry: AsyncRegistry, access: Access) -> None:
         self._registry = registry
+        self._access = access
 
     async def level(self, request: Request) -> Response:
         """Return the global level, or that of one subject."""
@@ -45,6 +47,8 @@ class LevelsApi:
     async def set_level(self, request: Request) -> Response:
         """Set the global level, or that of one subject."""
         subject = request.path_params.get("subject")
+        self._access.check(request)
+        refuse_own(self._access, subject)
         level = _read_level(await read_body(request, dict[str, Any]))
         return answer(
             await self._registry.change(
@@ -55,11 +59,13 @@ class LevelsApi:
     async def unset_level(self, request: Request) -> Response:
         """Remove a level, so that the next higher one applies; return the removed level."""
         subject = request.path_params.get("subject")
+        self._access.check(request)
+        refuse_own(self._access, subject)
 
         def decide(subjects: Subjects) -> tuple[Compatibility, list[Record]]:
             level = subjects.level(subject)
             if level is not None:
-                return level, [level_record(subject, None)]
+                return level, subjects.unset_level(subject)
             if subject is not None:
                 raise errors.no_subject(subject)
             return DEFAULT_COMPATIBILITY, []

@@ -3,8 +3,9 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.registry.subjects import Subjects
+from schemas.registry.subjects import Record, Subjects
 from services.registry import errors
+from services.registry.access import Access, checked, refuse_own
 from services.registry.deletion import delete_subject, delete_version
 from services.registry.requests import (
     AsyncRegistry,
@@ -23,8 +24,9 @@ from services.registry.requests import (
 class SubjectsApi:
     """The endpoints under `/subjects`."""
 
-    def __init__(self, registry: AsyncRegistry) -> None:
+    def __init__(self, registry: AsyncRegistry, access: Access) -> None:
         self._registry = registry
+        self._access = access
 
     async def list(self, request: Request) -> Response:
         """List the subjects."""
@@ -68,9 +70,14 @@ class SubjectsApi:
         """Register a schema under a subject, and return its id."""
         subject, normalize = subject_of(request), flag(request, "normalize")
         schema = await read_schema(request)
-        schema_id = await self._registry.change(
-            lambda subjects: subjects.registration(subject, schema, normalize=normalize)
-        )
+
+        def decide(subjects: Subjects) -> tuple[int, list[Record]]:
+            schema_id, records = subjects.registration(subject, schema, normalize=normalize)
+            if records and subject not in self._access.open:
+                refuse_own(self._access, subject)
+            return schema_id, records
+
+        schema_id = await self._registry.change(checked(self._access, request, decide))
         return answer({"id": schema_id})
 
     async def look_up(self, request: Request) -> Response:
@@ -91,6 +98,8 @@ class SubjectsApi:
     async def delete(self, request: Request) -> Response:
         """Delete a subject, softly or permanently, and return the deleted versions."""
         subject, permanent = subject_of(request), flag(request, "permanent")
+        self._access.check(request)
+        refuse_own(self._access, subject)
         return answer(
             await self._registry.change(
                 lambda subjects: delete_subject(subjects, subject, permanent=permanent)
@@ -101,6 +110,8 @@ class SubjectsApi:
         """Delete a version, softly or permanently, and return its number."""
         subject, number = subject_of(request), version_of(request)
         permanent = flag(request, "permanent")
+        self._access.check(request)
+        refuse_own(self._access, subject)
         return answer(
             await self._registry.change(
                 lambda subjects: delete_version(subjects, subject, number, permanent=permanent)

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.store.engine import Engine
 from services.store.errors import Code, StoreError
+from services.store.reach import check_reach, check_settings
 from services.store.requests import Call, read_arguments, read_call
 from services.store.responses import ClientGone, Headers, Reply, answer
 from services.store.running import Running
@@ -99,6 +100,10 @@ class _Statements:
                     await reply.fail(unknown, self._engine.version)
 
     async def _serve(self, request: Request, reply: Reply) -> None:
+        if "origin" in request.headers:
+            raise StoreError(
+                Code.ACCESS_DENIED, "Web pages have no access: the request has the header Origin"
+            )
         arguments = read_arguments(request)
         if request.method != "POST" and "query" not in arguments:
             await reply.start(200, {"Content-Type": "text/html; charset=UTF-8"})
@@ -109,6 +114,8 @@ class _Statements:
             call = await read_call(request, arguments, self._engine.path, spools)
             if call is None:
                 raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
+            check_reach(call.job.statement, self._engine.refused)
+            check_settings(call.job.settings.values(), self._engine.refused)
             reply.add({"X-ClickHouse-Query-Id": call.job.query_id})
             async with self._engine.slot():
                 await self._run(request, reply, call)

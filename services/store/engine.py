@@ -11,16 +11,19 @@ How it works around the limits of chDB:
 - FROM INFILE reads the rows of an INSERT from a file in memory; the engine parses them.
 - A query cannot have an id of the caller's choice. `log_comment` carries that id, and KILL QUERY
   finds it there. The engine does not notice that the reader of the pipe has gone.
+- Its database `default` finds any file of the machine by its path. So we attach the part of it that
+  has the tables instead, each time the engine is opened.
 - The engine's threads do not survive a fork: nothing may fork once the engine is open.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +34,8 @@ from chdb import ChdbError
 
 from schemas.errors import Misconfigured
 from services.store.errors import Code, StoreError, engine_error
-from services.store.jobs import Job, Outcome
+from services.store.jobs import Job, Outcome, Table
+from services.store.reach import refused_names
 from services.store.running import Running
 from services.store.statements import Insert, Query
 
@@ -42,6 +46,8 @@ _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_function
 # A server's mark cache is too large for a laptop. A server's memory watcher wakes up every few
 # milliseconds, which takes a tenth of a core from an idle store.
 _ENGINE_OPTIONS: Final = f"mark_cache_size={256 << 20}&memory_worker_period_ms=1000"
+# Settings that forbid to create and fill the temporary tables of external data
+_BARS_EXTERNAL_DATA: Final = re.compile(r"\b(?:readonly|allow_ddl|async_insert)\b", re.IGNORECASE)
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_WAIT_S: Final = 30.0
 _MAX_SESSIONS: Final = 1_000
@@ -55,8 +61,10 @@ class Engine:
         self.path = path.resolve()
         self.version = ""
         self.timezone = ""
+        self.refused: frozenset[bytes] = frozenset()  # see `services.store.reach`
         self._workers = ThreadPoolExecutor(handles, "query")
         self._control = ThreadPoolExecutor(1, "control")
+        self._describers = ThreadPoolExecutor(2, "describe")
         self._slots = asyncio.Semaphore(handles)
         self._handles = handles
         self._max_waiting = waiting
@@ -97,6 +105,32 @@ class Engine:
                 f"the store in {self.path} cannot be opened: {engine_error(str(error))}"
             ) from error
         self.version, self.timezone = row.decode().strip().split("\t")
+        self._open_tables_only()
+        functions, engines, databases = (
+            [row[0] for row in self._rows(sql)]
+            for sql in (
+                "SELECT name FROM system.table_functions",
+                "SELECT name FROM system.table_engines",
+                "SELECT name FROM system.database_engines",
+            )
+        )
+        self.refused = refused_names(functions, [*engines, *databases])
+
+    def _open_tables_only(self) -> None:
+        """Replace the database `default`, in which clickhouse-local finds files by their paths.
+
+        Its tables are in the usual database that is a part of it, and has the same id.
+        """
+        (engine, uuid), *_ = self._rows(
+            "SELECT engine, uuid FROM system.databases WHERE name = 'default'"
+        )
+        if engine != "Atomic":
+            self._keeper.query("DETACH DATABASE default")
+            self._keeper.query(f"ATTACH DATABASE default UUID '{uuid}' ENGINE = Atomic")
+
+    def _rows(self, sql: str) -> list[list[str]]:
+        text = self._keeper.query(sql, "TabSeparated").bytes().decode()
+        return [line.split("\t") for line in text.splitlines()]
 
     async def close(self) -> None:
         """Cancel running statements and shut the engine down; acknowledged inserts are on disk."""
@@ -149,6 +183,11 @@ class Engine:
             # The engine uses the handle until then, even if this task is cancelled meanwhile.
             await asyncio.shield(running.close())
 
+    async def column_types(self, job: Job) -> list[bytes]:
+        """Return the types of the columns of `job`'s result; none if the engine does not say."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._describers, self._describe, job)
+
     async def _kill_from_loop(self, query_id: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._control, self._kill, query_id)
 
@@ -170,25 +209,48 @@ class Engine:
         finally:
             handle.close()
 
-    def _prepare(self, handle: Any, job: Job) -> None:
-        for table in job.tables:
-            handle.query(f"CREATE TEMPORARY TABLE {_name(table.name)} ({table.structure})")
-            source = f"FROM INFILE '{table.path}' FORMAT {table.format}"
-            handle.query(f"INSERT INTO {_name(table.name)} {source}")
-        for statement in self._sessions.get(job.session_id, ()):
-            handle.query(statement)
-        if job.database:
-            handle.query(f"USE {_name(job.database)}")
+    def _describe(self, job: Job) -> list[bytes]:
+        if not isinstance(job.statement, Query):
+            return []
+        handle: Any = chdb.connect(str(self.path))
+        try:
+            self._prepare(handle, job, rows=False)
+            described = handle.query(
+                job.statement.describing(), "JSONCompactEachRow", params=dict(job.parameters)
+            )
+            return [json.loads(line)[1].encode() for line in described.bytes().splitlines()]
+        except (ChdbError, RuntimeError) as error:
+            log.debug("columns not described", query_id=job.query_id, error=str(error))
+            return []
+        finally:
+            handle.close()
+
+    def _prepare(self, handle: Any, job: Job, *, rows: bool = True) -> None:
         comment = job.settings.get("log_comment", "")
-        changes = {
+        settings = {
             **_SERVER_DEFAULTS,
             **job.settings,
             "log_comment": f"{comment} {job.query_id}".strip(),
         }
-        for name in changes:
+        for name in settings:
             if not _SETTING_NAME.fullmatch(name):
                 raise StoreError(Code.UNKNOWN_SETTING, f"Unknown setting '{name}'")
-        handle.query("SET " + ", ".join(f"{k} = {_literal(v)}" for k, v in changes.items()))
+        of_session = self._sessions.get(job.session_id, ())
+        if job.tables:
+            # External data is parsed with the settings of its query; some would prevent the insert.
+            for statement in of_session:
+                if not _BARS_EXTERNAL_DATA.search(statement.decode(errors="replace")):
+                    handle.query(statement)
+            _set(handle, {k: v for k, v in settings.items() if not _BARS_EXTERNAL_DATA.search(k)})
+            for table in job.tables:
+                _create(handle, table)
+                if rows:
+                    _fill(handle, table)
+        for statement in of_session:
+            handle.query(statement)
+        if job.database:
+            handle.query(f"USE {_name(job.database)}")
+        _set(handle, settings)
 
     def _query(self, handle: Any, running: Running, query: Query, target: int) -> Outcome:
         job = running.job
@@ -250,6 +312,7 @@ class Engine:
     def _shut(self) -> None:
         self._workers.shutdown()
         self._control.shutdown()
+        self._describers.shutdown()
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
@@ -262,6 +325,23 @@ class Engine:
             Code.TOO_MANY_SIMULTANEOUS_QUERIES,
             f"Too many simultaneous queries: {self._handles} running, {self._waiting} queued",
         )
+
+
+def _set(handle: Any, settings: Mapping[str, str]) -> None:
+    handle.query("SET " + ", ".join(f"{k} = {_literal(v)}" for k, v in settings.items()))
+
+
+def _create(handle: Any, table: Table) -> None:
+    """Create the temporary table of external data."""
+    handle.query(f"CREATE TEMPORARY TABLE {_name(table.name)} ({table.structure})")
+
+
+def _fill(handle: Any, table: Table) -> None:
+    source = f"FROM INFILE '{table.path}' FORMAT {table.format}"
+    try:
+        handle.query(f"INSERT INTO {_name(table.name)} {source}")
+    except ChdbError as error:
+        raise engine_error(str(error), inserting=True) from error
 
 
 def _outcome(result: Any) -> Outcome:

@@ -9,6 +9,8 @@ class Code(IntEnum):
     """The errors that this service raises itself; all others come from the engine."""
 
     BAD_ARGUMENTS = 36
+    TOO_LARGE_SIZE_COMPRESSED = 19
+    CHECKSUM_DOESNT_MATCH = 40
     UNKNOWN_FUNCTION = 46
     NOT_IMPLEMENTED = 48
     SYNTAX_ERROR = 62
@@ -22,6 +24,7 @@ class Code(IntEnum):
     SUPPORT_IS_DISABLED = 344
     INTO_OUTFILE_NOT_ALLOWED = 358
     QUERY_WAS_CANCELLED = 394
+    ACCESS_DENIED = 497
     AUTHENTICATION_FAILED = 516
     UNKNOWN_EXCEPTION = 1002
 
@@ -36,6 +39,7 @@ _STATUSES: Final = {
             *(6, 8, 15, 16, 25, 26, 27, 36, 38, 41, 42, 43, 44, 53, 62, 69, 70, 71, 72, 117, 120),
             *(167, 168, 184, 427, 441, 456, 457, 675, 676),
             *(Code.UNKNOWN_COMPRESSION_METHOD, Code.CANNOT_DECOMPRESS),
+            *(Code.CHECKSUM_DOESNT_MATCH, Code.TOO_LARGE_SIZE_COMPRESSED),
             *(Code.INTO_OUTFILE_NOT_ALLOWED, Code.SUPPORT_IS_DISABLED),
         ),
         # an unknown table, function, column, type, engine, database, setting or format

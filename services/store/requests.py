@@ -3,6 +3,7 @@
 Nothing reaches the engine before the body is complete and decompressed.
 """
 
+import asyncio
 import re
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from services.store.bodies import Decompressor, Spool
 from services.store.errors import Code, StoreError
 from services.store.forms import read_form
 from services.store.jobs import Job, Table
+from services.store.native import BlockDecompressor
 from services.store.statements import Insert, Query, is_column_list, read_statement
 
 # The text of an INSERT ends within this much of the body; rows follow.
@@ -25,6 +27,7 @@ _HEAD_BYTES: Final = 1 << 20
 _MAX_STATEMENT_BYTES: Final = 64 << 20
 _MAX_FORM_BYTES: Final = 256 << 20
 _BUFFER_BYTES: Final = 1 << 20
+_REVISION: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _WORD: Final = re.compile(r"\w+", re.ASCII)
 
 # The arguments of ClickHouse's HTTP interface itself; every other argument is a setting.
@@ -44,7 +47,9 @@ class Call(msgspec.Struct, frozen=True):
     job: Job
     wait_for_end: bool
     buffer_bytes: int
-    compressed: bool
+    compressed: bool  # as Accept-Encoding allows
+    in_blocks: bool  # compressed in ClickHouse's own blocks
+    revision: int  # of the Native format
 
 
 def read_arguments(request: Request) -> dict[str, str]:
@@ -63,14 +68,13 @@ async def read_call(
     Raises:
         StoreError: the request is malformed or too large; nothing has run.
     """
-    if _is_set(arguments, "compress") or _is_set(arguments, "decompress"):
-        raise StoreError(
-            Code.NOT_IMPLEMENTED,
-            "ClickHouse's own block compression is not available: use Accept-Encoding and "
-            "Content-Encoding with lz4, zstd or gzip",
-        )
+    in_blocks = _is_set(arguments, "decompress")
     tables: list[Table] = []
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if in_blocks:
+            raise StoreError(
+                Code.NOT_IMPLEMENTED, "decompress=1 does not work with a form: use Content-Encoding"
+            )
         reader = _BodyReader(b"", directory, spools)
         fields, files = read_form(await _read_body(request, _MAX_FORM_BYTES), request.headers)
         arguments = arguments | fields
@@ -82,7 +86,7 @@ async def read_call(
     else:
         query = arguments.get("query", "").encode(errors="surrogateescape")
         reader = _BodyReader(query, directory, spools)
-        await _read_into(request, reader)
+        await _read_into(request, reader, in_blocks=in_blocks)
     statement = reader.finish()
     if statement is None:
         return None
@@ -134,16 +138,23 @@ class _BodyReader:
             self._head.clear()
 
 
-async def _read_into(request: Request, reader: _BodyReader) -> None:
+async def _read_into(request: Request, reader: _BodyReader, *, in_blocks: bool) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in {"", "identity"}:
+    if encoding in {"", "identity"} and not in_blocks:
         async for chunk in request.stream():
             reader.write(chunk)
         return
-    decompressor = Decompressor(encoding)
-    async for chunk in request.stream():
-        decompressor.feed(chunk, reader)
-    decompressor.finish()
+    blocks = BlockDecompressor(reader)
+    if encoding in {"", "identity"}:
+        async for chunk in request.stream():
+            await asyncio.to_thread(blocks.write, chunk)
+    else:
+        decompressor = Decompressor(encoding)
+        sink = blocks if in_blocks else reader
+        async for chunk in request.stream():
+            decompressor.feed(chunk, sink)
+        decompressor.finish()
+    blocks.finish()
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
@@ -192,6 +203,8 @@ def _call(
         wait_for_end=_is_set(own, "wait_end_of_query"),
         buffer_bytes=_number(own, "buffer_size", _BUFFER_BYTES),
         compressed=_is_set(settings, "enable_http_compression"),
+        in_blocks=_is_set(own, "compress"),
+        revision=_revision(own),
     )
 
 
@@ -232,6 +245,15 @@ def _external_table(
 
 def _is_set(arguments: Mapping[str, str], name: str) -> bool:
     return arguments.get(name, "0").lower() in {"1", "true"}
+
+
+def _revision(arguments: Mapping[str, str]) -> int:
+    value = arguments.get("client_protocol_version", "0")
+    if not _REVISION.fullmatch(value):
+        raise StoreError(
+            Code.BAD_ARGUMENTS, f"client_protocol_version must be a number, not {value!a}"
+        )
+    return int(value)
 
 
 def _number(arguments: Mapping[str, str], name: str, default: int) -> int:

@@ -12,6 +12,13 @@ from services.store.compression import Compressor, NoCompression, choose_compres
 from services.store.engine import Engine
 from services.store.errors import StoreError
 from services.store.jobs import Outcome
+from services.store.native import (
+    BlockCompressor,
+    Framing,
+    NativeFraming,
+    NoFraming,
+    compress_block,
+)
 from services.store.requests import Call
 from services.store.running import Running
 from services.store.statements import Query
@@ -57,9 +64,10 @@ class Reply:
         """Send the last part of the body."""
         await self._message({"type": "http.response.body", "body": data})
 
-    async def fail(self, error: StoreError, version: str) -> None:
-        """Send an error instead of a result."""
+    async def fail(self, error: StoreError, version: str, *, in_block: bool = False) -> None:
+        """Send an error instead of a result, as a compressed block if asked to."""
         body = f"{error.text} (version {version})\n".encode(errors="replace")
+        body = compress_block(body) if in_block else body
         headers = {
             "X-ClickHouse-Exception-Code": str(error.code),
             "Content-Type": "text/plain; charset=UTF-8",
@@ -88,33 +96,57 @@ async def answer(reply: Reply, running: Running, call: Call, engine: Engine, acc
     that occurs after the first part is written at the end of the stream, between tags that the
     headers announce.
     """
-    compressor = choose_compressor(accept) if call.compressed else NoCompression()
+    compressor = _compressor(call, accept)
+    framing = _framing(call, engine)
     with Spool(engine.path) as held:
         streaming = False
+        refused: StoreError | None = None
         while data := await running.read():
-            compressed = await compressor.compress(data)
+            try:
+                compressed = await compressor.compress(await framing.frame(data))
+            except StoreError as error:
+                refused = error
+                break
             if streaming:
                 await reply.chunk(compressed)
                 continue
             held.write(compressed)
-            if not call.wait_for_end and held.size > call.buffer_bytes:
+            may_start = framing.settled and not call.wait_for_end
+            if may_start and held.size > call.buffer_bytes:
                 streaming = True
                 tag = secrets.token_hex(8)
                 head = _result_headers(running, call, compressor, Outcome())
                 await reply.start(200, head | {"X-ClickHouse-Exception-Tag": tag})
                 await _send_held(reply, held)
-        outcome = await running.done
+        outcome = Outcome(refused) if refused else await running.done
+        rest = await compressor.compress(framing.finish())
         if streaming:
+            await reply.chunk(rest)
             await _finish(reply, compressor, outcome, tag, engine.version)
             return
         if outcome.error is not None:
-            await reply.fail(outcome.error, engine.version)
+            await reply.fail(outcome.error, engine.version, in_block=call.in_blocks)
             return
+        held.write(rest)
         held.write(compressor.finish() if held.size or running.has_result else b"")
         head = _result_headers(running, call, compressor, outcome)
         await reply.start(200, head | {"Content-Length": str(held.size)})
         await _send_held(reply, held)
         await reply.end()
+
+
+def _compressor(call: Call, accept: str) -> Compressor:
+    if call.in_blocks:
+        return BlockCompressor()
+    return choose_compressor(accept) if call.compressed else NoCompression()
+
+
+def _framing(call: Call, engine: Engine) -> Framing:
+    statement = call.job.statement
+    named = statement.format.decode(errors="replace") if isinstance(statement, Query) else ""
+    if call.revision and (named or call.job.format).lower() == "native":
+        return NativeFraming(call.revision, lambda: engine.column_types(call.job))
+    return NoFraming()
 
 
 async def _finish(

@@ -6,7 +6,7 @@ goes to. The functions are pure and work on bytes, since rows may be binary.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,21 +16,27 @@ from services.store.errors import Code, StoreError
 _TOKEN: Final = re.compile(
     rb"""
       (?P<blank>   \s++ | --[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
-    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' )
     | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+" )
-    | (?P<open>    (?: ['`"] | /\* | \$\w*\$ ) .* )
-    | (?P<word>    [A-Za-z_\x80-\xff] [\w\x80-\xff$]*+ )
+    | (?P<open>    (?: ['`"] | /\* ) .* )
+    | (?P<tag>     \$\w*+\$ )
+    | (?P<word>    [A-Za-z_$\x80-\xff] [\w\x80-\xff$]*+ )
     | (?P<number>  \d [\w.]*+ )
     | (?P<mark>    . )
     """,
     re.VERBOSE | re.DOTALL,
 )
 # `open` is an unclosed quote or comment: it takes the rest, so that no text is scanned twice.
+# `tag` opens a heredoc if the same tag follows; otherwise a word begins there, as in `{$x$:Int32}`.
+_TAG: Final = re.compile(rb"(?=(\$\w*+\$))")
+_WORD: Final = re.compile(rb"[\w\x80-\xff$]+")
 _OPEN, _CLOSE = b"([{", b")]}"
 _END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A token; `depth` is how many brackets it is in."""
+
     kind: str
     text: bytes
     start: int
@@ -39,6 +45,7 @@ class _Token(NamedTuple):
 
     @property
     def word(self) -> bytes:
+        """Return the word in capitals; empty if the token is none."""
         return self.text.upper() if self.kind == "word" else b""
 
 
@@ -77,6 +84,11 @@ class Query(msgspec.Struct, frozen=True):
             tail = b" FORMAT " + default_format.encode()
         return b"%b INTO OUTFILE '%b' TRUNCATE %b" % (head, path.encode(), tail)
 
+    def describing(self) -> bytes:
+        """Return the statement that lists the columns of this one's result."""
+        settings = self.text[self.output_at :].partition(self.format)[2] if self.format else b""
+        return b"DESCRIBE TABLE (%b\n%b\n)" % (self.text[: self.output_at], settings)
+
 
 def read_statement(text: bytes) -> Insert | Query:
     """Parse `text` as an INSERT with rows, or else as another statement; rows may follow the text.
@@ -84,32 +96,58 @@ def read_statement(text: bytes) -> Insert | Query:
     Raises:
         StoreError: the statement would access a file of this machine, or objects of this process.
     """
-    tokens = _tokens(text)
-    first = next(tokens, None)
-    if first is not None and first.word == b"INSERT":
+    tokens = read_tokens(text)
+    if _starts_insert(tokens):
         insert = _read_insert(text, tokens)
         if insert is not None:
             return insert
     return _read_query(text)
 
 
-def _tokens(text: bytes) -> Iterator[_Token]:
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
-        if kind == "tag":
-            kind = "string"
+def read_tokens(text: bytes) -> Iterator[Token]:
+    """Yield the tokens of a statement, without blanks and comments."""
+    depth = at = 0
+    last_tags: dict[bytes, int] = {}
+    while match := _TOKEN.match(text, at):
+        kind, start, at = match.lastgroup, at, match.end()
         if kind is None or kind == "blank":
             continue
-        token = match[0]
+        if kind == "tag":
+            last_tags = last_tags or {tag[1]: tag.start() for tag in _TAG.finditer(text)}
+            kind, at = _read_heredoc(text, match, last_tags)
+        token = text[start:at]
         if kind == "mark" and token in _CLOSE:
             depth = max(0, depth - 1)
-        yield _Token(kind, token, match.start(), match.end(), depth)
+        yield Token(kind, token, start, at, depth)
         if kind == "mark" and token in _OPEN:
             depth += 1
 
 
-def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
+def _read_heredoc(
+    text: bytes, tag: re.Match[bytes], last_tags: Mapping[bytes, int]
+) -> tuple[str, int]:
+    """Return the kind and the end of the token that begins with `tag`."""
+    if last_tags[tag[0]] >= tag.end():
+        return "string", text.index(tag[0], tag.end()) + len(tag[0])
+    word = _WORD.match(text, tag.start())
+    return "word", word.end() if word else tag.end()
+
+
+def _starts_insert(tokens: Iterator[Token]) -> bool:
+    """Read up to an INSERT, which may follow a WITH clause; return whether there is one."""
+    before = b""
+    for number, token in enumerate(tokens):
+        if number == 0 and token.word != b"WITH":
+            return token.word == b"INSERT"
+        if token.text == b";" and not token.depth:
+            return False
+        if before == b"INSERT" and token.word == b"INTO" and not token.depth:
+            return True
+        before = token.word
+    return False
+
+
+def _read_insert(text: bytes, tokens: Iterator[Token]) -> Insert | None:
     """Parse the tokens after INSERT; return None if no rows follow (INSERT … SELECT)."""
     settings_at = input_start = -1
     input_at: tuple[int, int] | None = None
@@ -129,6 +167,8 @@ def _read_insert(text: bytes, tokens: Iterator[_Token]) -> Insert | None:
             input_at = input_start, token.end
         elif token.depth:
             continue
+        elif token.text == b";":
+            return None
         elif word in {b"SELECT", b"WITH"}:
             selecting = True
         elif word == b"SETTINGS" and not selecting:
@@ -156,7 +196,7 @@ def _split(text: bytes, settings_at: int, end: int) -> tuple[bytes, bytes]:
 
 def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
     """Return the SETTINGS clause right after the format's name, or nothing, and where it ends."""
-    tokens = list(_take(_tokens(text[start : start + 65_536]), 256))
+    tokens = list(_take(read_tokens(text[start : start + 65_536]), 256))
     if not tokens or tokens[0].word != b"SETTINGS":
         return b"", start
     at = 1
@@ -169,7 +209,7 @@ def _settings_after(text: bytes, start: int) -> tuple[bytes, int]:
     return text[start:end].strip(), end
 
 
-def _take(tokens: Iterator[_Token], count: int) -> Iterator[_Token]:
+def _take(tokens: Iterator[Token], count: int) -> Iterator[Token]:
     for _, token in zip(range(count), tokens, strict=False):
         yield token
 
@@ -180,7 +220,7 @@ def _data_after(text: bytes, end: int) -> int:
 
 
 def _read_query(text: bytes) -> Query:
-    tokens = list(_tokens(text))
+    tokens = list(read_tokens(text))
     while tokens and tokens[-1].text == b";":
         tokens.pop()
     end = tokens[-1].end if tokens else 0
@@ -203,7 +243,7 @@ def _read_query(text: bytes) -> Query:
 def is_column_list(text: bytes) -> bool:
     """Return whether `text` is not empty and cannot close the brackets that it is put into."""
     depth = 0
-    for token in _tokens(text):
+    for token in read_tokens(text):
         if token.kind == "open" or token.text == b";":
             return False
         if token.kind == "mark":

@@ -24,9 +24,11 @@ Say = Callable[[str], None]
 class Child:
     """One part of the system, across its restarts; it ends with this process, whatever ends us."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
-        self.name = name
-        self.log_file = settings.data_dir / "logs" / f"{name}.log"
+    def __init__(self, name: str, settings: Settings, *arguments: str) -> None:
+        """Prepare the part `name`, which is called by the last of `arguments` in messages."""
+        self.name = "-".join([name, *arguments[-1:]])
+        self._command = [name, *arguments]
+        self.log_file = settings.data_dir / "logs" / f"{self.name}.log"
         self._environment = os.environ | as_environment(settings) | {"PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -40,7 +42,7 @@ class Child:
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as output:
             self._process = spawn(
-                [sys.executable, "-m", "services", self.name],
+                [sys.executable, "-m", "services", *self._command],
                 output,
                 environment=self._environment,
                 directory=Path(__file__).parents[2],

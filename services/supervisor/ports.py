@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from schemas.errors import Misconfigured
 from schemas.settings import (
-    BROKER_PORT,
-    CONTROLLER_PORT,
+    BROKER_PORTS,
+    CONTROLLER_PORTS,
     GRPC_PORT,
     INGEST_PORT,
     QUERY_GRPC_PORT,
@@ -48,12 +48,14 @@ def needed_ports(settings: Settings) -> list[Port]:
         parts.append(("registry", REGISTRY_PORT))
     if not settings.clickhouse_dsn:
         parts.append(("store", STORE_PORT))
-    if not settings.kafka_bootstrap:
-        parts.append(("broker", BROKER_PORT))
     ports = [Port(part, settings.host, settings.port(default)) for part, default in parts]
     if not settings.kafka_bootstrap:
-        controller = Port("broker (controller)", "127.0.0.1", settings.port(CONTROLLER_PORT))
-        ports.append(controller)
+        pairs = list(zip(BROKER_PORTS, CONTROLLER_PORTS, strict=True))
+        for broker, controller in pairs[: settings.brokers]:
+            ports += [
+                Port("broker", settings.local_host, settings.port(broker)),
+                Port("broker (controller)", "127.0.0.1", settings.port(controller)),
+            ]
     return ports
 
 

@@ -16,15 +16,23 @@ from types import FrameType
 from typing import Final
 
 from schemas.errors import Misconfigured, Unavailable
-from schemas.settings import GRPC_PORT, INGEST_PORT, QUERY_PORT, REGISTRY_PORT, Settings
-from services.broker import storage_in_use
+from schemas.settings import (
+    GRPC_PORT,
+    INGEST_PORT,
+    QUERY_PORT,
+    REGISTRY_PORT,
+    STORE_PORT,
+    Settings,
+)
+from services.broker import storage_directory, storage_in_use
 from services.child_process import MISCONFIGURED
 from services.data_directory import locked_data_dir, prepare_data_dir
 from services.keys.first import ensure_first_keys
 from services.supervisor.child import Child, Say
 from services.supervisor.ports import check_ports, needed_ports
 from services.supervisor.readiness import unready
-from services.topics import ensure_topics
+from services.topics import ensure_topics, require_brokers
+from sinks.store_password import password_file
 
 _STOP_TIMEOUT_S: Final = 9.0
 _BROKER_TIMEOUT_S: Final = 240.0
@@ -86,7 +94,7 @@ class _System:
         while not self._stop.is_set():
             try:
                 check_ports(ports)
-                if not storage_in_use(self._settings.data_dir / "kafka"):
+                if not self._storage_in_use():
                     return
             except Misconfigured:
                 if time.monotonic() > deadline:
@@ -98,14 +106,23 @@ class _System:
                 said = True
             self._stop.wait(_POLL_S)
 
+    def _storage_in_use(self) -> bool:
+        settings = self._settings
+        return not settings.kafka_bootstrap and any(
+            storage_in_use(storage_directory(settings.data_dir, number, settings.brokers))
+            for number in range(1, settings.brokers + 1)
+        )
+
     def _start(self) -> None:
         settings = self._settings
-        broker = None
         if not settings.kafka_bootstrap:
-            broker = Child("broker", settings)
-            broker.start()
-            self._backends.append(broker)
-        self._await_topics(broker)
+            numbers = range(1, settings.brokers + 1) if settings.brokers > 1 else ()
+            self._backends = [Child("broker", settings, "--number", str(n)) for n in numbers] or [
+                Child("broker", settings)
+            ]
+            for broker in self._backends:
+                broker.start()
+        self._await_topics(list(self._backends))
         if not self._stop.is_set():
             self._say(f"broker at {settings.bootstrap}")
         self._await_first_keys()
@@ -150,6 +167,11 @@ class _System:
             f"  or by gRPC to {settings.local_address(GRPC_PORT)}",
             f"queries to http://{settings.local_address(QUERY_PORT)}/api",
         ]
+        if not settings.clickhouse_dsn:
+            lines.append(
+                f"ClickHouse at http://{settings.local_address(STORE_PORT)}, user "
+                f"{settings.clickhouse_user}, password in {password_file(settings)}"
+            )
         if not settings.schema_registry_url:
             lines.append(f"schemas at http://{settings.local_address(REGISTRY_PORT)}/subjects")
         lines.append(f"logs in {settings.data_dir / 'logs'}; stop with Ctrl-C")
@@ -164,27 +186,29 @@ class _System:
             for child in group:
                 child.reap(deadline)
 
-    def _await_topics(self, broker: Child | None) -> None:
+    def _await_topics(self, brokers: Sequence[Child]) -> None:
         """Wait until the broker answers and every topic exists as declared, or `stop` is set."""
         deadline = time.monotonic() + _BROKER_TIMEOUT_S
         settings, said = self._settings, ""
         while not self._stop.is_set():
             try:
+                require_brokers(settings.cluster, len(brokers), timeout_s=1)
                 ensure_topics(
-                    settings.bootstrap,
+                    settings.cluster,
                     settings.topics,
                     partitions=settings.partitions,
                     replication_factor=settings.replication_factor,
                     timeout_s=1,
                 )
             except Unavailable:
-                if broker is not None and broker.ended:
-                    if broker.code == MISCONFIGURED:
-                        raise Misconfigured(f"broker: {broker.last_words()}") from None
-                    raise Unavailable(f"broker: {broker.last_words()}") from None
+                for broker in brokers:
+                    if broker.ended:
+                        kind = Misconfigured if broker.code == MISCONFIGURED else Unavailable
+                        raise kind(f"{broker.name}: {broker.last_words()}") from None
                 if time.monotonic() > deadline:
                     raise
-                state = (broker and broker.last_words()) or "starting"
+                words = dict.fromkeys(broker.last_words() for broker in brokers)
+                state = ", ".join(filter(None, words)) or "starting"
                 if state != said:
                     self._say(f"waiting for the broker ({state})")
                     said = state

@@ -17,6 +17,7 @@ from typing import Self
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, Message, Producer
 
+from schemas.cluster import client_config
 from schemas.settings import Settings
 from tests.events import (
     Figures,
@@ -87,15 +88,17 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         producer = Producer(
-            {
-                "bootstrap.servers": self._settings.bootstrap,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 20,
-                "message.timeout.ms": 600_000,
-                "log_level": 0,
-                "on_delivery": self._delivered,
-            }
+            client_config(
+                self._settings.cluster,
+                {
+                    "enable.idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "linger.ms": 20,
+                    "message.timeout.ms": 600_000,
+                    "log_level": 0,
+                    "on_delivery": self._delivered,
+                },
+            )
         )
         topic = self._settings.topics.inbox.name
         started = time.monotonic()
@@ -157,7 +160,7 @@ def judge(
         await_equal(times, functools.partial(_times, results, funnel), _SETTLED_TIMEOUT_S)
     once = dict.fromkeys((_uuid(event.event_id) for event in sent), 1)
     await_equal(once, lambda: _counts(results), _SETTLED_TIMEOUT_S)
-    assert not read_all(settings.bootstrap, settings.topics.rejected.name)
+    assert not read_all(settings.cluster, settings.topics.rejected.name)
     if clickhouse is not None:
         counted = (
             "SELECT count(), uniqExact(event_id) FROM {database:Identifier}.events",

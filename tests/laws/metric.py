@@ -109,9 +109,8 @@ def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Figures
         )
         for number, one in read_windows(definition, result).items()
     }
-    if metric.measure != "persons":  # the store keeps all buckets, the stream the newest ones
-        kept = max(found, default=0) - oracle.KEPT
-        return Figures({number: figure for number, figure in found.items() if number > kept})
+    if metric.measure != "persons":
+        return Figures(found)
     result = QueryResult(warehouse.ask(seen_statement(database, definition, now)), {})
     return Figures(found, tuple(one.persons for one in active_in(read_seen(result), now)))
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pipelines.operators
+import services.query.operators
 from schemas.operators import OPERATORS
 from schemas.operators.spec import OperatorSpec
 from tests.laws.conftest import Subject
@@ -23,10 +25,20 @@ checked = hypothesis.settings(hypothesis.settings.get_profile("laws"))
 sizes = st.lists(st.integers(1, 7), max_size=20)
 
 
+def test_every_operator_is_registered_on_both_sides_and_has_an_entry() -> None:
+    names = [spec.name for spec in OPERATORS]
+    for registry in (pipelines.operators, services.query.operators):
+        registered = [operator.spec.name for operator in registry.OPERATORS]
+        where = f"{registry.__name__}.OPERATORS"
+        assert not set(names) - set(registered), f"not registered in {where}"
+        assert not set(registered) - set(names), f"in {where}, not in schemas.operators.OPERATORS"
+        assert registered == names, f"{where} has another order than schemas.operators.OPERATORS"
+    for name in names:
+        assert find_spec(f"tests.laws.{name}"), f"there is no tests/laws/{name}.py with an ENTRY"
+
+
 @pytest.mark.parametrize("spec", OPERATORS, ids=lambda spec: spec.name)
-def test_every_operator_has_an_entry(spec: OperatorSpec) -> None:
-    module = f"tests.laws.{spec.name}"
-    assert find_spec(module), f"{spec.name} is registered, and has no {module} with an ENTRY"
+def test_an_entry_has_changes_if_the_operator_publishes_some(spec: OperatorSpec) -> None:
     entry = entry_of(spec.name)
     assert entry.variants
     assert (entry.changes is None) == (entry.oracle_of_changes is None) == (not spec.changes)

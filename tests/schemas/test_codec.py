@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.avro.codec import Codec, Decoded, Encoder
+from schemas.avro.files import history, load, names
 from schemas.avro.schema import Schema
 from schemas.errors import InvalidRequest
 from tests.schemas.examples import (
@@ -468,3 +469,35 @@ def test_encoding_refuses_what_the_schema_does_not_hold() -> None:
         encoder.encode(batch.set_column(0, "text", nothing))
     with pytest.raises(ValueError, match="not in range"):
         encoder.encode(batch.set_column(2, "int", pa.array([2**40])))
+
+
+@pytest.mark.parametrize("name", names())
+@patient
+@given(st.data())
+def test_values_whose_ids_the_registry_has_lost_are_read_by_the_schemas_that_we_ship(
+    name: str, data: st.DataObject
+) -> None:
+    newest = history(name)[-1]
+    rows = data.draw(st.lists(records_of(newest), min_size=1, max_size=4))
+    values: list[bytes | None] = [framed(70, datum(newest, row)) for row in rows]
+    lost = Codec(load(name), lambda _: {}, shipped=history(name))
+
+    decoded = lost.decode([*values, framed(9, b"\xff" * 9), None])
+
+    assert decoded.rows.tolist() == list(range(len(values)))
+    assert rows_of(decoded.batch) == rows_of(codec(load(name), {70: newest}).decode(values).batch)
+    assert reasons(decoded) == ["unknown_schema", "not_wire_format"]
+
+
+def test_a_lost_id_of_an_older_version_is_read_by_that_version() -> None:
+    added = [{"name": "extra", "type": ["null", "string"], "default": None}]
+    newer = changed(EVENT, add=added, drop=set())
+    values: list[bytes | None] = [
+        framed(70, datum(EVENT, AN_EVENT)),
+        framed(71, datum(newer, AN_EVENT | {"extra": "x"})),
+    ]
+
+    decoded = Codec(newer, lambda _: {}, shipped=[EVENT, newer]).decode(values)
+
+    assert not decoded.failures
+    assert [row["extra"] for row in decoded.batch.to_pylist()] == [None, "x"]

@@ -12,6 +12,7 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -185,6 +186,53 @@ def test_external_data_joins_a_query(client: Client) -> None:
     assert rows == [("Bo",)]
 
 
+def test_external_data_is_parsed_with_the_settings_of_its_query(client: Client) -> None:
+    people = ExternalData(
+        file_name="people.csv",
+        fmt="CSV",
+        structure="id UInt32, at DateTime('UTC')",
+        data=b"1|2026-01-02T03:04:05Z\n",
+    )
+    settings = {
+        "format_csv_delimiter": "|",
+        "date_time_input_format": "best_effort",
+        "readonly": 2,
+        "allow_ddl": 0,
+        "async_insert": 1,
+    }
+    query = "SELECT id, toString(at) FROM people"
+    asked = client.query(query, external_data=people, settings=settings)
+    assert asked.result_rows == [(1, "2026-01-02 03:04:05")]
+    with pytest.raises(DatabaseError) as caught:
+        client.command("CREATE TABLE t (a UInt8) ENGINE = Memory", settings={"readonly": 2})
+    assert caught.value.code == 164
+
+
+def test_external_data_is_parsed_with_the_settings_of_its_session(store: StoreProcess) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8, n UInt8", data=b"1|2")
+    with connect(store, session_id=uuid.uuid4().hex) as session:
+        session.command("SET format_csv_delimiter = '|'")
+        session.command("SET readonly = 2")
+        rows = session.query("SELECT n FROM p", external_data=people).result_rows
+    assert rows == [(2,)]
+
+
+def test_malformed_external_data_is_answered_as_the_senders_error(client: Client) -> None:
+    people = ExternalData(file_name="p.csv", fmt="CSV", structure="id UInt8", data=b"one\n")
+    with pytest.raises(DatabaseError, match="Expected end of line") as caught:
+        client.query("SELECT * FROM p", external_data=people)
+    assert caught.value.code == 117
+    assert "/dev/fd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["$x$", "$x", "x$"])
+def test_a_parameter_may_have_dollars_in_its_name(http: httpx.Client, name: str) -> None:
+    query = f"SELECT {{{name}:Int32}} + 1 AS n FORMAT JSONEachRow"
+    answer = http.post("/", params={f"param_{name}": "41"}, content=query)
+    assert (answer.status_code, answer.text) == (200, '{"n":42}\n')
+    assert answer.headers["X-ClickHouse-Format"] == "JSONEachRow"
+
+
 def test_the_columns_of_external_data_cannot_smuggle_in_a_statement(client: Client) -> None:
     client.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
     data = ExternalData(
@@ -213,15 +261,62 @@ def test_a_session_keeps_what_it_set(store: StoreProcess) -> None:
 
 def test_readonly_queries_change_nothing_and_read_no_file(client: Client) -> None:
     client.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
-    for statement in (
-        "DROP TABLE t",
-        "SELECT * FROM file('/etc/hostname', 'LineAsString')",
-        "SELECT 1 SETTINGS readonly = 0",
-        "INSERT INTO t VALUES (1)",
+    for statement, code in (
+        ("DROP TABLE t", 164),
+        ("SELECT * FROM file('/etc/hostname', 'LineAsString')", 344),
+        ("SELECT 1 SETTINGS readonly = 0", 164),
+        ("INSERT INTO t VALUES (1)", 164),
     ):
         with pytest.raises(DatabaseError) as caught:
             client.command(statement, settings={"readonly": 1})
-        assert caught.value.code == 164, statement
+        assert caught.value.code == code, statement
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM file('{file}')",
+        "SELECT file('{file}')",
+        "SELECT * FROM `f\\x69le`('{file}')",
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM default.`{file}`",
+        "SELECT * FROM {{table:Identifier}}",
+        "DESCRIBE TABLE file('{file}')",
+        "SELECT * FROM url('http://127.0.0.1:{port}/?query=SELECT%201', CSV)",
+        "INSERT INTO FUNCTION file('{file}.out', CSV, 'a Int8') SELECT 1",
+        "INSERT INTO TABLE FUNCTION url('http://127.0.0.1:{port}/', CSV, 'a Int8') VALUES (1)",
+        "CREATE TABLE stolen (a String) ENGINE = File(LineAsString, '{file}')",
+        "CREATE TABLE stolen ENGINE = Memory AS SELECT * FROM file('{file}')",
+        "SELECT 1 SETTINGS additional_result_filter = 'file(\\'{file}\\') != \\'\\''",
+        "SELECT * FROM remote('127.0.0.1:1', system, one)",
+        "SELECT * FROM executable('x', CSV, 'a String')",
+    ],
+)
+def test_no_statement_reaches_out_of_the_store(
+    client: Client, store: StoreProcess, tmp_path: Path, statement: str
+) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("secret\n")
+    text = statement.format(file=file, port=store.port)
+    with pytest.raises(DatabaseError) as refused:
+        client.command(text, parameters={"table": str(file)})
+    assert refused.value.code in {344, 60}, refused.value
+    assert "secret\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_a_table_may_be_called_like_a_function_that_is_refused(client: Client) -> None:
+    client.command("CREATE TABLE url (file String, `a/b` UInt8) ENGINE = Memory")
+    client.command("INSERT INTO url (file, `a/b`) VALUES ('/etc/passwd', 1), ('file(x)', 2)")
+    query = "SELECT file AS url FROM url WHERE file IN ('file(x)') AND domain(file) = ''"
+    assert client.query(query).result_rows == [("file(x)",)]
+
+
+def test_a_web_page_has_no_access(http: httpx.Client, store: StoreProcess) -> None:
+    for origin in ("https://evil.example", "null", store.url):
+        answer = http.post("/", content="SELECT 1", headers={"Origin": origin})
+        assert (answer.status_code, answer.headers["x-clickhouse-exception-code"]) == (403, "497")
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_limits_on_time_memory_and_rows_are_the_engines(client: Client) -> None:
@@ -467,6 +562,35 @@ def test_an_insert_is_understood_however_it_is_written(
     answer = http.post("/", params={"database": str(client.database)}, content=body)
     assert answer.status_code == 200, answer.text
     assert client.query("SELECT * FROM t ORDER BY a").result_rows == [(1, "FORMAT"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "rows", "stored"),
+    [
+        ("WITH 1 AS x INSERT INTO t FORMAT TSV\n", "v;\n", "v;"),
+        ("WITH 1 AS x INSERT INTO t FORMAT LineAsString\n", "v; -- w", "v; -- w"),
+        ("WITH 1 AS x INSERT INTO t (a) VALUES ", "('v;');", "v;"),
+        (
+            "WITH i AS (SELECT 1) INSERT INTO t SELECT a FROM input('a String') FORMAT TSV\n",
+            "v;",
+            "v;",
+        ),
+        ("WITH 'v;' AS x INSERT INTO t SELECT x", "", "v;"),
+        ("INSERT INTO t FORMAT TSV\n", "v;", "v;"),
+    ],
+)
+def test_rows_are_stored_as_they_were_sent(
+    http: httpx.Client, client: Client, statement: str, rows: str, stored: str
+) -> None:
+    client.command("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    parameters = {"database": str(client.database)}
+    for options in (
+        {"params": parameters, "content": statement + rows},
+        {"params": parameters | {"query": statement.rstrip()}, "content": rows},
+    ):
+        answer = http.post("/", **options)  # type: ignore[arg-type] # httpx's options, by name
+        assert answer.status_code == 200, answer.text
+    assert client.query("SELECT a FROM t").result_rows == [(stored,), (stored,)]
 
 
 def test_a_block_inserted_again_with_its_token_counts_once(client: Client) -> None:

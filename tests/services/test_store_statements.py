@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.store.errors import StoreError, engine_error
+from services.store.reach import check_reach, refused_names
 from services.store.statements import Insert, Query, is_column_list, read_statement
 
 
@@ -34,6 +35,13 @@ from services.store.statements import Insert, Query, is_column_list, read_statem
             b"INSERT INTO t SELECT a FROM file('F', 'Avro', 'a Int8') WHERE a > 1 ",
             b"rows",
         ),
+        (
+            b"WITH 1 AS x INSERT INTO t FORMAT X\nv;",
+            b"WITH 1 AS x INSERT INTO t FROM INFILE 'F' FORMAT X",
+            b"v;",
+        ),
+        (b"WITH insert AS (SELECT 1) INSERT INTO t (a) VALUES ('v;');", None, b" ('v;');"),
+        (b"INSERT INTO t SETTINGS x = $a$ FORMAT $a$ FORMAT X\nrows", None, b"rows"),
         (b"-- FORMAT Y\nINSERT /* VALUES */ INTO t FORMAT X\nrows", None, b"rows"),
     ],
 )
@@ -53,6 +61,10 @@ def test_rows_begin_where_the_text_of_the_insert_ends(
         b"INSERT INTO t SELECT 1",
         b"INSERT INTO t SELECT 'FORMAT X' FORMAT Null",
         b"WITH 1 AS x SELECT x",
+        b"WITH insert AS (SELECT 1) SELECT * FROM insert",
+        b"WITH 1 AS x SELECT x; INSERT INTO t FORMAT CSV",
+        b"INSERT INTO t (a); DROP TABLE t; INSERT INTO t FORMAT CSV",
+        b"WITH 1 AS x INSERT INTO t SELECT x",
         b"SELECT 'INSERT INTO t VALUES'",
         b"",
         b"INSERT",
@@ -79,6 +91,9 @@ def test_a_statement_without_rows_is_left_as_it_is(text: bytes) -> None:
             b"SELECT format FROM t SETTINGS a = 1",
             b"SELECT format FROM t SETTINGS a = 1 INTO OUTFILE 'F' TRUNCATE  FORMAT D",
         ),
+        (b"SELECT {$x$:Int8} FORMAT X", b"SELECT {$x$:Int8}  INTO OUTFILE 'F' TRUNCATE FORMAT X"),
+        (b"SELECT $$ FORMAT X$$", b"SELECT $$ FORMAT X$$ INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
+        (b"SELECT $a$;b$a$", b"SELECT $a$;b$a$ INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
         (b"SELECT 'FORMAT X'", b"SELECT 'FORMAT X' INTO OUTFILE 'F' TRUNCATE  FORMAT D"),
     ],
 )
@@ -103,18 +118,68 @@ def test_files_and_this_process_are_out_of_reach(text: bytes) -> None:
         read_statement(text)
 
 
+REFUSED = refused_names(["file", "url", "numbers", "new"], ["File", "URL", "MergeTree", "Hive"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT * FROM file('x')",
+        b"SELECT * FROM numbers(1), new('x')",
+        b"SELECT file /* ( */ -- (\n ('x')",
+        b'SELECT * FROM "url"(x)',
+        b"INSERT INTO FUNCTION file('x') VALUES (1)",
+        b"INSERT INTO FUNCTION url('x') FORMAT CSV\n1",
+        b"INSERT INTO TABLE FUNCTION url('x') SELECT 1",
+        b"CREATE TABLE file (a Int8) ENGINE = File(CSV)",
+        b"CREATE TABLE t (a Int8) ENGINE Hive",
+        b"CREATE TABLE t AS url('x')",
+        b"CREATE TABLE t (a String DEFAULT file('x')) ENGINE = Memory",
+        b"CREATE DICTIONARY d (a Int8) PRIMARY KEY a SOURCE(HTTP(URL 'x')) LAYOUT(FLAT())",
+        b"CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type=local)",
+        b"CREATE FUNCTION f AS x -> file(x)",
+        b"BACKUP TABLE t TO Disk('x')",
+        b"RESTORE TABLE t FROM Disk('x')",
+        b"ATTACH TABLE t FROM '/x' (a Int8) ENGINE = MergeTree",
+        b"SELECT 1 SETTINGS additional_table_filters = {'t': 'file(1)'}",
+    ],
+)
+def test_what_reaches_out_of_the_store_is_refused(text: bytes) -> None:
+    with pytest.raises(StoreError, match="not allowed"):
+        check_reach(read_statement(text), REFUSED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT 'file(1)', `a b` FROM numbers(3)",
+        b"INSERT INTO url (a) VALUES ('url(')",
+        b"INSERT INTO TABLE d.file (a) SELECT 1",
+        b"CREATE TABLE IF NOT EXISTS url (file String) ENGINE = MergeTree() ORDER BY (file)",
+        b"CREATE OR REPLACE VIEW file AS SELECT url FROM t",
+        b"SELECT domain(url), file FROM t WHERE url IN (1)",
+        b"",
+    ],
+)
+def test_names_that_are_not_called_are_not_refused(text: bytes) -> None:
+    check_reach(read_statement(text), REFUSED)
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"INSERT INTO t ", b"SELECT ", b"'", b"/*"]))
 def test_no_bytes_break_the_reader(garbage: bytes, before: bytes) -> None:
     try:
         statement = read_statement(before + garbage)
+        check_reach(statement, REFUSED)
     except StoreError:
         return
     if isinstance(statement, Insert):
         assert 0 <= statement.data_at <= len(before + garbage)
 
 
-@pytest.mark.parametrize("unit", [b"'", b"(", b"/*", b"'\\", b"$a$", b"a ", b"''", b"-- "])
+@pytest.mark.parametrize(
+    "unit", [b"'", b"(", b"/*", b"'\\", b"$a$", b"$a$$b", b"$", b"a ", b"''", b"-- "]
+)
 def test_the_reader_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
     text = b"SELECT " + unit * (100_000 // len(unit))
     started = time.process_time()
@@ -137,6 +202,13 @@ def test_the_reader_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
 )
 def test_a_column_list_stays_in_its_brackets(text: bytes, accepted: bool) -> None:
     assert is_column_list(text) is accepted
+
+
+def test_unclosed_heredocs_are_not_searched_one_by_one() -> None:
+    text = b"SELECT " + b" ".join(b"$%d$" % number for number in range(100_000))
+    started = time.process_time()
+    read_statement(text)
+    assert time.process_time() - started < 5
 
 
 def test_the_engines_repetitions_are_taken_out_of_its_errors() -> None:

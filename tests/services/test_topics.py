@@ -1,18 +1,28 @@
 """Topics are created as declared, once; an existing topic that differs is always reported."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Settings
-from schemas.topics import Topic
+from schemas.topics import FOREVER, Topic
 from services.broker import Broker
-from services.topics import TopicState, describe_topics, ensure_topics
+from services.topic_config import TopicState, corrections
+from services.topics import describe_topics, ensure_topics
 from tests.conftest import PARTITIONS, free_ports
 from tests.events import await_equal
-from tests.kafka import EphemeralTopic, delete_topics
+from tests.kafka import (
+    EphemeralTopic,
+    Record,
+    alter_topic,
+    delete_topics,
+    produce,
+    read_all,
+)
 
 
 def test_every_declared_topic_exists_as_declared(settings: Settings) -> None:
@@ -23,6 +33,7 @@ def test_every_declared_topic_exists_as_declared(settings: Settings) -> None:
         assert state.cleanup == topic.cleanup
         if topic.cleanup == "delete":
             assert state.retention_ms == topic.retention_ms
+        assert not corrections(topic, state)
 
 
 def test_topics_are_created_once(settings: Settings) -> None:
@@ -80,11 +91,43 @@ def test_a_mismatch_does_not_keep_the_other_topics_from_being_created(broker: Br
 
 def test_a_topic_that_does_not_exist_is_not_described(broker: Broker) -> None:
     with EphemeralTopic(broker.bootstrap, partitions=2) as there:
+        by_default = {"message.timestamp.type": "CreateTime", "retention.bytes": "-1"}
         asked = [Topic("not-there", "compact"), Topic(there.name, "compact")]
         await_equal(  # a broker knows a new topic a moment after it has made it
-            [TopicState(there.name, 2, "delete", 604_800_000)],
+            [TopicState(there.name, 2, "delete", 604_800_000, by_default)],
             lambda: describe_topics(broker.bootstrap, asked),
         )
+
+
+def test_a_record_of_long_ago_is_kept_as_long_as_any_other(settings: Settings) -> None:
+    long_ago = [Record(b"{}", b"default:ada", timestamp_ms=1)]
+    for topic in settings.topics:
+        if topic.cleanup == "delete" and topic.retention_ms != FOREVER:
+            produce(settings.cluster, topic.name, long_ago)
+            (message,) = read_all(settings.cluster, topic.name)
+            kind, at_ms = message.timestamp()
+            assert kind == TIMESTAMP_LOG_APPEND_TIME, topic.name
+            assert abs(at_ms - time.time() * 1000) < 60_000
+
+
+def test_a_topic_of_an_earlier_version_keeps_its_records_from_now_on(broker: Broker) -> None:
+    with EphemeralTopic(broker.bootstrap) as old:
+        declared = [Topic(old.name, "delete", 604_800_000)]
+        assert ensure_topics(broker.bootstrap, declared, partitions=1, replication_factor=1) == []
+        (state,) = describe_topics(broker.bootstrap, declared)
+        assert state.others["message.timestamp.type"] == "LogAppendTime"
+
+
+def test_the_event_store_is_not_deleted_by_the_size_that_a_cluster_has_by_default(
+    broker: Broker,
+) -> None:
+    with EphemeralTopic(broker.bootstrap) as store:
+        declared = [Topic(store.name, "delete", FOREVER)]
+        config = {"retention.bytes": "1000000", "retention.ms": "-1"}
+        alter_topic(broker.bootstrap, store.name, config)
+        ensure_topics(broker.bootstrap, declared, partitions=1, replication_factor=1)
+        (state,) = describe_topics(broker.bootstrap, declared)
+        assert state.others == {"message.timestamp.type": "CreateTime", "retention.bytes": "-1"}
 
 
 def test_more_replicas_than_brokers_are_refused_with_the_setting(broker: Broker) -> None:

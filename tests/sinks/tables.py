@@ -17,7 +17,7 @@ from schemas.settings import Settings
 from sinks.connection import connect
 from tests.kafka import read_all
 
-TIMEOUT_S: Final = 120.0
+TIMEOUT_S: Final = 300.0
 # The position and identity of an event.
 Place = tuple[int, int, str, str, int]
 

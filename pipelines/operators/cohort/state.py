@@ -47,12 +47,6 @@ class CohortState(FixedRows):
         self._changes = np.zeros(max(256, 8 * (1 + periods)), CHANGE)
         self._counters = np.zeros(COUNTERS, np.int64)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.words, self._changes)
-        return sum(array.nbytes for array in held)
-
     def fold(
         self,
         persons: int,
@@ -79,10 +73,6 @@ class CohortState(FixedRows):
         newly_dirty = self.touch(dirty[: self._counters[DIRTY]])
         changes = ValuedChanges(self._changes[: self._counters[CHANGES]], hashes.tokens_by_number())
         return FoldResult(changes, newly_dirty, int(self._counters[LATE]))
-
-    def expire(self, now: int) -> None:  # noqa: ARG002 (time alone changes no cohort)
-        """Do nothing: a person who does not come back is not counted anywhere."""
-        return
 
     @classmethod
     def precompile(cls) -> None:

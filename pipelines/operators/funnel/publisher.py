@@ -1,21 +1,18 @@
 """Publish funnels: the steps that persons reach, and aggregates that readers add up."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.aggregates_topic import AggregatesTopic
+from pipelines.engine.aggregates_publisher import AggregatesPublisher
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.change_events import columns_and_keys
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import Changed, ChangeRecords, PartitionContext, Record
-from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
-from pipelines.matching.match import Key
-from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.funnel.instance import FunnelInstance
 from schemas.avro import files
 from schemas.avro.codec import Encoder
@@ -39,18 +36,11 @@ class _Steps(NamedTuple):
     duration: Int64s
 
 
-class FunnelPublisher:
+class FunnelPublisher(AggregatesPublisher[FunnelInstance, ValuedChanges]):
     """Writes to `avila.funnels` and `avila.funnel-steps`."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._aggregates = AggregatesTopic(
-            FUNNEL.name,
-            FUNNEL.aggregates.topic(topics),
-            FUNNEL.aggregates.schema,
-            "day",
-            registry,
-            outbox,
-        )
+        super().__init__(FUNNEL, "day", topics, registry, outbox)
         self._outbox = outbox
         self._topic = FUNNEL.changes[0].topic(topics).name
         step = files.load("funnel-step")
@@ -97,22 +87,28 @@ class FunnelPublisher:
             self._topic, keys, self._steps.encode_column(batch), partition=context.partition
         )
 
-    def aggregates(self, context: PartitionContext, instance: FunnelInstance) -> None:
-        """Publish the days that are unpublished, and the total."""
-        self._aggregates.publish(context, instance, lambda day: _record(instance.aggregates, day))
+    def record(self, instance: FunnelInstance, period: int) -> Record:
+        """Return the persons who entered on a day, by step."""
+        aggregates = instance.aggregates
+        times = [
+            {
+                "buckets": time.buckets.tolist(),
+                "counts": time.counts.tolist(),
+                "sum_ms": time.sum_ms,
+            }
+            for time in aggregates.times(period)
+        ]
+        return {
+            "reached": aggregates.reached(period),
+            "times": times,
+            "entries": aggregates.entries(period),
+            "breakdown": aggregates.breakdown(period),
+        }
 
-    def restore(
-        self, partition: int, instances: Mapping[Key, FunnelInstance], reader: Reader
-    ) -> Generator[None, None, None]:
-        """Load the published aggregates in steps, and delete those of funnels that have ended."""
-        yield from self._aggregates.restore(partition, instances, reader, _load)
-
-    def forget(self, context: PartitionContext, instance: FunnelInstance) -> None:
-        """Delete the aggregates of a funnel that ends."""
-        self._aggregates.forget(context.partition, instance)
-
-    def supersede(self, context: PartitionContext, instance: FunnelInstance) -> None:
-        """Publish nothing: records of all versions are published as they come."""
+    def load(self, instance: FunnelInstance, record: Record) -> None:
+        """Continue from a published day."""
+        day = TOTAL if record["day"] is None else record["day"]
+        instance.aggregates.load(day, record)
 
 
 def _reached(changes: ChangeRecords) -> _Steps:
@@ -132,21 +128,3 @@ def _timed_out(funnel: FunnelInstance, timeouts: ChangeRecords) -> _Steps:
 def _steps(records: ChangeRecords, change: Int64s, duration: Int64s) -> _Steps:
     step = records["step"] + 1
     return _Steps(records["row"], records["day"], step, change, records["at"], duration)
-
-
-def _record(aggregates: FunnelAggregates, day: int) -> Record:
-    times = [
-        {"buckets": time.buckets.tolist(), "counts": time.counts.tolist(), "sum_ms": time.sum_ms}
-        for time in aggregates.times(day)
-    ]
-    return {
-        "reached": aggregates.reached(day),
-        "times": times,
-        "entries": aggregates.entries(day),
-        "breakdown": aggregates.breakdown(day),
-    }
-
-
-def _load(funnel: FunnelInstance, record: Record) -> None:
-    day = TOTAL if record["day"] is None else record["day"]
-    funnel.aggregates.load(day, record)

@@ -42,12 +42,6 @@ class ActiveState(FixedRows):
         self._changes = np.zeros(256, CHANGE)
         self._counters = np.zeros(COUNTERS, np.int64)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.words, self._changes)
-        return sum(array.nbytes for array in held)
-
     def fold(
         self,
         persons: int,
@@ -74,10 +68,6 @@ class ActiveState(FixedRows):
         newly_dirty = self.touch(dirty[: self._counters[DIRTY]])
         changes = self._changes[: self._counters[CHANGES]]
         return FoldResult(changes, newly_dirty, int(self._counters[LATE]))
-
-    def expire(self, now: int) -> None:  # noqa: ARG002 (buckets end with events)
-        """Do nothing: readers know which windows have ended."""
-        return
 
     @classmethod
     def precompile(cls) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.string_column import ArrowColumn
-from pipelines.engine.aggregates_topic import AggregatesTopic
+from pipelines.engine.aggregates_publisher import AggregatesPublisher
 from pipelines.engine.change_events import columns_and_keys
 from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.operator import Changed, ChangeRecords, PartitionContext, Record
@@ -28,23 +28,16 @@ from schemas.topics import Topics
 _MOVES: Final = pa.array(["left", "entered"])
 
 
-class SegmentPublisher:
+class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
     """Writes to `avila.segments`, which is compacted, and to `avila.segment-sizes`."""
 
     def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        self._aggregates = AggregatesTopic(
-            SEGMENT.name,
-            SEGMENT.aggregates.topic(topics),
-            SEGMENT.aggregates.schema,
-            "day",
-            registry,
-            outbox,
-        )
+        super().__init__(SEGMENT, "day", topics, registry, outbox)
         self._outbox = outbox
         self._topic = SEGMENT.changes[0].topic(topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
-        self._decode = Codec(change, registry.find).decode
+        self._decode = Codec(change, registry.find, shipped=files.history("segment-change")).decode
 
     def changes(
         self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
@@ -77,26 +70,28 @@ class SegmentPublisher:
             self._topic, keys, self._changes.encode_column(batch), partition=context.partition
         )
 
-    def expired(
-        self, context: PartitionContext, expired: Changed[SegmentInstance, ChangeRecords]
-    ) -> None:
-        """Publish nothing: who leaves because time passed is among the changes."""
+    def record(self, instance: SegmentInstance, period: int) -> Record:
+        """Return how many entered and left on a day."""
+        moves = instance.aggregates.of(period)
+        clock = instance.state.clock if period == TOTAL else None
+        return {"entered": moves.entered, "left": moves.left, "clock": clock}
 
-    def aggregates(self, context: PartitionContext, instance: SegmentInstance) -> None:
-        """Publish the days that are unpublished, and the total."""
-        self._aggregates.publish(context, instance, lambda day: _record(instance, day))
+    def load(self, instance: SegmentInstance, record: Record) -> None:
+        """Continue from a published day."""
+        day = TOTAL if record["day"] is None else record["day"]
+        instance.aggregates.load(day, Moves(record["entered"], record["left"]))
 
     def restore(
         self, partition: int, instances: Mapping[Key, SegmentInstance], reader: Reader
     ) -> Generator[None, None, None]:
         """Load the published aggregates in steps; delete all records of ended segments."""
-        ended = yield from self._aggregates.restore(partition, instances, reader, _load)
+        ended = yield from self._aggregates.restore(partition, instances, reader, self.load)
         if ended:
             yield from self._delete_persons(partition, ended, reader)
 
     def forget(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Delete the aggregates and the persons of a segment that ends."""
-        self._aggregates.forget(context.partition, instance)
+        super().forget(context, instance)
         if instance.has_previous:
             return
         _, project, name, _ = instance.key
@@ -135,14 +130,3 @@ class SegmentPublisher:
 
     def _delete(self, partition: int, keys: list[bytes] | ArrowColumn) -> None:
         self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
-
-
-def _record(segment: SegmentInstance, day: int) -> Record:
-    moves = segment.aggregates.of(day)
-    clock = segment.state.clock if day == TOTAL else None
-    return {"entered": moves.entered, "left": moves.left, "clock": clock}
-
-
-def _load(segment: SegmentInstance, record: Record) -> None:
-    day = TOTAL if record["day"] is None else record["day"]
-    segment.aggregates.load(day, Moves(record["entered"], record["left"]))

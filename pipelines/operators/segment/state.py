@@ -81,9 +81,8 @@ class SegmentState(FixedRows):
     @property
     def nbytes(self) -> int:
         """Memory held, the spare room of growing columns included."""
-        held = (self.row_of, self.rows, self.words, self._changes)
-        own = sum(array.nbytes for array in held) + 12 * len(self._timers)
-        return own + self._sequences.nbytes
+        own = self._changes.nbytes + 12 * len(self._timers)
+        return super().nbytes + own + self._sequences.nbytes
 
     @property
     def clock(self) -> int | None:

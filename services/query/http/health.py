@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.cluster import Address, client_config
 from services.topic_view import TopicView
 
 _CHECK_TIMEOUT_S: Final = 3.0
@@ -51,15 +52,15 @@ class Health:
         return Response(body, 200 if ready else 503, media_type="application/json")
 
 
-def broker_check(bootstrap: str) -> Check:
+def broker_check(cluster: Address) -> Check:
     """Return a check that fails while the broker does not answer."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient(client_config(cluster, {"log_level": 0}))
 
     async def check() -> str:
         try:
             await asyncio.to_thread(admin.list_topics, timeout=_CHECK_TIMEOUT_S)
         except KafkaException as error:
-            return f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
+            return f"Kafka at {cluster} does not answer: {error.args[0].str()}"
         return ""
 
     return check

@@ -17,6 +17,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.avro.codec import Codec
+from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import AvilaError
 
@@ -47,8 +48,8 @@ class Tail:
     Only the thread uses `codec`; events that it cannot decode are logged and not shown.
     """
 
-    def __init__(self, bootstrap: str, topic: str, codec: Codec) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Address, topic: str, codec: Codec) -> None:
+        self._cluster = cluster
         self._topic = topic
         self._codec = codec
         self._watchers: defaultdict[str, set[Take]] = defaultdict(set)
@@ -118,18 +119,20 @@ class Tail:
     def _read(self, reading: "_Reading", hand_over: Callable[[Mapping[str, Seen]], None]) -> None:
         """Read until stopped; in the thread."""
         consumer: Consumer = Consumer(
-            {
-                "bootstrap.servers": self._bootstrap,
-                "group.id": "avila-tail",  # librdkafka asks for a name, although none joins
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "latest",
-                "reconnect.backoff.max.ms": 1_000,
-                "queued.max.messages.kbytes": 16_384,
-                **CONSUMER_DEFAULTS,
-                "log_level": 0,
-            }
+            client_config(
+                self._cluster,
+                {
+                    "group.id": "avila-tail",  # librdkafka asks for a name, although none joins
+                    "isolation.level": "read_committed",
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "auto.offset.reset": "latest",
+                    "reconnect.backoff.max.ms": 1_000,
+                    "queued.max.messages.kbytes": 16_384,
+                    **CONSUMER_DEFAULTS,
+                    "log_level": 0,
+                },
+            )
         )
         try:
             while not _assign(consumer, self._topic):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.avro.codec import Codec
-from schemas.avro.files import load
+from schemas.avro.files import history, load
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from services.commands import Commands
@@ -57,6 +57,9 @@ def results_view(
     apply: Callable[[Sequence[Update[R]]], None],
 ) -> TopicView[Sequence[Update[R]]]:
     """Return a view of a result topic that gives what it reads to `apply`; not started yet."""
-    reader = ResultReader(Codec(load(source.topic.schema), registry.find), source.read)
+    reader = ResultReader(
+        Codec(load(source.topic.schema), registry.find, shipped=history(source.topic.schema)),
+        source.read,
+    )
     topic = source.topic.topic(settings.topics)
-    return TopicView(source.name, settings.bootstrap, [topic.name], reader, apply)
+    return TopicView(source.name, settings.cluster, [topic.name], reader, apply)

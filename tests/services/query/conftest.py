@@ -1,15 +1,23 @@
-"""The query service in the test's own process, and what stands in for the worker."""
+"""The query service in the test's own process, and what stands in for the worker.
+
+Tests share one service (`query`) and its topics: each has projects of its own there, by whatever
+names it calls them. A test that asks for `settings` has a deployment and a service of its own.
+"""
 
 import asyncio
 import contextlib
+import re
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 import pyarrow as pa
 import pytest
+import uvicorn
 
 from schemas.avro.codec import Encoder
 from schemas.avro.files import load
@@ -17,8 +25,11 @@ from schemas.operators.funnel import FUNNEL
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
+from services.broker import Broker
+from services.listening import listen
 from services.query import make_query_app
-from tests.conftest import free_ports
+from services.query.server import serving_config
+from tests.conftest import deployment, free_ports
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.kafka import Record, produce
 
@@ -66,18 +77,114 @@ async def ready(client: httpx.AsyncClient, *parts: str) -> None:
     await eventually(lambda: client.get("/readyz"), is_ready)
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """The test's own deployment, which knows `TOKEN`, and whose store is away."""
+def prepared(settings: Settings) -> Settings:
+    """A deployment that knows `TOKEN`, and whose store is away."""
     put(settings, query_token())
     (port,) = free_ports(1)
     return msgspec.structs.replace(settings, clickhouse_dsn=f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture
-async def query(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+def settings(settings: Settings) -> Settings:
+    """The test's own deployment, which knows `TOKEN`, and whose store is away."""
+    return prepared(settings)
+
+
+@contextlib.contextmanager
+def serve_in_thread(settings: Settings) -> Iterator[int]:
+    """Run a query service in a thread of its own; yields its port."""
+    with listen("127.0.0.1", 0, "test") as listener:
+        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class SharedService(NamedTuple):
+    """A service that all tests of a run may use, and the port that it listens on."""
+
+    settings: Settings
+    port: int
+
+
+@pytest.fixture(scope="session")
+def shared_service(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedService]:
+    """A query service on a deployment whose store is away."""
+    with deployment(broker, tmp_path_factory.mktemp("query")) as made:
+        settings = prepared(made)
+        with serve_in_thread(settings) as port:
+            yield SharedService(settings, port)
+
+
+class Place(NamedTuple):
+    """Where the projects of a test are.
+
+    Attributes:
+        settings: of the deployment.
+        suffix: what follows the names that the test has for its projects.
+        port: of a service that runs; 0 if the test is to run one.
+    """
+
+    settings: Settings
+    suffix: str
+    port: int
+
+    def renamed(self, project: str) -> str:
+        """The id of the project that the test calls `project`."""
+        return project + self.suffix
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Place:
+    """The test's own deployment if it asks for `settings`, or else the one that tests share."""
+    if "settings" in request.fixturenames:
+        return Place(request.getfixturevalue("settings"), "", 0)
+    shared: SharedService = request.getfixturevalue("shared_service")
+    return Place(shared.settings, f"-{uuid.uuid4().hex[:8]}", shared.port)
+
+
+class RenamedProjects(httpx.AsyncHTTPTransport):
+    """Asks a service for the projects of a place by the names that the test has for them."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._place = place
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as if the projects had the test's names."""
+        path = request.url.raw_path.decode()
+        request.url = request.url.copy_with(
+            raw_path=_PROJECT.sub(lambda found: self._place.renamed(found[0]), path).encode()
+        )
+        answer = await super().handle_async_request(request)
+        if location := answer.headers.get("location"):
+            answer.headers["location"] = location.replace(self._place.suffix, "", 1)
+        return answer
+
+
+_PROJECT = re.compile(r"(?<=^/api/projects/)[^/?]+")
+
+
+@pytest.fixture
+async def query(place: Place) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a query service whose views are ready."""
-    async with serve(settings) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        if place.port:
+            client = httpx.AsyncClient(
+                transport=RenamedProjects(place),
+                base_url=f"http://127.0.0.1:{place.port}",
+                timeout=DEADLINE_S,
+                headers=bearer(TOKEN),
+            )
+            await stack.enter_async_context(client)
+        else:
+            client = await stack.enter_async_context(serve(place.settings))
         await ready(client)
         yield client
 
@@ -85,8 +192,9 @@ async def query(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 class Worker:
     """Publishes results as the worker does: keys, wire format, partitions."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, place: Place) -> None:
+        settings = self._settings = place.settings
+        self._project = place.renamed("shop")
         self._topic = FUNNEL.aggregates.topic(settings.topics).name
         schema = load("funnel-result")
         with Registry(settings.bootstrap) as registry:
@@ -95,7 +203,7 @@ class Worker:
 
     def publish(self, *results: dict[str, Any]) -> None:
         """Write results; what is not given has a value that is most ordinary."""
-        rows = [_filled(result) for result in results]
+        rows = [self._filled(result) for result in results]
         values = self._encoder.encode(pa.RecordBatch.from_pylist(rows, schema=self._encoder.arrow))
         self.write(
             [
@@ -106,7 +214,7 @@ class Worker:
 
     def remove(self, *results: dict[str, Any]) -> None:
         """Write tombstones."""
-        rows = [_filled(result) for result in results]
+        rows = [self._filled(result) for result in results]
         self.write([Record(None, self.key(row), row["partition"]) for row in rows])
 
     def write(self, records: Sequence[Record]) -> None:
@@ -118,28 +226,27 @@ class Worker:
         place = f"{row['funnel_id']}/{row['version']}/{day}/{row['partition']}"
         return f"{row['project_id']}/{place}".encode()
 
-
-def _filled(result: dict[str, Any]) -> dict[str, Any]:
-    defaults = {
-        "project_id": "shop",
-        "funnel_id": "buy",
-        "version": 1,
-        "partition": 0,
-        "day": None,
-        "times": [],
-        "entries": [],
-        "breakdown": [],
-        "late_dropped": 0,
-        "position": 0,
-        "updated_at": 1_000,
-        "backfilling_to": None,
-        "live_since": None,
-        "failed": None,
-    }
-    return defaults | result
+    def _filled(self, result: dict[str, Any]) -> dict[str, Any]:
+        defaults = {
+            "project_id": self._project,
+            "funnel_id": "buy",
+            "version": 1,
+            "partition": 0,
+            "day": None,
+            "times": [],
+            "entries": [],
+            "breakdown": [],
+            "late_dropped": 0,
+            "position": 0,
+            "updated_at": 1_000,
+            "backfilling_to": None,
+            "live_since": None,
+            "failed": None,
+        }
+        return defaults | result
 
 
 @pytest.fixture
-def worker(settings: Settings) -> Worker:
+def worker(place: Place) -> Worker:
     """The stand-in for the worker."""
-    return Worker(settings)
+    return Worker(place)

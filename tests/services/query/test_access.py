@@ -15,6 +15,8 @@ from tests.credentials import KEY, bearer, put, query_token, write_key
 from tests.services.query.conftest import eventually
 from tests.services.query.test_funnels import BUY, FUNNELS
 
+pytestmark = pytest.mark.usefixtures("settings")
+
 EXPIRED, READER, WRITER, ELSEWHERE = (f"aqt_{name}" for name in ("old", "read", "write", "other"))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import socket
 import struct
 import threading
@@ -34,7 +35,7 @@ from services.query.server import serving_config
 from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
-from tests.services.query.conftest import Worker
+from tests.services.query.conftest import Place, SharedService, Worker
 
 TIMEOUT_S = 120.0
 TIMESTAMP = 1_772_323_200_000
@@ -44,8 +45,9 @@ READER, WRITER, ELSEWHERE, LEAVING = (f"aqt_{name}" for name in ("read", "write"
 class Events:
     """Writes events as the Tracker does."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, place: Place) -> None:
+        settings = self._settings = place.settings
+        self._place = place
         with Registry(settings.bootstrap) as registry:
             subject = value_subject(settings.topics.events.name)
             self._header = struct.pack(">bI", 0, registry.register(subject, load("event")))
@@ -59,6 +61,7 @@ class Events:
 
     def _record(self, name: str, project: str, more: dict[str, str]) -> Record:
         out = io.BytesIO()
+        project = self._place.renamed(project)
         fields = {
             "event_id": str(uuid.uuid4()),
             "project_id": project,
@@ -75,8 +78,9 @@ class Events:
 class Measurer:
     """Publishes what a worker measures of metrics."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, place: Place) -> None:
+        settings = self._settings = place.settings
+        self._project = place.renamed("shop")
         self._topic = METRIC.aggregates.topic(settings.topics).name
         schema = load("metric-result")
         with Registry(settings.bootstrap) as registry:
@@ -88,35 +92,43 @@ class Measurer:
         progress = {"position": 0, "backfilling_to": None, "live_since": None, "failed": None}
         measured = {"events": 0, "unmeasured": 0, "sum": 0.0, "persons": [], "seen": []}
         sketched = dict.fromkeys(("minimum", "maximum", "sketch"))
-        common = {"project_id": "shop", "version": 1, "partition": 0, "updated_at": 1_000}
+        common = {"project_id": self._project, "version": 1, "partition": 0, "updated_at": 1_000}
         common |= {"metric_id": name, "late_dropped": 0}
         row: dict[str, Any] = common | progress | times | measured | sketched | fields
         (value,) = self._encoder.encode_records([row])
-        key = f"shop/{name}/{row['version']}/{row['bucket'] or 'total'}/{row['partition']}"
+        key = (
+            f"{self._project}/{name}/{row['version']}/{row['bucket'] or 'total'}/{row['partition']}"
+        )
         record = Record(value, key.encode(), row["partition"])
         produce(self._settings.bootstrap, self._topic, [record])
 
 
 class Service:
-    """A query service on a port of its own, in a thread of its own."""
+    """A query service that runs, and the test's project there."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, place: Place) -> None:
+        self.port = place.port
+        self.project = place.renamed("shop")
 
-    def metrics(self) -> str:
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=TIMEOUT_S).text
+    def refused(self, code: str) -> float:
+        """How many connections the service has refused or closed for this."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=TIMEOUT_S).text
+        found = re.search(
+            rf'^avila_query_live_refused_total{{code="{code}"}} (\S+)$', text, re.MULTILINE
+        )
+        return float(found[1]) if found else 0
 
     @contextlib.contextmanager
-    def connected(self, project: str = "shop", **options: Any) -> Iterator["Feed"]:
+    def connected(self, **options: Any) -> Iterator["Feed"]:
         options = {"proxy": None, "open_timeout": TIMEOUT_S} | options
-        address = f"ws://127.0.0.1:{self.port}/api/projects/{project}/live"
+        address = f"ws://127.0.0.1:{self.port}/api/projects/{self.project}/live"
         with connect(address, **options) as connection:
             yield Feed(connection)
 
     @contextlib.contextmanager
     def ready(self, token: str = READER, **options: Any) -> Iterator["Feed"]:
         with self.connected(additional_headers=bearer(token), **options) as feed:
-            assert feed.receive() == {"ready": {"project_id": "shop"}}
+            assert feed.receive() == {"ready": {"project_id": self.project}}
             yield feed
 
 
@@ -169,73 +181,77 @@ class Feed:
                     return one
 
 
-def define(settings: Settings, name: str, version: int = 1, *, replaces: bool = False) -> None:
+def define(place: Place, name: str, version: int = 1, *, replaces: bool = False) -> None:
     """Write a funnel of two steps; one that `replaces` another has that as its previous version."""
     funnel = decode_funnel(
         json.dumps({"window_s": 60, "steps": [{"event": "view"}, {"event": "buy"}]}).encode()
     )
     one = FunnelDefinition(
-        project_id="shop", id=name, version=version, created_at=0, updated_at=0, funnel=funnel
+        project_id=place.renamed("shop"),
+        id=name,
+        version=version,
+        created_at=0,
+        updated_at=0,
+        funnel=funnel,
     )
     if replaces:
         before = msgspec.structs.replace(one, version=version - 1)
         one = FUNNEL.with_previous(one, before)
-    produce(settings.bootstrap, settings.topics.definitions.name, [Record(encode(one), one.key)])
+    write(place, Record(encode(one), one.key))
 
 
-def define_metric(settings: Settings, name: str, version: int = 1, **metric: Any) -> None:
+def define_metric(place: Place, name: str, version: int = 1, **metric: Any) -> None:
     """Have a metric stand, in buckets of days unless it says so: few of them end during a test."""
     body = json.dumps({"bucket_s": 86_400} | metric).encode()
     one = MetricDefinition(
-        project_id="shop",
+        project_id=place.renamed("shop"),
         id=name,
         version=version,
         created_at=0,
         updated_at=0,
         metric=decode_metric(body),
     )
-    record = Record(metrics.encode(one), one.key)
-    produce(settings.bootstrap, settings.topics.definitions.name, [record])
+    write(place, Record(metrics.encode(one), one.key))
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """The deployment, which knows more tokens and a write key."""
+def delete(place: Place, kind: str, name: str) -> None:
+    """Write a tombstone of a definition."""
+    write(place, Record(None, f"{place.renamed('shop')}/{kind}/{name}".encode()))
+
+
+def write(place: Place, record: Record) -> None:
+    """Write a record to the definitions."""
+    produce(place.settings.bootstrap, place.settings.topics.definitions.name, [record])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tokens(shared_service: SharedService) -> None:
+    """Make more tokens and a write key known to the shared service."""
     put(
-        settings,
-        query_token(READER, scopes=("read",)),
+        shared_service.settings,
         query_token(WRITER, scopes=("write",)),
         query_token(ELSEWHERE, "other"),
         write_key(),
+        query_token(READER, scopes=("read",)),  # the last
     )
-    return settings
+    wait_until_ready(Service(Place(shared_service.settings, "", shared_service.port)), READER)
 
 
-@pytest.fixture
-def service(settings: Settings) -> Iterator[Service]:
-    """A running service, ready."""
-    with listen("127.0.0.1", 0, "test") as listener:
-        server = uvicorn.Server(serving_config(make_query_app(settings)))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        service = Service(listener.getsockname()[1])
-        try:
-            _wait_until_ready(service)
-            yield service
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def _wait_until_ready(service: Service) -> None:
+def wait_until_ready(service: Service, token: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            with service.ready(TOKEN):
+            with service.ready(token):
                 return
         except (InvalidStatus, OSError):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@pytest.fixture
+def service(place: Place) -> Service:
+    """The shared service, with a project of the test's own."""
+    return Service(place)
 
 
 # ── who may look ─────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +259,7 @@ def _wait_until_ready(service: Service) -> None:
 
 def test_the_token_may_be_the_first_message(service: Service) -> None:
     with service.connected() as feed:
-        assert feed.ask({"token": READER}) == {"ready": {"project_id": "shop"}}
+        assert feed.ask({"token": READER}) == {"ready": {"project_id": service.project}}
 
 
 @pytest.mark.parametrize(
@@ -262,13 +278,13 @@ def test_what_is_no_token_for_this_is_refused(service: Service, token: str, stat
     assert "id" not in answer
 
 
-def test_a_token_that_is_revoked_ends_the_connection(service: Service, settings: Settings) -> None:
-    put(settings, query_token(LEAVING))
+def test_a_token_that_is_revoked_ends_the_connection(service: Service, place: Place) -> None:
+    put(place.settings, query_token(LEAVING))
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         with contextlib.suppress(InvalidStatus), service.ready(LEAVING) as feed:
             one = query_token(LEAVING, expires_at=1)
-            put(settings, one)
+            put(place.settings, one)
             [answer], code, _ = feed.end()
             break
         assert time.monotonic() < deadline
@@ -312,32 +328,30 @@ def reached(message: Any, name: str) -> list[int]:
 
 
 def test_a_funnel_comes_at_first_and_whenever_it_changes(
-    service: Service, settings: Settings, worker: Worker
+    service: Service, place: Place, worker: Worker
 ) -> None:
-    define(settings, "buy")
+    define(place, "buy")
     with service.ready() as feed:
         feed.subscribe("funnels")
         assert reached(feed.receive(), "buy") == [0, 0]
         worker.publish({"reached": [5, 2]}, {"reached": [1, 1], "partition": 1})
         while (now := reached(feed.receive(), "buy")) != [6, 3]:
             assert now in ([5, 2], [1, 1])
-        define(settings, "other")
+        define(place, "other")
         assert reached(feed.receive(), "other") == [0, 0]
-        define(settings, "buy", version=2)
+        define(place, "buy", version=2)
         assert reached(feed.receive(), "buy") == [0, 0]
-        produce(
-            settings.bootstrap, settings.topics.definitions.name, [Record(None, b"shop/funnel/buy")]
-        )
+        delete(place, "funnel", "buy")
         assert feed.receive() == {"funnels": [], "deleted": ["buy"]}
 
 
 def test_a_changed_funnel_comes_with_its_previous_version_until_it_is_live(
-    service: Service, settings: Settings, worker: Worker
+    service: Service, place: Place, worker: Worker
 ) -> None:
     live = [{"partition": number, "live_since": 1} for number in range(PARTITIONS)]
-    define(settings, "buy")
+    define(place, "buy")
     worker.publish(*({"reached": [5, 2]} | one for one in live))
-    define(settings, "buy", version=2, replaces=True)
+    define(place, "buy", version=2, replaces=True)
     with service.ready() as feed:
         feed.subscribe("funnels")
         funnel: Any = {"previous": None}
@@ -357,9 +371,9 @@ def test_a_changed_funnel_comes_with_its_previous_version_until_it_is_live(
 
 
 def test_who_reads_slowly_gets_the_newest_figures_and_no_backlog(
-    service: Service, settings: Settings, worker: Worker
+    service: Service, place: Place, worker: Worker
 ) -> None:
-    define(settings, "buy")
+    define(place, "buy")
     figures: list[int] = []
     with service.ready() as feed:
         feed.subscribe("funnels")
@@ -377,12 +391,10 @@ def sums(metric: Any) -> list[float]:
     return [figure["value"] for figure in metric["buckets"]]
 
 
-def test_a_metric_comes_at_first_and_whenever_it_changes(
-    service: Service, settings: Settings
-) -> None:
-    measurer = Measurer(settings)
+def test_a_metric_comes_at_first_and_whenever_it_changes(service: Service, place: Place) -> None:
+    measurer = Measurer(place)
     sales: dict[str, Any] = {"measure": "sum", "property": "p"}
-    define_metric(settings, "sales", **sales)
+    define_metric(place, "sales", **sales)
     today = int(time.time()) // 86_400 * 86_400_000
     with service.ready() as feed:
         feed.subscribe("metrics")
@@ -398,21 +410,20 @@ def test_a_metric_comes_at_first_and_whenever_it_changes(
         feed.metric("sales", lambda one: sums(one) == [7.5])
         measurer.publish("sales", late_dropped=3)
         assert sums(feed.metric("sales", lambda one: one["late_dropped"] == 3)) == [7.5]
-        define_metric(settings, "other", **sales)
+        define_metric(place, "other", **sales)
         assert sums(feed.metric("other")) == []
-        define_metric(settings, "sales", version=2, **sales)
+        define_metric(place, "sales", version=2, **sales)
         assert sums(feed.metric("sales", lambda one: one["version"] == 2)) == []
-        name = settings.topics.definitions.name
-        produce(settings.bootstrap, name, [Record(None, b"shop/metric/sales")])
+        delete(place, "metric", "sales")
         assert feed.receive() == {"metrics": [], "deleted": ["sales"]}
 
 
 def test_persons_are_active_no_more_as_time_passes_for_all_who_look(
-    service: Service, settings: Settings
+    service: Service, place: Place
 ) -> None:
-    define_metric(settings, "users", measure="persons")
+    define_metric(place, "users", measure="persons")
     # Somebody was last active in each second of the half hour: so one less is, each second.
-    Measurer(settings).publish("users", seen_until=int(time.time()), seen=[1] * 1_800)
+    Measurer(place).publish("users", seen_until=int(time.time()), seen=[1] * 1_800)
     with service.ready() as one, service.ready() as other:
         for feed in (one, other):
             feed.subscribe("metrics")
@@ -427,27 +438,28 @@ def active(metric: Any) -> int:
     return persons
 
 
-def test_a_metric_of_which_nothing_changes_comes_once(service: Service, settings: Settings) -> None:
-    define_metric(settings, "users", measure="persons")
+def test_a_metric_of_which_nothing_changes_comes_once(service: Service, place: Place) -> None:
+    define_metric(place, "users", measure="persons")
     with service.ready() as feed:
         feed.subscribe("metrics")
         feed.metric("users")
-        time.sleep(3)
-        define_metric(settings, "other", measure="persons")
+        with pytest.raises(TimeoutError):  # nothing comes, whatever the time is
+            feed.connection.recv(3)
+        define_metric(place, "other", measure="persons")
         assert [one["id"] for one in feed.receive()["metrics"]] == ["other"]
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_events_of_ones_own_project_come_from_now_on(service: Service, settings: Settings) -> None:
-    events = Events(settings)
+def test_events_of_ones_own_project_come_from_now_on(service: Service, place: Place) -> None:
+    events = Events(place)
     events.publish("before")
     with service.ready() as feed:
         feed.subscribe("events")
         events.publish("foreign", project="other")
         events.publish("broken-key", project="shop2")
-        events.produce([Record(b"no event", b"shop:ada")])
+        events.produce([Record(b"no event", f"{service.project}:ada".encode())])
         events.publish("view", "buy", properties='{"amount": 12.5}', context="}, no JSON")
         came, sampled_out, dropped = feed.events(lambda events, *_: len(events) == 2)
         assert [one["event"] for one in came] == ["view", "buy"]
@@ -461,9 +473,9 @@ def test_events_of_ones_own_project_come_from_now_on(service: Service, settings:
 
 
 def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
-    service: Service, settings: Settings
+    service: Service, place: Place
 ) -> None:
-    events = Events(settings)
+    events = Events(place)
     count = 20 * MAX_EVENTS_PER_S
     with service.ready() as feed:
         feed.subscribe("events")
@@ -478,8 +490,8 @@ def test_more_events_than_may_be_shown_are_sampled_and_the_rest_is_counted(
     assert sampled_out > 0
 
 
-def test_a_sample_is_the_share_asked_for(service: Service, settings: Settings) -> None:
-    events = Events(settings)
+def test_a_sample_is_the_share_asked_for(service: Service, place: Place) -> None:
+    events = Events(place)
     with service.ready() as feed:
         feed.subscribe("events", sample=0.25)
         events.publish(*(str(number) for number in range(80)))
@@ -519,6 +531,11 @@ def test_values_are_picked_evenly(count: int, picked: list[int]) -> None:
 # ── slow readers ─────────────────────────────────────────────────────────────────────────────────
 
 
+def all_of(count: int) -> Callable[[list[Any], int, int], bool]:
+    """Whether so many events are accounted for."""
+    return lambda events, sampled_out, dropped: len(events) + sampled_out + dropped == count
+
+
 @contextlib.contextmanager
 def unread(service: Service) -> Iterator[Feed]:
     """A subscriber to events whose own side holds as little as may be of what comes."""
@@ -530,29 +547,27 @@ def unread(service: Service) -> Iterator[Feed]:
             yield feed
 
 
-def test_who_reads_slowly_loses_events_and_is_told_how_many(
-    service: Service, settings: Settings
-) -> None:
-    events = Events(settings)
+def test_who_reads_slowly_loses_events_and_is_told_how_many(service: Service, place: Place) -> None:
+    events = Events(place)
     wide = json.dumps({"text": "x" * 60_000})
     names = [str(number) for number in range(80)]
-    with unread(service) as feed:
+    with unread(service) as feed, service.ready() as quick:
+        quick.subscribe("events")
         events.publish(*names, properties=wide)
-        time.sleep(2)
-        came, sampled_out, dropped = feed.events(
-            lambda events, sampled_out, dropped: len(events) + sampled_out + dropped == 80
-        )
+        quick.events(all_of(80))  # so there is nothing more to come for the slow one
+        came, sampled_out, dropped = feed.events(all_of(80))
     assert dropped > 0
     assert came[-1]["event"] == "79"
     assert len(came) < 80 - sampled_out
 
 
-def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, settings: Settings) -> None:
-    events = Events(settings)
-    with unread(service) as feed:
+def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, place: Place) -> None:
+    events = Events(place)
+    with unread(service) as feed, service.ready() as quick:
         feed.subscribe("funnels")
+        quick.subscribe("events")
         events.publish(*map(str, range(80)), properties=json.dumps({"text": "x" * 60_000}))
-        time.sleep(2)
+        quick.events(all_of(80))
         feed.send({"unsubscribe": "funnels"})
         while feed.receive() != {"unsubscribed": "funnels"}:
             pass
@@ -560,13 +575,13 @@ def test_who_reads_slowly_may_unsubscribe_meanwhile(service: Service, settings: 
         feed.events(lambda events, *_: bool(events) and events[-1]["event"] == "last")
 
 
-def test_who_reads_nothing_is_closed(service: Service, settings: Settings) -> None:
-    events = Events(settings)
+def test_who_reads_nothing_is_closed(service: Service, place: Place) -> None:
+    events = Events(place)
     wide = json.dumps({"text": "x" * 60_000})
-    refused = 'avila_query_live_refused_total{code="slow_reader"} 1.0'
     deadline = time.monotonic() + TIMEOUT_S
+    before = service.refused("slow_reader")
     with unread(service) as feed:
-        while refused not in service.metrics():
+        while service.refused("slow_reader") == before:
             assert time.monotonic() < deadline
             events.publish("view", "view", properties=wide)
         # 1006 if what waited for it was not read within some seconds either.
@@ -582,9 +597,9 @@ def test_a_service_that_stops_says_so(settings: Settings) -> None:
         server = uvicorn.Server(serving_config(make_query_app(settings)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        service = Service(listener.getsockname()[1])
-        _wait_until_ready(service)
-        with service.ready() as feed:
+        service = Service(Place(settings, "", listener.getsockname()[1]))
+        wait_until_ready(service, TOKEN)
+        with service.ready(TOKEN) as feed:
             feed.subscribe("events")
             server.should_exit = True
             assert feed.end()[1] == 1012

@@ -14,19 +14,32 @@ from msgspec.structs import replace
 
 from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
-from schemas.operators.metric import ACTIVE_S, WINDOWS, Measure, MetricDefinition
+from schemas.operators.metric import ACTIVE_S, KEPT, WINDOWS, Measure, MetricDefinition
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.metric.aggregates import MetricQuery, WindowValues, active_in
 from services.query.operators.metric.sql import (
     metric_statement,
+    newest_statement,
+    read_kept_since,
     read_seen,
     read_windows,
     seen_statement,
 )
-from tests.oracles.metric import Act, Measured, active, measure, percentile, persons
+from tests.oracles.metric import Act, Measured, active, bucket_of, measure, percentile, persons
 from tests.pipelines import test_actives_fold, test_metric_fold
-from tests.pipelines.test_metric_fold import CASE, FIRST, NOON, Case, _typed, define, minutes
+from tests.pipelines.test_metric_fold import (
+    CASE,
+    FIRST,
+    NOON,
+    Case,
+    _typed,
+    define,
+    feed,
+    minutes,
+    start,
+)
 from tests.services.query.test_funnel_sql import ask
+from tests.services.query.test_metric_figures import answer as shown_by_the_stream
 from tests.warehouse import Event, Warehouse
 
 patient = hypothesis_settings(
@@ -99,7 +112,13 @@ def test_clickhouse_measures_what_the_definition_says(
     figures = count(
         warehouse, define(case, measured, **more), case.acts, SOON._replace(window=window)
     )
-    wanted = measure(case.acts, case.bucket_s, case.timezone, window)
+    measured_in = measure(case.acts, case.bucket_s, case.timezone, window)
+    newest = max(bucket_of(act.at, case.bucket_s, case.timezone) for act in case.acts)
+    wanted = {
+        number: values
+        for number, values in measured_in.items()
+        if number - window + 1 > newest - KEPT
+    }
     assert figures.keys() == wanted.keys()
     for number, figure in figures.items():
         assert_figure(measured, figure, wanted[number])
@@ -132,6 +151,37 @@ def test_clickhouse_counts_the_persons_that_the_definition_says(
     assert [one.persons for one in found] == [
         active(case.acts, as_of, seconds) for seconds in ACTIVE_S
     ]
+
+
+@pytest.mark.parametrize("window", [1, 10])
+def test_stream_and_store_show_the_same_buckets_however_far_back(
+    warehouse: Warehouse, window: int
+) -> None:
+    acts = minutes(*((minute, None) for minute in (0, 5, KEPT - 1, KEPT + 3, KEPT + 7)))
+    definition = define(CASE, "events")
+    own = write(warehouse, definition, acts)
+    asked = MetricQuery(NOON + 90 * 86_400_000, window=window, limit=KEPT)
+    database = warehouse.settings.clickhouse_database
+    answer = QueryResult(ask(warehouse, metric_statement(database, own, asked)), {})
+    partition = start(CASE, "events")
+    feed(partition, acts)
+    streamed = shown_by_the_stream(asked, partition)
+    assert [round(one.end.timestamp() / 60) - 1 for one in streamed.buckets] == sorted(
+        read_windows(own, answer)
+    )
+    assert streamed.kept_since is not None
+    kept_since = NOON + 8 * 60_000
+    assert streamed.kept_since.timestamp() * 1_000 == kept_since
+    assert read_kept_since(own, answer) == kept_since
+    newest = QueryResult(ask(warehouse, newest_statement(database, own)), {})
+    assert read_kept_since(own, newest) == kept_since
+
+
+def test_before_the_first_event_nothing_is_kept(warehouse: Warehouse) -> None:
+    own = write(warehouse, define(CASE, "events"), [])
+    database = warehouse.settings.clickhouse_database
+    newest = QueryResult(ask(warehouse, newest_statement(database, own)), {})
+    assert read_kept_since(own, newest) is None
 
 
 def test_only_the_buckets_that_are_asked_for_are_measured_and_that_of_now(

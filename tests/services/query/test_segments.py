@@ -18,11 +18,12 @@ from schemas.topics import Topic
 from services.query.openapi import document
 from tests.conftest import PARTITIONS
 from tests.kafka import Record, produce, read_all
-from tests.services.query.conftest import eventually
+from tests.services.query.conftest import Place, eventually
 from tests.services.query.test_openapi import check
 
 SEGMENTS = "/api/projects/shop/segments"
 BUYERS: dict[str, Any] = {"rule": {"performed": {"event": "buy", "within_s": 86_400}}}
+SIZE_KEY = ("project_id", "segment_id", "version", "day", "partition")
 DAY = 20_779  # 2026-11-22
 
 
@@ -54,12 +55,13 @@ def stored(settings: Settings, name: str) -> Any:
 class Publisher:
     """Publishes what the worker does of segments: keys, wire format, partitions."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, place: Place) -> None:
+        self._settings = place.settings
+        self._project = place.renamed("shop")
 
     def sizes(self, *rows: dict[str, Any]) -> None:
         common = {
-            "project_id": "shop",
+            "project_id": self._project,
             "segment_id": "buyers",
             "version": 1,
             "partition": 0,
@@ -72,16 +74,13 @@ class Publisher:
             "updated_at": 1_000,
         }
         filled = [common | row for row in rows]
-        keys = [
-            f"shop/{row['segment_id']}/{row['version']}/{row['day']}/{row['partition']}".encode()
-            for row in filled
-        ]
+        keys = ["/".join(str(row[name]) for name in SIZE_KEY).encode() for row in filled]
         self._send(SEGMENT.aggregates.topic(self._settings.topics), "segment-size", keys, filled)
 
     def moves(self, segment: str, change: str, *persons: str, version: int = 1) -> None:
         rows = [
             {
-                "project_id": "shop",
+                "project_id": self._project,
                 "segment_id": segment,
                 "version": version,
                 "person_id": person,
@@ -91,7 +90,7 @@ class Publisher:
             }
             for person in persons
         ]
-        keys = [f"shop/{segment}/{person}".encode() for person in persons]
+        keys = [f"{self._project}/{segment}/{person}".encode() for person in persons]
         self._send(SEGMENT.changes[0].topic(self._settings.topics), "segment-change", keys, rows)
 
     def _send(
@@ -109,8 +108,8 @@ class Publisher:
 
 
 @pytest.fixture
-def publisher(settings: Settings) -> Publisher:
-    return Publisher(settings)
+def publisher(place: Place) -> Publisher:
+    return Publisher(place)
 
 
 async def test_a_segment_is_made_changed_and_deleted(query: httpx.AsyncClient) -> None:

@@ -10,23 +10,45 @@ import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from schemas.registry.log import Registry
+from schemas.topics import Topics
 from services.broker import Broker
+from services.keys.view import Keys
 from services.listening import listen
+from services.registry.access import TokenAccess
 from services.registry.server import make_server
+from tests.credentials import TOKEN, query_token
 from tests.kafka import EphemeralTopic
 
 TIMEOUT_S = 120
 
 
+def access(token: str) -> TokenAccess:
+    """Access for some query tokens: the first writes, and the others do not."""
+    keys = Keys()
+    for one in (
+        query_token(token),
+        query_token("of one project", "shop"),
+        query_token("of a reader", scopes=("read",)),
+        query_token("of last year", expires_at=1),
+    ):
+        keys.tokens[one.id] = one
+    return TokenAccess(keys, lambda: None, Topics("avila"))
+
+
+def url_of(port: int, password: str = TOKEN) -> str:
+    """The address of a service on this machine."""
+    return f"http://avila:{password}@127.0.0.1:{port}"
+
+
 @contextlib.contextmanager
 def serving(bootstrap: str, topic: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[str]:
-    """Run a service over the topic; yield its address."""
+    """Run a service over the topic; yield its address, with the credentials to write."""
     with listen("127.0.0.1", 0, "test") as listener:
-        server = make_server(Registry(bootstrap, topic, timeout_s=timeout_s))
+        server = make_server(Registry(bootstrap, topic, timeout_s=timeout_s), access(TOKEN))
         thread = threading.Thread(target=server.run, args=([listener],), name="registry")
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield url_of(listener.getsockname()[1])
         finally:
             server.should_exit = True
             thread.join()

@@ -20,8 +20,9 @@ from schemas.avro.codec import Codec, Encoder
 from schemas.avro.schema import Schema
 from schemas.registry.log import Registry
 from services.broker import Broker
+from tests.credentials import TOKEN
 from tests.kafka import EphemeralTopic
-from tests.services.registry.conftest import confluent, serving
+from tests.services.registry.conftest import confluent, serving, url_of
 
 FIRST: dict[str, Any] = {
     "type": "record",
@@ -41,11 +42,12 @@ import sys, threading
 from schemas.registry.log import Registry
 from services.listening import listen
 from services.registry.server import make_server
+from tests.services.registry.conftest import access
 
-bootstrap, topic = sys.argv[1:]
+bootstrap, topic, token = sys.argv[1:]
 listener = listen("127.0.0.1", 0, "test")
 print(listener.getsockname()[1], flush=True)
-server = make_server(Registry(bootstrap, topic, timeout_s=120))
+server = make_server(Registry(bootstrap, topic, timeout_s=120), access(token))
 threading.Thread(target=server.run, args=([listener],)).start()
 sys.stdin.read()
 server.should_exit = True
@@ -278,7 +280,7 @@ def test_two_services_that_register_at_once_never_assign_the_same_id(
 ) -> None:
     services = [
         subprocess.Popen(
-            [sys.executable, "-c", SERVICE, broker.bootstrap, topic],
+            [sys.executable, "-c", SERVICE, broker.bootstrap, topic, TOKEN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -290,7 +292,7 @@ def test_two_services_that_register_at_once_never_assign_the_same_id(
         urls = []
         for service in services:
             assert service.stdout is not None
-            urls.append(f"http://127.0.0.1:{int(service.stdout.readline())}")
+            urls.append(url_of(int(service.stdout.readline())))
         script = (
             "import sys, json, httpx\n"
             "url, own = sys.argv[1:]\n"

@@ -30,8 +30,9 @@ class WindowValues(NamedTuple):
 class MetricAggregates(NamedTuple):
     """All that is measured of a metric, and how far it is (`status`).
 
-    `windows` are by the number of the bucket that ends them. `seen` is for the measure `persons`:
-    how many were last active in each second since 1970.
+    `windows` are by the number of the bucket that ends them; all of their buckets begin at
+    `kept_since` (ms) or later, which is None before the first event. `seen` is for the measure
+    `persons`: how many were last active in each second since 1970.
     """
 
     windows: Mapping[int, WindowValues]
@@ -39,6 +40,7 @@ class MetricAggregates(NamedTuple):
     late_dropped: int
     complete_until: int | None
     updated_at: int | None
+    kept_since: int | None
     positions: Mapping[int, int]
     status: StatusResponse = LIVE
 

@@ -25,8 +25,8 @@ RESULTS: Final = operation(
         parameter("to", TIME, "The latest begin of a bucket to show."),
         number(
             "window_s",
-            "Show, for each bucket, the window of so many seconds that ends with it: a multiple of "
-            f"the length of a bucket, up to {MAX_WINDOW} of them. Not accepted for `persons`.",
+            "Show, for each bucket, the window of that many seconds that ends with it: a multiple "
+            f"of the length of a bucket, up to {MAX_WINDOW} of them. Not accepted for `persons`.",
             1,
         ),
         number(

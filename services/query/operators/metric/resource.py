@@ -31,6 +31,8 @@ from services.query.operators.metric.response import (
 )
 from services.query.operators.metric.sql import (
     metric_statement,
+    newest_statement,
+    read_kept_since,
     read_seen,
     read_windows,
     seen_statement,
@@ -102,6 +104,12 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         result = await self._events.query(
             project, lambda database: metric_statement(database, definition, query)
         )
+        kept_since = read_kept_since(definition, result)
+        if kept_since is None:  # nothing is shown, but there may be older events
+            newest = await self._events.query(
+                project, lambda database: newest_statement(database, definition)
+            )
+            kept_since = read_kept_since(definition, newest)
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
@@ -111,6 +119,7 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
             )
         return MetricAggregates(
             windows=read_windows(definition, result),
+            kept_since=kept_since,
             seen=seen,
             late_dropped=0,
             complete_until=None,

@@ -111,17 +111,19 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     the results of the version before a change, which is kept up to date; otherwise it is null.
 
     `buckets` has each bucket in which something was measured, oldest first; with `window_s`, each
-    stands for the window of so many seconds that ends with the bucket, merged from the buckets in
-    it. `now` is the one that ends with the present bucket, which is not over. `active` has the
-    persons who were active in the last 60, 300 and 1,800 seconds.
+    has the window of that many seconds that ends with the bucket, merged from the buckets in it.
+    The newest 1,440 buckets are kept, those that begin from `kept_since` on, and only windows of
+    these are shown, whatever the source; it is null before the first event. `now` is the one that
+    ends with the present bucket, which is not over. `active` has the persons who were active in the
+    last 60, 300 and 1,800 seconds.
 
     Buckets that end before `complete_until` are final, except for events that come later than the
     allowed lateness; those whose bucket is no longer kept are not counted, but in `late_dropped`.
     It is the earliest time of all partitions that have had an event; null if none had, or with
     `source=store`. `approximate` says how results are approximated; null if they are exact, as
     those of ClickHouse always are. `positions` has, for each partition of the event store, the
-    offset before which all events are included. If the requested window does not fit the buckets of `previous`, its `window_s` is one
-    bucket.
+    offset before which all events are included. If the requested window does not fit the buckets
+    of `previous`, its `window_s` is one bucket.
     """
 
     metric: MetricResponse
@@ -135,6 +137,7 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     buckets: list[BucketResponse]
     approximate: SketchResponse | None
     late_dropped: int
+    kept_since: datetime.datetime | None
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
@@ -185,6 +188,7 @@ def assemble(
         return _bucket(metric, values, begin, end, query.as_of)
 
     complete, updated = aggregates.complete_until, aggregates.updated_at
+    kept = aggregates.kept_since
     return MetricResultsResponse(
         metric=show(definition),
         source=source,
@@ -197,6 +201,7 @@ def assemble(
         buckets=[bucket(number) for number in shown[-query.limit :]],
         approximate=_approximate(metric) if source == "stream" else None,
         late_dropped=aggregates.late_dropped,
+        kept_since=None if kept is None else instant(kept),
         complete_until=None if complete is None else instant(complete),
         updated_at=None if updated is None else instant(updated),
         positions=dict(sorted(aggregates.positions.items())),

@@ -1,13 +1,22 @@
 """A metric as ClickHouse queries, built from its definition; equal to what the stream measures.
 
-Everything is exact: nothing is sketched, no bucket is dropped, and no event is too late. An event
-counts in each window that includes its bucket; a window is named by the bucket that ends it.
+Everything is exact: nothing is sketched. The buckets are those that the stream keeps, the newest
+1,440. An event counts in each window that includes its bucket; a window is named by the bucket that
+ends it.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from schemas.operators.metric import ACTIVE_S, DAY_S, WINDOWS, Metric, MetricDefinition, asked_of
+from schemas.operators.metric import (
+    ACTIVE_S,
+    DAY_S,
+    KEPT,
+    WINDOWS,
+    Metric,
+    MetricDefinition,
+    asked_of,
+)
 from schemas.properties import stored_name
 from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
@@ -18,17 +27,21 @@ from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
 
 def metric_statement(database: str, definition: MetricDefinition, query: MetricQuery) -> Statement:
-    """Return the statement whose result `read_windows` understands."""
+    """Return the statement whose result `read_windows` and `read_kept_since` understand."""
     metric, bind = definition.metric, Binder()
     buckets = Buckets(metric.bucket_s, metric.timezone)
-    window = WINDOWS[metric.bucket_s][-1] if metric.measure == "persons" else query.window
+    of_persons = metric.measure == "persons"
+    window = WINDOWS[metric.bucket_s][-1] if of_persons else query.window
+    # A window of persons is counted when its bucket is, and needs no other one.
+    kept = KEPT if of_persons else KEPT - query.window + 1
     first, last = query.numbers(buckets)
     current = buckets.number(query.as_of)
     begin = max(0, buckets.begin(min(first, current) - window + 1))
     end = buckets.begin(current + 1)
     distinct, columns, measured = _measured(metric, bind)
     text = f"""
-SELECT number + shift AS ending, {measured}
+WITH ({_newest(database, definition, bind)}) AS newest
+SELECT number + shift AS ending, {measured}, newest
 FROM (
     SELECT {distinct} {_number(metric, bind)} AS number{columns}
     FROM {events(database, definition.project_id, bind, definition.since_ms)}
@@ -38,6 +51,7 @@ FROM (
 ) ARRAY JOIN range({bind(window, "UInt16")}) AS shift
 GROUP BY ending
 HAVING ending BETWEEN {bind(first, "Int64")} AND {bind(last, "Int64")}
+    AND ending > newest - {bind(kept, "Int64")}
     OR ending = {bind(current, "Int64")}
 ORDER BY ending DESC
 LIMIT {bind(query.limit + 1, "UInt32")}
@@ -48,7 +62,28 @@ LIMIT {bind(query.limit + 1, "UInt32")}
 def read_windows(definition: MetricDefinition, result: QueryResult) -> dict[int, WindowValues]:
     """Read the result of a `metric_statement`: windows by the bucket that ends them."""
     read = _reader(definition.metric)
-    return {int(ending): read(*values) for ending, *values in zip(*result.columns, strict=True)}
+    return {int(ending): read(*values) for ending, *values, _ in zip(*result.columns, strict=True)}
+
+
+def newest_statement(database: str, definition: MetricDefinition) -> Statement:
+    """Return the statement whose result `read_kept_since` understands, too."""
+    bind = Binder()
+    return Statement(f"{_newest(database, definition, bind)}\nHAVING count() > 0", bind.parameters)
+
+
+def read_kept_since(definition: MetricDefinition, result: QueryResult) -> int | None:
+    """Return when the first bucket begins (ms) that the stream keeps; None if there is no row."""
+    if not result.columns or not len(result.columns[-1]):
+        return None
+    newest = int(result.columns[-1][0])
+    return Buckets(definition.metric.bucket_s, definition.metric.timezone).begin(newest - KEPT + 1)
+
+
+def _newest(database: str, definition: MetricDefinition, bind: Binder) -> str:
+    return f"""
+    SELECT max({_number(definition.metric, bind)}) AS newest
+    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+        AND {holds(definition.metric.filter, bind)}"""  # noqa: S608
 
 
 def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> Statement:

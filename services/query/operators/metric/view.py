@@ -52,9 +52,9 @@ class MetricResultsView(LatestByKey[MetricRecord]):
         buckets = Buckets(metric.bucket_s, metric.timezone)
         newest = _known(one.record["newest_at"] for one in whole)
         # A partition without recent events still has buckets that the others have dropped.
-        oldest = buckets.number(max(newest)) - KEPT if newest else 0
+        oldest = buckets.number(max(newest)) - KEPT + 1 if newest else 0
         first, last = query.needs(buckets)
-        begin, end = buckets.begin(max(first, oldest + 1)), buckets.begin(last)
+        begin, end = buckets.begin(max(first, oldest)), buckets.begin(last)
         records = [
             (buckets.number(bucket), one.record)
             for bucket in self.periods(definition)
@@ -65,12 +65,13 @@ class MetricResultsView(LatestByKey[MetricRecord]):
             windows=(
                 _persons(records)
                 if metric.measure == "persons"
-                else _windows(metric, buckets, records, query)
+                else _windows(metric, buckets, records, query, oldest)
             ),
             seen=_seen(whole),
             late_dropped=sum(one.record["late_dropped"] for one in whole),
             complete_until=min(_known(one.record["complete_until"] for one in whole), default=None),
             updated_at=max((one.record["updated_at"] for one in whole), default=None),
+            kept_since=buckets.begin(oldest) if newest else None,
             positions={one.partition: one.progress.position for one in whole},
             status=self.status(definition),
         )
@@ -93,14 +94,16 @@ def _windows(
     buckets: Buckets,
     records: Iterable[tuple[int, Mapping[str, Any]]],
     query: MetricQuery,
+    oldest: int,
 ) -> dict[int, WindowValues]:
-    """Return the windows that may be shown, and the present one."""
+    """Return the windows that may be shown, and the present one; `oldest` is the first bucket."""
     aggregates: dict[int, MetricAggregate] = {}
     for number, record in records:
         known, aggregate = aggregates.get(number), read_aggregate(metric.measure, record)
         aggregates[number] = aggregate if known is None else known.merged(aggregate)
     first, last = query.numbers(buckets)
     ends = {number + later for number in aggregates for later in range(query.window)}
+    first = max(first, oldest + query.window - 1)
     shown = sorted(number for number in ends if first <= number <= last)[-query.limit :]
     ending = {*shown, buckets.number(query.as_of)}
     slid = slide(aggregates, query.window, ending)

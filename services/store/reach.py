@@ -1,0 +1,210 @@
+"""Refuses statements that reach out of the store: to files, addresses, programs or other servers.
+
+A table function, table engine or database engine of ClickHouse is refused unless it is known to
+read and write the store alone, so that one which a later version adds is refused as well. Only
+SQL's tokens are looked at: a call is a name before a bracket. The name of the table that a
+statement is about is none, so a table may be called `url`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from services.store.errors import Code, StoreError
+from services.store.statements import Insert, Query, Token, read_tokens
+
+_TABLE_FUNCTIONS: Final = frozenset(
+    [
+        "dictionary",
+        "format",
+        "fuzzjson",
+        "fuzzquery",
+        "generate_series",
+        "generaterandom",
+        "generateseries",
+        "input",
+        "loop",
+        "merge",
+        "mergetreeanalyzeindexes",
+        "mergetreeanalyzeindexesuuid",
+        "mergetreecodecblockcounts",
+        "mergetreeindex",
+        "mergetreeprojection",
+        "mergetreetextindex",
+        "null",
+        "numbers",
+        "numbers_mt",
+        "primes",
+        "sqlstandardvalues",
+        "values",
+        "view",
+        "viewexplain",
+        "viewifpermitted",
+        "zeros",
+        "zeros_mt",
+        "timeseriesdata",
+        "timeseriesmetricfamilies",
+        "timeseriesmetrics",
+        "timeseriessamples",
+        "timeseriesselector",
+        "timeseriestags",
+    ]
+)
+_ENGINES: Final = frozenset(
+    [
+        "aggregatingmergetree",
+        "alias",
+        "atomic",
+        "buffer",
+        "coalescingmergetree",
+        "collapsingmergetree",
+        "dictionary",
+        "fuzzjson",
+        "fuzzquery",
+        "generaterandom",
+        "graphitemergetree",
+        "join",
+        "log",
+        "loop",
+        "materializedview",
+        "memory",
+        "merge",
+        "mergetree",
+        "null",
+        "ordinary",
+        "replacingmergetree",
+        "replicatedaggregatingmergetree",
+        "replicatedcoalescingmergetree",
+        "replicatedcollapsingmergetree",
+        "replicatedgraphitemergetree",
+        "replicatedmergetree",
+        "replicatedreplacingmergetree",
+        "replicatedsummingmergetree",
+        "replicatedversionedcollapsingmergetree",
+        "set",
+        "stripelog",
+        "summingmergetree",
+        "timeseries",
+        "tinylog",
+        "versionedcollapsingmergetree",
+        "view",
+    ]
+)
+# Functions, sources of dictionaries and disks, which the engine does not list.
+_ALWAYS: Final = frozenset(
+    [
+        "cassandra",
+        "catboostevaluate",
+        "clickhouse",
+        "disk",
+        "executable",
+        "executablepool",
+        "file",
+        "filesystem",
+        "http",
+        "jdbc",
+        "library",
+        "mongodb",
+        "mysql",
+        "odbc",
+        "postgresql",
+        "python",
+        "redis",
+        "url",
+        "yamlregexptree",
+        "ydb",
+    ]
+)
+# Words before the name of the table that a statement is about.
+_BEFORE_SUBJECT: Final = frozenset(
+    b"CREATE INSERT INTO OR REPLACE TEMPORARY MATERIALIZED LIVE TABLE VIEW DICTIONARY IF NOT "
+    b"EXISTS".split()
+)
+_FILTERS: Final = {b"ADDITIONAL_TABLE_FILTERS", b"ADDITIONAL_RESULT_FILTER"}
+_ESCAPED: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+
+
+def refused_names(functions: Iterable[str], engines: Iterable[str]) -> frozenset[bytes]:
+    """Return the names that are refused, of all table functions and engines that there are."""
+    names = {name.lower() for name in functions} - _TABLE_FUNCTIONS
+    names |= {name.lower() for name in engines} - _ENGINES
+    return frozenset(name.encode() for name in (names - _TABLE_FUNCTIONS - _ENGINES) | _ALWAYS)
+
+
+def check_reach(statement: Insert | Query, refused: frozenset[bytes]) -> None:
+    """Return if the statement stays in the store.
+
+    Raises:
+        StoreError: it does not; names what is refused.
+    """
+    if isinstance(statement, Insert):
+        _check(statement.head + b" " + statement.settings, refused)
+    else:
+        _check(statement.text, refused)
+
+
+def check_settings(values: Iterable[str], refused: frozenset[bytes]) -> None:
+    """Return if none of the values, some of which are expressions, reaches out of the store."""
+    for value in values:
+        if "(" in value:
+            _check(value.encode(), refused)
+
+
+def _check(text: bytes, refused: frozenset[bytes]) -> None:
+    found = list(read_tokens(text))
+    if not found:
+        return
+    first = found[0].word
+    words = {token.word for token in found}
+    if first in {b"BACKUP", b"RESTORE"} or (first == b"ATTACH" and b"FROM" in words):
+        raise _refusal(first.decode())
+    subject = _subject(found)
+    filters = words & _FILTERS
+    for at, token in enumerate(found):
+        if token.kind == "string" and filters:
+            _check(_plain(token.text), refused)
+        if token.kind not in {"word", "quoted"}:
+            continue
+        called = at + 1 < len(found) and found[at + 1].text == b"(" and at != subject
+        if (called or _is_engine(found, at)) and _plain_name(token).lower() in refused:
+            raise _refusal(_plain_name(token).decode(errors="replace"))
+
+
+def _subject(found: Sequence[Token]) -> int:
+    """Return which token is the last of the name of the statement's own table; -1 if none is."""
+    at = 0
+    while at < len(found) and found[at].word in _BEFORE_SUBJECT:
+        at += 1
+    if at == 0 or at == len(found):
+        return -1
+    while at + 2 < len(found) and found[at + 1].text == b".":
+        at += 2
+    return at
+
+
+def _is_engine(found: Sequence[Token], at: int) -> bool:
+    """Return whether the token is the name of an engine: after ENGINE, or ENGINE and `=`."""
+    before = at - 2 if at > 1 and found[at - 1].text == b"=" else at - 1
+    return before >= 0 and found[before].word == b"ENGINE"
+
+
+def _plain_name(token: Token) -> bytes:
+    return token.text if token.kind == "word" else _plain(token.text)
+
+
+def _plain(quoted: bytes) -> bytes:
+    """Return the text in quotes, with its escapes resolved."""
+    inner = quoted[1:-1]
+    if quoted[:1] == b"$":
+        inner = quoted[quoted.index(b"$", 1) + 1 : quoted.rindex(b"$", 0, -1)]
+    resolved = _ESCAPED.sub(
+        lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], inner
+    )
+    return resolved.replace(quoted[:1] * 2, quoted[:1])
+
+
+def _refusal(name: str) -> StoreError:
+    return StoreError(
+        Code.SUPPORT_IS_DISABLED,
+        f"{name} is not allowed here: this store reads and writes only its own tables",
+    )
