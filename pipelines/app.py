@@ -10,6 +10,7 @@ import faust
 
 from pipelines.engine.analytics import Analytics
 from pipelines.kafka.records import Records
+from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.operators import OPERATORS
 from pipelines.tracker.tracker import Tracker
 from pipelines.worker import telemetry
@@ -59,6 +60,7 @@ def _connect() -> None:
     telemetry.serve(settings)
     precompile()
     warn_of_late_compiles()
+    TopicLimits(settings.bootstrap).check(topics)
     registry = open_registry(settings)
     tracker.connect(registry)
     analytics.connect(registry)

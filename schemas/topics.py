@@ -24,7 +24,8 @@ class Topics:
 
     def __init__(self, prefix: str) -> None:
         self.prefix: Final = prefix
-        self.inbox = Topic(f"{prefix}.inbox", "delete", 7 * DAY_MS)
+        # Whoever produces to the inbox may write what the broker takes: the Tracker rejects more.
+        self.inbox = Topic(f"{prefix}.inbox", "delete", 7 * DAY_MS, max_message_bytes=0)
         self.events = Topic(f"{prefix}.events", "delete", FOREVER)
         self.rejected = Topic(f"{prefix}.rejected", "delete", 30 * DAY_MS)
         self.definitions = Topic(f"{prefix}.definitions", "compact", partitions=1)

@@ -1,8 +1,13 @@
 """Tokens of property values: texts that are equal exactly if the values count as equal.
 
 ClickHouse computes the same tokens (`services/query/clickhouse/events.py`); a test compares them.
-Numbers are compared as doubles, text by its first 200 characters. Lists and objects count as not
-set.
+
+- `token` is for figures by value: numbers are compared as doubles, text by its first 200
+  characters, and lists count as not set.
+- `whole_token` is for values that have to be the same: numbers are compared exactly, text and lists
+  as a whole. The tokens of lists are others in ClickHouse, but equal if these are.
+
+Objects count as not set.
 """
 
 import json
@@ -12,10 +17,11 @@ from typing import Any, Final
 
 _MAX_CHARS: Final = 200
 _EXACT: Final = 2**53  # whole doubles below it are written without a fraction
+_MAX_INT: Final = 2**63
 
 
 def token(value: Any) -> str:
-    """Return the token of a value; empty if it counts as not set."""
+    """Return the token of a value for figures by value; empty if it counts as not set."""
     match value:
         case str():
             return f"s{value[:_MAX_CHARS]}"
@@ -24,6 +30,35 @@ def token(value: Any) -> str:
         case int() | float():
             return f"n{struct.pack('>d', value + 0.0).hex()}"
     return ""
+
+
+def whole_token(value: Any) -> str:
+    """Return the token of a value that is compared as a whole; empty if it counts as not set."""
+    match value:
+        case str():
+            return f"s{value}"
+        case int() if int(float(value)) != value:  # no double is that number
+            return f"i{value}"
+        case list():
+            try:
+                return f"a{json.dumps(_comparable(value), ensure_ascii=False, sort_keys=True)}"
+            except RecursionError:
+                return "a"  # nested too deeply for ClickHouse, too
+    return token(value)
+
+
+def _comparable(value: Any) -> Any:
+    """Return what a list contains, such that equal values are written alike."""
+    match value:
+        case list():
+            if any(isinstance(one, float) for one in value):  # all its numbers are stored as such
+                value = [float(one) if type(one) is int else one for one in value]
+            return [_comparable(one) for one in value]
+        case dict():
+            return {key: _comparable(of) for key, of in value.items() if of is not None}
+        case float() if value.is_integer() and abs(value) < _MAX_INT:
+            return int(value)
+    return value
 
 
 def tokens_of(values: Iterable[Any]) -> tuple[str, ...]:

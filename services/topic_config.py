@@ -24,6 +24,7 @@ class TopicState(NamedTuple):
     partitions: int
     cleanup: str
     retention_ms: int
+    max_message_bytes: int
     # What it has of `NOT_BY_DEFAULT`.
     others: dict[str, str]
 
@@ -50,6 +51,8 @@ def new_topic(topic: Topic, partitions: int, replication_factor: int) -> NewTopi
         # With three replicas, acks=all means that two have the record, and one broker may be down.
         "min.insync.replicas": str(max(1, replication_factor - 1)),
     }
+    if topic.max_message_bytes:
+        config["max.message.bytes"] = str(topic.max_message_bytes)
     if topic.cleanup == "delete":
         config["retention.ms"] = str(topic.retention_ms)
         config |= kept(topic)
@@ -86,5 +89,10 @@ def differences(topic: Topic, state: TopicState, partitions: int) -> list[str]:
         found.append(
             f"topic {topic.name} has retention.ms={state.retention_ms}, "
             f"{topic.retention_ms} is declared: alter its configuration"
+        )
+    if state.max_message_bytes < topic.min_message_bytes:
+        found.append(
+            f"topic {topic.name} has max.message.bytes={state.max_message_bytes}, at least "
+            f"{topic.min_message_bytes} are declared: alter its configuration"
         )
     return found

@@ -206,6 +206,7 @@ def _describe_once(admin: _Admin, names: list[str], timeout_s: float) -> list[To
                 len(known[resource.name].partitions),
                 config["cleanup.policy"].value,
                 int(config["retention.ms"].value),
+                int(config["max.message.bytes"].value),
                 {name: config[name].value for name in NOT_BY_DEFAULT},
             )
         )

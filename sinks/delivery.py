@@ -90,7 +90,8 @@ class Delivery:
         if not self._set_up():
             return
         writer = Writer(self._sink, self._metrics)
-        with contextlib.closing(writer), contextlib.closing(Source(self._settings)) as source:
+        source = Source(self._settings, self._metrics.skipped)
+        with contextlib.closing(writer), contextlib.closing(source):
             while not self._stop.is_set():
                 try:
                     self._deliver(source, writer)

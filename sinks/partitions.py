@@ -30,11 +30,22 @@ class Partition:
         self.messages: list[Message] = []
         self.owned = True
         self.end_seen = start
+        self._is_cut = False  # the first records of the planned chunk are deleted
 
     @property
     def rows(self) -> int:
         """The number of records that could form a chunk: 0 until a planned one is complete."""
         return length(self.messages, self.plan, len(self.messages))
+
+    def skip_to(self, offset: int) -> None:
+        """Begin at a later offset, because the records before it are deleted.
+
+        What is left of a planned chunk remains a chunk, for it may have been written already.
+        """
+        self.start = offset
+        if self.plan is not None and self.plan.last < offset:
+            self.plan = None
+        self._is_cut = self.plan is not None
 
     def take_chunk(self, limit: int) -> "Chunk | None":
         """Remove and return the next chunk, of up to `limit` records unless it is planned."""
@@ -45,7 +56,7 @@ class Partition:
         del self.messages[:count]
         found = offsets(messages)
         plan = Plan(found[-1], checksum(found, [message.value() for message in messages]))
-        replayed = plan == self.plan
+        replayed = plan == self.plan or self._is_cut
         if self.plan is not None and not replayed:
             log.error(
                 "a planned chunk has other records now, so its rows may be there twice: the topic "
@@ -55,7 +66,7 @@ class Partition:
                 read=plan.text,
             )
         chunk = Chunk(self, self.start, plan, messages, replayed)
-        self.start, self.plan = plan.last + 1, None
+        self.start, self.plan, self._is_cut = plan.last + 1, None, False
         return chunk
 
     def clear(self) -> None:

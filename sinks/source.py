@@ -30,10 +30,14 @@ _FETCH_BYTES: Final = 32 << 20
 
 
 class Source:
-    """Reads committed records as a member of the group. Not thread-safe; calls may block."""
+    """Reads committed records as a member of the group. Not thread-safe; calls may block.
 
-    def __init__(self, settings: SourceSettings) -> None:
+    `on_skipped` is called with the number of offsets that were deleted before they were read.
+    """
+
+    def __init__(self, settings: SourceSettings, on_skipped: Callable[[int], None]) -> None:
         self._settings = settings
+        self._on_skipped = on_skipped
         self._partitions: dict[int, Partition] = {}
         self._paused = False
         self._consumer = self._join()
@@ -141,10 +145,10 @@ class Source:
                     raise KafkaException(place.error)
                 plan = read_plan(place.metadata) if place.offset >= 0 else None
                 low, high = consumer.get_watermark_offsets(place, timeout=_CALL_TIMEOUT_S)
-                start = low if place.offset < 0 else place.offset
+                start = max(place.offset, 0)  # of a new group there is none
                 self._partitions[place.partition] = Partition(place.partition, start, plan)
                 if start < low:
-                    self._skip_lost(self._partitions[place.partition], low)
+                    self._skip_deleted(self._partitions[place.partition], low)
                     start = low
                 elif start > high:
                     raise Unavailable(
@@ -173,14 +177,17 @@ class Source:
             if partition is not None:
                 partition.clear()
 
-    def _skip_lost(self, partition: Partition, low: int) -> None:
+    def _skip_deleted(self, partition: Partition, low: int) -> None:
+        skipped = low - partition.start
         log.error(
-            "offsets were deleted before they were read",
+            "offsets skipped: they were deleted before they were read",
             partition=partition.number,
-            first=partition.start,
-            last=low - 1,
+            first_skipped=partition.start,
+            last_skipped=low - 1,
+            skipped=skipped,
         )
-        partition.start, partition.plan = low, None
+        self._on_skipped(skipped)
+        partition.skip_to(low)
 
     def _pause(self, paused: bool) -> None:
         if paused != self._paused and self._partitions:

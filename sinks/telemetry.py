@@ -37,6 +37,11 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._skipped = Counter(
+            "avila_sink_skipped_offsets_total",
+            "Offsets of the event store that were deleted before they were read.",
+            registry=self._registry,
+        )
         self._lag = Gauge(
             "avila_sink_lag_offsets",
             "Offsets of the event store not delivered yet, by partition.",
@@ -61,6 +66,10 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """Count a record that is not an event."""
         self._rejected.labels(reason).inc()
+
+    def skipped(self, offsets: int) -> None:
+        """Count offsets that were deleted before they were read."""
+        self._skipped.inc(offsets)
 
     def behind(self, lags: Mapping[int, int]) -> None:
         """Set the lag of each owned partition."""

@@ -6,6 +6,7 @@ counting goes on from them. The period of `TOTAL` has the record of the whole, w
 late events, how far a backfill has come, and why a definition has failed.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TypeVar
 
@@ -85,15 +86,18 @@ class AggregatesTopic:
         """Call `load` with every published record, in steps; delete those of other definitions.
 
         Returns the others: they ended while no worker ran. A deleted record may still be loaded
-        until compaction has removed it. An instance fails if its records cannot be loaded; those of
-        a `FailedInstance` are kept.
+        until compaction has removed it. An instance fails if its records cannot be decoded or
+        loaded; those of a `FailedInstance` are kept.
         """
         stale: dict[bytes, Key] = {}
+        unreadable: dict[bytes, str] = {}
         for records in reader.read(TopicPartition(self._topic, partition), 0):
             if records is None:
                 yield
                 continue
             decoded = self._decode(records.values)
+            for record_key in records.keys if unreadable else ():
+                unreadable.pop(record_key or b"", None)  # there is a later one
             for row, record in zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True):
                 id_ = record[f"{self._operator}_id"]
                 key = Key(self._operator, record["project_id"], id_, record["version"])
@@ -104,8 +108,13 @@ class AggregatesTopic:
                 else:
                     self._load(instance, record_key, record, load)
             for failure in decoded.failures:
-                stale.pop(records.keys[failure.row] or b"", None)
+                record_key = records.keys[failure.row] or b""
+                stale.pop(record_key, None)
+                if records.values[failure.row] is not None:
+                    unreadable[record_key] = failure.detail
             yield
+        for record_key, reason in unreadable.items():
+            _fail_owner(self._operator, instances, record_key, reason)
         self._delete(partition, stale)
         return set(stale.values())
 
@@ -148,6 +157,17 @@ def _behind(record: Record) -> tuple[int, int | None]:
     if record["behind"] is None:
         return record["late_dropped"], None
     return record["behind"], record["behind_since"]
+
+
+def _fail_owner(
+    operator: str, instances: Mapping[Key, AnyInstance], record_key: bytes, reason: str
+) -> None:
+    """Fail the definition whose published record cannot be read: its figures lack a part."""
+    with contextlib.suppress(ValueError):  # no key of ours
+        project, id_, version, _ = record_key.decode().split("/", 3)
+        instance = instances.get(Key(operator, project, id_, int(version)))
+        if instance is not None and not instance.failed:
+            instance.fail(ValueError(f"the record {record_key!r} cannot be read: {reason}"))
 
 
 def common_fields(context: PartitionContext, instance: AnyInstance) -> Record:

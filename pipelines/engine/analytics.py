@@ -22,7 +22,7 @@ from pipelines.engine.changelog import PersonChangelog, Recovery
 from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.events import EventDecoder, MatchedEvents
 from pipelines.engine.failed_instance import FailedInstance
-from pipelines.engine.instance import AnyInstance, Backfill
+from pipelines.engine.instance import AnyInstance, Backfill, reason_of
 from pipelines.engine.operator import AnyOperator, PartitionContext
 from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
@@ -204,7 +204,7 @@ class Analytics(Table):
             raise
         except Exception as error:
             log.error("definition failed", definition=key.name, exc_info=error)
-            return FailedInstance(key, f"{type(error).__name__}: {error}")
+            return FailedInstance(key, reason_of(error))
         return instance
 
     def snapshot(

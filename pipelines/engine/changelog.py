@@ -15,11 +15,12 @@ import structlog
 
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine import changelog_rows
-from pipelines.engine.changelog_meta import LogMeta, meta_of
+from pipelines.engine.changelog_meta import LogMeta, cut_meta, is_meta_key, join_meta, meta_of
 from pipelines.engine.dump import dump, load
 from pipelines.engine.events import OffsetRange
 from pipelines.engine.instance import Backfill
 from pipelines.engine.partition import Partition
+from pipelines.engine.person_record import MAX_RECORD_BYTES
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Column, Outbox, TopicPartition
 from pipelines.matching.match import Key
@@ -29,12 +30,14 @@ log = structlog.get_logger(__name__)
 
 K = TypeVar("K", bytes, bytes | None)
 
-_META_KEY: Final = b"\0meta"
 _TOMBSTONES_BATCH: Final = 20_000
 # Of up to 200,000 persons, only the latest records are unpacked, and 20,000 at a time: the
-# consumer group has to be polled in between.
+# consumer group has to be polled in between. Fewer of them if they are large.
 _PERSONS_BATCH: Final = 200_000
+_BYTES_BATCH: Final = 512 << 20
 _UNPACKED_BATCH: Final = 20_000
+_UNPACKED_BYTES: Final = 64 << 20
+_META_MARGIN: Final = 100  # for its key
 
 
 class Recovery(NamedTuple):
@@ -59,6 +62,7 @@ class PersonChangelog:
         self._snapshots = snapshots
         self._outbox = outbox
         self._meta: LogMeta | None = None
+        self._meta_records: dict[bytes, bytes] = {}  # as they are read
         self._position = 0  # of the partition, when `_meta` was written
         self._wrote_rows = False  # since then
         # Keys to delete: of persons and rows that belong to no definition any more.
@@ -68,7 +72,7 @@ class PersonChangelog:
 
     def write_rows(self, partition: Partition, now_ms: int) -> None:
         """Log the rows that are due at `now_ms`."""
-        for keys, values in changelog_rows.pack_due(partition, now_ms):
+        for keys, values in changelog_rows.pack_due(partition, now_ms, self._max_bytes):
             self._send(keys, values)
             for key in keys.to_pylist() if self._obsolete else ():
                 self._obsolete.pop(key, None)  # another definition has a row of the person by now
@@ -81,7 +85,8 @@ class PersonChangelog:
         # Events that are processed again must find the clocks as they were.
         if moved or not meta.same_progress(self._meta):
             self._meta, self._position, self._wrote_rows = meta, partition.position, False
-            self._send([_META_KEY], [msgspec.json.encode(meta)])
+            records = cut_meta(meta, self._max_bytes - _META_MARGIN)
+            self._send(list(records), list(records.values()))
         if self._obsolete:
             batch = list(itertools.islice(self._obsolete, _TOMBSTONES_BATCH))
             for key in batch:
@@ -108,6 +113,11 @@ class PersonChangelog:
         meta = Meta(position=partition.position, logged=logged, about=about)
         self._snapshots.save(self._source.partition, Snapshot(meta, dumped.columns))
 
+    @property
+    def _max_bytes(self) -> int:
+        """How large a record may be, key and value: less if the topic takes less."""
+        return min(MAX_RECORD_BYTES, self._outbox.limit(self._source.topic))
+
     def _send(self, keys: Column | ArrowColumn, values: Column | ArrowColumn) -> None:
         self._outbox.send(self._source.topic, keys, values, partition=self._source.partition)
 
@@ -123,13 +133,22 @@ class PersonChangelog:
         """
         partition, logged, held = self._from_snapshot(make, committed)
         latest: dict[bytes | None, bytes | None] = {}
+        size = 0
         for records in reader.read(self._source, logged):
             if records is not None:
                 keep_latest(latest, records.keys, records.values)
-            if len(latest) > _PERSONS_BATCH:
+                size += sum(map(len, filter(None, records.values)))
+            if len(latest) > _PERSONS_BATCH or size > _BYTES_BATCH:
                 yield from self._load(partition, latest)
+                size = 0
             yield
         yield from self._load(partition, latest)
+        try:
+            self._meta = join_meta(self._meta_records) or self._meta
+        except (msgspec.DecodeError, KeyError) as error:
+            log.error("the log is useless", partition=self._source.partition, exc_info=error)
+            # Rows that nobody knows the extent of cannot be added to: all definitions begin again.
+            partition, held, self._meta = make(), {}, None
         return self._recovery(partition, committed, held)
 
     def _from_snapshot(
@@ -164,12 +183,11 @@ class PersonChangelog:
     ) -> Iterator[None]:
         """Load the latest records of some keys, a part at a time, and empty `latest`."""
         latest.pop(None, None)  # no record of ours is without a key
-        meta = latest.pop(_META_KEY, None)
-        self._meta = msgspec.json.decode(meta, type=LogMeta) if meta else self._meta
+        for meta_key in [key for key in latest if key and is_meta_key(key)]:
+            self._meta_records[meta_key] = latest.pop(meta_key) or b""
         for key in latest if self._obsolete else ():
             self._obsolete.pop(key or b"", None)
-        rows = ((key, value) for key, value in latest.items() if key and value)
-        while some := dict(itertools.islice(rows, _UNPACKED_BATCH)):
+        for some in _batches((key, value) for key, value in latest.items() if key and value):
             keys = list(some)
             useless = np.flatnonzero(~changelog_rows.unpack(partition, keys, list(some.values())))
             self._obsolete |= dict.fromkeys(keys[place] for place in useless.tolist())
@@ -209,6 +227,20 @@ def keep_latest(
     for key, value in zip(keys, values, strict=True):
         latest.pop(key, None)
         latest[key] = value
+
+
+def _batches(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes]]:
+    """Yield records in batches of a bounded number and size."""
+    batch: dict[bytes, bytes] = {}
+    size = 0
+    for key, value in rows:
+        batch[key] = value
+        size += len(value)
+        if len(batch) == _UNPACKED_BATCH or size >= _UNPACKED_BYTES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
 
 
 class _About(msgspec.Struct, frozen=True):

@@ -1,8 +1,13 @@
 """How far a partition's changelog has come: a record of the log itself.
 
 Its fields keep on the log the names that the first version gave them.
+
+A record that would be too large is cut into parts, for it names every definition. The first part
+has the key that the whole record would have, and begins with `_IN_PARTS` and the number of parts:
+JSON, which the whole record is, begins with a brace. All parts are written in one transaction.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +22,12 @@ _LOGGED_NAMES: Final = {
     "clock_offset": "ahead",
     "clock_offsets": "ahead",
 }
+
+
+META_KEY: Final = b"\0meta"
+_IN_PARTS: Final = b"\1"
+_COUNT_BYTES: Final = 4
+_MIN_PART: Final = 100
 
 
 class BackfillMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
@@ -103,3 +114,42 @@ def _clock_of(instance: AnyInstance) -> int | None:
     with instance.failing_alone():
         return instance.state.clock
     return None
+
+
+def cut_meta(meta: LogMeta, max_bytes: int) -> dict[bytes, bytes]:
+    """Return the records of the log that hold `meta`, each of at most `max_bytes` without a key."""
+    text = msgspec.json.encode(meta)
+    if len(text) <= max_bytes:
+        return {META_KEY: text}
+    size = max(max_bytes, _MIN_PART) - len(_IN_PARTS) - _COUNT_BYTES
+    parts = [text[begin : begin + size] for begin in range(0, len(text), size)]
+    count = len(parts).to_bytes(_COUNT_BYTES, "little")
+    return {
+        _part_key(number): part if number else _IN_PARTS + count + part
+        for number, part in enumerate(parts)
+    }
+
+
+def is_meta_key(key: bytes) -> bool:
+    """Return whether a record of the log with this key holds `LogMeta` or a part of it."""
+    return key.startswith(META_KEY)
+
+
+def join_meta(records: Mapping[bytes, bytes]) -> LogMeta | None:
+    """Return what the latest records that `cut_meta` made hold; None if there are none.
+
+    Parts of a larger one that was written before are left out.
+    """
+    text = records.get(META_KEY)
+    if text is None:
+        return None
+    if text.startswith(_IN_PARTS):
+        begin = len(_IN_PARTS) + _COUNT_BYTES
+        count = int.from_bytes(text[len(_IN_PARTS) : begin], "little")
+        rest = (records[_part_key(number)] for number in range(1, count))
+        text = b"".join((text[begin:], *rest))
+    return msgspec.json.decode(text, type=LogMeta)
+
+
+def _part_key(number: int) -> bytes:
+    return META_KEY + (f"/{number}".encode() if number else b"")

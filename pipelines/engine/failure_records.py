@@ -30,16 +30,23 @@ class FailureRecords:
         self._empty = _empty_record(schema)
         self._encoder = Encoder(schema, registry.register(value_subject(self._topic), schema))
 
-    def publish(self, context: PartitionContext, instance: AnyInstance) -> None:
-        """Publish the total as it was published last, or empty, with the reason of the failure."""
-        before = instance.total or {**self._empty, **common_fields(context, instance)}
-        status = total_fields(context, instance)
-        record = {**before, **status, "updated_at": context.now_ms}
+    def publish(self, context: PartitionContext, instance: AnyInstance) -> bool:
+        """Publish the total as it was published last, or empty, with the reason of the failure.
+
+        Returns whether the topic takes the record.
+        """
+        status = {**total_fields(context, instance), "updated_at": context.now_ms}
+        empty = {**self._empty, **common_fields(context, instance), **status}
         key = record_key(instance.key, None, context.partition)
         if isinstance(instance, FailedInstance):
             instance.record_keys.add(key)
+        if instance.total and self._send(context.partition, key, {**instance.total, **status}):
+            return True
+        return self._send(context.partition, key, empty)
+
+    def _send(self, partition: int, key: bytes, record: Record) -> bool:
         values = self._encoder.encode_records([record])
-        self._outbox.send(self._topic, [key], values, partition=context.partition)
+        return not self._outbox.send(self._topic, [key], values, partition=partition)
 
     def forget(self, partition: int, instance: FailedInstance) -> None:
         """Delete all records of a definition that ends."""

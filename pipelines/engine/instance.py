@@ -32,6 +32,7 @@ from schemas.time.since import ALL_TIME
 log = structlog.get_logger(__name__)
 
 _COMPARED_BATCH: Final = 20_000  # rows
+_MAX_REASON: Final = 1_000  # characters: it is published
 
 
 class Backfill(msgspec.Struct):
@@ -221,7 +222,7 @@ class OperatorInstance(Generic[D, C]):
 
     def fail(self, error: Exception) -> None:
         """Stop counting, and publish why. What was counted stays; a new version begins empty."""
-        self.failed = f"{type(error).__name__}: {error}"
+        self.failed = reason_of(error)
         self.suspended = False
         self.unlogged.clear()
         self.flush_now.clear()
@@ -330,6 +331,11 @@ def _split(packed: Packed) -> Iterator[Bytes]:
         packed.data[begin:end]
         for begin, end in zip(packed.begins.tolist(), packed.ends.tolist(), strict=True)
     )
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a definition has failed, in a text of bounded length."""
+    return f"{type(error).__name__}: {error}"[:_MAX_REASON]
 
 
 # Instances of all operators side by side: see `AnyOperator`.

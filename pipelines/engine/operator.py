@@ -63,6 +63,10 @@ class Packed(NamedTuple):
     def __len__(self) -> int:
         return len(self.begins)
 
+    def filter(self, taken: NDArray[np.bool_]) -> "Packed":
+        """Return some of the rows; all data are kept."""
+        return Packed(self.data, self.begins[taken], self.ends[taken])
+
 
 class FoldResult(NamedTuple, Generic[C_co]):
     """What a batch did to the rows of a definition.

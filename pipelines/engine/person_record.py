@@ -6,8 +6,9 @@ Numbers are little-endian. A record holds all rows of a person, because compacti
 record of a key; and a person whose event concerns several definitions is written once. Rows of an
 unknown tag are skipped: their definition has ended.
 
-A row that must be logged sooner is a record of its own, with a key of its own. The later of the two
-records counts.
+A row that must be logged sooner is a record of its own, with a key of its own, and so are the rows
+of a person whose record would be larger than `MAX_RECORD_BYTES`. The later of the two records
+counts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel, register_example
+from pipelines.columnar.jit import (
+    Bools,
+    Bytes,
+    Int,
+    Int32s,
+    Int64s,
+    UInt64s,
+    kernel,
+    register_example,
+)
 from pipelines.columnar.key_index import prefixed
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.operator import Packed
 
-_MALFORMED: Final = -1
+# Of a record with its key: below what a topic takes by Kafka's default (1 MiB).
+MAX_RECORD_BYTES: Final = 900_000
 _BYTES_BATCH: Final = 1 << 30  # an Arrow array of binaries has less than 2 GiB
 _HEADER: Final = 12
 _ROW: Final = b"\0"  # no project's name begins with it
@@ -39,12 +50,16 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The rows in some records: row i is `data[begins[i]:ends[i]]`, of record `records[i]`."""
+    """The rows in some records: row i is `data[begins[i]:ends[i]]`, of record `records[i]`.
+
+    `malformed` are the records that were not made by `join`. They have no rows here.
+    """
 
     tags: UInt64s
     records: Int32s
     begins: Int64s
     ends: Int64s
+    malformed: Int64s
 
 
 def person_keys(project: str, persons: ArrowColumn) -> ArrowColumn:
@@ -60,6 +75,19 @@ def row_keys(tag: np.uint64, project: str, persons: ArrowColumn) -> ArrowColumn:
 def person_key(key: bytes) -> bytes:
     """Return the key of the person whose row, or rows, a record with this key holds."""
     return key[_ROW_KEY:] if key.startswith(_ROW) else key
+
+
+def row_tag(key: bytes) -> int | None:
+    """Return the tag in the key of a record that holds one row; None if it holds a person's.
+
+    It is 0, that of no definition, if the key is none of ours.
+    """
+    if not key.startswith(_ROW):
+        return None
+    try:
+        return int(key[len(_ROW) : _ROW_KEY], 16)
+    except ValueError:
+        return 0
 
 
 def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn]]:
@@ -81,9 +109,7 @@ def join(count: int, parts: Iterable[Part]) -> Iterator[tuple[slice, ArrowColumn
 def join_columns(count: int, parts: Iterable[Part]) -> Packed:
     """Return `count` records, one after another."""
     parts = list(parts)
-    sizes = np.zeros(count, np.int64)
-    for part in parts:
-        sizes[part.persons] += _HEADER + part.rows.ends - part.rows.begins
+    sizes = record_sizes(count, parts)
     ends = np.cumsum(sizes)
     out = np.empty(int(ends[-1]) if count else 0, np.uint8)
     begins = ends - sizes
@@ -93,25 +119,23 @@ def join_columns(count: int, parts: Iterable[Part]) -> Packed:
     return Packed(out, begins, ends)
 
 
-def split(data: Bytes, starts: Int64s) -> Parts:
-    """Return the rows in records, in order; record i is `data[starts[i]:starts[i + 1]]`.
+def record_sizes(count: int, parts: Iterable[Part]) -> Int64s:
+    """Return how many bytes each of `count` records has, without its key."""
+    sizes = np.zeros(count, np.int64)
+    for part in parts:
+        sizes[part.persons] += _HEADER + part.rows.ends - part.rows.begins
+    return sizes
 
-    Raises:
-        ValueError: a record was not made by `join`.
-    """
+
+def split(data: Bytes, starts: Int64s) -> Parts:
+    """Return the rows in records, in order; record i is `data[starts[i]:starts[i + 1]]`."""
     most = len(data) // _HEADER
-    parts = Parts(
-        np.empty(most, np.uint64),
-        np.empty(most, np.int32),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )
-    count = _find_rows(data, starts, *parts)
-    if count == _MALFORMED:
-        raise ValueError("a record of the state is not a person's rows")
-    return Parts(
-        parts.tags[:count], parts.records[:count], parts.begins[:count], parts.ends[:count]
-    )
+    tags, records = np.empty(most, np.uint64), np.empty(most, np.int32)
+    begins, ends = np.empty(most, np.int64), np.empty(most, np.int64)
+    malformed = np.zeros(len(starts) - 1, np.bool_)
+    count = _find_rows(data, starts, tags, records, begins, ends, malformed)
+    found = slice(count)
+    return Parts(tags[found], records[found], begins[found], ends[found], np.flatnonzero(malformed))
 
 
 @register_example
@@ -149,14 +173,22 @@ def _put_rows(
 
 @kernel
 def _find_rows(
-    data: Bytes, starts: Int64s, tags: UInt64s, records: Int32s, begins: Int64s, ends: Int64s
+    data: Bytes,
+    starts: Int64s,
+    tags: UInt64s,
+    records: Int32s,
+    begins: Int64s,
+    ends: Int64s,
+    malformed: Bools,
 ) -> Int:
     count = 0
     for i in range(len(starts) - 1):
         p, end = starts[i], starts[i + 1]
-        while p < end:
+        first = count
+        while p < end and not malformed[i]:
             if end - p < _HEADER:
-                return _MALFORMED
+                malformed[i] = True
+                break
             tag = np.uint64(0)
             for byte in range(8):
                 tag |= np.uint64(data[p + byte]) << np.uint64(8 * byte)
@@ -164,12 +196,13 @@ def _find_rows(
             for byte in range(4):
                 size |= np.int64(data[p + 8 + byte]) << (8 * byte)
             p += _HEADER
-            if size > end - p:
-                return _MALFORMED
+            malformed[i] = size > end - p
             tags[count] = tag
             records[count] = i
             begins[count] = p
             p += size
             ends[count] = p
             count += 1
+        if malformed[i]:
+            count = first
     return count

@@ -1,7 +1,7 @@
 """The results of all definitions on their way out, each to the publisher of its operator.
 
-An error that an operator raises while it publishes fails the definition concerned, and nothing is
-published by halves.
+An error that an operator raises while it publishes fails the definition concerned, and so does a
+record that is too large for its topic. Nothing is published by halves.
 """
 
 from collections import defaultdict
@@ -68,20 +68,22 @@ class Publishers:
     ) -> None:
         """Publish the periods that are unpublished, of each definition that has any."""
         for instance in instances:
-            if instance.unpublished:
-                instance.note_behind(context.now_ms)
-                self._publish_aggregates(context, instance)
+            if not instance.unpublished:
+                continue
+            instance.note_behind(context.now_ms)
+            if self._publish_aggregates(context, instance):
                 instance.unpublished.clear()
 
-    def _publish_aggregates(self, context: PartitionContext, instance: AnyInstance) -> None:
+    def _publish_aggregates(self, context: PartitionContext, instance: AnyInstance) -> bool:
+        """Publish what is unpublished; return false if the next commit has to try again."""
         operator, total = instance.key.operator, instance.total
         if instance.suspended or not instance.failed:
             with instance.failing_alone(), self._outbox.all_or_nothing():
                 self._publishers[operator].aggregates(context, instance)
-                return
+                return True
         # What it has counted since it was published last may be incomplete.
         instance.total = total
-        self._failures[operator].publish(context, instance)
+        return self._failures[operator].publish(context, instance)
 
     def restore(
         self, partition: int, instances: Mapping[Key, AnyInstance], reader: Reader

@@ -18,7 +18,7 @@ from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from pipelines.columnar.string_column import ArrowColumn
-from pipelines.kafka.topic_limits import UNCHECKED_BYTES, TopicLimits
+from pipelines.kafka.topic_limits import MAX_REQUEST_BYTES, UNCHECKED_BYTES, TopicLimits
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +143,10 @@ class Refused(NamedTuple):
         return f"a record of {self.bytes} bytes cannot be written; accepted are {self.limit}"
 
 
+class RecordTooLarge(ValueError):
+    """A record is larger than its topic takes; says how large, and what is accepted."""
+
+
 class Outbox:
     """Collects the records that an epoch writes, in order.
 
@@ -154,6 +158,7 @@ class Outbox:
         self._outgoing: list[Outgoing] = []
         self._limits = limits
         self._unchecked_bytes = UNCHECKED_BYTES
+        self._refuses_none = False  # inside `all_or_nothing`
 
     def __bool__(self) -> bool:
         return bool(self._outgoing)
@@ -176,6 +181,7 @@ class Outbox:
         none do: they are dropped, and made again when the epoch's input is processed again.
 
         Raises:
+            RecordTooLarge: a record is refused inside `all_or_nothing`.
             ValueError: keys, values and headers differ in number.
         """
         if len({len(keys), len(values), len(keys if headers is None else headers)}) > 1:
@@ -184,6 +190,8 @@ class Outbox:
             return []
         outgoing = Outgoing(topic, partition, _column(keys), _column(values), headers)
         refused = self._too_large(outgoing)
+        if refused and self._refuses_none:
+            raise RecordTooLarge(f"{topic}: {refused[0]}")
         if refused:
             taken = np.ones(len(outgoing.keys), np.bool_)
             taken[[one.row for one in refused]] = False
@@ -191,6 +199,10 @@ class Outbox:
         if len(outgoing.keys):
             self._outgoing.append(outgoing)
         return refused
+
+    def limit(self, topic: str) -> int:
+        """Return how many bytes a record of the topic may have; asks once, and may block then."""
+        return MAX_REQUEST_BYTES if self._limits is None else self._limits.of(topic)
 
     def check_all(self) -> None:
         """Check every record from now on: the broker has refused one that was not checked."""
@@ -215,13 +227,19 @@ class Outbox:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Remove what is sent inside if it ends with an error, which is passed on."""
-        count = len(self._outgoing)
+        """Remove what is sent inside if it ends with an error, which is passed on.
+
+        A record that is too large for its topic is an error inside.
+        """
+        count, before = len(self._outgoing), self._refuses_none
+        self._refuses_none = True
         try:
             yield
         except BaseException:
             del self._outgoing[count:]
             raise
+        finally:
+            self._refuses_none = before
 
     def take(self) -> list[Outgoing]:
         """Return what the outbox holds, and empty it."""

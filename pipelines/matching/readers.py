@@ -13,7 +13,7 @@ from pipelines.matching.property_groups import Properties, PropertyFunction, Row
 from pipelines.matching.selectors import EVENT_NAME, ObjectMember, PropertyRead, ValueHash
 from pipelines.matching.value_hash import ValueHashes, fingerprint_of_tokens
 from schemas.properties import is_spelled_variously
-from schemas.value_tokens import tokens_of
+from schemas.value_tokens import token, whole_token
 
 
 class EventNames:
@@ -55,10 +55,11 @@ class _NameReader:
 class _HashReader:
     def __init__(self, of: ValueHash) -> None:
         reads = [compile_read(name) for name in of.properties]
+        token_of = whole_token if of.whole else token
         self.names = names = group_names(of.properties)
 
         def tokens(properties: Mapping[str, Value]) -> tuple[str, ...]:
-            return tokens_of(read(properties) for read in reads)
+            return tuple(token_of(read(properties)) for read in reads)
 
         self._tokens = PropertyFunction(names, tokens)
         self._numbers = PropertyFunction(

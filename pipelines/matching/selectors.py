@@ -18,10 +18,12 @@ class ObjectMember(NamedTuple):
 class ValueHash(NamedTuple):
     """Reads some properties as one number, which is equal if their values are: `ValueHashes`.
 
-    It is computed once an event, however many definitions read it.
+    It is computed once an event, however many definitions read it. `whole` says which values are
+    equal: see `schemas.value_tokens`.
     """
 
     properties: tuple[str, ...]
+    whole: bool = False
 
 
 PropertyRead: TypeAlias = str | ObjectMember | ValueHash  # a property's name, or one of the above

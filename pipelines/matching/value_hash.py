@@ -1,8 +1,7 @@
 """Hashes of property values: 64 bits, the same in the worker and in ClickHouse.
 
-`services/query/clickhouse/events.py` computes the same in SQL; a test compares the two. Numbers are
-equal if they are equal as doubles; of a text, the first 200 characters count; lists and objects
-count as not set.
+`services/query/clickhouse/events.py` computes the same in SQL; a test compares the two. Values are
+equal if their tokens are (`schemas.value_tokens`).
 """
 
 import hashlib

@@ -44,7 +44,7 @@ class Exclusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     Steps are numbered from 1; `before` is the last step if it is left out. A chain that has ended
     keeps the steps it has reached, and the person may begin a new one. An event that the chain
-    takes as a step does not end it.
+    takes as a step does not end it, nor does one with other values of `hold_constant`.
     """
 
     event: EventName
@@ -86,14 +86,17 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
       reaches step n with the n-th different step that the chain takes.
 
     With `once`, an event is at most one step of a chain. All events of a chain have the same values
-    of the properties in `hold_constant`; not to be set is a value like others. With `entries`, all
-    chains are counted as well as persons.
+    of the properties in `hold_constant`, which are compared as a whole: numbers exactly, text to
+    its end, lists by what they contain; not to be set is a value like others, and an object counts
+    as not set. With `entries`, all chains are counted as well as persons.
 
-    With any of these (`strict`, `any`, optional steps or an option) a chain takes its events one by
-    one: in order of time; those of one moment in order of the last step they satisfy, and before
-    them those that satisfy none. On the stream such a funnel keeps a person's events for the
-    window, the allowed lateness and a day, at most 4,096 of them; a person's further events are
-    left out and counted in `late_dropped`.
+    With any of these (`strict`, `any`, optional steps or an option) a chain takes its steps one by
+    one, moment by moment; the events of one moment have no order, and the chain takes the lowest
+    step that may come next of all that they satisfy, as long as there is one. An exclusion counts
+    before the steps of its moment; an event that a `strict` chain does not take ends it after them.
+    On the stream such a funnel keeps a person's events for the window, the allowed lateness and a
+    day, at most 4,096 of them; a person's further events are left out and counted in
+    `late_dropped`.
 
     With `since`, events before that time do not count, and a new definition reads the event store
     from that time on instead of from its beginning.

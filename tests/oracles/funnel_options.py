@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tests.oracles.conditions import value_of
 from tests.oracles.events import Event, Json, selected
-from tests.oracles.values import NOT_SET, name_of, rank
+from tests.oracles.values import NOT_SET, name_of, rank, whole_name_of
 
 DAY_MS = 86_400_000
 
@@ -91,7 +91,7 @@ def happening(funnel: Json, event: Event) -> Happening:
         event.at,
         _numbers(funnel["steps"], event),
         _numbers(funnel.get("exclusions", ()), event),
-        tuple(name_of(value_of(event.properties, name)) for name in names),
+        tuple(whole_name_of(value_of(event.properties, name)) for name in names),
         name_of(value_of(event.properties, breakdown["property"])) if breakdown else NOT_SET,
     )
 
@@ -156,43 +156,38 @@ def _without_entries(found: Figures) -> Figures:
     )
 
 
-def chains(funnel: Json, events: Iterable[Happening]) -> Iterator[Chain]:
+def chains(funnel: Json, events: Sequence[Happening]) -> Iterator[Chain]:
     """All chains of one person."""
-    line = sorted(events, key=place_in_line)
-    for place, event in enumerate(line):
+    for place, event in enumerate(events):
         if event.steps if funnel.get("order") == "any" else 1 in event.steps:
-            yield run(funnel, line[place:])
+            yield run(funnel, events, place)
 
 
-def place_in_line(event: Happening) -> tuple[int, list[int], list[int], int, int]:
-    """By time; those of one moment by the last step they satisfy, and so on."""
-    steps, excluded = sorted(event.steps), sorted(event.excluded)
-    held = rank(event.held) if event.held else 0
-    return event.at, steps[::-1], excluded[::-1], held, rank([event.value])
-
-
-def run(funnel: Json, line: Sequence[Happening]) -> Chain:
-    """The chain that begins with the first of the events."""
-    entry, order = line[0], funnel.get("order", "ordered")
+def run(funnel: Json, events: Sequence[Happening], begin: int) -> Chain:
+    """The chain that begins with one of a person's events, moment by moment."""
+    entry, order = events[begin], funnel.get("order", "ordered")
     chain = Chain(entry.at, {}, NOT_SET)
     values: dict[int, str] = {}
     taken: list[int] = []
-    for event in line:
-        if event.at > entry.at + 1_000 * funnel["window_s"]:
+    latest = entry.at + 1_000 * funnel["window_s"]
+    for at in sorted({event.at for event in events if entry.at <= event.at <= latest}):
+        places = [place for place, event in enumerate(events) if event.at == at]
+        if at > entry.at and any(excludes(funnel, chain, entry, events[i], taken) for i in places):
             break
-        takes = False
-        for step in range(1, len(funnel["steps"]) + 1):
-            if step not in event.steps or event.held != entry.held:
-                continue
-            if takes and funnel.get("once"):
+        used: set[int] = set()
+        while True:
+            left = [] if complete(funnel, taken) else places if taken else [begin]
+            if funnel.get("once"):
+                left = [place for place in left if place not in used]
+            step, place = next_taken(funnel, events, entry, left, taken)
+            if not step:
                 break
-            if may_come_next(funnel, taken, step):
-                takes = True
-                taken.append(step)
-                number = len(taken) if order == "any" else step
-                chain.reached[number] = event.at
-                values[number] = event.value
-        if not takes and (order == "strict" or excludes(funnel, chain, event)):
+            used.add(place)
+            taken.append(step)
+            number = len(taken) if order == "any" else step
+            chain.reached[number] = at
+            values[number] = events[place].value
+        if order == "strict" and at > entry.at and len(used) < len(places):
             break
     breakdown = funnel.get("breakdown")
     match breakdown and breakdown.get("attribution", "first"):
@@ -205,6 +200,36 @@ def run(funnel: Json, line: Sequence[Happening]) -> Chain:
     return chain
 
 
+def complete(funnel: Json, taken: Sequence[int]) -> bool:
+    """Whether a chain can take no more steps."""
+    count = len(funnel["steps"])
+    return len(taken) == count if funnel.get("order") == "any" else count in taken
+
+
+def next_taken(
+    funnel: Json,
+    events: Sequence[Happening],
+    entry: Happening,
+    left: Sequence[int],
+    taken: Sequence[int],
+) -> tuple[int, int]:
+    """The step that a chain takes next, and the place of its event; (0, 0) if there is none.
+
+    It is the lowest step. Of several events it is that of the least value; if an event is one step
+    at most, rather one that satisfies none of the next steps.
+    """
+    count = len(funnel["steps"])
+    choices = []
+    for place in left:
+        event = events[place]
+        for step in event.steps if event.held == entry.held else ():
+            if may_come_next(funnel, taken, step):
+                later = [other in event.steps for other in range(step + 1, count + 1)]
+                spare = later if funnel.get("once") else []
+                choices.append((step, spare, rank([event.value]), place))
+    return (min(choices)[0], min(choices)[3]) if choices else (0, 0)
+
+
 def may_come_next(funnel: Json, taken: Sequence[int], step: int) -> bool:
     """Whether a chain that has taken these steps may take another now."""
     if funnel.get("order") == "any":
@@ -214,8 +239,14 @@ def may_come_next(funnel: Json, taken: Sequence[int], step: int) -> bool:
     return step > last and all(one.get("optional") for one in skipped)
 
 
-def excludes(funnel: Json, chain: Chain, event: Happening) -> bool:
-    """Whether an event that the chain does not take ends it."""
+def excludes(
+    funnel: Json, chain: Chain, entry: Happening, event: Happening, taken: Sequence[int]
+) -> bool:
+    """Whether an event ends a chain before the steps of its moment."""
+    if event.held != entry.held or complete(funnel, taken):
+        return False
+    if any(may_come_next(funnel, taken, step) for step in event.steps):
+        return False
     last, steps = max(chain.reached), len(funnel["steps"])
     return any(
         number in event.excluded and one.get("after", 1) <= last < (one.get("before") or steps)

@@ -1,9 +1,11 @@
 """Which values of a property are the same, and in which order equal events come by their values.
 
 Numbers are the same as doubles, text by its first 200 characters; a list, an object and what is not
-set are one value.
+set are one value. Where values are compared as a whole, numbers are the same if they are equal,
+text and lists if they are the same to their end.
 """
 
+import json
 import struct
 from collections.abc import Iterable
 from hashlib import md5
@@ -22,6 +24,18 @@ def name_of(value: Any) -> str:
         case int() | float():
             return f"n{struct.pack('>d', float(value) + 0.0).hex()}"
     return NOT_SET
+
+
+def whole_name_of(value: Any) -> str:
+    """The same of a value that is compared as a whole."""
+    match value:
+        case str():
+            return f"s{value}"
+        case int() if not isinstance(value, bool) and int(float(value)) != value:
+            return f"i{value}"
+        case list():
+            return f"a{json.dumps([whole_name_of(one) for one in value])}"
+    return name_of(value)
 
 
 def rank(names: Iterable[str]) -> int:

@@ -39,10 +39,14 @@ class Engine:
     """Evaluates all definitions in partition 0 of a deployment."""
 
     def __init__(
-        self, settings: Settings, operators: Sequence[AnyOperator] = OPERATORS, position: int = 0
+        self,
+        settings: Settings,
+        operators: Sequence[AnyOperator] = OPERATORS,
+        position: int = 0,
+        outbox: Outbox | None = None,
     ) -> None:
         self.settings = settings
-        self.outbox = Outbox()
+        self.outbox = Outbox() if outbox is None else outbox
         self.analytics = Analytics(settings, self.outbox, operators)
         self.analytics.connect(registry_of(settings.bootstrap))
         self.position = position

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
@@ -234,6 +235,23 @@ def test_a_row_that_was_logged_continues_as_if_nothing_had_happened(
     assert rows_of(copy) == rows_of(after)
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.sampled_from(["ordered", "strict"]), st.data())
+def test_events_of_one_moment_are_resolved_alike_whatever_steps_follow(
+    case: Case, order: Any, data: st.DataObject
+) -> None:
+    steps = tuple(Step(step.event) for step in case.funnel.steps)
+    whole = replace(case.funnel, steps=steps, order=order, exclusions=(), breakdown=None)
+    count = data.draw(st.integers(2, len(steps)))
+    first = replace(whole, steps=steps[:count])
+    of_whole = [event._replace(mask=event.mask % 2 ** len(steps)) for event in case.events]
+    of_first = [event._replace(mask=event.mask % 2**count) for event in case.events]
+    _, in_whole = run(Case(whole, of_whole), 40 * DAY_MS, 7)
+    _, in_first = run(Case(first, of_first), 40 * DAY_MS, 7)
+    assert in_first.reached(TOTAL) == in_whole.reached(TOTAL)[:count]
+    assert in_first.entries(TOTAL) == in_whole.entries(TOTAL)[:count]
+
+
 def _expired(state: FunnelState, now: int) -> list[Any]:
     expired = state.expire(now)
     return [] if expired is None or expired.timeouts is None else expired.timeouts.tolist()
@@ -242,13 +260,11 @@ def _expired(state: FunnelState, now: int) -> list[Any]:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_without_options_it_is_the_plain_funnel(case: Case) -> None:
-    """Events at the same time are left out: attempts take them one by one."""
     steps = len(case.funnel.steps)
     plain = Funnel(
         steps=tuple(Step(step.event) for step in case.funnel.steps), window_s=case.funnel.window_s
     )
-    times = iter(range(NOON, NOON + 10**9, 1_700))
-    events = [event._replace(at=next(times), mask=event.mask % 2**steps) for event in case.events]
+    events = [event._replace(mask=event.mask % 2**steps) for event in case.events]
     found = fold(body_of(plain), [happening(plain, event) for event in events])
     other = plain_funnel.fold(
         [
@@ -269,7 +285,9 @@ def _steps(event: Event, steps: int) -> list[int]:
 # ── each rule by itself ──────────────────────────────────────────────────────────────────────────
 
 
-def reached(funnel: dict[str, Any], *events: str, steps: int = 3) -> list[int]:
+def reached(
+    funnel: dict[str, Any], *events: str, steps: int = 3, apart_ms: int = 1_000
+) -> list[int]:
     """Which steps a person reaches whose events, a second apart, are `events`.
 
     An event is the steps it satisfies, `x` for an exclusion, and what it has set.
@@ -281,7 +299,7 @@ def reached(funnel: dict[str, Any], *events: str, steps: int = 3) -> list[int]:
         [
             Event(
                 0,
-                NOON + 1_000 * place,
+                NOON + apart_ms * place,
                 sum(1 << int(sign) - 1 for sign in event if sign.isdigit())
                 | (1 << steps if "x" in event else 0),
                 "".join(sign for sign in event if sign.isalpha() and sign != "x") or None,
@@ -296,7 +314,10 @@ def reached(funnel: dict[str, Any], *events: str, steps: int = 3) -> list[int]:
 
 STRICT = {"order": "strict"}
 ANY = {"order": "any"}
-EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
+EXCLUDE: dict[str, Any] = {"exclusions": (Exclusion("x", after=1, before=2),)}
+HELD: dict[str, Any] = {"hold_constant": ("plan",)}
+ONCE: dict[str, Any] = {"once": True}
+ENTRIES: dict[str, Any] = {"entries": True}
 
 
 @pytest.mark.parametrize(
@@ -313,17 +334,42 @@ EXCLUDE = {"exclusions": (Exclusion("x", after=1, before=2),)}
         (EXCLUDE, ["1", "2", "x", "3"], [1, 1, 1]),  # not between the two
         (EXCLUDE, ["1", "x", "1", "2"], [1, 1, 0]),  # the person starts again
         (EXCLUDE, ["1", "2x", "3"], [1, 1, 1]),  # it is the step, so it does not lie before it
+        (EXCLUDE | HELD, ["1a", "xb", "2a"], [1, 1, 0]),  # of another value, it ends nothing
+        (EXCLUDE | HELD, ["1a", "1b", "xb", "2a", "2b"], [1, 1, 0]),
+        (EXCLUDE | HELD, ["1a", "xa", "2a"], [1, 0, 0]),
+        (EXCLUDE | HELD, ["1a", "x", "2a"], [1, 1, 0]),  # not set is another value
         ({"once": True}, ["12", "3"], [1, 0, 0]),
         ({"once": True}, ["12", "12", "3"], [1, 1, 1]),
         ({}, ["12", "3"], [1, 1, 1]),
-        ({"hold_constant": ("plan",)}, ["1a", "2b", "2a", "3b"], [1, 1, 0]),
-        ({"hold_constant": ("plan",)}, ["1", "2", "3a"], [1, 1, 0]),  # not set is a value too
+        (HELD, ["1a", "2b", "2a", "3b"], [1, 1, 0]),
+        (HELD, ["1", "2", "3a"], [1, 1, 0]),  # not set is a value too
         ({"entries": True}, ["1", "1", "2", "3", "1"], [3, 2, 2]),
         (STRICT | {"entries": True}, ["1", "1", "2", "3", "1"], [3, 1, 1]),
     ],
 )
 def test_a_rule_by_itself(funnel: dict[str, Any], events: list[str], expected: list[int]) -> None:
     assert reached(funnel, *events) == expected
+
+
+@pytest.mark.parametrize(
+    ("funnel", "events", "expected"),
+    [
+        ({}, ["13", "2"], [1, 1, 1]),
+        (ENTRIES, ["2", "13", "1"], [2, 2, 2]),
+        (ONCE, ["13", "2"], [1, 1, 0]),
+        (ONCE, ["13", "2", "3"], [1, 1, 1]),
+        (ONCE, ["23", "2", "1"], [1, 1, 1]),  # the event that can be the third step is left for it
+        (STRICT, ["3", "13", "2"], [1, 1, 1]),
+        (STRICT | ONCE, ["13", "", "2"], [1, 1, 0]),
+        (ANY | ONCE, ["12", "2", "2"], [1, 1, 0]),
+        (ANY, ["123", "2"], [1, 1, 1]),
+        (EXCLUDE, ["1", "x", "2"], [1, 1, 0]),  # the moment at which the attempt begins
+    ],
+)
+def test_the_steps_of_one_moment(
+    funnel: dict[str, Any], events: list[str], expected: list[int]
+) -> None:
+    assert reached(funnel, *events, apart_ms=0) == expected
 
 
 OPTIONAL = {"steps": (Step("0"), Step("1", optional=True), Step("2"))}

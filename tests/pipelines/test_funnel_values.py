@@ -16,7 +16,7 @@ from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
 from pipelines.operators.funnel.columns import CHANGE, VALUE
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import history, load
-from schemas.value_tokens import to_json, token
+from schemas.value_tokens import to_json, token, whole_token
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,37 @@ def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> Non
     values: list[list[Any]] = [[None], [""], [0], ["0"], [False], ["t"], [True], [1, 2], [2, 1], []]
     assert len(set(map(fingerprint, values))) == len(values)
     assert fingerprint(["x" * 200 + "y"]) == fingerprint(["x" * 200 + "z"])
+
+
+EXACT = 2**53
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "other"),
+    [
+        (1_234_567_890_123_456_789, 1_234_567_890_123_456_789, 1_234_567_890_123_456_790),
+        (EXACT, float(EXACT), EXACT + 1),
+        (2**64 - 1, 2**64 - 1, float(2**64)),
+        (1, 1.0, True),
+        (0, -0.0, False),
+        ("x" * 300, "x" * 300, "x" * 299 + "y"),
+        ("1", "1", 1),
+        ([1], [1.0], [2]),
+        ([], [], None),
+        ([[1], ["a"]], [[1], ["a"]], [[1], ["b"]]),
+        ([{"a": 1, "b": 2}], [{"b": 2, "a": 1, "c": None}], [{"a": 1}]),
+        ({"a": 1}, None, ""),
+    ],
+)
+def test_values_are_compared_as_a_whole(value: Any, same: Any, other: Any) -> None:
+    assert whole_token(value) == whole_token(same) != whole_token(other)
+
+
+def test_a_list_that_is_nested_too_deeply_has_a_token() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert whole_token(nested) == "a"
 
 
 def entered(*values: Any) -> ValuedChanges:

@@ -94,7 +94,7 @@ def test_a_topic_that_does_not_exist_is_not_described(broker: Broker) -> None:
         by_default = {"message.timestamp.type": "CreateTime", "retention.bytes": "-1"}
         asked = [Topic("not-there", "compact"), Topic(there.name, "compact")]
         await_equal(  # a broker knows a new topic a moment after it has made it
-            [TopicState(there.name, 2, "delete", 604_800_000, by_default)],
+            [TopicState(there.name, 2, "delete", 604_800_000, 4_194_304, by_default)],
             lambda: describe_topics(broker.bootstrap, asked),
         )
 

@@ -15,22 +15,36 @@ from pipelines.operators.funnel.rules import Rules, run_attempt, starts_attempt
 
 @kernel
 def close_days(rules: Rules, columns: FunnelColumns, row: Int) -> Int:
-    """Close the days before the row's watermark; return whether any events went."""
+    """Close the days before the row's watermark; return whether any events went.
+
+    `columns.before` is overwritten.
+    """
     rows, tail, reached = columns.rows, columns.tail, columns.reached
     block, length = np.int64(rows[row].block), np.int64(rows[row].length)
     first_open = open_from(rules, columns, row)
-    kept = gone = block
-    end = block + length
-    while gone < end and tail[gone].at < first_open:
-        mask: Int = np.int64(tail[gone].mask)
-        if tail[gone].at == CLOSED:
-            kept = _summarize(columns, block, kept, mask, tail[gone].value)
-        elif starts_attempt(rules, mask):
-            value, _ = run_attempt(rules, tail, gone, end, reached)
-            kept = _summarize(columns, block, kept, _steps_in(rules, reached), value)
-        gone += 1
-    if gone == kept:
+    end = gone = block + length
+    while gone > block and tail[gone - 1].at >= first_open:
+        gone -= 1
+    if gone == block or tail[gone - 1].at == CLOSED:
         return False
+    # Attempts that begin at one moment need each other's events, so all are run before any event
+    # is overwritten. Until then their steps and values are where the outcomes before were.
+    scratch = columns.before.records
+    for place in range(block, gone):
+        i: Int = place - block
+        mask: Int = np.int64(tail[place].mask)
+        scratch[i].day = 0
+        if tail[place].at == CLOSED:
+            scratch[i].day = mask
+            scratch[i].value = tail[place].value
+        elif starts_attempt(rules, mask):
+            value, _ = run_attempt(rules, tail, place, block, end, reached)
+            scratch[i].day = _steps_in(rules, reached)
+            scratch[i].value = value
+    kept = block
+    for i in range(gone - block):
+        if scratch[i].day:
+            kept = _summarize(columns, block, kept, scratch[i].day, scratch[i].value)
     for place in range(gone, end):
         tail[kept] = tail[place]
         kept += 1

@@ -108,4 +108,4 @@ class FunnelColumns(NamedTuple):
     dirty: Int32s
     before: Outcomes  # of the row that is being folded, before the batch
     after: Outcomes  # and after it
-    reached: Int64s  # the time of each step in the attempt that is being run
+    reached: Int64s  # for `run_attempt`: two numbers a step

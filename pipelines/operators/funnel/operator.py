@@ -23,7 +23,7 @@ def selectors(definition: FunnelDefinition) -> Sequence[EventSelector]:
 def reads(definition: FunnelDefinition) -> Sequence[ValueHash]:
     """Return the properties that a funnel holds constant, and the one that it is broken down by."""
     of = definition.funnel
-    held = [ValueHash(tuple(of.hold_constant))] if of.hold_constant else []
+    held = [ValueHash(tuple(of.hold_constant), whole=True)] if of.hold_constant else []
     broken_down = [ValueHash((of.breakdown.property,))] if of.breakdown else []
     return [*held, *broken_down]
 

@@ -56,7 +56,7 @@ def evaluate(
             for step in range(rules.steps):
                 reached[step] = 0 if (mask >> step) & 1 else NEVER
         elif starts_attempt(rules, mask):
-            value, _ = run_attempt(rules, events, i, end, reached)
+            value, _ = run_attempt(rules, events, i, begin, end, reached)
         else:
             continue
         attempts = 0 if events[i].at == CLOSED else 1

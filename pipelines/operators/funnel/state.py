@@ -48,7 +48,7 @@ class FunnelState(ArenaRows):
     def __init__(self, rules: Rules) -> None:
         super().__init__(ROW, EVENT, CHANGE, HEADS)
         self.rules = rules
-        self._reached = np.empty(rules.steps, np.int64)
+        self._reached = np.empty(2 * rules.steps, np.int64)
         self._before, self._after = self._outcomes(_FIRST_ROOM), self._outcomes(_FIRST_ROOM)
 
     @property

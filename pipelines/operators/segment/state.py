@@ -207,6 +207,8 @@ class SegmentState(FixedRows):
         )
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(packed.ends - packed.begins)])
         parts = split(data, starts)
+        if len(parts.malformed):
+            raise ValueError("a row of the state was not packed with those of its sequences")
         if np.count_nonzero(parts.tags == _OWN_ROW) != len(packed):
             raise ValueError("a record of the state is without its person's own row")
         for tag in range(len(self._sequences) + 1):

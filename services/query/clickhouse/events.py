@@ -48,17 +48,49 @@ def fingerprint_sql(tokens: str) -> str:
 def token_sql(name: str, bind: Binder) -> str:
     """Return an expression for a property's value as text that is the same for equal values.
 
-    Equal to `pipelines.matching.value_hash.token`.
+    Equal to `schemas.value_tokens.token`.
     """
-    value = f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
-    number = f"toFloat64(coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)) + 0"
+    value = _property(name, bind)
+    double = _double_token(f"coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)")
     return f"""ifNull(multiIf(
         {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
         {value}.:String IS NOT NULL, concat('s', substringUTF8({value}.:String, 1, 200)),
         {value}.:Float64 IS NOT NULL OR {value}.:Int64 IS NOT NULL OR {value}.:UInt64 IS NOT NULL,
-        concat('n', lower(leftPad(hex(reinterpretAsUInt64({number})), 16, '0'))),
+        {double},
         ''
     ), '')"""
+
+
+def whole_token_sql(name: str, bind: Binder) -> str:
+    """Return the same for values that are compared as a whole.
+
+    Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
+    """
+    value = _property(name, bind)
+
+    def whole_number(kind: str) -> str:
+        number = f"{value}.:{kind}"
+        is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
+        return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
+
+    return f"""ifNull(multiIf(
+        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
+        {value}.:String IS NOT NULL, concat('s', {value}.:String),
+        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
+        {value}.:Int64 IS NOT NULL, {whole_number("Int64")},
+        {value}.:UInt64 IS NOT NULL, {whole_number("UInt64")},
+        startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
+        ''
+    ), '')"""
+
+
+def _property(name: str, bind: Binder) -> str:
+    return f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
+
+
+def _double_token(number: str) -> str:
+    digits = f"hex(reinterpretAsUInt64(toFloat64({number}) + 0))"
+    return f"concat('n', lower(leftPad({digits}, 16, '0')))"
 
 
 def positions_statement(database: str, project_id: str) -> Statement:

@@ -15,8 +15,9 @@ from pipelines.matching.conditions import compile_read, parse_properties
 from pipelines.matching.value_hash import fingerprint
 from schemas.operators.funnel import Breakdown, Exclusion, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
+from schemas.value_tokens import whole_token
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import fingerprint_sql, token_sql
+from services.query.clickhouse.events import fingerprint_sql, token_sql, whole_token_sql
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.funnel.aggregates import FunnelAggregates, ValueCounts, Values
@@ -246,6 +247,47 @@ def test_values_are_told_apart_as_on_the_stream(warehouse: Warehouse) -> None:
     reads = [compile_read(name) for name in "ab"]
     wanted = [fingerprint([read(parse_properties(value)) for read in reads]) for value in values]
     assert list(found) == wanted
+
+
+def test_values_that_are_held_constant_are_compared_as_on_the_stream(warehouse: Warehouse) -> None:
+    texts = [
+        *(
+            "null",
+            "{}",
+            '{"a": 1}',
+            '""',
+            "0",
+            "-0.0",
+            "false",
+            "true",
+            '"true"',
+            "1",
+            "1.0",
+            '"1"',
+        ),
+        *("1234567890123456789", "1234567890123456790", "18446744073709551615", "-7", "1e300"),
+        *("9007199254740992", "9007199254740993", "9007199254740992.0", "100000000000000000"),
+        *("1e17", '"' + "x" * 300 + '"', '"' + "x" * 299 + 'y"', "0.1", "1" * 30, "1e30"),
+        *("[]", "[1]", "[1.0]", "[2]", '["1"]', "[true]", "[null]", "[[1], [2]]", "[[1, 2]]"),
+        *('[{"a": 1, "b": 2}]', '[{"b": 2, "a": 1}]', '[{"a": null}]', "[{}]", '["2020-01-01"]'),
+        *('[1, "a"]', '["a", 1]', "[1, 2.5]", "[1.0, 2.5]", "[1234567890123456789]"),
+        "[1234567890123456790]",
+    ]
+    project = uuid.uuid4().hex
+    events = [f'{{"a": {text}}}' for text in texts]
+    warehouse.write(Event(project, "ada", "a", at, event) for at, event in enumerate(events))
+    bind = Binder()
+    found = warehouse.client.query(
+        f"SELECT {whole_token_sql('a', bind)} "
+        f"FROM {warehouse.settings.clickhouse_database}.events "
+        f"WHERE project_id = {bind(project, 'String')} ORDER BY timestamp",
+        parameters=bind.parameters,
+    ).result_columns[0]
+    read = compile_read("a")
+    wanted = [whole_token(read(parse_properties(event))) for event in events]
+    assert [found.index(one) for one in found] == [wanted.index(one) for one in wanted]
+    scalars = [place for place, one in enumerate(wanted) if not one.startswith("a")]
+    assert [found[place] for place in scalars] == [wanted[place] for place in scalars]
 
 
 def test_no_part_of_a_definition_is_text_of_the_statement() -> None:

@@ -25,7 +25,14 @@ from schemas.operators.funnel import (
 from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
+from services.query.clickhouse.events import (
+    Statement,
+    events,
+    fingerprint_sql,
+    holds,
+    token_sql,
+    whole_token_sql,
+)
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.funnel.aggregates import (
@@ -37,6 +44,7 @@ from services.query.operators.funnel.sql import day_number, floors, groups
 
 _DAY_MS: Final = 86_400_000
 _TOTAL: Final = -(2**31)
+_OVER: Final = -(2**62)  # before any time
 _COLUMNS: Final = 6  # numbers, after the label
 # Labels: all chains, the chains of one value (its token follows), and the rest.
 _ALL, _VALUE, _OTHER = "all", "is:", "other"
@@ -123,18 +131,19 @@ def _value(breakdown: Breakdown | None, bind: Binder) -> str:
 def _chain(funnel: Funnel, bind: Binder) -> str:
     """A chain from its entry to its end: `(place, last, nexts, takings)`, folded turn by turn.
 
-    A turn takes the next event that satisfies a step that may come next: `place` is where that
-    event stands among those of the window (0 when the chain is over), `last` how far the chain has
-    come with it, `nexts` the steps that may follow, as a mask. It may be the same event again, of
-    which more holds. One expression whatever the number of steps: neither the parser nor the
-    planner sees the turns.
+    A turn takes the next step: at the first moment, from that of the last one on, at which an event
+    satisfies a step that may come next, the lowest of those steps. `place` is where its event
+    stands among those of the window (0 when the chain is over), `last` how far the chain has come
+    with it, `nexts` the steps that may follow, as a mask, and `takings` have the number, time,
+    token and place of every step. One expression whatever the number of steps: neither the parser
+    nor the planner sees the turns.
     """
     steps = range(len(funnel.steps))
     bits = bind([1 << step for step in steps], "Array(UInt64)")
     if funnel.order == "any":
         every = bind((1 << len(funnel.steps)) - 1, "UInt64")
         last, nexts = "chain.2 + 1", "bitXor(chain.3, bit)"
-        first_nexts = f"bitXor({every}, {_lowest('fits[1]')})"
+        first_nexts = f"bitXor({every}, {_lowest('fits[start]')})"
     else:
         follows = bind([next_steps(funnel, step) for step in steps], "Array(UInt64)")
         last, nexts = f"indexOf({bits}, bit)", f"{follows}[last]"
@@ -143,42 +152,72 @@ def _chain(funnel: Funnel, bind: Binder) -> str:
         "last",
         f"toUInt64(if(place = 0, 0, {last}))",
         f"""(
-            place, last, toUInt64({nexts}),
-            if(place = 0, chain.4, arrayPushBack(chain.4, (last, ats[place], tokens[place])))
+            place, last, toUInt64({nexts}), if(
+                place = 0, chain.4, arrayPushBack(chain.4, (last, ats[place], tokens[place], place))
+            )
         )""",
     )
+    free = "AND NOT has(used, i)" if funnel.once else ""
+    fitting = f"if(at = moment {free}, bitAnd(fit, chain.3), 0)"
     turn = _let(
-        "place",
-        _next_place(funnel, bind),
-        _let("bit", _lowest("bitAnd(fits[place], chain.3)"), taken),
+        "bit",
+        _lowest(
+            f"arrayReduce('groupBitOr', arrayMap((fit, at, i) -> {fitting}, fits, ats, places))"
+        ),
+        _let("place", _place(funnel, bind), taken),
     )
+    turn = _let("moment", _next_moment(funnel, bind), turn)
+    turn = _let("used", "arrayMap(one -> one.4, chain.4)", turn)
     turns = bind(len(funnel.steps) - 1, "UInt64")
     return f"""arrayFold(
         (chain, _) -> {turn}, range({turns}),
-        (toUInt64(1), toUInt64(1), toUInt64({first_nexts}), [(toUInt64(1), begin, tokens[1])])
+        (start, toUInt64(1), toUInt64({first_nexts}), [(toUInt64(1), begin, tokens[start], start)])
     )"""
 
 
-def _next_place(funnel: Funnel, bind: Binder) -> str:
-    """Where the next event stands that the chain takes, 0 if it is over before."""
-    earliest = "chain.1 + 1" if funnel.once else "chain.1"
-    near = "AND i <= chain.1 + 1" if funnel.order == "strict" else ""
-    found = f"""toUInt64(arrayFirstIndex(
-        (fit, i) -> chain.1 > 0 AND i >= {earliest} {near} AND bitAnd(fit, chain.3) > 0,
-        fits, places
-    ))"""
+def _next_moment(funnel: Funnel, bind: Binder) -> str:
+    """When the chain takes its next step; before any event if it is over."""
+    free = "AND NOT has(used, i)" if funnel.once else ""
+    found = f"""arrayFirstIndex(
+        (fit, at, i) -> at >= now AND bitAnd(fit, chain.3) > 0 {free}, fits, ats, places
+    )"""
+    ends = ["place = 0"]
     spans = [
         (bind(selector, "UInt8"), bind(after, "UInt64"), bind(before, "UInt64"))
         for selector, after, before in exclusion_spans(funnel)
     ]
-    if not spans:
-        return found
-    excluded = " OR ".join(
-        f"(bitTest(mask, {selector}) AND chain.2 >= {after} AND chain.2 < {before})"
-        for selector, after, before in spans
-    )
-    end = f"arrayFirstIndex((mask, i) -> i > chain.1 AND ({excluded}), masks, places)"
-    return _let("end", end, _let("found", found, "toUInt64(if(end > 0 AND found > end, 0, found))"))
+    if spans:
+        excluded = " OR ".join(
+            f"(bitTest(mask, {selector}) AND chain.2 >= {after} AND chain.2 < {before})"
+            for selector, after, before in spans
+        )
+        ends.append(
+            "arrayExists((mask, fit, at) -> at > now AND at <= ats[place] "
+            f"AND bitAnd(fit, chain.3) = 0 AND ({excluded}), masks, fits, ats)"
+        )
+    if funnel.order == "strict":
+        ends.append(
+            "arrayExists((at, i) -> at < ats[place] AND (at > now "
+            "OR (at = now AND now > begin AND NOT has(used, i))), ats, places)"
+        )
+    moment = _let("place", found, f"if({' OR '.join(ends)}, {bind(_OVER, 'Int64')}, ats[place])")
+    return _let("now", "ats[chain.1]", f"if(chain.1 = 0, {bind(_OVER, 'Int64')}, {moment})")
+
+
+def _place(funnel: Funnel, bind: Binder) -> str:
+    """Where the event stands that the chain takes at a moment, as the step of `bit`.
+
+    Events of one moment are in the order of their values. If an event is one step at most, one that
+    satisfies none of the next steps is taken rather than others.
+    """
+    if not funnel.once:
+        fits = "at = moment AND bitAnd(fit, bit) > 0"
+        return f"toUInt64(arrayFirstIndex((fit, at) -> {fits}, fits, ats))"
+    highest = bind(1 << (len(funnel.steps) - 1), "UInt64")
+    later = f"bitAnd(backwards[i], intDiv({highest}, greatest(bit, 1)) - 1)"
+    return f"""toUInt64(arraySort(i -> ({later}, i), arrayFilter(
+        (i, fit, at) -> at = moment AND bitAnd(fit, bit) > 0 AND NOT has(used, i), places, fits, ats
+    ))[1])"""
 
 
 def _let(name: str, value: str, body: str) -> str:
@@ -189,12 +228,14 @@ def _let(name: str, value: str, body: str) -> str:
 def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
     """Return a table with a row for each entry: `begin`, and arrays of the events in its window.
 
-    `fits` is the mask of an event's steps, 0 if it has other values of the properties that are held
-    constant; `tokens` are those of the breakdown's property.
+    The window includes all events of the moment at which the entry is; it is the one at `start`.
+    `fits` is the mask of an event's steps, and `masks` has its exclusions, too, both 0 if it has
+    other values of the properties that are held constant. `backwards` are the steps with the first
+    one in the highest bit. `tokens` are those of the breakdown's property.
     """
     funnel = definition.funnel
     selectors: list[Step | Exclusion] = [*funnel.steps, *funnel.exclusions]
-    held = f"[{', '.join(token_sql(name, bind) for name in funnel.hold_constant)}]"
+    held = f"[{', '.join(whole_token_sql(name, bind) for name in funnel.hold_constant)}]"
     held_order = fingerprint_sql("held") if funnel.hold_constant else "0"
     value_order = fingerprint_sql("[token]") if funnel.breakdown else "0"
     every = bind((1 << len(funnel.steps)) - 1, "UInt64")
@@ -207,20 +248,29 @@ def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
         f" AND event IN {bind(sorted({selector.event for selector in selectors}), 'Array(String)')}"
     )
     window = bind(funnel.window_s * 1_000, "Int64")
+    backwards = ""
+    if funnel.once:
+        count = bind(len(funnel.steps), "UInt8")
+        backwards = f"""
+    arrayMap(fit -> arraySum(
+        n -> bitShiftLeft(toUInt64(bitTest(fit, n)), {count} - 1 - n), range({count})
+    ), fits) AS backwards,"""
     return f"""
 SELECT
     person_id, begin,
+    start,
     arrayMap(one -> one.1, near) AS ats,
-    arrayMap(one -> one.3, near) AS masks,
-    arrayMap(one -> if(one.4 = near[1].4, one.2, 0), near) AS fits,
+    arrayMap(one -> if(one.5 = near[start].5, one.4, 0), near) AS masks,
+    arrayMap(one -> if(one.5 = near[start].5, one.3, 0), near) AS fits,{backwards}
     arrayMap(one -> one.6, near) AS tokens, arrayEnumerate(near) AS places
 FROM (
     SELECT
         person_id, line[entry].1 AS begin,
-        arrayFilter(one -> one.1 <= begin + {window}, arraySlice(line, entry)) AS near
+        toUInt64(entry - arrayFirstIndex(one -> one.1 >= begin, line) + 1) AS start,
+        arrayFilter(one -> one.1 BETWEEN begin AND begin + {window}, line) AS near
     FROM (
     SELECT person_id, arraySort(groupArray(
-        (at, bitAnd(mask, {every}), mask, {held_order}, {value_order}, token)
+        (at, {value_order}, bitAnd(mask, {every}), mask, {held_order}, token)
     )) AS line
     FROM (
         SELECT
@@ -233,7 +283,7 @@ FROM (
     {"" if funnel.order == "strict" else "WHERE mask > 0"}
     GROUP BY person_id
     )
-    ARRAY JOIN arrayFilter(i -> bitAnd(line[i].2, {begins}) > 0, arrayEnumerate(line)) AS entry
+    ARRAY JOIN arrayFilter(i -> bitAnd(line[i].3, {begins}) > 0, arrayEnumerate(line)) AS entry
 )
 """  # noqa: S608
 
