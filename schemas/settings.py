@@ -227,6 +227,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         values["kafka_bootstrap"], values["kafka_properties"] = read_kafka(
             kafka, values.get("kafka_properties_file"), values.get("kafka_bootstrap", "")
         )
+    if servers := values.get("kafka_bootstrap"):
+        values["kafka_bootstrap"] = ",".join(part.strip() for part in servers.split(","))
     if dsn := values.get("clickhouse_dsn"):
         named = parse_dsn(dsn).database
         if named and values.setdefault("clickhouse_database", named) != named:

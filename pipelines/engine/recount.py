@@ -12,7 +12,6 @@ aggregates of its counterpart (`OperatorInstance.succeed`), in one transaction. 
 counted before can be read, and a crash loses nothing but the work: the definition is still behind.
 """
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -21,7 +20,7 @@ import structlog
 
 from pipelines.engine.constants import NEVER
 from pipelines.engine.events import MatchedEvents
-from pipelines.engine.history import History, SelectedEvents
+from pipelines.engine.history import Disorder, History, SelectedEvents
 from pipelines.engine.instance import AnyInstance
 from pipelines.engine.partition import Partition
 from pipelines.matching.match import Key
@@ -64,7 +63,8 @@ class Recount:
             for key, instance in self._instances.items()
             if (corrections := instance.corrections(make(key), make(key))) is not None
         }
-        self._read = read
+        self._disorder = Disorder()
+        self._read_past = read
         self._begin = begin
         self._end = 0  # of the history that is folded in the order of time
         self._max_bytes = max_bytes
@@ -113,45 +113,62 @@ class Recount:
     # ── events in the order of time ──────────────────────────────────────────────────────────────
 
     def _fold_history(self, end: int) -> Iterator[None]:
-        history, keys = History(self._max_bytes), frozenset(self._recounted)
-        for number in itertools.count():
-            for matched in self._read(self._begin, end, keys):
-                if matched is not None:
-                    for key, events in self._selected(matched):
-                        if number == 0:
-                            self._note(key, events)
-                        self._keep(history, key, events)
-                yield
-            for key, recounted in self._recounted.items():
-                self._correct(history, key)
-                yield
-                with recounted.failing_alone():
-                    recounted.state.rewind()
-                for events in history.batches(key):
-                    self._fold(recounted, events)
-                    self._expire(recounted, int(events.at[-1]))
-                    yield
-            keys = frozenset(key for key in keys if self._recounted[key].state.by_person)
-            if not history.next_pass() or not keys:
-                return
+        """Fold the events below offset `end`, in the order of time.
 
-    def _keep(self, history: History, key: Key, events: SelectedEvents) -> None:
-        recounted = self._recounted[key]
-        if recounted.state.by_person:
-            history.add(key, events)
-        else:  # whatever the order, it counts the same
-            self._fold(recounted, events)
+        If they are too many to be held, only persons whose events did not come in order of time are
+        held: those of the others, read again, are in order as they come.
+        """
+        history = History(self._max_bytes)
+        for matched in self._read_past(self._begin, end, self._recounted):
+            if matched is not None:
+                self._note(matched)
+                for key, events in self._selected(matched):
+                    if not self._recounted[key].state.by_person:
+                        self._fold(key, events)  # it counts the same in any order
+                    elif not history.overflows:
+                        history.add(key, events)
+            yield
+        if not history.overflows:
+            yield from self._fold_held(history)
+            return
+        history.clear()
+        by_person = {key for key, one in self._recounted.items() if one.state.by_person}
+        first = True
+        while first or history.next_pass():
+            for matched in self._read_past(self._begin, end, by_person):
+                for key, events in self._selected(matched) if matched is not None else ():
+                    disordered = self._disorder.of(events.slots)
+                    if first:
+                        self._fold(key, events.cut(~disordered))
+                    history.add(key, events.cut(disordered))
+                    history.divide()
+                yield
+            yield from self._fold_held(history)
+            first = False
 
-    def _note(self, key: Key, events: SelectedEvents) -> None:
-        with self._recounted[key].failing_alone():
-            if key in self._corrections:
-                self._corrections[key].note(len(self._partition.persons), events)
+    def _note(self, matched: MatchedEvents) -> None:
+        """Note the persons of events that any definition selects."""
+        events = matched.events
+        own = [match.rows for key, match in matched.matches.items() if key in self._recounted]
+        rows = np.unique(np.concatenate([np.empty(0, np.int64), *own]))
+        slots = self._partition.persons.intern(events.projects, events.persons, rows)
+        self._disorder.note(len(self._partition.persons), slots, events.at.take(rows))
+
+    def _fold_held(self, history: History) -> Iterator[None]:
+        for key, recounted in self._recounted.items():
+            self._correct(history, key)
+            yield
+            with recounted.failing_alone():
+                recounted.state.rewind()
+            for events in history.batches(key):
+                self._fold(key, events)
+                self._expire(recounted, int(events.at[-1]))
+                yield
 
     def _correct(self, history: History, key: Key) -> None:
-        """Fold what is kept of the persons whom late events concern, as it was announced."""
         with self._recounted[key].failing_alone():
             if (corrections := self._corrections.get(key)) is not None:
-                events = history.of_persons(key, corrections.concerned)
+                events = history.of_disordered(key, self._disorder)
                 if events is not None:
                     corrections.fold_history(len(self._partition.persons), events)
 
@@ -161,21 +178,23 @@ class Recount:
         """Fold what came since. The last few events are folded in one step."""
         while begin < (end := self._partition.position):
             waits = 0
-            for matched in self._read(begin, end, self._recounted):
+            for matched in self._read_past(begin, end, self._recounted):
                 if matched is None:
                     waits += 1
                 else:
                     for key, events in self._selected(matched):
-                        self._fold(self._recounted[key], events)
-                        with self._recounted[key].failing_alone():
-                            if key in self._corrections:
-                                self._corrections[key].fold_since(
-                                    len(self._partition.persons), events
-                                )
+                        self._fold(key, events)
+                        self._correct_since(key, events)
                     begin = matched.events.range.end
                 if end - begin > _CATCH_UP_BATCH or waits > _MAX_WAITS:
                     yield
             begin = end
+
+    def _correct_since(self, key: Key, events: SelectedEvents) -> None:
+        with self._recounted[key].failing_alone():
+            if (corrections := self._corrections.get(key)) is not None:
+                disordered = events.cut(self._disorder.of(events.slots))
+                corrections.fold_since(len(self._partition.persons), disordered)
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +217,8 @@ class Recount:
             offsets = events.offsets.take(rows)
             yield key, SelectedEvents(slots, at[counts], masks, offsets, values)
 
-    def _fold(self, recounted: AnyInstance, events: SelectedEvents) -> None:
+    def _fold(self, key: Key, events: SelectedEvents) -> None:
+        recounted = self._recounted[key]
         if recounted.failed or not len(events.at):
             return
         with recounted.failing_alone():

@@ -28,7 +28,7 @@ _DELAY_S: Final = 2.0  # more late events may follow the first
 _RETRY_S: Final = 10.0
 _GONE_S: Final = 3_600.0
 _MAX_RUNNING: Final = 4  # projects: each holds what it counts again in memory a second time
-_MAX_BYTES: Final = 256 << 20  # of the events that all of them hold
+_MAX_BYTES: Final = 512 << 20  # of the events that all of them hold
 
 # Decodes records that follow an offset, and matches some definitions.
 MatchPast = Callable[[Records, int, Collection[Key]], MatchedEvents]
