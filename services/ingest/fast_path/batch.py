@@ -53,7 +53,10 @@ class FastEncoder:
             MIN_PROPERTY_BYTES * limits.max_properties,
             limits.max_depth,
             limits.max_event_bytes,
+            limits.max_event_age_days * 86_400_000,
+            limits.max_future_skew_s * 1_000,
         )
+        self._tolerance = limits.clock_tolerance_s * 1_000
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
@@ -64,7 +67,12 @@ class FastEncoder:
         are empty if the request as a whole needs thought.
         """
         count = len(columns.times)
-        if arrival.warning or (arrival.named_project or arrival.project_id) != arrival.project_id:
+        is_wrong_clock = (
+            arrival.sent_at is not None
+            and abs(arrival.received_at - arrival.sent_at) > self._tolerance
+        )
+        is_elsewhere = (arrival.named_project or arrival.project_id) != arrival.project_id
+        if arrival.warning or is_wrong_clock or is_elsewhere:
             return empty_records(count)
         key = f"{arrival.project_id}:".encode()
         shared = _shared_parts(key, *self._encoder.shared_parts(arrival))

@@ -37,7 +37,7 @@ def is_canonical(
     """Return whether valid JSON is an object within the bounds and surely in canonical form.
 
     False for everything that needs thought: keys that are the same or have the same hash, escapes
-    in keys, very many keys, exponents, and numbers of very many digits.
+    in keys, very many keys, exponents, -0, and numbers of very many digits.
     """
     if size > max_bytes or size < 2 or data[begin] != ord("{"):
         return False
@@ -106,9 +106,11 @@ def _hash(data: Bytes, begin: Int, end: Int) -> Int:
 @kernel
 def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
     """Return where the number at `p` ends; less than 0 if it needs thought."""
-    if data[p] == ord("-"):
+    is_zero = data[p] == ord("-")  # -0 is 0 in canonical form
+    if is_zero:
         p += 1
     first = p
+    is_zero = is_zero and data[p] == ord("0")
     while p < end and ord("0") <= data[p] <= ord("9"):
         p += 1
     digits = p - first
@@ -117,8 +119,9 @@ def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
             return np.int64(-1)
         p += 1
         while p < end and ord("0") <= data[p] <= ord("9"):
+            is_zero = is_zero and data[p] == ord("0")
             p += 1
     elif digits > _MAX_INT_DIGITS:
         return np.int64(-1)
     byte = byte_at(data, p, end)
-    return np.int64(-1) if byte == ord("e") or byte == ord("E") else p
+    return np.int64(-1) if is_zero or byte == ord("e") or byte == ord("E") else p
