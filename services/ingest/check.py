@@ -6,17 +6,11 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
-from schemas.topic import DAY_MS
+from schemas.json_text import Json, canonicalize, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    Json,
-    canonicalize,
-    is_canonical_object,
-    is_empty_object,
-)
+from services.ingest.json_text import DECODE_ERRORS, is_canonical_object
 from services.ingest.limits import Limits, TooLarge
-from services.ingest.times import read_time
+from services.ingest.times import check_plausible, read_time
 
 _EMPTY: Final = b"{}"
 MIN_PROPERTY_BYTES: Final = len('"":1,')
@@ -85,20 +79,19 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     else:
         event_id = mint()
 
+    if event.sent_at is None:
+        sent_at, sent_warning = arrival.sent_at, arrival.warning
+    else:
+        sent_at, sent_warning = _read_sent_at(event.sent_at)
     if event.timestamp is None:
-        timestamp = arrival.received_at
+        # By our clock, so that the device's must not correct it.
+        timestamp, sent_at = arrival.received_at, None
     else:
         timestamp, assumed = read_time(event.timestamp, "timestamp")
         if assumed:
             warning = join_warnings(warning, "timestamp: has no zone, UTC was assumed")
-
-    if event.sent_at is None:
-        sent_at, remark = arrival.sent_at, arrival.warning
-    else:
-        sent_at, remark = _read_sent_at(event.sent_at)
-    warning = join_warnings(warning, remark)
-    if event.timestamp is not None:
-        _check_age(timestamp, arrival.received_at if sent_at is None else sent_at, limits)
+        check_plausible(timestamp, sent_at, arrival.received_at, limits)
+    warning = join_warnings(warning, sent_warning)
 
     properties, remark = _check_object(event.properties, "properties", limits)
     warning = join_warnings(warning, remark)
@@ -134,17 +127,6 @@ def _read_sent_at(value: Time) -> tuple[int | None, str]:
     except InvalidRequest as error:
         return None, f"{error}; ignored"
     return ms, "sent_at: has no zone, UTC was assumed" if assumed else ""
-
-
-def _check_age(timestamp: int, sent_at: int, limits: Limits) -> None:
-    """Check that an event did not happen long before it was sent, both by the sender's clock."""
-    if limits.max_age_ms and sent_at - timestamp > limits.max_age_ms:
-        days, most = (sent_at - timestamp) // DAY_MS, limits.max_age_ms // DAY_MS
-        raise InvalidRequest(
-            f"is {days} days before the event was sent; accepted are {most} "
-            "(AVILA_MAX_EVENT_AGE_DAYS): write older events with `avila import`, or to Kafka",
-            "timestamp",
-        )
 
 
 def _check_length(text: str, field: str, max_chars: int, limit: str) -> None:

@@ -4,7 +4,6 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.settings import Settings
-from schemas.topic import DAY_MS
 
 _MIB = 1 << 20
 
@@ -44,8 +43,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_name_chars: int = 200
     max_id_chars: int = 200
     max_event_id_chars: int = 100
-    # How long before it was sent an event may have happened; 0: as long as there are times.
-    max_age_ms: int = 0
+    # Times that the Tracker would reject, or nobody can mean. The last two are no limits: a clock
+    # that is off by more is corrected, and duplicates are dropped for that long.
+    max_event_age_days: int = 730
+    max_future_skew_s: int = 300
+    clock_tolerance_s: int = 60
+    dedup_window_s: int = 86_400
 
     # The process. Beyond these, requests are answered with 503 and `Retry-After`.
     max_unacknowledged_events: int = 200_000
@@ -68,5 +71,8 @@ def read_limits(settings: Settings) -> Limits:
     """Return the limits of a deployment."""
     return Limits(
         max_event_bytes=settings.max_event_bytes,
-        max_age_ms=settings.max_event_age_days * DAY_MS,
+        max_event_age_days=settings.max_event_age_days,
+        max_future_skew_s=settings.max_future_skew_s,
+        clock_tolerance_s=settings.clock_tolerance_s,
+        dedup_window_s=settings.dedup_window_s,
     )

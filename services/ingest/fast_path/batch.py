@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from pipelines.columnar.canonical_json import scratch
 from pipelines.columnar.jit import Int64s
 from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
-from services.ingest.fast_path.canonical import scratch
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -47,14 +47,16 @@ class FastEncoder:
     def __init__(self, encoder: Encoder, limits: Limits) -> None:
         self._encoder = encoder
         self._scratch = scratch()
-        self._max_age_ms = limits.max_age_ms
         self._limits = FastPathLimits(
             limits.max_name_chars,
             limits.max_id_chars,
             MIN_PROPERTY_BYTES * limits.max_properties,
             limits.max_depth,
             limits.max_event_bytes,
+            limits.max_event_age_days * 86_400_000,
+            limits.max_future_skew_s * 1_000,
         )
+        self._tolerance = limits.clock_tolerance_s * 1_000
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
@@ -65,7 +67,12 @@ class FastEncoder:
         are empty if the request as a whole needs thought.
         """
         count = len(columns.times)
-        if arrival.warning or (arrival.named_project or arrival.project_id) != arrival.project_id:
+        is_wrong_clock = (
+            arrival.sent_at is not None
+            and abs(arrival.received_at - arrival.sent_at) > self._tolerance
+        )
+        is_elsewhere = (arrival.named_project or arrival.project_id) != arrival.project_id
+        if arrival.warning or is_wrong_clock or is_elsewhere:
             return empty_records(count)
         key = f"{arrival.project_id}:".encode()
         shared = _shared_parts(key, *self._encoder.shared_parts(arrival))
@@ -80,7 +87,6 @@ class FastEncoder:
             columns.sizes,
             columns.times,
             arrival.received_at,
-            self._earliest(arrival),
             shared,
             self._limits,
             self._scratch,
@@ -89,11 +95,6 @@ class FastEncoder:
             ends[1:],
         )
         return RecordColumns(out, ends[:-1], splits, ends[1:])
-
-    def _earliest(self, arrival: Arrival) -> int:
-        """Return the earliest time of an event that is not too old (see `check`)."""
-        sent_at = arrival.received_at if arrival.sent_at is None else arrival.sent_at
-        return sent_at - self._max_age_ms if self._max_age_ms else 0
 
 
 def columns_of(events: Sequence[Event | Unreadable], project_id: str) -> Columns | None:

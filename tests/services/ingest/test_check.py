@@ -34,36 +34,6 @@ def nested(depth: int) -> dict[str, Any]:
     return tree
 
 
-DAY_MS = 86_400_000
-TWO_YEARS = Limits(max_age_ms=730 * DAY_MS)
-
-
-@pytest.mark.parametrize(
-    ("sent_at", "timestamp", "days"),
-    [
-        (None, NOW - 730 * DAY_MS, None),
-        (None, NOW - 730 * DAY_MS - 1, 730),
-        (None, NOW - 9_490 * DAY_MS, 9_490),
-        (None, None, None),
-        (NOW + 9_000 * DAY_MS, None, None),
-        # A clock that is off by years does not make an event old.
-        (NOW - 9_000 * DAY_MS, NOW - 9_001 * DAY_MS, None),
-        (NOW - 9_000 * DAY_MS, NOW - 9_731 * DAY_MS, 731),
-    ],
-)
-def test_an_event_is_not_older_than_the_limit(
-    sent_at: int | None, timestamp: int | None, days: int | None
-) -> None:
-    event: dict[str, Any] = {"timestamp": timestamp, "sent_at": sent_at}
-    assert checked(**event)
-    if days is None:
-        assert checked(TWO_YEARS, **event)
-        return
-    with pytest.raises(InvalidRequest, match=f"is {days} days before .* accepted are 730") as error:
-        checked(TWO_YEARS, **event)
-    assert error.value.field == "timestamp"
-
-
 @pytest.mark.parametrize(
     "text",
     [

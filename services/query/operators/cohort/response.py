@@ -71,9 +71,9 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
     the results of the version before a change, which is kept up to date; otherwise it is null.
 
-    Periods in which nobody began are left out. `late_dropped` counts the events that came too late
-    for the stream to count. `positions` has, for each partition of the event store, the offset
-    before which all events are included.
+    Periods in which nobody began are left out. `late_dropped` counts the events that came too
+    late; while the state is `behind`, they are about to be counted. `positions` has, for each
+    partition of the event store, the offset before which all events are included.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
     may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.

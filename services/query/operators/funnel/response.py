@@ -118,8 +118,8 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     the results of the version before a change, which is kept up to date; otherwise it is null.
 
     `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
-    too late for the stream to count. `positions` has, for each partition of the event store, the
-    offset before which all events are included.
+    too late; while the state is `behind`, some of them are about to be counted. `positions` has,
+    for each partition of the event store, the offset before which all events are included.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
     may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.
