@@ -60,7 +60,7 @@ def _connect() -> None:
     telemetry.serve(settings)
     precompile()
     warn_of_late_compiles()
-    TopicLimits(settings.bootstrap).check(topics)
+    TopicLimits(settings.cluster).check(topics)
     registry = open_registry(settings)
     tracker.connect(registry)
     analytics.connect(registry)

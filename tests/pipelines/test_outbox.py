@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 from pipelines.kafka.records import Headers, Outbox
 from pipelines.kafka.topic_limits import _OVERHEAD_BYTES, TopicLimits
 from pipelines.kafka.transactions import TOO_LARGE, Transactions
+from schemas.errors import Misconfigured
 from schemas.settings import Settings
+from schemas.topic import MAX_MESSAGE_BYTES
 from tests.events import await_equal
 from tests.kafka import read_all
 
@@ -109,3 +111,17 @@ def test_a_topic_with_a_low_limit_costs_one_transaction_and_then_its_large_recor
     assert [one.row for one in refused] == [len(small)]
     commit(transactions, outbox)
     assert values(settings, topic) == small
+
+
+def test_a_topic_that_takes_too_little_is_named_before_anything_is_written(
+    settings: Settings,
+) -> None:
+    topics = settings.topics
+    limits = TopicLimits(settings.bootstrap)
+    limits.check(topics)
+    limit_topic(settings, topics.person_state.name, MAX_MESSAGE_BYTES - 1)
+    limits.refresh()
+    with pytest.raises(Misconfigured, match=r"set its max\.message\.bytes to 1048588") as refused:
+        limits.check(topics)
+    assert topics.person_state.name in str(refused.value)
+    assert topics.events.name not in str(refused.value)
