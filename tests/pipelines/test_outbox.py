@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from schemas.topic import MAX_MESSAGE_BYTES
 from tests.events import await_equal
 from tests.kafka import read_all
+from tests.workers import WorkerProcess
 
 
 def limit_topic(settings: Settings, topic: str, max_bytes: int) -> None:
@@ -125,3 +126,11 @@ def test_a_topic_that_takes_too_little_is_named_before_anything_is_written(
         limits.check(topics)
     assert topics.person_state.name in str(refused.value)
     assert topics.events.name not in str(refused.value)
+
+
+def test_a_worker_does_not_start_on_a_topic_that_takes_too_little(settings: Settings) -> None:
+    topic = settings.topics.person_state.name
+    limit_topic(settings, topic, 500_000)
+    with WorkerProcess(settings) as worker:
+        assert worker.process.wait(60) != 0
+        assert f"topic {topic} takes batches of 500000 bytes" in worker.output
