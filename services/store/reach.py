@@ -194,6 +194,14 @@ def _plain_name(token: Token) -> bytes:
 
 def _plain(quoted: bytes) -> bytes:
     """Return the text in quotes, with its escapes resolved."""
+    if quoted[:1] == b"\xe2":  # typographic quotes, with no escapes inside
+        return quoted[3:-3]
+    if quoted[:1] in b"xX":
+        digits = quoted[2:-1].decode()
+        return bytes.fromhex("0" * (len(digits) % 2) + digits)
+    if quoted[:1] in b"bB":
+        bits = quoted[2:-1]
+        return int(bits or b"0", 2).to_bytes((len(bits) + 7) // 8, "big")
     inner = quoted[1:-1]
     if quoted[:1] == b"$":
         inner = quoted[quoted.index(b"$", 1) + 1 : quoted.rindex(b"$", 0, -1)]
