@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from pyarrow import parquet
 
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify, scoped_id
 from schemas.settings import Settings, read_settings
 from services.cli import avila
@@ -468,6 +468,19 @@ def test_a_repeated_file_counts_once_and_of_a_mended_one_only_what_is_new(
     mended = done()
     assert (mended.imported, mended.existing, mended.refused) == (1, 7, [])
     assert store_events(deployed) == 8
+
+
+def test_without_an_answer_of_the_store_nothing_is_written_unless_it_is_not_asked(
+    deployed: Settings, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    away = replace(deployed, clickhouse_dsn=f"http://127.0.0.1:{port}")
+    file = csv_of(tmp_path, f"buy,a,{AT}", f"buy,a,{AT}")
+    with pytest.raises(Unavailable, match=r"`--without-store`\. Nothing was written"):
+        import_events(away, file, "shop", Columns(), quiet=True)
+    assert store_events(deployed) == 0
+
+    assert import_events(away, file, "shop", Columns(), quiet=True, ask_store=False).imported == 2
 
 
 def test_the_same_file_in_another_project_is_other_events(
