@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from schemas.cluster import Cluster, client_config
 from services.broker import Broker
-from tests.conftest import free_ports
+from tests.ports import free_ports
 
 USER, PASSWORD = "avila", "a b=c;d\"e'f\\g"
 _ADMIN_PASSWORD = "of the administrator"

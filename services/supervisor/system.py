@@ -54,6 +54,8 @@ def run_system(settings: Settings, say: Say) -> None:
             the first keys.
     """
     prepare_data_dir(settings.data_dir)
+    if not settings.kafka_bootstrap:
+        storage_directory(settings.data_dir, 1, settings.brokers)  # which may refuse the number
     with locked_data_dir(settings.data_dir) as abandoned:
         _System(settings, say).run(abandoned=abandoned)
 

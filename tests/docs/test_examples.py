@@ -18,6 +18,7 @@ from schemas.settings import (
     INGEST_PORT,
     QUERY_PORT,
     REGISTRY_PORT,
+    STORE_PORT,
     Settings,
 )
 from tests.docs.pages import PAGES, ROOT, name_of, script_of
@@ -40,7 +41,7 @@ class System(NamedTuple):
 
     def rewritten(self, script: str) -> str:
         """A script of the pages with this system's ports and write key."""
-        for port in (INGEST_PORT, QUERY_PORT, REGISTRY_PORT, GRPC_PORT):
+        for port in (INGEST_PORT, QUERY_PORT, REGISTRY_PORT, GRPC_PORT, STORE_PORT):
             script = script.replace(f"localhost:{port}", f"127.0.0.1:{self.settings.port(port)}")
         return _PLACEHOLDER.sub(f"key={self.key}", script)
 

@@ -133,6 +133,10 @@ def test_credentials_without_the_address_of_a_kafka_are_refused() -> None:
         read_settings(without)
 
 
+def test_blanks_between_addresses_are_left_out() -> None:
+    assert read_settings({"AVILA_KAFKA_BOOTSTRAP": "a:1, b:2 "}).bootstrap == "a:1,b:2"
+
+
 @pytest.mark.parametrize("text", ["kafka:nine", "http://kafka:9092", "kafka:0", "a b", ","])
 def test_an_address_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(Misconfigured, match="AVILA_KAFKA_BOOTSTRAP"):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from schemas import settings as module
+from schemas.bootstrap import parse_bootstrap
 from schemas.errors import Misconfigured
 from schemas.settings import PORTS_PER_SYSTEM, PREFIX, Settings, read_settings
 
@@ -83,3 +84,20 @@ def test_a_kafka_of_ones_own_is_not_moved() -> None:
 def test_two_systems_on_one_machine_are_two_workers() -> None:
     assert Settings().worker_name != Settings(port_base=20_000).worker_name
     assert Settings(worker_id="w1").worker_name == "w1"
+
+
+@pytest.mark.parametrize(
+    ("host", "bootstrap"),
+    [
+        ("0.0.0.0", "127.0.0.1:9092"),
+        ("::", "[::1]:9092"),
+        ("::1", "[::1]:9092"),
+        ("192.0.2.1", "192.0.2.1:9092"),
+    ],
+)
+def test_the_embedded_broker_is_reached_wherever_the_services_listen(
+    host: str, bootstrap: str
+) -> None:
+    settings = read_settings({"AVILA_HOST": host})
+    assert settings.bootstrap == bootstrap
+    assert parse_bootstrap(settings.bootstrap)

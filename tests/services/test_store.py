@@ -305,7 +305,7 @@ def test_readonly_queries_change_nothing_and_read_no_file(client: Client) -> Non
         "SELECT * FROM default.`{file}`",
         "SELECT * FROM {{table:Identifier}}",
         "DESCRIBE TABLE file('{file}')",
-        "SELECT * FROM url('http://127.0.0.1:{port}/?query=SELECT%201', CSV)",
+        "SELECT * FROM url('http://127.0.0.1:{port}/?query=SELECT+1', CSV)",
         "INSERT INTO FUNCTION file('{file}.out', CSV, 'a Int8') SELECT 1",
         "INSERT INTO TABLE FUNCTION url('http://127.0.0.1:{port}/', CSV, 'a Int8') VALUES (1)",
         "CREATE TABLE stolen (a String) ENGINE = File(LineAsString, '{file}')",

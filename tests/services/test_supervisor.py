@@ -1,5 +1,6 @@
 """`avila up`: one system per data directory and range of ports, and one line if it cannot run."""
 
+import contextlib
 import os
 import re
 import signal
@@ -11,16 +12,29 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from schemas.errors import Misconfigured
-from schemas.settings import PORTS_PER_SYSTEM, QUERY_PORT, REGISTRY_PORT, Settings, read_settings
+from schemas.settings import (
+    BROKER_PORT,
+    BROKER_PORTS,
+    CONTROLLER_PORTS,
+    PORTS_PER_SYSTEM,
+    QUERY_PORT,
+    REGISTRY_PORT,
+    Settings,
+    read_settings,
+)
 from services.data_directory import locked_data_dir, prepare_data_dir
 from services.supervisor.child import Child
 from services.supervisor.ports import needed_ports
+from tests.events import await_equal
+from tests.kafka import produce
 from tests.ports import free_port_base
 from tests.processes import eventually
 from tests.sinks.processes import environment
@@ -107,9 +121,34 @@ def test_only_the_ports_of_embedded_parts_are_needed(alone: Settings) -> None:
         clickhouse_dsn="http://clickhouse",
         schema_registry_url="http://registry",
     )
-    assert len({port.number for port in needed_ports(alone)}) == PORTS_PER_SYSTEM
+    further = len(BROKER_PORTS[1:]) + len(CONTROLLER_PORTS[1:])
+    assert len({port.number for port in needed_ports(alone)}) == PORTS_PER_SYSTEM - further
     needed = {port.part for port in needed_ports(own)}
     assert not needed & {"broker", "broker (controller)", "store", "registry"}
+
+
+def test_three_brokers_have_ports_of_their_own(alone: Settings) -> None:
+    three = read_settings({}, port_base=alone.port_base, brokers=3)
+    assert three.replication_factor == 3
+    ports = needed_ports(three)
+    assert len({port.number for port in ports}) == PORTS_PER_SYSTEM == len(ports)
+    assert len(three.bootstrap.split(",")) == 3
+
+
+@pytest.mark.parametrize(("made_with", "started_with"), [(1, 3), (3, 1)])
+def test_data_of_another_number_of_brokers_is_left_alone(
+    alone: Settings, made_with: int, started_with: int
+) -> None:
+    made = alone.data_dir / "kafka" / ("log" if made_with == 1 else "1")
+    made.mkdir(parents=True)
+    text = refused(replace(alone, brokers=started_with))
+    assert f"set it to {made_with}" in text
+    assert not list(made.iterdir())
+
+
+def test_two_brokers_are_refused() -> None:
+    with pytest.raises(Misconfigured, match="AVILA_BROKERS must be 1 or 3"):
+        read_settings({"AVILA_BROKERS": "2"})
 
 
 def test_a_file_where_the_data_directory_should_be_is_named(alone: Settings) -> None:
@@ -218,3 +257,56 @@ def test_a_system_says_when_it_is_ready_and_ends_whole_however_it_is_ended(alone
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 0
         assert eventually(lambda: not any(child.is_running() for child in children), 60)
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("host", ["0.0.0.0", *(["::1", "::"] if _has_ipv6() else [])])
+def test_a_system_listens_where_it_is_told_and_finds_its_broker(alone: Settings, host: str) -> None:
+    settings = replace(alone, host=host)
+    with up(settings) as process:
+        await_ready(process)
+        for port in (QUERY_PORT, REGISTRY_PORT):
+            url = f"http://{settings.local_address(port)}/readyz"
+            assert urllib.request.urlopen(url, timeout=60).status == 200
+        # The embedded broker lets anyone in, so it listens on an address of this machine alone.
+        own = [listener.laddr.ip for listener in listeners(settings.port(BROKER_PORT))]
+        assert [address.removeprefix("::ffff:") for address in own] == [settings.local_host]
+
+
+def listeners(port: int) -> list[Any]:
+    return [
+        connection
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
+    ]
+
+
+@pytest.mark.faults
+def test_three_brokers_go_on_while_one_is_restarted(alone: Settings) -> None:
+    settings = read_settings(
+        {}, data_dir=alone.data_dir, port_base=alone.port_base, partitions=1, brokers=3
+    )
+    with up(settings) as process:
+        await_ready(process)
+        admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+        topic = settings.topics.inbox.name
+        (partition,) = admin.list_topics(topic, 30).topics[topic].partitions.values()
+        assert sorted(partition.isrs) == [1, 2, 3]
+        (listener,) = listeners(settings.port(BROKER_PORTS[partition.leader - 1]))
+        psutil.Process(listener.pid).kill()
+        produce(settings.cluster, topic, [b"not an event"])
+
+        def in_sync() -> list[int]:
+            found = admin.list_topics(topic, 30).topics[topic].partitions
+            return sorted(found[0].isrs)
+
+        await_equal([1, 2, 3], in_sync, 180)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import clickhouse_connect
@@ -11,10 +11,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
+from services.query.clickhouse.turns import Turns
 from sinks.connection import location
 
 _MAX_RUNNING: Final = 4
-_MAX_WAITING: Final = 32
+_MAX_WAITING_PER_PROJECT: Final = 32
 _CONNECT_S: Final = 3
 
 # A query seldom runs twice, so compiling its expressions costs more than it saves.
@@ -41,20 +42,19 @@ class Store:
         self._location = location(settings)
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        self._running = asyncio.Semaphore(_MAX_RUNNING)
-        self._pending = 0
+        self._turns = Turns(_MAX_RUNNING, _MAX_WAITING_PER_PROJECT)
 
     async def columns(
-        self, statement: str, parameters: Mapping[str, object]
+        self, project_id: str, statement: str, parameters: Mapping[str, object]
     ) -> list[Sequence[Any]]:
-        """Return the result of a statement, column by column; `parameters` are bound.
+        """Return the result of a project's statement, column by column; `parameters` are bound.
 
         Raises:
-            BackOff: too many queries are waiting, or the store is busy.
+            BackOff: too many queries of the project are waiting, or the store is busy.
             InvalidRequest: the query exceeds a limit on time, memory or rows.
             Unavailable: the store does not answer, or has no events yet.
         """
-        async with self._turn():
+        async with self._turns.turn(project_id):
             client = await self._connect()
             with _as_avila_errors():
                 answer = await client.query(
@@ -75,17 +75,6 @@ class Store:
         """Close the connection."""
         if self._client is not None:
             await self._client.close()
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._pending >= _MAX_RUNNING + _MAX_WAITING:
-            raise BackOff(f"{self._pending} ClickHouse queries are running or waiting", 1)
-        self._pending += 1
-        try:
-            async with self._running:
-                yield
-        finally:
-            self._pending -= 1
 
     async def _connect(self) -> AsyncClient:
         async with self._connecting:

@@ -39,8 +39,10 @@ class EventStore:
         Raises what `Store.columns` does.
         """
         # Read first: the result then has everything that is stored before these offsets.
-        ends = await self._store.columns(*positions_statement(self._database, project_id))
-        columns = await self._store.columns(*state(self._database))
+        ends = await self._store.columns(
+            project_id, *positions_statement(self._database, project_id)
+        )
+        columns = await self._store.columns(project_id, *state(self._database))
         return QueryResult(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
 
 

@@ -23,6 +23,9 @@ class Command(msgspec.Struct, forbid_unknown_fields=True):
 class _Credential(msgspec.Struct, forbid_unknown_fields=True):
     token: str
 
+    def __repr__(self) -> str:
+        return "_Credential(…)"
+
 
 def read_command(body: bytes, topics: Sequence[str]) -> Command:
     """Read a command about one of `topics`.

@@ -55,6 +55,7 @@ from services.query.live.connection import LiveConnection
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
 from services.query.live.messages import Command, read_command, receive_token
+from services.query.live.places import Places
 from services.query.live.subscriptions import (
     EventsSubscription,
     ResultsSubscription,
@@ -64,7 +65,6 @@ from services.query.live.subscriptions import (
 from services.sockets import Gone, SlowReader, Socket, close_code, trouble
 from services.topic_view import TopicView
 
-MAX_CONNECTIONS: Final = 256
 MAX_MESSAGE_BYTES: Final = 4_096
 WRITE_TIMEOUT_S: Final = 10.0
 
@@ -98,13 +98,12 @@ class Live:
         self._telemetry = telemetry
         self._clock = clock
         self._write_timeout_s = write_timeout_s
-        self._open = 0
-        telemetry.watch_live(lambda: self._open)
+        self._places = Places()
+        telemetry.watch_live(lambda: self._places.taken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection to its end."""
         socket = Socket(scope, receive, send, self._write_timeout_s)
-        self._open += 1
         try:
             await self._serve(socket, scope["path_params"]["project"])
         except Gone:
@@ -115,12 +114,8 @@ class Live:
         except Exception:  # whatever it is, this client gets an answer
             log.exception("live_connection_failed")
             await socket.close(CloseCode.INTERNAL_ERROR, "an error of ours; it has been logged")
-        finally:
-            self._open -= 1
 
     async def _serve(self, socket: Socket, project_id: str) -> None:
-        if self._open > MAX_CONNECTIONS:
-            raise BackOff(f"{MAX_CONNECTIONS} connections are open: try again later", 1)
         if not is_id(project_id):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
         for view in self._views:
@@ -134,15 +129,23 @@ class Live:
             check()
             await socket.accept()
         else:
-            await socket.accept()
-            authorization = f"Bearer {await receive_token(socket)}"
+            with self._places.stranger() as place:
+                await socket.accept()
+                token: list[str] = []
+                await _first_of(_take_token(socket, token), place.until_lost())
+            authorization = f"Bearer {token[0]}"
             check()
-        await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
-        connection = LiveConnection(socket, self._topics, check, self._telemetry)
-        try:
-            await _first_of(self._obey(connection, project_id), connection.send_messages())
-        finally:
-            connection.end()
+        with self._places.member(project_id) as place:
+            await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
+            connection = LiveConnection(socket, self._topics, check, self._telemetry)
+            try:
+                await _first_of(
+                    self._obey(connection, project_id),
+                    connection.send_messages(),
+                    place.until_lost(),
+                )
+            finally:
+                connection.end()
 
     async def _obey(self, connection: LiveConnection, project_id: str) -> None:
         """Do what the client asks for, until it leaves."""
@@ -166,6 +169,10 @@ class Live:
             sample = 1 if command.sample is None else command.sample
             return EventsSubscription(self._tail, project_id, sample, wake)
         return ResultsSubscription(topic, self._results[topic], project_id, wake)
+
+
+async def _take_token(socket: Socket, token: list[str]) -> None:
+    token.append(await receive_token(socket))
 
 
 async def _refuse(socket: Socket, error: AvilaError) -> None:

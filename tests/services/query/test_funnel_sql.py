@@ -301,7 +301,7 @@ async def test_a_database_without_events_is_named(whole: Settings) -> None:
     try:
         assert await store.trouble() == ""
         with pytest.raises(Exception, match="has no events yet"):
-            await store.columns("SELECT 1 FROM nowhere.events", {})
+            await store.columns("shop", "SELECT 1 FROM nowhere.events", {})
     finally:
         await store.close()
 
@@ -310,7 +310,7 @@ async def test_a_question_can_change_nothing(whole: Settings) -> None:
     store = Store(whole)
     try:
         with pytest.raises(Exception, match=r"(?i)readonly"):
-            await store.columns("CREATE TABLE t (x Int8) ENGINE = Memory", {})
+            await store.columns("shop", "CREATE TABLE t (x Int8) ENGINE = Memory", {})
     finally:
         await store.close()
 
@@ -319,6 +319,6 @@ async def test_a_question_that_needs_too_much_is_refused(whole: Settings) -> Non
     store = Store(whole)
     try:
         with pytest.raises(Exception, match="exceeds a limit"):
-            await store.columns("SELECT number FROM numbers(1000001)", {})
+            await store.columns("shop", "SELECT number FROM numbers(1000001)", {})
     finally:
         await store.close()

@@ -31,6 +31,7 @@ from schemas.settings import Settings
 from services.listening import listen
 from services.query.app import make_query_app
 from services.query.live.event_tail import MAX_EVENTS_PER_S, evenly
+from services.query.live.places import MAX_STRANGERS
 from services.query.server import serving_config
 from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
@@ -260,6 +261,15 @@ def service(place: Place) -> Service:
 def test_the_token_may_be_the_first_message(service: Service) -> None:
     with service.connected() as feed:
         assert feed.ask({"token": READER}) == {"ready": {"project_id": service.project}}
+
+
+def test_strangers_who_never_show_a_token_shut_nobody_out(service: Service) -> None:
+    """As many as there may be, and more: they are cheap for who opens them."""
+    with contextlib.ExitStack() as strangers:
+        for _ in range(MAX_STRANGERS + 4):
+            strangers.enter_context(service.connected())
+        with service.connected() as feed, service.ready():
+            assert feed.ask({"token": READER}) == {"ready": {"project_id": "shop"}}
 
 
 @pytest.mark.parametrize(
