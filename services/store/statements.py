@@ -15,7 +15,7 @@ from services.store.errors import Code, StoreError
 
 _TOKEN: Final = re.compile(
     rb"""
-      (?P<blank>   \s++ | --[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
+      (?P<blank>   \s++ | (?:--|//)[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
     | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' )
     | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+" )
     | (?P<open>    (?: ['`"] | /\* ) .* )
