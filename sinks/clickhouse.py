@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.binding import quote_identifier
@@ -30,7 +31,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from schemas.errors import Unavailable
 from schemas.settings import Settings
-from sinks.base import Batch, boot_clock_s
+from sinks.base import Batch, Row, boot_clock_s
 from sinks.connection import connect
 
 if TYPE_CHECKING:
@@ -127,6 +128,25 @@ class ClickHouseSink:
                 self._insert_if_missing(months, token)
             else:
                 self._insert(months, token, batch.planned_at_s)
+
+    def stored(self, partition: int, count: int) -> dict[int, Row]:
+        """Return the rows of a partition with the highest offsets, by offset."""
+        text = self._command(
+            "SELECT _offset, project_id, distinct_id, event "  # noqa: S608 - numbers and our name
+            f"FROM {self._table} WHERE _partition = {partition} "
+            f"ORDER BY _offset DESC LIMIT {count} FORMAT JSONCompactEachRow",
+            settings={
+                "select_sequential_consistency": 1,
+                "output_format_json_quote_64bit_integers": 0,
+            },
+        )
+        lines = text.encode().splitlines() if isinstance(text, str) else []  # a summary if empty
+        rows = msgspec.json.decode(b"[" + b",".join(lines) + b"]")
+        return {offset: Row(*names) for offset, *names in rows}
+
+    def reopened(self) -> "ClickHouseSink":
+        """Return another sink of the same table, with a connection of its own."""
+        return ClickHouseSink(self._settings)
 
     def close(self) -> None:
         """Close the connection."""
