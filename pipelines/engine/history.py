@@ -57,8 +57,8 @@ class Corrections(Protocol[C_co]):
     It is given the events of those persons alone whose events did not come in order of time.
     """
 
-    def fold_history(self, persons: int, events: SelectedEvents) -> None:
-        """Fold all events of some of these persons, given in any order."""
+    def fold_history(self, persons: int, events: SelectedEvents) -> Iterator[None]:
+        """Fold all events of some of these persons, given in any order, in steps."""
 
     def fold_since(self, persons: int, events: SelectedEvents) -> None:
         """Fold events of theirs that came after all of the history, as they came."""

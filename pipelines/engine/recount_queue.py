@@ -8,6 +8,7 @@ no more than half of the time that a worker has for the past.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -129,9 +130,8 @@ class RecountQueue:
                 max_bytes = _MAX_BYTES // _MAX_RUNNING
                 read = self._reading(reader, source)
                 recount = Recount(partition, behind, self._make, read, begin, max_bytes)
-                for _ in recount.run(_now_ms):
+                for _ in recount.run(_now_ms, partial(self._publish, number)):
                     yield number
-                self._publish(number, recount.succeed())
 
     def _reading(
         self, reader: Reader, source: TopicPartition

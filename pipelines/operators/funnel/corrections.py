@@ -4,6 +4,7 @@ Only persons whose events did not come in order of time are concerned. Their eve
 more, into states of their own: as they came, which is what was announced, and in order of time.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -43,12 +44,16 @@ class StepCorrections:
         self._announced, self._right = _Fold(announced), _Fold(right)
         self._recounted_to = recounted_to
 
-    def fold_history(self, persons: int, events: SelectedEvents) -> None:
-        """Fold all events of some of the persons who are concerned, in any order."""
+    def fold_history(self, persons: int, events: SelectedEvents) -> Iterator[None]:
+        """Fold all events of some of these persons, given in any order, in steps."""
         in_order = events.offsets < self._recounted_to
         times = np.where(in_order, events.at, 0)
-        self._announced.fold(persons, events.cut(np.lexsort((events.offsets, times, ~in_order))))
-        self._right.fold(persons, events.cut(np.lexsort((events.offsets, events.at))))
+        as_announced = np.lexsort((events.offsets, times, ~in_order))
+        in_time = np.lexsort((events.offsets, events.at))
+        for fold, order in ((self._announced, as_announced), (self._right, in_time)):
+            for begin in range(0, len(order), _BATCH):
+                fold.fold(persons, events.cut(order[begin : begin + _BATCH]))
+                yield
 
     def fold_since(self, persons: int, events: SelectedEvents) -> None:
         """Fold events of theirs that came after all of the history, as they came."""
@@ -79,18 +84,18 @@ class _Fold:
         self._numbers: list[tuple[Int64s, Int64s]] = []
 
     def fold(self, persons: int, events: SelectedEvents) -> None:
-        for begin in range(0, len(events.at), _BATCH):
-            batch = events.cut(slice(begin, begin + _BATCH))
-            changes = self._state.fold(persons, *batch).changes.records
-            told = changes["day"] != TOTAL
-            if "scope" in (changes.dtype.names or ()):
-                told &= changes["scope"] == ALL
-            changes = changes[told & (changes["before"] != changes["after"])]
-            steps = np.zeros(len(changes), _STEP)
-            steps["slot"] = self._state.persons_of(changes["row"])
-            steps["day"], steps["step"] = changes["day"], changes["step"]
-            self._steps.append(steps)
-            self._numbers.append((changes["after"].copy(), changes["at"].copy()))
+        if not len(events.at):
+            return
+        changes = self._state.fold(persons, *events).changes.records
+        told = changes["day"] != TOTAL
+        if "scope" in (changes.dtype.names or ()):
+            told &= changes["scope"] == ALL
+        changes = changes[told & (changes["before"] != changes["after"])]
+        steps = np.zeros(len(changes), _STEP)
+        steps["slot"] = self._state.persons_of(changes["row"])
+        steps["day"], steps["step"] = changes["day"], changes["step"]
+        self._steps.append(steps)
+        self._numbers.append((changes["after"].copy(), changes["at"].copy()))
 
     def last(self) -> _Announced:
         """Return what was announced last of each step."""
