@@ -14,7 +14,14 @@ MAX_KEY_BYTES: Final = 1_024
 MAX_HEADER_BYTES: Final = 16_384  # of the record's own headers; those that follow are left out
 MAX_DETAIL_CHARS: Final = 1_000
 
+# The project of a record of which nothing else is known, as of a CloudEvent that names none.
+DEFAULT_PROJECT: Final = "default"
+
 Header: TypeAlias = tuple[str, str | bytes | None]
+
+
+# Separates our headers from the record's own, which may have the same names.
+_OWN_END: Final = "received"
 
 
 class Rejected(NamedTuple):
@@ -40,8 +47,12 @@ def rejected(
     key: bytes | None,
     value: bytes | None,
     own_headers: Iterable[Header] = (),
+    project: str = "",
 ) -> Rejected:
-    """Return the record for one that is not accepted; its own headers follow ours."""
+    """Return the record for one that is not accepted; its own headers follow ours.
+
+    Without `project`, the key of the record says which project it is of.
+    """
     headers: list[Header] = [
         ("reason", reason),
         ("detail", detail[:MAX_DETAIL_CHARS]),
@@ -51,6 +62,9 @@ def rejected(
         ("length", str(len(value or b""))),
         ("rejected_at", str(time.time_ns() // 1_000_000)),
     ]
+    if project:
+        headers.append(("project", project))
+    headers.append((_OWN_END, ""))
     room = MAX_HEADER_BYTES
     for name, content in own_headers:
         data = content.encode() if isinstance(content, str) else content or b""
@@ -63,3 +77,14 @@ def rejected(
         None if value is None else value[:MAX_VALUE_BYTES],
         headers,
     )
+
+
+def own_fields(headers: Iterable[Header]) -> dict[str, str]:
+    """Return our headers of a rejected record, without those that it came with."""
+    fields: dict[str, str] = {}
+    for name, content in headers:
+        if name == _OWN_END:
+            break
+        text = content.decode(errors="replace") if isinstance(content, bytes) else content or ""
+        fields.setdefault(name, text)
+    return fields

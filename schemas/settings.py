@@ -81,6 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dedup_memory_mb: int = 256
     allowed_lateness_s: int = 3_600
     max_future_skew_s: int = 300
+    # How old an event may be when it comes over REST, WebSocket or gRPC. Imports are not bounded.
+    max_event_age_days: int = 730
+    # A device's clock that is off by more is corrected.
+    clock_tolerance_s: int = 60
     max_event_bytes: int = 262_144
 
     # ClickHouse
@@ -185,6 +189,9 @@ _RANGES: dict[str, tuple[int, int]] = {
     "dedup_memory_mb": (1, 1_000_000),
     "allowed_lateness_s": (0, 31 * 86_400),
     "max_future_skew_s": (0, 86_400),
+    # The Tracker takes no event from before 2000.
+    "max_event_age_days": (1, 9_000),
+    "clock_tolerance_s": (1, 86_400),
     "max_event_bytes": (1_024, 900_000),
 }
 

@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from schemas.errors import AvilaError, Misconfigured
 from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
+from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 
 
@@ -34,8 +35,8 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for group in (keys, tokens, projects):
-    avila.add_command(group)
+for command in (keys, tokens, projects, import_file):
+    avila.add_command(command)
 
 Part = Callable[[Settings], None]
 ReadSettings = Callable[..., Settings]
@@ -174,32 +175,6 @@ def topics(settings: Callable[[], Settings]) -> None:
     )
     for topic in read.topics:
         click.echo(f"{topic.name}  {'created' if topic.name in created else 'as declared'}")
-
-
-@avila.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--project", default="default", show_default=True, help="Project of the events.")
-@click.option("--event", default="event", show_default=True, help="Column with the event's name.")
-@click.option(
-    "--person", default="distinct_id", show_default=True, help="Column with the person's id."
-)
-@click.option("--time", default="timestamp", show_default=True, help="Column with the timestamp.")
-@click.option(
-    "--session", default="session_id", show_default=True, help="Column with the session's id."
-)
-@click.option("--rate", type=int, help="Maximum events per second.")
-@click.pass_obj
-def import_file(settings: Callable[[], Settings], /, file: Path, **options: Any) -> None:
-    """Import events from FILE: CSV, NDJSON or Parquet, also gzipped (.gz).
-
-    Every other column becomes a property. Importing the same file again adds no events.
-    """
-    read = _of_running_system(settings)
-    from services.imports import Columns, import_events  # noqa: PLC0415
-
-    columns = Columns(*(options[name] for name in Columns._fields))
-    count = import_events(read, file, options["project"], columns, rate=options["rate"])
-    click.echo(f"{count} events imported from {file}")
 
 
 def _of_running_system(settings: Callable[[], Settings]) -> Settings:

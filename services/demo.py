@@ -92,7 +92,7 @@ class _Player(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._count = import_events(
+            done = import_events(
                 self._settings,
                 self._dataset,
                 PROJECT,
@@ -100,6 +100,7 @@ class _Player(threading.Thread):
                 rate=_RATE,
                 quiet=True,
             )
+            self._count = done.imported + done.existing
         except AvilaError as error:
             self._error = error
 

@@ -25,7 +25,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.broker import Broker
-from services.imports import Columns, import_events
+from services.imports import Columns, Reading, import_events
 from tests.conftest import PARTITIONS, deployment
 from tests.events import (
     Results,
@@ -43,6 +43,7 @@ REPEATED = [1_411, 439, 214, 100, 62, 38, 29]  # not at all, once, …
 MORE_OFTEN = 64
 LATER_YEARS = 28
 UNTIL = datetime.date(1997 + LATER_YEARS, 9, 30)
+READING = Reading(Columns(), {"records": "number", "dollars": "number"})
 MONTHS = 18
 
 
@@ -113,7 +114,7 @@ def test_all_customers_are_in_the_cohorts_they_began_in(
     purchases = read("CDNOW_master.txt")
     assert len(purchases) == 69_659
     file = write(tmp_path / "all.csv", purchases)
-    import_events(worker.settings, file, "cdnow", Columns(), quiet=True)
+    import_events(worker.settings, file, "cdnow", READING, quiet=True, ask_store=False)
     months: dict[str, set[datetime.date]] = {}
     for one in purchases:
         months.setdefault(one.customer, set()).add(one.day.replace(day=1))
@@ -141,7 +142,7 @@ def test_a_tenth_of_them_bought_again_as_often_as_was_published(
 ) -> None:
     days = {(one.customer, one.day): one for one in read("CDNOW_sample.txt") if one.day <= UNTIL}
     file = write(tmp_path / "tenth.csv", days.values())
-    import_events(worker.settings, file, "tenth", Columns(), quiet=True)
+    import_events(worker.settings, file, "tenth", READING, quiet=True, ask_store=False)
     names = [*(f"again-{times}" for times in range(len(REPEATED))), "more"]
     await_equal(
         [(count, count) for count in [*REPEATED, MORE_OFTEN]],

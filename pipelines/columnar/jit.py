@@ -2,7 +2,9 @@
 
 A kernel does no I/O, allocates nothing and reads no clock. Its machine code is cached beside the
 module, or in the user's cache directory if that is not writable. Numba compiles a kernel for each
-combination of argument types, so kernels pass int64 scalars to each other.
+combination of argument types, so kernels pass int64 scalars to each other. It would take a cached
+kernel as long as its own module is unchanged; because others are inlined into it, it is compiled
+again whenever any module with kernels has changed.
 
 Kernels are inlined into the kernels that call them. Passing an array means passing seven numbers,
 and a fold passes half a dozen arrays for every event: that took a third of its time. References to
@@ -12,6 +14,8 @@ passes in the arrays that it writes to.
 """
 
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -43,7 +47,24 @@ _examples: Final[list[Callable[[], None]]] = []
 
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile `function` at its first call."""
-    return cast(Callable[P, T], _compile(function))
+    dispatcher: Any = _compile(function)
+    # Numba has no public way to say what machine code in its cache depends on.
+    cached = dispatcher._cache._cache_file  # noqa: SLF001
+    cached._source_stamp = f"{cached._source_stamp}/{_SOURCES}"  # noqa: SLF001
+    return cast(Callable[P, T], dispatcher)
+
+
+def _digest_of_sources() -> str:
+    """Return what differs if any module with kernels does."""
+    digest = blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        source = path.read_bytes()
+        if b"@kernel" in source:
+            digest.update(source)
+    return digest.hexdigest()
+
+
+_SOURCES: Final = _digest_of_sources()
 
 
 def register_example(call: Callable[[], None]) -> Callable[[], None]:

@@ -8,6 +8,8 @@ relied on, because its whole grammar is checked.
 
 from typing import Final
 
+import numpy as np
+
 from pipelines.columnar.jit import Bytes, Int, Int32s, kernel
 from pipelines.columnar.key_index import same
 
@@ -201,3 +203,40 @@ def skip_space(data: Bytes, p: Int, end: Int) -> Int:
 def byte_at(data: Bytes, p: Int, end: Int) -> Int:
     """Return the byte at `p`, or 0 at the end; a text that contains a zero byte is not plain."""
     return data[p] if p < end else 0
+
+
+_EACH: Final = np.uint64(0x0101010101010101)
+_TOPS: Final = np.uint64(0x8080808080808080)
+
+
+@kernel
+def skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
+    """Return the position of the next quotation mark or backslash, else `end`.
+
+    If `controls`, characters below 32 are found too. Skips eight bytes at a time:
+    https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
+    """
+    while p + 8 <= end:
+        word = _word(data, p)
+        quotes, slashes = word ^ _EACH * np.uint64(34), word ^ _EACH * np.uint64(92)
+        found = (quotes - _EACH) & ~quotes | (slashes - _EACH) & ~slashes
+        if controls:
+            found |= (word - _EACH * np.uint64(32)) & ~word
+        if found & _TOPS != 0:
+            break
+        p += 8
+    while p < end:
+        byte = data[p]
+        if byte in (34, 92) or (controls and byte < 32):
+            return p
+        p += 1
+    return p
+
+
+@kernel
+def _word(data: Bytes, p: Int) -> Int:
+    """Return eight bytes as a little-endian number; compiled to a single load."""
+    word = np.uint64(data[p])
+    for place in range(1, 8):
+        word |= np.uint64(data[p + place]) << np.uint64(8 * place)
+    return word

@@ -24,6 +24,8 @@ from schemas.follower import TopicReader
 
 log = structlog.get_logger(__name__)
 
+_MAX_MATCHERS: Final = 8  # of some definitions: of a backfill, and of the recounts that are running
+
 
 class Entry(NamedTuple):
     """A definition in the catalog, and its operator."""
@@ -64,7 +66,7 @@ class DefinitionCatalog:
         self._entries: dict[Key, Entry] = {}
         self.unreadable: dict[DefinitionId, Unreadable] = {}
         self.superseding: set[Key] = set()
-        self._some: tuple[frozenset[Key], Matcher] | None = None  # of those asked for last
+        self._some: dict[frozenset[Key], Matcher] = {}  # of those asked for lately
         self._compile()
 
     def __iter__(self) -> Iterator[Key]:
@@ -150,9 +152,13 @@ class DefinitionCatalog:
         return MatchedEvents(events, found.matches, self._clock_offsets(events), found.failures)
 
     def _matcher_of_some(self, keys: frozenset[Key]) -> Matcher:
-        if self._some is None or self._some[0] != keys:
-            self._some = keys, self._matcher_of(keys)
-        return self._some[1]
+        matcher = self._some.pop(keys, None)
+        if matcher is None:
+            matcher = self._matcher_of(keys)
+            while len(self._some) >= _MAX_MATCHERS:
+                del self._some[next(iter(self._some))]
+        self._some[keys] = matcher
+        return matcher
 
     def _clock_offsets(self, events: Events) -> dict[str, int]:
         """Return how far each project's newest event is ahead of its record (ms)."""
@@ -167,7 +173,7 @@ class DefinitionCatalog:
 
     def _compile(self) -> None:
         self._matcher = self._matcher_of(self._entries)
-        self._some = None
+        self._some.clear()
         self._projects = sorted({key.project for key in self._entries})
         self._project_index = KeyIndex()
         names = StringColumn.of(pa.array(self._projects, pa.string()))

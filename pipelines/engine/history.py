@@ -1,8 +1,7 @@
 """Events of the past, collected in the order of the log and given back in the order of time.
 
-What a definition selects is kept in columns, some 40 bytes an event. If that is more than the limit
-for memory, only the persons of a part of all hashes are kept, and the log is read once more for
-the others: a person's events are always together.
+What a definition selects is held in columns, some 40 bytes an event. Where memory does not suffice
+for all, persons can be taken in passes, by their hashes: a person's events are always together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from pipelines.columnar.dictionary import DictionaryColumn, Rows
-from pipelines.columnar.jit import Bools, Int32s, Int64s
+from pipelines.columnar.growable import grown
+from pipelines.columnar.jit import Bools, Int32s, Int64s, kernel, register_example
+from pipelines.engine.constants import NEVER
 from pipelines.engine.operator import C_co, PersonState
 from pipelines.matching.match import Key, Masks, Values
 from pipelines.matching.value_hash import ValueHashes
@@ -51,27 +52,46 @@ class SelectedEvents(NamedTuple):
 
 
 class Corrections(Protocol[C_co]):
-    """Finds what a recount corrects of what was announced of persons, whom late events concern."""
+    """Finds what a recount corrects of what was announced of persons.
 
-    def note(self, persons: int, events: SelectedEvents) -> None:
-        """Note the persons of whom an event comes too late; events come in the log's order."""
+    It is given the events of those persons alone whose events did not come in order of time.
+    """
 
-    @property
-    def concerned(self) -> Bools:
-        """By person: whether an event of theirs came too late."""
-
-    def fold_history(self, persons: int, events: SelectedEvents) -> None:
-        """Fold all events of some of the persons who are concerned, in any order."""
+    def fold_history(self, persons: int, events: SelectedEvents) -> Iterator[None]:
+        """Fold all events of some of these persons, given in any order, in steps."""
 
     def fold_since(self, persons: int, events: SelectedEvents) -> None:
-        """Fold events that came after all of the history, as they came."""
+        """Fold events of theirs that came after all of the history, as they came."""
 
     def changes(self, state: PersonState[Any]) -> C_co:
         """Return what is to be announced, for rows of a state that has these persons."""
 
 
+class Disorder:
+    """The persons whose events did not come in order of time."""
+
+    def __init__(self) -> None:
+        self._newest = np.empty(0, np.int64)  # by person: the time of the newest event
+        self._of = np.empty(0, np.bool_)
+
+    def note(self, persons: int, slots: Int32s, at: Int64s) -> None:
+        """Note events in the log's order; `persons` is the size of the index of `slots`."""
+        known = len(self._newest)
+        self._newest = grown(self._newest, persons)
+        self._newest[known:] = NEVER
+        self._of = grown(self._of, len(self._newest))
+        _note(slots, at, self._newest, self._of)
+
+    def of(self, slots: Int32s) -> Bools:
+        """Return which of some persons are among them; one who was not noted is not."""
+        among = np.zeros(len(slots), np.bool_)
+        noted = slots < len(self._of)
+        among[noted] = self._of[slots[noted]]
+        return among
+
+
 class History:
-    """Events of some definitions, for the persons of one range of hashes after the other."""
+    """Events of some definitions, of persons of one range of hashes after the other."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -79,15 +99,28 @@ class History:
         self._held: dict[Key, list[SelectedEvents]] = {}
         self._nbytes = 0
 
+    @property
+    def overflows(self) -> bool:
+        """Whether it holds more than it may."""
+        return self._nbytes > self._max_bytes
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._held.clear()
+        self._nbytes = 0
+
     def add(self, key: Key, events: SelectedEvents) -> None:
-        """Keep the events of those persons that this pass is for."""
+        """Hold the events of those persons that this pass is for."""
         events = self._within(events)
         if not len(events.at):
             return
         events = events.cut(np.argsort(events.at, kind="stable")).compact()
         self._held.setdefault(key, []).append(events)
         self._nbytes += events.nbytes
-        while self._nbytes > self._max_bytes and self._high - self._low > 1:
+
+    def divide(self) -> None:
+        """Leave persons to later passes for as long as it overflows."""
+        while self.overflows and self._high - self._low > 1:
             self._high = (self._low + self._high) // 2
             self._held = {
                 key: [self._within(events).compact() for events in held]
@@ -97,15 +130,14 @@ class History:
 
     def next_pass(self) -> bool:
         """Go on to the persons that no pass was for; return whether there are any."""
-        self._held.clear()
-        self._nbytes = 0
+        self.clear()
         self._low, self._high = self._high, _HASHES
         return self._low < _HASHES
 
-    def of_persons(self, key: Key, which: Bools) -> SelectedEvents | None:
-        """Return a copy of what is kept of some persons, in any order; None if that is nothing."""
+    def of_disordered(self, key: Key, disorder: Disorder) -> SelectedEvents | None:
+        """Return a copy of the events whose persons are among some; None if there are none."""
         held = self._held.get(key, [])
-        parts = [events.cut(which[events.slots]).compact() for events in held]
+        parts = [events.cut(disorder.of(events.slots)).compact() for events in held]
         parts = [events for events in parts if len(events.at)]
         return _concat(parts) if parts else None
 
@@ -164,3 +196,18 @@ def _nbytes(column: DictionaryColumn | ValueHashes) -> int:
     if isinstance(column, ValueHashes):
         return column.numbers.nbytes + _nbytes(column.tokens)
     return column.codes.nbytes + _VALUE_BYTES * len(column.distinct)
+
+
+@kernel
+def _note(slots: Int32s, at: Int64s, newest: Int64s, disordered: Bools) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if at[i] < newest[slot]:
+            disordered[slot] = True
+        newest[slot] = max(newest[slot], at[i])
+
+
+@register_example
+def precompile() -> None:
+    """Compile the kernel."""
+    Disorder().note(1, np.zeros(1, np.int32), np.zeros(1, np.int64))

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
-from pipelines.columnar.jit import Bytes, Int32s, Int64s
+from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.constants import NEVER, NONE, TOTAL
 from pipelines.engine.events import OffsetRange
 from pipelines.engine.history import Corrections
@@ -318,19 +320,18 @@ def _differing(before: PersonState[C], after: PersonState[C]) -> Int32s:
         differ.append(rows[~known])
         rows = rows[known]
         packed, packed_before = after.pack(rows, 0), before.pack(old[known], 0)
-        alike = [
-            np.array_equal(one, other)
-            for one, other in zip(_split(packed), _split(packed_before), strict=True)
-        ]
-        differ.append(rows[~np.array(alike, np.bool_)])
+        if len(rows):
+            alike: ArrowColumn = pc.equal(_column(packed), _column(packed_before))
+            differ.append(rows[~alike.to_numpy(zero_copy_only=False)])
     return np.concatenate(differ)
 
 
-def _split(packed: Packed) -> Iterator[Bytes]:
-    return (
-        packed.data[begin:end]
-        for begin, end in zip(packed.begins.tolist(), packed.ends.tolist(), strict=True)
-    )
+def _column(packed: Packed) -> ArrowColumn:
+    """View rows, which follow one another, as an Arrow column."""
+    bounds = np.append(packed.begins, packed.ends[-1:])
+    columns: list[Any] = [bounds, packed.data]  # to pyarrow's stubs, arrays are no buffers
+    buffers = [None, *map(pa.py_buffer, columns)]
+    return pa.Array.from_buffers(pa.large_binary(), len(packed), buffers)
 
 
 def reason_of(error: Exception) -> str:

@@ -7,13 +7,12 @@ beside those that go on counting:
 
     the log up to the position ─▶ in the order of time ─▶ what came meanwhile, as it came
 
-As soon as it has reached the partition's position, each instance continues with the state and the
+When it has reached the partition's position, an instance continues with the state and the
 aggregates of its counterpart (`OperatorInstance.succeed`), in one transaction. Until then, what was
 counted before can be read, and a crash loses nothing but the work: the definition is still behind.
 """
 
-import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -21,7 +20,7 @@ import structlog
 
 from pipelines.engine.constants import NEVER
 from pipelines.engine.events import MatchedEvents
-from pipelines.engine.history import History, SelectedEvents
+from pipelines.engine.history import Disorder, History, SelectedEvents
 from pipelines.engine.instance import AnyInstance
 from pipelines.engine.partition import Partition
 from pipelines.matching.match import Key
@@ -30,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 # Reads the events between two offsets for some definitions; yields None while it waits.
 ReadPast: TypeAlias = Callable[[int, int, Collection[Key]], Iterator[MatchedEvents | None]]
+PublishChanges: TypeAlias = Callable[[list[tuple[AnyInstance, Any]]], None]
 
 _CATCH_UP_BATCH: Final = 20_000  # offsets
 _MAX_WAITS: Final = 20  # of a tenth of a second each
@@ -64,118 +64,143 @@ class Recount:
             for key, instance in self._instances.items()
             if (corrections := instance.corrections(make(key), make(key))) is not None
         }
-        self._read = read
+        self._disorder = Disorder()
+        self._read_past = read
         self._begin = begin
         self._end = 0  # of the history that is folded in the order of time
         self._max_bytes = max_bytes
         self._sorted = True  # whether the events that are folded come in the order of time
 
-    def run(self, now_ms: Callable[[], int]) -> Iterator[None]:
-        """Read and fold, in steps, up to the partition's position; then `succeed` may be called.
+    def run(self, now_ms: Callable[[], int], publish: PublishChanges) -> Iterator[None]:
+        """Read and fold, in steps, and replace what was counted, one definition a step.
 
-        Between its last step and that call, the partition must not move on.
+        `publish` is called with the changes of persons, if there are any.
         """
         for key, recounted in self._recounted.items():
             with recounted.failing_alone():
                 recounted.aggregates.succeed(self._instances[key].aggregates)
-        self._end = end = self._partition.position
-        yield from self._fold_history(end)
+        self._end = begin = self._partition.position
+        yield from self._fold_history(self._end)
         self._sorted = False
-        yield from self._fold_since(end)
-        for recounted in self._recounted.values():
-            self._expire(recounted, self._clock(recounted, now_ms()))
+        for key in list(self._recounted):
+            begin = yield from self._fold_since(begin)
+            publish(self._succeed(key, now_ms()))
+            yield
 
-    def succeed(self) -> list[tuple[AnyInstance, Any]]:
-        """Replace what was counted; return the changes of persons that are to be published.
+    def _succeed(self, key: Key, now_ms: int) -> list[tuple[AnyInstance, Any]]:
+        """Replace what was counted of a definition, in the step in which it has come to all events.
 
-        A definition that has ended or failed meanwhile is left as it is. One that could not be
-        counted again fails.
+        One that has ended or failed meanwhile is left as it is. One that could not be counted again
+        fails.
         """
-        changed = []
-        for key, instance in self._instances.items():
-            recounted = self._recounted[key]
-            if self._partition.instances.get(key) is not instance or not instance.live:
-                continue
-            if recounted.failed:
-                instance.fail(RecountError(recounted.failed))
-                continue
-            with instance.failing_alone():
-                changes = instance.succeed(recounted)
-                if key in self._corrections:
-                    changes = self._corrections[key].changes(instance.state)
-                if changes is not None:
-                    changed.append((instance, changes))
-                instance.recounted_to = self._end
-                instance.settle(self._partition.position)
-                log.info("recounted", definition=key.name, late=instance.late)
+        changed: list[tuple[AnyInstance, Any]] = []
+        self._expire(self._recounted[key], self._clock(key, now_ms))
+        recounted, instance = self._recounted.pop(key), self._instances[key]
+        if self._partition.instances.get(key) is not instance or not instance.live:
+            return changed
+        if recounted.failed:
+            instance.fail(RecountError(recounted.failed))
+            return changed
+        with instance.failing_alone():
+            changes = instance.succeed(recounted)
+            if key in self._corrections:
+                changes = self._corrections.pop(key).changes(instance.state)
+            if changes is not None:
+                changed.append((instance, changes))
+            instance.recounted_to = self._end
+            instance.settle(self._partition.position)
+            log.info("recounted", definition=key.name, late=instance.late)
         return changed
 
     # ── events in the order of time ──────────────────────────────────────────────────────────────
 
     def _fold_history(self, end: int) -> Iterator[None]:
-        history, keys = History(self._max_bytes), frozenset(self._recounted)
-        for number in itertools.count():
-            for matched in self._read(self._begin, end, keys):
-                if matched is not None:
-                    for key, events in self._selected(matched):
-                        if number == 0:
-                            self._note(key, events)
-                        self._keep(history, key, events)
+        """Fold the events below offset `end`, in the order of time.
+
+        If they are too many to be held, only persons whose events did not come in order of time are
+        held: those of the others, read again, are in order as they come.
+        """
+        history = History(self._max_bytes)
+        for matched in self._read_past(self._begin, end, self._recounted):
+            if matched is not None:
+                self._note(matched)
+                for key, events in self._selected(matched):
+                    if not self._recounted[key].state.by_person:
+                        self._fold(key, events)  # it counts the same in any order
+                    elif not history.overflows:
+                        history.add(key, events)
+            yield
+        if not history.overflows:
+            yield from self._fold_held(history)
+            return
+        history.clear()
+        by_person = {key for key, one in self._recounted.items() if one.state.by_person}
+        first = True
+        while first or history.next_pass():
+            for matched in self._read_past(self._begin, end, by_person):
+                for key, events in self._selected(matched) if matched is not None else ():
+                    disordered = self._disorder.of(events.slots)
+                    if first:
+                        self._fold(key, events.cut(~disordered))
+                    history.add(key, events.cut(disordered))
+                    history.divide()
                 yield
-            for key, recounted in self._recounted.items():
-                self._correct(history, key)
+            yield from self._fold_held(history)
+            first = False
+
+    def _note(self, matched: MatchedEvents) -> None:
+        """Note the persons of events that any definition selects."""
+        events = matched.events
+        own = [match.rows for key, match in matched.matches.items() if key in self._recounted]
+        rows = np.unique(np.concatenate([np.empty(0, np.int64), *own]))
+        slots = self._partition.persons.intern(events.projects, events.persons, rows)
+        self._disorder.note(len(self._partition.persons), slots, events.at.take(rows))
+
+    def _fold_held(self, history: History) -> Iterator[None]:
+        for key, recounted in self._recounted.items():
+            yield from self._correct(history, key)
+            yield
+            with recounted.failing_alone():
+                recounted.state.rewind()
+            for events in history.batches(key):
+                self._fold(key, events)
+                self._expire(recounted, int(events.at[-1]))
                 yield
-                with recounted.failing_alone():
-                    recounted.state.rewind()
-                for events in history.batches(key):
-                    self._fold(recounted, events)
-                    self._expire(recounted, int(events.at[-1]))
-                    yield
-            keys = frozenset(key for key in keys if self._recounted[key].state.by_person)
-            if not history.next_pass() or not keys:
-                return
 
-    def _keep(self, history: History, key: Key, events: SelectedEvents) -> None:
-        recounted = self._recounted[key]
-        if recounted.state.by_person:
-            history.add(key, events)
-        else:  # whatever the order, it counts the same
-            self._fold(recounted, events)
-
-    def _note(self, key: Key, events: SelectedEvents) -> None:
-        with self._recounted[key].failing_alone():
-            if key in self._corrections:
-                self._corrections[key].note(len(self._partition.persons), events)
-
-    def _correct(self, history: History, key: Key) -> None:
-        """Fold what is kept of the persons whom late events concern, as it was announced."""
+    def _correct(self, history: History, key: Key) -> Iterator[None]:
         with self._recounted[key].failing_alone():
             if (corrections := self._corrections.get(key)) is not None:
-                events = history.of_persons(key, corrections.concerned)
+                events = history.of_disordered(key, self._disorder)
                 if events is not None:
-                    corrections.fold_history(len(self._partition.persons), events)
+                    yield from corrections.fold_history(len(self._partition.persons), events)
 
     # ── events as they come ──────────────────────────────────────────────────────────────────────
 
-    def _fold_since(self, begin: int) -> Iterator[None]:
-        """Fold what came since. The last few events are folded in one step."""
+    def _fold_since(self, begin: int) -> Generator[None, None, int]:
+        """Fold what came since; return the position of the partition, which it has come to.
+
+        The last few events are folded in one step.
+        """
         while begin < (end := self._partition.position):
             waits = 0
-            for matched in self._read(begin, end, self._recounted):
+            for matched in self._read_past(begin, end, self._recounted):
                 if matched is None:
                     waits += 1
                 else:
                     for key, events in self._selected(matched):
-                        self._fold(self._recounted[key], events)
-                        with self._recounted[key].failing_alone():
-                            if key in self._corrections:
-                                self._corrections[key].fold_since(
-                                    len(self._partition.persons), events
-                                )
+                        self._fold(key, events)
+                        self._correct_since(key, events)
                     begin = matched.events.range.end
                 if end - begin > _CATCH_UP_BATCH or waits > _MAX_WAITS:
                     yield
             begin = end
+        return begin
+
+    def _correct_since(self, key: Key, events: SelectedEvents) -> None:
+        with self._recounted[key].failing_alone():
+            if (corrections := self._corrections.get(key)) is not None:
+                disordered = events.cut(self._disorder.of(events.slots))
+                corrections.fold_since(len(self._partition.persons), disordered)
 
     # ── both ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +223,8 @@ class Recount:
             offsets = events.offsets.take(rows)
             yield key, SelectedEvents(slots, at[counts], masks, offsets, values)
 
-    def _fold(self, recounted: AnyInstance, events: SelectedEvents) -> None:
+    def _fold(self, key: Key, events: SelectedEvents) -> None:
+        recounted = self._recounted[key]
         if recounted.failed or not len(events.at):
             return
         with recounted.failing_alone():
@@ -221,8 +247,8 @@ class Recount:
                 if expired.changes is not None:
                     recounted.aggregates.apply(expired.changes)
 
-    def _clock(self, recounted: AnyInstance, now_ms: int) -> int:
-        offset_ms = self._partition.clock_offsets.get(recounted.key.project, NEVER)
+    def _clock(self, key: Key, now_ms: int) -> int:
+        offset_ms = self._partition.clock_offsets.get(key.project, NEVER)
         clock = NEVER if offset_ms == NEVER else now_ms + offset_ms
-        own = self._instances[recounted.key].state.clock
+        own = self._instances[key].state.clock
         return clock if own is None else max(clock, own)

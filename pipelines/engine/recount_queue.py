@@ -8,6 +8,7 @@ no more than half of the time that a worker has for the past.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -28,7 +29,7 @@ _DELAY_S: Final = 2.0  # more late events may follow the first
 _RETRY_S: Final = 10.0
 _GONE_S: Final = 3_600.0
 _MAX_RUNNING: Final = 4  # projects: each holds what it counts again in memory a second time
-_MAX_BYTES: Final = 256 << 20  # of the events that all of them hold
+_MAX_BYTES: Final = 512 << 20  # of the events that all of them hold
 
 # Decodes records that follow an offset, and matches some definitions.
 MatchPast = Callable[[Records, int, Collection[Key]], MatchedEvents]
@@ -129,9 +130,8 @@ class RecountQueue:
                 max_bytes = _MAX_BYTES // _MAX_RUNNING
                 read = self._reading(reader, source)
                 recount = Recount(partition, behind, self._make, read, begin, max_bytes)
-                for _ in recount.run(_now_ms):
+                for _ in recount.run(_now_ms, partial(self._publish, number)):
                     yield number
-                self._publish(number, recount.succeed())
 
     def _reading(
         self, reader: Reader, source: TopicPartition

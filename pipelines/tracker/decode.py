@@ -27,21 +27,28 @@ class Decoded(NamedTuple):
 def decode(codec: Codec, records: Records) -> Decoded:
     """Decode a batch. A record that cannot be decoded is rejected and costs no other one."""
     values = records.values
-    foreign = [row for row, value in enumerate(values) if value is not None and value[:1] != b"\0"]
+    foreign = [
+        row
+        for row, value in enumerate(values)
+        if (value is None or value[:1] != b"\0")
+        and cloudevents.is_cloud_event(value, records.headers(row))
+    ]
     if not foreign:
         avro = codec.decode(values)
         return Decoded(avro.batch, avro.rows, [Rejection(*failure) for failure in avro.failures])
     rejections, foreign_rows, cloud_events = [], [], []
     for row in foreign:
         try:
-            event = cloudevents.parse(
-                values[row] or b"", records.headers(row), int(records.timestamps[row])
+            events, fault = cloudevents.parse(
+                values[row], records.headers(row), int(records.timestamps[row])
             )
         except InvalidRecord as error:
             rejections.append(Rejection(row, error.reason, error.detail))
         else:
-            cloud_events.append(event)
-            foreign_rows.append(row)
+            cloud_events += events
+            foreign_rows += [row] * len(events)
+            if fault is not None:
+                rejections.append(Rejection(row, fault.reason, fault.detail))
     others = sorted(set(range(len(values))) - set(foreign))
     avro = codec.decode([values[row] for row in others])
     rejections += [Rejection(others[row], *why) for row, *why in avro.failures]
@@ -49,6 +56,6 @@ def decode(codec: Codec, records: Records) -> Decoded:
         [avro.batch, pa.RecordBatch.from_pylist(cloud_events, schema=codec.arrow)]
     ).combine_chunks()
     rows = np.array([*(others[row] for row in avro.rows), *foreign_rows], np.int32)
-    order = np.argsort(rows)
+    order = np.argsort(rows, kind="stable")  # the events of one record stay in order
     (batch,) = table.take(order).to_batches() or [avro.batch]
     return Decoded(batch, rows[order], rejections)

@@ -12,9 +12,11 @@ class Rejection(NamedTuple):
     row: int
     reason: str
     detail: str
+    project: str = ""  # if it is known
 
     def record(self, records: Records) -> Rejected:
         """Return the record that says so on `avila.rejected`."""
         origin = Origin(*records.source, int(records.offsets[self.row]))
         key, value = records.keys[self.row], records.values[self.row]
-        return rejected(origin, self.reason, self.detail, key, value, records.headers(self.row))
+        headers = records.headers(self.row)
+        return rejected(origin, self.reason, self.detail, key, value, headers, self.project)

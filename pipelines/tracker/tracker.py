@@ -4,10 +4,12 @@
                      └──────────┴──▶ avila.rejected, with the reason
 
 An event in the store has a project, a person, a name, a UUID, properties that are a JSON object and
-a time by our clock. It is stored once, however often it is sent within the window.
+a time by our clock. It is stored once, however often it is sent within the window: the same id of
+the same `distinct_id` is the same event.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
+from pipelines.tracker.clocks import DeviceClocks
 from pipelines.tracker.decode import Decoded, decode
 from pipelines.tracker.dedup import BYTES_PER_ID, SeenIds
 from pipelines.tracker.dedup_coverage import CoverageReport
@@ -26,13 +29,17 @@ from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
+from schemas.definitions import is_id
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 
+# What snapshots hold. Those with other contents are ignored: the inbox has what is needed.
+_CONTENTS: Final = "ids by person, clocks"
+
 
 class Tracker(Table):
-    """Validates events and drops duplicates; its rows are the ids that it has seen."""
+    """Validates events, corrects clocks and drops duplicates; its rows are the ids it has seen."""
 
     name = "dedup"
     help = "Ids of the events of the last hours, so that each counts once"
@@ -44,6 +51,7 @@ class Tracker(Table):
         self._outbox = outbox
         self._snapshots = Snapshots(settings.snapshot_dir, self.name)
         self._seen: dict[int, SeenIds] = {}
+        self._clocks: dict[int, DeviceClocks] = {}
         self._coverage = CoverageReport(settings.dedup_window_s * 1000)
 
     def connect(self, registry: SchemaRegistry) -> None:
@@ -75,9 +83,13 @@ class Tracker(Table):
         with stage("tracker: decode"):
             events, rows, rejections = decode(self._codec, records)
         with stage("tracker: check"):
-            events, faults = validate(events, records.timestamps[rows], self._settings)
+            clocks = self._clocks[records.source.partition]
+            events, faults = validate(events, records.timestamps[rows], self._settings, clocks)
+        projects = events.column("project_id")
         for row, fault in faults.items():
-            rejections.append(Rejection(int(rows[row]), fault.reason, fault.detail))
+            project = projects[row].as_py()
+            known = project if is_id(project) else ""
+            rejections.append(Rejection(int(rows[row]), fault.reason, fault.detail, known))
         valid = np.ones(len(rows), np.bool_)
         valid[list(faults)] = False
         events, rows = events.filter(valid), rows[valid]
@@ -94,23 +106,30 @@ class Tracker(Table):
 
     @property
     def nbytes(self) -> int:
-        """The memory that they take, in bytes."""
-        return sum(seen.nbytes for seen in list(self._seen.values()))
+        """The memory that they and the clocks of devices take, in bytes."""
+        ids = sum(seen.nbytes for seen in list(self._seen.values()))
+        return ids + sum(clocks.nbytes for clocks in list(self._clocks.values()))
 
     # ── the table ────────────────────────────────────────────────────────────────────────────────
 
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
-        """Restore the ids from the snapshot and the last hours of the inbox, in steps."""
+        """Restore ids and clocks from the snapshot and the last hours of the inbox, in steps."""
         source = TopicPartition(self.source, partition)
         self._seen.pop(partition, None)
         capacity = self._capacity(len(self._seen) + 1)
         seen = SeenIds(self._settings.dedup_window_s * 1000, capacity)
         self._seen[partition] = seen
+        clocks = self._clocks[partition] = DeviceClocks(self._settings)
         self._share_memory()
         snapshot = self._snapshots.load(partition)
         window_begin = begin = 0
-        if snapshot is not None and snapshot.meta.position <= committed:
+        if (
+            snapshot is not None
+            and snapshot.meta.position <= committed
+            and snapshot.meta.about.get("contents") == _CONTENTS
+        ):
             seen.load(snapshot.columns)
+            clocks.load(snapshot.columns)
             begin = snapshot.meta.position
         else:
             window_begin = self._window_begin(source, committed, reader)
@@ -143,20 +162,25 @@ class Tracker(Table):
         return min(in_window, committed)
 
     def drop(self, partition: int) -> None:
-        """Drop the ids of a partition, in memory only."""
+        """Drop the ids and clocks of a partition, in memory only."""
         self._seen.pop(partition, None)
+        self._clocks.pop(partition, None)
         self._share_memory()
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:  # noqa: ARG002 (nothing is logged)
         """Report how far back the ids are known; nothing is logged: the inbox is the log."""
-        self._coverage.report([seen.covered_ms for seen in self._seen.values()], now_ms)
+        changes = self._coverage.report(
+            {partition: seen.covered_ms for partition, seen in self._seen.items()}, now_ms
+        )
+        self._outbox.send(self._settings.topics.dedup.name, list(changes), list(changes.values()))
 
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:  # noqa: ARG002 (there is no changelog to read)
         """Begin to write a snapshot of every partition."""
         for partition, position in positions.items():
             if partition in self._seen:
-                meta = Meta(position=position, logged=0)
-                self._snapshots.save(partition, Snapshot(meta, self._seen[partition].dump()))
+                meta = Meta(position=position, logged=0, about={"contents": _CONTENTS})
+                columns = self._seen[partition].dump() | self._clocks[partition].dump()
+                self._snapshots.save(partition, Snapshot(meta, columns))
 
 
 def _keys(projects: ArrowColumn, persons: ArrowColumn) -> ArrowColumn:

@@ -1,12 +1,12 @@
 """Decides about the events of one batch: their clocks, persons and ids, and which are not valid.
 
-Pure functions of the batch and the settings, so that a batch that is read again gives the same
-events. Whatever Kafka, memory or time of day have to say is for `pipelines.tracker.tracker`.
+Functions of the batch, the settings and the clocks of devices that earlier records have shown, so
+that a batch that is read again gives the same events. Whatever Kafka, memory or time of day have to
+say is for `pipelines.tracker.tracker`.
 """
 
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,19 +14,20 @@ import pyarrow.compute as pc
 from pipelines.columnar.jit import Int32s, Int64s, UInt64s
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.kafka.records import Records
-from pipelines.tracker.uuids import read_uuids
+from pipelines.tracker.clocks import DeviceClocks
+from pipelines.tracker.properties import check_properties
+from pipelines.tracker.uuids import add_person, read_uuids
 from schemas.definitions import is_id
 from schemas.errors import InvalidRecord
 from schemas.identity import identify
 from schemas.settings import Settings
+from schemas.time.plausible import EARLIEST_MS, seen_unit
+from schemas.time.rfc3339 import write_time
 
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01; older times come from clocks that were never set
 MAX_NAME_BYTES: Final = 800  # 200 characters of four bytes
-MAX_PROPERTIES: Final = 1_000
 
 _NAMES: Final = ("distinct_id", "event")
 _OPTIONAL_NAMES: Final = ("person_id", "anonymous_id", "session_id")
-_read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Validated(NamedTuple):
@@ -36,18 +37,24 @@ class Validated(NamedTuple):
     faults: dict[int, InvalidRecord]
 
 
-def validate(events: pa.RecordBatch, record_times: Int64s, settings: Settings) -> Validated:
+def validate(
+    events: pa.RecordBatch, record_times: Int64s, settings: Settings, clocks: DeviceClocks
+) -> Validated:
     """Correct the clocks of events, decide their persons, and find the events that are not valid.
 
-    `record_times` are the Kafka timestamps of the events' records in Unix milliseconds. A row with
-    several faults has the last one found.
+    `clocks` are those of the partition's devices, and learn from these events. `record_times` are
+    the Kafka timestamps of the events' records in Unix milliseconds. A row with several faults has
+    the last one found.
     """
     columns: dict[str, ArrowColumn] = dict(zip(events.schema.names, events.columns, strict=True))
-    received = receipt_times(columns["received_at"], record_times)
-    timestamps = corrected_timestamps(columns, record_times, received)
+    tolerance = settings.clock_tolerance_s * 1000
+    received = receipt_times(columns["received_at"], record_times, tolerance)
+    timestamps = _int64s(columns["timestamp"], record_times)
+    timestamps = clocks.correct(columns, timestamps, received, record_times)
+    columns["properties"], property_faults = check_properties(columns["properties"])
     faults = {
         **_time_faults(timestamps, received, settings.max_future_skew_s),
-        **_property_faults(columns["properties"]),
+        **property_faults,
         **_name_faults(columns),
         **_size_faults(columns, settings.max_event_bytes),
         **_project_faults(columns["project_id"]),
@@ -68,40 +75,35 @@ def person_ids(columns: dict[str, ArrowColumn]) -> ArrowColumn:
     return pc.if_else(pc.equal(named, pa.scalar("")), columns["distinct_id"], named)
 
 
-def receipt_times(column: ArrowColumn, record_times: Int64s) -> Int64s:
+def receipt_times(column: ArrowColumn, record_times: Int64s, tolerance: int) -> Int64s:
     """Return when the events were received: as they say, but not after Kafka took their records.
 
     Whoever writes to the inbox states `received_at`, and what may lie in the future depends on it:
-    a receipt in the future would close the windows of a whole project.
+    a receipt in the future would close the windows of a whole project. `tolerance` is by how many
+    milliseconds the clocks of a door and of Kafka may differ, so that the Tracker judges by the
+    same time as the door did.
     """
     received = _int64s(column, record_times)
     # A record without a timestamp bounds nothing.
-    return np.where(record_times > 0, np.minimum(received, record_times), received)
-
-
-def corrected_timestamps(
-    columns: dict[str, ArrowColumn], record_times: Int64s, received: Int64s
-) -> Int64s:
-    """Return when the events happened by our clock: `received_at - (sent_at - timestamp)`.
-
-    A device with a wrong clock writes it into `sent_at` and `timestamp` alike, so it cancels out.
-    """
-    timestamps = _int64s(columns["timestamp"], record_times)
-    return timestamps + received - _int64s(columns["sent_at"], received)
+    is_ahead = (record_times > 0) & (received > record_times + tolerance)
+    return np.where(is_ahead, record_times, received)
 
 
 def identify_events(
     events: pa.RecordBatch, records: Records, rows: Int32s
 ) -> tuple[pa.RecordBatch, UInt64s]:
-    """Return the events with UUIDs as `event_id`, and the halves of the UUIDs: shape (n, 2).
+    """Return the events with UUIDs as `event_id`, and what makes each unique in its project.
 
-    The id of an event without one is derived from the place of its record, so that the event has
-    the same id when the record is read again.
+    That is the UUID and the `distinct_id`, as two numbers of 64 bits: shape (n, 2). The UUID of an
+    event without one is derived from the place of its record, so that the event has the same one
+    when the record is read again.
     """
     column, projects = events.column("event_id"), events.column("project_id")
+    persons = StringColumn.of(events.column("distinct_id"))
     ids, canonical = np.empty((len(rows), 2), np.uint64), np.empty(len(rows), np.bool_)
     read_uuids(*StringColumn.of(column), ids, canonical)
     if canonical.all():
+        add_person(*persons, ids)
         return events, ids
     texts = column.to_pylist()
     for row in np.flatnonzero(~canonical).tolist():
@@ -109,6 +111,7 @@ def identify_events(
         texts[row], _ = identify(texts[row] or place, projects[row].as_py())
     column = pa.array(texts, pa.string())
     read_uuids(*StringColumn.of(column), ids, canonical)
+    add_person(*persons, ids)
     index = events.schema.get_field_index("event_id")
     return events.set_column(index, "event_id", column), ids
 
@@ -118,29 +121,16 @@ def _time_faults(timestamps: Int64s, received: Int64s, max_skew_s: int) -> dict[
     return {
         row: InvalidRecord(
             "timestamp_out_of_range",
-            f"timestamp: {timestamps[row]}; accepted are {EARLIEST_MS} to {latest[row]}, "
-            f"{max_skew_s} s after receipt",
+            f"timestamp: {_text(int(timestamps[row]))}; accepted are {write_time(EARLIEST_MS)} to "
+            f"{write_time(int(latest[row]))}, {max_skew_s} s after receipt",
         )
         for row in np.flatnonzero((timestamps < EARLIEST_MS) | (timestamps > latest)).tolist()
     }
 
 
-def _property_faults(column: ArrowColumn) -> dict[int, InvalidRecord]:
-    return {
-        row: InvalidRecord("invalid_properties", fault)
-        for row, text in enumerate(column.to_pylist())
-        if text != "{}" and (fault := _fault_of_properties(text))
-    }
-
-
-def _fault_of_properties(text: str) -> str:
-    try:
-        count = len(_read_object(text))
-    except (msgspec.DecodeError, RecursionError) as error:
-        return f"properties: {error}; accepted is a JSON object"
-    if count > MAX_PROPERTIES:
-        return f"properties: {count} of them; accepted are {MAX_PROPERTIES}"
-    return ""
+def _text(ms: int) -> str:
+    unit = seen_unit(ms)
+    return f"{ms}{unit}" if unit else write_time(ms)
 
 
 def _name_faults(columns: dict[str, ArrowColumn]) -> dict[int, InvalidRecord]:

@@ -64,8 +64,8 @@ class Segment(
 
     Persons enter and leave with an event, or as time passes. The time is the project's own: that of
     its latest event, which also advances while there are no events; an event dated ahead of it
-    counts at once. The order in which events arrive makes no difference to who is in a segment,
-    except that `sequence` ignores events that arrive later than the allowed lateness.
+    counts at once. The order in which events arrive makes no difference to who is in a segment;
+    a `sequence` counts those that arrive later than the allowed lateness some seconds later.
     """
 
     rule: Rule

@@ -27,11 +27,16 @@ EDGES.setflags(write=False)
 
 
 class Sketch(NamedTuple):
-    """Counted durations: `buckets` ascending and unique, `counts` above 0, `sum_ms` exact."""
+    """Counted durations: `buckets` ascending and unique, `counts` above 0, `sum_ms` exact.
+
+    `min_ms` and `max_ms` are the shortest and the longest that were ever counted, None if unknown.
+    """
 
     buckets: NDArray[np.int32]
     counts: NDArray[np.int64]
     sum_ms: int
+    min_ms: int | None = None
+    max_ms: int | None = None
 
 
 EMPTY: Final = Sketch(np.empty(0, np.int32), np.empty(0, np.int64), 0)
@@ -52,16 +57,23 @@ def value_of(bucket: int) -> float:
 
 def sketch_of(ms: NDArray[np.int64]) -> Sketch:
     """Return the sketch of the durations `ms`, in any order."""
-    return collect(bucket_of(ms), np.ones(len(ms), np.int64), int(ms.sum()))
+    made = collect(bucket_of(ms), np.ones(len(ms), np.int64), int(ms.sum()))
+    return made._replace(min_ms=int(ms.min()), max_ms=int(ms.max())) if len(ms) else made
 
 
-def collect(buckets: NDArray[np.int32], counts: NDArray[np.int64], sum_ms: int) -> Sketch:
+def collect(
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    sum_ms: int,
+    min_ms: int | None = None,
+    max_ms: int | None = None,
+) -> Sketch:
     """Return the sketch of counted buckets, in any order; counts of repeated buckets add up."""
     unique, places = np.unique(buckets, return_inverse=True)
     summed = np.zeros(len(unique), np.int64)
     np.add.at(summed, places, counts)
     kept = summed > 0
-    return Sketch(unique[kept], summed[kept], sum_ms)
+    return Sketch(unique[kept], summed[kept], sum_ms, min_ms, max_ms)
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
@@ -69,22 +81,40 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
     parts = list(sketches)
     if len(parts) == 1:
         return parts[0]
+    counted = [part for part in parts if len(part.counts)]
+    shortest = [part.min_ms for part in counted if part.min_ms is not None]
+    longest = [part.max_ms for part in counted if part.max_ms is not None]
     return collect(
         np.concatenate([part.buckets for part in parts] or [EMPTY.buckets]),
         np.concatenate([part.counts for part in parts] or [EMPTY.counts]),
         sum(part.sum_ms for part in parts),
+        min(shortest) if counted and len(shortest) == len(counted) else None,
+        max(longest) if counted and len(longest) == len(counted) else None,
     )
 
 
-def moved_by(sketch: Sketch, counts: NDArray[np.int64], sum_ms: int) -> Sketch:
+def moved_by(
+    sketch: Sketch, counts: NDArray[np.int64], sum_ms: int, min_ms: int, max_ms: int
+) -> Sketch:
     """Return a sketch with `counts` added, one for each bucket: shape (len(EDGES),).
 
-    A count below 0 removes durations, which must be in the sketch.
+    A count below 0 removes durations, which must be in the sketch. What is added lies between
+    `min_ms` and `max_ms`; if nothing is, the first is above the second.
     """
     counts = counts.copy()
     counts[sketch.buckets] += sketch.counts
     kept = np.flatnonzero(counts)
-    return Sketch(kept.astype(np.int32), counts[kept], sketch.sum_ms + sum_ms)
+    if len(sketch.counts):
+        min_ms = min(min_ms, sketch.min_ms) if sketch.min_ms is not None else -1
+        max_ms = max(max_ms, sketch.max_ms) if sketch.max_ms is not None else -1
+    known = len(kept) and min_ms >= 0 and max_ms >= 0
+    return Sketch(
+        kept.astype(np.int32),
+        counts[kept],
+        sketch.sum_ms + sum_ms,
+        min_ms if known else None,
+        max_ms if known else None,
+    )
 
 
 def mean(sketch: Sketch) -> float | None:
@@ -96,10 +126,14 @@ def mean(sketch: Sketch) -> float | None:
 def quantile(sketch: Sketch, q: float) -> float | None:
     """Return the quantile `q` (above 0, at most 1); None if the sketch is empty.
 
-    It represents the duration of rank ceil(q * n) in ascending order.
+    It represents the duration of rank ceil(q * n) in ascending order, and lies within what was
+    counted, if that is known.
     """
     cumulative = np.cumsum(sketch.counts)
     if not len(cumulative):
         return None
     rank = np.ceil(q * cumulative[-1])
-    return value_of(int(sketch.buckets[np.searchsorted(cumulative, rank)]))
+    value = value_of(int(sketch.buckets[np.searchsorted(cumulative, rank)]))
+    if sketch.min_ms is None or sketch.max_ms is None:
+        return value
+    return float(min(max(value, sketch.min_ms), sketch.max_ms))

@@ -30,6 +30,7 @@ TIME_FORMATS: Final = (
 )
 
 _grammar: Final = re.compile(GRAMMAR)
+_MOMENT_0: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 
 
@@ -45,3 +46,12 @@ def read_time(text: str) -> int | None:
         return None
     later = (int(number) * weight for number, weight in zip(numbers, WEIGHTS, strict=True))
     return days * DAY_MS + sum(later)
+
+
+def write_time(ms: int) -> str:
+    """Return milliseconds since 1970 as a time in UTC; as the number if no year has four digits."""
+    try:
+        moment = _MOMENT_0 + datetime.timedelta(milliseconds=ms)
+    except OverflowError:
+        return str(ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

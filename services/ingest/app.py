@@ -23,6 +23,7 @@ from services.ingest.access import Access
 from services.ingest.admission import Admission
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import HttpEndpoint
+from services.ingest.fast_path.recent import RecentEvents
 from services.ingest.formats import EventFormat
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.formats.native import Native
@@ -170,7 +171,10 @@ class IngestApp:
         producer = Producer(self._cluster, self._topic, limits, self._cannot_deliver)
         admission = Admission(producer, limits)
         access = Access(self._keys, lambda: self._definitions.caught_up, self._clock)
-        pipeline = IngestPipeline(producer, self._encoder, limits, access, self._plans, self._clock)
+        recent = RecentEvents(limits.dedup_window_s * 1_000)
+        pipeline = IngestPipeline(
+            producer, self._encoder, limits, access, self._plans, recent, self._clock
+        )
         websocket = WebSocketEndpoint(pipeline, access, admission, limits, self._request_log)
         self._telemetry.watch(
             lambda: producer.unacknowledged, lambda: admission.held_bytes, lambda: websocket.open

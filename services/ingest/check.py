@@ -6,16 +6,11 @@ import msgspec
 
 from schemas.errors import InvalidRequest
 from schemas.identity import identify, mint
+from schemas.json_text import Json, canonicalize, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Event, Row, Time
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    Json,
-    canonicalize,
-    is_canonical_object,
-    is_empty_object,
-)
+from services.ingest.json_text import DECODE_ERRORS, is_canonical_object
 from services.ingest.limits import Limits, TooLarge
-from services.ingest.times import read_time
+from services.ingest.times import check_plausible, read_time
 
 _EMPTY: Final = b"{}"
 MIN_PROPERTY_BYTES: Final = len('"":1,')
@@ -84,18 +79,19 @@ def check(event: Event, arrival: Arrival, note: str, limits: Limits) -> Row:
     else:
         event_id = mint()
 
+    if event.sent_at is None:
+        sent_at, sent_warning = arrival.sent_at, arrival.warning
+    else:
+        sent_at, sent_warning = _read_sent_at(event.sent_at)
     if event.timestamp is None:
-        timestamp = arrival.received_at
+        # By our clock, so that the device's must not correct it.
+        timestamp, sent_at = arrival.received_at, None
     else:
         timestamp, assumed = read_time(event.timestamp, "timestamp")
         if assumed:
             warning = join_warnings(warning, "timestamp: has no zone, UTC was assumed")
-
-    if event.sent_at is None:
-        sent_at, remark = arrival.sent_at, arrival.warning
-    else:
-        sent_at, remark = _read_sent_at(event.sent_at)
-    warning = join_warnings(warning, remark)
+        check_plausible(timestamp, sent_at, arrival.received_at, limits)
+    warning = join_warnings(warning, sent_warning)
 
     properties, remark = _check_object(event.properties, "properties", limits)
     warning = join_warnings(warning, remark)

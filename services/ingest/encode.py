@@ -37,15 +37,16 @@ class Encoder:
     def __init__(self, schema_id: int) -> None:
         self._header = b"\x00" + pack(">I", schema_id)
 
-    def shared_parts(self, arrival: Arrival) -> tuple[bytes, bytes, bytes]:
+    def shared_parts(self, arrival: Arrival) -> tuple[bytes, bytes, bytes, bytes]:
         """Return the bytes that all events of a request share.
 
-        These are the bytes before the event's id, those after it (the project), and those after
-        the event's time (when it was sent and received).
+        These are the bytes before the event's id, those after it (the project), those after the
+        event's time (when it was sent and received), and these for events without a time.
         """
         _, project = _project(arrival.project_id)
         sent_at = _NULL if arrival.sent_at is None else _optional_time(arrival.sent_at)
-        return self._header, project, sent_at + _optional_time(arrival.received_at)
+        received_at = _optional_time(arrival.received_at)
+        return self._header, project, sent_at + received_at, _NULL + received_at
 
     def encode(self, row: Row, received_at: int) -> tuple[bytes, bytes]:
         """Return the record's key, `project:distinct_id`, and its value."""

@@ -11,7 +11,7 @@ import brotli
 import zstandard
 
 from schemas.errors import InvalidRequest
-from services.ingest.json_text import BYTE_ORDER_MARK
+from schemas.json_text import BYTE_ORDER_MARK
 from services.ingest.limits import Limits, TooLarge
 
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"

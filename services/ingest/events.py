@@ -80,7 +80,8 @@ Verdict = Literal["ok", "warning", "drop", "retry"]
 class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What happened to one event.
 
-    `ok` and `warning`: the broker has acknowledged it. `drop`: it was refused, and would be refused
+    `ok` and `warning`: the broker has acknowledged it; with `duplicate`, it is known to have come
+    before, and counts once. `drop`: it was refused, and would be refused
     again. `retry`: the broker did not acknowledge it in time and may or may not have it; sent again
     with the same `event_id`, it counts once.
     """
@@ -89,3 +90,4 @@ class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     result: Verdict
     details: str = ""
     field: str = ""
+    duplicate: bool = False

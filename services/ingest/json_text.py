@@ -1,42 +1,20 @@
-r"""Read untrusted JSON: one canonical form of a text, and the parts of a text that is not valid.
-
-JSON leaves open what a reader makes of duplicate keys, of numbers beyond 64 bits, and of half a
-surrogate pair; writers produce NaN, which is not JSON at all. Each reader of a stored event would
-decide on its own. So an accepted event is stored in a form that all readers read alike:
-
-    {"a": 1, "a": 2}            {"a": 2}: the last one wins, as in JavaScript and Python
-    1e17, 100000000000000000.0  100000000000000000: whole numbers of 64 bits have no exponent
-    50000000000000000000        5e+19: larger numbers are doubles
-    1e400, NaN, Infinity        left out; null in an array
-    "cut \ud83d"                "cut \ufffd": half a pair becomes the replacement character
-"""
+"""Read untrusted JSON: recognize canonical objects, and take apart what is not valid."""
 
 import json
 import re
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from services.ingest.fast_path.canonical import is_canonical, scratch
+from pipelines.columnar.canonical_json import is_canonical, scratch
 from services.ingest.fast_path.split import MALFORMED, split
 
 # What decoding untrusted text raises; RecursionError stands for too many levels.
 DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-# A decoded JSON value of any type. `Any`, because msgspec has no type for recursive JSON.
-Json: TypeAlias = Any
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
-
-_MIN_INT: Final = -(1 << 63)
-_MAX_INT: Final = (1 << 64) - 1
-_MAX_INT_DIGITS: Final = 20
 # Beyond these, an object that is split is no request of any format.
 _MAX_MEMBERS: Final = 1_000
-
-_MAX_REMARKS: Final = 5
-_MAX_SHOWN_CHARS: Final = 40
 
 _key = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:\s*', re.DOTALL).match
 
@@ -54,34 +32,6 @@ def is_canonical_object(text: bytes, max_depth: int) -> bool:
     """
     data = np.frombuffer(text, np.uint8)
     return is_canonical(data, 0, len(text), len(text), max_depth, scratch())
-
-
-class Canonical(NamedTuple):
-    """A canonical JSON text, and what was changed that its sender should know."""
-
-    text: bytes
-    remarks: str
-
-
-def canonicalize(text: bytes) -> Canonical:
-    """Return `text`, an object in JSON or nearly so, in canonical form.
-
-    Raises:
-        ValueError: it is not JSON even if NaN, control characters and such are allowed.
-        RecursionError: it is nested too deeply.
-    """
-    reader = _CanonicalReader()
-    # Some writers encode each half of a surrogate pair by itself, which strict UTF-8 refuses.
-    tree = reader.read(text.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogatepass"))
-    written = _write(tree)
-    try:
-        return Canonical(written.encode(), reader.remarks())
-    except UnicodeEncodeError:
-        whole = written.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if "\ufffd" in whole:
-        reader.remark("half a surrogate pair (a cut emoji) in a text was replaced by U+FFFD")
-    # Read again: two keys may have become the same.
-    return Canonical(_write(reader.read(whole)).encode(), reader.remarks())
 
 
 def split_array(text: bytes, max_items: int) -> list[bytes] | None:
@@ -112,13 +62,6 @@ def split_object(text: bytes) -> dict[str, bytes] | None:
     return values
 
 
-def is_empty_object(text: bytes) -> bool:
-    """Return whether `text` stands for an object without members: `{}`, null, or PHP's `[]`."""
-    if text in {b"{}", b"[]", b"null"}:
-        return True
-    return text[:1] in {b"{", b"["} and not text[1:-1].strip()
-
-
 def _split(text: bytes, max_items: int) -> list[bytes] | None:
     begins, ends = np.empty(max_items, np.int64), np.empty(max_items, np.int64)
     count = split(np.frombuffer(text, np.uint8), begins, ends)
@@ -126,91 +69,3 @@ def _split(text: bytes, max_items: int) -> list[bytes] | None:
         return None
     spans = zip(begins[:count].tolist(), ends[:count].tolist(), strict=True)
     return [text[begin:end] for begin, end in spans]
-
-
-class _Omitted:
-    """A number that no reader can hold; its member is left out."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text[:_MAX_SHOWN_CHARS]
-
-
-class _CanonicalReader:
-    """Reads one text and collects remarks."""
-
-    def __init__(self) -> None:
-        # Ordered, each once.
-        self._remarks: dict[str, None] = {}
-        self._has_omitted = False
-        self._read = json.JSONDecoder(
-            object_pairs_hook=self._object,
-            parse_float=self._float,
-            parse_int=self._int,
-            parse_constant=self._omit,
-            strict=False,
-        ).decode
-
-    def read(self, text: str) -> Json:
-        """Return the value of a text; raises `ValueError` or `RecursionError`."""
-        tree = self._read(text)
-        return self._without_omitted(tree, "") if isinstance(tree, list | _Omitted) else tree
-
-    def remark(self, text: str) -> None:
-        """Keep a remark for the sender."""
-        self._remarks[text] = None
-
-    def remarks(self) -> str:
-        """Return all remarks as one text."""
-        shown = list(self._remarks)[:_MAX_REMARKS]
-        if more := len(self._remarks) - len(shown):
-            shown.append(f"and {more} more")
-        return "; ".join(shown)
-
-    def _object(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        members: dict[str, Json] = {}
-        for name, given in pairs:
-            value = given
-            if self._has_omitted:
-                value = self._without_omitted(value, name)
-                if isinstance(given, _Omitted):
-                    continue
-            if name in members:
-                self.remark(f"{_shown(name)}: is there more than once; the last one was taken")
-            members[name] = value
-        return members
-
-    def _without_omitted(self, value: Json, name: str) -> Json:
-        if isinstance(value, _Omitted):
-            what = "is not a number of JSON" if value.text[-1].isalpha() else "is beyond a double"
-            self.remark(f"{_shown(name)}: {value.text} {what}; it was left out")
-            return None
-        if isinstance(value, list):
-            return [self._without_omitted(item, name) for item in value]
-        return value
-
-    def _int(self, text: str) -> Json:
-        if len(text) <= _MAX_INT_DIGITS:
-            number = int(text)
-            if _MIN_INT <= number <= _MAX_INT:
-                return number
-        return self._float(text)
-
-    def _float(self, text: str) -> Json:
-        number = float(text)
-        if number in {float("inf"), float("-inf")}:
-            return self._omit(text)
-        if number.is_integer() and _MIN_INT <= number <= _MAX_INT:
-            return int(number)
-        return number
-
-    def _omit(self, text: str) -> _Omitted:
-        self._has_omitted = True
-        return _Omitted(text)
-
-
-def _write(tree: Json) -> str:
-    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"), check_circular=False)
-
-
-def _shown(name: str) -> str:
-    return name[:_MAX_SHOWN_CHARS].encode(errors="replace").decode()

@@ -43,6 +43,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_name_chars: int = 200
     max_id_chars: int = 200
     max_event_id_chars: int = 100
+    # Times that the Tracker would reject, or nobody can mean. The last two are no limits: a clock
+    # that is off by more is corrected, and duplicates are dropped for that long.
+    max_event_age_days: int = 730
+    max_future_skew_s: int = 300
+    clock_tolerance_s: int = 60
+    dedup_window_s: int = 86_400
 
     # The process. Beyond these, requests are answered with 503 and `Retry-After`.
     max_unacknowledged_events: int = 200_000
@@ -63,4 +69,10 @@ class TooLarge(InvalidRequest):
 
 def read_limits(settings: Settings) -> Limits:
     """Return the limits of a deployment."""
-    return Limits(max_event_bytes=settings.max_event_bytes)
+    return Limits(
+        max_event_bytes=settings.max_event_bytes,
+        max_event_age_days=settings.max_event_age_days,
+        max_future_skew_s=settings.max_future_skew_s,
+        clock_tolerance_s=settings.clock_tolerance_s,
+        dedup_window_s=settings.dedup_window_s,
+    )

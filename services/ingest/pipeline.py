@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+import msgspec
+import numpy as np
+
 from pipelines.kafka.bulk_producer import RecordColumns
 from schemas.errors import InvalidRequest
 from services.ingest.access import Access
@@ -13,6 +16,7 @@ from services.ingest.encode import Encoder
 from services.ingest.events import Batch, Event, EventResult, Row, Unreadable, Verdict
 from services.ingest.fast_path.batch import MIN_BATCH, FastEncoder, columns_of, empty_records
 from services.ingest.fast_path.columns import Columns
+from services.ingest.fast_path.recent import RecentEvents
 from services.ingest.json_text import compile_kernels
 from services.ingest.limits import Limits, TooLarge
 from services.ingest.plans import Plans, Rule, conform
@@ -47,6 +51,7 @@ class IngestPipeline:
         limits: Limits,
         access: Access,
         plans: Plans,
+        recent: RecentEvents,
         clock: Callable[[], int],
     ) -> None:
         self._producer = producer
@@ -56,6 +61,7 @@ class IngestPipeline:
         self._limits = limits
         self._access = access
         self._plans = plans
+        self._recent = recent
         self._clock = clock
 
     async def take(self, batch: Batch) -> list[EventResult]:
@@ -172,11 +178,22 @@ class IngestPipeline:
     async def _deliver(self, checked: _CheckedBatch) -> list[EventResult]:
         results, parts, places = checked
         failures = await self._producer.send(parts)
+        if not failures:
+            self._mark_duplicates(checked)
         for number, failure in failures.items():
             place = places[number]
             verdict: Verdict = "drop" if failure.too_large else "retry"
             results[place] = EventResult(results[place].event_id, verdict, failure.reason)
         return results
+
+    def _mark_duplicates(self, checked: _CheckedBatch) -> None:
+        results, parts, places = checked
+        begin, now = 0, self._clock()
+        for part in parts:
+            for number in np.flatnonzero(self._recent.add(part, now)).tolist():
+                place = places[begin + number]
+                results[place] = msgspec.structs.replace(results[place], duplicate=True)
+            begin += len(part.ends)
 
     def _encode(self, row: Row, received_at: int) -> tuple[bytes, bytes]:
         key, value = self._encoder.encode(row, received_at)

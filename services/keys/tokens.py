@@ -36,5 +36,7 @@ def authorize(keys: Keys, authorization: str, scope: Scope, project_id: str, now
         raise Forbidden(f"the query token {token.id} is for project {token.project_id}")
     if scope not in token.scopes:
         raise Forbidden(
-            f"the query token {token.id} has no scope `{scope}`, only {', '.join(token.scopes)}"
+            f"the query token {token.id} has no scope `{scope}`, only {', '.join(token.scopes)}: "
+            f"create one that has both with `avila tokens create --project {project_id} "
+            "--scope read --scope write`"
         )

@@ -5,8 +5,19 @@ from typing import Final
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
-from services.query.projects.routes import PLAN_ROUTES, SETTINGS_ROUTES
+from services.query.projects.routes import (
+    PLAN_ROUTES,
+    REJECTED_ROUTES,
+    SETTINGS_ROUTES,
+    STATUS_ROUTES,
+)
 
 OPERATOR_GROUPS: Final[tuple[AnyGroup, ...]] = tuple(routes_of(one) for one in OPERATORS)
-GROUPS: Final[tuple[AnyGroup, ...]] = (*OPERATOR_GROUPS, SETTINGS_ROUTES, PLAN_ROUTES)
+GROUPS: Final[tuple[AnyGroup, ...]] = (
+    *OPERATOR_GROUPS,
+    SETTINGS_ROUTES,
+    PLAN_ROUTES,
+    REJECTED_ROUTES,
+    STATUS_ROUTES,
+)
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)

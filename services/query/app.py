@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
 from schemas.errors import AvilaError
 from schemas.plans import PlanDefinition
-from schemas.registry.client import open_registry
+from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
 from services.access_log import AccessLog
 from services.commands import Commands
@@ -45,11 +45,20 @@ from services.query.operators.context import Context
 from services.query.operators.contract import AnyOperator
 from services.query.operators.resource import DefinitionResource
 from services.query.projects.plans import Plans
-from services.query.projects.routes import PLAN_ROUTES, SETTINGS_ROUTES
+from services.query.projects.rejected import Rejected
+from services.query.projects.routes import (
+    PLAN_ROUTES,
+    REJECTED_ROUTES,
+    SETTINGS_ROUTES,
+    STATUS_ROUTES,
+)
 from services.query.projects.settings import Projects
+from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
+from services.query.views.dedup import DedupCoverage, read_coverage
+from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
 from services.worker import WorkerCheck
 
@@ -94,7 +103,17 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
     topic_views = (definitions_view, *context.views)
-    telemetry = QueryTelemetry(topic_views)
+    rejected, rejected_reader = RejectedRecords(), RejectedReader(_decoder_of(registry))
+    rejected_view = TopicView(
+        "rejected", settings.cluster, [topics.rejected.name], rejected_reader, rejected.apply
+    )
+    coverage = DedupCoverage()
+    coverage_view = TopicView(
+        "dedup", settings.cluster, [topics.dedup.name], read_coverage, coverage.apply
+    )
+    # No definition needs these, so that the service is ready without them.
+    side_views: tuple[TopicView[Any], ...] = (rejected_view, coverage_view)
+    telemetry = QueryTelemetry((*topic_views, *side_views))
     checks: dict[str, Check] = {
         "broker": broker_check(settings.cluster),
         "store": store.trouble,
@@ -117,7 +136,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for topic_view in topic_views:
+        for topic_view in (*topic_views, *side_views):
             topic_view.start()
         promoting = asyncio.create_task(promotions.run())
         try:
@@ -127,7 +146,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             promoting.cancel()
             await asyncio.gather(promoting, return_exceptions=True)
             await tail.stop()
-            for topic_view in topic_views:
+            for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
             await store.close()
             registry.close()
@@ -137,6 +156,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
         (PLAN_ROUTES, plans),
+        (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
+        (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
     ]
     public: dict[str, Handler] = {
         "/healthz": health.alive,
@@ -163,6 +184,17 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         },
         lifespan=lifespan,
     )
+
+
+def _decoder_of(registry: SchemaRegistry) -> Callable[[bytes], dict[str, Any] | None]:
+    """Return what decodes the event in a value, or returns None if there is none."""
+    codec = Codec(load("event"), registry.find)
+
+    def decode(value: bytes) -> dict[str, Any] | None:
+        rows: list[dict[str, Any]] = codec.decode([value]).batch.to_pylist()
+        return rows[0] if rows else None
+
+    return decode
 
 
 def _make_resource(operator: AnyOperator, context: Context) -> _Resource:

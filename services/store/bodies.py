@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import brotli
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
@@ -116,7 +117,7 @@ class Decompressor:
         try:
             for at in range(0, len(data), step):
                 self._feed(data[at : at + step], sink)
-        except (zlib.error, RuntimeError, zstandard.ZstdError) as error:
+        except (zlib.error, RuntimeError, zstandard.ZstdError, brotli.error) as error:
             raise StoreError(
                 Code.CANNOT_DECOMPRESS, f"Cannot decompress the {self._encoding} body: {error}"
             ) from error
@@ -133,6 +134,9 @@ class Decompressor:
     def _feed(self, data: bytes, sink: Sink) -> None:
         while data:
             self._fresh = False
+            if self._encoding == "br":
+                data = self._brotli(data, sink)
+                continue
             if self._encoding == "zstd":
                 sink.write(self._frame.decompress(data))
                 data = b""
@@ -143,6 +147,16 @@ class Decompressor:
                 data = self._frame.unused_data or b""
                 self._frame = self._open()
                 self._fresh = True
+
+    def _brotli(self, data: bytes, sink: Sink) -> bytes:
+        """Write the output of `data`; return nothing, since Brotli has no members."""
+        if self._frame.is_finished():
+            raise brotli.error("there are bytes after its end")
+        sink.write(self._frame.process(data, output_buffer_limit=_STEP))
+        while not self._frame.can_accept_more_data():
+            sink.write(self._frame.process(b"", output_buffer_limit=_STEP))
+        self._fresh = self._frame.is_finished()
+        return b""
 
     def _rest(self, sink: Sink) -> bytes:
         """Write what the limit on one call's output has held back; return the input left over."""
@@ -156,6 +170,7 @@ class Decompressor:
 _OPENERS: Final[dict[str, Any]] = {
     "lz4": lz4.frame.LZ4FrameDecompressor,
     "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj(),
+    "br": brotli.Decompressor,
     "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
     "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
 }

@@ -166,12 +166,18 @@ class Engine:
         """Run `job`, which holds a slot. Leaving the block early cancels it and waits for its end.
 
         Raises:
-            StoreError: a query with the same id is running.
+            StoreError: a query with the same id or in the same session is running.
         """
         if job.query_id in self._running:
             raise StoreError(
                 Code.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
                 f"Query with id = {job.query_id} is already running",
+            )
+        sessions = {running.job.session_id for running in self._running.values()}
+        if job.session_id and job.session_id in sessions:
+            raise StoreError(
+                Code.SESSION_IS_LOCKED,
+                f"Session {job.session_id} is locked by a concurrent client",
             )
         running = Running(job, self._workers, self._execute, self._kill_from_loop)
         self._running[job.query_id] = running

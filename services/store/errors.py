@@ -23,8 +23,10 @@ class Code(IntEnum):
     CANNOT_DECOMPRESS = 271
     SUPPORT_IS_DISABLED = 344
     INTO_OUTFILE_NOT_ALLOWED = 358
+    SESSION_IS_LOCKED = 373
     QUERY_WAS_CANCELLED = 394
     ACCESS_DENIED = 497
+    UNKNOWN_ROLE = 511
     AUTHENTICATION_FAILED = 516
     UNKNOWN_EXCEPTION = 1002
 
@@ -43,7 +45,7 @@ _STATUSES: Final = {
             *(Code.INTO_OUTFILE_NOT_ALLOWED, Code.SUPPORT_IS_DISABLED),
         ),
         # an unknown table, function, column, type, engine, database, setting or format
-        404: (46, 47, 50, 56, 60, 63, 64, 73, 78, 81, 83, 115, 511),
+        404: (46, 47, 50, 56, 60, 63, 64, 73, 78, 81, 83, 115, Code.UNKNOWN_ROLE),
         408: (159,),
         413: (Code.QUERY_IS_TOO_LARGE,),
         501: (Code.NOT_IMPLEMENTED,),

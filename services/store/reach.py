@@ -121,7 +121,6 @@ _BEFORE_SUBJECT: Final = frozenset(
     b"EXISTS".split()
 )
 _FILTERS: Final = {b"ADDITIONAL_TABLE_FILTERS", b"ADDITIONAL_RESULT_FILTER"}
-_WORD: Final = re.compile(rb"[A-Za-z0-9_]+")
 _ESCAPED: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 
 
@@ -155,8 +154,6 @@ def _check(text: bytes, refused: frozenset[bytes]) -> None:
     found = list(read_tokens(text))
     if not found:
         return
-    if any(map(_is_read_otherwise, found)):
-        _check_words(text, refused)
     first = found[0].word
     words = {token.word for token in found}
     if first in {b"BACKUP", b"RESTORE"} or (first == b"ATTACH" and b"FROM" in words):
@@ -171,22 +168,6 @@ def _check(text: bytes, refused: frozenset[bytes]) -> None:
         called = at + 1 < len(found) and found[at + 1].text == b"(" and at != subject
         if (called or _is_engine(found, at)) and _plain_name(token).lower() in refused:
             raise _refusal(_plain_name(token).decode(errors="replace"))
-
-
-def _is_read_otherwise(token: Token) -> bool:
-    """Return whether the engine may see other tokens here and after than we do.
-
-    It takes some characters outside of ASCII for blanks, and others for quotes.
-    """
-    return token.kind == "open" or (token.kind == "word" and not token.text.isascii())
-
-
-def _check_words(text: bytes, refused: frozenset[bytes]) -> None:
-    """Refuse every text with one of the names, wherever and however it is quoted."""
-    for read in (text, _resolved(text)):
-        for word in _WORD.findall(read):
-            if word.lower() in refused:
-                raise _refusal(word.decode())
 
 
 def _subject(found: Sequence[Token]) -> int:
@@ -213,15 +194,21 @@ def _plain_name(token: Token) -> bytes:
 
 def _plain(quoted: bytes) -> bytes:
     """Return the text in quotes, with its escapes resolved."""
+    if quoted[:1] == b"\xe2":  # typographic quotes, with no escapes inside
+        return quoted[3:-3]
+    if quoted[:1] in b"xX":
+        digits = quoted[2:-1].decode()
+        return bytes.fromhex("0" * (len(digits) % 2) + digits)
+    if quoted[:1] in b"bB":
+        bits = quoted[2:-1]
+        return int(bits or b"0", 2).to_bytes((len(bits) + 7) // 8, "big")
     inner = quoted[1:-1]
     if quoted[:1] == b"$":
         inner = quoted[quoted.index(b"$", 1) + 1 : quoted.rindex(b"$", 0, -1)]
-    return _resolved(inner).replace(quoted[:1] * 2, quoted[:1])
-
-
-def _resolved(text: bytes) -> bytes:
-    """Return the text with its escapes resolved."""
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], text)
+    resolved = _ESCAPED.sub(
+        lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], inner
+    )
+    return resolved.replace(quoted[:1] * 2, quoted[:1])
 
 
 def _refusal(name: str) -> StoreError:

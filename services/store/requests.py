@@ -180,6 +180,8 @@ def _call(
     format_name = (
         request.headers.get("x-clickhouse-format") or own.get("default_format") or "TabSeparated"
     )
+    if role := own.get("role", ""):
+        raise StoreError(Code.UNKNOWN_ROLE, f"There is no role {role!a}: this store has no roles")
     database = request.headers.get("x-clickhouse-database") or own.get("database", "")
     session_id = own.get("session_id", "")
     if database == "default" and not session_id:
@@ -201,7 +203,10 @@ def _call(
     return Call(
         job=job,
         wait_for_end=_is_set(own, "wait_end_of_query"),
-        buffer_bytes=_number(own, "buffer_size", _BUFFER_BYTES),
+        # Who asks not to wait gets each part at once.
+        buffer_bytes=_number(
+            own, "buffer_size", 0 if own.get("wait_end_of_query") == "0" else _BUFFER_BYTES
+        ),
         compressed=_is_set(settings, "enable_http_compression"),
         in_blocks=_is_set(own, "compress"),
         revision=_revision(own),

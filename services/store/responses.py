@@ -17,7 +17,6 @@ from services.store.native import (
     Framing,
     NativeFraming,
     NoFraming,
-    compress_block,
 )
 from services.store.requests import Call
 from services.store.running import Running
@@ -64,10 +63,14 @@ class Reply:
         """Send the last part of the body."""
         await self._message({"type": "http.response.body", "body": data})
 
-    async def fail(self, error: StoreError, version: str, *, in_block: bool = False) -> None:
-        """Send an error instead of a result, as a compressed block if asked to."""
+    async def fail(
+        self, error: StoreError, version: str, compressor: Compressor | None = None
+    ) -> None:
+        """Send an error instead of a result, compressed as that would have been."""
         body = f"{error.text} (version {version})\n".encode(errors="replace")
-        body = compress_block(body) if in_block else body
+        if compressor is not None:
+            body = await compressor.compress(body) + compressor.finish()
+            self.add({"Content-Encoding": compressor.encoding} if compressor.encoding else {})
         headers = {
             "X-ClickHouse-Exception-Code": str(error.code),
             "Content-Type": "text/plain; charset=UTF-8",
@@ -125,7 +128,7 @@ async def answer(reply: Reply, running: Running, call: Call, engine: Engine, acc
             await _finish(reply, compressor, outcome, tag, engine.version)
             return
         if outcome.error is not None:
-            await reply.fail(outcome.error, engine.version, in_block=call.in_blocks)
+            await reply.fail(outcome.error, engine.version, _compressor(call, accept))
             return
         held.write(rest)
         held.write(compressor.finish() if held.size or running.has_result else b"")

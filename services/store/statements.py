@@ -13,14 +13,19 @@ import msgspec
 
 from services.store.errors import Code, StoreError
 
+# As the engine's lexer has them. Non-ASCII bytes are quotes or blanks there, or refused.
 _TOKEN: Final = re.compile(
     rb"""
-      (?P<blank>   \s++ | (?:--|//)[^\n]*+ | \#[ !][^\n]*+ | /\*.*?\*/ )
-    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' )
-    | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+" )
-    | (?P<open>    (?: ['`"] | /\* ) .* )
+      (?P<blank>   \s++ | --[^\n]*+ | //[^\n]*+ | \#[ !][^\n]*+ )
+    | (?P<comment> /\* )
+    | (?P<string>  '(?: [^'\\]++ | \\. | '' )*+' | [xX]'[0-9A-Fa-f]*+' | [bB]'[01]*+'
+                 | \xe2\x80\x98 .*? \xe2\x80\x99 )
+    | (?P<quoted>  `(?: [^`\\]++ | \\. | `` )*+` | "(?: [^"\\]++ | \\. | "" )*+"
+                 | \xe2\x80\x9c .*? \xe2\x80\x9d )
+    | (?P<open>    (?: ['`"] | \xe2\x80[\x98\x9c] ) .* )
+    | (?P<foreign> (?: (?! \xe2\x80[\x98\x9c] ) [\x80-\xff] )++ )
     | (?P<tag>     \$\w*+\$ )
-    | (?P<word>    [A-Za-z_$\x80-\xff] [\w\x80-\xff$]*+ )
+    | (?P<word>    [A-Za-z_$] [\w$]*+ )
     | (?P<number>  \d [\w.]*+ )
     | (?P<mark>    . )
     """,
@@ -29,7 +34,8 @@ _TOKEN: Final = re.compile(
 # `open` is an unclosed quote or comment: it takes the rest, so that no text is scanned twice.
 # `tag` opens a heredoc if the same tag follows; otherwise a word begins there, as in `{$x$:Int32}`.
 _TAG: Final = re.compile(rb"(?=(\$\w*+\$))")
-_WORD: Final = re.compile(rb"[\w\x80-\xff$]+")
+_WORD: Final = re.compile(rb"[\w$]+")
+_COMMENT_BRACKET: Final = re.compile(rb"/\*|\*/")
 _OPEN, _CLOSE = b"([{", b")]}"
 _END_OF_FORMAT_LINE: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
@@ -110,8 +116,14 @@ def read_tokens(text: bytes) -> Iterator[Token]:
     last_tags: dict[bytes, int] = {}
     while match := _TOKEN.match(text, at):
         kind, start, at = match.lastgroup, at, match.end()
-        if kind is None or kind == "blank":
+        if kind is None or kind in {"blank", "foreign"}:
             continue
+        if kind == "comment":
+            end = _end_of_comment(text, at)
+            if end is not None:
+                at = end
+                continue
+            kind, at = "open", len(text)
         if kind == "tag":
             last_tags = last_tags or {tag[1]: tag.start() for tag in _TAG.finditer(text)}
             kind, at = _read_heredoc(text, match, last_tags)
@@ -121,6 +133,16 @@ def read_tokens(text: bytes) -> Iterator[Token]:
         yield Token(kind, token, start, at, depth)
         if kind == "mark" and token in _OPEN:
             depth += 1
+
+
+def _end_of_comment(text: bytes, start: int) -> int | None:
+    """Return where a comment whose text begins at `start` ends; None if it does not. They nest."""
+    depth = 1
+    for bracket in _COMMENT_BRACKET.finditer(text, start):
+        depth += 1 if bracket[0] == b"/*" else -1
+        if not depth:
+            return bracket.end()
+    return None
 
 
 def _read_heredoc(

@@ -1,5 +1,6 @@
 """The ingest service that the vendors' clients are pointed at."""
 
+import fcntl
 import hashlib
 import http.client
 import json
@@ -78,16 +79,22 @@ def node_modules() -> Path:
     lock = (HERE / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avila"
     home = cache / f"node-clients-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not home.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as directory:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(HERE / name, directory)
-            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            # Whole or not at all, and another run may have been faster.
-            if not home.exists():
-                Path(directory).rename(home)
-                Path(directory).mkdir()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "node-clients.lock").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if not home.exists():
+            _install(home)
     return home / "node_modules"
+
+
+def _install(home: Path) -> None:
+    """Install the Node clients there, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=home.parent) as directory:
+        partial = Path(directory) / "partial"
+        partial.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name, partial)
+        npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(npm, cwd=partial, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        partial.rename(home)

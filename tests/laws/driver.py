@@ -157,12 +157,12 @@ class Life:
         make = lambda _: self._new_instance()  # noqa: E731
         read = partial(self._read_past, batch)
         recount = Recount(self._partition, behind, make, read, 0, max_bytes)
-        for _ in recount.run(lambda: self._now):
+        for _ in recount.run(lambda: self._now, self._publish_recounted):
             self.commit()
             yield
-        changed = recount.succeed()
+
+    def _publish_recounted(self, changed: list[tuple[AnyInstance, Any]]) -> None:
         self._publishers.publish(self._context, PartitionChanges(changed, []))
-        self.commit()
 
     def _read_past(
         self, batch: int, begin: int, end: int, _: Collection[Key]

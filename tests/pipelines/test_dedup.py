@@ -183,9 +183,28 @@ def test_less_than_the_window_is_warned_of_once() -> None:
     covered = {"busy": 2 * HOUR_MS, "quiet": 24 * HOUR_MS}
     with capture_logs() as logs:
         for n in range(3):
-            report.report([lambda: covered, lambda: {"busy": HOUR_MS}], NOW_MS + n * 60_000)
+            report.report({0: lambda: covered, 1: lambda: {"busy": HOUR_MS}}, NOW_MS + n * 60_000)
     (line,) = logs
     assert (line["project"], line["hours"], line["window_hours"]) == ("busy", 1.0, 24.0)
+
+
+def test_only_what_has_changed_is_published_and_the_whole_window_is_a_tombstone() -> None:
+    report = CoverageReport(24 * HOUR_MS)
+    covered = {"busy": 2 * HOUR_MS, "quiet": 24 * HOUR_MS}
+
+    def said(minute: int) -> dict[bytes, bytes | None]:
+        return report.report({3: lambda: covered}, NOW_MS + minute * 60_000)
+
+    short = b'{"covered_ms":7200000,"window_ms":86400000}'
+    assert said(1) == {b"busy/3": short, b"quiet/3": None}
+    assert said(2) == {}
+    covered["busy"] += 60_000
+    assert said(3) == {}
+    covered["busy"] += HOUR_MS
+    assert said(4) == {b"busy/3": b'{"covered_ms":10860000,"window_ms":86400000}'}
+    covered["busy"] = 24 * HOUR_MS
+    assert said(5) == {b"busy/3": None}
+    assert said(6) == {}
 
 
 def test_canonical_uuids_are_read_and_others_are_found() -> None:

@@ -55,6 +55,15 @@ def test_aggregates_reflect_what_is_true_now(
             assert all(map(equal, aggregates.times(day), right))
 
 
+@given(st.lists(times, min_size=1, max_size=9), st.integers(1, 9))
+def test_the_shortest_and_the_longest_time_are_known(counted: list[int], batch: int) -> None:
+    aggregates = FunnelAggregates(1)
+    for begin in range(0, len(counted), batch):
+        aggregates.apply(changes(*((7, 0, NONE, at) for at in counted[begin : begin + batch])))
+    (found,) = aggregates.times(7)
+    assert (found.min_ms, found.max_ms) == (min(counted), max(counted))
+
+
 def test_a_time_that_changes_within_its_bucket_changes_the_sum() -> None:
     aggregates = FunnelAggregates(2)
     aggregates.apply(changes((7, 1, NONE, 1)))

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.engine.breakdown import MAX_VALUES, ValuedChanges
+from pipelines.engine.breakdown import MAX_TEXT_BYTES, MAX_VALUES, ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.matching.value_hash import fingerprint
 from pipelines.operators.cohort.aggregates import CohortAggregates
@@ -99,6 +101,83 @@ def test_a_limited_number_of_values_is_tracked() -> None:
     assert found[None] == ([2, 0], [4, 0])
 
 
+def reached_first(aggregates: AttemptAggregates) -> dict[str | None, int]:
+    """How many persons of each value reached the first step; None: of all that are not tracked."""
+    return {one["value"]: one["reached"][0] for one in aggregates.breakdown(TOTAL)}
+
+
+def test_junk_does_not_keep_frequent_values_from_being_tracked() -> None:
+    aggregates = AttemptAggregates(2, entries=True)
+    aggregates.apply(entered(*range(MAX_VALUES)))
+    assert aggregates.values_error() is None
+    came = dict.fromkeys(["pro", "free"], 0)
+    for number in range(100):
+        batch = ["pro", "pro", "free", f"junk {number}"]
+        aggregates.apply(entered(*batch))
+        for value in came:
+            came[value] += batch.count(value)
+    found, error = reached_first(aggregates), aggregates.values_error()
+    assert error is not None
+    assert len(found) == MAX_VALUES + 2
+    for value, count in came.items():
+        assert count - error <= found[json.dumps(value)] <= count
+    assert sum(found.values()) == MAX_VALUES + 400
+    assert error < 20
+    copy = AttemptAggregates(2, entries=True)
+    copy.load(TOTAL, published_total(aggregates))
+    assert reached_first(copy) == found
+    assert copy.values_error() == error
+
+
+def test_values_are_tracked_as_long_as_their_text_finds_room() -> None:
+    aggregates, size = AttemptAggregates(2, entries=True), MAX_TEXT_BYTES // 400
+    aggregates.apply(entered(*(f"{number:06}" + "ü" * 194 for number in range(MAX_VALUES))))
+    found = reached_first(aggregates)
+    assert size <= len(found) <= 1.1 * size
+    assert sum(found.values()) == MAX_VALUES
+    assert aggregates.values_error() == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), max_size=9), max_size=40))
+def test_a_value_lacks_no_more_persons_than_the_error_says(batches: list[list[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.engine.breakdown.MAX_VALUES", 5)
+        funnel, cohort = AttemptAggregates(2, entries=True), CohortAggregates(1, broken_down=True)
+        for batch in batches:
+            funnel.apply(entered(*batch))
+            cohort.apply(began(*batch))
+    came = [value for batch in batches for value in batch]
+    of_cohort = {one["value"]: one["persons"] for one in cohort.breakdown(7)}
+    for found, error in (
+        (reached_first(funnel), funnel.values_error()),
+        (of_cohort, cohort.values_error()),
+    ):
+        assert sum(found.values()) == len(came)
+        assert (error is None) == (not found.get(None))
+        for value in set(came):
+            count = came.count(value)
+            assert count - (error or 0) <= found.get(str(value), 0) <= count
+
+
+def began(*values: Any) -> ValuedChanges:
+    """A person of each of the values has begun."""
+    records = np.zeros(len(values), COHORT_CHANGE)
+    records["period"], records["added"] = 7, 1
+    records["value"] = [fingerprint([value]) for value in values]
+    return ValuedChanges(records, {fingerprint([value]): token(value) for value in values})
+
+
+def published_total(aggregates: AttemptAggregates) -> dict[str, Any]:
+    return {
+        "reached": aggregates.reached(TOTAL),
+        "times": [],
+        "entries": aggregates.entries(TOTAL),
+        "breakdown": aggregates.breakdown(TOTAL),
+        "values_error": aggregates.values_error(),
+    }
+
+
 def test_aggregates_that_were_published_continue_as_they_were() -> None:
     aggregates, copy = AttemptAggregates(2, entries=True), AttemptAggregates(2, entries=True)
     aggregates.apply(entered(*range(MAX_VALUES - 1), "x"))
@@ -126,7 +205,8 @@ def test_a_value_that_is_tracked_is_published_before_it_counts_anything() -> Non
 
 
 def test_records_of_older_layouts_are_read_beside_those_with_values() -> None:
-    current, *_, older = [load("funnel-result"), *history("funnel-result")[:-1]]
+    current, earlier = load("funnel-result"), history("funnel-result")
+    *_, older = (schema for schema in earlier if "breakdown" not in schema.arrow.names)
     common = {"project_id": "p", "funnel_id": "f", "version": 1, "partition": 0, "position": 1}
     common |= {"times": [], "late_dropped": 0, "updated_at": 0, "day": None, "reached": [1, 0]}
     values = [

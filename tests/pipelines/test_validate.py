@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.tracker.clocks import DeviceClocks
 from pipelines.tracker.validate import Validated, validate
 from schemas.avro import files
 from schemas.avro.codec import Codec
@@ -29,7 +30,8 @@ _EVENT: Final[dict[str, Any]] = {
 def validated(*events: dict[str, Any], record_ms: int = NOW_MS) -> Validated:
     """What becomes of events, given where they differ from `_EVENT`, in records of one time."""
     batch = pa.RecordBatch.from_pylist([_EVENT | event for event in events], schema=_ARROW)
-    return validate(batch, np.full(len(events), record_ms), read_settings({}))
+    settings = read_settings({})
+    return validate(batch, np.full(len(events), record_ms), settings, DeviceClocks(settings))
 
 
 def test_an_event_is_not_received_after_kafka_took_its_record() -> None:
@@ -55,6 +57,13 @@ def test_an_event_received_before_kafka_took_its_record_keeps_that_time() -> Non
     assert events.to_pylist()[0]["received_at"] == NOW_MS - DAY_MS
 
 
+def test_the_clock_of_a_door_may_be_ahead_of_kafkas_within_the_tolerance() -> None:
+    door = NOW_MS + 59_000
+    events, faults = validated({"received_at": door, "timestamp": door + 300_000})
+    assert not faults
+    assert events.to_pylist()[0]["received_at"] == door
+
+
 def test_a_record_without_a_timestamp_bounds_nothing() -> None:
     events, faults = validated({"received_at": NOW_MS}, record_ms=0)
     assert not faults
@@ -71,3 +80,22 @@ def test_a_field_that_no_definition_needs_is_bounded_too(field: str) -> None:
 def test_a_person_is_the_one_named_or_else_the_distinct_id() -> None:
     events, _ = validated({}, {"person_id": "ben"})
     assert events.column("person_id").to_pylist() == ["ann", "ben"]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "shown"),
+    [
+        (NOW_MS + 301_000, "timestamp: 2026-09-21T14:18:21.000Z; accepted are 2000-01-01T00:00:00"),
+        (1, "timestamp: 1970-01-01T00:00:00.001Z; accepted"),
+        (NOW_MS // 1_000, f"timestamp: {NOW_MS // 1_000} seems to be in seconds, not in milli"),
+        (NOW_MS * 1_000, "seems to be in microseconds, not in milliseconds; accepted"),
+        (NOW_MS * 1_000_000, "seems to be in nanoseconds, not in milliseconds; accepted"),
+        (2**63 - 1, f"timestamp: {2**63 - 1}; accepted"),
+    ],
+)
+def test_a_time_that_is_out_of_range_is_shown_in_iso_8601_or_with_the_unit_it_seems_to_have(
+    timestamp: int, shown: str
+) -> None:
+    _, faults = validated({"timestamp": timestamp})
+    assert shown in faults[0].detail
+    assert "to 2026-09-21T14:18:20.000Z, 300 s after receipt" in faults[0].detail

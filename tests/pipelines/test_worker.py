@@ -194,7 +194,7 @@ def test_a_repeated_event_counts_once(worker: WorkerProcess, results: Results) -
     again = [once, once._replace(person="ben"), once._replace(event_id="")]
     send(settings, [once, once])
     send(settings, again)
-    await_equal(2, lambda: len(of_project(results, "repeated")))
+    await_equal(3, lambda: len(of_project(results, "repeated")))
 
 
 def test_a_record_that_is_not_an_event_is_rejected_with_its_reason(

@@ -69,6 +69,27 @@ def test_a_quantile_is_within_one_per_cent_of_the_time_of_its_rank(
     assert quantile(sketch(values), q) == pytest.approx(exact, rel=0.01 + 1e-9, abs=1)
 
 
+@patient
+@given(st.lists(time_lists, min_size=1, max_size=4), st.floats(0.001, 1))
+def test_a_quantile_lies_within_the_times_that_were_counted(
+    parts: list[list[int]], q: float
+) -> None:
+    merged, whole = merge(map(sketch, parts)), [value for part in parts for value in part]
+    found = quantile(merged, q)
+    assert (found is None) == (not whole)
+    assert found is None or min(whole) <= found <= max(whole)
+
+
+def test_of_a_sketch_without_bounds_a_quantile_is_that_of_its_bucket() -> None:
+    known, unknown = sketch([60_000]), sketch([60_000])._replace(min_ms=None, max_ms=None)
+    assert quantile(known, 0.9) == 60_000
+    assert (
+        quantile(unknown, 0.9)
+        == quantile(merge([known, unknown]), 0.9)
+        == pytest.approx(value_of(one_bucket(60_000)))
+    )
+
+
 def test_no_times_have_no_quantile() -> None:
     assert quantile(EMPTY, 0.5) is None
     assert mean(EMPTY) is None

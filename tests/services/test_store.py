@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import brotli
 import clickhouse_connect
 import fastavro
 import httpx
@@ -259,6 +260,28 @@ def test_a_session_keeps_what_it_set(store: StoreProcess) -> None:
             session.command("CREATE TEMPORARY TABLE gone (a Int8)")
 
 
+def test_a_session_has_one_query_at_a_time(store: StoreProcess, client: Client) -> None:
+    session_id = uuid.uuid4().hex
+
+    def sleep() -> None:
+        with connect(store, session_id=session_id) as session:
+            session.command("SELECT sleep(3) AS in_the_session")
+
+    with ThreadPoolExecutor(1) as pool, connect(store, session_id=session_id) as session:
+        sleeping = pool.submit(sleep)
+        eventually(lambda: running(client, "in_the_session") == 1)
+        with pytest.raises(DatabaseError, match="locked by a concurrent client") as caught:
+            session.command("SELECT 1")
+        assert caught.value.code == 373
+        sleeping.result(60)
+        assert session.command("SELECT 1") == 1
+
+
+def test_there_are_no_roles(http: httpx.Client) -> None:
+    answer = http.post("/", params={"role": "reader"}, content="SELECT 1")
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (404, "511")
+
+
 def test_readonly_queries_change_nothing_and_read_no_file(client: Client) -> None:
     client.command("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
     for statement, code in (
@@ -461,6 +484,30 @@ def test_a_stream_that_fails_is_visibly_incomplete_to_plain_http(http: httpx.Cli
     assert f"__exception__\r\n{tag}\r\nCode: 395." in text.decode()
 
 
+def test_a_client_that_asks_not_to_wait_gets_what_there_is_before_the_error(
+    http: httpx.Client,
+) -> None:
+    query = "SELECT throwIf(number = 9, 'too far') FROM numbers(10) SETTINGS max_block_size = 1"
+    with http.stream("POST", "/", params={"wait_end_of_query": "0"}, content=query) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in answer.iter_raw():
+                pass
+
+
+@pytest.mark.parametrize("method", ["lz4", "zstd", "br", "gzip", "deflate"])
+def test_an_error_is_compressed_as_the_result_would_have_been(
+    http: httpx.Client, method: str
+) -> None:
+    parameters = {"enable_http_compression": "1"}
+    headers = {"Accept-Encoding": method}
+    with http.stream(
+        "POST", "/", params=parameters, headers=headers, content="SELECT no"
+    ) as answer:
+        assert (answer.status_code, answer.headers["Content-Encoding"]) == (404, method)
+        assert DECOMPRESS[method](b"".join(answer.iter_raw())).startswith(b"Code: 47.")
+
+
 def test_with_wait_end_of_query_a_late_error_still_has_its_status(http: httpx.Client) -> None:
     query = "SELECT throwIf(number = 3000000, 'too far') FROM numbers(5000000)"
     answer = http.post("/", params={"wait_end_of_query": "1"}, content=query)
@@ -469,12 +516,14 @@ def test_with_wait_end_of_query_a_late_error_still_has_its_status(http: httpx.Cl
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
+    "br": brotli.compress,
     "deflate": zlib.compress,
     "zstd": zstandard.ZstdCompressor().compress,
     "lz4": lz4.frame.compress,
 }
 DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.decompress,
+    "br": brotli.decompress,
     "deflate": zlib.decompress,
     "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
     "lz4": lz4.frame.decompress,

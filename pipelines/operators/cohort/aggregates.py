@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.breakdown import BreakdownValues, ValuedChanges
+from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
 from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import Record
-from pipelines.engine.value_counts import ValueCounts
+from pipelines.engine.value_counts import ValueCounts, by_period
 from pipelines.operators.cohort.columns import Shape, width
 
 
@@ -23,6 +23,9 @@ class CohortAggregates:
         self._width = width(Shape(periods, 0, broken_down))
         self._counts: dict[int, Int64s] = {}
         self._by_value = ValueCounts(self._width) if broken_down else None
+        # As they are loaded: persons of untracked values, and what was published of these.
+        self._untracked = 0
+        self._published_error: int | None = None
 
     def __iter__(self) -> Iterator[int]:
         """Yield the periods that have a record."""
@@ -39,14 +42,18 @@ class CohortAggregates:
             self._counts[period] = counts if known is None else known + counts
         differ = set(periods.tolist())
         if self._by_value is not None:
-            if self._by_value.values.admit(changes.tokens):
-                differ.add(TOTAL)
+            began = (records["column"] == 0) & (records["added"] > 0)
+            differ |= self._by_value.admit(changes.tokens, records["value"][began])
             values = self._by_value.values.places(records["value"])
-            by_value = self._by_value.empty(len(periods))
-            np.add.at(by_value, (places, values, records["column"]), records["added"])
-            for period, counts in zip(periods.tolist(), by_value, strict=True):
-                self._by_value.of(period)[:] += counts
+            rows_of = by_period(places, len(periods))
+            for period, rows in zip(periods.tolist(), rows_of, strict=True):
+                which = values[rows], records["column"][rows]
+                np.add.at(self._by_value.of(period), which, records["added"][rows])
         return differ
+
+    def values_error(self) -> int | None:
+        """Return how many persons of one value are counted as untracked at most; None if exact."""
+        return self._by_value.values.error if self._by_value is not None else None
 
     def succeed(self, before: "CohortAggregates") -> None:
         """Have a record of each period that `before` has one of, and track the values it tracks."""
@@ -102,6 +109,15 @@ class CohortAggregates:
             place = self._by_value.values.load(value["value"])
             if period != TOTAL:
                 self._by_value.of(period)[place] = _joined(value)
+                self._by_value.load_persons(place, value["persons"])
+                if place == OTHER and value["persons"]:
+                    self._untracked += value["persons"]
+        if period == TOTAL:
+            self._published_error = record.get("values_error")
+        if self._published_error is not None:
+            self._by_value.values.load_error(self._published_error)
+        elif self._untracked:
+            self._by_value.values.load_error(self._untracked)  # of a version that knew none
 
 
 def _joined(record: Record) -> Int64s:

@@ -28,6 +28,7 @@ class CohortPublisher(AggregatesPublisher[CohortInstance, ValuedChanges]):
             "returned": returned,
             "returned_or_later": or_later,
             "breakdown": instance.aggregates.breakdown(period),
+            "values_error": instance.aggregates.values_error() if period == TOTAL else None,
         }
 
     def load(self, instance: CohortInstance, record: Record) -> None:

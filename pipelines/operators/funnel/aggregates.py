@@ -13,6 +13,7 @@ from pipelines.operators.sequence import STEP_CHANGE
 from schemas.sketches.durations import EDGES, EMPTY, GROWTH, Sketch, moved_by
 
 _DAYS_BATCH: Final = 16  # bounds the memory that counting takes: days by steps by buckets
+_NO_TIME: Final = 2**63 - 1  # no time is longer
 _LOG_GROWTH: Final = float(np.log(GROWTH))
 
 
@@ -41,20 +42,36 @@ class FunnelAggregates:
                 np.zeros(shape, np.int64),
                 np.zeros(shape, np.int64),
                 np.zeros((*shape, len(EDGES)), np.int64),
+                np.full(shape, _NO_TIME, np.int64),
+                np.full(shape, -1, np.int64),
             )
             _count(counted, first, EDGES, deltas)
             for day, *delta in zip(batch, *deltas, strict=True):
                 self._add(day, *delta)
         return set(days)
 
-    def _add(self, day: int, reached: Int64s, sums: Int64s, buckets: Int64s) -> None:
+    def _add(
+        self,
+        day: int,
+        reached: Int64s,
+        sums: Int64s,
+        buckets: Int64s,
+        shortest: Int64s,
+        longest: Int64s,
+    ) -> None:
         known = self._reached.get(day)
         self._reached[day] = reached if known is None else known + reached
         if day != TOTAL:
             times = self._times.setdefault(day, [EMPTY] * self._steps)
             # A time may change without leaving its bucket.
             for step in np.flatnonzero(buckets.any(axis=1) | (sums != 0)).tolist():
-                times[step] = moved_by(times[step], buckets[step], int(sums[step]))
+                times[step] = moved_by(
+                    times[step],
+                    buckets[step],
+                    int(sums[step]),
+                    int(shortest[step]),
+                    int(longest[step]),
+                )
 
     def succeed(self, before: "FunnelAggregates") -> None:
         """Have a record of every day that `before` has one of."""
@@ -80,6 +97,10 @@ class FunnelAggregates:
         """Return the counts of each value; empty if the funnel is not broken down."""
         return []
 
+    def values_error(self) -> int | None:
+        """Return None: there are no values."""
+        return None
+
     @staticmethod
     def person_changes(changes: ValuedChanges) -> ChangeRecords:
         """Return the changes that are published for persons."""
@@ -99,6 +120,8 @@ class FunnelAggregates:
                     np.array(time["buckets"], np.int32),
                     np.array(time["counts"], np.int64),
                     time["sum_ms"],
+                    time.get("min_ms"),
+                    time.get("max_ms"),
                 )
                 for time in record["times"]
             ]
@@ -125,11 +148,16 @@ class _StepChanges(NamedTuple):
 
 
 class _Deltas(NamedTuple):
-    """By day and step: what is added to the persons, to the sum of times, and to its buckets."""
+    """By day and step: what is added to the persons, to the sum of times, and to its buckets.
+
+    Beside that, the shortest and the longest of the times that are added.
+    """
 
     reached: Int64s
     sums: Int64s
     buckets: Int64s
+    shortest: Int64s
+    longest: Int64s
 
 
 @kernel
@@ -153,6 +181,7 @@ def _count(changes: _StepChanges, first: Int, edges: Int64s, deltas: _Deltas) ->
     """Count the changes of the days from the `first` on that there are deltas for."""
     before, after = changes.before, changes.after
     reached, sums, buckets = deltas.reached, deltas.sums, deltas.buckets
+    shortest, longest = deltas.shortest, deltas.longest
     for i in range(len(changes.places)):
         day, step = changes.places[i] - first, changes.steps[i]
         if day < 0 or day >= len(reached):
@@ -167,6 +196,8 @@ def _count(changes: _StepChanges, first: Int, edges: Int64s, deltas: _Deltas) ->
         else:
             buckets[day, step, _bucket(edges, after[i])] += 1
             sums[day, step] += after[i]
+            shortest[day, step] = min(shortest[day, step], after[i])
+            longest[day, step] = max(longest[day, step], after[i])
 
 
 @kernel

@@ -3,12 +3,12 @@
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.engine.breakdown import BreakdownValues, ValuedChanges
+from pipelines.engine.breakdown import OTHER, BreakdownValues, ValuedChanges
 from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.operator import ChangeRecords, Record
-from pipelines.engine.value_counts import ValueCounts
+from pipelines.engine.value_counts import ValueCounts, by_period
 from pipelines.operators.funnel.aggregates import FunnelAggregates, number_days
-from pipelines.operators.funnel.columns import ALL
+from pipelines.operators.funnel.columns import ALL, VALUE
 
 _PERSONS, _ATTEMPTS = range(2)  # what is counted of each value, per step
 
@@ -24,8 +24,10 @@ class AttemptAggregates(FunnelAggregates):
 
     def apply(self, changes: ValuedChanges) -> set[int]:
         """Count changes; return the days whose record differs now."""
-        differ = {TOTAL} if self._by_value.values.admit(changes.tokens) else set()
         records = changes.records
+        entered = records["scope"] == VALUE
+        entered &= (records["day"] == TOTAL) & (records["step"] == 0) & (records["before"] == NONE)
+        differ = self._by_value.admit(changes.tokens, records["value"][entered])
         days, places = number_days(records["day"])
         differ.update(days)
         of_all = records["scope"] == ALL
@@ -43,13 +45,18 @@ class AttemptAggregates(FunnelAggregates):
             self._entries[day] = entries if known is None else known + entries
 
     def _add_values(self, days: list[int], places: Int64s, records: ChangeRecords) -> None:
-        added = self._by_value.empty(len(days))
         values, steps = self._by_value.values.places(records["value"]), records["step"]
         persons = (records["before"] == NONE).astype(np.int64) - (records["after"] == NONE)
-        np.add.at(added[:, :, _PERSONS], (places, values, steps), persons)
-        np.add.at(added[:, :, _ATTEMPTS], (places, values, steps), records["entries"])
-        for place in np.unique(places).tolist():
-            self._by_value.of(days[place])[:] += added[place]
+        entries = records["entries"]
+        for day, rows in zip(days, by_period(places, len(days)), strict=True):
+            if len(rows):
+                counts, which = self._by_value.of(day), (values[rows], steps[rows])
+                np.add.at(counts[:, _PERSONS], which, persons[rows])
+                np.add.at(counts[:, _ATTEMPTS], which, entries[rows])
+
+    def values_error(self) -> int | None:
+        """Return how many persons of one value are counted as untracked at most; None if exact."""
+        return self._by_value.values.error
 
     def succeed(self, before: FunnelAggregates) -> None:
         """Have a record of every day that `before` has one of, and track the values it tracks."""
@@ -99,3 +106,10 @@ class AttemptAggregates(FunnelAggregates):
             counts = self._by_value.of(day)
             counts[place, _PERSONS] = value["reached"]
             counts[place, _ATTEMPTS] = value["entries"] or 0
+            if day == TOTAL:
+                persons = value["reached"][0]
+                self._by_value.load_persons(place, persons)
+                if place == OTHER and persons and record.get("values_error") is None:
+                    self._by_value.values.load_error(persons)  # of a version that knew none
+        if record.get("values_error") is not None:
+            self._by_value.values.load_error(record["values_error"])

@@ -1,17 +1,17 @@
 """What a recount corrects of the steps that were announced for persons.
 
-Only persons of whom an event came too late are concerned. Their events are folded twice more, into
-states of their own: as they came, which is what was announced, and in the order of time.
+Only persons whose events did not come in order of time are concerned. Their events are folded twice
+more, into states of their own: as they came, which is what was announced, and in order of time.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Bools, Int, Int64s, kernel, register_example
+from pipelines.columnar.jit import Int64s
 from pipelines.engine.breakdown import ValuedChanges
-from pipelines.engine.constants import NEVER, NONE, TOTAL
+from pipelines.engine.constants import NONE, TOTAL
 from pipelines.engine.history import SelectedEvents
 from pipelines.engine.operator import ChangeRecords, PersonState
 from pipelines.operators.funnel.columns import ALL, CHANGE
@@ -39,46 +39,26 @@ class StepCorrections:
         self,
         announced: PersonState[ValuedChanges],
         right: PersonState[ValuedChanges],
-        lateness_ms: int,
         recounted_to: int,
     ) -> None:
         self._announced, self._right = _Fold(announced), _Fold(right)
-        self._lateness_ms = lateness_ms
         self._recounted_to = recounted_to
-        self._newest = np.empty(0, np.int64)  # by person: the time of the newest event
-        self._concerned = np.empty(0, np.bool_)
 
-    def note(self, persons: int, events: SelectedEvents) -> None:
-        """Note the persons of whom an event comes too late; events come in the log's order."""
-        known = len(self._newest)
-        self._newest = grown(self._newest, persons)
-        self._newest[known:] = NEVER
-        self._concerned = grown(self._concerned, len(self._newest))
-        _note(events.slots.astype(np.int64), events.at, self._lateness_ms, *self._by_person)
-
-    @property
-    def _by_person(self) -> tuple[Int64s, Bools]:
-        return self._newest, self._concerned
-
-    @property
-    def concerned(self) -> Bools:
-        """By person: whether an event of theirs came too late."""
-        return self._concerned
-
-    def fold_history(self, persons: int, events: SelectedEvents) -> None:
-        """Fold all events of some of the persons who are concerned, in any order."""
+    def fold_history(self, persons: int, events: SelectedEvents) -> Iterator[None]:
+        """Fold all events of some of these persons, given in any order, in steps."""
         in_order = events.offsets < self._recounted_to
         times = np.where(in_order, events.at, 0)
-        self._announced.fold(persons, events.cut(np.lexsort((events.offsets, times, ~in_order))))
-        self._right.fold(persons, events.cut(np.lexsort((events.offsets, events.at))))
+        as_announced = np.lexsort((events.offsets, times, ~in_order))
+        in_time = np.lexsort((events.offsets, events.at))
+        for fold, order in ((self._announced, as_announced), (self._right, in_time)):
+            for begin in range(0, len(order), _BATCH):
+                fold.fold(persons, events.cut(order[begin : begin + _BATCH]))
+                yield
 
     def fold_since(self, persons: int, events: SelectedEvents) -> None:
-        """Fold events that came after all of the history, as they came."""
-        slots = np.minimum(events.slots, max(0, len(self._concerned) - 1))
-        known = events.slots < len(self._concerned)
-        concerned = events.cut(known & self._concerned[slots] if len(self._concerned) else known)
+        """Fold events of theirs that came after all of the history, as they came."""
         for fold in (self._announced, self._right):
-            fold.fold(persons, concerned)
+            fold.fold(persons, events)
 
     def changes(self, state: PersonState[ValuedChanges]) -> ValuedChanges:
         """Return what is to be announced, for rows of a state that has these persons."""
@@ -104,18 +84,18 @@ class _Fold:
         self._numbers: list[tuple[Int64s, Int64s]] = []
 
     def fold(self, persons: int, events: SelectedEvents) -> None:
-        for begin in range(0, len(events.at), _BATCH):
-            batch = events.cut(slice(begin, begin + _BATCH))
-            changes = self._state.fold(persons, *batch).changes.records
-            told = changes["day"] != TOTAL
-            if "scope" in (changes.dtype.names or ()):
-                told &= changes["scope"] == ALL
-            changes = changes[told & (changes["before"] != changes["after"])]
-            steps = np.zeros(len(changes), _STEP)
-            steps["slot"] = self._state.persons_of(changes["row"])
-            steps["day"], steps["step"] = changes["day"], changes["step"]
-            self._steps.append(steps)
-            self._numbers.append((changes["after"].copy(), changes["at"].copy()))
+        if not len(events.at):
+            return
+        changes = self._state.fold(persons, *events).changes.records
+        told = changes["day"] != TOTAL
+        if "scope" in (changes.dtype.names or ()):
+            told &= changes["scope"] == ALL
+        changes = changes[told & (changes["before"] != changes["after"])]
+        steps = np.zeros(len(changes), _STEP)
+        steps["slot"] = self._state.persons_of(changes["row"])
+        steps["day"], steps["step"] = changes["day"], changes["step"]
+        self._steps.append(steps)
+        self._numbers.append((changes["after"].copy(), changes["at"].copy()))
 
     def last(self) -> _Announced:
         """Return what was announced last of each step."""
@@ -135,19 +115,3 @@ def _of(announced: _Announced, steps: ChangeRecords) -> _Announced:
     places = np.searchsorted(steps, announced.steps)
     after[places], at[places] = announced.after, announced.at
     return _Announced(steps, after, at)
-
-
-@kernel
-def _note(slots: Int64s, at: Int64s, lateness: Int, newest: Int64s, concerned: Bools) -> None:
-    for i in range(len(slots)):
-        slot = slots[i]
-        if at[i] < newest[slot] - lateness:
-            concerned[slot] = True
-        newest[slot] = max(newest[slot], at[i])
-
-
-@register_example
-def precompile() -> None:
-    """Compile the kernel."""
-    one = np.zeros(1, np.int64)
-    _note(one, one, 0, one.copy(), np.zeros(1, np.bool_))

@@ -34,8 +34,7 @@ class FunnelInstance(OperatorInstance[FunnelDefinition, ValuedChanges]):
         else:
             self.state = FunnelState(rules_of(funnel, lateness_ms))
             self.aggregates = AttemptAggregates(steps, entries=funnel.entries)
-        self._lateness_ms = lateness_ms
 
     def corrections(self, announced: Self, right: Self) -> StepCorrections:
         """Return what finds the differences in the steps of persons."""
-        return StepCorrections(announced.state, right.state, self._lateness_ms, self.recounted_to)
+        return StepCorrections(announced.state, right.state, self.recounted_to)

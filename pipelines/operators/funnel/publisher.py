@@ -95,6 +95,8 @@ class FunnelPublisher(AggregatesPublisher[FunnelInstance, ValuedChanges]):
                 "buckets": time.buckets.tolist(),
                 "counts": time.counts.tolist(),
                 "sum_ms": time.sum_ms,
+                "min_ms": time.min_ms,
+                "max_ms": time.max_ms,
             }
             for time in aggregates.times(period)
         ]

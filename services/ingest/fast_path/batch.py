@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from pipelines.columnar.canonical_json import scratch
 from pipelines.columnar.jit import Int64s
 from pipelines.kafka.bulk_producer import RecordColumns
 from services.ingest.check import MIN_PROPERTY_BYTES, Arrival
 from services.ingest.encode import Encoder
 from services.ingest.events import Event, Time, Unreadable
-from services.ingest.fast_path.canonical import scratch
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -53,7 +53,10 @@ class FastEncoder:
             MIN_PROPERTY_BYTES * limits.max_properties,
             limits.max_depth,
             limits.max_event_bytes,
+            limits.max_event_age_days * 86_400_000,
+            limits.max_future_skew_s * 1_000,
         )
+        self._tolerance = limits.clock_tolerance_s * 1_000
         if columns := scan(msgspec.Raw(b'[{"event":"","distinct_id":"","event_id":""}]')):
             self.encode(columns, Arrival("", None, None, 0, ""))
 
@@ -64,7 +67,12 @@ class FastEncoder:
         are empty if the request as a whole needs thought.
         """
         count = len(columns.times)
-        if arrival.warning or (arrival.named_project or arrival.project_id) != arrival.project_id:
+        is_wrong_clock = (
+            arrival.sent_at is not None
+            and abs(arrival.received_at - arrival.sent_at) > self._tolerance
+        )
+        is_elsewhere = (arrival.named_project or arrival.project_id) != arrival.project_id
+        if arrival.warning or is_wrong_clock or is_elsewhere:
             return empty_records(count)
         key = f"{arrival.project_id}:".encode()
         shared = _shared_parts(key, *self._encoder.shared_parts(arrival))

@@ -1,9 +1,9 @@
 """Encode the usual events of a request in Avro, and only those.
 
 An event is usual if it is within all limits and written as clients nearly always write it: its id a
-UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds, its objects
-canonical, small and flat. All other events need thought: these kernels skip them, and
-`services.ingest.check` decides about them one by one.
+UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds and plausible, its
+objects in canonical form, small and flat. All other events need thought: these kernels skip them,
+and `services.ingest.check` decides about them one by one.
 
 Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
 """
@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pipelines.columnar.canonical_json import Scratch, is_canonical
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
 from pipelines.columnar.memcpy import copy
 from pipelines.columnar.varint import put, put_signed
-from services.ingest.fast_path.canonical import Scratch, is_canonical
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -47,6 +47,7 @@ class SharedParts(NamedTuple):
     header: Bytes  # before the event's id
     project: Bytes  # after the event's id
     times: Bytes  # when it was sent and received: after the event's own time
+    arrival: Bytes  # when it was received: after the time of an event that has none of its own
 
 
 class FastPathLimits(NamedTuple):
@@ -57,6 +58,8 @@ class FastPathLimits(NamedTuple):
     max_object_bytes: Int
     max_depth: Int
     max_event_bytes: Int
+    max_age_ms: Int
+    max_future_ms: Int
 
 
 @kernel
@@ -83,10 +86,12 @@ def write_records(
     for i in range(len(times)):
         time = _time(data, begins[i, TIME], sizes[i, TIME], times[i], now)
         splits[i] = p
-        if time != UNREAD and _is_usual(data, begins, sizes, i, limits, scratch):
+        is_plausible = now - limits.max_age_ms <= time <= now + limits.max_future_ms
+        if is_plausible and _is_usual(data, begins, sizes, i, limits, scratch):
             split = copy(out, p, shared.key, 0, len(shared.key))
             split = copy(out, split, data, begins[i, DISTINCT_ID], sizes[i, DISTINCT_ID])
-            end = _write_record(data, begins, sizes, i, time, shared, out, split)
+            is_own = times[i] != ON_ARRIVAL or sizes[i, TIME] > 0
+            end = _write_record(data, begins, sizes, i, time, is_own, shared, out, split)
             if end - split <= limits.max_event_bytes:
                 splits[i] = split
                 p = end
@@ -137,6 +142,7 @@ def _write_record(
     sizes: Int64s,
     i: Int,
     time: Int,
+    is_own: Int,
     shared: SharedParts,
     out: Bytes,
     p: Int,
@@ -151,7 +157,10 @@ def _write_record(
     p = _put_optional(out, p, data, begins[i, SESSION_ID], sizes[i, SESSION_ID])
     p = _put_text(out, p, data, begins[i, EVENT], sizes[i, EVENT])
     p = put_signed(out, p, time)
-    p = copy(out, p, shared.times, 0, len(shared.times))
+    if is_own:
+        p = copy(out, p, shared.times, 0, len(shared.times))
+    else:
+        p = copy(out, p, shared.arrival, 0, len(shared.arrival))
     for column in range(TEXT_COLUMNS, COLUMNS):
         if sizes[i, column] == 0:
             p = _put_text(out, p, _EMPTY_OBJECT, 0, len(_EMPTY_OBJECT))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
-from pipelines.columnar.json_scan import byte_at, skip_space
+from pipelines.columnar.json_scan import byte_at, skip_space, skip_to
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -169,43 +169,6 @@ def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
                 return p + 1
         p += 1
     return UNREAD
-
-
-_EACH: Final = np.uint64(0x0101010101010101)
-_TOPS: Final = np.uint64(0x8080808080808080)
-
-
-@kernel
-def skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
-    """Return the position of the next quotation mark or backslash, else `end`.
-
-    If `controls`, characters below 32 are found too. Skips eight bytes at a time:
-    https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
-    """
-    while p + 8 <= end:
-        word = _word(data, p)
-        quotes, slashes = word ^ _EACH * np.uint64(34), word ^ _EACH * np.uint64(92)
-        found = (quotes - _EACH) & ~quotes | (slashes - _EACH) & ~slashes
-        if controls:
-            found |= (word - _EACH * np.uint64(32)) & ~word
-        if found & _TOPS != 0:
-            break
-        p += 8
-    while p < end:
-        byte = data[p]
-        if byte in (34, 92) or (controls and byte < 32):
-            return p
-        p += 1
-    return p
-
-
-@kernel
-def _word(data: Bytes, p: Int) -> Int:
-    """Return eight bytes as a little-endian number; compiled to a single load."""
-    word = np.uint64(data[p])
-    for place in range(1, 8):
-        word |= np.uint64(data[p + place]) << np.uint64(8 * place)
-    return word
 
 
 @kernel

@@ -5,8 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
-from pipelines.columnar.json_scan import byte_at, skip_space
-from services.ingest.fast_path.scan import skip_to
+from pipelines.columnar.json_scan import byte_at, skip_space, skip_to
 
 MALFORMED: Final = -1
 

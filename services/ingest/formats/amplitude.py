@@ -3,7 +3,9 @@
     Amplitude                       Avila
     event_type                      event; `$groupidentify` is `$group`
     user_id, else device_id         distinct_id; `device_id` is always anonymous_id
-    insert_id                       event_id; without one, each event is a new one
+    insert_id                       event_id, derived from it and the device_id (else the user_id):
+                                    it is unique only within a device; without one, each event is
+                                    a new one
     time                            timestamp, else the arrival
     client_upload_time              sent_at
     session_id                      session_id, as text; -1 means none
@@ -42,7 +44,7 @@ SDKs read the status and the body, whose `code` repeats the status:
     429, 503    The SDK sends the whole request again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -81,9 +83,10 @@ class _Upload(msgspec.Struct):
 
 
 class _Batch(Batch):
-    """A batch with the `size` of its body in bytes, which the answer repeats."""
+    """A batch with the `size` of its body in bytes and its `insert_id`s, which the answer names."""
 
     size: int = 0
+    insert_ids: Sequence[str | int | float | None] = ()
 
 
 class _Success(msgspec.Struct, omit_defaults=True):
@@ -131,6 +134,7 @@ class Amplitude:
         else:
             batch = _Batch(
                 events=[translate(event, contexts) for event in whole.events],
+                insert_ids=[event.insert_id for event in whole.events],
                 key=whole.api_key or "",
                 sent_at=whole.client_upload_time,
             )
@@ -144,7 +148,7 @@ class Amplitude:
             if isinstance(error, InvalidRequest):
                 return _refuse(error, batch, results)
             return self.refuse(error)
-        members = remarks(results)
+        members = remarks(_as_named(batch, results))
         success = _Success(
             code=200,
             events_ingested=len(results) - len(members.get("dropped", ())),
@@ -164,6 +168,16 @@ class Amplitude:
             field = error.field if isinstance(error, Missing) else ""
             failed = _Failure(answer.status, str(error), field)
         return msgspec.structs.replace(answer, status=failed.code, body=msgspec.json.encode(failed))
+
+
+def _as_named(batch: Batch, results: list[EventResult]) -> list[EventResult]:
+    """Return the results with the ids that the sender gave."""
+    if not isinstance(batch, _Batch) or all(result.result == "ok" for result in results):
+        return results
+    return [
+        msgspec.structs.replace(result, event_id=None if given is None else str(given))
+        for result, given in zip(results, batch.insert_ids, strict=True)
+    ]
 
 
 def _refuse(error: InvalidRequest, batch: Batch, results: list[EventResult]) -> Answer:
@@ -192,10 +206,14 @@ def _read_each(request: Request, contexts: ContextBuilder) -> _Batch:
     except DECODE_ERRORS as error:
         raise InvalidRequest(f"cannot be read as an array: {error}", "events") from None
     reader = EventReader(_event, "insert_id")
+    events = reader.read_all(raws)
     return _Batch(
         events=[
             event if isinstance(event, Unreadable) else translate(event, contexts)
-            for event in reader.read_all(raws)
+            for event in events
+        ],
+        insert_ids=[
+            event.event_id if isinstance(event, Unreadable) else event.insert_id for event in events
         ],
         notes=reader.notes,
         key=decode_or_none(_text, fields.get("api_key")) or "",

@@ -6,10 +6,13 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from schemas.errors import InvalidRequest
+from schemas.identity import scoped_id
+from schemas.json_text import Json, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats import Request
 from services.ingest.formats.reading import id_as_text, user_agent, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json, is_empty_object
+from services.ingest.json_text import DECODE_ERRORS
+from services.ingest.limits import Limits, TooLarge
 
 _Scalar = str | int | float | None
 
@@ -147,9 +150,14 @@ _values = msgspec.json.Decoder(dict[str, Json])
 
 
 class ContextBuilder:
-    """Builds the contexts of one request; most of its events share one."""
+    """Builds the contexts of one request; most of its events share one.
+
+    Attributes:
+        limits: those of the request.
+    """
 
     def __init__(self, request: Request) -> None:
+        self.limits = request.limits
         self._request = request
         self._built: dict[tuple[_Scalar, ...], msgspec.Raw] = {_NO_CONTEXT: EMPTY_OBJECT}
 
@@ -218,7 +226,7 @@ def _translate(event: AmplitudeEvent, event_id: str | None, contexts: ContextBui
     return Event(
         event="$group" if name == _GROUP_IDENTIFY else name,
         distinct_id=distinct_id,
-        event_id=event_id,
+        event_id=_scoped(event_id, device_id or distinct_id, contexts.limits),
         timestamp=event.time,
         anonymous_id=device_id,
         session_id=None if session_id == _NO_SESSION else session_id,
@@ -227,6 +235,16 @@ def _translate(event: AmplitudeEvent, event_id: str | None, contexts: ContextBui
         else event.event_properties,
         context=contexts.build(event),
     )
+
+
+def _scoped(insert_id: str | None, device: str, limits: Limits) -> str | None:
+    """Return the event's id: an `insert_id` is unique only within its device."""
+    if not insert_id:
+        return None
+    limit = limits.max_event_id_chars
+    if len(insert_id) > limit:
+        raise TooLarge(f"has {len(insert_id)} characters", "max_event_id_chars", limit, "insert_id")
+    return scoped_id(device, insert_id)
 
 
 def _changes(raw: msgspec.Raw, field: str, names: _ChangeNames) -> dict[str, bytes]:

@@ -6,13 +6,14 @@ from typing import Annotated, Final, NamedTuple, overload
 import msgspec
 
 from schemas.errors import InvalidRequest, Unauthorized
+from schemas.json_text import BYTE_ORDER_MARK
 from services.ingest.encodings import UnsupportedMedia
 from services.ingest.events import Batch, Event, Time, Unreadable
 from services.ingest.fast_path.batch import MIN_BATCH
 from services.ingest.fast_path.scan import MIN_EVENT_BYTES, scan
 from services.ingest.formats import Request
 from services.ingest.formats.reading import EventReader, read_items, read_members
-from services.ingest.json_text import BYTE_ORDER_MARK, DECODE_ERRORS, split_object
+from services.ingest.json_text import DECODE_ERRORS, split_object
 from services.ingest.limits import Limits
 
 _NDJSON: Final = {"application/x-ndjson", "application/ndjson", "application/jsonl"}

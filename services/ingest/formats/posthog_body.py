@@ -9,13 +9,13 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from schemas.errors import InvalidRequest
+from schemas.json_text import BYTE_ORDER_MARK
 from services.ingest.encodings import (
     UnsupportedMedia,
     decompress,
     magic_encoding,
 )
 from services.ingest.formats import Request
-from services.ingest.json_text import BYTE_ORDER_MARK
 from services.ingest.limits import TooLarge
 
 _FORM: Final = "application/x-www-form-urlencoded"

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import AvilaError, InvalidRequest
+from schemas.json_text import is_empty_object
 from services.ingest.check import join_warnings
 from services.ingest.events import EMPTY_OBJECT, Batch, Event, EventResult, Time, Unreadable
 from services.ingest.formats import Answer, Request
@@ -35,7 +36,7 @@ from services.ingest.formats.reading import (
     read_members,
     with_members,
 )
-from services.ingest.json_text import DECODE_ERRORS, is_empty_object
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 
 _OPTIONS: Final = {

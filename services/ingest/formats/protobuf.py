@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from schemas.avila_pb2 import Event as Message
 from schemas.avila_pb2 import TrackRequest, TrackResponse, Verdict
 from schemas.errors import InvalidRequest
+from schemas.json_text import canonicalize
 from services.ingest.events import EMPTY_OBJECT, Batch, Event, EventResult, Unreadable
-from services.ingest.json_text import DECODE_ERRORS, canonicalize
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.limits import Limits, TooLarge
 
 # No acceptable event is shorter. Shorter ones would take far more memory than bytes.
@@ -68,13 +69,14 @@ def answer(results: list[EventResult]) -> bytes:
     response = TrackResponse()
     add = response.results.add
     for result in results:
-        if result.result == "ok":
+        if result.result == "ok" and not result.duplicate:
             add(event_id=result.event_id or "", verdict=Verdict.VERDICT_OK)
         else:
             add(
                 event_id=result.event_id or "",
                 verdict=_VERDICTS[result.result],
                 details=result.details,
+                duplicate=result.duplicate,
                 field=result.field,
             )
     return response.SerializeToString()

@@ -12,17 +12,10 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from schemas.errors import InvalidRequest
+from schemas.json_text import Canonical, Json, canonicalize, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Unreadable
 from services.ingest.formats import Request
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    Canonical,
-    Json,
-    canonicalize,
-    is_empty_object,
-    split_array,
-    split_object,
-)
+from services.ingest.json_text import DECODE_ERRORS, split_array, split_object
 from services.ingest.limits import TooLarge
 
 T = TypeVar("T")

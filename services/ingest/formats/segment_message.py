@@ -6,10 +6,11 @@ from typing import Final
 import msgspec
 
 from schemas.errors import InvalidRequest
+from schemas.json_text import Json, is_empty_object
 from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats import Request
 from services.ingest.formats.reading import id_as_text, user_agent, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json, is_empty_object
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.limits import TooLarge
 
 _Id = str | int | float | None

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest, Unauthorized
+from schemas.json_text import Json
 from services.ingest.body import TooSlow
 from services.ingest.events import Batch, Event, EventResult, Unreadable
 from services.ingest.formats import Answer, Request
@@ -34,7 +35,7 @@ from services.ingest.formats.reading import (
     user_agent,
 )
 from services.ingest.formats.snowplow_payload import Payload, translate
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import DECODE_ERRORS
 from services.ingest.refusals import refuse
 
 # A transparent image of one pixel.

@@ -35,9 +35,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from schemas.errors import InvalidRequest
+from schemas.json_text import Json
 from services.ingest.events import EMPTY_OBJECT, Event, Time, Unreadable
 from services.ingest.formats.reading import id_as_text, with_members
-from services.ingest.json_text import DECODE_ERRORS, Json
+from services.ingest.json_text import DECODE_ERRORS
 
 _T = TypeVar("_T")
 

@@ -1,17 +1,27 @@
-"""The routes of a project's settings and tracking plans, and their descriptions."""
+"""The routes of what a project has besides its definitions, and their descriptions."""
 
 from typing import Final
 
 from services.query.http.describe import (
     IF_MATCH,
     json_response,
+    number,
     operation,
     page_parameters,
     tagged_response,
 )
 from services.query.http.routes import ApiRoute, RouteGroup
 from services.query.projects.plans import PlanListResponse, PlanResponse, Plans
+from services.query.projects.rejected import (
+    DEFAULT_SAMPLES,
+    Rejected,
+    RejectedReason,
+    RejectedResponse,
+    RejectedSample,
+)
 from services.query.projects.settings import Projects, ProjectSettings
+from services.query.projects.status import DedupStatus, ProjectStatus, ProjectStatusResponse
+from services.query.views.rejected import MAX_SAMPLES
 
 _SETTINGS: Final = "/settings"
 _PLANS: Final = "/plans"
@@ -43,6 +53,49 @@ SETTINGS_ROUTES: Final = RouteGroup(
         ),
     ),
     (ProjectSettings,),
+)
+
+REJECTED_ROUTES: Final = RouteGroup(
+    (
+        ApiRoute(
+            "GET",
+            "/rejected",
+            Rejected.read,
+            operation(
+                "readRejected",
+                "What was sent to Kafka and is no event, by reason, with samples",
+                {"200": json_response(RejectedResponse)},
+                parameters=(
+                    number(
+                        "samples",
+                        "The most samples of a reason.",
+                        0,
+                        maximum=MAX_SAMPLES,
+                        default=DEFAULT_SAMPLES,
+                    ),
+                ),
+            ),
+            "GetRejected",
+        ),
+    ),
+    (RejectedResponse, RejectedReason, RejectedSample),
+)
+
+STATUS_ROUTES: Final = RouteGroup(
+    (
+        ApiRoute(
+            "GET",
+            "/status",
+            ProjectStatus.read,
+            operation(
+                "readProjectStatus",
+                "For how long back duplicates are recognized",
+                {"200": json_response(ProjectStatusResponse)},
+            ),
+            "GetProjectStatus",
+        ),
+    ),
+    (ProjectStatusResponse, DedupStatus),
 )
 
 PLAN_ROUTES: Final = RouteGroup(

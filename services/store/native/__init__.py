@@ -3,7 +3,6 @@
 from services.store.native.compression import (
     BlockCompressor,
     BlockDecompressor,
-    compress_block,
 )
 from services.store.native.framing import Framing, NativeFraming, NoFraming
 
@@ -13,5 +12,4 @@ __all__ = [
     "Framing",
     "NativeFraming",
     "NoFraming",
-    "compress_block",
 ]

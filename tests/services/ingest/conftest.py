@@ -139,8 +139,8 @@ def serving(
     **limits: Any,
 ) -> Iterator[Ingest]:
     """Run a service whose limits are the defaults but for `limits`, ready."""
-    # A loaded machine is no reason for a retry; tests of that set their own.
-    limits = {"delivery_timeout_ms": 120_000} | limits
+    # A loaded machine is no reason for a retry, and the events of most tests have fixed times.
+    limits = {"delivery_timeout_ms": 120_000, "max_event_age_days": 9_000} | limits
     with listen("127.0.0.1", 0, "test") as listener:
         server = IngestServer(settings, listener, schema_id, Limits(**limits), grpc_port=grpc_port)
         thread = threading.Thread(target=server.run, name="ingest")

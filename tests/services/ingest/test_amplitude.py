@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import BackOff, Forbidden, InvalidRequest, OverLimit, Unauthorized
+from schemas.identity import scoped_id
 from services.ingest.events import Batch, Event, EventResult
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.limits import TooLarge
@@ -22,8 +23,15 @@ def event(**fields: Any) -> dict[str, Any]:
     return {"event_type": "seen", "user_id": "u1", "insert_id": str(uuid.uuid4())} | fields
 
 
+def id_of(sent: dict[str, Any]) -> str:
+    """Return the id that an event is stored under."""
+    [group] = sent["groups"]["team"] if sent["user_id"] is None and "groups" in sent else [""]
+    device = sent.get("device_id") or sent["user_id"] or f"$team_{group}"
+    return scoped_id(f"{device:g}" if isinstance(device, float) else str(device), sent["insert_id"])
+
+
 def stored(ingest: Ingest) -> dict[str, dict[str, Any]]:
-    """Return the events on the inbox by `insert_id`, with JSON decoded."""
+    """Return the events on the inbox by id, with JSON decoded."""
     events = ingest.inbox()
     for one in events:
         one["properties"] = json.loads(one["properties"])
@@ -38,7 +46,7 @@ def send(ingest: Ingest, *events: Any, **headers: str) -> list[dict[str, Any]]:
     assert (answer.status_code, answer.json()["events_ingested"]) == (200, len(events))
     assert "dropped" not in answer.json()
     found = stored(ingest)
-    return [found[one["insert_id"]] for one in events]
+    return [found[id_of(one)] for one in events]
 
 
 def test_every_field_stands_where_the_table_says(ingest: Ingest) -> None:
@@ -90,10 +98,10 @@ def test_every_field_stands_where_the_table_says(ingest: Ingest) -> None:
     assert told["payload_size_bytes"] == len(answer.request.content)
     assert told["server_upload_time"] > 1_772_366_401_000
     assert set(told) == {"code", "events_ingested", "payload_size_bytes", "server_upload_time"}
-    one = stored(ingest)[sent["insert_id"]]
+    one = stored(ingest)[id_of(sent)]
     assert one.pop("received_at") <= told["server_upload_time"]
     assert one == {
-        "event_id": sent["insert_id"],
+        "event_id": id_of(sent),
         "project_id": "default",
         "distinct_id": "u1",
         "person_id": "",
@@ -253,6 +261,24 @@ def test_an_event_sent_again_is_the_same_event(ingest: Ingest) -> None:
     assert {uuid.UUID(one).version for one in ids} == {5}
 
 
+def test_an_insert_id_is_unique_only_within_its_device(ingest: Ingest) -> None:
+    name = str(uuid.uuid4())
+    senders: list[dict[str, Any]] = [
+        {"user_id": "u1", "device_id": "d1"},
+        {"user_id": "u1", "device_id": "d2"},
+        {"user_id": None, "device_id": "d3"},
+        {"user_id": "u4"},
+        {"user_id": "u5"},
+    ]
+    for _ in range(2):
+        events = [event(insert_id=name, **sender) for sender in senders]
+        assert ingest.http.post(PATH, json={"api_key": KEY, "events": events}).status_code == 200
+
+    ids = [one["event_id"] for one in ingest.inbox()]
+    assert (len(ids), len(set(ids))) == (10, 5)
+    assert name not in ids
+
+
 BAD: list[tuple[Any, str, str]] = [
     (event(event_type=None), "missing", "event_type"),
     (event(user_id=None), "missing", "user_id"),
@@ -295,7 +321,7 @@ def test_good_events_are_taken_and_bad_ones_named(ingest: Ingest) -> None:
     for drop, (broken, _, _) in zip(told["dropped"], BAD, strict=True):
         if isinstance(broken, dict):
             assert drop["id"] == broken["insert_id"]
-    assert set(stored(ingest)) == {good["insert_id"]}
+    assert set(stored(ingest)) == {id_of(good)}
 
 
 def test_nothing_taken_is_a_400_that_lists_every_event(ingest: Ingest) -> None:

@@ -18,7 +18,9 @@ from services.ingest.limits import Limits
 from tests.services.ingest.conftest import UNHURRIED
 
 NOW = 1_762_000_000_000
-LIMITS = Limits(max_name_chars=6, max_id_chars=8, max_properties=4, max_depth=3)
+LIMITS = Limits(
+    max_name_chars=6, max_id_chars=8, max_properties=4, max_depth=3, max_event_age_days=9_000
+)
 ENCODER = Encoder(7)
 FAST = FastEncoder(ENCODER, LIMITS)
 ID = "0190a6c5-7b4e-7c3a-9d21-3f0e8a5b6c7d"
@@ -27,7 +29,8 @@ TEXTS = st.text("aZ9-:é🎁", max_size=9)
 MINUTES = st.integers(-24 * 60 + 1, 24 * 60 - 1)
 TIMES = st.builds(
     lambda moment, east: moment.replace(tzinfo=timezone(timedelta(minutes=east))),
-    st.datetimes(datetime(1969, 12, 30), datetime(9999, 12, 31, 23)),  # noqa: DTZ001 (gets its zone next)
+    st.datetimes(datetime(2000, 12, 30), datetime(2025, 11, 2))  # noqa: DTZ001 (gets its zone next)
+    | st.datetimes(datetime(1969, 12, 30), datetime(9999, 12, 31, 23)),  # noqa: DTZ001
     MINUTES,
 ).map(datetime.isoformat)
 
@@ -52,7 +55,12 @@ EVENTS = st.builds(
     distinct_id=st.just("ada") | TEXTS,
     event_id=st.just(ID) | st.uuids().map(str) | st.none() | TEXTS | st.just(ID.upper()),
     project_id=st.sampled_from([None, None, None, "", "shop", "other"]),
-    timestamp=TIMES | nearly_times() | st.none() | st.integers(-1, 1 << 70) | st.floats(0, 1e15),
+    timestamp=TIMES
+    | nearly_times()
+    | st.none()
+    | st.integers(-1, 1 << 70)
+    | st.integers(NOW - 10**12, NOW + 400_000)
+    | st.floats(0, 1e15),
     sent_at=st.sampled_from([None, None, None, NOW]),
     anonymous_id=st.none() | TEXTS,
     session_id=st.none() | TEXTS,
@@ -61,7 +69,8 @@ EVENTS = st.builds(
 )
 ARRIVALS = st.builds(
     lambda sent_at, named: read_arrival("shop", sent_at, NOW, named),
-    st.sampled_from([None, NOW - 5, "2025-11-01T10:00:00Z", "2025-11-01T10:00:00", "x"]),
+    st.sampled_from([None, NOW - 5, NOW - 61_000, NOW + 7_200_000, NOW // 1_000])
+    | st.sampled_from(["2025-11-01T10:00:00Z", "2025-11-01T10:00:00", "x"]),
     st.sampled_from([None, None, "shop", "other"]),
 )
 
@@ -104,8 +113,9 @@ def test_the_fast_path_reads_a_time_as_the_check_does(text: str) -> None:
         {"timestamp": NOW},
         {"timestamp": "2025-11-01T10:00:00Z"},
         {"timestamp": "2024-02-29 23:59:59.123456+05:30"},
-        {"timestamp": datetime.now(UTC).isoformat()},
-        {"timestamp": "9999-12-31T23:59:59.9-00:00"},
+        {"timestamp": datetime.fromtimestamp(NOW / 1_000, UTC).isoformat()},
+        {"timestamp": NOW + 300_000},
+        {"timestamp": NOW - 9_000 * 86_400_000},
         {"event": "éééééé", "distinct_id": "🎁" * 8},
         {"project_id": "shop"},
         {"anonymous_id": "a", "session_id": "s"},
@@ -130,6 +140,10 @@ def test_what_clients_usually_send_stays_on_the_fast_path(values: dict[str, Any]
         {"timestamp": "2025-11-01T24:00:00Z"},
         {"timestamp": "1969-12-31T23:59:59Z"},
         {"timestamp": "1970-01-01T00:00:00+00:01"},
+        {"timestamp": "9999-12-31T23:59:59.9-00:00"},
+        {"timestamp": NOW + 300_001},
+        {"timestamp": NOW - 9_000 * 86_400_000 - 1},
+        {"timestamp": NOW // 1_000},
         {"timestamp": 1.5},
         {"timestamp": -1},
         {"sent_at": NOW},

@@ -9,14 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.ingest.json_text import (
-    DECODE_ERRORS,
-    canonicalize,
-    is_canonical_object,
-    is_empty_object,
-    split_array,
-    split_object,
-)
+from schemas.json_text import canonicalize, is_empty_object
+from services.ingest.json_text import DECODE_ERRORS, is_canonical_object, split_array, split_object
 from tests.services.ingest.conftest import UNHURRIED, Ingest
 from tests.services.ingest.test_native import event
 
@@ -152,6 +146,7 @@ def test_the_canonical_form_stays_on_the_fast_path(text: str) -> None:
         (b'{"a":18446744073709551616}', b'{"a":1.8446744073709552e+19}', ""),
         (b'{"a":-9223372036854775809}', b'{"a":-9223372036854775808}', ""),
         (b'{"a":1e17}', b'{"a":100000000000000000}', ""),
+        (b'{"a":-0,"b":-0.0,"c":-0.00,"d":[-0]}', b'{"a":0,"b":0,"c":0,"d":[0]}', ""),
         (b'{"a":100000000000000000}', b'{"a":100000000000000000}', ""),
         (b'{"a":1e400,"b":1}', b'{"b":1}', "a: 1e400 is beyond a double"),
         (b'{"a":[1,-1e400]}', b'{"a":[1,null]}', "a: -1e400"),
@@ -247,6 +242,7 @@ def test_what_is_taken_is_stored_in_canonical_form_however_many_come_together(
         '{"plan":"free","plan":"pro"}': ('{"plan":"pro"}', "warning"),
         '{"a":50000000000000000000}': ('{"a":5e+19}', "ok"),
         '{"a":1e17}': ('{"a":100000000000000000}', "ok"),
+        '{"a":-0.0,"b":-0.5,"c":-0}': ('{"a":0,"b":-0.5,"c":0}', "ok"),
         '{"a":1e400,"b":1}': ('{"b":1}', "warning"),
         '{"a":1}': ('{"a":1}', "ok"),
     }

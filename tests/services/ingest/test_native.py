@@ -198,7 +198,8 @@ def test_the_project_is_the_keys_and_what_names_another_is_dropped(ingest: Inges
 
 
 def test_the_batchs_sent_at_holds_for_events_without_their_own(ingest: Ingest) -> None:
-    ingest.results({"events": [event(sent_at=2_000), event()], "sent_at": "1970-01-01T00:00:01Z"})
+    one, other = event(timestamp=500), event(timestamp=500, sent_at=2_000)
+    ingest.results({"events": [one, other], "sent_at": "1970-01-01T00:00:01Z"})
 
     assert sorted(stored["sent_at"] for stored in ingest.inbox()) == [1_000, 2_000]
 

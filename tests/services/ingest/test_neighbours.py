@@ -10,7 +10,7 @@ import pytest
 
 from schemas.avila_pb2 import Event as Message
 from schemas.avila_pb2 import TrackRequest, TrackResponse
-from services.ingest.json_text import BYTE_ORDER_MARK
+from schemas.json_text import BYTE_ORDER_MARK
 from tests.conftest import free_ports
 from tests.credentials import KEY
 from tests.services.ingest.conftest import Ingest

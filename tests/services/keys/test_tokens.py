@@ -65,8 +65,10 @@ def test_a_token_is_not_good_for_what_it_is_not_for() -> None:
         asked(token=query_token(project="other"))
     with pytest.raises(Forbidden, match="has no scope `write`, only read"):
         asked(scope="write", token=query_token(scopes=("read",)))
-    with pytest.raises(Forbidden, match="has no scope `read`, only write"):
+    with pytest.raises(Forbidden, match="has no scope `read`, only write") as refusal:
         asked(token=query_token(scopes=("write",)))
+    both = "`avila tokens create --project shop --scope read --scope write`"
+    assert str(refusal.value).endswith(both)
 
 
 def test_half_a_digest_that_is_right_is_not_enough() -> None:

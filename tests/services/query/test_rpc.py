@@ -156,6 +156,16 @@ async def test_settings_and_plans_are_there(client: Client) -> None:
     assert (await client.refusal("GetPlan", pb.GetPlanRequest(**name)))[0] == "NOT_FOUND"
 
 
+async def test_what_was_rejected_and_how_far_duplicates_are_known_are_there(
+    client: Client,
+) -> None:
+    rejected = pb.GetRejectedRequest(project_id="shop", parameters={"samples": "1"})
+    assert await client.json("GetRejected", rejected) == {"total": 0, "reasons": []}
+    status = pb.GetProjectStatusRequest(project_id="shop")
+    dedup = {"covered_hours": 24.0, "window_hours": 24.0, "warning": ""}
+    assert await client.json("GetProjectStatus", status) == {"dedup": dedup}
+
+
 async def test_what_is_refused_says_which_field_is_wrong(client: Client) -> None:
     status, told = await client.refusal("CreateDefinition", create(steps=[{"event": "home"}, {}]))
     assert (status, told["error-code"]) == ("INVALID_ARGUMENT", "invalid")

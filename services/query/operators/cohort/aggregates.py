@@ -25,7 +25,11 @@ Grids: TypeAlias = Mapping[str | None, Grid]
 
 
 class CohortAggregates(NamedTuple):
-    """All that is counted of a cohort, and how far it is (`status`)."""
+    """All that is counted of a cohort, and how far it is (`status`).
+
+    `values_error` says how many persons a value may lack at most; None if the figures by value are
+    exact.
+    """
 
     rows: Grid
     late_dropped: int
@@ -33,6 +37,7 @@ class CohortAggregates(NamedTuple):
     positions: dict[int, int]
     status: StatusResponse = LIVE
     values: Grids = MappingProxyType({})
+    values_error: int | None = None
 
 
 def add_up(rows: Sequence[Row]) -> Row | None:

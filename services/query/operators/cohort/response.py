@@ -70,9 +70,12 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     changed: `backfilled` is the share of them that is counted (0 to 1). Until then `previous` has
     the results of the version before a change, which is kept up to date; otherwise it is null.
 
-    Periods in which nobody began are left out. `late_dropped` counts the events that came too late
-    for the stream to count. `positions` has, for each partition of the event store, the offset
-    before which all events are included.
+    Periods in which nobody began are left out. `late_dropped` counts the events that came too
+    late; while the state is `behind`, they are about to be counted. `positions` has, for each
+    partition of the event store, the offset before which all events are included.
+
+    Figures by value are `approximate` if a partition has met more values than it tracks: a value
+    may then lack up to `error` persons, who are counted as `other`.
     """
 
     cohort: CohortResponse
@@ -84,6 +87,8 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "CohortResultsResponse | None" = None
+    approximate: bool = False
+    error: int = 0
 
 
 def show(definition: CohortDefinition) -> CohortResponse:
@@ -131,6 +136,8 @@ def assemble(
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
+        approximate=aggregates.values_error is not None,
+        error=aggregates.values_error or 0,
     )
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from schemas.operators.cohort import COHORT, CohortDefinition
 from schemas.time.calendar import begin_of
+from services.query.operators.breakdown import add_errors
 from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Row, add_up
 from services.query.views.latest import LatestByKey
 from services.query.views.progress import Progress, progress_of
@@ -27,6 +28,7 @@ class CohortRecord(NamedTuple):
     late_dropped: int
     updated_at: int
     progress: Progress
+    values_error: int | None = None
 
 
 class CohortResultsView(LatestByKey[CohortRecord]):
@@ -53,6 +55,7 @@ class CohortResultsView(LatestByKey[CohortRecord]):
             positions={record.partition: record.progress.position for record in whole},
             status=self.status(definition),
             values={value: _added_up(parts) for value, parts in of_values.items()},
+            values_error=add_errors(record.values_error for record in whole),
         )
 
 
@@ -77,6 +80,7 @@ def read_records(batch: pa.RecordBatch) -> list[CohortRecord]:
             record["late_dropped"],
             record["updated_at"],
             progress_of(record),
+            record["values_error"],
         )
         for record in batch.to_pylist()
     ]

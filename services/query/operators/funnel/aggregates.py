@@ -37,7 +37,8 @@ class DayCounts(NamedTuple):
 class FunnelAggregates(NamedTuple):
     """All that is counted of a funnel, by days since 1970, and how far it is (`status`).
 
-    `total` has each person once.
+    `total` has each person once. `values_error` says how many persons a value may lack at most;
+    None if the figures by value are exact.
     """
 
     total: list[int]
@@ -48,6 +49,7 @@ class FunnelAggregates(NamedTuple):
     status: StatusResponse = LIVE
     entries: Sequence[int] = ()
     values: Values = MappingProxyType({})
+    values_error: int | None = None
 
 
 def top_values(values: Values) -> list[str]:

@@ -45,7 +45,7 @@ from services.query.operators.funnel.sql import day_number, floors, groups
 _DAY_MS: Final = 86_400_000
 _TOTAL: Final = -(2**31)
 _OVER: Final = -(2**62)  # before any time
-_COLUMNS: Final = 6  # numbers, after the label
+_COLUMNS: Final = 8  # numbers, after the label
 # Labels: all chains, the chains of one value (its token follows), and the rest.
 _ALL, _VALUE, _OTHER = "all", "is:", "other"
 
@@ -71,7 +71,8 @@ WITH {bind(_TOTAL, "Int32")} AS total
 SELECT
     if(place <= 1 + {bind(MAX_SHOWN, "UInt8")}, label, '{_OTHER}') AS shown, day, step,
     if(timed, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}), 0) AS time,
-    count() AS persons, sum(if(timed, took, 0)) AS sum_ms, sum(chains) AS entries
+    count() AS persons, sum(if(timed, took, 0)) AS sum_ms, sum(chains) AS entries,
+    min(if(timed, took, 0)) AS min_ms, max(if(timed, took, 0)) AS max_ms
 FROM (
     SELECT
         label, day, step, chains, best.1 + best.2 AS took,
@@ -332,11 +333,13 @@ def _by_day(definition: FunnelDefinition, table: NDArray[np.int64]) -> dict[int,
     table = table[:, np.lexsort(table[1::-1])]
     days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
-        _, _, time, persons, sum_ms, entries = table[:, rows]
+        _, _, time, persons, sum_ms, entries, min_ms, max_ms = table[:, rows]
         counts = days.setdefault(day, _nothing(steps))
         counts.reached[step - 1] = int(persons.sum())
         counts.entries[step - 1] = int(entries.sum())
-        counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
+        counts.times[step - 1] = collect(
+            bucket_of(time), persons, int(sum_ms.sum()), int(min_ms.min()), int(max_ms.max())
+        )
     if definition.funnel.entries:
         return days
     return {day: counts._replace(entries=[]) for day, counts in days.items()}

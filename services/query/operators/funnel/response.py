@@ -69,8 +69,8 @@ class StepResponse(msgspec.Struct, frozen=True):
 class TimedStepResponse(StepResponse, frozen=True):
     """A step of one entry day, with the time that persons took to it from their first step.
 
-    The mean is exact, median and 90th percentile are within 1 %, all rounded to a millisecond; null
-    if nobody reached the step.
+    The mean is exact, median and 90th percentile are within 1 % and within the times that were
+    counted, all rounded to a millisecond; null if nobody reached the step.
     """
 
     mean_ms: int | None
@@ -117,8 +117,11 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     the results of the version before a change, which is kept up to date; otherwise it is null.
 
     `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
-    too late for the stream to count. `positions` has, for each partition of the event store, the
-    offset before which all events are included.
+    too late; while the state is `behind`, some of them are about to be counted. `positions` has,
+    for each partition of the event store, the offset before which all events are included.
+
+    Figures by value are `approximate` if a partition has met more values than it tracks: a value
+    may then lack up to `error` persons, who are counted as `other`.
     """
 
     funnel: FunnelResponse
@@ -131,6 +134,8 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "FunnelResultsResponse | None" = None
+    approximate: bool = False
+    error: int = 0
 
 
 def show(definition: FunnelDefinition) -> FunnelResponse:
@@ -190,6 +195,8 @@ def assemble(
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
+        approximate=aggregates.values_error is not None,
+        error=aggregates.values_error or 0,
     )
 
 

@@ -32,7 +32,7 @@ _AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
 _STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
 _UNSET: Final = -(2**63)  # before any time, by more than any window
 _TOTAL: Final = -(2**31)
-_COLUMNS: Final = 5
+_COLUMNS: Final = 7
 
 
 def funnel_statement(
@@ -50,7 +50,7 @@ def funnel_statement(
     text = f"""
 WITH {constants(definition, bind)}
 SELECT day, step, if(day = total, 0, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}))
-    AS time, count() AS persons, sum(took) AS sum_ms
+    AS time, count() AS persons, sum(took) AS sum_ms, min(took) AS min_ms, max(took) AS max_ms
 FROM ({times_sql(database, definition, first, last, bind)})
 ARRAY JOIN times AS took, arrayEnumerate(times) AS step
 WHERE took >= 0
@@ -179,14 +179,16 @@ def read_counts(definition: FunnelDefinition, result: QueryResult, now_ms: int) 
     total = [0] * steps
     days: dict[int, DayCounts] = {}
     for day, step, rows in groups(table[0], table[1]):
-        _, _, time, persons, sum_ms = table[:, rows]
+        _, _, time, persons, sum_ms, min_ms, max_ms = table[:, rows]
         reached = int(persons.sum())
         if day == _TOTAL:
             total[step - 1] = reached
             continue
         counts = days.setdefault(day, DayCounts([0] * steps, [EMPTY] * steps, []))
         counts.reached[step - 1] = reached
-        counts.times[step - 1] = collect(bucket_of(time), persons, int(sum_ms.sum()))
+        counts.times[step - 1] = collect(
+            bucket_of(time), persons, int(sum_ms.sum()), int(min_ms.min()), int(max_ms.max())
+        )
     return FunnelAggregates(
         total, days, late_dropped=0, updated_at=now_ms, positions=result.positions
     )

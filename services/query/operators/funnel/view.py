@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.operators.funnel import FUNNEL, FunnelDefinition
 from schemas.sketches.durations import Sketch, merge
+from services.query.operators.breakdown import add_errors
 from services.query.operators.funnel.aggregates import (
     DayCounts,
     FunnelAggregates,
@@ -36,6 +37,7 @@ class FunnelRecord(NamedTuple):
     late_dropped: int
     updated_at: int
     progress: Progress
+    values_error: int | None = None
 
     @property
     def period(self) -> int | None:
@@ -84,6 +86,7 @@ class FunnelResultsView(LatestByKey[FunnelRecord]):
             status=self.status(definition),
             entries=_entries(steps, totals),
             values=_values(totals),
+            values_error=add_errors(record.values_error for record in totals),
         )
 
 
@@ -128,6 +131,7 @@ def read_records(batch: pa.RecordBatch) -> list[FunnelRecord]:
             plain["late_dropped"][row],
             plain["updated_at"][row],
             progress_of({name: column[row] for name, column in plain.items()}),
+            plain["values_error"][row],
         )
         for row, times in enumerate(_sketches(batch.column("times")))
     ]
@@ -138,10 +142,12 @@ def _sketches(times: Any) -> list[list[Sketch]]:
     structs = times.values
     buckets = _slices(structs.field("buckets"), np.int32)
     counts = _slices(structs.field("counts"), np.int64)
-    sums = structs.field("sum_ms").to_pylist()
+    sums, shortest, longest = (
+        structs.field(name).to_pylist() for name in ("sum_ms", "min_ms", "max_ms")
+    )
     bounds = times.offsets.to_pylist()
     return [
-        [Sketch(buckets[i], counts[i], sums[i]) for i in range(begin, end)]
+        [Sketch(buckets[i], counts[i], sums[i], shortest[i], longest[i]) for i in range(begin, end)]
         for begin, end in pairwise(bounds)
     ]
 

@@ -118,12 +118,12 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     last 60, 300 and 1,800 seconds.
 
     Buckets that end before `complete_until` are final, except for events that come later than the
-    allowed lateness, which are not counted but for `late_dropped`. It is the earliest time of all
-    partitions that have had an event; null if none had, or with `source=store`. `approximate` says
-    how results are approximated; null if they are exact, as those of ClickHouse always are.
-    `positions` has, for each partition of the event store, the offset before which all events are
-    included. If the requested window does not fit the buckets of `previous`, its `window_s` is one
-    bucket.
+    allowed lateness; those whose bucket is no longer kept are not counted, but in `late_dropped`.
+    It is the earliest time of all partitions that have had an event; null if none had, or with
+    `source=store`. `approximate` says how results are approximated; null if they are exact, as
+    those of ClickHouse always are. `positions` has, for each partition of the event store, the
+    offset before which all events are included. If the requested window does not fit the buckets
+    of `previous`, its `window_s` is one bucket.
     """
 
     metric: MetricResponse

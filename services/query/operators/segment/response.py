@@ -48,8 +48,8 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
 
     `days` has the days on which anybody entered or left, by the clock of that time; ClickHouse
     (`source=store`) counts who is in now, and no days. `late_dropped` counts the events that came
-    too late to be a step of a `sequence`. `positions` has, for each partition of the event store,
-    the offset before which all events are included.
+    too late to be a step of a `sequence` at once. `positions` has, for each partition of the event
+    store, the offset before which all events are included.
     """
 
     segment: SegmentResponse

@@ -1,15 +1,14 @@
-"""Recognize JSON objects that are canonical already, as nearly all are; see `json_text`."""
+"""Recognize JSON objects that are canonical already, as nearly all are; see `schemas.json_text`."""
 
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, UInt64s, kernel
-from pipelines.columnar.json_scan import byte_at
-from services.ingest.fast_path.scan import skip_to
+from pipelines.columnar.json_scan import byte_at, skip_to
 
-_MAX_KEYS: Final = 128
-_MAX_LEVELS: Final = 62  # one bit each in 64
+MAX_KEYS: Final = 128
+MAX_LEVELS: Final = 62  # one bit each in 64
 # More digits may exceed 64 bits, or the whole numbers that a double holds exactly.
 _MAX_INT_DIGITS: Final = 18
 _MAX_WHOLE_DIGITS: Final = 15
@@ -25,9 +24,9 @@ class Scratch(NamedTuple):
     firsts: Int64s  # by level, the index of its first key
 
 
-def scratch() -> Scratch:
-    """Return memory for `is_canonical`."""
-    return Scratch(np.empty(_MAX_KEYS, np.uint64), np.empty(_MAX_LEVELS, np.int64))
+def scratch(max_keys: int = MAX_KEYS) -> Scratch:
+    """Return memory for `is_canonical`: texts with more keys are not recognized."""
+    return Scratch(np.empty(max_keys, np.uint64), np.empty(MAX_LEVELS, np.int64))
 
 
 @kernel
@@ -37,7 +36,7 @@ def is_canonical(
     """Return whether valid JSON is an object within the bounds and surely in canonical form.
 
     False for everything that needs thought: keys that are the same or have the same hash, escapes
-    in keys, very many keys, exponents, and numbers of very many digits.
+    in keys, very many keys, exponents, -0, and numbers of very many digits.
     """
     if size > max_bytes or size < 2 or data[begin] != ord("{"):
         return False
@@ -57,7 +56,7 @@ def is_canonical(
                 p = skip_to(data, p + 2, end, False)
             if key_is_next:
                 key_is_next = False
-                if escaped or keys == _MAX_KEYS:
+                if escaped or keys == len(scratch.keys):
                     return False
                 key = _hash(data, first, p)
                 for other in range(scratch.firsts[level], keys):
@@ -68,7 +67,7 @@ def is_canonical(
             p += 1
         elif byte == ord("{") or byte == ord("["):
             level += 1
-            if level >= min(max_depth, _MAX_LEVELS):
+            if level >= min(max_depth, MAX_LEVELS):
                 return False
             key_is_next = byte == ord("{")
             objects = objects << 1 | key_is_next
@@ -106,9 +105,11 @@ def _hash(data: Bytes, begin: Int, end: Int) -> Int:
 @kernel
 def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
     """Return where the number at `p` ends; less than 0 if it needs thought."""
-    if data[p] == ord("-"):
+    is_zero = data[p] == ord("-")  # -0 is 0 in canonical form
+    if is_zero:
         p += 1
     first = p
+    is_zero = is_zero and data[p] == ord("0")
     while p < end and ord("0") <= data[p] <= ord("9"):
         p += 1
     digits = p - first
@@ -117,8 +118,9 @@ def _end_of_number(data: Bytes, p: Int, end: Int) -> Int:
             return np.int64(-1)
         p += 1
         while p < end and ord("0") <= data[p] <= ord("9"):
+            is_zero = is_zero and data[p] == ord("0")
             p += 1
     elif digits > _MAX_INT_DIGITS:
         return np.int64(-1)
     byte = byte_at(data, p, end)
-    return np.int64(-1) if byte == ord("e") or byte == ord("E") else p
+    return np.int64(-1) if is_zero or byte == ord("e") or byte == ord("E") else p
