@@ -152,9 +152,11 @@ class Decompressor:
         """Write the output of `data`; return nothing, since Brotli has no members."""
         if self._frame.is_finished():
             raise brotli.error("there are bytes after its end")
-        sink.write(self._frame.process(data, output_buffer_limit=_STEP))
-        while not self._frame.can_accept_more_data():
-            sink.write(self._frame.process(b"", output_buffer_limit=_STEP))
+        while output := self._frame.process(data, output_buffer_limit=_STEP):
+            sink.write(output)
+            data = b""
+            if self._frame.is_finished():
+                break
         self._fresh = self._frame.is_finished()
         return b""
 

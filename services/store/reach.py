@@ -194,8 +194,8 @@ def _plain_name(token: Token) -> bytes:
 
 def _plain(quoted: bytes) -> bytes:
     """Return the text in quotes, with its escapes resolved."""
-    if quoted[:1] == b"\xe2":  # typographic quotes, with no escapes inside
-        return quoted[3:-3]
+    if quoted[:1] == b"\xe2":  # typographic quotes, in which the engine knows no escapes: be safe
+        return _resolved(quoted[3:-3])
     if quoted[:1] in b"xX":
         digits = quoted[2:-1].decode()
         return bytes.fromhex("0" * (len(digits) % 2) + digits)
