@@ -205,10 +205,12 @@ def _plain(quoted: bytes) -> bytes:
     inner = quoted[1:-1]
     if quoted[:1] == b"$":
         inner = quoted[quoted.index(b"$", 1) + 1 : quoted.rindex(b"$", 0, -1)]
-    resolved = _ESCAPED.sub(
-        lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], inner
-    )
-    return resolved.replace(quoted[:1] * 2, quoted[:1])
+    return _resolved(inner).replace(quoted[:1] * 2, quoted[:1])
+
+
+def _resolved(text: bytes) -> bytes:
+    """Return the text with its escapes resolved."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], text)
 
 
 def _refusal(name: str) -> StoreError:
