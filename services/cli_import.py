@@ -67,7 +67,7 @@ _OF_COLUMNS: Final = ("event", "person", "time", "session", "id", "types", "time
 )
 @click.pass_context
 def import_file(context: click.Context, /, file: Path, **options: Any) -> None:
-    """Import events from FILE: CSV, NDJSON, JSON or Parquet, also gzipped (.gz).
+    """Import events from FILE: CSV, NDJSON, JSON or Parquet, also gzipped (.gz) or in a .zip.
 
     Every other column becomes a property. Importing a file again adds only the events that are not
     there. Rows that are no events are named and left out; the exit code is 1 then.

@@ -56,6 +56,14 @@ class Batch(NamedTuple):
         return f"{self.topic}:{self.partition}:{self.first}-{self.last}:{self.checksum:08x}"
 
 
+class Row(NamedTuple):
+    """What identifies a row beside its position in the event store."""
+
+    project_id: str
+    distinct_id: str
+    event: str
+
+
 class Sink(Protocol):
     """A destination of rows. `setup` is called first; `write` is called from one thread."""
 
@@ -76,6 +84,16 @@ class Sink(Protocol):
         Raises:
             Unavailable: it is not known whether the rows were written; repeat with `again` set.
         """
+
+    def stored(self, partition: int, count: int) -> dict[int, Row]:
+        """Return up to `count` rows of a partition, those with the highest offsets, by offset.
+
+        Raises:
+            Unavailable: try again later.
+        """
+
+    def reopened(self) -> "Sink":
+        """Return a sink of the same rows that another thread may use meanwhile."""
 
     def close(self) -> None:
         """Close connections; rows that were written are not affected."""

@@ -1,8 +1,9 @@
 """The ClickHouse sink: writes the table `events` over HTTP, each event once.
 
-A batch is written by one INSERT per calendar month. That is one block and one part, which exists
-completely or not at all. Its deduplication token is made of the chunk and the month alone, and
-ClickHouse ignores an insert with a known token. In addition:
+A batch becomes one part per calendar month, which exists completely or not at all. A month with
+many rows has an INSERT of its own; months with few are written together, because an INSERT costs
+far more than a part. The deduplication token is made of the chunk and the first month alone.
+ClickHouse applies it to each part, and ignores a part with a known token. In addition:
 
 - ClickHouse keeps only the latest tokens, and a process that was stopped after its plan was
   persisted may send its insert hours later. Every statement therefore has a deadline by the store's
@@ -18,10 +19,11 @@ No row can make an INSERT fail: properties that ClickHouse's JSON type refuses a
 range of DateTime64 becomes the nearest in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.binding import quote_identifier
@@ -29,7 +31,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from schemas.errors import Unavailable
 from schemas.settings import Settings
-from sinks.base import Batch, boot_clock_s
+from sinks.base import Batch, Row, boot_clock_s
 from sinks.connection import connect
 
 if TYPE_CHECKING:
@@ -81,11 +83,23 @@ _SETTINGS: Final[dict[str, Any]] = {
     "max_execution_time": _RUN_TIMEOUT_S,
 }
 
+# The columns by which a row is found again.
+_PLACE: Final = ["project_id", "event", "timestamp", "_partition", "_offset"]
+_MANY_ROWS: Final = 1_000  # of a month that has an INSERT of its own
+_MAX_GROUP: Final = 50  # months of an INSERT; ClickHouse allows 100 by default
+
 _TIMES: Final = ("timestamp", "sent_at", "received_at")
 
 # The range of DateTime64.
 _FIRST_MS: Final = int(np.datetime64("1900-01-01", "ms").astype(np.int64))
 _LAST_MS: Final = int(np.datetime64("2299-12-31T23:59:59.999", "ms").astype(np.int64))
+
+
+class Month(NamedTuple):
+    """The rows of a calendar month, whose number is 202511 for November 2025."""
+
+    number: int
+    rows: pa.RecordBatch
 
 
 class ClickHouseSink:
@@ -108,12 +122,31 @@ class ClickHouseSink:
 
     def write(self, batch: Batch) -> None:
         """Insert the batch month by month; see the module for why each row is there once."""
-        for month, rows in _by_month(_within_range(batch.rows)):
-            token = f"events:{batch.name}:{month}"
+        for months in _grouped(_by_month(_within_range(batch.rows))):
+            token = f"events:{batch.name}:{months[0].number}"
             if batch.again:
-                self._insert_if_missing(rows, token)
+                self._insert_if_missing(months, token)
             else:
-                self._insert(rows, token, batch.planned_at_s)
+                self._insert(months, token, batch.planned_at_s)
+
+    def stored(self, partition: int, count: int) -> dict[int, Row]:
+        """Return the rows of a partition with the highest offsets, by offset."""
+        text = self._command(
+            "SELECT _offset, project_id, distinct_id, event "  # noqa: S608 - numbers and our name
+            f"FROM {self._table} WHERE _partition = {partition} "
+            f"ORDER BY _offset DESC LIMIT {count} FORMAT JSONCompactEachRow",
+            settings={
+                "select_sequential_consistency": 1,
+                "output_format_json_quote_64bit_integers": 0,
+            },
+        )
+        lines = text.encode().splitlines() if isinstance(text, str) else []  # a summary if empty
+        rows = msgspec.json.decode(b"[" + b",".join(lines) + b"]")
+        return {offset: Row(*names) for offset, *names in rows}
+
+    def reopened(self) -> "ClickHouseSink":
+        """Return another sink of the same table, with a connection of its own."""
+        return ClickHouseSink(self._settings)
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,40 +154,49 @@ class ClickHouseSink:
             self._client.close()
             self._client = None
 
-    def _insert_if_missing(self, rows: pa.RecordBatch, token: str) -> None:
+    def _insert_if_missing(self, months: Sequence[Month], token: str) -> None:
         for number in range(_TOKENS):
             asked_at_s = boot_clock_s()
-            if self._is_written(rows):
+            missing = self._missing(months)
+            if not missing:
                 return
-            self._insert(rows, f"{token}:{number}" if number else token, asked_at_s)
-        if not self._is_written(rows):
+            self._insert(missing, f"{token}:{number}" if number else token, asked_at_s)
+        if self._missing(months):
             raise Unavailable(f"the store accepts the insert {token} but lacks its rows")
 
-    def _is_written(self, rows: pa.RecordBatch) -> bool:
-        """Return whether the last row is there: parts of a block are written in order."""
-        last = rows.num_rows - 1
-        project, event = (
-            rows.column(name)[last].as_py().encode().hex() for name in ("project_id", "event")
+    def _missing(self, months: Sequence[Month]) -> list[Month]:
+        """Return the months without their last row: a part has all of its rows or is not there."""
+        last = [month.rows.slice(month.rows.num_rows - 1) for month in months]
+        rows = pa.Table.from_batches(last).select(_PLACE)
+        projects, events = (
+            ", ".join(
+                f"unhex('{str(text).encode().hex()}')" for text in set(rows[name].to_pylist())
+            )
+            for name in ("project_id", "event")
         )
-        time_ms = rows.column("timestamp").view(pa.int64())[last].as_py()
+        times = ", ".join(
+            f"fromUnixTimestamp64Milli({time_ms})"
+            for time_ms in set(rows["timestamp"].cast(pa.int64()).to_pylist())
+        )
+        offsets = rows["_offset"].to_pylist()
         found = self._command(
-            f"SELECT count() FROM {self._table} "  # noqa: S608 - hexadecimal and numbers
-            f"WHERE project_id = unhex('{project}') AND event = unhex('{event}') "
-            f"AND timestamp = fromUnixTimestamp64Milli({time_ms}) "
-            f"AND _partition = {rows.column('_partition')[last]} "
-            f"AND _offset = {rows.column('_offset')[last]}",
+            "SELECT arrayStringConcat(groupUniqArray(toString(_offset)), ',') "  # noqa: S608 - hexadecimal and numbers
+            f"FROM {self._table} WHERE project_id IN ({projects}) AND event IN ({events}) "
+            f"AND timestamp IN ({times}) AND _partition = {rows['_partition'][0]} "
+            f"AND _offset IN ({', '.join(map(str, offsets))})",
             # On a cluster, every replica then returns what a quorum has confirmed.
             settings={"select_sequential_consistency": 1},
         )
-        return bool(int(found))
+        there = set(map(int, filter(None, str(found).split(","))))
+        return [month for month, offset in zip(months, offsets, strict=True) if offset not in there]
 
-    def _insert(self, rows: pa.RecordBatch, token: str, since_s: float) -> None:
+    def _insert(self, months: Sequence[Month], token: str, since_s: float) -> None:
         self._read_clock()
         until_ms = int((since_s + WRITE_TIMEOUT_S + self._clock_ahead_s) * 1_000)
         self._command(
             f"{self._insert_text} WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({until_ms}), "
             "'too late: look first') = 0 FORMAT ArrowStream",
-            data=_arrow_stream(rows),
+            data=_arrow_stream([month.rows for month in months]),
             settings=_SETTINGS | {"insert_deduplication_token": token},
         )
 
@@ -192,10 +234,12 @@ def _insert_text(table: str) -> str:
     )
 
 
-def _arrow_stream(rows: pa.RecordBatch) -> bytes:
+def _arrow_stream(parts: Sequence[pa.RecordBatch]) -> bytes:
+    """Return rows as one block."""
+    rows = pa.Table.from_batches(parts).combine_chunks()
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, rows.schema) as stream:
-        stream.write_batch(rows)
+        stream.write_table(rows)
     return out.getvalue().to_pybytes()
 
 
@@ -212,12 +256,28 @@ def _within_range(rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows
 
 
-def _by_month(rows: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the rows of each calendar month (as 202511), in order; nothing if there are none."""
+def _hexadecimal(texts: Iterable[object]) -> set[str]:
+    return {str(text).encode().hex() for text in texts}
+
+
+def _by_month(rows: pa.RecordBatch) -> Iterator[Month]:
+    """Yield the rows of each calendar month, in order; nothing if there are none."""
     times = rows.column("timestamp").view(pa.int64()).to_numpy()
     months = times.view("M8[ms]").astype("M8[M]").astype(np.int64)
     present = np.unique(months)
     for month in present.tolist():
         year, index = divmod(month, 12)
         part = rows if len(present) == 1 else rows.filter(pa.array(months == month))
-        yield (1970 + year) * 100 + index + 1, part
+        yield Month((1970 + year) * 100 + index + 1, part)
+
+
+def _grouped(months: Iterable[Month]) -> Iterator[list[Month]]:
+    """Yield the months that are inserted together; the same ones whenever they are."""
+    rare: list[Month] = []
+    for month in months:
+        if month.rows.num_rows >= _MANY_ROWS:
+            yield [month]
+        else:
+            rare.append(month)
+    for begin in range(0, len(rare), _MAX_GROUP):
+        yield rare[begin : begin + _MAX_GROUP]

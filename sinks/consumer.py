@@ -1,7 +1,7 @@
 """The Kafka consumer of a sink: its configuration, and which of its errors are final."""
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -24,6 +24,8 @@ class SourceSettings(NamedTuple):
     session_timeout_ms: int = 10_000
     chunk_rows: int = 50_000
     chunk_interval_ms: int = 250
+    # Where to begin if Kafka has forgotten the group's offsets and the sink has other events.
+    missing_offsets: Literal["refuse", "beginning", "end"] = "refuse"
 
 
 def join(settings: SourceSettings, assigned: OnPartitions, revoked: OnPartitions) -> Consumer:

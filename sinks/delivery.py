@@ -21,6 +21,9 @@ write only what the new owner writes, too, and the sink recognises the same batc
 that comes too late (`sinks.clickhouse`). The zombie cannot join a new generation unnoticed: it
 rejoins only within a poll, which first reports that the partition is lost.
 
+**Without a committed offset**, which Kafka may forget, what the sink has says where to continue
+(`sinks.resume`).
+
 **A commit with an unknown outcome** is repeated unchanged until it succeeds or the partition is
 lost. If that takes too long, or another Kafka call fails, the consumer is replaced and starts from
 the committed offsets. Writes to a sink that does not answer are repeated with growing pauses;
@@ -45,6 +48,7 @@ from schemas.errors import Unavailable
 from sinks.base import Batch, Sink, boot_clock_s
 from sinks.partitions import Chunk
 from sinks.rejects import Rejects
+from sinks.resume import resuming
 from sinks.rows import decode
 from sinks.source import Source, SourceSettings
 from sinks.telemetry import Metrics
@@ -90,7 +94,8 @@ class Delivery:
         if not self._set_up():
             return
         writer = Writer(self._sink, self._metrics)
-        source = Source(self._settings, self._metrics.skipped)
+        resume = resuming(self._settings, self._sink, self._codec)
+        source = Source(self._settings, self._metrics.skipped, resume)
         with contextlib.closing(writer), contextlib.closing(source):
             while not self._stop.is_set():
                 try:

@@ -4,7 +4,7 @@ import threading
 
 import pyarrow as pa
 
-from sinks.base import Batch
+from sinks.base import Batch, Row
 from sinks.rows import ROWS
 
 
@@ -22,6 +22,18 @@ class MemorySink:
         """Keep the rows, unless it has the batch already."""
         with self._lock:
             self._batches.setdefault(batch.name, batch.rows)
+
+    def stored(self, partition: int, count: int) -> dict[int, Row]:
+        """Return the rows of a partition with the highest offsets, by offset."""
+        own = (row for row in self.rows.to_pylist() if row["_partition"] == partition)
+        found = {
+            row["_offset"]: Row(row["project_id"], row["distinct_id"], row["event"]) for row in own
+        }
+        return dict(sorted(found.items())[-count:])
+
+    def reopened(self) -> "MemorySink":
+        """Return this sink, which any thread may use."""
+        return self
 
     def close(self) -> None:
         """Do nothing; the rows are kept."""

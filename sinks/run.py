@@ -47,6 +47,7 @@ def run_sink(settings: Settings) -> None:
                 topic=settings.topics.events.name,
                 group=f"{settings.app_id}-sink-clickhouse",
                 session_timeout_ms=settings.session_timeout_ms,
+                missing_offsets=settings.missing_offsets,
             ),
             ClickHouseSink(settings),
             Codec(EVENT, registry.find, shipped=history("event")),

@@ -32,11 +32,18 @@ _FETCH_BYTES: Final = 32 << 20
 class Source:
     """Reads committed records as a member of the group. Not thread-safe; calls may block.
 
-    `on_skipped` is called with the number of offsets that were deleted before they were read.
+    `on_skipped` is called with the number of offsets that were deleted before they were read, and
+    `resume` with a partition that has no committed offset, its first offset and its end.
     """
 
-    def __init__(self, settings: SourceSettings, on_skipped: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        on_skipped: Callable[[int], None],
+        resume: Callable[[int, int, int], int] = lambda *_: 0,
+    ) -> None:
         self._settings = settings
+        self._resume = resume
         self._on_skipped = on_skipped
         self._partitions: dict[int, Partition] = {}
         self._paused = False
@@ -145,7 +152,9 @@ class Source:
                     raise KafkaException(place.error)
                 plan = read_plan(place.metadata) if place.offset >= 0 else None
                 low, high = consumer.get_watermark_offsets(place, timeout=_CALL_TIMEOUT_S)
-                start = max(place.offset, 0)  # of a new group there is none
+                start = place.offset
+                if start < 0:
+                    start = self._resume(place.partition, low, high)
                 self._partitions[place.partition] = Partition(place.partition, start, plan)
                 if start < low:
                     self._skip_deleted(self._partitions[place.partition], low)

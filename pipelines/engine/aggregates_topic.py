@@ -125,7 +125,8 @@ class AggregatesTopic:
             instance.total = record
             instance.late, instance.live_since = record["late_dropped"], record["live_since"]
             instance.behind, instance.behind_since = _behind(record)
-            instance.settling = record["backfilling_to"] is not None and instance.backfill is None
+            backfilled = instance.backfill is None and record["backfilling_to"] is not None
+            instance.settling = backfilled and instance.behind > 0
             instance.failed = instance.failed or record["failed"] or ""
         if isinstance(instance, FailedInstance):
             instance.record_keys.add(record_key)

@@ -56,7 +56,9 @@ def parse(value: bytes | None, headers: Headers, timestamp: int) -> CloudEvents:
         InvalidRecord: the record is not a CloudEvent in JSON, or no event of its batch is.
     """
     texts = {name.lower(): _text(text) for name, text in headers}
-    if f"{_PREFIX}specversion" in texts:
+    # A structured event may have its attributes in headers, too.
+    is_structured = _media_type(texts.get("content-type", "")).startswith("application/cloudevents")
+    if f"{_PREFIX}specversion" in texts and not is_structured:
         return CloudEvents([_read_binary(value or b"", texts, timestamp)], None)
     text = (value or b"").removeprefix(BYTE_ORDER_MARK)
     if text.lstrip()[:1] == b"[":

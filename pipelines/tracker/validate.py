@@ -47,7 +47,8 @@ def validate(
     the last one found.
     """
     columns: dict[str, ArrowColumn] = dict(zip(events.schema.names, events.columns, strict=True))
-    received = receipt_times(columns["received_at"], record_times)
+    tolerance = settings.clock_tolerance_s * 1000
+    received = receipt_times(columns["received_at"], record_times, tolerance)
     timestamps = _int64s(columns["timestamp"], record_times)
     timestamps = clocks.correct(columns, timestamps, received, record_times)
     columns["properties"], property_faults = check_properties(columns["properties"])
@@ -74,15 +75,18 @@ def person_ids(columns: dict[str, ArrowColumn]) -> ArrowColumn:
     return pc.if_else(pc.equal(named, pa.scalar("")), columns["distinct_id"], named)
 
 
-def receipt_times(column: ArrowColumn, record_times: Int64s) -> Int64s:
+def receipt_times(column: ArrowColumn, record_times: Int64s, tolerance: int) -> Int64s:
     """Return when the events were received: as they say, but not after Kafka took their records.
 
     Whoever writes to the inbox states `received_at`, and what may lie in the future depends on it:
-    a receipt in the future would close the windows of a whole project.
+    a receipt in the future would close the windows of a whole project. `tolerance` is by how many
+    milliseconds the clocks of a door and of Kafka may differ, so that the Tracker judges by the
+    same time as the door did.
     """
     received = _int64s(column, record_times)
     # A record without a timestamp bounds nothing.
-    return np.where(record_times > 0, np.minimum(received, record_times), received)
+    is_ahead = (record_times > 0) & (received > record_times + tolerance)
+    return np.where(is_ahead, record_times, received)
 
 
 def identify_events(

@@ -4,14 +4,14 @@ Buckets of a day are the days of a time zone. Shorter ones begin at whole multip
 since 1970 (UTC), whatever the time zone.
 """
 
-import datetime
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.time.calendar import Calendar, begin_of, calendar, find_zone, midnight, number_of
+from schemas.time.calendar import Calendar, begin_of, calendar, find_zone, midnight
+from schemas.time.days import day_runs
 
 _DAY_S: Final = 86_400
 
@@ -33,8 +33,7 @@ class Buckets:
     def number(self, at: int) -> int:
         """Return the bucket of one instant (ms), which is not before 1970."""
         if self._days:
-            local = datetime.datetime.fromtimestamp(at // 1_000, find_zone(self._timezone))
-            return number_of("day", local.date())
+            return int(day_runs(self._timezone).numbers(np.array([at]))[0])
         return at // self._ms
 
     def begin(self, number: int) -> int:

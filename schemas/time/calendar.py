@@ -5,6 +5,9 @@ the next month. A day on which clocks change therefore has 23 or 25 hours. (Wher
 over midnight, the hour that occurs twice belongs to the later day both times.)
 
 Day 0 is 1970-01-01, week 0 begins on 1969-12-29, month 0 is January 1970.
+
+The rules of time zones are those of the package `tzdata`, on every machine: the system's own may be
+older.
 """
 
 import datetime
@@ -16,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidRequest
+
+zoneinfo.reset_tzpath(to=())
 
 Period = Literal["day", "week", "month"]
 

@@ -57,7 +57,13 @@ def import_events(
     prepared = prepare(settings, file, project, name, reading)
     report(prepared)
     if ask_store:
-        rows = without_existing(settings, project, prepared.rows)
+        try:
+            rows = without_existing(settings, project, prepared.rows)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{error}; the store says which events are there already: wait for it, or import "
+                "with `--without-store`. Nothing was written"
+            ) from error
     else:
         rows = unique(prepared.rows)
     writer = InboxWriter(settings, rate)

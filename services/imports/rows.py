@@ -1,4 +1,4 @@
-"""The rows of files: CSV, NDJSON, JSON arrays and Parquet, plain or gzipped.
+"""The rows of files: CSV, NDJSON, JSON arrays and Parquet, plain, gzipped or in zip archives.
 
 Nothing is guessed. A cell of CSV is text, exactly as it is written, and an empty one is absent; the
 values of the other formats have types of their own. A row that cannot be read is refused by itself.
@@ -11,9 +11,12 @@ import decimal
 import gzip
 import io
 import math
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -65,7 +68,7 @@ def open_rows(file: Path) -> RowFile:
         if name.endswith(endings):
             return read(file)
     accepted = ", ".join(ending for endings in _READERS for ending in endings)
-    raise InvalidRequest(f"{file}: accepted are {accepted}, or .gz of them")
+    raise InvalidRequest(f"{file.name}: accepted are {accepted}, or .gz of them")
 
 
 def _read_csv(file: Path) -> RowFile:
@@ -217,8 +220,34 @@ def _open(file: Path) -> AbstractContextManager[BinaryIO]:
     return cast(AbstractContextManager[BinaryIO], opened)
 
 
+def _read_zip(file: Path) -> RowFile:
+    return RowFile(None, _zip_rows(file))
+
+
+def _zip_rows(file: Path) -> Iterator[SourceRow | RefusedRow]:
+    """Return the rows of all files in an archive, in the order of their names."""
+    try:
+        with zipfile.ZipFile(file) as archive, TemporaryDirectory() as directory:
+            for name in sorted(archive.namelist()):
+                if name.endswith("/"):
+                    continue
+                member = Path(directory) / Path(name).name
+                with archive.open(name) as source, member.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                for place, what in open_rows(member).rows:
+                    here = f"{name}, {place}"
+                    if isinstance(what, str):
+                        yield RefusedRow(here, what)
+                    else:
+                        yield SourceRow(here, what)
+                member.unlink()
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        raise InvalidRequest(f"{file} cannot be read: {error}") from error
+
+
 _READERS: Final[dict[tuple[str, ...], Callable[[Path], RowFile]]] = {
     (".csv",): _read_csv,
     (".ndjson", ".jsonl", ".json"): _read_json,
     (".parquet",): _read_parquet,
+    (".zip",): _read_zip,
 }

@@ -194,8 +194,8 @@ def _plain_name(token: Token) -> bytes:
 
 def _plain(quoted: bytes) -> bytes:
     """Return the text in quotes, with its escapes resolved."""
-    if quoted[:1] == b"\xe2":  # typographic quotes, with no escapes inside
-        return quoted[3:-3]
+    if quoted[:1] == b"\xe2":  # typographic quotes, in which the engine knows no escapes: be safe
+        return _resolved(quoted[3:-3])
     if quoted[:1] in b"xX":
         digits = quoted[2:-1].decode()
         return bytes.fromhex("0" * (len(digits) % 2) + digits)
@@ -205,10 +205,12 @@ def _plain(quoted: bytes) -> bytes:
     inner = quoted[1:-1]
     if quoted[:1] == b"$":
         inner = quoted[quoted.index(b"$", 1) + 1 : quoted.rindex(b"$", 0, -1)]
-    resolved = _ESCAPED.sub(
-        lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], inner
-    )
-    return resolved.replace(quoted[:1] * 2, quoted[:1])
+    return _resolved(inner).replace(quoted[:1] * 2, quoted[:1])
+
+
+def _resolved(text: bytes) -> bytes:
+    """Return the text with its escapes resolved."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]) if found[1] else found[2], text)
 
 
 def _refusal(name: str) -> StoreError:

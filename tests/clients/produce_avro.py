@@ -23,7 +23,8 @@ def delivered(error: KafkaError | None, _: Message) -> None:
 def main(bootstrap: str, topic: str, registry_url: str) -> None:
     """Produce one event."""
     # Under the schema that the system has registered for the topic; to send another of your own
-    # that can be read as it (fewer fields, say), name it here and let it be registered.
+    # that can be read as it (fewer fields, say), name it here and let it be registered, with
+    # "basic.auth.user.info": "avila:aqt_…", a query token that may write.
     serialize = AvroSerializer(
         SchemaRegistryClient({"url": registry_url}),
         conf={

@@ -345,6 +345,16 @@ def test_the_value_of_a_binary_event_is_its_properties(
     assert parsed(value, headers)["properties"] == kept
 
 
+def test_a_structured_event_may_have_its_attributes_in_headers_too() -> None:
+    headers: list[tuple[str, str | bytes | None]] = [
+        *binary(id="2"),
+        ("Content-Type", b"application/cloudevents+json; charset=utf-8"),
+    ]
+
+    assert parsed(structured('"data":{"a":1}'), headers)["event_id"] == scoped_id("/s", "1")
+    assert len(parse(b"[%b]" % structured(), headers, NOW).events) == 1
+
+
 def test_a_binary_event_without_data_may_have_any_content_type() -> None:
     assert parsed(None, [*binary(), ("content-type", b"text/xml")])["properties"] == "{}"
 

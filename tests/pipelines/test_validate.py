@@ -57,6 +57,13 @@ def test_an_event_received_before_kafka_took_its_record_keeps_that_time() -> Non
     assert events.to_pylist()[0]["received_at"] == NOW_MS - DAY_MS
 
 
+def test_the_clock_of_a_door_may_be_ahead_of_kafkas_within_the_tolerance() -> None:
+    door = NOW_MS + 59_000
+    events, faults = validated({"received_at": door, "timestamp": door + 300_000})
+    assert not faults
+    assert events.to_pylist()[0]["received_at"] == door
+
+
 def test_a_record_without_a_timestamp_bounds_nothing() -> None:
     events, faults = validated({"received_at": NOW_MS}, record_ms=0)
     assert not faults

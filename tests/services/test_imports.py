@@ -5,6 +5,7 @@ import decimal
 import gzip
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from pyarrow import parquet
 
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify, scoped_id
 from schemas.settings import Settings, read_settings
 from services.cli import avila
@@ -223,6 +224,22 @@ def test_the_values_of_parquet_keep_their_types(tmp_path: Path) -> None:
     assert refused == ["row 2: timestamp: is empty; a time is required"]
 
 
+def test_an_archive_is_the_rows_of_its_files_which_are_named(tmp_path: Path) -> None:
+    archive = tmp_path / "export.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        line = json.dumps({"event": "buy", "distinct_id": "b", "timestamp": AT})
+        made.writestr("2026/b.json.gz", gzip.compress(f"{line}\n7\n".encode()))
+        made.writestr("2026/", "")
+        made.writestr("2026/a.csv", f"event,distinct_id,timestamp\nbuy,a,{AT}\nbuy,,{AT}\n")
+    rows, refused = rows_of(archive)
+
+    assert sorted(row.distinct_id for row in rows) == ["a", "b"]
+    assert refused == [
+        "2026/a.csv, line 3: distinct_id: is empty; text is required",
+        "2026/b.json.gz, line 2: is not a JSON object: Expected `object`, got `int`",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
@@ -232,6 +249,7 @@ def test_the_values_of_parquet_keep_their_types(tmp_path: Path) -> None:
         ("a.csv", "event,event\n", "has two columns 'event'"),
         ("a.parquet", "no parquet", "cannot be read"),
         ("a.csv.gz", b"no gzip", "cannot be read"),
+        ("a.zip", b"no zip", "cannot be read"),
         ("a.json", "[1,", "is not an array of JSON objects"),
     ],
 )
@@ -450,6 +468,19 @@ def test_a_repeated_file_counts_once_and_of_a_mended_one_only_what_is_new(
     mended = done()
     assert (mended.imported, mended.existing, mended.refused) == (1, 7, [])
     assert store_events(deployed) == 8
+
+
+def test_without_an_answer_of_the_store_nothing_is_written_unless_it_is_not_asked(
+    deployed: Settings, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    away = replace(deployed, clickhouse_dsn=f"http://127.0.0.1:{port}")
+    file = csv_of(tmp_path, f"buy,a,{AT}", f"buy,a,{AT}")
+    with pytest.raises(Unavailable, match=r"`--without-store`\. Nothing was written"):
+        import_events(away, file, "shop", Columns(), quiet=True)
+    assert store_events(deployed) == 0
+
+    assert import_events(away, file, "shop", Columns(), quiet=True, ask_store=False).imported == 2
 
 
 def test_the_same_file_in_another_project_is_other_events(

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from schemas.avro.codec import Codec
 from schemas.registry.log import Registry
@@ -41,11 +42,19 @@ class FailingSink(MemorySink):
 class Running:
     """A delivery in a thread; leaving the block stops it and raises its error."""
 
-    def __init__(self, settings: Settings, sink: Sink, *, chunk_rows: int = 50_000) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sink: Sink,
+        *,
+        chunk_rows: int = 50_000,
+        missing_offsets: Literal["refuse", "beginning", "end"] = "refuse",
+    ) -> None:
         self.metrics = Metrics()
         self._settings = settings
         self._sink = sink
         self._chunk_rows = chunk_rows
+        self._missing_offsets: Literal["refuse", "beginning", "end"] = missing_offsets
         self._delivery: Delivery | None = None
         self._failure: BaseException | None = None
         self._ready = threading.Event()
@@ -87,6 +96,7 @@ class Running:
                     GROUP,
                     session_timeout_ms=6_000,
                     chunk_rows=self._chunk_rows,
+                    missing_offsets=self._missing_offsets,
                 ),
                 self._sink,
                 Codec(EVENT, registry.find),

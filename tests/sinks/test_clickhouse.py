@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Secret, Settings
-from sinks.clickhouse import WRITE_TIMEOUT_S, ClickHouseSink
+from sinks.clickhouse import WRITE_TIMEOUT_S, ClickHouseSink, Month
 from tests.ports import free_ports
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
 from tests.sinks.tables import query
@@ -65,6 +65,56 @@ def test_a_batch_is_one_part_in_every_month(database: Settings, sink: ClickHouse
     late = [event(n, timestamp=NOV_2025_MS + n % 3 * MONTH_MS) for n in range(20)]
     sink.write(batch(late, first=20))
     assert parts(database) == 4
+
+
+@pytest.fixture
+def inserts(sink: ClickHouseSink, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many months each insert of the sink has written."""
+    months: list[int] = []
+    insert = sink._insert
+
+    def counted(of: Sequence[Month], token: str, since_s: float) -> None:
+        months.append(len(of))
+        insert(of, token, since_s)
+
+    monkeypatch.setattr(sink, "_insert", counted)
+    return months
+
+
+def test_rare_months_are_written_together_and_once(
+    database: Settings, sink: ClickHouseSink, inserts: list[int]
+) -> None:
+    months = 26 * 12
+    spread = [event(n, timestamp=NOV_2025_MS - n % months * MONTH_MS) for n in range(2 * months)]
+    sink.write(batch(spread))
+    present = len(set(select(database, "toYYYYMM(timestamp)")))
+    assert (len(inserts), sum(inserts), parts(database)) == (7, present, present)
+    # Written again by a process that cannot know, while the tokens are lost.
+    sink.write(batch(spread, checksum=8, again=True))
+    assert len(inserts) == 7
+    assert len(select(database, "1")) == len(spread)
+
+
+def test_only_the_months_that_are_missing_are_written_again(
+    database: Settings, sink: ClickHouseSink, inserts: list[int]
+) -> None:
+    table = f"{database.clickhouse_database}.events"
+    spread = [event(n, timestamp=NOV_2025_MS - n % 9 * MONTH_MS) for n in range(90)]
+    sink.write(batch(spread))
+    query(database, f"ALTER TABLE {table} DROP PARTITION 202511")
+    assert len(select(database, "1")) == 80
+    sink.write(batch(spread, checksum=8, again=True))
+    assert inserts == [9, 1]
+    assert len(select(database, "1")) == 90
+
+
+def test_a_month_with_many_rows_has_an_insert_of_its_own(
+    sink: ClickHouseSink, inserts: list[int]
+) -> None:
+    many = [event(n) for n in range(1_000)]
+    rare = [event(n, timestamp=NOV_2025_MS - n * MONTH_MS) for n in range(1, 9)]
+    sink.write(batch([*many, *rare]))
+    assert sorted(inserts) == [1, 8]
 
 
 def test_an_insert_that_comes_too_late_is_refused(database: Settings, sink: ClickHouseSink) -> None:

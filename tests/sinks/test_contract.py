@@ -1,5 +1,6 @@
 """The contract that all sinks satisfy: the same tests for each."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from schemas.settings import Settings
-from sinks.base import Batch, Sink
+from sinks.base import Batch, Row, Sink
 from sinks.clickhouse import ClickHouseSink
 from sinks.memory import MemorySink
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
@@ -131,3 +132,17 @@ def test_an_empty_batch_leaves_nothing(tested: SinkUnderTest, sink: Sink) -> Non
     sink.write(empty)
     sink.write(empty._replace(again=True))
     assert tested.written() == []
+
+
+def test_the_newest_rows_of_a_partition_are_known(sink: Sink) -> None:
+    assert sink.stored(0, 3) == {}
+    sink.write(batch(EVENTS))
+    sink.write(batch(EVENTS, partition=1, first=50))
+    with contextlib.closing(sink.reopened()) as other:
+        found = other.stored(0, 3)
+    expected = EVENTS[-3:]
+    assert found == {
+        17 + n: Row(one["project_id"], one["distinct_id"], one["event"])
+        for n, one in enumerate(expected)
+    }
+    assert sorted(sink.stored(1, 100)) == list(range(50, 70))

@@ -31,8 +31,10 @@ def delivered(sink: MemorySink) -> Counter[Place]:
     )
 
 
-def deliver(settings: Settings, sink: FailingSink | MemorySink, rows: int, **values: int) -> None:
-    with Running(settings, sink, **values):
+def deliver(
+    settings: Settings, sink: FailingSink | MemorySink, rows: int, chunk_rows: int = 50_000
+) -> None:
+    with Running(settings, sink, chunk_rows=chunk_rows):
         wait_for(lambda: len(sink.rows) >= rows, f"the delivery of {rows} rows")
 
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from schemas.event_filter import EventSelector
 from schemas.properties import stored_name
+from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
+from schemas.topic import DAY_MS
 from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
 
 
@@ -34,6 +36,22 @@ def holds(selector: EventSelector, bind: Binder) -> str:
     """Return an expression that is 1 for the events that match, and else 0."""
     named = "1" if selector.event is None else f"event = {bind(selector.event, 'String')}"
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in selector.where)])
+
+
+def day_sql(timezone: str, bind: Binder) -> str:
+    """Return an expression for an event's day in a time zone, in days since 1970 (Int64).
+
+    Equal to `schemas.time.days.DayRuns`, whose rules for the zone it is given.
+    """
+    runs = day_runs(timezone)
+    begins, first, last = (bind(column.tolist(), "Array(Int64)") for column in runs)
+    at = "toUnixTimestamp64Milli(timestamp)"
+    begin = f"roundDown({at}, {begins})"
+    day = bind(DAY_MS, "Int64")
+    return f"""least(
+        transform({begin}, {begins}, {first}, toInt64(0)) + intDiv({at} - {begin}, {day}),
+        transform({begin}, {begins}, {last}, toInt64(0))
+    )"""
 
 
 def fingerprint_sql(tokens: str) -> str:

@@ -1,8 +1,10 @@
 """What the API makes of counts: periods, values, previous steps."""
 
 import datetime
+import json
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
@@ -93,3 +95,12 @@ def test_conversion_is_from_the_last_step_that_is_not_optional() -> None:
     steps = assemble(funnel, "stream", counted([8, 2, 4])).totals.steps
     assert [step.conversion_from_previous for step in steps] == [1.0, 0.25, 0.5]
     assert [step.entries for step in steps] == [None] * 3
+
+
+def test_figures_by_value_say_whether_they_are_estimates() -> None:
+    funnel = definition(breakdown=Breakdown("plan"))
+    exact = json.loads(msgspec.json.encode(assemble(funnel, "stream", counted([4, 0]))))
+    assert "approximate" not in exact
+    estimated = counted([4, 0])._replace(values_error=3)
+    shown = json.loads(msgspec.json.encode(assemble(funnel, "stream", estimated)))
+    assert (shown["approximate"], shown["error"]) == (True, 3)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
@@ -75,7 +76,7 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     partition of the event store, the offset before which all events are included.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
-    may then lack up to `error` persons, who are counted as `other`.
+    may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.
     """
 
     cohort: CohortResponse
@@ -87,8 +88,8 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "CohortResultsResponse | None" = None
-    approximate: bool = False
-    error: int = 0
+    approximate: bool | UnsetType = UNSET
+    error: int | UnsetType = UNSET
 
 
 def show(definition: CohortDefinition) -> CohortResponse:
@@ -136,8 +137,8 @@ def assemble(
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
-        approximate=aggregates.values_error is not None,
-        error=aggregates.values_error or 0,
+        approximate=UNSET if aggregates.values_error is None else True,
+        error=UNSET if aggregates.values_error is None else aggregates.values_error,
     )
 
 

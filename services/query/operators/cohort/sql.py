@@ -12,7 +12,14 @@ from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import Period, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement, events, fingerprint_sql, holds, token_sql
+from services.query.clickhouse.events import (
+    Statement,
+    day_sql,
+    events,
+    fingerprint_sql,
+    holds,
+    token_sql,
+)
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.cohort.aggregates import CohortAggregates, Grid, Grids, Row, add_up
@@ -58,7 +65,7 @@ def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> st
     them; `value` is the token of the value that they began with, if the cohort has a breakdown.
     """
     cohort = definition.cohort
-    day = f"toDate32(toTimeZone(timestamp, {bind(cohort.timezone, 'String')}))"
+    day = f"toDate32(toInt32({day_sql(cohort.timezone, bind)}))"
     of_event = value = "''"
     if cohort.breakdown is not None:
         of_event = token_sql(cohort.breakdown.property, bind)

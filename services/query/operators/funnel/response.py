@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.operators.funnel import Breakdown, Exclusion, FunnelDefinition, Order, Step
 from schemas.sketches.durations import mean, merge, quantile
@@ -121,7 +122,7 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     for each partition of the event store, the offset before which all events are included.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
-    may then lack up to `error` persons, who are counted as `other`.
+    may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.
     """
 
     funnel: FunnelResponse
@@ -134,8 +135,8 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "FunnelResultsResponse | None" = None
-    approximate: bool = False
-    error: int = 0
+    approximate: bool | UnsetType = UNSET
+    error: int | UnsetType = UNSET
 
 
 def show(definition: FunnelDefinition) -> FunnelResponse:
@@ -195,8 +196,8 @@ def assemble(
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
-        approximate=aggregates.values_error is not None,
-        error=aggregates.values_error or 0,
+        approximate=UNSET if aggregates.values_error is None else True,
+        error=UNSET if aggregates.values_error is None else aggregates.values_error,
     )
 
 

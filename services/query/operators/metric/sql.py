@@ -21,7 +21,7 @@ from schemas.properties import stored_name
 from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier
-from services.query.clickhouse.events import Statement, events, holds
+from services.query.clickhouse.events import Statement, day_sql, events, holds
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
@@ -112,8 +112,7 @@ def read_seen(result: QueryResult) -> dict[int, int]:
 def _number(metric: Metric, bind: Binder) -> str:
     """Return the number of an event's bucket, as in `schemas.time.buckets`."""
     if metric.bucket_s == DAY_S:
-        zone = bind(metric.timezone, "String")
-        return f"toInt64(toInt32(toDate32(toTimeZone(timestamp, {zone}))))"
+        return day_sql(metric.timezone, bind)
     return f"intDiv(toUnixTimestamp64Milli(timestamp), {bind(1_000 * metric.bucket_s, 'Int64')})"
 
 
