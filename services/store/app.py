@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 HANDLES: Final = 16
 WAITING_PER_HANDLE: Final = 8
+# As on a server. Clients are told: one that reuses a connection which has been closed fails.
+KEEP_ALIVE_S: Final = 30
 
 
 def make_store_app(
@@ -148,6 +150,7 @@ class _Statements:
         return {
             "X-ClickHouse-Server-Display-Name": "avila",
             "X-ClickHouse-Timezone": self._engine.timezone,
+            "Keep-Alive": f"timeout={KEEP_ALIVE_S}",
         }
 
 
