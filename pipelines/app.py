@@ -58,9 +58,9 @@ def connect(*_: object, **__: object) -> None:
 @cache
 def _connect() -> None:
     telemetry.serve(settings)
+    TopicLimits(settings.cluster).check(topics)
     precompile()
     warn_of_late_compiles()
-    TopicLimits(settings.bootstrap).check(topics)
     registry = open_registry(settings)
     tracker.connect(registry)
     analytics.connect(registry)

@@ -10,9 +10,12 @@ from structlog.testing import capture_logs
 from pipelines.kafka.records import Headers, Outbox
 from pipelines.kafka.topic_limits import _OVERHEAD_BYTES, TopicLimits
 from pipelines.kafka.transactions import TOO_LARGE, Transactions
+from schemas.errors import Misconfigured
 from schemas.settings import Settings
+from schemas.topic import MAX_MESSAGE_BYTES
 from tests.events import await_equal
 from tests.kafka import read_all
+from tests.workers import WorkerProcess
 
 
 def limit_topic(settings: Settings, topic: str, max_bytes: int) -> None:
@@ -109,3 +112,25 @@ def test_a_topic_with_a_low_limit_costs_one_transaction_and_then_its_large_recor
     assert [one.row for one in refused] == [len(small)]
     commit(transactions, outbox)
     assert values(settings, topic) == small
+
+
+def test_a_topic_that_takes_too_little_is_named_before_anything_is_written(
+    settings: Settings,
+) -> None:
+    topics = settings.topics
+    limits = TopicLimits(settings.bootstrap)
+    limits.check(topics)
+    limit_topic(settings, topics.person_state.name, MAX_MESSAGE_BYTES - 1)
+    limits.refresh()
+    with pytest.raises(Misconfigured, match=r"set its max\.message\.bytes to 1048588") as refused:
+        limits.check(topics)
+    assert topics.person_state.name in str(refused.value)
+    assert topics.events.name not in str(refused.value)
+
+
+def test_a_worker_does_not_start_on_a_topic_that_takes_too_little(settings: Settings) -> None:
+    topic = settings.topics.person_state.name
+    limit_topic(settings, topic, 500_000)
+    with WorkerProcess(settings) as worker:
+        assert worker.process.wait(60) != 0
+        assert f"topic {topic} takes batches of 500000 bytes" in worker.output

@@ -67,7 +67,7 @@ def test_every_mismatch_is_reported_at_once(broker: Broker) -> None:
         declared = [
             Topic(wide.name, "delete", 604_800_000),
             Topic(kept.name, "delete", 1_000, partitions=1),
-            Topic(compacted.name, "compact", partitions=1),
+            Topic(compacted.name, "compact", partitions=1, max_message_bytes=5_000_000),
         ]
         with pytest.raises(Misconfigured) as refused:
             ensure_topics(broker.bootstrap, declared, partitions=2, replication_factor=1)
@@ -75,6 +75,7 @@ def test_every_mismatch_is_reported_at_once(broker: Broker) -> None:
     assert f"{wide.name} has 3 partitions, 2 are declared: set AVILA_PARTITIONS=3" in text
     assert f"{kept.name} has retention.ms=604800000, 1000 is declared" in text
     assert f"{compacted.name} has cleanup.policy=delete, compact is declared" in text
+    assert f"{compacted.name} has max.message.bytes=4194304, at least 5000000 are declared" in text
 
 
 def test_a_mismatch_does_not_keep_the_other_topics_from_being_created(broker: Broker) -> None:
