@@ -184,7 +184,7 @@ def _check(text: bytes, refused: frozenset[bytes]) -> None:
         if name in refused and (called or _is_engine(found, at) or _is_applied(found, at)):
             raise _refusal(_plain_name(token).decode(errors="replace"))
         if called and name in {b"format", b"input"}:
-            _check_table_of_text(name, found[at + 2 : at + 4], refused)
+            _check_table_of_text(name, found[at + 2 : at + 8], refused)
 
 
 def _is_applied(found: Sequence[Token], at: int) -> bool:
@@ -206,10 +206,10 @@ def _is_applied(found: Sequence[Token], at: int) -> bool:
 def _check_table_of_text(
     name: bytes, arguments: Sequence[Token], refused: frozenset[bytes]
 ) -> None:
-    """Return if `format(…)` is the function on strings, or `input(…)` has plain columns.
+    """Return if `format(…)` or `input(…)` evaluates no expression that cannot be seen.
 
-    As a table function, `format` parses its text as rows, and both take columns, whose defaults are
-    expressions, in strings.
+    As table functions, both take columns, whose defaults are expressions, in a string; and `format`
+    parses rows, which may have expressions in the format Values. Strings may be computed.
     """
     if not arguments:
         return
@@ -219,7 +219,13 @@ def _check_table_of_text(
             raise _refusal("input() with anything but the list of its columns")
         _check(_plain(first.text), refused)
     elif first.kind != "string" or _WORD.fullmatch(_plain(first.text)):
-        raise _refusal("format() as a table function")
+        kinds = [token.kind if token.kind == "string" else token.text for token in arguments[1:]]
+        with_columns = kinds[:5] == [b",", "string", b",", "string", b")"]
+        is_plain = with_columns or kinds[:3] == [b",", "string", b")"]
+        if not is_plain or first.kind != "word" or first.word == b"VALUES":
+            raise _refusal("format() with the format Values, or with computed arguments,")
+        if with_columns:
+            _check(_plain(arguments[2].text), refused)
 
 
 def _subject(found: Sequence[Token]) -> int:
