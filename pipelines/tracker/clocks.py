@@ -24,14 +24,14 @@ from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.tracker import clock_kernel as ck
 from schemas.settings import Settings
 
-_ROWS: Final = 1 << 14  # a partition: 2.5 MB, of which only what is used takes memory
+ROWS: Final = 1 << 14  # a partition: 2.5 MB, of which only what is used takes memory
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
 
 class DeviceClocks:
     """How far the clocks of one partition's devices are behind ours."""
 
-    def __init__(self, settings: Settings, rows: int = _ROWS) -> None:
+    def __init__(self, settings: Settings, rows: int = ROWS) -> None:
         self._tolerance = settings.clock_tolerance_s * 1000
         self._window = settings.dedup_window_s * 1000
         self._max_skew = settings.max_future_skew_s * 1000

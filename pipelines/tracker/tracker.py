@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
-from pipelines.tracker.clocks import DeviceClocks
+from pipelines.tracker.clock_kernel import COLUMNS
+from pipelines.tracker.clocks import ROWS, DeviceClocks
 from pipelines.tracker.decode import Decoded, decode
 from pipelines.tracker.dedup import BYTES_PER_ID, SeenIds
 from pipelines.tracker.dedup_coverage import CoverageReport
@@ -35,7 +36,7 @@ from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 
 # What snapshots hold. Those with other contents are ignored: the inbox has what is needed.
-_CONTENTS: Final = "ids by person, clocks"
+_CONTENTS: Final = f"ids by person, clocks of {ROWS} rows and {COLUMNS} columns"
 
 
 class Tracker(Table):

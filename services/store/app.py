@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -22,15 +23,18 @@ from starlette.types import Receive, Scope, Send
 
 from services.store.engine import Engine
 from services.store.errors import Code, StoreError
-from services.store.reach import check_reach, check_settings
+from services.store.reach import check_reach, check_settings, check_text
 from services.store.requests import Call, read_arguments, read_call
 from services.store.responses import ClientGone, Headers, Reply, answer
 from services.store.running import Running
+from services.store.values import check_values
 
 log = structlog.get_logger(__name__)
 
 HANDLES: Final = 16
 WAITING_PER_HANDLE: Final = 8
+# As on a server. Clients are told: one that reuses a connection which has been closed fails.
+KEEP_ALIVE_S: Final = 30
 
 
 def make_store_app(
@@ -116,6 +120,10 @@ class _Statements:
                 raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
             check_reach(call.job.statement, self._engine.refused)
             check_settings(call.job.settings.values(), self._engine.refused)
+            for table in call.job.tables:
+                check_text(table.structure.encode(errors="surrogateescape"), self._engine.refused)
+            job = await asyncio.to_thread(check_values, call.job, call.values, self._engine.refused)
+            call = msgspec.structs.replace(call, job=job)
             reply.add({"X-ClickHouse-Query-Id": call.job.query_id})
             async with self._engine.slot():
                 await self._run(request, reply, call)
@@ -148,6 +156,7 @@ class _Statements:
         return {
             "X-ClickHouse-Server-Display-Name": "avila",
             "X-ClickHouse-Timezone": self._engine.timezone,
+            "Keep-Alive": f"timeout={KEEP_ALIVE_S}",
         }
 
 

@@ -68,6 +68,10 @@ class Spool:
         """Return the next bytes after the last read; empty at the end."""
         return os.read(self._fd, size)
 
+    def peek(self, start: int, size: int) -> bytes:
+        """Return bytes from `start` on; where reading goes on does not change."""
+        return os.pread(self._fd, size, start)
+
     def __enter__(self) -> "Spool":
         return self
 

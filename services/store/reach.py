@@ -120,7 +120,12 @@ _BEFORE_SUBJECT: Final = frozenset(
     b"CREATE INSERT INTO OR REPLACE TEMPORARY MATERIALIZED LIVE TABLE VIEW DICTIONARY IF NOT "
     b"EXISTS".split()
 )
-_FILTERS: Final = {b"ADDITIONAL_TABLE_FILTERS", b"ADDITIONAL_RESULT_FILTER"}
+_FILTERS: Final = {
+    b"ADDITIONAL_TABLE_FILTERS",
+    b"ADDITIONAL_RESULT_FILTER",
+    b"SCHEMA_INFERENCE_HINTS",
+}
+_WORD: Final = re.compile(rb"\w+")
 _ESCAPED: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 
 
@@ -141,6 +146,15 @@ def check_reach(statement: Insert | Query, refused: frozenset[bytes]) -> None:
         _check(statement.head + b" " + statement.settings, refused)
     else:
         _check(statement.text, refused)
+
+
+def check_text(text: bytes, refused: frozenset[bytes]) -> None:
+    """Return if a part of a statement, or rows with expressions, stay in the store.
+
+    Raises:
+        StoreError: it does not; names what is refused.
+    """
+    _check(text, refused)
 
 
 def check_settings(values: Iterable[str], refused: frozenset[bytes]) -> None:
@@ -165,9 +179,53 @@ def _check(text: bytes, refused: frozenset[bytes]) -> None:
             _check(_plain(token.text), refused)
         if token.kind not in {"word", "quoted"}:
             continue
+        name = _plain_name(token).lower()
         called = at + 1 < len(found) and found[at + 1].text == b"(" and at != subject
-        if (called or _is_engine(found, at)) and _plain_name(token).lower() in refused:
+        if name in refused and (called or _is_engine(found, at) or _is_applied(found, at)):
             raise _refusal(_plain_name(token).decode(errors="replace"))
+        if called and name in {b"format", b"input"}:
+            _check_table_of_text(name, found[at + 2 : at + 8], refused)
+
+
+def _is_applied(found: Sequence[Token], at: int) -> bool:
+    """Return whether the token names the function of `APPLY f`, or of `arrayMap(f, …)`."""
+    before, after = at - 1, at + 1
+    while before >= 0 and found[before].text == b"(":
+        before -= 1
+    while after < len(found) and found[after].text == b")":
+        after += 1
+    if before < 0 or found[before].kind not in {"word", "quoted"}:
+        return False
+    if found[before].word == b"APPLY":
+        return True
+    higher_order = _plain_name(found[before]).lower().startswith((b"array", b"map", b"kql"))
+    is_first = before < at - 1 and after < len(found) and found[after].text == b","
+    return higher_order and is_first
+
+
+def _check_table_of_text(
+    name: bytes, arguments: Sequence[Token], refused: frozenset[bytes]
+) -> None:
+    """Return if `format(…)` or `input(…)` evaluates no expression that cannot be seen.
+
+    As table functions, both take columns, whose defaults are expressions, in a string; and `format`
+    parses rows, which may have expressions in the format Values. Strings may be computed.
+    """
+    if not arguments:
+        return
+    first = arguments[0]
+    if name == b"input":
+        if first.kind != "string" or len(arguments) < 2 or arguments[1].text != b")":
+            raise _refusal("input() with anything but the list of its columns")
+        _check(_plain(first.text), refused)
+    elif first.kind != "string" or _WORD.fullmatch(_plain(first.text)):
+        kinds = [token.kind if token.kind == "string" else token.text for token in arguments[1:]]
+        with_columns = kinds[:5] == [b",", "string", b",", "string", b")"]
+        is_plain = with_columns or kinds[:3] == [b",", "string", b")"]
+        if not is_plain or first.kind != "word" or first.word == b"VALUES":
+            raise _refusal("format() with the format Values, or with computed arguments,")
+        if with_columns:
+            _check(_plain(arguments[2].text), refused)
 
 
 def _subject(found: Sequence[Token]) -> int:

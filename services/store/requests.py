@@ -6,7 +6,7 @@ Nothing reaches the engine before the body is complete and decompressed.
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,7 @@ class Call(msgspec.Struct, frozen=True):
     compressed: bool  # as Accept-Encoding allows
     in_blocks: bool  # compressed in ClickHouse's own blocks
     revision: int  # of the Native format
+    values: Sequence[Spool]  # rows in the format Values
 
 
 def read_arguments(request: Request) -> dict[str, str]:
@@ -69,7 +70,7 @@ async def read_call(
         StoreError: the request is malformed or too large; nothing has run.
     """
     in_blocks = _is_set(arguments, "decompress")
-    tables: list[Table] = []
+    tables: list[tuple[Table, Spool]] = []
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         if in_blocks:
             raise StoreError(
@@ -171,9 +172,9 @@ def _call(
     arguments: dict[str, str],
     statement: Insert | Query,
     reader: _BodyReader,
-    tables: list[Table],
+    tables: list[tuple[Table, Spool]],
 ) -> Call:
-    own, settings, parameters = _sort(arguments, {table.name for table in tables})
+    own, settings, parameters = _sort(arguments, {table.name for table, _ in tables})
     if request.method != "POST" and settings.get("readonly", "0") == "0":
         # As on a server: a GET must be safe to repeat.
         settings["readonly"] = "2"
@@ -189,6 +190,9 @@ def _call(
     query_id = _text("query_id", own.get("query_id", "")) or str(uuid.uuid4())
     if not query_id.isprintable():
         raise StoreError(Code.BAD_ARGUMENTS, "The query_id has characters that cannot be printed")
+    values = [spool for table, spool in tables if table.format.lower() == "values"]
+    if isinstance(statement, Insert) and reader.rows and statement.format.lower() == b"values":
+        values.append(reader.rows)
     job = Job(
         statement=statement,
         query_id=query_id,
@@ -197,7 +201,7 @@ def _call(
         database=_text("database", database),
         settings=settings,
         parameters=parameters,
-        tables=tables,
+        tables=[table for table, _ in tables],
         session_id=session_id,
     )
     return Call(
@@ -210,6 +214,7 @@ def _call(
         compressed=_is_set(settings, "enable_http_compression"),
         in_blocks=_is_set(own, "compress"),
         revision=_revision(own),
+        values=values,
     )
 
 
@@ -230,7 +235,7 @@ def _sort(
 
 def _external_table(
     name: str, data: bytes, arguments: Mapping[str, str], directory: Path, spools: ExitStack
-) -> Table:
+) -> tuple[Table, Spool]:
     structure = arguments.get(f"{name}_structure", "")
     if not structure:
         types = arguments.get(f"{name}_types", "")
@@ -245,7 +250,7 @@ def _external_table(
     spool.write(data)
     spool.rewind()
     format_name = _word(arguments.get(f"{name}_format", "TabSeparated"), Code.UNKNOWN_FORMAT)
-    return Table(name, structure, format_name, spool.path)
+    return Table(name, structure, format_name, spool.path), spool
 
 
 def _is_set(arguments: Mapping[str, str], name: str) -> bool:

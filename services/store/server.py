@@ -11,7 +11,7 @@ from schemas.settings import STORE_PORT, Settings
 from services.connections import Connection
 from services.data_directory import prepare_data_dir
 from services.listening import listen
-from services.store.app import HANDLES, WAITING_PER_HANDLE, make_app
+from services.store.app import HANDLES, KEEP_ALIVE_S, WAITING_PER_HANDLE, make_app
 from services.store.engine import Engine
 from sinks.store_password import store_password
 
@@ -44,6 +44,7 @@ def run_store(settings: Settings) -> None:
                 access_log=False,
                 log_config=None,
                 log_level="critical",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 server_header=False,
                 timeout_graceful_shutdown=_STOP_TIMEOUT_S,
             )

@@ -210,7 +210,8 @@ class _System:
                 if time.monotonic() > deadline:
                     raise
                 words = dict.fromkeys(broker.last_words() for broker in brokers)
-                state = ", ".join(filter(None, words)) or "starting"
+                doing = [text for text in words if text and not text.startswith("broker at")]
+                state = ", ".join(doing) or "starting"
                 if state != said:
                     self._say(f"waiting for the broker ({state})")
                     said = state

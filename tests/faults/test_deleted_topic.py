@@ -37,6 +37,7 @@ def test_a_worker_outlives_a_deleted_topic_and_reads_the_one_made_anew(settings:
         define(settings, "look", ["home", "cart"], window_s=3_600)
         await_equal([1, 0], lambda: figures(results, "look").totals, WITHIN_S)
 
+        worker.await_partitions(PARTITIONS)  # of the event store: it has let go of the inbox
         ensure_topics(settings.bootstrap, [inbox], partitions=PARTITIONS, replication_factor=1)
         worker.await_partitions(2 * PARTITIONS)
         send(settings, [Sent("ben", "home", NOW_MS)])

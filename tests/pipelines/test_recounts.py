@@ -4,9 +4,12 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from pipelines.engine.instance import AnyInstance
@@ -16,7 +19,7 @@ from tests.conftest import deployment
 from tests.oracles import funnel as funnel_oracle
 from tests.oracles import metric as metric_oracle
 from tests.oracles.events import Event
-from tests.pipelines.in_process import Engine, Named, published, put, store_events
+from tests.pipelines.in_process import PARTITION, Engine, Named, published, put, store_events
 
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
@@ -67,6 +70,17 @@ class Project:
         """How many late events the definitions lack, by what is published."""
         found = published(self.settings)
         return {of.id: found[of][1, None]["behind"] for of in (self.by_plan, self.plain)}
+
+    def recount_due(self) -> bool:
+        """Whether a recount has begun, or is about to."""
+        return self.engine.analytics.backfilling
+
+    def await_recount_due(self) -> None:
+        """Let time pass until a recount is to begin, for ten seconds at most."""
+        deadline = time.monotonic() + 10
+        while not self.recount_due():
+            assert time.monotonic() < deadline, "no recount begins"
+            self.engine.commit()
 
     def await_recount(self) -> None:
         """Let time pass until nothing is behind."""
@@ -174,8 +188,7 @@ def test_a_recount_that_a_crash_ends_begins_again_and_takes_along_what_came_sinc
     project.define()
     project.happen(*map(live, range(4)))
     project.happen(*history(range(4)))
-    while not project.engine.analytics.backfilling:
-        project.engine.commit()
+    project.await_recount_due()
     for _ in range(3):
         project.engine.analytics.catch_up()
         project.engine.commit()
@@ -186,6 +199,34 @@ def test_a_recount_that_a_crash_ends_begins_again_and_takes_along_what_came_sinc
     project.happen(*visit(1, NOW_MS - 40 * DAY_MS + 7, 3), *visit(2, NOW_MS, 2))
     project.await_recount()
     project.assert_right()
+
+
+def test_figures_stay_if_the_log_from_which_they_were_counted_is_gone(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """A recount would count less than was counted; the definition says that it is behind."""
+    with deployment(broker, tmp_path) as settings:
+        project = Project(settings)
+        _lose_the_log(project)
+        project.engine.close()
+
+
+def _lose_the_log(project: Project) -> None:
+    project.define()
+    project.happen(*visit(1, NOW_MS - 9 * DAY_MS, 3), *visit(2, NOW_MS - DAY_MS, 2))
+    counted = project.total(project.plain)["reached"]
+    topic = project.settings.topics.events.name
+    admin = AdminClient({"bootstrap.servers": project.settings.bootstrap})
+    deleted = admin.delete_records([TopicPartition(topic, PARTITION, project.engine.position)])
+    for future in deleted.values():
+        future.result(_TIMEOUT_S)
+    project.happen(*visit(2, NOW_MS - 20 * DAY_MS, 3))
+    project.await_recount_due()
+    while project.recount_due():
+        project.engine.analytics.catch_up()
+    project.engine.commit()
+    assert project.total(project.plain)["reached"] == counted
+    assert project.behind() == {"by-plan": 3, "plain": 3}
 
 
 def test_a_definition_that_reads_a_log_in_any_order_is_live_with_right_figures(

@@ -332,6 +332,34 @@ def test_no_statement_reaches_out_of_the_store(
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
 
 
+def test_rows_with_expressions_reach_nothing_outside_of_the_store(
+    http: httpx.Client, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("secret\n")
+    client.command("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+    insert = f"INSERT INTO {client.database}.t VALUES "
+    for rows in (
+        f"(lower('A')), (file('{file}'))",
+        f"(`f\\x69le`('{file}'))",
+        f"('{'x' * (9 << 20)}'), (file('{file}'))",
+    ):
+        assert http.post("/", content=insert + rows).status_code == 400, rows[-50:]
+    for structure, format_name, data in (
+        (f"a UInt8, b String DEFAULT file('{file}')", "JSONEachRow", b'{"a": 1}'),
+        ("a String", "Values", f"(file('{file}'))".encode()),
+    ):
+        external = ExternalData(file_name="e", fmt=format_name, structure=structure, data=data)
+        with pytest.raises(DatabaseError, match="not allowed"):
+            client.query("SELECT * FROM e", external_data=external)
+    wide = "y" * (9 << 20)
+    rows = f"('a file('), ('b \\x41'), ('{wide}')"
+    assert http.post("/", content=insert + "('a file('), (upper('b select'))").status_code == 200
+    assert http.post("/", content=insert + rows).status_code == 200
+    stored = client.query("SELECT substring(a, 1, 9) FROM t ORDER BY a").result_rows
+    assert stored == [("B SELECT",), ("a file(",), ("a file(",), ("b A",), ("yyyyyyyyy",)]
+
+
 def test_a_table_may_be_called_like_a_function_that_is_refused(client: Client) -> None:
     client.command("CREATE TABLE url (file String, `a/b` UInt8) ENGINE = Memory")
     client.command("INSERT INTO url (file, `a/b`) VALUES ('/etc/passwd', 1), ('file(x)', 2)")

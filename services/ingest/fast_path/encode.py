@@ -3,7 +3,8 @@
 An event is usual if it is within all limits and written as clients nearly always write it: its id a
 UUID in canonical text, its time ISO 8601 with a zone or whole milliseconds and plausible, its
 objects in canonical form, small and flat. All other events need thought: these kernels skip them,
-and `services.ingest.check` decides about them one by one.
+and `services.ingest.check` decides about them one by one. A test compares both for any events, so
+that it makes no difference which one an event takes.
 
 Days from a date: Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
 """

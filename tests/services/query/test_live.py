@@ -269,7 +269,7 @@ def test_strangers_who_never_show_a_token_shut_nobody_out(service: Service) -> N
         for _ in range(MAX_STRANGERS + 4):
             strangers.enter_context(service.connected())
         with service.connected() as feed, service.ready():
-            assert feed.ask({"token": READER}) == {"ready": {"project_id": "shop"}}
+            assert feed.ask({"token": READER}) == {"ready": {"project_id": service.project}}
 
 
 @pytest.mark.parametrize(
