@@ -29,14 +29,13 @@ def committed_offset(
     if committed.error is not None:
         raise KafkaException(committed.error)
     offset = committed.offset if committed.offset >= 0 else missing(source)
-    first, _ = consumer.get_watermark_offsets(partition, timeout=CALL_TIMEOUT_S)
-    if offset < first:
-        _report_skipped(source, offset, first)
-    return max(offset, first)
+    # A topic that was deleted and made again may keep the group's offset for a while. It must not
+    # wait for the log to grow beyond it: what comes until then would be skipped.
+    return offset_in_range(consumer, source, offset)
 
 
 def offset_in_range(consumer: Consumer, source: TopicPartition, position: int) -> int:
-    """Return where to continue after the broker has refused `position`.
+    """Return where to continue, which is `position` if the log has it.
 
     Raises:
         KafkaException: the broker does not answer.

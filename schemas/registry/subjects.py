@@ -191,14 +191,21 @@ class Subjects:
             for record in self._tombstones(subject, version.version)
         ]
         records.append(schema_record(Version(subject, number, schema_id, text)))
+        if schema_id < self._highest_id:
+            # The record may replace that of the highest id, whose version Confluent has cleared.
+            records.append(self._highest())
         return schema_id, records
 
     def erasure(self, subject: str, numbers: Iterable[int]) -> list[Record]:
         """Return the records that erase versions for good; their ids are not given again."""
         return [
             *(record for number in numbers for record in self._tombstones(subject, number)),
-            (_key("NOOP"), _json({"highestId": self._highest_id})),
+            self._highest(),
         ]
+
+    def _highest(self) -> Record:
+        """Return the record that keeps the highest id when all records with it are gone."""
+        return _key("NOOP"), _json({"highestId": self._highest_id})
 
     def unset_level(self, subject: str | None) -> list[Record]:
         """Return the records that unset the level of a subject, or the global one, if it is set."""

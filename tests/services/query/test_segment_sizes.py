@@ -17,6 +17,8 @@ COMMON = {
     "late_dropped": 0,
     "position": 5,
     "backfilling_to": None,
+    "behind": None,
+    "behind_since": None,
     "live_since": None,
     "failed": None,
     "clock": None,
