@@ -75,7 +75,10 @@ class PositionLog:
         outbox.send(self._topic, list(map(self._key, changed)), values, partition=_PARTITION)
 
     def find(self, source: TopicPartition) -> int | None:
-        """Return the last committed position in a partition, or None if there is none.
+        """Return where to continue in a partition, or None if nothing was committed of it.
+
+        It is the last committed position. If the topic has been deleted and made again since, it is
+        the first record: none of these has been processed.
 
         Raises:
             KafkaException: the broker does not answer.
@@ -87,9 +90,13 @@ class PositionLog:
             if records is not None and key in records.keys:
                 last = len(records) - 1 - records.keys[::-1].index(key)
                 found = records.values[last]
-        position = msgspec.json.decode(found, type=_Position) if found else None
-        if position is None or position.log_id != self._reader.log_id(source.topic):
+        if not found:
             return None
+        position = msgspec.json.decode(found, type=_Position)
+        if position.log_id != self._reader.log_id(source.topic):
+            first, _ = self._reader.bounds(source)
+            log.warning("the topic was deleted and made again", source=source, continuing_at=first)
+            return first
         return position.offset
 
     def _key(self, source: TopicPartition) -> bytes:
