@@ -197,7 +197,7 @@ class Aggregates(Protocol[C_contra]):
         """Count changes; return the periods whose record differs now."""
 
     def succeed(self, before: Self) -> None:
-        """Have a record of every period that `before` has one of, and track the values it tracks.
+        """Add an empty record for each period of `before`, and track the values that it tracks.
 
         Nothing is counted by that. Published records are replaced, for a deleted one may come back.
         """

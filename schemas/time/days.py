@@ -20,7 +20,7 @@ _STEP: Final = 4
 
 
 class DayRuns(NamedTuple):
-    """Days since 1970 (`first` to `last`), of which the first begins at `begins` (ms)."""
+    """Runs of days since 1970: run i is `first[i]` to `last[i]`, and begins at `begins[i]` (ms)."""
 
     begins: NDArray[np.int64]
     first: NDArray[np.int64]

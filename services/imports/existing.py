@@ -56,8 +56,8 @@ def unique(rows: Sequence[Row]) -> list[Row]:
 
 
 def _find(client: Client, database: str, project: str, rows: Sequence[Row]) -> set[Identity]:
-    # Ids are UUIDs that were made here, so that they may stand in the statement. The times let the
-    # store read only the parts that may have them.
+    # Ids are UUIDs that were made here, so they need no binding. With the times, the store reads
+    # only the parts that may have them.
     ids = ",".join(f"'{row.event_id}'" for row in rows)
     statement = " ".join(
         (

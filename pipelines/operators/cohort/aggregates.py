@@ -56,7 +56,7 @@ class CohortAggregates:
         return self._by_value.values.error if self._by_value is not None else None
 
     def succeed(self, before: "CohortAggregates") -> None:
-        """Have a record of each period that `before` has one of, and track the values it tracks."""
+        """Add an empty record for each period of `before`, and track the values that it tracks."""
         for period in before:
             self._counts.setdefault(period, np.zeros(self._width, np.int64))
         if self._by_value is not None and before.values is not None:

@@ -74,7 +74,7 @@ class FunnelAggregates:
                 )
 
     def succeed(self, before: "FunnelAggregates") -> None:
-        """Have a record of every day that `before` has one of."""
+        """Add an empty record for each day of `before`."""
         for day in before:
             self._reached.setdefault(day, np.zeros(self._steps, np.int64))
             if day != TOTAL:

@@ -59,7 +59,7 @@ class AttemptAggregates(FunnelAggregates):
         return self._by_value.values.error
 
     def succeed(self, before: FunnelAggregates) -> None:
-        """Have a record of every day that `before` has one of, and track the values it tracks."""
+        """Add an empty record for each day of `before`, and track the values that it tracks."""
         super().succeed(before)
         if isinstance(before, AttemptAggregates):
             self._by_value.values.succeed(before.values)

@@ -38,7 +38,7 @@ class SegmentAggregates:
         return set(days.tolist())
 
     def succeed(self, before: "SegmentAggregates") -> None:
-        """Have a record of every day that `before` has one of."""
+        """Add an empty record for each day of `before`."""
         for day in before:
             self._days.setdefault(day, Moves(0, 0))
 

@@ -1,4 +1,4 @@
-"""The query service in the test's own process, and what stands in for the worker.
+"""The query service in the test's own process, and a publisher in place of the worker.
 
 Tests share one service (`query`) and its topics: each has projects of its own there, by whatever
 names it calls them. A test that asks for `settings` has a deployment and a service of its own.
