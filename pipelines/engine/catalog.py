@@ -148,7 +148,7 @@ class DefinitionCatalog:
     def match(self, events: Events, only: frozenset[Key] | None = None) -> MatchedEvents:
         """Find the events that each definition selects; if `only` is given, match only those."""
         matcher = self._matcher if only is None else self._matcher_of_some(only)
-        found = matcher.match(events.projects, events.names, events.properties)
+        found = matcher.match(events.projects, events.names, events.properties, events.ids)
         return MatchedEvents(events, found.matches, self._clock_offsets(events), found.failures)
 
     def _matcher_of_some(self, keys: frozenset[Key]) -> Matcher:

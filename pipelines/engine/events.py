@@ -30,7 +30,7 @@ class Events(NamedTuple):
 
     `range` is the range of the event store that they cover. It may hold offsets without an event,
     at both ends as well. `at` are the events' own times, `record_times` those of their records, in
-    ms since 1970; `properties` is an Arrow column of JSON texts.
+    ms since 1970; `properties` is an Arrow column of JSON texts. `ids` are the events' UUIDs.
     """
 
     range: OffsetRange
@@ -41,6 +41,7 @@ class Events(NamedTuple):
     properties: ArrowColumn
     at: Int64s
     record_times: Int64s
+    ids: StringColumn | None = None
 
 
 class MatchedEvents(NamedTuple):
@@ -88,4 +89,5 @@ class EventDecoder:
             column("properties"),
             np.asarray(column("timestamp").cast(pa.int64())),
             records.timestamps[decoded.rows],
+            StringColumn.of(column("event_id")),
         )

@@ -24,7 +24,7 @@ class FixedRows(PersonRows):
         heads: int,
         logged: tuple[str, ...],
         words: int,
-        of: type[np.int64 | np.uint64],
+        of: type[np.int64 | np.uint64 | np.float64],
     ) -> None:
         super().__init__(row, heads)
         self.words: StateColumn = np.zeros((64, words), of)

@@ -20,7 +20,7 @@ from pipelines.columnar.string_column import ArrowColumn, StringColumn
 from pipelines.matching.conditions import compile_conditions
 from pipelines.matching.match import Key, Masks, Match, Matches
 from pipelines.matching.property_groups import Properties, PropertyFunction, PropertyNames
-from pipelines.matching.readers import EventNames, Reader, compile_reader, group_names
+from pipelines.matching.readers import EventColumns, Reader, compile_reader, group_names
 from pipelines.matching.selectors import HasObject, PropertyRead
 from schemas.conditions import Condition, comparisons
 from schemas.event_filter import EventSelector
@@ -110,9 +110,16 @@ class Matcher:
         return int(code)
 
     def match(
-        self, projects: StringColumn, names: StringColumn, properties: ArrowColumn
+        self,
+        projects: StringColumn,
+        names: StringColumn,
+        properties: ArrowColumn,
+        ids: StringColumn | None = None,
     ) -> Matches:
-        """Find the events of each definition, given the columns of a batch."""
+        """Find the events of each definition, given the columns of a batch.
+
+        A definition fails if it reads ids, and there are none.
+        """
         count = len(names.starts) - 1
         parsed, failures = Properties(properties, self._property_names), dict(self._failures)
         parts: dict[Key, list[tuple[Int64s, int]]] = {}
@@ -126,11 +133,11 @@ class Matcher:
                         continue
                     if len(selected):
                         parts.setdefault(selector.key, []).append((selected, selector.mask))
-        found, event_names = {}, EventNames(names)
+        found, events = {}, EventColumns(names, ids)
         for key in parts.keys() - failures.keys():
             rows, masks = _joined(parts[key], count)
             try:
-                values = [own.column(rows, event_names, parsed) for own in self._readers[key]]
+                values = [own.column(rows, events, parsed) for own in self._readers[key]]
             except Exception as error:  # noqa: BLE001 (a reader may raise anything)
                 failures[key] = error
             else:

@@ -26,7 +26,12 @@ class ValueHash(NamedTuple):
     whole: bool = False
 
 
-PropertyRead: TypeAlias = str | ObjectMember | ValueHash  # a property's name, or one of the above
+class EventIdHash(NamedTuple):
+    """Reads a hash of the event's id, in the `numbers` of `ValueHashes`."""
+
+
+# A property's name, or one of the above.
+PropertyRead: TypeAlias = str | ObjectMember | ValueHash | EventIdHash
 
 
 class HasObject(NamedTuple):

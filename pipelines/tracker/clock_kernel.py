@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
+from pipelines.columnar.mix import word_at
 from pipelines.columnar.siphash import HashKey, siphash
 from schemas.time.plausible import ROUNDING_MS
 
@@ -50,10 +51,7 @@ def hash_devices(
 def _absorb(key: HashKey, hashed: Int, data: Bytes, begin: Int, end: Int) -> Int:
     size = np.uint64(end - begin)
     while True:
-        word = np.uint64(0)
-        for place in range(min(8, end - begin)):
-            word |= np.uint64(data[begin + place]) << np.uint64(8 * place)
-        hashed = siphash(key, hashed, word, size)
+        hashed = siphash(key, hashed, word_at(data, begin, end), size)
         begin += 8
         if begin >= end:
             return hashed

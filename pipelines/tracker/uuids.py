@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bools, Bytes, Int32s, UInt64s, kernel, register_example
+from pipelines.columnar.mix import mix
 from pipelines.columnar.string_column import StringColumn
 
 _UUID_CHARS: Final = 36
@@ -46,15 +47,8 @@ def add_person(starts: Int32s, data: Bytes, ids: UInt64s) -> None:
     The result must never change: it is compared with ids of earlier versions' snapshots.
     """
     for i in range(len(ids)):
-        hashed = np.uint64(0x9E3779B97F4A7C15)
-        p, end = starts[i], starts[i + 1]
-        while p < end:
-            word = np.uint64(0)
-            for place in range(min(8, end - p)):
-                word |= np.uint64(data[p + place]) << np.uint64(8 * place)
-            hashed = (hashed ^ word) * np.uint64(0xD6E8FEB86659FD93)
-            hashed ^= hashed >> np.uint64(32)
-            p += 8
+        end = starts[i + 1]
+        hashed = mix(np.uint64(0x9E3779B97F4A7C15), data, starts[i], end)
         hashed ^= np.uint64(end - starts[i])
         hashed *= np.uint64(0xD6E8FEB86659FD93)
         ids[i, 0] ^= hashed ^ (hashed >> np.uint64(32))

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bools, Bytes, Int, Int64s, UInt64s, kernel
+from pipelines.columnar.mix import mix
 from pipelines.kafka.bulk_producer import RecordColumns
 
 _PLACES: Final = 1 << 16
@@ -62,12 +63,4 @@ def _add(
 
 @kernel
 def _hash(hashed: Int, data: Bytes, begin: Int, end: Int) -> Int:
-    hashed ^= np.uint64(end - begin)
-    while begin < end:
-        word = np.uint64(0)
-        for place in range(min(8, end - begin)):
-            word |= np.uint64(data[begin + place]) << np.uint64(8 * place)
-        hashed = (hashed ^ word) * np.uint64(0xD6E8FEB86659FD93)
-        hashed ^= hashed >> np.uint64(32)
-        begin += 8
-    return hashed
+    return mix(hashed ^ np.uint64(end - begin), data, begin, end)

@@ -1,0 +1,249 @@
+"""Predictions: how likely a person is to do something soon, learned from the events themselves."""
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from schemas.conditions import PropertyName, check_conditions
+from schemas.definition_codec import DefinitionCodec
+from schemas.definitions import MAX_WINDOW_S, Definition, Text, counts_alike
+from schemas.errors import InvalidRequest
+from schemas.event_filter import EventFilter
+from schemas.operators.spec import OperatorSpec, ResultTopic
+from schemas.time.since import Since, since_ms
+
+MAX_PREDICTIONS_PER_PROJECT: Final = 20
+MAX_EVENTS: Final = 3
+MAX_STEPS: Final = 8
+MAX_CONDITIONS: Final = 4
+MAX_TIMES: Final = 8
+MAX_CATEGORY_BITS: Final = 6
+MAX_LATENESS_S: Final = 7 * 86_400
+
+Target: TypeAlias = Literal["performs", "does_not", "value"]
+Classifier: TypeAlias = Literal[
+    "logistic",
+    "logistic_fast",
+    "logistic_adagrad",
+    "hoeffding_tree",
+    "random_forest",
+    "naive_bayes",
+]
+Regressor: TypeAlias = Literal["linear", "linear_fast", "linear_adagrad"]
+Model: TypeAlias = Classifier | Regressor
+
+REGRESSORS: Final[frozenset[str]] = frozenset({"linear", "linear_fast", "linear_adagrad"})
+
+# What is known of every person, whatever a definition names.
+_OF_ALL_EVENTS: Final = (
+    "recency",
+    "frequency",
+    "tenure",
+    "sessions",
+    "session_depth",
+    "session_age",
+    "active_days",
+    "gap_mean",
+    "gap_variation",
+    "decayed_5m",
+    "decayed_1h",
+    "decayed_1d",
+    "decayed_7d",
+    "trend_1h",
+    "trend_1d",
+    "trend_7d",
+    "hour_sine",
+    "hour_cosine",
+    "weekend",
+)
+
+
+class Performed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A feature that is 1 if the person did something `at_least` times within `within_s`."""
+
+    filter: EventFilter
+    within_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)]
+    at_least: Annotated[int, Meta(ge=1, le=MAX_TIMES)] = 1
+
+
+class Prediction(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """Predicts, at each event that passes `at`, what the person does in the `within_s` after it.
+
+    - `performs`: the probability that an event passes `goal`, up to `within_s` seconds later.
+    - `does_not`: the probability that none does.
+    - `value`: the number in the property `value` of the next event that passes `goal` and has one.
+
+    An event that passes `goal` answers a question if it comes after it in the event store, and its
+    time is at most `within_s` seconds later. A question is learned when the clock of its partition
+    is `within_s` and `lateness_s` past it; what comes even later is counted as `late_outcomes`. An
+    event that is older than the person's newest one asks nothing.
+
+    `sample` is the share of those events that ask, chosen by a hash of their ids. Whatever the
+    sample, a partition has at most 12,500 open questions; what that leaves out is counted as
+    `capped`.
+
+    Features describe the person as of the event: see `features_of`. `events`, `steps`,
+    `conditions`, `amount`, `property` and `category` add features to those that all predictions
+    have; `features` chooses some by name.
+
+    `model` scores. `challengers` learn from the same questions and are judged beside it. With
+    `since`, events before that time do not count.
+    """
+
+    goal: EventFilter
+    within_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)]
+    target: Target = "performs"
+    value: PropertyName | None = None
+    at: EventFilter = EventFilter()
+    sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    lateness_s: Annotated[int, Meta(ge=0, le=MAX_LATENESS_S)] = 300
+    events: Annotated[tuple[EventFilter, ...], Meta(max_length=MAX_EVENTS)] = ()
+    steps: Annotated[tuple[EventFilter, ...], Meta(max_length=MAX_STEPS)] = ()
+    conditions: Annotated[tuple[Performed, ...], Meta(max_length=MAX_CONDITIONS)] = ()
+    amount: PropertyName | None = None
+    property: PropertyName | None = None
+    category: PropertyName | None = None
+    category_bits: Annotated[int, Meta(ge=1, le=MAX_CATEGORY_BITS)] = 4
+    features: tuple[str, ...] = ()
+    clip: Annotated[float, Meta(gt=0, le=1e9)] = 1e6
+    model: Model | None = None
+    challengers: Annotated[tuple[Model, ...], Meta(max_length=5)] = ()
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.003
+    since: Since | None = None
+    name: Text = ""
+    description: Text = ""
+
+
+class PredictionDefinition(Definition, frozen=True, kw_only=True):
+    """A prediction on the definitions topic."""
+
+    KIND = "prediction"
+
+    prediction: Prediction
+
+    @property
+    def since_ms(self) -> int:
+        """The first moment whose events count (ms since 1970)."""
+        return since_ms(self.prediction.since)
+
+
+def features_of(prediction: Prediction) -> tuple[str, ...]:
+    """Return the names of the features, in the order of a row.
+
+    `pipelines.operators.prediction.features` has the formula of each.
+    """
+    every = all_features_of(prediction)
+    return tuple(name for name in every if not prediction.features or name in prediction.features)
+
+
+def all_features_of(prediction: Prediction) -> tuple[str, ...]:
+    """Return the names of the features that a prediction could have, in the order of a row."""
+    kinds = ("goal", *(f"event_{n}" for n in range(1, 1 + len(prediction.events))))
+    names = [*_OF_ALL_EVENTS]
+    for kind in kinds:
+        names += [f"{kind}_decayed", f"{kind}_share", f"{kind}_recency"]
+    if prediction.amount is not None:
+        names += ["amount_decayed", "amount_last"]
+    if prediction.steps:
+        names.append("steps_reached")
+    names += [f"condition_{n}" for n in range(1, 1 + len(prediction.conditions))]
+    if prediction.property is not None:
+        names += ["property_last", "property_missing"]
+    if prediction.category is not None:
+        names += [f"category_{n}" for n in range(1 << prediction.category_bits)]
+    return tuple(names)
+
+
+def models_of(prediction: Prediction) -> tuple[Model, ...]:
+    """Return the names of the models that learn; the first one scores."""
+    default: Model = "linear" if prediction.target == "value" else "logistic"
+    return (prediction.model or default, *prediction.challengers)
+
+
+def decode_prediction(body: bytes) -> Prediction:
+    """Decode a prediction from a request body.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    return _CODEC.read_request(body)
+
+
+def encode(definition: PredictionDefinition) -> bytes:
+    """Encode a definition as a record of the definitions topic."""
+    return _CODEC.encode(definition)
+
+
+def decode(value: bytes) -> PredictionDefinition:
+    """Decode a record of the definitions topic.
+
+    Raises:
+        msgspec.DecodeError: it is not a prediction.
+    """
+    return _CODEC.decode(value)
+
+
+def _check(prediction: Prediction) -> None:
+    _check_filters(prediction)
+    if (prediction.target == "value") != (prediction.value is not None):
+        raise InvalidRequest("names a property if `target` is `value`, and only then", "value")
+    _check_models(prediction)
+    known = all_features_of(prediction)
+    for place, name in enumerate(prediction.features):
+        if name not in known:
+            raise InvalidRequest(
+                f"there is no feature {name!r} here; accepted are {', '.join(known)}",
+                f"features[{place}]",
+            )
+    since_ms(prediction.since)
+
+
+def _check_filters(prediction: Prediction) -> None:
+    named = {
+        "goal": prediction.goal,
+        "at": prediction.at,
+        **{f"events[{n}]": event for n, event in enumerate(prediction.events)},
+        **{f"steps[{n}]": step for n, step in enumerate(prediction.steps)},
+        **{f"conditions[{n}].filter": one.filter for n, one in enumerate(prediction.conditions)},
+    }
+    for field, of in named.items():
+        check_conditions(of.where, f"{field}.where")
+
+
+def _check_models(prediction: Prediction) -> None:
+    models = models_of(prediction)
+    regression = prediction.target == "value"
+    for place, name in enumerate(models):
+        field = f"challengers[{place - 1}]" if place else "model"
+        if (name in REGRESSORS) != regression:
+            accepted = "`linear…` models, and they alone, predict the target `value`"
+            raise InvalidRequest(accepted, field)
+        if name in models[:place]:
+            raise InvalidRequest(f"{name!r} is given twice", field)
+
+
+def _counts_alike(before: PredictionDefinition, after: PredictionDefinition) -> bool:
+    return counts_alike(before.prediction, after.prediction)
+
+
+_CODEC: Final = DefinitionCodec(
+    Prediction,
+    PredictionDefinition,
+    check=_check,
+    check_stored=lambda definition: _check(definition.prediction),
+)
+
+
+PREDICTION: Final = OperatorSpec(
+    name=PredictionDefinition.KIND,
+    plural="predictions",
+    decode=decode,
+    encode=encode,
+    counts_alike=_counts_alike,
+    max_per_project=MAX_PREDICTIONS_PER_PROJECT,
+    aggregates=ResultTopic("prediction-questions", "prediction-result"),
+    changes=(ResultTopic("predictions", "prediction-score"),),
+)
