@@ -10,6 +10,7 @@ from schemas.definition_codec import DefinitionCodec
 from schemas.definitions import MAX_WINDOW_S, Definition, Text, counts_alike
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
+from schemas.model_spec import OUTCOME_KINDS, VALUE_KINDS, ModelKind, ModelSpec
 from schemas.operators.spec import OperatorSpec, ResultTopic
 from schemas.time.since import Since, since_ms
 
@@ -20,21 +21,9 @@ MAX_CONDITIONS: Final = 4
 MAX_TIMES: Final = 8
 MAX_CATEGORY_BITS: Final = 6
 MAX_LATENESS_S: Final = 7 * 86_400
+MAX_CHALLENGERS: Final = 5
 
 Target: TypeAlias = Literal["performs", "does_not", "value"]
-Classifier: TypeAlias = Literal[
-    "logistic",
-    "logistic_fast",
-    "logistic_adagrad",
-    "hoeffding_tree",
-    "random_forest",
-    "naive_bayes",
-]
-Regressor: TypeAlias = Literal["linear", "linear_fast", "linear_adagrad"]
-Model: TypeAlias = Classifier | Regressor
-
-REGRESSORS: Final[frozenset[str]] = frozenset({"linear", "linear_fast", "linear_adagrad"})
-
 # What is known of every person, whatever a definition names.
 _OF_ALL_EVENTS: Final = (
     "recency",
@@ -109,9 +98,8 @@ class Prediction(
     category_bits: Annotated[int, Meta(ge=1, le=MAX_CATEGORY_BITS)] = 4
     features: tuple[str, ...] = ()
     clip: Annotated[float, Meta(gt=0, le=1e9)] = 1e6
-    model: Model | None = None
-    challengers: Annotated[tuple[Model, ...], Meta(max_length=5)] = ()
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.003
+    model: ModelSpec | None = None
+    challengers: Annotated[tuple[ModelSpec, ...], Meta(max_length=MAX_CHALLENGERS)] = ()
     since: Since | None = None
     name: Text = ""
     description: Text = ""
@@ -157,10 +145,10 @@ def all_features_of(prediction: Prediction) -> tuple[str, ...]:
     return tuple(names)
 
 
-def models_of(prediction: Prediction) -> tuple[Model, ...]:
-    """Return the names of the models that learn; the first one scores."""
-    default: Model = "linear" if prediction.target == "value" else "logistic"
-    return (prediction.model or default, *prediction.challengers)
+def models_of(prediction: Prediction) -> tuple[ModelSpec, ...]:
+    """Return the models that learn; the first one scores."""
+    kind: ModelKind = "linear_regression" if prediction.target == "value" else "logistic_sgd"
+    return (prediction.model or ModelSpec(kind), *prediction.challengers)
 
 
 def decode_prediction(body: bytes) -> Prediction:
@@ -214,15 +202,17 @@ def _check_filters(prediction: Prediction) -> None:
 
 
 def _check_models(prediction: Prediction) -> None:
-    models = models_of(prediction)
-    regression = prediction.target == "value"
-    for place, name in enumerate(models):
+    models, values = models_of(prediction), prediction.target == "value"
+    for place, spec in enumerate(models):
         field = f"challengers[{place - 1}]" if place else "model"
-        if (name in REGRESSORS) != regression:
-            accepted = "`linear…` models, and they alone, predict the target `value`"
-            raise InvalidRequest(accepted, field)
-        if name in models[:place]:
-            raise InvalidRequest(f"{name!r} is given twice", field)
+        spec.check(field)
+        if spec.predicts_outcome == values:
+            accepted = ", ".join(VALUE_KINDS if values else OUTCOME_KINDS)
+            raise InvalidRequest(
+                f"a model of the target {prediction.target!r} is one of {accepted}", f"{field}.kind"
+            )
+        if spec.name in {before.name for before in models[:place]}:
+            raise InvalidRequest("this model is given twice", field)
 
 
 def _counts_alike(before: PredictionDefinition, after: PredictionDefinition) -> bool:

@@ -118,11 +118,15 @@ class PredictionEvents(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """Questions: of which row, at which offset and time (ms), and the features as of it."""
+    """Questions: of which row, at which offset and time (ms), and the features as of it.
+
+    `clocks` are the partition's clock just before each.
+    """
 
     rows: Int32s
     offsets: Int64s
     at: Int64s
+    clocks: Int64s
     features: Float32s  # shape (n, features)
 
     def __len__(self) -> int:
@@ -131,7 +135,11 @@ class Questions(NamedTuple):
     def cut(self, count: int) -> "Questions":
         """Return the first ones."""
         return Questions(
-            self.rows[:count], self.offsets[:count], self.at[:count], self.features[:count]
+            self.rows[:count],
+            self.offsets[:count],
+            self.at[:count],
+            self.clocks[:count],
+            self.features[:count],
         )
 
 

@@ -55,7 +55,7 @@ def fold(
         if mask >> pc.GOAL & 1:
             _answer(shape, columns, events, i, row, clock)
         if mask >> pc.ASKS & 1:
-            _ask(shape, conditions, columns, events, i, row, in_order)
+            _ask(shape, conditions, columns, events, i, row, in_order, clock)
 
 
 @kernel
@@ -75,15 +75,21 @@ def _begin(words: Float64s) -> None:
 
 @kernel
 def _advance_clock(shape: Shape, heads: Int64s, at: Int) -> None:
-    """Advance the clock to an event's time, and empty the spans of time that begin with it."""
+    """Advance the clock to an event's time."""
     if at <= heads[pc.CLOCK]:
         return
     heads[pc.CLOCK] = at
+    advance_buckets(shape, heads, at)
+
+
+@kernel
+def advance_buckets(shape: Shape, heads: Int64s, at: Int) -> None:
+    """Empty the spans of time that begin up to a time, and were not counted before."""
     bucket = at // shape.bucket_ms
     begin = max(heads[pc.NEWEST_BUCKET] + 1, bucket - pc.BUCKETS + 1)
     for number in range(begin, bucket + 1):
         heads[pc.FIRST_BUCKET + number % pc.BUCKETS] = 0
-    heads[pc.NEWEST_BUCKET] = bucket
+    heads[pc.NEWEST_BUCKET] = max(heads[pc.NEWEST_BUCKET], bucket)
 
 
 @kernel
@@ -224,6 +230,7 @@ def _ask(
     i: Int,
     row: Int,
     in_order: Int,
+    clock: Int,
 ) -> None:
     """Ask a question, unless it is not in the sample, comes too late, or too many are open."""
     words, heads, at = columns.words[row], columns.heads, events.at[i]
@@ -244,5 +251,6 @@ def _ask(
     questions.rows[place] = row
     questions.offsets[place] = events.offsets[i]
     questions.at[place] = at
+    questions.clocks[place] = clock
     for n in range(len(columns.chosen)):
         questions.features[place, n] = columns.every[columns.chosen[n]]

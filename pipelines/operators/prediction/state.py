@@ -22,7 +22,7 @@ from pipelines.operators.prediction.columns import (
     Questions,
     Shape,
 )
-from pipelines.operators.prediction.kernel import fold
+from pipelines.operators.prediction.kernel import advance_buckets, fold
 from schemas.event_filter import EventFilter
 from schemas.operators.prediction import Performed, Prediction, all_features_of, features_of
 from schemas.value_tokens import token
@@ -91,6 +91,8 @@ class PredictionState(FixedRows):
         if self._open is not None:
             self.heads[pc.NEWEST_BUCKET :] = self._open
             self._open = None
+        if clock is not None:  # events since then that asked nothing have advanced it
+            advance_buckets(self.shape, self.heads, np.int64(clock))
 
     def rewind(self) -> None:
         """Turn the clock back to the beginning."""
@@ -122,7 +124,11 @@ class PredictionState(FixedRows):
             self.stamps,
             dirty,
             counts,
-            Questions(*_room(asks), np.empty((asks, len(self._chosen)), np.float32)),
+            Questions(
+                *_room(asks),
+                np.empty(asks, np.int64),
+                np.empty((asks, len(self._chosen)), np.float32),
+            ),
             Outcomes(*_room(goals), np.empty(goals), np.empty(goals, np.int64)),
             self._chosen,
             self._every,
@@ -171,6 +177,7 @@ class PredictionState(FixedRows):
         state = cls(Prediction(goal=goal, within_s=1, conditions=(Performed(goal, 1),)))
         at = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), at, np.full(1, 7, np.uint32), at)
+        state.restored(0)
 
 
 def _room(count: int) -> tuple[Int32s, Int64s, Int64s]:

@@ -1,0 +1,37 @@
+"""One prediction in one partition."""
+
+from schemas.examples.columns import Task
+
+from pipelines.engine.instance import OperatorInstance
+from pipelines.operators.prediction.aggregates import PredictionAggregates
+from pipelines.operators.prediction.state import PredictionChanges, PredictionState
+from schemas.operators.prediction import PredictionDefinition, features_of, models_of
+
+
+class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
+    """A prediction as one partition runs it."""
+
+    def __init__(
+        self,
+        definition: PredictionDefinition,
+        lateness_ms: int,  # noqa: ARG002 (a prediction has a lateness of its own)
+    ) -> None:
+        super().__init__(definition)
+        self.state: PredictionState = PredictionState(definition.prediction)
+        self.aggregates: PredictionAggregates = PredictionAggregates()
+        self.task = self._task()
+
+    def _task(self) -> Task:
+        """Return what the trainer must know."""
+        of, definition = self.definition.prediction, self.definition
+        return Task(
+            project_id=definition.project_id,
+            prediction_id=definition.id,
+            version=definition.version,
+            tag=int(self.tag.astype("int64")),
+            target=of.target,
+            horizon_ms=1_000 * of.within_s,
+            lateness_ms=1_000 * of.lateness_s,
+            models=tuple(spec.name for spec in models_of(of)),
+            features=features_of(of),
+        )
