@@ -77,7 +77,7 @@ class Analytics(Table):
         """Connect to the broker; call it once, before anything else. Blocks."""
         topics = self._settings.topics
         self._decoder = EventDecoder(registry)
-        self._publishers = Publishers(self._operators, topics, registry, self._outbox)
+        self._publishers = Publishers(self._operators, self._settings, registry, self._outbox)
         definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
 

@@ -33,7 +33,7 @@ from schemas.definitions import Definition
 from schemas.event_filter import EventSelector
 from schemas.operators.spec import OperatorSpec
 from schemas.registry.client import SchemaRegistry
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 D = TypeVar("D", bound=Definition)
 C = TypeVar("C")
@@ -266,7 +266,7 @@ class Operator(NamedTuple, Generic[D, I, C]):
     spec: OperatorSpec
     selectors: Callable[[D], Sequence[EventSelector]]
     instance: Callable[[D, int], I]
-    publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher[I, C]]
+    publisher: Callable[[Settings, SchemaRegistry, Outbox], Publisher[I, C]]
     reads: Callable[[D], Sequence[PropertyRead]] = _reads_nothing
 
     @property

@@ -8,15 +8,15 @@ from pipelines.kafka.records import Outbox
 from pipelines.operators.cohort.instance import CohortInstance
 from schemas.operators.cohort import COHORT
 from schemas.registry.client import SchemaRegistry
+from schemas.settings import Settings
 from schemas.time.calendar import begin_of, number_of
-from schemas.topics import Topics
 
 
 class CohortPublisher(AggregatesPublisher[CohortInstance, ValuedChanges]):
     """Writes to `avila.cohorts`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(COHORT, "period", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(COHORT, "period", settings.topics, registry, outbox)
 
     def record(self, instance: CohortInstance, period: int) -> Record:
         """Return the row of the grid of those who began in a period."""

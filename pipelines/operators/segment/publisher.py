@@ -23,7 +23,7 @@ from schemas.avro.codec import Codec, Encoder
 from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 _MOVES: Final = pa.array(["left", "entered"])
 
@@ -31,10 +31,10 @@ _MOVES: Final = pa.array(["left", "entered"])
 class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
     """Writes to `avila.segments`, which is compacted, and to `avila.segment-sizes`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(SEGMENT, "day", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(SEGMENT, "day", settings.topics, registry, outbox)
         self._outbox = outbox
-        self._topic = SEGMENT.changes[0].topic(topics).name
+        self._topic = SEGMENT.changes[0].topic(settings.topics).name
         change = files.load("segment-change")
         self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
         self._decode = Codec(change, registry.find, shipped=files.history("segment-change")).decode
