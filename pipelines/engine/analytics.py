@@ -133,6 +133,7 @@ class Analytics(Table):
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Apply new definitions, let time pass, log rows that are due, publish aggregates."""
+        self._publishers.follow()
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
         for number, partition in self._partitions.items():

@@ -219,6 +219,9 @@ Changed: TypeAlias = Sequence[tuple[I, C]]
 class Publisher(Protocol[I_contra, C_contra]):
     """Publishes the results of one operator, each partition's to the partition of that number."""
 
+    def follow(self) -> None:
+        """Read what results depend on besides events, between two epochs. Does not block."""
+
     def changes(
         self, context: PartitionContext, changed: Sequence[tuple[I_contra, C_contra]]
     ) -> None:

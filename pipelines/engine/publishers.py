@@ -42,6 +42,11 @@ class Publishers:
                 operator.spec, settings.topics, registry, outbox
             )
 
+    def follow(self) -> None:
+        """Read what results depend on besides events, between two epochs."""
+        for publisher in self._publishers.values():
+            publisher.follow()
+
     def publish(self, context: PartitionContext, changes: PartitionChanges) -> None:
         """Publish what changed for persons, of all definitions of an operator together."""
         for operator, changed in _by_operator(changes.changes).items():

@@ -28,7 +28,7 @@ from pipelines.operators import OPERATORS
 from pipelines.worker.snapshots import Snapshots
 from schemas.definitions import Definition
 from schemas.operators import BY_NAME
-from schemas.topics import Topics
+from schemas.settings import read_settings
 from tests.events import decode_value
 from tests.laws.topics import MemoryRegistry, MemorySnapshots, MemoryTopics, texts
 from tests.oracles.events import Event, Json
@@ -36,6 +36,7 @@ from tests.oracles.events import Event, Json
 PROJECT: Final = "shop"
 NAME: Final = "it"  # of the definition that a law is about
 NOW: Final = 1_800_000_000_000
+_SETTINGS: Final = read_settings({})
 _OPERATORS: Final[Mapping[str, AnyOperator]] = {operator.name: operator for operator in OPERATORS}
 
 
@@ -78,10 +79,8 @@ class Life:
         self._operator = _OPERATORS[self._key.operator]
         self._lateness_ms, self._checkpoint_ms = lateness_ms, checkpoint_ms
         self._snapshots = MemorySnapshots()
-        self._topics, self._outbox, self._kept = Topics("laws"), Outbox(), MemoryTopics()
-        self._publishers = Publishers(
-            [self._operator], self._topics, MemoryRegistry(), self._outbox
-        )
+        self._topics, self._outbox, self._kept = _SETTINGS.topics, Outbox(), MemoryTopics()
+        self._publishers = Publishers([self._operator], _SETTINGS, MemoryRegistry(), self._outbox)
         operator = self._operator
         self._matcher = Matcher(
             [Selection(self._key, operator.selectors(definition), operator.reads(definition))]

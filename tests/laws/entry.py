@@ -44,7 +44,8 @@ class Entry:
         variants: cases, of each way of counting that the operator has, by its name.
         oracle: the figures of a definition, of events in order of arrival and at an instant (ms).
         read: the same of what one partition has published.
-        in_store: the same of a definition whose project's events are in the store.
+        in_store: the same of a definition whose project's events are in the store; None if its
+            results are of the stream alone.
         changes: what consumers of the operator's changes of persons know in the end, if it has any;
             fails if changes contradict each other.
         oracle_of_changes: the same by definition.
@@ -57,7 +58,7 @@ class Entry:
     variants: Mapping[str, st.SearchStrategy[Case]]
     oracle: Callable[[Json, Sequence[Event], int], Any]
     read: Callable[[Json, Published, int], Any]
-    in_store: Callable[[Warehouse, Definition, int], Any]
+    in_store: Callable[[Warehouse, Definition, int], Any] | None
     changes: Callable[[Published], Any] | None = None
     oracle_of_changes: Callable[[Json, Sequence[Event], int], Any] | None = None
     more: Callable[[Json], Json] = lambda _: {}

@@ -1,15 +1,18 @@
 """One prediction in one partition."""
 
-from schemas.examples.columns import Task
-
+from pipelines.engine.constants import NEVER
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
+from schemas.examples.columns import Task
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
-    """A prediction as one partition runs it."""
+    """A prediction as one partition runs it.
+
+    `clock_published` is the clock that the trainer was last told of.
+    """
 
     def __init__(
         self,
@@ -20,6 +23,7 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.state: PredictionState = PredictionState(definition.prediction)
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
+        self.clock_published = NEVER
 
     def _task(self) -> Task:
         """Return what the trainer must know."""
