@@ -187,6 +187,7 @@ class PredictionColumns(NamedTuple):
 
     rows: StructArray
     words: Float64s
+    flat: Float64s  # the same numbers in one dimension
     heads: Int64s
     counters: Int64s
     row_of: Int32s

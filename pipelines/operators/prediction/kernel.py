@@ -12,10 +12,13 @@ the questions counted by spans of time, whether one more question may be open: a
 however that is cut into batches.
 """
 
+from typing import Final
+
 import numpy as np
 
 from pipelines.columnar.arithmetic import Float, Float64s, half_to
-from pipelines.columnar.jit import Int, Int64s, kernel
+from pipelines.columnar.jit import Int, Int32s, Int64s, kernel
+from pipelines.columnar.prefetch import FAR, NEAR, prefetch
 from pipelines.engine.constants import DAY_MS, NONE
 from pipelines.engine.row_kernels import add_row, contains, mark_dirty, take_place
 from pipelines.operators.prediction import columns as pc
@@ -28,6 +31,8 @@ from pipelines.operators.prediction.columns import (
 from pipelines.operators.prediction.features import write_features
 from schemas.operators.prediction import MAX_TIMES
 
+_CACHE_LINE: Final = 8  # numbers
+
 
 @kernel
 def fold(
@@ -38,6 +43,7 @@ def fold(
     `questions` and `outcomes` must have room for one per event that asks, or that passes the goal.
     """
     for i in range(len(events.slots)):
+        _prefetch_ahead(columns, events.slots, i)
         row = np.int64(columns.row_of[events.slots[i]])
         if row == NONE:
             row = add_row(columns, events.slots[i])
@@ -56,6 +62,18 @@ def fold(
             _answer(shape, columns, events, i, row, clock)
         if mask >> pc.ASKS & 1:
             _ask(shape, conditions, columns, events, i, row, in_order, clock)
+
+
+@kernel
+def _prefetch_ahead(columns: PredictionColumns, slots: Int32s, i: Int) -> None:
+    """Start loading the numbers of the person some events ahead."""
+    if i + FAR < len(slots):
+        prefetch(columns.row_of, slots[i + FAR])
+    if i + NEAR < len(slots):
+        row = np.int64(columns.row_of[slots[i + NEAR]])
+        prefetch(columns.rows, row)
+        for place in range(0, columns.words.shape[1], _CACHE_LINE):
+            prefetch(columns.flat, row * columns.words.shape[1] + place)
 
 
 @kernel

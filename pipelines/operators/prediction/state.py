@@ -143,6 +143,7 @@ class PredictionState(FixedRows):
         columns = PredictionColumns(
             self.rows,
             self.words,
+            self.words.reshape(-1),
             self.heads,
             self._counters,
             self.row_of,
