@@ -36,6 +36,8 @@ from tests.oracles.events import Event, Json
 PROJECT: Final = "shop"
 NAME: Final = "it"  # of the definition that a law is about
 NOW: Final = 1_800_000_000_000
+# Lives begin then: of events within some seconds of `NOW`, some are dated ahead of the time of day.
+_LATER_MS: Final = 6_000
 _OPERATORS: Final[Mapping[str, AnyOperator]] = {operator.name: operator for operator in OPERATORS}
 
 
@@ -87,7 +89,7 @@ class Life:
             [Selection(self._key, operator.selectors(definition), operator.reads(definition))]
         )
         self._store: list[Recorded] = []
-        self._now = NOW
+        self._now = NOW + _LATER_MS
         self._log = self._new_log()
         self._defined = not late
         self._partition = self._empty_partition()
@@ -204,10 +206,12 @@ class Life:
 
     @property
     def clock(self) -> int:
-        """The project's time (ms): that of its newest event, and what has passed since."""
-        return self._now + max(
-            (recorded.event.at - recorded.at for recorded in self._store), default=0
-        )
+        """The project's time (ms): that of its newest event, and what has passed since.
+
+        It is never ahead of the time of day.
+        """
+        newest = max((recorded.event.at - recorded.at for recorded in self._store), default=0)
+        return self._now + min(newest, 0)
 
     @property
     def late(self) -> int:

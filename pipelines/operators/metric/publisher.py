@@ -44,7 +44,8 @@ def record_of(metric: MetricInstance, number: int) -> Record | None:
     newest = metric.state.newest
     if newest != NEVER:
         total["newest_at"] = newest
-        total["complete_until"] = newest - metric.state.lateness_ms
+    if metric.clock is not None:
+        total["complete_until"] = metric.clock - metric.state.lateness_ms
     return total
 
 

@@ -65,11 +65,19 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         super().__init__(_SPEC, METRIC_RESULTS, self._results, context)
         self._events = context.events
         self._projects = context.projects
+        self._clock_of = context.clock
+        self._lateness_ms = context.lateness_ms
 
     def live_state(self, definition: MetricDefinition) -> bytes:
         """Return a `LiveMetric` in JSON."""
         previous = self.previous(definition)
-        return live_metric(definition, previous, self._results, now_ms())
+        return live_metric(definition, previous, self._results, self._now(definition.project_id))
+
+    def _now(self, project: str) -> MetricQuery:
+        """Return a query as of now."""
+        now = now_ms()
+        clock = self._clock_of(project, now)
+        return MetricQuery(now, clock=clock, lateness_ms=self._lateness_ms)
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """Add the project's time zone to a metric that names none."""
@@ -79,7 +87,8 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         """Show a metric's results, of the stream or measured now in ClickHouse."""
         source = read_source(request)
         definition = self.find(request)
-        query = _read_query(request, definition.metric)
+        now = self._now(definition.project_id)
+        query = _read_query(request, definition.metric, now)
         if source == "store":
             values = await self._measure(definition, query)
             return encode_response(assemble(definition, source, values, query))
@@ -122,15 +131,13 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
             kept_since=kept_since,
             seen=seen,
             late_dropped=0,
-            complete_until=None,
             updated_at=query.as_of,
             positions=result.positions,
         )
 
 
-def _read_query(request: Request, metric: Metric) -> MetricQuery:
-    return MetricQuery(
-        as_of=now_ms(),
+def _read_query(request: Request, metric: Metric, now: MetricQuery) -> MetricQuery:
+    return now._replace(
         window=_read_window(request, metric),
         first=_read_instant(request, "from", 0),
         last=_read_instant(request, "to", 2**62),
