@@ -5,7 +5,7 @@ This module alone knows how the worker asks its operators: a change of that cont
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.constants import TOTAL
+from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.events import Events, MatchedEvents, OffsetRange
 from pipelines.engine.instance import AnyInstance, Backfill, key_of
 from pipelines.engine.operator import AnyOperator, Packed, PartitionContext
@@ -65,7 +65,8 @@ class Life:
     """A partition that takes events in, commits, crashes and goes on; for one definition.
 
     `checkpoint_ms` is for how long rows may wait to be logged. A life that is `late` defines when
-    it is told to, and reads history for it.
+    it is told to, and reads history for it. `elsewhere` returns how far the project's clock is by
+    the events of other partitions, as `Partition` asks for it.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Life:
         *,
         checkpoint_ms: int = 0,
         late: bool = False,
+        elsewhere: Callable[[str], int] = lambda _: NEVER,
     ) -> None:
+        self._elsewhere = elsewhere
         self._definition, self._key = definition, key_of(definition)
         self._operator = _OPERATORS[self._key.operator]
         self._lateness_ms, self._checkpoint_ms = lateness_ms, checkpoint_ms
@@ -214,6 +217,11 @@ class Life:
         return self._now + min(newest, 0)
 
     @property
+    def clock_offset(self) -> int:
+        """How far the events of this partition move the clock, as the engine has it."""
+        return self._partition.clock_offsets.get(PROJECT, NEVER)
+
+    @property
     def late(self) -> int:
         """How many events came too late to count."""
         return self._partition.instances[self._key].late
@@ -273,7 +281,7 @@ class Life:
         return instance
 
     def _empty_partition(self) -> Partition:
-        partition = Partition()
+        partition = Partition(self._elsewhere)
         if self._defined:
             partition.instances[self._key] = self._new_instance()
         return partition

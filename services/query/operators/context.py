@@ -19,6 +19,7 @@ from services.topic_view import TopicView
 class Context:
     """The parts of the service that operators make their resources from; one a process.
 
+    `clocks` are the clocks of projects, as `clocks_view` reads them.
     `views` has the views that the resources follow, in the order of their `follow` calls, after
     that of the projects' clocks.
     """
@@ -41,15 +42,15 @@ class Context:
         self.promotions = promotions
         self._settings = settings
         self._registry = registry
-        self._clocks = ProjectClocks()
-        self._clocks_view = self._follow_clocks()
-        self.views: list[TopicView[Any]] = [self._clocks_view]
+        self.clocks = ProjectClocks()
+        self.clocks_view = self._follow_clocks()
+        self.views: list[TopicView[Any]] = [self.clocks_view]
 
     def _follow_clocks(self) -> TopicView[list[ClockChange]]:
         settings = self._settings
         reader = ClockReader(Codec(load(SCHEMA), self._registry.find, shipped=history(SCHEMA)))
         topics = [settings.topics.clocks.name]
-        return TopicView("clocks", settings.cluster, topics, reader, self._clocks.apply)
+        return TopicView("clocks", settings.cluster, topics, reader, self.clocks.apply)
 
     @property
     def lateness_ms(self) -> int:
@@ -65,8 +66,8 @@ class Context:
             BackOff: the clocks are still being read.
             Unavailable: reading them has failed.
         """
-        self._clocks_view.require()
-        return self._clocks.at(project, now_ms)
+        self.clocks_view.require()
+        return self.clocks.at(project, now_ms)
 
     def follow(
         self, source: ResultSource[R], apply: Callable[[Sequence[Update[R]]], None]
