@@ -88,7 +88,7 @@ class OperatorInstance(Generic[D, C]):
         recounted_to: the offset below which a recount has folded all events in the order of time.
         settling: it has caught up with history, in which events came too late: until its first
             recount has counted them, it is published as backfilling.
-        clock: the project's time (ms) when time last passed; None before.
+        clock: the project's time (ms) as of which time has passed; None before.
         unpublished: periods whose record differs from what is published.
         total: the record of the total as it was last published.
         live_since: the offset at which it became live.
@@ -208,7 +208,7 @@ class OperatorInstance(Generic[D, C]):
 
     def expire(self, now_ms: int) -> Expired[C] | None:
         """Let time pass up to `now_ms`, or a part of it, and count what it changes."""
-        self.clock = now_ms if self.clock is None else max(self.clock, now_ms)
+        self.clock = now_ms
         with self.failing_alone():
             expired = self.state.expire(now_ms)
             if expired is None:

@@ -53,6 +53,9 @@ def load(metric: MetricInstance, record: Record) -> None:
     """Continue from a published record."""
     if record["bucket"] is not None:
         metric.aggregates.load(metric.buckets.number(record["bucket"]), record)
-    elif record["newest_at"] is not None:
+        return
+    if record["complete_until"] is not None:
+        metric.clock = record["complete_until"] + metric.state.lateness_ms
+    if record["newest_at"] is not None:
         metric.state.newest = record["newest_at"]
         metric.aggregates.load_total(metric.buckets.number(record["newest_at"]), record)
