@@ -190,7 +190,7 @@ class IngestApp:
             stack.push_async_callback(self._definitions.stop)
             stack.push_async_callback(producer.close)
             if self._grpc_address:
-                service = IngestService(pipeline, admission, limits, self._request_log)
+                service = IngestService(pipeline, access, admission, limits, self._request_log)
                 server = rpc.serving(self._grpc_address, service, limits, self._is_ready)
                 try:
                     await stack.enter_async_context(server)

@@ -1,6 +1,9 @@
 """The calls of `avila.v1.Ingest`: one batch a call, or a stream of batches.
 
-Both are registered as streams, so that a call can be refused before its message is read.
+Both are registered as streams, so that a call can be refused before its message is read. The key is
+in the metadata: a call without a valid one ends at once, and takes no place of those that have one
+(`max_calls`, shared between projects as `services.places` says). A call has its place while its
+messages are received; what waits for the broker then is bounded by `services.ingest.admission`.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ import structlog
 
 from schemas.errors import AvilaError, BackOff, InvalidRequest
 from services.errors import code_of
+from services.ingest.access import Access
 from services.ingest.admission import Admission, Reservation
 from services.ingest.body import TooSlow
 from services.ingest.events import Batch, EventResult
@@ -24,6 +28,7 @@ from services.ingest.limits import Limits
 from services.ingest.pipeline import IngestPipeline
 from services.ingest.request_log import RequestLog
 from services.ingest.streams import BatchStream, OpenStreams
+from services.places import Places
 
 # `read` returns bytes, or `grpc.aio.EOF` at the end of a call.
 Context = grpc.aio.ServicerContext[bytes | object, bytes]
@@ -47,15 +52,20 @@ class IngestService:
     def __init__(
         self,
         pipeline: IngestPipeline,
+        access: Access,
         admission: Admission,
         limits: Limits,
         request_log: RequestLog,
     ) -> None:
         self._pipeline = pipeline
+        self._access = access
         self._admission = admission
         self._limits = limits
         self._request_log = request_log
-        self._streams = OpenStreams(limits.max_calls, "max_calls", limits.retry_after_s)
+        self._streams = OpenStreams(limits.retry_after_s)
+        self._places = Places(
+            limits.max_calls, what="calls (max_calls)", retry_after_s=limits.retry_after_s
+        )
 
     async def drain(self) -> None:
         """Stop reading and accepting calls; return when the open ones are answered.
@@ -68,10 +78,12 @@ class IngestService:
         """Answer a call with one batch."""
         start = time.perf_counter()
         async with self._errors_as_statuses(context, start):
+            key, project_id = self._authorize(context)
             with self._admission.admit() as reservation:
-                body = await self._receive(context)
+                with self._places.member(project_id):
+                    body = await self._receive(context)
                 reservation.grow(len(body))
-                results = await self._pipeline.take(self._parse(body, _key(context)))
+                results = await self._pipeline.take(self._parse(body, key))
             if any(result.result == "retry" for result in results):
                 context.set_trailing_metadata(_retry_metadata(self._limits.retry_after_s))
             return self._answer(context, results, start)
@@ -94,17 +106,23 @@ class IngestService:
         await self._streams.pump(stream, self._read_batches(context, stream), answer)
 
     async def _read_batches(self, context: Context, stream: BatchStream[_PendingBatch]) -> None:
-        """Read and send batches until the stream ends or a batch is refused."""
+        """Read and send batches until the stream ends, a batch is refused or its place is lost."""
+        key, project_id = self._authorize(context)
+        with self._places.member(project_id):
+            while True:
+                await stream.room.acquire()
+                body = await context.read()
+                if not isinstance(body, bytes):
+                    return
+                start = time.perf_counter()
+                await stream.reserve(len(body))
+                results = await self._pipeline.send(self._parse(body, key))
+                stream.pending.put_nowait(_PendingBatch(results, len(body), start))
+
+    def _authorize(self, context: Context) -> tuple[str, str]:
+        """Return the write key of a call and its project."""
         key = _key(context)
-        while True:
-            await stream.room.acquire()
-            body = await context.read()
-            if not isinstance(body, bytes):
-                return
-            start = time.perf_counter()
-            await stream.reserve(len(body))
-            results = await self._pipeline.send(self._parse(body, key))
-            stream.pending.put_nowait(_PendingBatch(results, len(body), start))
+        return key, self._access.admit(key, "", 0)
 
     async def _receive(self, context: Context) -> bytes:
         """Return the message of a call."""

@@ -21,15 +21,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # How long a connection may stay open between two requests.
     keep_alive_s: int = 75
 
-    # gRPC, which buffers incomplete messages itself: at most one a call.
+    # gRPC, which buffers incomplete messages itself: at most one a call. `max_calls` counts calls
+    # whose messages are being received, and which have shown a valid key.
     max_message_bytes: int = 4 * _MIB
     max_calls: int = 512
 
     # WebSocket, for many small senders such as pages. uvicorn buffers incomplete messages, at most
     # one a connection. Messages are not compressed. `max_idle_s` bounds the wait for a message and
-    # `write_timeout_s` the wait for the peer to read an answer.
+    # `write_timeout_s` the wait for the peer to read an answer. `max_sockets` counts connections
+    # that have shown a valid key. The others have `key_timeout_s` to show one; beyond
+    # `max_strangers` of them the oldest is closed.
     max_socket_message_bytes: int = _MIB
     max_sockets: int = 2_048
+    max_strangers: int = 256
+    key_timeout_s: float = 10
     max_idle_s: float = 300
     write_timeout_s: float = 30
 

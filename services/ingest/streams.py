@@ -51,18 +51,16 @@ class BatchStream(Generic[T]):
 
 
 class OpenStreams:
-    """The open calls or connections of a server: at most `max_open`, a limit named `limit`.
+    """The open calls or connections of a server, which end together when it stops.
 
     Attributes:
         stopping: no more streams are accepted.
         open: the number of open streams.
     """
 
-    def __init__(self, max_open: int, limit: str, retry_after_s: float) -> None:
+    def __init__(self, retry_after_s: float) -> None:
         self.stopping = False
         self.open = 0
-        self._max_open = max_open
-        self._limit = limit
         self._retry_after_s = retry_after_s
         self._readers: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
@@ -79,15 +77,9 @@ class OpenStreams:
                 self._drained.set()
 
     def check(self) -> None:
-        """Raise `BackOff` if too many streams are open, or the server is stopping."""
+        """Raise `BackOff` if the server is stopping."""
         if self.stopping:
             raise self._stopped()
-        if self.open > self._max_open:
-            what = self._limit.removeprefix("max_")
-            raise BackOff(
-                f"{self._max_open} {what} ({self._limit}) are open, the maximum: try again later",
-                self._retry_after_s,
-            )
 
     async def pump(
         self,

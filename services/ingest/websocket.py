@@ -15,9 +15,14 @@ it, and it may be absent. If a result is `retry`, or an error has `retry_after_s
 again after that time.
 
 At most `max_stream_batches` may wait for the broker; beyond that, or while the client does not read
-its answers, the server reads no more. An `error` without `id` is the last message before the
-connection closes with one of the codes in `services.sockets`. Batches without an answer by then may
-or may not be delivered: sent again with the same `event_id`, their events count once.
+its answers, the server reads no more. At most `max_sockets` connections with a valid key are open:
+when all are taken, a project that has fewer than another gets the place of the other's newest
+connection, which is answered and closed. Connections that have not shown a key yet are counted
+apart (`max_strangers`), and have `key_timeout_s` to do so.
+
+An `error` without `id` is the last message before the connection closes with one of the codes in
+`services.sockets`. Batches without an answer by then may or may not be delivered: sent again with
+the same `event_id`, their events count once.
 """
 
 import asyncio
@@ -42,6 +47,7 @@ from services.ingest.pipeline import IngestPipeline
 from services.ingest.refusals import headers, refuse
 from services.ingest.request_log import RequestLog
 from services.ingest.streams import BatchStream, OpenStreams
+from services.places import Places
 from services.sockets import Gone, MessageId, SlowReader, Socket, close_code, trouble
 
 STREAM_PATH: Final = "/v1/stream"
@@ -70,10 +76,11 @@ class _PendingBatch(NamedTuple):
 
 
 class _Sender(NamedTuple):
-    """The write key and the origin of a connection."""
+    """The write key of a connection, its origin, and the project of the key."""
 
     key: str
     origin: str
+    project_id: str
 
 
 class WebSocketEndpoint:
@@ -92,7 +99,10 @@ class WebSocketEndpoint:
         self._admission = admission
         self._limits = limits
         self._request_log = request_log
-        self._streams = OpenStreams(limits.max_sockets, "max_sockets", limits.retry_after_s)
+        self._streams = OpenStreams(limits.retry_after_s)
+        self._places = Places(
+            limits.max_sockets, limits.max_strangers, "sockets (max_sockets)", limits.retry_after_s
+        )
 
     @property
     def open(self) -> int:
@@ -148,49 +158,58 @@ class WebSocketEndpoint:
                     raise
 
     async def _read_batches(self, socket: Socket, stream: BatchStream[_PendingBatch]) -> None:
-        """Read and send batches until the client leaves or its key is no longer valid."""
+        """Read and send batches until the client leaves, or its key or its place is lost."""
         sender = await self._authorize(socket)
-        idle_s = self._limits.max_idle_s
-        while True:
-            await stream.room.acquire()
-            body = await _receive(socket, idle_s, "max_idle_s")
-            start = time.perf_counter()
-            full: BackOff | None = None
+        with self._places.member(sender.project_id):
+            if not socket.accepted:
+                await socket.accept()
+            ready = {"ready": {"project_id": sender.project_id}}
+            await socket.send(msgspec.json.encode(ready))
+            while True:
+                await stream.room.acquire()
+                body = await _receive(socket, self._limits.max_idle_s, "max_idle_s")
+                await self._read_batch(body, sender, stream)
+
+    async def _read_batch(
+        self, body: bytes, sender: _Sender, stream: BatchStream[_PendingBatch]
+    ) -> None:
+        """Send the batch of one message, and add it to those that wait for their answers."""
+        start = time.perf_counter()
+        full: BackOff | None = None
+        try:
+            await stream.reserve(len(body))
+        except BackOff as error:
+            full = error
+        message_id, batch = read_message(body, self._limits)
+        results: asyncio.Task[list[EventResult]] | AvilaError
+        if isinstance(batch, InvalidRequest):
+            results = batch
+        elif full is not None:
+            results = full
+        else:
+            batch.key = batch.key or sender.key
+            batch.origin = sender.origin
             try:
-                await stream.reserve(len(body))
-            except BackOff as error:
-                full = error
-            message_id, batch = read_message(body, self._limits)
-            results: asyncio.Task[list[EventResult]] | AvilaError
-            if isinstance(batch, InvalidRequest):
-                results = batch
-            elif full is not None:
-                results = full
-            else:
-                batch.key = batch.key or sender.key
-                batch.origin = sender.origin
-                try:
-                    results = await self._pipeline.send(batch)
-                except Unauthorized:
-                    raise
-                except AvilaError as error:
-                    results = error
-            stream.pending.put_nowait(_PendingBatch(message_id, results, len(body), start))
+                results = await self._pipeline.send(batch)
+            except Unauthorized:
+                raise
+            except AvilaError as error:
+                results = error
+        stream.pending.put_nowait(_PendingBatch(message_id, results, len(body), start))
 
     async def _authorize(self, socket: Socket) -> _Sender:
-        """Accept the connection if its header or its first message has a valid key."""
+        """Return who sends if the header or the first message has a valid key.
+
+        Only a connection whose header has none is accepted before it has shown its key.
+        """
         origin = socket.headers.get(b"origin", b"").decode("latin-1")
         key = key_in(socket.headers)
-        if key:
-            project_id = self._access.admit(key, origin, 0)
-            await socket.accept()
-        else:
-            await socket.accept()
-            first = await _receive(socket, self._limits.read_timeout_s, "read_timeout_s")
-            key = read_credential(first)
-            project_id = self._access.admit(key, origin, 0)
-        await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
-        return _Sender(key, origin)
+        if not key:
+            with self._places.stranger():
+                await socket.accept()
+                limit_s = self._limits.key_timeout_s
+                key = read_credential(await _receive(socket, limit_s, "key_timeout_s"))
+        return _Sender(key, origin, self._access.admit(key, origin, 0))
 
     async def _answer(self, socket: Socket, batch: _PendingBatch) -> bytes:
         results: list[EventResult] = []

@@ -49,13 +49,13 @@ from schemas.errors import AvilaError, BackOff, InvalidRequest
 from services.errors import error_response
 from services.keys.tokens import authorize
 from services.keys.view import Keys
+from services.places import Places
 from services.query.http.params import now_ms
 from services.query.http.telemetry import QueryTelemetry
 from services.query.live.connection import LiveConnection
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
 from services.query.live.messages import Command, read_command, receive_token
-from services.query.live.places import Places
 from services.query.live.subscriptions import (
     EventsSubscription,
     ResultsSubscription,
@@ -66,6 +66,7 @@ from services.sockets import Gone, SlowReader, Socket, close_code, trouble
 from services.topic_view import TopicView
 
 MAX_MESSAGE_BYTES: Final = 4_096
+MAX_CONNECTIONS: Final = 256
 WRITE_TIMEOUT_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class Live:
         self._telemetry = telemetry
         self._clock = clock
         self._write_timeout_s = write_timeout_s
-        self._places = Places()
+        self._places = Places(MAX_CONNECTIONS)
         telemetry.watch_live(lambda: self._places.taken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,21 +130,15 @@ class Live:
             check()
             await socket.accept()
         else:
-            with self._places.stranger() as place:
+            with self._places.stranger():
                 await socket.accept()
-                token: list[str] = []
-                await _first_of(_take_token(socket, token), place.until_lost())
-            authorization = f"Bearer {token[0]}"
+                authorization = f"Bearer {await receive_token(socket)}"
             check()
-        with self._places.member(project_id) as place:
+        with self._places.member(project_id):
             await socket.send(msgspec.json.encode({"ready": {"project_id": project_id}}))
             connection = LiveConnection(socket, self._topics, check, self._telemetry)
             try:
-                await _first_of(
-                    self._obey(connection, project_id),
-                    connection.send_messages(),
-                    place.until_lost(),
-                )
+                await _first_of(self._obey(connection, project_id), connection.send_messages())
             finally:
                 connection.end()
 
@@ -169,10 +164,6 @@ class Live:
             sample = 1 if command.sample is None else command.sample
             return EventsSubscription(self._tail, project_id, sample, wake)
         return ResultsSubscription(topic, self._results[topic], project_id, wake)
-
-
-async def _take_token(socket: Socket, token: list[str]) -> None:
-    token.append(await receive_token(socket))
 
 
 async def _refuse(socket: Socket, error: AvilaError) -> None:

@@ -29,7 +29,7 @@ from services.ingest.limits import Limits, TooLarge
 from services.ingest.server import IngestServer
 from services.listening import listen
 from tests.conftest import free_ports
-from tests.credentials import KEY
+from tests.credentials import KEY, put, write_key
 from tests.services.ingest.conftest import (
     SCHEMA_ID,
     TIMEOUT_S,
@@ -423,6 +423,51 @@ def test_calls_beyond_as_many_as_may_be_open_are_told_to_come_back(
     feed.end()
     assert list(call) == []
     assert len(client.track(event())) == 1
+
+
+def test_calls_without_a_valid_key_shut_nobody_out(connect: Callable[..., Client]) -> None:
+    client = connect(max_calls=1)
+    with ExitStack() as stack:
+        for shown in ((), (("authorization", "Bearer awk_unknown"),)):
+            feed = Feed()  # its call is open as long as the service lets it be
+            stack.callback(feed.end)
+            stream = client.channel.stream_stream(STREAM, _serialized, TrackResponse.FromString)
+            call = client.channel.stream_unary(
+                TRACK, TrackRequest.SerializeToString, TrackResponse.FromString
+            )
+            for refused in (
+                stream(iter(feed), timeout=TIMEOUT_S, metadata=shown),
+                call.future(iter(feed), timeout=TIMEOUT_S, metadata=shown),
+            ):
+                assert refused.code() is StatusCode.UNAUTHENTICATED
+        assert len(client.track(event())) == 1
+
+
+def test_a_project_that_takes_all_calls_gives_one_to_another(settings: Settings) -> None:
+    put(settings, write_key("awk_loud", "loud"))
+    shown = (("authorization", "Bearer awk_loud"),)
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    with connected(settings, max_calls=2) as client:
+        feeds = [Feed(batch("a")), Feed(batch("b"))]
+        loud = []
+        for feed in feeds:
+            call = client.channel.stream_stream(STREAM, _serialized, TrackResponse.FromString)
+            loud.append(call(iter(feed), timeout=TIMEOUT_S, metadata=shown))
+            assert len(next(loud[-1]).results) == 1
+        with grpc.insecure_channel(client.address, own) as channel:
+            quiet = Client(client.ingest, channel, client.address)
+            late = Feed()
+            call = quiet.track_late(late)
+            error = refusal(lambda: next(loud[1]))
+            late.put(TrackRequest(events=[event()]))
+            late.end()
+            assert len(call.result().results) == 1
+        assert error.code() is StatusCode.UNAVAILABLE
+        assert "all calls (max_calls) are taken" in error.details()
+        feeds[0].put(batch("c"))
+        assert len(next(loud[0]).results) == 1
+        for feed in feeds:
+            feed.end()
 
 
 def test_a_message_that_does_not_come_is_not_waited_for(connect: Callable[..., Client]) -> None:

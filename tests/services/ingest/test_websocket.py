@@ -282,6 +282,48 @@ def test_connections_beyond_as_many_as_may_be_open_are_told_to_come_back(
         assert taken([stream.ask(batch(1))])
 
 
+def test_strangers_who_never_show_a_key_shut_nobody_out(serve: Callable[..., Ingest]) -> None:
+    ingest = serve(max_sockets=2, max_strangers=3)
+    with contextlib.ExitStack() as stack, ready(ingest) as member:
+        strangers = [stack.enter_context(connected(ingest)) for _ in range(8)]
+        with connected(ingest) as late:
+            assert "ready" in late.ask({"write_key": KEY})
+            assert taken([late.ask(batch(1))])
+        [answer], code, reason = strangers[0].end()
+        assert (code, answer["error"]["code"]) == (1013, "back_off")
+        assert reason == "3 newer connections have shown no credential yet"
+        assert taken([member.ask(batch(2))])
+    eventually(lambda: ingest.metric(OPEN) == 0)
+
+
+def test_a_stranger_has_little_time_to_show_a_key(serve: Callable[..., Ingest]) -> None:
+    with connected(serve(key_timeout_s=0.3)) as stream:
+        [answer], code, _ = stream.end()
+    assert (code, answer["error"]["code"]) == (1008, "too_slow")
+    assert "(key_timeout_s)" in answer["error"]["message"]
+
+
+def test_a_project_that_takes_all_sockets_gives_one_to_another(settings: Settings) -> None:
+    put(settings, write_key("awk_loud", "loud"))
+    loud_key = bearer("awk_loud")
+    with serving(settings, max_sockets=3) as ingest, contextlib.ExitStack() as stack:
+        loud = [
+            stack.enter_context(connected(ingest, additional_headers=loud_key)) for _ in range(3)
+        ]
+        assert [one.receive()["ready"]["project_id"] for one in loud] == ["loud"] * 3
+        with pytest.raises(InvalidStatus), connected(ingest, additional_headers=loud_key):
+            pass
+        loud[-1].send(batch(1, 50))
+        answered = loud[-1].receive()
+        with ready(ingest) as quiet:
+            assert taken([quiet.ask(batch(2))])
+            rest, code, reason = loud[-1].end()
+            assert (code, rest[-1]["error"]["code"]) == (1013, "back_off")
+            assert reason.startswith("all sockets (max_sockets) are taken")
+            assert len(taken([answered, loud[0].ask(batch(3))])) == 51
+    assert len(read_inbox(settings)) == 52
+
+
 def test_a_connection_on_which_nothing_comes_is_closed(serve: Callable[..., Ingest]) -> None:
     with ready(serve(max_idle_s=0.5)) as stream:
         [answer], code, _ = stream.end()

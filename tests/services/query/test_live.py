@@ -29,9 +29,9 @@ from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from services.listening import listen
+from services.places import MAX_STRANGERS
 from services.query.app import make_query_app
 from services.query.live.event_tail import MAX_EVENTS_PER_S, evenly
-from services.query.live.places import MAX_STRANGERS
 from services.query.server import serving_config
 from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key

@@ -1,14 +1,12 @@
 """No project and no stranger takes what others need: turns at ClickHouse, and live connections."""
 
 import asyncio
-from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from schemas.errors import BackOff
+from services.places import Places
 from services.query.clickhouse.turns import Turns
-from services.query.live.places import Place, Places
 
 
 class Queries:
@@ -94,42 +92,75 @@ async def test_queries_that_are_given_up_give_back_their_turns() -> None:
     await again.cancel_all()
 
 
-def lost(place: Place) -> bool:
-    return place._lost.is_set()
+class Connections:
+    """Connections that stay until they are left or lose their places; each is a task."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, project: str | None, count: int = 1) -> list[asyncio.Task[None]]:
+        """Connections of a project, or of strangers, in order."""
+        tasks = [asyncio.create_task(self._stay(project)) for _ in range(count)]
+        self._tasks += tasks
+        await settled()
+        return tasks
+
+    async def leave_all(self) -> None:
+        self._over.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert self.places.taken == 0
+
+    async def _stay(self, project: str | None) -> None:
+        with self.places.member(project) if project else self.places.stranger():
+            await self._over.wait()
 
 
-def test_of_too_many_strangers_the_oldest_goes_and_members_stay() -> None:
-    places = Places(max_connections=2, max_strangers=3)
-    with ExitStack() as stack:
-        member = stack.enter_context(places.member("shop"))
-        strangers = [stack.enter_context(places.stranger()) for _ in range(5)]
-        assert [lost(place) for place in strangers] == [True, True, False, False, False]
-        assert not lost(member)
-        assert not lost(stack.enter_context(places.member("shop")))
-        assert places.taken == 2
-    assert places.taken == 0
+def lost(tasks: list[asyncio.Task[None]]) -> list[bool]:
+    """Say which connections have lost their places, or got none; none has ended otherwise."""
+    for task in tasks:
+        if task.done():
+            assert isinstance(task.exception(), BackOff)
+    return [task.done() for task in tasks]
 
 
-def test_a_project_with_fewer_connections_displaces_the_newest_of_the_one_with_most() -> None:
-    places = Places(max_connections=4)
-    with ExitStack() as stack:
-        loud = [stack.enter_context(places.member("loud")) for _ in range(4)]
-        with pytest.raises(BackOff):
-            stack.enter_context(places.member("loud"))
-        quiet = [stack.enter_context(places.member("quiet")) for _ in range(2)]
-        assert [lost(place) for place in loud] == [False, False, True, True]
-        with pytest.raises(BackOff):  # they have equal shares now
-            stack.enter_context(places.member("quiet"))
-        other = stack.enter_context(places.member("other"))
-        assert not lost(other)
-        assert sum(map(lost, [*loud, *quiet])) == 3
-        assert places.taken == 4
-    assert places.taken == 0
+async def test_of_too_many_strangers_the_oldest_goes_and_members_stay() -> None:
+    connections = Connections(Places(max_connections=2, max_strangers=3))
+    members = await connections.open("shop")
+    strangers = await connections.open(None, 5)
+    assert lost(strangers) == [True, True, False, False, False]
+    members += await connections.open("shop")
+    assert lost(members) == [False, False]
+    assert connections.places.taken == 2
+    await connections.leave_all()
+
+
+async def test_a_project_with_fewer_connections_displaces_the_newest_of_the_one_with_most() -> None:
+    connections = Connections(Places(max_connections=4))
+    loud = await connections.open("loud", 5)
+    assert lost(loud) == [False, False, False, False, True]
+    quiet = await connections.open("quiet", 3)  # two have equal shares; the third is refused
+    assert lost(loud) == [False, False, True, True, True]
+    assert lost(quiet) == [False, False, True]
+    assert lost(await connections.open("other")) == [False]
+    assert sum(lost(loud + quiet)) == 5
+    assert connections.places.taken == 4
+    await connections.leave_all()
 
 
 async def test_who_loses_its_place_is_told_to_come_back() -> None:
-    places = Places(max_strangers=1)
-    with places.stranger() as place, places.stranger():
-        waiting: Any = asyncio.create_task(place.until_lost())
-        with pytest.raises(BackOff, match="newer connections"):
-            await waiting
+    connections = Connections(Places(4, max_strangers=1))
+    [first, _] = await connections.open(None, 2)
+    with pytest.raises(BackOff, match="newer connections"):
+        await first
+    await connections.leave_all()
+
+
+async def test_who_is_cancelled_while_its_place_is_lost_is_cancelled() -> None:
+    connections = Connections(Places(1))
+    [loud] = await connections.open("loud")
+    loud.cancel()
+    assert lost(await connections.open("quiet")) == [False]
+    assert loud.cancelled()
+    await connections.leave_all()
