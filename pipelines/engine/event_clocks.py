@@ -10,6 +10,9 @@ topic that was made again, the offsets that were logged are written once more.
 
 Workers follow the topic between epochs, like the definitions. A worker that reads a record late
 moves its clocks late: nothing is counted otherwise by that, it is published later.
+
+Only projects with definitions have clocks, so events of projects that a stranger makes up cost
+nothing here, and the clock of a project ends with its last definition.
 """
 
 from collections.abc import Iterable
