@@ -3,6 +3,7 @@
 This module alone knows how the worker asks its operators: a change of that contract is made here.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -153,15 +154,17 @@ class Life:
         self.commit()
         return not self._partition.backfilling
 
-    def recount(self, batch: int, max_bytes: int) -> Iterator[None]:
+    def recount(self, batch: int, max_bytes: Sequence[int]) -> Iterator[None]:
         """Count in the order of time what is behind, in steps, and commit after each.
 
-        `batch` is how many events a step reads, `max_bytes` the memory for them.
+        `batch` is how many events a step reads, `max_bytes` the memory for them, at one time after
+        the other.
         """
         behind = [one for one in self._partition.instances.values() if one.live and one.behind]
         make = lambda _: self._new_instance()  # noqa: E731
         read = partial(self._read_past, batch)
-        recount = Recount(self._partition, behind, make, read, 0, max_bytes)
+        limits = itertools.cycle(max_bytes)
+        recount = Recount(self._partition, behind, make, read, 0, lambda: next(limits))
         for _ in recount.run(lambda: self._now, self._publish_recounted):
             self.commit()
             yield
