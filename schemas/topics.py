@@ -32,6 +32,9 @@ class Topics:
         self.person_state = Topic(f"{prefix}.state.persons", "compact")
         self.positions = Topic(f"{prefix}.state.positions", "compact", partitions=1)
         self.dedup = Topic(f"{prefix}.dedup", "compact", partitions=1)
+        # What predictions learn from, kept like the events: models can be learned again from it.
+        self.examples = Topic(f"{prefix}.examples", "delete", FOREVER)
+        self.models = Topic(f"{prefix}.models", "compact")
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

@@ -1,0 +1,109 @@
+"""`avila.models`: the latest record of every model, from which training continues."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from pipelines.kafka.reader import Reader
+from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.trainer.fold import TaskFold
+from pipelines.trainer.model_log import (
+    ModelCodec,
+    StoredModel,
+    TaskId,
+    model_key,
+    newest,
+    parse_model_key,
+)
+from schemas.errors import InvalidRecord
+from schemas.examples.columns import Task
+
+log = structlog.get_logger(__name__)
+
+
+class StoredModels(NamedTuple):
+    """The models of a partition.
+
+    `readable` are those from which training can continue. Of the definitions in `unreadable` no
+    record is.
+    """
+
+    readable: dict[TaskId, list[StoredModel]]
+    unreadable: frozenset[TaskId]
+
+
+class ModelsTopic:
+    """Writes and reads the models of a partition, which are in the partition of that number."""
+
+    def __init__(self, topic: str, codec: ModelCodec, outbox: Outbox) -> None:
+        self._topic = topic
+        self._codec = codec
+        self._outbox = outbox
+
+    def publish(self, partition: int, fold: TaskFold, position: int, log_id: str) -> None:
+        """Write the models of a definition, as they are at `position` of the log."""
+        if not fold.learners:
+            return
+        task, progress = TaskId.of(fold.task), fold.progress(position)
+        self._outbox.send(
+            self._topic,
+            [model_key(task, learner.name) for learner in fold.learners],
+            [self._codec.encode(fold.task, learner, progress, log_id) for learner in fold.learners],
+            partition=partition,
+        )
+
+    def delete(self, partition: int, task: Task) -> None:
+        """Delete the models of a definition that has ended."""
+        keys = [model_key(TaskId.of(task), name) for name in task.models]
+        self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)
+
+    def read(
+        self, partition: int, committed: int, log_id: str, reader: Reader
+    ) -> Iterator[StoredModels | None]:
+        """Yield None while reading, and in the end the models of a log that end at `committed`."""
+        latest: dict[bytes, bytes] = {}
+        for records in reader.read(TopicPartition(self._topic, partition), 0):
+            if records is not None:
+                for key, value in zip(records.keys, records.values, strict=True):
+                    latest.pop(key or b"", None)
+                    if value is not None:
+                        latest[key or b""] = value
+            yield None
+        yield self._readable(latest, committed, log_id)
+
+    def _readable(self, latest: dict[bytes, bytes], committed: int, log_id: str) -> StoredModels:
+        readable: defaultdict[TaskId, list[StoredModel]] = defaultdict(list)
+        refused: set[TaskId] = set()
+        for key, value in latest.items():
+            try:
+                task, name = parse_model_key(key)
+            except ValueError as error:
+                log.error("not a model", key=key, reason=str(error))
+                continue
+            try:
+                model = self._codec.decode(value)
+                _check(model, task, name, committed, log_id)
+                readable[task].append(model)
+            except InvalidRecord as error:
+                log.warning("model refused", key=key.decode(), reason=error.detail)
+                refused.add(task)
+        return StoredModels(dict(readable), frozenset(refused - readable.keys()))
+
+
+def _check(model: StoredModel, task: TaskId, name: str, committed: int, log_id: str) -> None:
+    position = model.progress.position
+    if (model.task, model.name) != (task, name):
+        raise InvalidRecord("invalid_model", "it is stored under the key of another")
+    if model.log_id != log_id:
+        raise InvalidRecord("invalid_model", "it was learned from another cluster or topic")
+    if position > committed:
+        raise InvalidRecord(
+            "invalid_model", f"it ends at offset {position}, and {committed} is committed"
+        )
+
+
+def earliest(readable: Mapping[TaskId, Sequence[StoredModel]]) -> int | None:
+    """Return the first offset to fold again, None if there are no models."""
+    return min((newest(models).open_from for models in readable.values()), default=None)

@@ -1,0 +1,61 @@
+"""Cuts what a batch gave into records that are small enough."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from schemas.examples.columns import (
+    MAX_FEATURE_BYTES,
+    MAX_OUTCOMES,
+    MAX_QUESTIONS,
+    Examples,
+    Int64s,
+    NotAsked,
+    Outcomes,
+)
+
+
+def chunks(examples: Examples, question_clocks: Int64s) -> Iterator[Examples]:
+    """Yield what a batch gave as records, in order, each within what a record may hold.
+
+    `question_clocks` is what the source partition's clock said just before each question (ms).
+    They are cut by offset, so that no outcome comes before the questions that it can answer. The
+    clock and position of each record but the last are those after its last item: whoever folds
+    the records learns the same as from one that holds all. The last has the counts.
+    """
+    most = min(MAX_QUESTIONS, MAX_FEATURE_BYTES // max(4 * examples.questions.features.shape[1], 1))
+    at_question = at_outcome = 0
+    while True:
+        questions = examples.questions.rows(at_question, at_question + most)
+        outcomes = examples.outcomes.rows(at_outcome, at_outcome + MAX_OUTCOMES)
+        ends = [
+            int(columns.offsets[-1]) + 1
+            for columns, whole, begin in (
+                (questions, examples.questions, at_question),
+                (outcomes, examples.outcomes, at_outcome),
+            )
+            if begin + len(columns.offsets) < len(whole.offsets)
+        ]
+        if not ends:
+            yield examples._replace(questions=questions, outcomes=outcomes)
+            return
+        end = min(ends)
+        questions = questions.rows(0, int(np.searchsorted(questions.offsets, end)))
+        outcomes = outcomes.rows(0, int(np.searchsorted(outcomes.offsets, end)))
+        clocks = question_clocks[at_question : at_question + len(questions.offsets)]
+        yield examples._replace(
+            position=end,
+            clock=_clock_after(questions.at, clocks, outcomes),
+            questions=questions,
+            outcomes=outcomes,
+            not_asked=NotAsked(),
+            ended=False,
+        )
+        at_question += len(questions.offsets)
+        at_outcome += len(outcomes.offsets)
+
+
+def _clock_after(at: Int64s, clocks: Int64s, outcomes: Outcomes) -> int:
+    """Return the clock after some questions and outcomes, at least one: they advance it."""
+    columns = (at, clocks, outcomes.at, outcomes.clocks)
+    return max(int(column.max()) for column in columns if len(column))

@@ -1,0 +1,224 @@
+"""Between `Examples` and records of `schemas/example.avsc`, strict in both directions.
+
+What is refused names the field and what is accepted, and costs that one record.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from schemas.definitions import MAX_WINDOW_S, is_id
+from schemas.errors import InvalidRecord
+from schemas.examples.columns import (
+    MAX_FEATURE_BYTES,
+    MAX_FEATURES,
+    MAX_MODELS,
+    MAX_OUTCOMES,
+    MAX_QUESTIONS,
+    Examples,
+    Int64s,
+    NotAsked,
+    Outcomes,
+    Questions,
+    Target,
+    Task,
+)
+
+REASON: Final = "invalid_example"
+
+# A record as Avro's libraries give and take it.
+Record = Mapping[str, Any]
+
+_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999
+_MAX_WINDOW_MS: Final = 1_000 * MAX_WINDOW_S
+_MAX_INT: Final = 2**31 - 1
+_MAX_LONG: Final = 2**62
+_MAX_NAME: Final = 200
+# The columns, by their field: the type on the wire.
+_QUESTION_COLUMNS: Final[dict[str, DTypeLike]] = {
+    "offsets": "<i8",
+    "at": "<i8",
+    "persons": "<u8",
+    "features": "<f4",
+    "scores": "<f8",
+}
+_OUTCOME_COLUMNS: Final[dict[str, DTypeLike]] = {
+    "offsets": "<i8",
+    "at": "<i8",
+    "persons": "<u8",
+    "values": "<f8",
+    "clocks": "<i8",
+}
+
+
+def key_of(task: Task) -> bytes:
+    """Return the key of a definition's records: `project/prediction`."""
+    return f"{task.project_id}/{task.prediction_id}".encode()
+
+
+def to_record(examples: Examples) -> dict[str, Any]:
+    """Return the record of `schemas/example.avsc` for `schemas.avro.codec.Encoder`.
+
+    Raises:
+        InvalidRecord: `from_record` would refuse it.
+    """
+    _check(examples)
+    task = examples.task._asdict()
+    columns = {
+        f"question_{name}": _to_bytes(f"question_{name}", column, _QUESTION_COLUMNS[name])
+        for name, column in examples.questions._asdict().items()
+    } | {
+        f"outcome_{name}": _to_bytes(f"outcome_{name}", column, _OUTCOME_COLUMNS[name])
+        for name, column in examples.outcomes._asdict().items()
+    }
+    return {
+        **task,
+        "models": list(examples.task.models),
+        "features": list(examples.task.features),
+        "partition": examples.partition,
+        "position": examples.position,
+        "clock": examples.clock,
+        **columns,
+        "model_version": examples.model_version,
+        **examples.not_asked._asdict(),
+        "ended": examples.ended,
+    }
+
+
+def from_record(record: Record) -> Examples:
+    """Return what a record says. Its columns are read-only and share memory with the record.
+
+    Raises:
+        InvalidRecord: a value is not accepted, or columns do not fit one another.
+    """
+    own = {name: record[name] for name in Task._fields}
+    task = Task(**{**own, "models": tuple(own["models"]), "features": tuple(own["features"])})
+    _check_task(task)
+    questions = {
+        name: _from_bytes(f"question_{name}", record[f"question_{name}"], dtype)
+        for name, dtype in _QUESTION_COLUMNS.items()
+    }
+    outcomes = {
+        name: _from_bytes(f"outcome_{name}", record[f"outcome_{name}"], dtype)
+        for name, dtype in _OUTCOME_COLUMNS.items()
+    }
+    shape = len(questions["offsets"]), len(task.features)
+    if len(questions["features"]) != math.prod(shape):
+        raise _refused(
+            "question_features",
+            f"must be {shape[0]} rows of {shape[1]}, and are {len(questions['features'])} numbers",
+        )
+    questions["features"] = questions["features"].reshape(shape)
+    examples = Examples(
+        task,
+        record["partition"],
+        record["position"],
+        record["clock"],
+        Questions(**questions),
+        Outcomes(**outcomes),
+        record["model_version"],
+        NotAsked(**{name: record[name] for name in NotAsked._fields}),
+        record["ended"],
+    )
+    _check_columns(examples)
+    return examples
+
+
+def _check(examples: Examples) -> None:
+    _check_task(examples.task)
+    _check_columns(examples)
+
+
+def _check_task(task: Task) -> None:
+    for field in ("project_id", "prediction_id"):
+        if not is_id(getattr(task, field)):
+            raise _refused(field, "is not an id")
+    if task.target not in get_args(Target):
+        accepted = ", ".join(get_args(Target))
+        raise _refused("target", f"must be one of {accepted}, and is {task.target!r}")
+    _check_range("version", task.version, 1, _MAX_INT)
+    _check_range("horizon_ms", task.horizon_ms, 1, _MAX_WINDOW_MS)
+    _check_range("lateness_ms", task.lateness_ms, 0, _MAX_WINDOW_MS)
+    if not 0 <= task.learning_rate <= 1:  # which NaN is not
+        raise _refused("learning_rate", f"must be 0 to 1, and is {task.learning_rate}")
+    _check_names("models", task.models, MAX_MODELS)
+    _check_names("features", task.features, MAX_FEATURES)
+
+
+def _check_names(field: str, names: tuple[str, ...], most: int) -> None:
+    if not 1 <= len(names) <= most:
+        raise _refused(field, f"must be 1 to {most}, and are {len(names)}")
+    if len(set(names)) != len(names) or not all(0 < len(name) <= _MAX_NAME for name in names):
+        raise _refused(field, f"must be different names of 1 to {_MAX_NAME} characters")
+
+
+def _check_columns(examples: Examples) -> None:
+    questions, outcomes = examples.questions, examples.outcomes
+    _check_range("partition", examples.partition, 0, _MAX_INT)
+    _check_range("position", examples.position, 0, _MAX_LONG)
+    _check_range("clock", examples.clock, -_MAX_LONG, _LATEST_MS)
+    _check_range("model_version", examples.model_version, -1, _MAX_LONG)
+    for field, count in examples.not_asked._asdict().items():
+        _check_range(field, count, 0, _MAX_INT)
+    _check_lengths("question", questions, MAX_QUESTIONS)
+    _check_lengths("outcome", outcomes, MAX_OUTCOMES)
+    if questions.features.shape[1:] != (len(examples.task.features),):
+        raise _refused("question_features", f"must have {len(examples.task.features)} a row")
+    if questions.features.nbytes > MAX_FEATURE_BYTES:
+        raise _refused("question_features", f"must have {MAX_FEATURE_BYTES} bytes or fewer")
+    for kind, offsets, at in (
+        ("question", questions.offsets, questions.at),
+        ("outcome", outcomes.offsets, outcomes.at),
+    ):
+        _check_offsets(f"{kind}_offsets", offsets, examples.position)
+        if len(at) and not (at.min() >= 0 and at.max() <= _LATEST_MS):
+            raise _refused(f"{kind}_at", f"must be 0 to {_LATEST_MS}")
+    clocks = outcomes.clocks
+    if len(clocks) and not (clocks.min() >= -_MAX_LONG and clocks.max() <= _LATEST_MS):
+        raise _refused("outcome_clocks", f"must be at most {_LATEST_MS}")
+    if not np.isfinite(questions.features).all():
+        raise _refused("question_features", "must be finite")
+    if not np.isfinite(outcomes.values).all():
+        raise _refused("outcome_values", "must be finite")
+    if np.isinf(questions.scores).any():
+        raise _refused("question_scores", "must be finite, or NaN where there was no model")
+
+
+def _check_lengths(kind: str, columns: Questions | Outcomes, most: int) -> None:
+    count = len(columns.offsets)
+    if count > most:
+        raise _refused(f"{kind}_offsets", f"must be {most} or fewer, and are {count}")
+    for name, column in columns._asdict().items():
+        if len(column) != count:
+            raise _refused(f"{kind}_{name}", f"must be {count} rows, and are {len(column)}")
+
+
+def _check_offsets(field: str, offsets: Int64s, position: int) -> None:
+    ascending = (np.diff(offsets) > 0).all()
+    if len(offsets) and not (ascending and offsets[0] >= 0 and offsets[-1] < position):
+        raise _refused(field, f"must be ascending, from 0 to below the position {position}")
+
+
+def _check_range(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise _refused(field, f"must be {least} to {most}, and is {value}")
+
+
+def _to_bytes(field: str, column: np.ndarray[Any, Any], dtype: DTypeLike) -> bytes:
+    if column.dtype.newbyteorder("<") != np.dtype(dtype):
+        raise _refused(field, f"must be {np.dtype(dtype).name}, and is {column.dtype.name}")
+    return column.astype(dtype, copy=False).tobytes()
+
+
+def _from_bytes(field: str, data: bytes, dtype: DTypeLike) -> np.ndarray[Any, Any]:
+    size = np.dtype(dtype).itemsize
+    if len(data) % size:
+        raise _refused(field, f"must be a multiple of {size} bytes, and is {len(data)}")
+    return np.frombuffer(data, dtype)
+
+
+def _refused(field: str, why: str) -> InvalidRecord:
+    return InvalidRecord(REASON, f"{field}: {why}")

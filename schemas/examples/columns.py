@@ -1,0 +1,124 @@
+"""Questions and outcomes as columns, and what a record says beside them."""
+
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Target: TypeAlias = Literal["performs", "does_not", "value"]
+
+MAX_QUESTIONS: Final = 2_000  # a record
+MAX_OUTCOMES: Final = 2_000  # a record
+MAX_FEATURES: Final = 256
+MAX_MODELS: Final = 16
+# Of the features of a record, so that it fits into every topic with Kafka's default limit.
+MAX_FEATURE_BYTES: Final = 600_000
+
+Int64s: TypeAlias = NDArray[np.int64]
+UInt64s: TypeAlias = NDArray[np.uint64]
+Float32s: TypeAlias = NDArray[np.float32]
+Float64s: TypeAlias = NDArray[np.float64]
+
+
+class Task(NamedTuple):
+    """What is learned: constant under one tag of one definition.
+
+    Attributes:
+        models: the names of the models; the first is the champion, whose scores are served.
+        features: the names of a row's features, in order.
+        learning_rate: of the models that do not name one; 0 for the default of each.
+    """
+
+    project_id: str
+    prediction_id: str
+    version: int
+    tag: int
+    target: Target
+    horizon_ms: int
+    lateness_ms: int
+    models: tuple[str, ...]
+    features: tuple[str, ...]
+    learning_rate: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return f"{self.project_id}/{self.prediction_id}/{self.version}"
+
+
+class Questions(NamedTuple):
+    """Questions, ascending by offset; the columns have shape (n,), `features` (n, features).
+
+    `offsets` and `at` (ms since 1970) are those of the events that ask, `persons` keyed hashes,
+    `scores` what the champion said, NaN where there was no model yet.
+    """
+
+    offsets: Int64s
+    at: Int64s
+    persons: UInt64s
+    features: Float32s
+    scores: Float64s
+
+    @classmethod
+    def none(cls, features: int) -> "Questions":
+        """Return no questions, whose rows would have this number of features."""
+        times, rows = np.empty(0, np.int64), np.empty((0, features), np.float32)
+        return cls(times, times, np.empty(0, np.uint64), rows, np.empty(0))
+
+    def rows(self, begin: int, end: int) -> "Questions":
+        """Return the questions from place `begin` to `end`, which share memory with these."""
+        return Questions._make(column[begin:end] for column in self)
+
+
+class Outcomes(NamedTuple):
+    """Events that may answer questions, ascending by offset; the columns have shape (n,).
+
+    `values` are 1 unless the target is a value; `clocks` (ms since 1970) what the source
+    partition's clock said just before each event.
+    """
+
+    offsets: Int64s
+    at: Int64s
+    persons: UInt64s
+    values: Float64s
+    clocks: Int64s
+
+    @classmethod
+    def none(cls) -> "Outcomes":
+        """Return no outcomes."""
+        times = np.empty(0, np.int64)
+        return cls(times, times, np.empty(0, np.uint64), np.empty(0), times)
+
+    def rows(self, begin: int, end: int) -> "Outcomes":
+        """Return the outcomes from place `begin` to `end`, which share memory with these."""
+        return Outcomes._make(column[begin:end] for column in self)
+
+
+class NotAsked(NamedTuple):
+    """How many events asked nothing, and why: too many open questions, not sampled, too late."""
+
+    capped: int = 0
+    sampled_out: int = 0
+    late_triggers: int = 0
+
+
+class Examples(NamedTuple):
+    """One record: what a batch of one source partition gave for one definition.
+
+    Attributes:
+        position: the source offset below which all events are in this record or in earlier ones.
+        clock: what the source partition's clock says after them (ms since 1970).
+        model_version: how many examples the champion had learned when it gave the scores; -1 if
+            there was no model yet.
+        ended: whether the source partition asks nothing more under this tag.
+    """
+
+    task: Task
+    partition: int
+    position: int
+    clock: int
+    questions: Questions
+    outcomes: Outcomes
+    model_version: int = -1
+    not_asked: NotAsked = NotAsked()
+    ended: bool = False
