@@ -7,6 +7,7 @@ operator's definition is counted from the first event on. Those definitions are 
 versions, in `schemas.keys`.
 """
 
+import hashlib
 import re
 from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
 
@@ -78,6 +79,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> bytes:
         """Its record key on the definitions topic."""
         return definition_key(self.project_id, self.KIND, self.id)
+
+
+def tag_of(definition: Definition) -> int:
+    """Return 64 bits, unsigned, that name a version of a definition in records about it.
+
+    One that is deleted and created again has another tag: records of the deleted one are not its
+    own.
+    """
+    name = "/".join((definition.KIND, definition.project_id, definition.id))
+    text = f"{name}/{definition.version}/{definition.created_at}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:

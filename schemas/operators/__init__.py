@@ -9,10 +9,11 @@ from typing import Final
 from schemas.operators.cohort import COHORT
 from schemas.operators.funnel import FUNNEL
 from schemas.operators.metric import METRIC
+from schemas.operators.prediction import PREDICTION
 from schemas.operators.segment import SEGMENT
 from schemas.operators.spec import OperatorSpec
 
 __all__ = ["BY_NAME", "OPERATORS", "OperatorSpec"]
 
-OPERATORS: Final[tuple[OperatorSpec, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC)
+OPERATORS: Final[tuple[OperatorSpec, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC, PREDICTION)
 BY_NAME: Final = {spec.name: spec for spec in OPERATORS}

@@ -1,10 +1,9 @@
 """One prediction in one partition."""
 
-from schemas.examples.columns import Task
-
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
+from schemas.examples.columns import Task
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 

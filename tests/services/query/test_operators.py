@@ -31,7 +31,8 @@ def test_both_registries_have_the_same_operators() -> None:
 def test_every_operator_has_its_routes_and_no_path_is_routed_twice(settings: Settings) -> None:
     places = [(route.method, route.full_path) for route in ROUTES]
     assert len(places) == len(set(places))
-    served = {getattr(route, "path", "") for route in make_query_app(settings).routes}
+    routes = make_query_app(settings).routes
+    served = {getattr(route, "path", "").replace(":path}", "}") for route in routes}
     for operator in OPERATORS:
         many = f"/api/projects/{{project}}/{operator.spec.plural}"
         own = ("results", "status", *(endpoint.name for endpoint in operator.endpoints))

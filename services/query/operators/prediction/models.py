@@ -1,0 +1,141 @@
+"""The view of the models: what each has learned, and how good it is.
+
+Of a record only what is served is kept: at most 160 kB a model, for the newest 10,000 examples.
+What a model scores with is not kept; `avila predict --export` reads it from the topic.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import structlog
+
+from schemas.definitions import tag_of
+from schemas.errors import InvalidRecord
+from schemas.model_record import ModelRecord, from_fields
+from schemas.model_spec import BASE_KINDS, ModelSpec
+from schemas.operators.prediction import PredictionDefinition, models_of
+from schemas.operators.spec import ResultTopic
+from services.query.operators.prediction.quality import OutcomeQuality, Quality, ValueQuality
+from services.query.views.reader import ResultSource, Update, VersionKey
+
+log = structlog.get_logger(__name__)
+
+MODELS: Final = ResultTopic("models", "model")
+
+
+class ModelState(NamedTuple):
+    """A model, as the latest record has it.
+
+    `quality` is None if the record has none. `refused` is why the record is not one of a model; all
+    else is then as of one that has learned nothing.
+    """
+
+    version_key: VersionKey
+    learned: int = 0
+    quality: Quality | None = None
+    drifts: int = 0
+    refused: str | None = None
+
+
+class ModelId(NamedTuple):
+    """What the key of a record names."""
+
+    version_key: VersionKey
+    tag: str
+    model: str
+
+
+NOT_LEARNED: Final = "it has learned nothing yet"
+
+
+class Models:
+    """The models of all predictions; for one thread."""
+
+    def __init__(self) -> None:
+        self._states: dict[ModelId, ModelState] = {}
+
+    def apply(self, updates: Iterable[Update[ModelState]]) -> None:
+        """Take in records in the order of their partitions; repeating some changes nothing."""
+        for key, state in updates:
+            name = read_key(key)
+            if name is None:
+                log.error("model_key_unreadable", key=key)
+            elif state is None:
+                self._states.pop(name, None)
+            elif state.refused is None and state.version_key != name.version_key:
+                log.error("model_under_foreign_key", key=key)
+            else:
+                self._states[name] = state
+
+    def of(self, definition: PredictionDefinition, spec: ModelSpec) -> ModelState | None:
+        """Return a model of this version of the prediction; None before its first record."""
+        return self._states.get(id_of(definition, spec))
+
+    def trouble(self, definition: PredictionDefinition) -> str | None:
+        """Return why the scores of a prediction are withheld; None if they are not."""
+        champion = models_of(definition.prediction)[0]
+        return trouble_of(champion, self.of(definition, champion))
+
+
+def trouble_of(spec: ModelSpec, state: ModelState | None) -> str | None:
+    """Return why a model is not better than its base rate; None if it has shown to be."""
+    if spec.kind in BASE_KINDS:
+        return "it is what other models are compared with"
+    if state is None:
+        return NOT_LEARNED
+    if state.refused is not None:
+        return f"its record is refused: {state.refused}"
+    return NOT_LEARNED if state.quality is None else state.quality.trouble
+
+
+def id_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelId:
+    """Return what the key of a model's records names."""
+    version = VersionKey(definition.project_id, definition.id, definition.version)
+    return ModelId(version, f"{tag_of(definition):016x}", spec.name)
+
+
+def read_key(key: bytes) -> ModelId | None:
+    """Read the key of a record, `project/prediction/version/tag/model`; None if it is none."""
+    try:
+        project, prediction, version, tag, model = key.decode().split("/")
+        return ModelId(VersionKey(project, prediction, int(version)), tag, model)
+    except ValueError:
+        return None
+
+
+def read_models(batch: pa.RecordBatch) -> list[ModelState]:
+    """Read decoded rows as the states of models. Nothing in them is executed."""
+    return [_read(fields) for fields in batch.to_pylist()]
+
+
+def _read(fields: dict[str, object]) -> ModelState:
+    named = VersionKey(
+        str(fields["project_id"]), str(fields["prediction_id"]), int(str(fields["version"]))
+    )
+    try:
+        record = from_fields(fields)
+        return ModelState(named, record.learned, quality_of(record), _drifts(record))
+    except InvalidRecord as error:
+        log.error("model_refused", of=named, reason=error.detail)
+        return ModelState(named, refused=error.detail)
+
+
+def quality_of(record: ModelRecord) -> Quality | None:
+    """Return the quality of a record's model; None if it has none.
+
+    Raises:
+        InvalidRecord: its arrays are not those of one.
+    """
+    arrays = record.part("quality")
+    if not arrays:
+        return None
+    return OutcomeQuality(arrays) if record.spec.predicts_outcome else ValueQuality(arrays)
+
+
+def _drifts(record: ModelRecord) -> int:
+    counts = record.part("drift").get("counts")
+    return int(counts[1]) if counts is not None and counts.shape == (2,) else 0
+
+
+PREDICTION_MODELS: Final = ResultSource("prediction models", MODELS, read_models)
