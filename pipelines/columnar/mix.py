@@ -29,12 +29,14 @@ def mix(hashed: Int, data: Bytes, begin: Int, end: Int) -> Int:
 
 
 @kernel
-def mix_strings(starts: Int32s, data: Bytes, hashes: UInt64s) -> None:
-    """Hash each string of a column."""
+def mix_strings(seed: Int, starts: Int32s, data: Bytes, hashes: UInt64s) -> None:
+    """Hash each string of a column; other seeds give other hashes."""
     for i in range(len(hashes)):
-        hashes[i] = mix(np.uint64(0x9E3779B97F4A7C15), data, starts[i], starts[i + 1])
+        hashed = mix(seed ^ np.uint64(0x9E3779B97F4A7C15), data, starts[i], starts[i + 1])
+        hashed = (hashed ^ np.uint64(starts[i + 1] - starts[i])) * np.uint64(0xD6E8FEB86659FD93)
+        hashes[i] = hashed ^ (hashed >> np.uint64(32))
 
 
 @register_example
 def _mix_one() -> None:
-    mix_strings(*StringColumn.empty(1), np.zeros(1, np.uint64))
+    mix_strings(np.uint64(0), *StringColumn.empty(1), np.zeros(1, np.uint64))

@@ -59,6 +59,9 @@ class AggregatesPublisher(ABC, Generic[N, C]):
 
     # ── the contract ─────────────────────────────────────────────────────────────────────────────
 
+    def follow(self) -> None:
+        """Do nothing: results depend on events alone."""
+
     def changes(self, context: PartitionContext, changed: Changed[N, C]) -> None:
         """Publish nothing: there is no topic of persons."""
 

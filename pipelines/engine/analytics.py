@@ -77,7 +77,7 @@ class Analytics(Table):
         """Connect to the broker; call it once, before anything else. Blocks."""
         topics = self._settings.topics
         self._decoder = EventDecoder(registry)
-        self._publishers = Publishers(self._operators, topics, registry, self._outbox)
+        self._publishers = Publishers(self._operators, self._settings, registry, self._outbox)
         definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
 
@@ -133,6 +133,7 @@ class Analytics(Table):
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Apply new definitions, let time pass, log rows that are due, publish aggregates."""
+        self._publishers.follow()
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
         for number, partition in self._partitions.items():

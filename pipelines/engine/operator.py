@@ -33,7 +33,7 @@ from schemas.definitions import Definition
 from schemas.event_filter import EventSelector
 from schemas.operators.spec import OperatorSpec
 from schemas.registry.client import SchemaRegistry
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 D = TypeVar("D", bound=Definition)
 C = TypeVar("C")
@@ -219,6 +219,9 @@ Changed: TypeAlias = Sequence[tuple[I, C]]
 class Publisher(Protocol[I_contra, C_contra]):
     """Publishes the results of one operator, each partition's to the partition of that number."""
 
+    def follow(self) -> None:
+        """Read what results depend on besides events, between two epochs. Does not block."""
+
     def changes(
         self, context: PartitionContext, changed: Sequence[tuple[I_contra, C_contra]]
     ) -> None:
@@ -266,7 +269,7 @@ class Operator(NamedTuple, Generic[D, I, C]):
     spec: OperatorSpec
     selectors: Callable[[D], Sequence[EventSelector]]
     instance: Callable[[D, int], I]
-    publisher: Callable[[Topics, SchemaRegistry, Outbox], Publisher[I, C]]
+    publisher: Callable[[Settings, SchemaRegistry, Outbox], Publisher[I, C]]
     reads: Callable[[D], Sequence[PropertyRead]] = _reads_nothing
 
     @property

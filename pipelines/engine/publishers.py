@@ -17,7 +17,7 @@ from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox
 from pipelines.matching.match import Key
 from schemas.registry.client import SchemaRegistry
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 # An instance, and its changes or timeouts: of the types of its operator.
 Changed: TypeAlias = tuple[AnyInstance, Any]
@@ -29,7 +29,7 @@ class Publishers:
     def __init__(
         self,
         operators: Iterable[AnyOperator],
-        topics: Topics,
+        settings: Settings,
         registry: SchemaRegistry,
         outbox: Outbox,
     ) -> None:
@@ -37,8 +37,15 @@ class Publishers:
         self._publishers: dict[str, AnyPublisher] = {}
         self._failures: dict[str, FailureRecords] = {}
         for operator in operators:
-            self._publishers[operator.name] = operator.publisher(topics, registry, outbox)
-            self._failures[operator.name] = FailureRecords(operator.spec, topics, registry, outbox)
+            self._publishers[operator.name] = operator.publisher(settings, registry, outbox)
+            self._failures[operator.name] = FailureRecords(
+                operator.spec, settings.topics, registry, outbox
+            )
+
+    def follow(self) -> None:
+        """Read what results depend on besides events, between two epochs."""
+        for publisher in self._publishers.values():
+            publisher.follow()
 
     def publish(self, context: PartitionContext, changes: PartitionChanges) -> None:
         """Publish what changed for persons, of all definitions of an operator together."""

@@ -44,7 +44,7 @@ class Recount:
     """A recount of some definitions of one project in one partition.
 
     `make` makes an instance of a definition that holds nothing; `begin` is an offset before which
-    none of them selects an event.
+    none of them selects an event. `max_bytes` returns how many bytes of events it may hold now.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Recount:
         make: Callable[[Key], AnyInstance],
         read: ReadPast,
         begin: int,
-        max_bytes: int,
+        max_bytes: Callable[[], int],
     ) -> None:
         self._partition = partition
         self._instances = {instance.key: instance for instance in instances}
@@ -121,16 +121,18 @@ class Recount:
         held: those of the others, read again, are in order as they come.
         """
         history = History(self._max_bytes)
+        holds_all = True  # until it overflows once: it may hold more again later
         for matched in self._read_past(self._begin, end, self._recounted):
             if matched is not None:
                 self._note(matched)
                 for key, events in self._selected(matched):
                     if not self._recounted[key].state.by_person:
                         self._fold(key, events)  # it counts the same in any order
-                    elif not history.overflows:
+                    elif holds_all:
                         history.add(key, events)
+                        holds_all = not history.overflows
             yield
-        if not history.overflows:
+        if holds_all:
             yield from self._fold_held(history)
             return
         history.clear()

@@ -44,7 +44,7 @@ class EventColumns:
         """A hash of the id of each event."""
         assert self._ids is not None, "the batch is matched with the ids of its events"
         hashes = np.zeros(len(self._ids.starts) - 1, np.uint64)
-        mix_strings(*self._ids, hashes)
+        mix_strings(np.uint64(0), *self._ids, hashes)
         return hashes
 
 

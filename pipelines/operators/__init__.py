@@ -9,6 +9,7 @@ from pipelines.engine.operator import AnyOperator
 from pipelines.operators.cohort.operator import COHORT
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.operators.metric.operator import METRIC
+from pipelines.operators.prediction.operator import PREDICTION
 from pipelines.operators.segment.operator import SEGMENT
 
-OPERATORS: Final[tuple[AnyOperator, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC)
+OPERATORS: Final[tuple[AnyOperator, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC, PREDICTION)

@@ -15,5 +15,11 @@ from schemas.operators.spec import OperatorSpec
 
 __all__ = ["BY_NAME", "OPERATORS", "OperatorSpec"]
 
-OPERATORS: Final[tuple[OperatorSpec, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC, PREDICTION)
+OPERATORS: Final[tuple[OperatorSpec, ...]] = (
+    FUNNEL,
+    COHORT,
+    SEGMENT,
+    METRIC,
+    PREDICTION,
+)
 BY_NAME: Final = {spec.name: spec for spec in OPERATORS}

@@ -3,6 +3,7 @@
 This module alone knows how the worker asks its operators: a change of that contract is made here.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from pipelines.operators import OPERATORS
 from pipelines.worker.snapshots import Snapshots
 from schemas.definitions import Definition
 from schemas.operators import BY_NAME
-from schemas.topics import Topics
+from schemas.settings import read_settings
 from tests.events import decode_value
 from tests.laws.topics import MemoryRegistry, MemorySnapshots, MemoryTopics, texts
 from tests.oracles.events import Event, Json
@@ -36,6 +37,7 @@ from tests.oracles.events import Event, Json
 PROJECT: Final = "shop"
 NAME: Final = "it"  # of the definition that a law is about
 NOW: Final = 1_800_000_000_000
+_SETTINGS: Final = read_settings({})
 _OPERATORS: Final[Mapping[str, AnyOperator]] = {operator.name: operator for operator in OPERATORS}
 
 
@@ -78,10 +80,8 @@ class Life:
         self._operator = _OPERATORS[self._key.operator]
         self._lateness_ms, self._checkpoint_ms = lateness_ms, checkpoint_ms
         self._snapshots = MemorySnapshots()
-        self._topics, self._outbox, self._kept = Topics("laws"), Outbox(), MemoryTopics()
-        self._publishers = Publishers(
-            [self._operator], self._topics, MemoryRegistry(), self._outbox
-        )
+        self._topics, self._outbox, self._kept = _SETTINGS.topics, Outbox(), MemoryTopics()
+        self._publishers = Publishers([self._operator], _SETTINGS, MemoryRegistry(), self._outbox)
         operator = self._operator
         self._matcher = Matcher(
             [Selection(self._key, operator.selectors(definition), operator.reads(definition))]
@@ -148,15 +148,17 @@ class Life:
         self.commit()
         return not self._partition.backfilling
 
-    def recount(self, batch: int, max_bytes: int) -> Iterator[None]:
+    def recount(self, batch: int, max_bytes: Sequence[int]) -> Iterator[None]:
         """Count in the order of time what is behind, in steps, and commit after each.
 
-        `batch` is how many events a step reads, `max_bytes` the memory for them.
+        `batch` is how many events a step reads, `max_bytes` the memory for them, at one time after
+        the other.
         """
         behind = [one for one in self._partition.instances.values() if one.live and one.behind]
         make = lambda _: self._new_instance()  # noqa: E731
         read = partial(self._read_past, batch)
-        recount = Recount(self._partition, behind, make, read, 0, max_bytes)
+        limits = itertools.cycle(max_bytes)
+        recount = Recount(self._partition, behind, make, read, 0, lambda: next(limits))
         for _ in recount.run(lambda: self._now, self._publish_recounted):
             self.commit()
             yield

@@ -22,7 +22,16 @@ DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 EVER_MS = 10_000 * DAY_MS  # a lateness that lets everything in
 PERSONS = ["ann", "ben", "cem"]
-ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]
+ZONES = [
+    "UTC",
+    "Europe/Lisbon",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Australia/Lord_Howe",  # half an hour more in summer
+    "America/Asuncion",  # where summer time has begun at midnight
+]
+WEEK_STARTS = ["monday", "sunday"]
 
 
 class Case(NamedTuple):
@@ -44,7 +53,8 @@ class Entry:
         variants: cases, of each way of counting that the operator has, by its name.
         oracle: the figures of a definition, of events in order of arrival and at an instant (ms).
         read: the same of what one partition has published.
-        in_store: the same of a definition whose project's events are in the store.
+        in_store: the same of a definition whose project's events are in the store; None if its
+            results are of the stream alone.
         changes: what consumers of the operator's changes of persons know in the end, if it has any;
             fails if changes contradict each other.
         oracle_of_changes: the same by definition.
@@ -57,7 +67,7 @@ class Entry:
     variants: Mapping[str, st.SearchStrategy[Case]]
     oracle: Callable[[Json, Sequence[Event], int], Any]
     read: Callable[[Json, Published, int], Any]
-    in_store: Callable[[Warehouse, Definition, int], Any]
+    in_store: Callable[[Warehouse, Definition, int], Any] | None
     changes: Callable[[Published], Any] | None = None
     oracle_of_changes: Callable[[Json, Sequence[Event], int], Any] | None = None
     more: Callable[[Json], Json] = lambda _: {}

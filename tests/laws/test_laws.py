@@ -131,7 +131,8 @@ def test_what_comes_later_than_the_lateness_is_counted_in_the_end(
 
 def _recount(life: Life, data: st.DataObject) -> None:
     """Count again what is behind; a crash on the way, or after it, costs the work alone."""
-    batch, max_bytes = data.draw(st.integers(1, 30)), data.draw(st.sampled_from([1, 100, 10_000]))
+    batch = data.draw(st.integers(1, 30))
+    max_bytes = data.draw(st.lists(st.sampled_from([1, 100, 10_000]), min_size=1, max_size=3))
     crash_at = data.draw(st.sampled_from([None, None, 0, 3, 10]))
     for step, _ in enumerate(life.recount(batch, max_bytes)):
         if step == crash_at:
@@ -276,6 +277,9 @@ def test_clickhouse_has_the_figures_of_the_stream(
     subject: Subject, warehouse: Warehouse, data: st.DataObject
 ) -> None:
     """Both are held to the definition; five definitions each time, for an insert is slow."""
+    in_store = subject.entry.in_store
+    if in_store is None:
+        return
     cases = data.draw(st.lists(subject.cases, min_size=5, max_size=5))
     projects = [uuid.uuid4().hex for _ in cases]
     warehouse.write(
@@ -286,5 +290,5 @@ def test_clickhouse_has_the_figures_of_the_stream(
     for project, case in zip(projects, cases, strict=True):
         now = max(event.at for event in case.events)
         definition = subject.definition(case, project)
-        found = subject.entry.in_store(warehouse, definition, now)
+        found = in_store(warehouse, definition, now)
         assert found == subject.entry.oracle(case.body, case.events, now)

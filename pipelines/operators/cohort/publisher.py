@@ -8,15 +8,15 @@ from pipelines.kafka.records import Outbox
 from pipelines.operators.cohort.instance import CohortInstance
 from schemas.operators.cohort import COHORT
 from schemas.registry.client import SchemaRegistry
+from schemas.settings import Settings
 from schemas.time.calendar import begin_of, number_of
-from schemas.topics import Topics
 
 
 class CohortPublisher(AggregatesPublisher[CohortInstance, ValuedChanges]):
     """Writes to `avila.cohorts`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(COHORT, "period", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(COHORT, "period", settings.topics, registry, outbox)
 
     def record(self, instance: CohortInstance, period: int) -> Record:
         """Return the row of the grid of those who began in a period."""
@@ -36,9 +36,11 @@ class CohortPublisher(AggregatesPublisher[CohortInstance, ValuedChanges]):
         period = TOTAL
         if record["period"] is not None:
             first_day = begin_of("day", record["period"])
-            period = number_of(instance.definition.cohort.period, first_day)
+            cohort = instance.definition.cohort
+            period = number_of(cohort.period, first_day, cohort.week_start)
         instance.aggregates.load(period, record)
 
     def begin(self, instance: CohortInstance, period: int) -> int:
         """Return the first day of a period."""
-        return number_of("day", begin_of(instance.definition.cohort.period, period))
+        cohort = instance.definition.cohort
+        return number_of("day", begin_of(cohort.period, period, cohort.week_start))

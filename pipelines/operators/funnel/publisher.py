@@ -19,7 +19,7 @@ from schemas.avro.codec import Encoder
 from schemas.operators.funnel import FUNNEL
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 _CHANGES: Final = pa.array(["reached", "corrected", "retracted", "timed_out"])
 _REACHED, _CORRECTED, _RETRACTED, _TIMED_OUT = range(4)
@@ -39,10 +39,10 @@ class _Steps(NamedTuple):
 class FunnelPublisher(AggregatesPublisher[FunnelInstance, ValuedChanges]):
     """Writes to `avila.funnels` and `avila.funnel-steps`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(FUNNEL, "day", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(FUNNEL, "day", settings.topics, registry, outbox)
         self._outbox = outbox
-        self._topic = FUNNEL.changes[0].topic(topics).name
+        self._topic = FUNNEL.changes[0].topic(settings.topics).name
         step = files.load("funnel-step")
         self._steps = Encoder(step, registry.register(value_subject(self._topic), step))
 

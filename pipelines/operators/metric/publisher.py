@@ -10,7 +10,7 @@ from pipelines.operators.metric.instance import MetricInstance
 from pipelines.operators.metric.state import BucketAggregates
 from schemas.operators.metric import METRIC
 from schemas.registry.client import SchemaRegistry
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 # The fields that not every measure has.
 _EMPTY: Final[Record] = {"events": 0, "unmeasured": 0, "sum": 0.0, "persons": [], "seen": []}
@@ -19,8 +19,8 @@ _EMPTY: Final[Record] = {"events": 0, "unmeasured": 0, "sum": 0.0, "persons": []
 class MetricPublisher(AggregatesPublisher[MetricInstance, BucketAggregates | ChangeRecords]):
     """Writes to `avila.metrics`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(METRIC, "bucket", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(METRIC, "bucket", settings.topics, registry, outbox)
 
     def record(self, instance: MetricInstance, period: int) -> Record | None:
         """Return what was measured in a bucket."""

@@ -129,6 +129,12 @@ class Questions(NamedTuple):
     clocks: Int64s
     features: Float32s  # shape (n, features)
 
+    @classmethod
+    def none(cls, features: int) -> "Questions":
+        """Return no questions, which would have this number of features."""
+        times, rows = np.empty(0, np.int64), np.empty(0, np.int32)
+        return cls(rows, times, times, times, np.empty((0, features), np.float32))
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -155,6 +161,12 @@ class Outcomes(NamedTuple):
     at: Int64s
     values: Float64s
     clocks: Int64s
+
+    @classmethod
+    def none(cls) -> "Outcomes":
+        """Return no outcomes."""
+        times = np.empty(0, np.int64)
+        return cls(np.empty(0, np.int32), times, times, np.empty(0), times)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,5 +1,6 @@
 """One prediction in one partition."""
 
+from pipelines.engine.constants import NEVER
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
@@ -8,7 +9,10 @@ from schemas.operators.prediction import PredictionDefinition, features_of, mode
 
 
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
-    """A prediction as one partition runs it."""
+    """A prediction as one partition runs it.
+
+    `clock_published` is the clock that the trainer was last told of.
+    """
 
     def __init__(
         self,
@@ -19,6 +23,7 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.state: PredictionState = PredictionState(definition.prediction)
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
+        self.clock_published = NEVER
 
     def _task(self) -> Task:
         """Return what the trainer must know."""

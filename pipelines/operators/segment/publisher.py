@@ -6,24 +6,20 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from pipelines.columnar.key_index import prefixed
-from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
 from pipelines.engine.change_events import columns_and_keys
 from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.operator import Changed, ChangeRecords, PartitionContext, Record
+from pipelines.engine.person_topic import PersonTopic
 from pipelines.kafka.reader import Reader
-from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.kafka.records import Outbox
 from pipelines.matching.match import Key
 from pipelines.operators.segment.aggregates import Moves
 from pipelines.operators.segment.columns import CHANGE
 from pipelines.operators.segment.instance import SegmentInstance
-from schemas.avro import files
-from schemas.avro.codec import Codec, Encoder
 from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry
-from schemas.registry.subjects import value_subject
-from schemas.topics import Topics
+from schemas.settings import Settings
 
 _MOVES: Final = pa.array(["left", "entered"])
 
@@ -31,13 +27,10 @@ _MOVES: Final = pa.array(["left", "entered"])
 class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
     """Writes to `avila.segments`, which is compacted, and to `avila.segment-sizes`."""
 
-    def __init__(self, topics: Topics, registry: SchemaRegistry, outbox: Outbox) -> None:
-        super().__init__(SEGMENT, "day", topics, registry, outbox)
+    def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:
+        super().__init__(SEGMENT, "day", settings.topics, registry, outbox)
         self._outbox = outbox
-        self._topic = SEGMENT.changes[0].topic(topics).name
-        change = files.load("segment-change")
-        self._changes = Encoder(change, registry.register(value_subject(self._topic), change))
-        self._decode = Codec(change, registry.find, shipped=files.history("segment-change")).decode
+        self._persons = PersonTopic(SEGMENT, settings.topics, registry, outbox)
 
     def changes(
         self, context: PartitionContext, changed: Changed[SegmentInstance, ChangeRecords]
@@ -65,9 +58,10 @@ class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
             pa.array(np.ascontiguousarray(records["at"])),
             pa.array(event_at, mask=event_at == NEVER),
         ]
-        batch = pa.RecordBatch.from_arrays(columns, names=self._changes.arrow.names)
+        encoder = self._persons.encoder
+        batch = pa.RecordBatch.from_arrays(columns, names=encoder.arrow.names)
         self._outbox.send(
-            self._topic, keys, self._changes.encode_column(batch), partition=context.partition
+            self._persons.name, keys, encoder.encode_column(batch), partition=context.partition
         )
 
     def record(self, instance: SegmentInstance, period: int) -> Record:
@@ -87,16 +81,13 @@ class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
         """Load the published aggregates in steps; delete all records of ended segments."""
         ended = yield from self._aggregates.restore(partition, instances, reader, self.load)
         if ended:
-            yield from self._delete_persons(partition, ended, reader)
+            yield from self._persons.delete_ended(partition, ended, reader)
 
     def forget(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Delete the aggregates and the persons of a segment that ends."""
         super().forget(context, instance)
-        if instance.has_previous:
-            return
-        _, project, name, _ = instance.key
-        persons = context.persons.second(instance.state.published_persons)
-        self._delete(context.partition, prefixed(f"{project}/{name}/", persons))
+        if not instance.has_previous:
+            self._persons.forget(context, instance)
 
     def supersede(self, context: PartitionContext, instance: SegmentInstance) -> None:
         """Publish who is in the segment, since now, by the clock of the project."""
@@ -106,27 +97,3 @@ class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
         entered["row"], entered["entered"], entered["event_at"] = rows, 1, NEVER
         entered["at"] = context.now_ms if clock is None else clock
         self.changes(context, [(instance, entered)])
-
-    def _delete_persons(
-        self, partition: int, ended: set[Key], reader: Reader
-    ) -> Generator[None, None, None]:
-        """Delete the persons whose latest change is one of a segment that has ended."""
-        stale: dict[bytes, None] = {}
-        for records in reader.read(TopicPartition(self._topic, partition), 0):
-            if records is not None:
-                decoded = self._decode(records.values)
-                names = ("project_id", "segment_id", "version")
-                columns = (decoded.batch.column(name).to_pylist() for name in names)
-                for row, *version in zip(decoded.rows.tolist(), *columns, strict=True):
-                    key = records.keys[row] or b""
-                    if Key(SEGMENT.name, *version) in ended:
-                        stale[key] = None
-                    else:
-                        stale.pop(key, None)
-                for failure in decoded.failures:
-                    stale.pop(records.keys[failure.row] or b"", None)
-            yield
-        self._delete(partition, list(stale))
-
-    def _delete(self, partition: int, keys: list[bytes] | ArrowColumn) -> None:
-        self._outbox.send(self._topic, keys, [None] * len(keys), partition=partition)

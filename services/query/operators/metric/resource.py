@@ -73,7 +73,7 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """Add the project's time zone to a metric that names none."""
-        return self._projects.completed(project, fields)
+        return self._projects.with_time_zone(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a metric's results, of the stream or measured now in ClickHouse."""

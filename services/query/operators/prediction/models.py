@@ -12,6 +12,7 @@ import structlog
 
 from schemas.definitions import tag_of
 from schemas.errors import InvalidRecord
+from schemas.model_keys import ModelKey
 from schemas.model_record import ModelRecord, from_fields
 from schemas.model_spec import BASE_KINDS, ModelSpec
 from schemas.operators.prediction import PredictionDefinition, models_of
@@ -38,14 +39,6 @@ class ModelState(NamedTuple):
     refused: str | None = None
 
 
-class ModelId(NamedTuple):
-    """What the key of a record names."""
-
-    version_key: VersionKey
-    tag: str
-    model: str
-
-
 NOT_LEARNED: Final = "it has learned nothing yet"
 
 
@@ -53,24 +46,26 @@ class Models:
     """The models of all predictions; for one thread."""
 
     def __init__(self) -> None:
-        self._states: dict[ModelId, ModelState] = {}
+        self._states: dict[ModelKey, ModelState] = {}
 
     def apply(self, updates: Iterable[Update[ModelState]]) -> None:
         """Take in records in the order of their partitions; repeating some changes nothing."""
         for key, state in updates:
-            name = read_key(key)
-            if name is None:
-                log.error("model_key_unreadable", key=key)
-            elif state is None:
+            try:
+                name = ModelKey.parse(key)
+            except ValueError as error:
+                log.error("model_key_unreadable", key=key, reason=str(error))
+                continue
+            if state is None:
                 self._states.pop(name, None)
-            elif state.refused is None and state.version_key != name.version_key:
+            elif state.version_key != name[:3]:
                 log.error("model_under_foreign_key", key=key)
             else:
                 self._states[name] = state
 
     def of(self, definition: PredictionDefinition, spec: ModelSpec) -> ModelState | None:
         """Return a model of this version of the prediction; None before its first record."""
-        return self._states.get(id_of(definition, spec))
+        return self._states.get(key_of(definition, spec))
 
     def trouble(self, definition: PredictionDefinition) -> str | None:
         """Return why the scores of a prediction are withheld; None if they are not."""
@@ -89,19 +84,11 @@ def trouble_of(spec: ModelSpec, state: ModelState | None) -> str | None:
     return NOT_LEARNED if state.quality is None else state.quality.trouble
 
 
-def id_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelId:
-    """Return what the key of a model's records names."""
-    version = VersionKey(definition.project_id, definition.id, definition.version)
-    return ModelId(version, f"{tag_of(definition):016x}", spec.name)
-
-
-def read_key(key: bytes) -> ModelId | None:
-    """Read the key of a record, `project/prediction/version/tag/model`; None if it is none."""
-    try:
-        project, prediction, version, tag, model = key.decode().split("/")
-        return ModelId(VersionKey(project, prediction, int(version)), tag, model)
-    except ValueError:
-        return None
+def key_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelKey:
+    """Return the key of a model's records."""
+    tag = tag_of(definition)
+    signed = tag - (1 << 64) if tag >> 63 else tag
+    return ModelKey(definition.project_id, definition.id, definition.version, signed, spec.name)
 
 
 def read_models(batch: pa.RecordBatch) -> list[ModelState]:
