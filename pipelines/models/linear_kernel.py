@@ -70,15 +70,14 @@ def contribute(
         for j in range(count):
             scaled[j] *= columns.weights[j]
         for k in range(features.shape[1]):
-            best: Int = -1
-            for j in range(count):
-                taken = False
-                for before in range(k):
-                    taken = taken or features[i, before] == j
-                if not taken and (best < 0 or abs(scaled[j]) > abs(scaled[best])):
+            best: Int = 0
+            for j in range(1, count):
+                # What has been chosen is NaN, which is neither above nor below.
+                if abs(scaled[j]) > abs(scaled[best]) or np.isnan(scaled[best]):
                     best = j
             features[i, k] = best
             values[i, k] = scaled[best]
+            scaled[best] = np.nan
 
 
 @kernel
