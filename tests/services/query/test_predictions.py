@@ -37,11 +37,8 @@ def outcome_arrays(scores: Sequence[float], base: float, labels: Sequence[int]) 
     """What a record has of the quality of scores beside a base rate that is always the same."""
     judged, positive = np.array(scores), np.array(labels) == 1
     places = np.minimum((judged * 10).astype(np.int64), 9)
-    counts = np.zeros((10, 2), np.int64)
-    np.add.at(counts, (places, 0), 1)
-    np.add.at(counts, (places, 1), positive)
-    sums = np.zeros(10)
-    np.add.at(sums, places, judged)
+    counts = np.stack([np.bincount(places[of], minlength=10) for of in (places >= 0, positive)], 1)
+    sums = np.bincount(places, weights=judged, minlength=10)
     losses = [-math.log(s if label else 1 - s) for s, label in zip(scores, labels, strict=True)]
     base_losses = np.where(positive, -math.log(base), -math.log(1 - base))
     words = np.zeros(8 * -(-len(labels) // 64), np.uint8)
@@ -50,8 +47,8 @@ def outcome_arrays(scores: Sequence[float], base: float, labels: Sequence[int]) 
     return {
         "examples": np.array([len(labels)], np.int64),
         "means": np.array([float(np.mean(losses)), float(base_losses.mean())]),
-        "counts": counts,
-        "sums": sums,
+        "counts": counts.astype(np.int64),
+        "sums": sums.astype(np.float64),
         "window_scores": judged,
         "window_base_losses": base_losses,
         "window_labels": words.view("<i8").astype(np.int64),
@@ -79,7 +76,7 @@ class Publisher:
 
     def questions(self, *rows: dict[str, Any]) -> None:
         """Write what was asked; what is not given has a value that is most ordinary."""
-        common = {
+        common: dict[str, Any] = {
             "project_id": self.project,
             "prediction_id": "buys",
             "version": 1,
@@ -137,6 +134,7 @@ class Publisher:
     ) -> None:
         """Write the record of a model."""
         drift = {"counts": np.array([1_000, 2], np.int64)}
+        training = {"counts": np.array([1_300, 1_000, 7, 3, 5, 0, 0, 0, 2], np.int64)}
         record = ModelRecord(
             project_id=self.project,
             prediction_id="buys",
@@ -147,7 +145,9 @@ class Publisher:
             learned=1_000,
             learned_ids=bytes(16),
             position=9,
-            arrays=named_part("quality", quality) | named_part("drift", drift),
+            arrays=named_part("quality", quality)
+            | named_part("drift", drift)
+            | named_part("training", training),
         )
         definition = decode(self.stored())
         assert definition.version == version
@@ -328,6 +328,14 @@ async def test_a_model_that_is_better_than_its_base_rate_says_how_good_it_is(
         None,
     )
     assert champion["drifts"] == 2
+    assert shown["answers"] == {
+        "learned": 1_000,
+        "open": 290,
+        "unanswered": 7,
+        "dropped": 3,
+        "late_outcomes": 5,
+        "repeated": 2,
+    }
     window = champion["window"]
     assert window["log_loss"] == pytest.approx(-(math.log(0.7) + 3 * math.log(0.9)) / 4)
     assert window["base_log_loss"] == pytest.approx(-(math.log(0.25) + 3 * math.log(0.75)) / 4)
@@ -452,7 +460,8 @@ async def test_persons_come_in_order_of_their_scores_page_by_page(
         "model": CHAMPION.name,
         "model_version": 48,
     }
-    seen, after = [], ""
+    seen: list[str] = []
+    after: str | None = ""
     while after is not None:
         page = await persons(query, 2 if len(seen) < 4 else 1, limit=2, after=after)
         seen += names(page)

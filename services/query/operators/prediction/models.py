@@ -4,9 +4,10 @@ Of a record only what is served is kept: at most 160 kB a model, for the newest 
 What a model scores with is not kept; `avila predict --export` reads it from the topic.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import structlog
 
@@ -22,20 +23,34 @@ from services.query.views.reader import ResultSource, Update, VersionKey
 
 log = structlog.get_logger(__name__)
 
+# What the array `training.counts` of a record has, in order.
+TRAINING_COUNTS: Final = (
+    "asked",
+    "learned",
+    "unanswered",
+    "dropped",
+    "late_outcomes",
+    "capped",
+    "sampled_out",
+    "late_triggers",
+    "repeated",
+)
 MODELS: Final = ResultTopic("models", "model")
 
 
 class ModelState(NamedTuple):
     """A model, as the latest record has it.
 
-    `quality` is None if the record has none. `refused` is why the record is not one of a model; all
-    else is then as of one that has learned nothing.
+    `quality` is None if the record has none. `counts` has what became of all questions, by the
+    names in `TRAINING_COUNTS`. `refused` is why the record is not one of a model; all else is then
+    as of one that has learned nothing.
     """
 
     version_key: VersionKey
     learned: int = 0
     quality: Quality | None = None
     drifts: int = 0
+    counts: Mapping[str, int] | None = None
     refused: str | None = None
 
 
@@ -102,7 +117,9 @@ def _read(fields: dict[str, object]) -> ModelState:
     )
     try:
         record = from_fields(fields)
-        return ModelState(named, record.learned, quality_of(record), _drifts(record))
+        return ModelState(
+            named, record.learned, quality_of(record), _drifts(record), _counts(record)
+        )
     except InvalidRecord as error:
         log.error("model_refused", of=named, reason=error.detail)
         return ModelState(named, refused=error.detail)
@@ -118,6 +135,13 @@ def quality_of(record: ModelRecord) -> Quality | None:
     if not arrays:
         return None
     return OutcomeQuality(arrays) if record.spec.predicts_outcome else ValueQuality(arrays)
+
+
+def _counts(record: ModelRecord) -> Mapping[str, int] | None:
+    counts = record.part("training").get("counts")
+    if counts is None or counts.shape != (len(TRAINING_COUNTS),):
+        return None
+    return dict(zip(TRAINING_COUNTS, counts.astype(np.int64).tolist(), strict=True))
 
 
 def _drifts(record: ModelRecord) -> int:

@@ -68,6 +68,24 @@ class AskedResponse(msgspec.Struct, frozen=True):
     asked: int
 
 
+class AnswersResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of the questions, as of the champion's latest record.
+
+    `learned` have been answered and learned, and `open` are not due yet: a question is due when its
+    partition's clock is past its time, `within_s` and `lateness_s` together. `unanswered` are those
+    of a `value` that no event answered; they are not learned. `dropped` were open when there were
+    too many to be kept. `late_outcomes` are events that came too late to answer any question, and
+    `repeated` questions that were asked once more after a worker had lost its state.
+    """
+
+    learned: int
+    open: int
+    unanswered: int
+    dropped: int
+    late_outcomes: int
+    repeated: int
+
+
 class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A model, after it has learned `learned` answered questions, and how good it is.
 
@@ -102,7 +120,8 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     `days` has the days (UTC) of events that asked. Of the others, `capped` asked nothing because
     too many questions were open, `sampled_out` because they are not in the sample, and
-    `late_triggers` because they came too late. `features` are those of a question, in order.
+    `late_triggers` because they came too late. `answers` is what has become of the questions; null
+    before the champion's first record. `features` are those of a question, in order.
     `models` has the champion, which scores, and then its challengers.
 
     Scores are `withheld` while the champion is not better than its base rate: `withheld_because`
@@ -119,6 +138,7 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     sampled_out: int
     late_triggers: int
     days: list[AskedResponse]
+    answers: AnswersResponse | None
     features: tuple[str, ...]
     models: list[ModelResponse]
     withheld: bool
@@ -167,6 +187,7 @@ def assemble(
         sampled_out=aggregates.sampled_out,
         late_triggers=aggregates.late_triggers,
         days=[AskedResponse(day, asked) for day, asked in days if first <= day <= last],
+        answers=_answers(find_model(definition, specs[0])),
         features=features_of(definition.prediction),
         models=models,
         withheld=not champion.better_than_base,
@@ -175,6 +196,15 @@ def assemble(
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
     )
+
+
+def _answers(champion: ModelState | None) -> AnswersResponse | None:
+    counts = None if champion is None else champion.counts
+    if counts is None:
+        return None
+    shown = {name: counts[name] for name in AnswersResponse.__struct_fields__ if name in counts}
+    closed = counts["learned"] + counts["unanswered"] + counts["dropped"]
+    return AnswersResponse(open=counts["asked"] - closed, **shown)
 
 
 def _model(spec: ModelSpec, state: ModelState | None, *, champion: bool) -> ModelResponse:
