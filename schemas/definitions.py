@@ -7,7 +7,9 @@ operator's definition is counted from the first event on. Those definitions are 
 versions, in `schemas.keys`.
 """
 
+import hashlib
 import re
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -80,6 +82,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         return definition_key(self.project_id, self.KIND, self.id)
 
 
+def tag_of(definition: Definition) -> int:
+    """Return 64 bits, unsigned, that name a version of a definition in records about it.
+
+    One that is deleted and created again has another tag: records of the deleted one are not its
+    own.
+    """
+    name = "/".join((definition.KIND, definition.project_id, definition.id))
+    text = f"{name}/{definition.version}/{definition.created_at}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
 def definition_key(project_id: str, kind: Kind, definition_id: str) -> bytes:
     """Return the record key of a definition: `project/kind/id`."""
     return f"{project_id}/{kind}/{definition_id}".encode()
@@ -96,12 +109,19 @@ def counts_alike(before: msgspec.Struct, after: msgspec.Struct) -> bool:
 
     Values of different JSON types (1 and true, 1 and 1.0) differ, although Python finds them equal.
     """
-    return _counted(before) == _counted(after)
+    return _comparable(before, leave_out=DISPLAYED) == _comparable(after, leave_out=DISPLAYED)
 
 
-def _counted(body: msgspec.Struct) -> bytes:
-    shown = {name: "" for name in DISPLAYED if name in body.__struct_fields__}
-    return msgspec.json.encode(msgspec.structs.replace(body, **shown))
+def _comparable(value: object, leave_out: Sequence[str] = ()) -> object:
+    """Return what is equal for values that are equal in JSON, whether or not they are defaults."""
+    if isinstance(value, msgspec.Struct):
+        names = (name for name in value.__struct_fields__ if name not in leave_out)
+        return tuple((name, _comparable(getattr(value, name))) for name in names)
+    if isinstance(value, list | tuple):
+        return tuple(map(_comparable, value))
+    if isinstance(value, dict):
+        return tuple((key, _comparable(inside)) for key, inside in value.items())
+    return type(value), value
 
 
 def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) -> T:

@@ -1,6 +1,5 @@
 """A definition as one partition runs it: its state, its aggregates, and how far they have come."""
 
-import hashlib
 from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias
@@ -29,6 +28,7 @@ from pipelines.engine.operator import (
 )
 from pipelines.matching.match import Key, Match
 from pipelines.worker.telemetry import LATE
+from schemas import definitions
 from schemas.definitions import Definition
 from schemas.time.since import ALL_TIME
 
@@ -363,10 +363,5 @@ def key_of(definition: Definition) -> Key:
 
 
 def tag_of(definition: Definition) -> np.uint64:
-    """Return what names a definition's version in the changelog's records.
-
-    One that is deleted and created again has another tag: rows of the deleted one are not its own.
-    """
-    text = f"{key_of(definition).name}/{definition.created_at}"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little"))
+    """Return what names a definition's version in the changelog's records."""
+    return np.uint64(definitions.tag_of(definition))

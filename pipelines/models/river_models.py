@@ -76,7 +76,7 @@ class RiverModel:
 
     def fold(self, rows: Rows, labels: Float64s, order: Int64s) -> Float64s:
         """Score and learn rows in the given order; see `Model`."""
-        rows = checked_rows(rows, len(self.features))
+        rows = checked_rows(rows, len(self.features), learned=True)
         labels = checked_labels(labels, len(rows), outcomes=True)
         scores = np.full(len(rows), np.nan)
         for i in checked_order(order, len(rows)).tolist():

@@ -48,7 +48,9 @@ _OF_ALL_EVENTS: Final = (
 )
 
 
-class Performed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class RecentlyPerformed(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """A feature that is 1 if the person did something `at_least` times within `within_s`."""
 
     filter: EventFilter
@@ -91,7 +93,7 @@ class Prediction(
     lateness_s: Annotated[int, Meta(ge=0, le=MAX_LATENESS_S)] = 300
     events: Annotated[tuple[EventFilter, ...], Meta(max_length=MAX_EVENTS)] = ()
     steps: Annotated[tuple[EventFilter, ...], Meta(max_length=MAX_STEPS)] = ()
-    conditions: Annotated[tuple[Performed, ...], Meta(max_length=MAX_CONDITIONS)] = ()
+    conditions: Annotated[tuple[RecentlyPerformed, ...], Meta(max_length=MAX_CONDITIONS)] = ()
     amount: PropertyName | None = None
     property: PropertyName | None = None
     category: PropertyName | None = None

@@ -209,7 +209,7 @@ def _make_resource(operator: AnyOperator, context: Context) -> _Resource:
 def _routes(group: AnyGroup, resource: object, auth: Middleware) -> list[Route]:
     return [
         Route(
-            route.full_path,
+            route.matched_path,
             checked(partial(route.handle, resource), route.operation),
             methods=[route.method],
             middleware=[auth],

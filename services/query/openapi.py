@@ -91,7 +91,7 @@ def _description() -> str:
 def _paths() -> dict[str, Json]:
     paths: dict[str, Json] = {}
     for route in ROUTES:
-        names = [name for name in ("project", "id") if f"{{{name}}}" in route.full_path]
+        names = [name for name in ("project", "id", "person") if f"{{{name}}}" in route.full_path]
         path = paths.setdefault(
             route.full_path, {"parameters": [path_parameter(name) for name in names]}
         )

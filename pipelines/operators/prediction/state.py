@@ -24,7 +24,12 @@ from pipelines.operators.prediction.columns import (
 )
 from pipelines.operators.prediction.kernel import advance_buckets, fold
 from schemas.event_filter import EventFilter
-from schemas.operators.prediction import Performed, Prediction, all_features_of, features_of
+from schemas.operators.prediction import (
+    Prediction,
+    RecentlyPerformed,
+    all_features_of,
+    features_of,
+)
 from schemas.value_tokens import token
 
 # Open questions of a partition: 50,000 of a deployment with the usual four partitions.
@@ -200,7 +205,7 @@ class PredictionState(FixedRows):
     def precompile(cls) -> None:
         """Compile all kernels; takes seconds the first time on a machine."""
         goal = EventFilter("a")
-        state = cls(Prediction(goal=goal, within_s=1, conditions=(Performed(goal, 1),)))
+        state = cls(Prediction(goal=goal, within_s=1, conditions=(RecentlyPerformed(goal, 1),)))
         at = np.zeros(1, np.int64)
         state.fold(1, np.zeros(1, np.int32), at, np.full(1, 7, np.uint32), at)
         state.restored(0)

@@ -95,8 +95,8 @@ def tagged_response(body: type[msgspec.Struct]) -> Json:
 
 
 def path_parameter(name: str) -> Json:
-    """Describe a part of the path."""
-    schema = {"type": "string", "pattern": ID_PATTERN}
+    """Describe a part of the path: an id of ours, or of a person, which is any text."""
+    schema = {"type": "string"} | ({} if name == "person" else {"pattern": ID_PATTERN})
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 

@@ -4,7 +4,7 @@ So both have the same rules, errors and limits, and these are written once. The 
 `avila.v1.Query` in `schemas/avila.proto`; each is bound to the routes that name it
 (`ApiRoute.rpc`), and the fields of its request say how it is asked:
 
-- `project_id`, `kind` and `id` make the path,
+- `project_id`, `kind`, `id` and `person` make the path,
 - `parameters` are what follows the `?`,
 - `json` is the body,
 - `revision` is `If-Match`.
@@ -144,10 +144,10 @@ def address_of(request: Message, routes: Mapping[int, AnyRoute]) -> tuple[AnyRou
     if route is None:
         accepted = one_of([pb.Kind.Name(kind) for kind in routes])
         raise InvalidRequest(f"accepted are {accepted}", "kind")
-    for field in ("project_id", "id"):
+    parts = {"project": "project_id", "id": "id", "person": "person"}
+    for field in parts.values():
         if getattr(request, field, None) == "":
             raise InvalidRequest("is required", field)
-    parts = {"project": "project_id", "id": "id"}
     quoted = {name: quote(getattr(request, field, ""), safe="") for name, field in parts.items()}
     return route, route.full_path.format(**quoted)
 

@@ -33,8 +33,13 @@ class ApiRoute(NamedTuple, Generic[T]):
 
     @property
     def full_path(self) -> str:
-        """The whole path, with `{project}` and perhaps `{id}` in it."""
+        """The whole path, with `{project}`, and perhaps `{id}` and `{person}`, in it."""
         return PROJECT_PATH + self.path
+
+    @property
+    def matched_path(self) -> str:
+        """The whole path as Starlette matches it: a person's id may have slashes."""
+        return self.full_path.replace("{person}", "{person:path}")
 
 
 class RouteGroup(NamedTuple, Generic[T]):

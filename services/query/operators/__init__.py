@@ -9,8 +9,9 @@ from services.query.operators.cohort.operator import COHORT
 from services.query.operators.contract import AnyOperator
 from services.query.operators.funnel.operator import FUNNEL
 from services.query.operators.metric.operator import METRIC
+from services.query.operators.prediction.operator import PREDICTION
 from services.query.operators.segment.operator import SEGMENT
 
 __all__ = ["OPERATORS"]
 
-OPERATORS: Final[tuple[AnyOperator, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC)
+OPERATORS: Final[tuple[AnyOperator, ...]] = (FUNNEL, COHORT, SEGMENT, METRIC, PREDICTION)

@@ -1,5 +1,8 @@
 """Trees, forests, naive Bayes, base rates and calibration, each beside River."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,11 +15,12 @@ from pipelines.models.arrays import Float64s, Rows
 from pipelines.models.base_rate import HALF_LIFE
 from pipelines.models.calibration import MAX_LOG_ODDS, log_odds
 from pipelines.models.create import create, open_scorer, restore
-from pipelines.models.river_models import FOREST_SEED, RiverModel, estimator_of
+from pipelines.models.river_models import estimator_of
 from pipelines.models.rows import interleaved
 from schemas.errors import InvalidRecord, InvalidRequest
 from schemas.model_spec import MAX_FEATURES, OUTCOME_KINDS, VALUE_KINDS, ModelSpec
 from tests.pipelines.models.as_river import named, names, pipeline, run, same_bits
+from tests.workers import ROOT
 
 TREE, FOREST = ModelSpec("hoeffding_tree"), ModelSpec("adaptive_random_forest")
 BAYES = ModelSpec("gaussian_naive_bayes")
@@ -108,9 +112,36 @@ def test_a_fold_equals_single_steps(spec: ModelSpec) -> None:
     assert whole.version == steps.version == 60
 
 
-def test_a_forest_is_seeded() -> None:
-    forest: Any = RiverModel(FOREST, names(4)).estimator
-    assert forest.seed == FOREST_SEED
+# Prints a digest of all arrays of trees that have learned some examples.
+DIGEST = """
+import hashlib
+from pipelines.models.create import create
+from schemas.model_spec import ModelSpec
+from tests.pipelines.models.test_others import examples, names
+
+digest = hashlib.sha256()
+for kind, count in ("hoeffding_tree", 3_000), ("adaptive_random_forest", 500):
+    model = create(ModelSpec(kind), names(4))
+    model.learn_many(*examples(count))
+    for name, array in sorted(model.arrays().items()):
+        digest.update(name.encode() + array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_trees_are_the_same_in_every_process() -> None:
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
 
 
 @given(st.lists(st.booleans(), max_size=80))

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 import pipelines.models
 from pipelines.models.create import create, open_scorer
+from pipelines.models.drift import DriftDetector
+from pipelines.models.quality import WINDOW, OutcomeQuality
+from pipelines.models.river_models import FOREST_TREES, MAX_DEPTH
 from pipelines.models.stored import check_fits, model_of, model_part, scorer_of
 from schemas import model_record
 from schemas.avro.codec import Codec, Encoder
@@ -118,6 +121,33 @@ def test_a_record_over_the_limit_is_refused_with_its_size() -> None:
         encode(logistic(arrays=many))
     with pytest.raises(InvalidRecord, match="model_too_large"):
         decode(b"\xc3\x01" + bytes(MAX_RECORD_BYTES + 10))
+
+
+def test_the_largest_model_with_its_quality_fits_into_a_record() -> None:
+    inner, trees = 2**MAX_DEPTH - 1, FOREST_TREES
+    nodes = trees * (2 * inner + 1)
+    forest = {
+        "learned": np.array([1]),
+        "split_features": np.zeros(nodes, np.int64),
+        "thresholds": np.zeros(nodes),
+        "children": np.zeros((nodes, 2), np.int64),
+        "shares": np.zeros((nodes, 2)),
+        "roots": np.zeros(trees, np.int64),
+        "votes": np.zeros(trees),
+    }
+    quality = OutcomeQuality()
+    quality.add(np.full(WINDOW, 0.3), np.full(WINDOW, 0.3), np.ones(WINDOW))
+    detector = DriftDetector()
+    detector.add(np.zeros(100_000))
+    parts = {
+        **named_part("model", forest),
+        **named_part("quality", quality.arrays()),
+        **named_part("drift", detector.arrays()),
+    }
+    features = tuple(f"{n:0200}" for n in range(MAX_FEATURES))
+    record = logistic(spec=ModelSpec("adaptive_random_forest"), features=features, arrays=parts)
+
+    assert len(encode(record)) < MAX_RECORD_BYTES * 2 / 3
 
 
 def forged(change: Any) -> bytes:

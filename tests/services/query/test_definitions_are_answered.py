@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -116,7 +117,9 @@ def questions(operator: AnyOperator, definition: str, body: Json) -> Iterator[tu
         for values in itertools.product(*(samples(body, one) for one in asked)):
             pairs = zip((one["name"] for one in asked), values, strict=True)
             given = {name: value for name, value in pairs if value is not None}
-            yield route.full_path.format(project="shop", id=definition), given
+            place = {"project": "shop", "id": definition, "person": "a/b?"}
+            quoted = {name: quote(part, safe="") for name, part in place.items()}
+            yield route.full_path.format(**quoted), given
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -307,8 +307,16 @@ def test_a_token_that_is_revoked_ends_the_connection(service: Service, place: Pl
 @pytest.mark.parametrize(
     ("message", "field", "why"),
     [
-        ({"subscribe": "cohorts"}, "subscribe", "accepted are events, funnels, metrics"),
-        ({"unsubscribe": "cohorts"}, "unsubscribe", "accepted are events, funnels, metrics"),
+        (
+            {"subscribe": "cohorts"},
+            "subscribe",
+            "accepted are events, funnels, metrics, predictions",
+        ),
+        (
+            {"unsubscribe": "cohorts"},
+            "unsubscribe",
+            "accepted are events, funnels, metrics, predictions",
+        ),
         ({"subscribe": "events", "sample": 0}, "sample", "above 0"),
         ({"subscribe": "events", "sample": 2}, "sample", "up to 1"),
         ({"subscribe": "funnels", "sample": 1}, "sample", "for events"),

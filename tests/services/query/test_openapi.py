@@ -39,7 +39,7 @@ def check(path: str, answer: httpx.Response) -> None:
 
 def test_every_route_and_method_is_described_and_no_other(settings: Settings) -> None:
     routes = {
-        (route.path, method.lower())
+        (route.path.replace(":path}", "}"), method.lower())
         for route in make_query_app(settings).routes
         if isinstance(route, Route)
         for method in route.methods or ()

@@ -1,0 +1,1 @@
+"""Predictions (how likely a person is to do something soon) over HTTP, from the stream."""

@@ -1,0 +1,164 @@
+"""The endpoints of predictions: definitions, results with the models' quality, and scores."""
+
+import asyncio
+import datetime
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import InvalidRequest
+from schemas.operators.prediction import (
+    PREDICTION,
+    Prediction,
+    PredictionDefinition,
+    decode_prediction,
+)
+from services.query.http.params import encode_response, read_day
+from services.query.operators.context import Context
+from services.query.operators.prediction.live import live_prediction
+from services.query.operators.prediction.models import PREDICTION_MODELS, Models, ModelState
+from services.query.operators.prediction.persons import (
+    PredictionPersonResponse,
+    PredictionPersonsResponse,
+    person_response,
+    persons_response,
+    read_scores_query,
+    read_verdict,
+)
+from services.query.operators.prediction.response import (
+    PredictionResponse,
+    PredictionResultsResponse,
+    assemble,
+    show,
+)
+from services.query.operators.prediction.scores import PREDICTION_SCORES, ScorePage, Scores
+from services.query.operators.prediction.view import (
+    PREDICTION_QUESTIONS,
+    QuestionsRecord,
+    QuestionsView,
+)
+from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.views.changes import Key
+from services.query.views.reader import Update
+
+_NOBODY: Final = ScorePage([], more=False)
+
+
+class PredictionListResponse(msgspec.Struct, frozen=True):
+    """A page of a project's predictions, by id; `next` is the next page's `after`, or null."""
+
+    predictions: list[PredictionResponse]
+    next: str | None
+
+
+def _define(parts: dict[str, Any], prediction: Prediction) -> PredictionDefinition:
+    return PredictionDefinition(**parts, prediction=prediction)
+
+
+_SPEC: Final = ResourceSpec(PREDICTION, decode_prediction, _define, show, PredictionListResponse)
+
+
+class Predictions(DefinitionResource[Prediction, PredictionDefinition, QuestionsRecord]):
+    """The endpoints under `/api/projects/{project}/predictions`."""
+
+    def __init__(self, context: Context) -> None:
+        self._questions = QuestionsView(context.partitions)
+        super().__init__(_SPEC, PREDICTION_QUESTIONS, self._questions, context)
+        self._models = Models()
+        self._models_view = context.follow(PREDICTION_MODELS, self._apply_models)
+        self._scores = Scores()
+        self._scores_view = context.follow(PREDICTION_SCORES, self._scores.apply)
+
+    def _apply_models(self, updates: Sequence[Update[ModelState]]) -> None:
+        self._models.apply(updates)
+        if self.live is not None:
+            states = (update.record for update in updates if update.record is not None)
+            self.live.changed(Key(*state.version_key[:2]) for state in states)
+
+    def live_state(self, definition: PredictionDefinition) -> bytes:
+        """Return a `LivePrediction` in JSON."""
+        return live_prediction(definition, self.previous(definition), self._questions, self._models)
+
+    async def results(self, request: Request) -> Response:
+        """Show what a prediction has asked, and how good its models are."""
+        _refuse_store(request)
+        first = read_day(request, "from", datetime.date.min)
+        last = read_day(request, "to", datetime.date.max)
+        definition = self.find(request)
+        self.results_view.require()
+        self._models_view.require()
+
+        def respond(
+            one: PredictionDefinition, previous: PredictionResultsResponse | None
+        ) -> PredictionResultsResponse:
+            asked = self._questions.aggregates(one)
+            return assemble(one, asked, self._models.of, first, last, previous)
+
+        return encode_response(self.with_previous(definition, respond))
+
+    async def persons(self, request: Request) -> Response:
+        """Show a page of the persons with the highest or lowest scores."""
+        query = read_scores_query(request)
+        definition = self._find_scored(request)
+        held = self._scores.of(Key(definition.project_id, definition.id))
+
+        async def respond(
+            one: PredictionDefinition, previous: PredictionPersonsResponse | None
+        ) -> PredictionPersonsResponse:
+            verdict = read_verdict(request, self._models.trouble(one))
+            state = self._questions.status(one).state
+            page = _NOBODY
+            if not verdict.withheld:
+                page = await asyncio.to_thread(held.page, one.version, *query)
+            return persons_response(
+                one, state, query, verdict, page, complete=held.complete, previous=previous
+            )
+
+        before = self.previous(definition)
+        previous = None if before is None else await respond(before, None)
+        return encode_response(await respond(definition, previous))
+
+    async def person(self, request: Request) -> Response:
+        """Show what a prediction last said of one person."""
+        definition = self._find_scored(request)
+        key = Key(definition.project_id, definition.id)
+        person: str = request.path_params["person"]
+        score = self._scores.person(key, person)
+
+        def respond(
+            one: PredictionDefinition, previous: PredictionPersonResponse | None
+        ) -> PredictionPersonResponse:
+            return person_response(
+                one,
+                self._questions.status(one).state,
+                person,
+                read_verdict(request, self._models.trouble(one)),
+                score,
+                complete=self._scores.is_complete(key),
+                previous=previous,
+            )
+
+        return encode_response(self.with_previous(definition, respond))
+
+    def _find_scored(self, request: Request) -> PredictionDefinition:
+        definition = self.find(request)
+        for view in (self.results_view, self._models_view, self._scores_view):
+            view.require()
+        return definition
+
+
+def _refuse_store(request: Request) -> None:
+    """Raise `InvalidRequest` unless the stream is asked.
+
+    ClickHouse has the events, but not what the models were when they came.
+    """
+    source = request.query_params.get("source", "stream")
+    if source == "store":
+        raise InvalidRequest(
+            "predictions are kept on the stream only: accepted is `stream`", "source"
+        )
+    if source != "stream":
+        raise InvalidRequest("accepted is `stream`", "source")

@@ -1,0 +1,226 @@
+"""What the API answers about predictions: what was asked, and how good the models are."""
+
+import datetime
+from collections.abc import Callable
+
+import msgspec
+
+from schemas.event_filter import EventFilter
+from schemas.model_spec import NAIVE_KINDS, ModelKind, ModelSpec
+from schemas.operators.prediction import (
+    PredictionDefinition,
+    RecentlyPerformed,
+    Target,
+    features_of,
+    models_of,
+)
+from schemas.time.calendar import begin_of
+from services.query.http.params import Source, instant
+from services.query.operators.prediction.aggregates import PredictionAggregates
+from services.query.operators.prediction.models import ModelState, trouble_of
+from services.query.operators.prediction.quality import QualityResponse
+from services.query.views.progress import State
+
+# What a model of the prediction is known by: None before its first record.
+FindModel = Callable[[PredictionDefinition, ModelSpec], ModelState | None]
+
+_NAIVE: str = (
+    "it assumes that features are independent and normally distributed, which they hardly ever "
+    "are: its probabilities are far too sure"
+)
+
+
+class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction; `revision` rises with every change, `version` when what is asked changes."""
+
+    id: str
+    revision: int
+    version: int
+    name: str
+    description: str
+    goal: EventFilter
+    within_s: int
+    target: Target
+    value: str | None
+    at: EventFilter
+    sample: float
+    lateness_s: int
+    events: tuple[EventFilter, ...]
+    steps: tuple[EventFilter, ...]
+    conditions: tuple[RecentlyPerformed, ...]
+    amount: str | None
+    property: str | None
+    category: str | None
+    category_bits: int
+    features: tuple[str, ...]
+    clip: float
+    model: ModelSpec | None
+    challengers: tuple[ModelSpec, ...]
+    since: str | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+class AskedResponse(msgspec.Struct, frozen=True):
+    """How many questions the events of a day (UTC) asked."""
+
+    day: datetime.date
+    asked: int
+
+
+class AnswersResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of the questions, as of the champion's latest record.
+
+    `learned` have been answered and learned, and `open` are not due yet: a question is due when its
+    partition's clock is past its time, `within_s` and `lateness_s` together. `unanswered` are those
+    of a `value` that no event answered; they are not learned. `dropped` were open when there were
+    too many to be kept. `late_outcomes` are events that came too late to answer any question, and
+    `repeated` questions that were asked once more after a worker had lost its state.
+    """
+
+    learned: int
+    open: int
+    unanswered: int
+    dropped: int
+    late_outcomes: int
+    repeated: int
+
+
+class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, after it has learned `learned` answered questions, and how good it is.
+
+    `window` is its quality for the newest examples, up to 10,000, and `since` for all since the
+    start: both null before the first. `better_than_base` says whether the newest examples show that
+    it is better than its base rate (of a value: than the running mean): its log loss (RMSE) is
+    less, and there are at least 500, 20 of either outcome. Otherwise `reason` says why not.
+    `naive` is a caution about models of this kind; null for the others. `drifts` is how often its
+    loss has changed, by ADWIN.
+    """
+
+    name: str
+    kind: ModelKind
+    learning_rate: float | None
+    calibrated: bool
+    champion: bool
+    learned: int
+    better_than_base: bool
+    reason: str | None
+    naive: str | None
+    window: QualityResponse | None
+    since: QualityResponse | None
+    drifts: int
+
+
+class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prediction has asked, and how good its models' answers are.
+
+    It is `backfilling` until it has caught up with the events that came before it was defined or
+    changed: `backfilled` is the share of them that has asked (0 to 1). Until then `previous` has
+    the results of the version before a change, which is kept up to date; otherwise it is null.
+
+    `days` has the days (UTC) of events that asked. Of the others, `capped` asked nothing because
+    too many questions were open, `sampled_out` because they are not in the sample, and
+    `late_triggers` because they came too late. `answers` is what has become of the questions; null
+    before the champion's first record. `features` are those of a question, in order.
+    `models` has the champion, which scores, and then its challengers.
+
+    Scores are `withheld` while the champion is not better than its base rate: `withheld_because`
+    says why not. `positions` has, for each partition of the event store, the offset before which
+    all events have asked.
+    """
+
+    prediction: PredictionResponse
+    source: Source
+    state: State
+    backfilled: float
+    asked: int
+    capped: int
+    sampled_out: int
+    late_triggers: int
+    days: list[AskedResponse]
+    answers: AnswersResponse | None
+    features: tuple[str, ...]
+    models: list[ModelResponse]
+    withheld: bool
+    withheld_because: str | None
+    updated_at: datetime.datetime | None
+    positions: dict[int, int]
+    previous: "PredictionResultsResponse | None" = None
+
+
+def show(definition: PredictionDefinition) -> PredictionResponse:
+    """Return the response for a prediction."""
+    of = definition.prediction
+    return PredictionResponse(
+        id=definition.id,
+        revision=definition.revision,
+        version=definition.version,
+        created_at=instant(definition.created_at),
+        updated_at=instant(definition.updated_at),
+        **{name: getattr(of, name) for name in of.__struct_fields__},
+    )
+
+
+def assemble(
+    definition: PredictionDefinition,
+    aggregates: PredictionAggregates,
+    find_model: FindModel,
+    first: datetime.date = datetime.date.min,
+    last: datetime.date = datetime.date.max,
+    previous: PredictionResultsResponse | None = None,
+) -> PredictionResultsResponse:
+    """Return the response with the days from `first` to `last`, both included."""
+    days = ((begin_of("day", day), asked) for day, asked in sorted(aggregates.days.items()))
+    specs = models_of(definition.prediction)
+    models = [
+        _model(spec, find_model(definition, spec), champion=place == 0)
+        for place, spec in enumerate(specs)
+    ]
+    champion = models[0]
+    return PredictionResultsResponse(
+        prediction=show(definition),
+        source="stream",
+        state=aggregates.status.state,
+        backfilled=aggregates.status.backfilled,
+        asked=aggregates.asked,
+        capped=aggregates.capped,
+        sampled_out=aggregates.sampled_out,
+        late_triggers=aggregates.late_triggers,
+        days=[AskedResponse(day, asked) for day, asked in days if first <= day <= last],
+        answers=_answers(find_model(definition, specs[0])),
+        features=features_of(definition.prediction),
+        models=models,
+        withheld=not champion.better_than_base,
+        withheld_because=champion.reason,
+        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        positions=dict(sorted(aggregates.positions.items())),
+        previous=previous,
+    )
+
+
+def _answers(champion: ModelState | None) -> AnswersResponse | None:
+    counts = None if champion is None else champion.counts
+    if counts is None:
+        return None
+    shown = {name: counts[name] for name in AnswersResponse.__struct_fields__ if name in counts}
+    closed = counts["learned"] + counts["unanswered"] + counts["dropped"]
+    return AnswersResponse(open=counts["asked"] - closed, **shown)
+
+
+def _model(spec: ModelSpec, state: ModelState | None, *, champion: bool) -> ModelResponse:
+    trouble = trouble_of(spec, state)
+    quality = None if state is None else state.quality
+    return ModelResponse(
+        name=spec.name,
+        kind=spec.kind,
+        learning_rate=spec.rate or None,
+        calibrated=spec.calibrated,
+        champion=champion,
+        learned=0 if state is None else state.learned,
+        better_than_base=trouble is None,
+        reason=trouble,
+        naive=_NAIVE if spec.kind in NAIVE_KINDS else None,
+        window=None if quality is None else quality.window,
+        since=None if quality is None else quality.since,
+        drifts=0 if state is None else state.drifts,
+    )

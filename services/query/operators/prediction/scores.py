@@ -1,0 +1,233 @@
+"""The view of scores: what each prediction last said of each person.
+
+A score costs about 350 bytes with the person's id. The view holds up to `MAX_SCORES`, the newest
+ones: when they are more, the tenth of the largest prediction's scores that came longest ago is let
+go. A prediction whose scores are not all there says so: `complete` is false.
+"""
+
+import heapq
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Final, Literal, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from schemas.operators.prediction import PREDICTION
+from services.query.views.changes import Key
+from services.query.views.reader import ResultSource, Update, VersionKey
+
+log = structlog.get_logger(__name__)
+
+MAX_SCORES: Final = 1_000_000
+
+Order = Literal["highest", "lowest"]
+ORDERS: Final[tuple[Order, ...]] = ("highest", "lowest")
+
+# The features that contributed, one after the other: the feature's name, its value, what it adds.
+_CONTRIBUTIONS: Final = np.dtype([("name", "<u2"), ("value", "<f4"), ("contribution", "<f8")])
+# The definition's version, the model's name, the time of the event (ms), the model's version, and
+# the score.
+_HEAD: Final = struct.Struct("<iHqqd")
+
+
+class Contribution(NamedTuple):
+    """A feature, its value, and what it adds to the logit, or to the predicted value."""
+
+    feature: str
+    value: float
+    contribution: float
+
+
+class Score(NamedTuple):
+    """What a model said of a person, at the event of time `at` (ms)."""
+
+    version: int
+    model: str
+    at: int
+    model_version: int
+    score: float
+    contributions: tuple[Contribution, ...] = ()
+
+
+class Names:
+    """Numbers for the names of models and features, of which there are few.
+
+    A reader in another thread may add names while one that has a number looks its name up.
+    """
+
+    MAX: Final = 1 << 16
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+
+    def number(self, name: str) -> int:
+        """Return the number of a name, a new one if it has none."""
+        number = self._numbers.get(name)
+        if number is None:
+            if len(self._names) >= self.MAX:
+                raise OverflowError(f"more than {self.MAX} names of models and features")
+            number = self._numbers[name] = len(self._names)
+            self._names.append(name)
+        return number
+
+    def __getitem__(self, number: int) -> str:
+        return self._names[number]
+
+
+_NAMES: Final = Names()
+
+
+class PackedScore(NamedTuple):
+    """A score as it is kept: `packed` is what `pack` returns, empty if it is not a number."""
+
+    version_key: VersionKey
+    packed: bytes
+
+
+class ScorePage(NamedTuple):
+    """Some persons with their scores, in order, and whether there are more."""
+
+    persons: list[tuple[str, Score]]
+    more: bool
+
+
+class HeldScores(NamedTuple):
+    """The scores of one prediction. Safe to give to another thread.
+
+    `complete` says whether all scores are there that were not replaced.
+    """
+
+    by_person: Mapping[str, bytes]
+    complete: bool
+
+    def page(
+        self, version: int, order: Order, after: tuple[float, str] | None, limit: int
+    ) -> ScorePage:
+        """Return up to `limit` persons of a version, those after a score and a person.
+
+        Persons with equal scores are by id. Takes longer the more persons there are.
+        """
+        sign = -1.0 if order == "highest" else 1.0
+        begin = None if after is None else (sign * after[0], after[1])
+        heads = ((person, _HEAD.unpack_from(one)) for person, one in self.by_person.items())
+        ranks = ((sign * head[-1], person) for person, head in heads if head[0] == version)
+        rest = ranks if begin is None else (rank for rank in ranks if rank > begin)
+        found = heapq.nsmallest(limit + 1, rest)
+        persons = [(person, unpack(self.by_person[person])) for _, person in found[:limit]]
+        return ScorePage(persons, len(found) > limit)
+
+
+class Scores:
+    """The scores of all predictions; for one thread."""
+
+    def __init__(self, max_scores: int = MAX_SCORES) -> None:
+        # By prediction, then by person: the ones that came longest ago are first.
+        self._predictions: dict[Key, dict[str, bytes]] = {}
+        self._let_go: set[Key] = set()
+        self._held = 0
+        self._max = max_scores
+
+    def apply(self, updates: Iterable[Update[PackedScore]]) -> None:
+        """Take in records in the order of their partitions; repeating some changes nothing."""
+        for record_key, update in updates:
+            try:
+                project_id, prediction_id, person = record_key.decode().split("/", 2)
+            except ValueError:
+                log.error("score_unreadable", key=record_key)
+                continue
+            packed = b"" if update is None else update.packed
+            if update is not None and not packed:
+                log.error("score_not_finite", key=record_key)
+            key = Key(project_id, prediction_id)
+            scores = self._predictions.setdefault(key, {})
+            if scores.pop(person, None) is not None:
+                self._held -= 1
+            if packed:
+                scores[person] = packed
+                self._held += 1
+                if self._held > self._max:
+                    self._make_room()
+            elif not scores:
+                del self._predictions[key]
+                self._let_go.discard(key)
+
+    def of(self, key: Key) -> HeldScores:
+        """Return a copy of the scores of a prediction."""
+        return HeldScores(dict(self._predictions.get(key, {})), key not in self._let_go)
+
+    def person(self, key: Key, person: str) -> Score | None:
+        """Return what a prediction last said of a person; None if that is not held."""
+        packed = self._predictions.get(key, {}).get(person)
+        return None if packed is None else unpack(packed)
+
+    def is_complete(self, key: Key) -> bool:
+        """Whether all scores of a prediction are held."""
+        return key not in self._let_go
+
+    def _make_room(self) -> None:
+        largest = max(self._predictions, key=lambda key: len(self._predictions[key]))
+        scores = self._predictions[largest]
+        oldest = list(islice(scores, max(1, len(scores) // 10)))
+        for person in oldest:
+            del scores[person]
+        self._held -= len(oldest)
+        if largest not in self._let_go:
+            log.warning("scores_let_go", prediction=largest, max_scores=self._max)
+            self._let_go.add(largest)
+
+
+def pack(score: Score) -> bytes:
+    """Return the score in few bytes."""
+    rows = np.array(
+        [(_NAMES.number(one.feature), one.value, one.contribution) for one in score.contributions],
+        _CONTRIBUTIONS,
+    )
+    model = _NAMES.number(score.model)
+    head = _HEAD.pack(score.version, model, score.at, score.model_version, score.score)
+    return head + rows.tobytes()
+
+
+def unpack(packed: bytes) -> Score:
+    """Return the score that was packed."""
+    version, model, at, model_version, score = _HEAD.unpack_from(packed)
+    rows = np.frombuffer(packed, _CONTRIBUTIONS, offset=_HEAD.size).tolist()
+    contributions = (Contribution(_NAMES[name], *numbers) for name, *numbers in rows)
+    return Score(version, _NAMES[model], at, model_version, score, tuple(contributions))
+
+
+def read_scores(batch: pa.RecordBatch) -> list[PackedScore]:
+    """Read decoded rows as scores, a column at a time."""
+    lists = cast("pa.ListArray[pa.StructScalar]", batch.column("contributions"))
+    # Both are of the whole array, whatever part of it this batch is.
+    bounds, inside = lists.offsets.to_numpy(), cast(pa.StructArray, lists.values)
+    rows = np.empty(len(inside), _CONTRIBUTIONS)
+    encoded = inside.field("feature").dictionary_encode()
+    numbers = np.array(
+        [_NAMES.number(str(name)) for name in encoded.dictionary.to_pylist()], np.uint16
+    )
+    if len(rows):
+        rows["name"] = numbers[encoded.indices.to_numpy()]
+        rows["value"] = inside.field("value").to_numpy()
+        rows["contribution"] = inside.field("contribution").to_numpy()
+    names = ("project_id", "prediction_id", "version", "model", "at", "model_version", "score")
+    columns = [batch.column(name).to_pylist() for name in names]
+    return [
+        PackedScore(
+            VersionKey(project, prediction, version),
+            _HEAD.pack(version, _NAMES.number(model), at, model_version, score)
+            + rows[begin:end].tobytes()
+            if math.isfinite(score)
+            else b"",
+        )
+        for project, prediction, version, model, at, model_version, score, begin, end in zip(
+            *columns, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True
+        )
+    ]
+
+
+PREDICTION_SCORES: Final = ResultSource("scores", PREDICTION.changes[0], read_scores)

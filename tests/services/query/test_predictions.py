@@ -1,0 +1,542 @@
+"""Predictions over REST, beside a stand-in for the worker and the trainer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from schemas.avro.codec import Encoder
+from schemas.avro.files import load
+from schemas.model_record import Array, ModelRecord, named_part, to_fields
+from schemas.model_spec import ModelSpec
+from schemas.operators.prediction import PREDICTION, decode
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
+from schemas.settings import Settings
+from schemas.topic import Topic
+from services.query.operators.prediction.models import key_of
+from tests.conftest import PARTITIONS
+from tests.kafka import Record, produce, read_all
+from tests.services.query.conftest import Place, eventually
+from tests.services.query.test_openapi import check
+
+PREDICTIONS = "/api/projects/shop/predictions"
+ONE = "/api/projects/{project}/predictions/{id}"
+BUYS: dict[str, Any] = {"goal": {"event": "buy"}, "within_s": 1_800, "at": {"event": "view"}}
+CHAMPION = ModelSpec("logistic_sgd")
+KEY = ("project_id", "prediction_id", "version", "day", "partition")
+DAY = 20_779  # 2026-11-22
+FEATURES = ("recency", "trend_1h", "goal_share")
+
+
+def outcome_arrays(scores: Sequence[float], base: float, labels: Sequence[int]) -> dict[str, Array]:
+    """What a record has of the quality of scores beside a base rate that is always the same."""
+    judged, positive = np.array(scores), np.array(labels) == 1
+    places = np.minimum((judged * 10).astype(np.int64), 9)
+    counts = np.stack([np.bincount(places[of], minlength=10) for of in (places >= 0, positive)], 1)
+    sums = np.bincount(places, weights=judged, minlength=10)
+    losses = [-math.log(s if label else 1 - s) for s, label in zip(scores, labels, strict=True)]
+    base_losses = np.where(positive, -math.log(base), -math.log(1 - base))
+    words = np.zeros(8 * -(-len(labels) // 64), np.uint8)
+    bits = np.packbits(positive, bitorder="little")
+    words[: len(bits)] = bits
+    return {
+        "examples": np.array([len(labels)], np.int64),
+        "means": np.array([float(np.mean(losses)), float(base_losses.mean())]),
+        "counts": counts.astype(np.int64),
+        "sums": sums.astype(np.float64),
+        "window_scores": judged,
+        "window_base_losses": base_losses,
+        "window_labels": words.view("<i8").astype(np.int64),
+    }
+
+
+def good(examples: int = 1_000) -> dict[str, Array]:
+    """Quality that is better than the base rate: one in four is positive, and scores know it."""
+    labels = [int(number % 4 == 0) for number in range(examples)]
+    return outcome_arrays([0.7 if label else 0.1 for label in labels], 0.25, labels)
+
+
+def bad(examples: int = 1_000) -> dict[str, Array]:
+    """Quality that is worse than the base rate."""
+    labels = [int(number % 4 == 0) for number in range(examples)]
+    return outcome_arrays([0.1 if label else 0.9 for label in labels], 0.25, labels)
+
+
+class Publisher:
+    """Publishes what the worker and the trainer do: keys, wire format, partitions."""
+
+    def __init__(self, place: Place) -> None:
+        self._settings = place.settings
+        self.project = place.renamed("shop")
+
+    def questions(self, *rows: dict[str, Any]) -> None:
+        """Write what was asked; what is not given has a value that is most ordinary."""
+        common: dict[str, Any] = {
+            "project_id": self.project,
+            "prediction_id": "buys",
+            "version": 1,
+            "partition": 0,
+            "day": None,
+            **dict.fromkeys(("asked", "capped", "sampled_out", "late_triggers"), 0),
+            "open": [],
+            "clock": None,
+            "late_dropped": 0,
+            "position": 7,
+            **dict.fromkeys(("backfilling_to", "live_since", "behind", "behind_since"), None),
+            "failed": None,
+            "updated_at": 1_000,
+        }
+        filled = [common | row for row in rows]
+        keys = ["/".join(str(row[name]) for name in KEY).encode() for row in filled]
+        self._send(
+            PREDICTION.aggregates.topic(self._settings.topics), "prediction-result", keys, filled
+        )
+
+    def live(self, version: int = 1) -> None:
+        """Say of both partitions that the version is live."""
+        self.questions(*({"version": version, "partition": number} for number in range(PARTITIONS)))
+
+    def scores(self, scores: Mapping[str, float | None], version: int = 1) -> None:
+        """Write scores; None deletes one."""
+        rows = [
+            {
+                "project_id": self.project,
+                "prediction_id": "buys",
+                "version": version,
+                "person_id": person,
+                "at": 1_000,
+                "score": score or 0.0,
+                "model": CHAMPION.name,
+                "model_version": 48,
+                "contributions": [
+                    {"feature": "recency", "value": 0.5, "contribution": score or 0.0},
+                    {"feature": "trend_1h", "value": 1.5, "contribution": -0.25},
+                ][: 0 if person == "bare" else 2],
+            }
+            for person, score in scores.items()
+        ]
+        keys = [f"{self.project}/buys/{person}".encode() for person in scores]
+        gone = [score is None for score in scores.values()]
+        topic = PREDICTION.changes[0].topic(self._settings.topics)
+        self._send(topic, "prediction-score", keys, rows, gone)
+
+    def model(
+        self,
+        quality: Mapping[str, Array],
+        spec: ModelSpec = CHAMPION,
+        version: int = 1,
+        **changed: Any,
+    ) -> None:
+        """Write the record of a model."""
+        drift = {"counts": np.array([1_000, 2], np.int64)}
+        training = {"counts": np.array([1_300, 1_000, 7, 3, 5, 0, 0, 0, 2], np.int64)}
+        record = ModelRecord(
+            project_id=self.project,
+            prediction_id="buys",
+            version=version,
+            spec=spec,
+            feature_schema="0" * 64,
+            features=FEATURES,
+            learned=1_000,
+            learned_ids=bytes(16),
+            position=9,
+            arrays=named_part("quality", quality)
+            | named_part("drift", drift)
+            | named_part("training", training),
+        )
+        definition = decode(self.stored())
+        assert definition.version == version
+        key = key_of(definition, spec).encode()
+        self._send(self._settings.topics.models, "model", [key], [to_fields(record) | changed])
+
+    def stored(self) -> bytes:
+        """The newest definition of the prediction on the topic."""
+        records = read_all(self._settings.bootstrap, self._settings.topics.definitions.name)
+        key = f"{self.project}/prediction/buys".encode()
+        value = [record.value() for record in records if record.key() == key][-1]
+        assert value is not None
+        return value
+
+    def _send(
+        self,
+        topic: Topic,
+        schema: str,
+        keys: list[bytes],
+        rows: list[dict[str, Any]],
+        gone: Sequence[bool] = (),
+    ) -> None:
+        loaded = load(schema)
+        with Registry(self._settings.bootstrap) as registry:
+            encoder = Encoder(loaded, registry.register(value_subject(topic.name), loaded))
+        values = encoder.encode(pa.RecordBatch.from_pylist(rows, schema=encoder.arrow))
+        ends = gone or [False] * len(rows)
+        records = [
+            Record(None if end else value, key, row.get("partition", 0))
+            for key, value, row, end in zip(keys, values, rows, ends, strict=True)
+        ]
+        produce(self._settings.bootstrap, topic.name, records)
+
+
+@pytest.fixture
+def publisher(place: Place) -> Publisher:
+    return Publisher(place)
+
+
+async def create(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    answer = await client.post(PREDICTIONS, json=BUYS | {"id": "buys"} | more)
+    assert answer.status_code == 201, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+async def results(client: httpx.AsyncClient, learned: int = 1_000) -> dict[str, Any]:
+    """The results once the champion's record is known."""
+    url = f"{PREDICTIONS}/buys/results"
+    answer = await eventually(
+        lambda: client.get(url), lambda answer: answer.json()["models"][0]["learned"] == learned
+    )
+    check(f"{ONE}/results", answer)
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def persons(client: httpx.AsyncClient, count: int, **params: Any) -> dict[str, Any]:
+    """A page of persons once it has so many."""
+    url = f"{PREDICTIONS}/buys/persons"
+    answer = await eventually(
+        lambda: client.get(url, params=params),
+        lambda answer: len(answer.json()["persons"]) == count,
+    )
+    check(f"{ONE}/persons", answer)
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def person(client: httpx.AsyncClient, name: str, **params: Any) -> dict[str, Any]:
+    answer = await client.get(f"{PREDICTIONS}/buys/persons/{name}", params=params)
+    assert answer.status_code == 200, answer.text
+    check(f"{ONE}/persons/{{person}}", answer)
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def names(page: Mapping[str, Any]) -> list[str]:
+    return [one["person"] for one in page["persons"]]
+
+
+# ── definitions ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_prediction_is_made_changed_and_deleted(query: httpx.AsyncClient) -> None:
+    shown = await create(query)
+    assert shown | BUYS | {"id": "buys", "version": 1, "sample": 1.0, "target": "performs"} == shown
+    assert (await query.get(f"{PREDICTIONS}/buys")).json() == shown
+    assert (await query.get(PREDICTIONS)).json() == {"predictions": [shown], "next": None}
+    changed = (await query.put(f"{PREDICTIONS}/buys", json=shown | {"name": "Buyers"})).json()
+    assert (changed["name"], changed["revision"], changed["version"]) == ("Buyers", 2, 1)
+    changed = (await query.put(f"{PREDICTIONS}/buys", json=BUYS | {"within_s": 60})).json()
+    assert (changed["revision"], changed["version"]) == (3, 2)
+    assert (await query.get(f"{PREDICTIONS}/buys/status")).json()["state"] == "backfilling"
+    assert (await query.delete(f"{PREDICTIONS}/buys")).status_code == 204
+    assert (await query.get(f"{PREDICTIONS}/buys")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"target": "value"}, "value"),
+        ({"model": {"kind": "linear_regression"}}, "model.kind"),
+        ({"features": ["recency", "height"]}, "features[1]"),
+        ({"challengers": [{"kind": "logistic_sgd"}]}, "challengers[0]"),
+        ({"sample": 0}, "sample"),
+        ({"goal": {"event": ""}}, "goal.event"),
+    ],
+)
+async def test_what_is_wrong_with_a_prediction_is_named(
+    query: httpx.AsyncClient, more: dict[str, Any], field: str
+) -> None:
+    answer = await query.post(PREDICTIONS, json=BUYS | more)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+
+
+# ── results ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_was_asked_adds_up_over_partitions_and_days(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.questions(
+        {"asked": 5, "capped": 1, "sampled_out": 2, "late_triggers": 3},
+        {"day": DAY, "asked": 3},
+        {"day": DAY + 1, "asked": 2},
+        {"asked": 1, "capped": 1, "partition": 1},
+        {"day": DAY + 1, "asked": 1, "partition": 1},
+    )
+    url = f"{PREDICTIONS}/buys/results"
+    answer = await eventually(
+        lambda: query.get(url, params={"from": "2026-11-23"}),
+        lambda answer: answer.json()["asked"] == 6 and len(answer.json()["days"]) == 1,
+    )
+    check(f"{ONE}/results", answer)
+    shown = answer.json()
+    counts = [shown[name] for name in ("capped", "sampled_out", "late_triggers")]
+    assert counts == [2, 2, 3]
+    assert shown["days"] == [{"day": "2026-11-23", "asked": 3}]
+    assert (shown["state"], shown["source"]) == ("live", "stream")
+    assert len(shown["features"]) == 22
+    (model,) = shown["models"]
+    assert (model["name"], model["learned"], model["window"]) == (CHAMPION.name, 0, None)
+    assert shown["withheld_because"] == model["reason"] == "it has learned nothing yet"
+
+
+async def test_the_store_is_refused_with_the_reason(query: httpx.AsyncClient) -> None:
+    await create(query)
+    for source in ("store", "moon"):
+        answer = await query.get(f"{PREDICTIONS}/buys/results", params={"source": source})
+        check(f"{ONE}/results", answer)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["field"] == "source"
+    assert "`stream`" in answer.json()["error"]["message"]
+
+
+async def test_a_model_that_is_better_than_its_base_rate_says_how_good_it_is(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query, challengers=[{"kind": "gaussian_naive_bayes"}, {"kind": "base_rate"}])
+    publisher.model(good())
+    publisher.model(bad(), ModelSpec("gaussian_naive_bayes"))
+    publisher.model(good(), ModelSpec("base_rate"))
+    url = f"{PREDICTIONS}/buys/results"
+    await eventually(
+        lambda: query.get(url),
+        lambda answer: all(one["learned"] for one in answer.json()["models"]),
+    )
+    shown = await results(query)
+    champion, naive, base = shown["models"]
+    assert (shown["withheld"], shown["withheld_because"]) == (False, None)
+    assert [one["champion"] for one in shown["models"]] == [True, False, False]
+    assert (champion["better_than_base"], champion["reason"], champion["naive"]) == (
+        True,
+        None,
+        None,
+    )
+    assert champion["drifts"] == 2
+    assert shown["answers"] == {
+        "learned": 1_000,
+        "open": 290,
+        "unanswered": 7,
+        "dropped": 3,
+        "late_outcomes": 5,
+        "repeated": 2,
+    }
+    window = champion["window"]
+    assert window["log_loss"] == pytest.approx(-(math.log(0.7) + 3 * math.log(0.9)) / 4)
+    assert window["base_log_loss"] == pytest.approx(-(math.log(0.25) + 3 * math.log(0.75)) / 4)
+    assert (window["examples"], window["positives"]) == (1_000, 250)
+    assert (window["roc_auc"], window["pr_auc"]) == (1.0, 1.0)
+    assert window["calibration"][7] == {
+        "from": 0.7, "to": 0.8, "examples": 250, "mean_score": pytest.approx(0.7), "rate": 1.0,
+    }  # fmt: skip
+    assert window["calibration"][5]["mean_score"] is None
+    assert window["calibration_error"] == pytest.approx(0.25 * 0.3 + 0.75 * 0.1)
+    assert champion["since"]["log_loss"] == pytest.approx(window["log_loss"])
+    assert "roc_auc" not in champion["since"]
+    assert naive["better_than_base"] is False
+    assert "is not less than that of its base rate" in naive["reason"]
+    assert "independent" in naive["naive"]
+    assert base["reason"] == "it is what other models are compared with"
+
+
+@pytest.mark.parametrize(
+    ("quality", "reason"),
+    [
+        (good(499), "too few answers are known: 125 positive and 374 negative ones"),
+        (outcome_arrays([0.01] * 600, 0.5, [0] * 600), "0 positive and 600 negative ones"),
+        (bad(), "is not less than that of its base rate"),
+    ],
+    ids=["few", "one-sided", "worse"],
+)
+async def test_a_model_that_is_not_better_says_why(
+    query: httpx.AsyncClient, publisher: Publisher, quality: dict[str, Array], reason: str
+) -> None:
+    await create(query)
+    publisher.model(quality)
+    shown = await results(query)
+    assert shown["models"][0]["better_than_base"] is False
+    assert reason in shown["models"][0]["reason"]
+    assert (shown["withheld"], shown["withheld_because"]) == (True, shown["models"][0]["reason"])
+
+
+async def test_models_of_a_value_are_compared_with_the_running_mean(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query, target="value", value="price")
+    labels = np.array([1.0, 3.0] * 300)
+    publisher.model(
+        {
+            "examples": np.array([600], np.int64),
+            "means": np.array([0.5, 0.25, 1.0, 4.0]),
+            "window_scores": labels + 0.5,
+            "window_base_scores": np.full(600, 2.0),
+            "window_labels": labels,
+        },
+        ModelSpec("linear_regression"),
+    )
+    (model,) = (await results(query))["models"]
+    assert model["better_than_base"] is True
+    figures = {"examples": 600, "mae": 0.5, "rmse": 0.5, "base_mae": 1.0}
+    assert model["window"] == figures | {"base_rmse": 1.0}
+    assert model["since"] == figures | {"base_rmse": 2.0}
+
+
+async def test_a_record_that_is_not_one_of_a_model_is_refused_and_its_scores_are_withheld(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    await results(query)
+    publisher.model(good(), kind="pickle")
+    shown = await results(query, learned=0)
+    assert shown["models"][0]["window"] is None
+    assert "its record is refused: kind: must be one of" in shown["withheld_because"]
+
+
+async def test_models_of_a_prediction_that_was_deleted_are_not_those_of_the_next(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    await results(query)
+    assert (await query.delete(f"{PREDICTIONS}/buys")).status_code == 204
+    assert (await create(query))["version"] == 2
+    await results(query, learned=0)
+
+
+async def test_while_a_change_is_backfilled_the_version_before_is_shown(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    publisher.live()
+    publisher.scores({"ann": 0.5, "ben": 0.25})
+    await persons(query, 2)
+    url = f"{PREDICTIONS}/buys"
+    await eventually(
+        lambda: query.get(f"{url}/status"), lambda answer: answer.json()["state"] == "live"
+    )
+    assert (await query.put(url, json=BUYS | {"within_s": 60})).json()["version"] == 2
+    shown = await results(query, learned=0)
+    assert shown["previous"]["models"][0]["learned"] == 1_000
+    page = await persons(query, 0)
+    assert page["withheld"]
+    assert names(page["previous"]) == ["ann", "ben"]
+    one = await person(query, "ann")
+    assert (one["version"], one["score"], one["previous"]["score"]) == (2, None, 0.5)
+
+
+# ── persons ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_persons_come_in_order_of_their_scores_page_by_page(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    publisher.scores({"ann": 0.5, "ben": 0.25, "cem": 0.5, "dan/1 ü": 0.75, "eve": 0.1})
+    page = await persons(query, 5)
+    assert names(page) == ["dan/1 ü", "ann", "cem", "ben", "eve"]
+    assert (page["next"], page["complete"], page["withheld"]) == (None, True, False)
+    assert page["persons"][1] == {
+        "person": "ann",
+        "score": 0.5,
+        "at": "1970-01-01T00:00:01Z",
+        "model": CHAMPION.name,
+        "model_version": 48,
+    }
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await persons(query, 2 if len(seen) < 4 else 1, limit=2, after=after)
+        seen += names(page)
+        after = page["next"]
+    assert seen == ["dan/1 ü", "ann", "cem", "ben", "eve"]
+    lowest = await persons(query, 2, order="lowest", limit=2)
+    assert names(lowest) == ["eve", "ben"]
+    assert names(await persons(query, 3, order="lowest", after=lowest["next"]))[0] == "ann"
+
+
+async def test_a_person_has_the_score_and_what_contributed_to_it(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    publisher.scores({"bare": 0.25, "dan/1 ü": 0.75})
+    await persons(query, 2)
+    one = await person(query, "dan%2F1%20%C3%BC")
+    assert (one["person"], one["score"], one["model_version"]) == ("dan/1 ü", 0.75, 48)
+    assert one["contributions"] == [
+        {"feature": "recency", "value": 0.5, "contribution": 0.75},
+        {"feature": "trend_1h", "value": 1.5, "contribution": -0.25},
+    ]
+    assert (await person(query, "bare"))["contributions"] == []
+    nobody = await person(query, "zed")
+    assert (nobody["score"], nobody["at"], nobody["withheld"]) == (None, None, False)
+    publisher.scores({"bare": None, "dan/1 ü": 0.1})
+    await persons(query, 1)
+    assert (await person(query, "bare"))["score"] is None
+
+
+async def test_scores_of_a_model_that_is_not_better_are_shown_only_to_who_asks_for_them(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(bad())
+    publisher.scores({"ann": 0.5, "ben": 0.25})
+    await results(query)
+    shown = await persons(query, 2, withheld="show")
+    assert shown["withheld"] is False
+    assert "is not less than" in shown["withheld_because"]
+    hidden = await persons(query, 0)
+    assert (hidden["withheld"], hidden["next"]) == (True, None)
+    assert hidden["withheld_because"] == shown["withheld_because"]
+    one = await person(query, "ann")
+    assert (one["withheld"], one["score"], one["contributions"]) == (True, None, [])
+    one = await person(query, "ann", withheld="show")
+    assert (one["withheld"], one["score"], len(one["contributions"])) == (False, 0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("persons?order=best", "order"),
+        ("persons?after=ann", "after"),
+        ("persons?after=nan/ann", "after"),
+        ("persons?limit=0", "limit"),
+        ("persons?withheld=maybe", "withheld"),
+        ("persons?source=store", "source"),
+        ("persons/ann?withheld=maybe", "withheld"),
+        ("persons/ann?order=highest", "order"),
+    ],
+)
+async def test_what_is_wrong_with_a_question_is_named(
+    query: httpx.AsyncClient, asked: str, field: str
+) -> None:
+    await create(query)
+    answer = await query.get(f"{PREDICTIONS}/buys/{asked}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+
+
+async def test_a_new_process_reads_all_of_it(settings: Settings, query: httpx.AsyncClient) -> None:
+    publisher = Publisher(Place(settings, "", 0))
+    await create(query)
+    publisher.model(good())
+    publisher.scores({"ann": 0.5})
+    assert names(await persons(query, 1)) == ["ann"]
