@@ -6,8 +6,8 @@ feature is in every row and features have one order. The C library computes `exp
 River, so it has to for the kernels: see `Rule`. Nothing is compiled with fast math.
 
 Divisions are `np.true_divide`, which has no check for a divisor of 0: that check would keep the
-compiler from dividing several features at once. Divisors are counts, deviations other than 0 or
-sums that are at least 1.
+compiler from dividing several features at once. Divisors are counts, sums that are at least 1, and
+deviations; what is divided by a deviation of 0 is not used.
 """
 
 import math

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.models.arrays import Float64s, Rows
 from pipelines.models.create import create, restore
+from pipelines.models.explain import contributions
 from pipelines.models.linear import LinearModel
 from pipelines.models.rows import clipped, finite_rows, interleaved
 from schemas.model_spec import ModelSpec
@@ -205,6 +206,27 @@ def test_contributions_are_weight_times_scaled_value_and_add_up_to_the_log_odds(
         assert top.features[row].tolist() == order[:2].tolist()
     odds = all_six.values.sum(axis=1) + c.intercept
     assert np.allclose(1 / (1 + np.exp(-odds)), model.predict_many(rows))
+
+
+@pytest.mark.parametrize(
+    ("spec", "linear"),
+    [
+        (SGD, True),
+        (REGRESSION, True),
+        (ModelSpec("logistic_sgd", calibrated=True), True),
+        (ModelSpec("base_rate"), False),
+        (ModelSpec("gaussian_naive_bayes", calibrated=True), False),
+    ],
+    ids=str,
+)
+def test_only_linear_models_say_what_contributes(spec: ModelSpec, linear: bool) -> None:
+    model, rows = create(spec, names(3)), np.ones((5, 3), np.float32)
+    model.learn_many(rows, np.ones(5))
+
+    found = contributions(model, rows, 2)
+
+    assert (found is not None) is linear
+    assert found is None or found.features.shape == found.values.shape == (5, 2)
 
 
 def test_rows_and_labels_that_are_not_finite_are_named() -> None:
