@@ -22,7 +22,7 @@ from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
 from services.replay import ReplayFilter, replay
-from tests.conftest import PARTITIONS, deployment
+from tests.conftest import HELD_PARTITIONS, deployment
 from tests.events import (
     PersonStep,
     Results,
@@ -123,7 +123,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pro = {"person": [{"property": "plan", "value": "pro"}]}
         define_segment(settings, "pro", pro, "segments")
         with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
-            worker.await_partitions(2 * PARTITIONS)
+            worker.await_partitions(HELD_PARTITIONS)
             yield worker
             assert "Traceback" not in worker.output
             lines = worker.output.splitlines()
@@ -537,7 +537,7 @@ def test_prometheus_can_scrape_what_a_worker_has_read_and_keeps(
     inbox = "avila_worker_records_total", settings.topics.inbox.name
     await_equal(True, lambda: scraped(worker)[inbox] > before.get(inbox, 0))
     now = scraped(worker)
-    assert now["avila_worker_partitions", ""] == 2 * PARTITIONS
+    assert now["avila_worker_partitions", ""] == HELD_PARTITIONS
     assert now["avila_worker_table_rows", "dedup"] > before["avila_worker_table_rows", "dedup"]
     assert now["avila_worker_commits_total", ""] > before["avila_worker_commits_total", ""]
     assert {"idle", "read", "tracker: decode"} <= {
