@@ -90,9 +90,9 @@ def restore(settings: Settings) -> dict[str, float]:
 
 
 def _all_restored(settings: Settings) -> bool:
-    """Both topics of every partition have been restored."""
+    """Every partition of the inbox, the event store and the examples has been restored."""
     try:
-        return scraped(settings).get("partitions", 0) == 2 * settings.partitions
+        return scraped(settings).get("partitions", 0) == 3 * settings.partitions
     except OSError:  # what the group knows of is the worker before, which has ended
         return False
 

@@ -1,6 +1,7 @@
 """The topology of the worker, top to bottom: `faust -A pipelines.app worker`.
 
 avila.inbox ─▶ tracker ─▶ avila.events ─▶ analytics ─▶ the result topics of all operators
+                                              └──────▶ avila.examples ─▶ trainer ─▶ avila.models
 """
 
 from functools import cache
@@ -13,14 +14,18 @@ from pipelines.kafka.records import Records
 from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.operators import OPERATORS
 from pipelines.tracker.tracker import Tracker
+from pipelines.trainer.model_codec import RecordCodec
+from pipelines.trainer.trainer import Trainer
 from pipelines.worker import telemetry
 from pipelines.worker.gc_tuning import settle
 from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
 from pipelines.worker.transport import App, Columns
+from schemas.logs import configure_logs
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
 
+configure_logs()
 settings = read_settings()
 topics = settings.topics
 
@@ -44,9 +49,11 @@ tables.positions_topic = topics.positions.name
 tables.missing_offsets = settings.missing_offsets
 tracker = tables.add(Tracker(settings, tables.outbox))
 analytics = tables.add(Analytics(settings, tables.outbox, OPERATORS))
+trainer = tables.add(Trainer(settings, tables.outbox))
 
 inbox = app.topic(topics.inbox.name, schema=Columns())
 events = app.topic(topics.events.name, schema=Columns())
+examples = app.topic(topics.examples.name, schema=Columns())
 
 
 @app.on_worker_init.connect
@@ -64,6 +71,7 @@ def _connect() -> None:
     registry = open_registry(settings)
     tracker.connect(registry)
     analytics.connect(registry)
+    trainer.connect(registry, RecordCodec(registry, topics.models.name))
     settle()
 
 
@@ -79,3 +87,10 @@ async def analyse(batches: faust.StreamT[Records]) -> None:
     """Evaluate every definition for the persons of these events."""
     async for records in batches:
         analytics.process(records)
+
+
+@app.agent(examples)
+async def train(batches: faust.StreamT[Records]) -> None:
+    """Learn the questions that are due."""
+    async for records in batches:
+        trainer.fold(records)

@@ -38,6 +38,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 PARTITIONS = 2
+# What all workers of a deployment hold: the inbox, the event store and the examples.
+HELD_PARTITIONS = 3 * PARTITIONS
 
 
 @pytest.fixture(scope="session", autouse=True)

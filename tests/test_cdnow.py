@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from services.broker import Broker
 from services.imports import Columns, Reading, import_events
-from tests.conftest import PARTITIONS, deployment
+from tests.conftest import HELD_PARTITIONS, deployment
 from tests.events import (
     Results,
     await_equal,
@@ -97,7 +97,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         more = {"performed": {"event": "buy", "at_least": len(REPEATED) + 1}}
         define_segment(settings, "more", more, "tenth")
         with WorkerProcess(settings) as running:
-            running.await_partitions(2 * PARTITIONS)
+            running.await_partitions(HELD_PARTITIONS)
             yield running
 
 

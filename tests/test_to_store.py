@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from tests.clients.conftest import losing_one_answer, node_modules
 from tests.clients.test_node import send
 from tests.clients.test_python import PAID_AT, clients
-from tests.conftest import PARTITIONS
+from tests.conftest import HELD_PARTITIONS
 from tests.credentials import put_keys
 from tests.services.ingest.conftest import Ingest, serving
 from tests.sinks.conftest import in_store
@@ -40,7 +40,7 @@ def edge(settings: Settings, store: StoreProcess, tmp_path: Path) -> Iterator[In
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
         worker = stack.enter_context(WorkerProcess(settings))
         stack.enter_context(SinkProcess(settings, tmp_path / "sink.log"))
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         yield stack.enter_context(serving(settings, schema_id=schema_id))
 
 

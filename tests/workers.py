@@ -97,7 +97,7 @@ class WorkerProcess:
         return self.process.wait(_STOP_TIMEOUT_S)
 
     def await_partitions(self, count: int) -> None:
-        """Wait until this worker holds so many partitions of the inbox and the event store."""
+        """Wait until this worker holds this number of partitions: see `HELD_PARTITIONS`."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         admin = AdminClient(client_config(self.settings.cluster, {"log_level": 0}))
         while self._held(admin) != count:

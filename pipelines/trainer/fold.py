@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import structlog
 
 from pipelines.columnar.jit import Bools
 from pipelines.trainer.learner import Learner, Lesson
 from pipelines.trainer.questions import MAX_OPEN, DueQuestions, OpenQuestions
 from schemas.examples.checksum import added, checksum
 from schemas.examples.columns import Examples, Float64s, Questions, Target, Task
+
+log = structlog.get_logger(__name__)
 
 _NOT_BEGUN = -(2**62)  # a clock that no event has set
 
@@ -181,10 +184,20 @@ class TaskFold:
         labels = _labels(self.task.target, due, answered)
         lesson = Lesson(due.features, labels, due.scores, due.versions)
         if len(labels):
-            for learner in self.learners:
-                learner.learn(lesson)
+            self.learners = [learner for learner in self.learners if self._teach(learner, lesson)]
         self.counts.learned += len(labels)
         self.checksum = added(self.checksum, checksum(partition, due.offsets))
+
+    def _teach(self, learner: Learner, lesson: Lesson) -> bool:
+        """Return whether a model has learned a lesson. One that fails learns no more."""
+        try:
+            learner.learn(lesson)
+        except MemoryError:
+            raise
+        except Exception as error:
+            log.error("model failed", definition=self.task.name, model=learner.name, exc_info=error)
+            return False
+        return True
 
 
 def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:

@@ -32,13 +32,14 @@ class TaskId(NamedTuple):
 class StoredModel(NamedTuple):
     """A record of `avila.models` that can be read.
 
+    `is_of` returns whether its offsets belong to the log of an id (`Reader.log_id`).
     `restore` returns the model as it was at `progress`. It raises `InvalidRecord` if the record
     does not fit the task, or does not hold what the model learns with.
     """
 
     task: TaskId
     name: str
-    log_id: str
+    is_of: Callable[[str], bool]
     progress: Progress
     restore: Callable[[Task], Learner]
 
@@ -54,7 +55,11 @@ class ModelCodec(Protocol):
         """
 
     def encode(self, task: Task, learner: Learner, progress: Progress, log_id: str) -> bytes:
-        """Return the record's value. `log_id` is of the log that the offsets belong to."""
+        """Return the record's value. `log_id` is of the log that the offsets belong to.
+
+        Raises:
+            InvalidRecord: it could not be read again: it is too large, or a number not finite.
+        """
 
     def decode(self, value: bytes) -> StoredModel:
         """Read a record's value. Nothing in it is executed.

@@ -43,16 +43,19 @@ class ModelsTopic:
         self._outbox = outbox
 
     def publish(self, partition: int, fold: TaskFold, position: int, log_id: str) -> None:
-        """Write the models of a definition, as they are at `position` of the log."""
-        if not fold.learners:
-            return
+        """Write the models of a definition, as they are at `position` of the log.
+
+        A model that cannot be written keeps its earlier record, from which it would be restored.
+        """
         task, progress = TaskId.of(fold.task), fold.progress(position)
-        self._outbox.send(
-            self._topic,
-            [model_key(task, learner.name) for learner in fold.learners],
-            [self._codec.encode(fold.task, learner, progress, log_id) for learner in fold.learners],
-            partition=partition,
-        )
+        for learner in fold.learners:
+            key = model_key(task, learner.name)
+            try:
+                value = self._codec.encode(fold.task, learner, progress, log_id)
+            except InvalidRecord as error:
+                log.error("model not written", key=key.decode(), reason=error.detail)
+            else:
+                self._outbox.send(self._topic, [key], [value], partition=partition)
 
     def delete(self, partition: int, task: Task) -> None:
         """Delete the models of a definition that has ended."""
@@ -96,7 +99,7 @@ def _check(model: StoredModel, task: TaskId, name: str, committed: int, log_id: 
     position = model.progress.position
     if (model.task, model.name) != (task, name):
         raise InvalidRecord("invalid_model", "it is stored under the key of another")
-    if model.log_id != log_id:
+    if not model.is_of(log_id):
         raise InvalidRecord("invalid_model", "it was learned from another cluster or topic")
     if position > committed:
         raise InvalidRecord(

@@ -59,8 +59,12 @@ class TrainerPartition:
             return
         fold = self.folds.get(task)
         if fold is not None and fold.task != examples.task:
-            skip(offset, f"{task.name}: what is learned must not change under one tag")
-            return
+            if fold.task._replace(feature_schema=examples.task.feature_schema) != examples.task:
+                skip(offset, f"{task.name}: what is learned must not change under one tag")
+                return
+            log.warning("features have changed: models begin again", definition=task.name)
+            self._drop(task)
+            fold = None
         try:
             if fold is None:
                 fold = self._begin(examples.task, offset)
@@ -80,7 +84,8 @@ class TrainerPartition:
     def due(self, now_ms: int) -> Iterator[TaskFold]:
         """Yield the folds whose models are to be published: changed, and not published just now."""
         for task in list(self._dirty):
-            if now_ms - self._published_at.get(task, 0) >= PUBLISH_INTERVAL_MS:
+            published_at = self._published_at.get(task)
+            if published_at is None or now_ms - published_at >= PUBLISH_INTERVAL_MS:
                 self._dirty.discard(task)
                 self._published_at[task] = now_ms
                 yield self.folds[task]

@@ -159,7 +159,7 @@ def _sorted(outcomes: Outcomes, rows: Int64s) -> OutcomeColumns:
 def _precompile() -> None:
     one, time = np.ones(1, np.int64), np.zeros(1, np.int64)
     persons = np.zeros(1, np.uint64)
-    task = Task("p", "p", 1, 0, "value", 1, 0, ("m",), ("f",))
+    task = Task("p", "p", 1, 0, "value", 1, 0, ("m",), ("f",), "")
     open_questions = OpenQuestions(task)
     features = np.zeros((1, 1), np.float32)
     open_questions.take_in(Questions(time, time, persons, features, np.zeros(1)), 0, 0)

@@ -4,6 +4,7 @@ What is refused names the field and what is accepted, and costs that one record.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
@@ -37,6 +38,7 @@ _MAX_WINDOW_MS: Final = 1_000 * MAX_WINDOW_S
 _MAX_INT: Final = 2**31 - 1
 _MAX_LONG: Final = 2**62
 _MAX_NAME: Final = 200
+_FEATURE_SCHEMA: Final = re.compile(r"[0-9a-f]{64}")
 # The columns, by their field: the type on the wire.
 _QUESTION_COLUMNS: Final[dict[str, DTypeLike]] = {
     "offsets": "<i8",
@@ -142,8 +144,8 @@ def _check_task(task: Task) -> None:
     _check_range("version", task.version, 1, _MAX_INT)
     _check_range("horizon_ms", task.horizon_ms, 1, _MAX_WINDOW_MS)
     _check_range("lateness_ms", task.lateness_ms, 0, _MAX_WINDOW_MS)
-    if not 0 <= task.learning_rate <= 1:  # which NaN is not
-        raise _refused("learning_rate", f"must be 0 to 1, and is {task.learning_rate}")
+    if not _FEATURE_SCHEMA.fullmatch(task.feature_schema):
+        raise _refused("feature_schema", "must be 64 digits of hexadecimal")
     _check_names("models", task.models, MAX_MODELS)
     _check_names("features", task.features, MAX_FEATURES)
 

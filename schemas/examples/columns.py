@@ -1,5 +1,8 @@
 """Questions and outcomes as columns, and what a record says beside them."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,13 +23,26 @@ Float32s: TypeAlias = NDArray[np.float32]
 Float64s: TypeAlias = NDArray[np.float64]
 
 
+def feature_schema_of(features: Sequence[str], formulas: int) -> str:
+    """Return a hash of what features are, 64 digits in hexadecimal.
+
+    `formulas` is the version of how they are computed: rows of different ones are not comparable.
+    """
+    text = json.dumps([formulas, *features], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Task(NamedTuple):
-    """What is learned: constant under one tag of one definition.
+    """What is learned, which is constant under one tag of one definition.
+
+    Only `feature_schema` changes, with a release that computes features differently: then models
+    begin again.
 
     Attributes:
-        models: the names of the models; the first is the champion, whose scores are served.
+        models: the names of the models (`ModelSpec.name`); the first is the champion, whose scores
+            are served.
         features: the names of a row's features, in order.
-        learning_rate: of the models that do not name one; 0 for the default of each.
+        feature_schema: `feature_schema_of` the features.
     """
 
     project_id: str
@@ -38,7 +54,7 @@ class Task(NamedTuple):
     lateness_ms: int
     models: tuple[str, ...]
     features: tuple[str, ...]
-    learning_rate: float = 0.0
+    feature_schema: str
 
     @property
     def name(self) -> str:

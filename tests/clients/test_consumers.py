@@ -20,7 +20,7 @@ from services.broker import JARS, Broker, cache_home, install_kafka
 from services.broker.jars import Jar, fetch_jar, is_intact
 from tests.clients.consume_funnel import counting_version
 from tests.clients.test_producers import TIMEOUT_S, registry_at, run
-from tests.conftest import PARTITIONS, deployment, free_ports
+from tests.conftest import HELD_PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal, define, event_schema_id, figures, send
 from tests.oracles.funnel import Happening, fold
 from tests.oracles.funnel_options import DAY_MS
@@ -63,7 +63,7 @@ def test_consumers_add_up_what_a_worker_and_its_successor_have_counted(
     define(settings, "other", STEPS[1:], window_s=60)
     define(settings, "buy", STEPS[:2], window_s=60)
     with WorkerProcess(settings) as worker:
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         send(settings, events[:450])
         await_counted(settings, events[:450], STEPS[:2], 60)
         define(settings, "buy", STEPS, window_s=3_600, version=2)

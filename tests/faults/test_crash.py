@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from schemas.settings import Settings
 from services.broker import Broker
 from sinks.connection import connect
-from tests.conftest import PARTITIONS, deployment, free_ports
+from tests.conftest import HELD_PARTITIONS, deployment, free_ports
 from tests.events import Results, Sent, await_equal
 from tests.faults.load import FUNNEL, LATER, Load, define_funnels, judge
 from tests.processes import eventually
@@ -67,7 +67,7 @@ class Scene:
 
     def happen(self, fault: str) -> None:
         """Let one thing go wrong, and be mended."""
-        everything = 2 * PARTITIONS
+        everything = HELD_PARTITIONS
         match fault:
             case "kill the worker":
                 self.one.kill()
@@ -102,7 +102,7 @@ def run(plan: Plan, scene: Scene) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(scene.one)
         stack.enter_context(scene.sink)
-        scene.one.await_partitions(2 * PARTITIONS)
+        scene.one.await_partitions(HELD_PARTITIONS)
         results = Results(settings)
         stack.callback(results.close)
         client = connect(settings, timeout_s=60, name="judge")

@@ -4,7 +4,7 @@ import time
 
 from schemas.settings import Settings
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS
+from tests.conftest import HELD_PARTITIONS, PARTITIONS
 from tests.events import (
     Results,
     Sent,
@@ -26,7 +26,7 @@ def test_a_worker_outlives_a_deleted_topic_and_reads_the_one_made_anew(settings:
     define(settings, "buy", ["home", "cart"], window_s=3_600)
     results = Results(settings)
     with WorkerProcess(settings) as worker:
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         send(settings, [Sent("ann", "home", NOW_MS)])
         await_equal(1, lambda: len(stored_events(results)))
 
@@ -37,9 +37,9 @@ def test_a_worker_outlives_a_deleted_topic_and_reads_the_one_made_anew(settings:
         define(settings, "look", ["home", "cart"], window_s=3_600)
         await_equal([1, 0], lambda: figures(results, "look").totals, WITHIN_S)
 
-        worker.await_partitions(PARTITIONS)  # of the event store: it has let go of the inbox
+        worker.await_partitions(HELD_PARTITIONS - PARTITIONS)  # it has let go of the inbox
         ensure_topics(settings.bootstrap, [inbox], partitions=PARTITIONS, replication_factor=1)
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         send(settings, [Sent("ben", "home", NOW_MS)])
         await_equal([2, 0], lambda: figures(results, "buy").totals, WITHIN_S)
         assert "Traceback" not in worker.output

@@ -6,12 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.settings import Settings
-from tests.conftest import PARTITIONS
+from tests.conftest import HELD_PARTITIONS
 from tests.events import Results, Sent
 from tests.faults.load import Load, define_funnels, judge
 from tests.workers import WorkerProcess
 
-EVERYTHING = 2 * PARTITIONS
+EVERYTHING = HELD_PARTITIONS
 
 
 @pytest.mark.faults

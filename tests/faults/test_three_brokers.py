@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from services.broker import Broker
 from sinks.connection import connect
 from tests.brokers import ThreeBrokers
-from tests.conftest import PARTITIONS, deployment
+from tests.conftest import HELD_PARTITIONS, PARTITIONS, deployment
 from tests.events import Results
 from tests.faults.load import Load, define_funnels, judge
 from tests.faults.test_crash import await_more, settings_of
@@ -46,7 +46,7 @@ def run(plan: Plan, brokers: ThreeBrokers, settings: Settings, log: Path) -> Non
         contextlib.closing(Results(settings)) as results,
         contextlib.closing(connect(settings, timeout_s=60, name="judge")) as client,
     ):
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         sent = []
         count = plan.events // len(plan.topics)
         draw = random.Random(plan.events)

@@ -31,6 +31,9 @@ ZONES = [
     "Australia/Lord_Howe",  # half an hour more in summer
     "America/Asuncion",  # where summer time has begun at midnight
 ]
+LONG = "x" * 200
+# Equal and unequal values, some of which are equal as doubles, or to the 200th character.
+VALUES = [None, "a", "b", 1, 1.0, True, 2**60 + 1, 2**60 + 2, LONG, f"{LONG}y", f"{LONG}z"]
 WEEK_STARTS = ["monday", "sunday"]
 
 
@@ -53,8 +56,9 @@ class Entry:
         variants: cases, of each way of counting that the operator has, by its name.
         oracle: the figures of a definition, of events in order of arrival and at an instant (ms).
         read: the same of what one partition has published.
-        in_store: the same of a definition whose project's events are in the store; None if its
-            results are of the stream alone.
+        in_store: the same of a definition whose project's events are in the store.
+        stream_only: whether results are of the stream alone, so that nothing asks `in_store`.
+        silent: the result topics that have no records unless something else than events is there.
         changes: what consumers of the operator's changes of persons know in the end, if it has any;
             fails if changes contradict each other.
         oracle_of_changes: the same by definition.
@@ -67,11 +71,13 @@ class Entry:
     variants: Mapping[str, st.SearchStrategy[Case]]
     oracle: Callable[[Json, Sequence[Event], int], Any]
     read: Callable[[Json, Published, int], Any]
-    in_store: Callable[[Warehouse, Definition, int], Any] | None
+    in_store: Callable[[Warehouse, Definition, int], Any]
     changes: Callable[[Published], Any] | None = None
     oracle_of_changes: Callable[[Json, Sequence[Event], int], Any] | None = None
     more: Callable[[Json], Json] = lambda _: {}
     wait_ms: tuple[int, ...] = ()
+    stream_only: bool = False
+    silent: tuple[str, ...] = ()
 
 
 @cache

@@ -71,13 +71,19 @@ def _nobody(*_: Any) -> dict[str, Any]:
     return {}
 
 
+def _not_in_store(*_: Any) -> Any:
+    raise AssertionError("predictions are of the stream alone")
+
+
 ENTRY = Entry(
     {"goal": {"event": "cart"}, "within_s": 3_600},
     {"goal": {"event": "home"}, "within_s": 3_600},
     {"any": cases()},
     _asked,
     _read,
-    None,
+    _not_in_store,
+    stream_only=True,
+    silent=("predictions",),  # without a model
     changes=lambda published: {of["person_id"]: of for of in published.changes},
     oracle_of_changes=_nobody,
 )

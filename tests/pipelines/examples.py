@@ -8,7 +8,15 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pipelines.trainer.learner import Lesson
-from schemas.examples.columns import Examples, NotAsked, Outcomes, Questions, Target, Task
+from schemas.examples.columns import (
+    Examples,
+    NotAsked,
+    Outcomes,
+    Questions,
+    Target,
+    Task,
+    feature_schema_of,
+)
 from tests.oracles.training import Asked, Happened
 
 NEVER = -(2**62)
@@ -104,9 +112,26 @@ class Recorder:
         self.learned += zip(first, lesson.labels.tolist(), lesson.scores.tolist(), strict=True)
 
 
+FEATURES = ("recency", "age")
+MODELS: dict[str, tuple[str, ...]] = {
+    "performs": ("logistic_sgd_0.003", "base_rate"),
+    "does_not": ("logistic_sgd_0.003", "base_rate"),
+    "value": ("linear_regression_0.01", "running_mean"),
+}
+
+
 def task(target: Target = "performs", horizon_ms: int = 10, lateness_ms: int = 5) -> Task:
     return Task(
-        "shop", "buys", 1, -7, target, horizon_ms, lateness_ms, ("logistic",), ("recency", "age")
+        "shop",
+        "buys",
+        1,
+        -7,
+        target,
+        horizon_ms,
+        lateness_ms,
+        MODELS[target],
+        FEATURES,
+        feature_schema_of(FEATURES, 1),
     )
 
 

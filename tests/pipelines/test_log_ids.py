@@ -11,7 +11,7 @@ from pipelines.worker.snapshots import Snapshots
 from schemas.settings import Settings
 from services.broker import Broker
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS, free_ports
+from tests.conftest import HELD_PARTITIONS, PARTITIONS, free_ports
 from tests.events import (
     Results,
     Sent,
@@ -68,7 +68,7 @@ def counted(settings: Settings, events: list[Sent]) -> int:
     """How many events there are when a worker has taken these, and one that comes last."""
     last = Sent("last", str(len(events)), NOW_MS, project=uuid.uuid4().hex)
     with WorkerProcess(settings) as worker:
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         send(settings, events)
         results = Results(settings)
         for partition in range(PARTITIONS):

@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS
+from tests.conftest import HELD_PARTITIONS, PARTITIONS
 from tests.events import Results, Sent, await_equal, define, figures, send, stored_events
 from tests.kafka import delete_topics
 from tests.workers import WorkerProcess
@@ -52,7 +52,7 @@ def test_a_worker_continues_from_its_own_record_when_kafka_has_forgotten_its_off
     define(settings, "buy", STEPS, window_s=3_600)
     send(settings, events("a", 50))
     with WorkerProcess(settings) as worker:
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         assert_counted(settings, 50)
         assert worker.stop() == 0
         assert "forgotten" not in worker.output  # the first one reads from the beginning
@@ -70,7 +70,7 @@ def test_a_worker_that_cannot_know_where_to_continue_refuses_and_names_the_comma
     define(settings, "buy", STEPS, window_s=3_600)
     send(settings, events("a", 50))
     with WorkerProcess(settings) as worker:
-        worker.await_partitions(2 * PARTITIONS)
+        worker.await_partitions(HELD_PARTITIONS)
         assert_counted(settings, 50)
         assert worker.stop() == 0
     forget_offsets(settings)

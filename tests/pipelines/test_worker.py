@@ -22,7 +22,7 @@ from schemas.sketches.top_values import TopValues
 from schemas.time.buckets import Buckets
 from services.broker import Broker
 from services.replay import ReplayFilter, replay
-from tests.conftest import PARTITIONS, deployment
+from tests.conftest import HELD_PARTITIONS, deployment
 from tests.events import (
     PersonStep,
     Results,
@@ -56,7 +56,7 @@ from tests.oracles.funnel import Happening, fold
 from tests.oracles.funnel_options import DAY_MS
 from tests.oracles.metric import Act as MetricAct
 from tests.oracles.metric import measure, persons
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of, name_of_shown
 from tests.ports import free_port_base
 from tests.workers import WorkerProcess
 
@@ -123,7 +123,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pro = {"person": [{"property": "plan", "value": "pro"}]}
         define_segment(settings, "pro", pro, "segments")
         with WorkerProcess(settings, AVILA_DATA_DIR="/proc/avila") as worker:
-            worker.await_partitions(2 * PARTITIONS)
+            worker.await_partitions(HELD_PARTITIONS)
             yield worker
             assert "Traceback" not in worker.output
             lines = worker.output.splitlines()
@@ -360,7 +360,7 @@ def test_a_cohort_has_the_figures_of_its_definition(
         lambda: retention(results, when, "random"),
     )
     found = retention_by_value(results, when, "random")
-    by_value = {name_of(json.loads(value or "")): rows for value, rows in found.items()}
+    by_value = {name_of_shown(value or ""): rows for value, rows in found.items()}
     assert by_value == grids(acts, "day", COHORT["periods"], COHORT["timezone"])
 
 
@@ -537,7 +537,7 @@ def test_prometheus_can_scrape_what_a_worker_has_read_and_keeps(
     inbox = "avila_worker_records_total", settings.topics.inbox.name
     await_equal(True, lambda: scraped(worker)[inbox] > before.get(inbox, 0))
     now = scraped(worker)
-    assert now["avila_worker_partitions", ""] == 2 * PARTITIONS
+    assert now["avila_worker_partitions", ""] == HELD_PARTITIONS
     assert now["avila_worker_table_rows", "dedup"] > before["avila_worker_table_rows", "dedup"]
     assert now["avila_worker_commits_total", ""] > before["avila_worker_commits_total", ""]
     assert {"idle", "read", "tracker: decode"} <= {

@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "project": ({"project_id": "a/b"}, "project_id: is not an id"),
     "horizon": ({"horizon_ms": 0}, "horizon_ms: must be 1 to"),
     "lateness": ({"lateness_ms": -1}, "lateness_ms: must be 0 to"),
-    "rate": ({"learning_rate": float("nan")}, "learning_rate: must be 0 to 1"),
+    "hash": ({"feature_schema": "0" * 63}, "feature_schema: must be 64 digits"),
     "no models": ({"models": []}, "models: must be 1 to 16, and are 0"),
     "no features": ({"features": []}, "features: must be 1 to 256"),
     "a feature twice": ({"features": ["a", "a"]}, "features: must be different names"),

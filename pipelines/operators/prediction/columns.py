@@ -64,8 +64,8 @@ FIRST_TIME: Final = FIRST_KIND + KINDS * KIND_WORDS
 UNSET: Final = -1e300  # a time that has not come, a number that was never set
 
 # ── the numbers of a partition ───────────────────────────────────────────────────────────────────
-# CLOCK is the time of the newest event. The questions asked in the last BUCKETS spans of time are
-# counted in a ring; NEWEST_BUCKET is the number of the newest span.
+# CLOCK is the time of the newest event, or when it came if that was before. The questions asked in
+# the last BUCKETS spans of time are counted in a ring; NEWEST_BUCKET is the newest span's number.
 BUCKETS: Final = 64
 OPEN_BUCKETS: Final = 32  # the spans that the horizon and the lateness have
 CLOCK: Final = ROWS + 1
@@ -104,12 +104,16 @@ class Conditions(NamedTuple):
 
 
 class PredictionEvents(NamedTuple):
-    """An `EventBatch`, and what its events have set; NaN and 0 where they have nothing set."""
+    """An `EventBatch`, and what its events have set; NaN and 0 where they have nothing set.
+
+    `clocks` are the times up to which they move the clock.
+    """
 
     slots: Int32s
     at: Int64s
     masks: UInt32s
     offsets: Int64s
+    clocks: Int64s
     sampled: Bools
     values: Float64s
     amounts: Float64s

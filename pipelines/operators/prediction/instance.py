@@ -1,7 +1,12 @@
 """One prediction in one partition."""
 
+import numpy as np
+
+from pipelines.columnar.jit import Int64s
 from pipelines.engine.constants import NEVER
+from pipelines.engine.history import SelectedEvents
 from pipelines.engine.instance import OperatorInstance
+from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
 from schemas.examples.columns import Task
@@ -24,6 +29,13 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
         self.clock_published = NEVER
+
+    def fold(
+        self, persons: int, events: SelectedEvents, times_of_day: Int64s
+    ) -> FoldResult[PredictionChanges]:
+        """Fold events; one that is dated ahead of the time of day moves the clock no further."""
+        clocks = np.minimum(events.at, times_of_day)
+        return self.state.fold(persons, *events, clocks=clocks)
 
     def _task(self) -> Task:
         """Return what the trainer must know."""

@@ -7,7 +7,8 @@ counts, the first and the newest of something. What was asked before is never re
 A question is asked by the newest event of a person only. So no event that came before it can answer
 it, and an outcome is worth emitting only within the horizon of a person's last question.
 
-The clock of a partition is the time of its newest event that the definition sees. It decides, with
+The clock of a partition is the time of its newest event that the definition sees; an event that is
+dated ahead of the time of day moves it no further than that. It decides, with
 the questions counted by spans of time, whether one more question may be open: a fold of the log,
 however that is cut into batches.
 """
@@ -53,7 +54,7 @@ def fold(
         mark_dirty(columns, row)
         words, at, mask = columns.words[row], events.at[i], events.masks[i]
         clock = columns.heads[pc.CLOCK]
-        _advance_clock(shape, columns.heads, at)
+        _advance_clock(shape, columns.heads, events.clocks[i])
         in_order = at >= words[pc.LAST]
         _take_event(shape, words, at, mask, in_order)
         _take_values(shape, words, events, i)
@@ -261,7 +262,8 @@ def _ask(
     if _open(heads) >= shape.cap:
         columns.counts[pc.CAPPED] += 1
         return
-    heads[pc.FIRST_BUCKET + at // shape.bucket_ms % pc.BUCKETS] += 1
+    bucket = min(at, heads[pc.CLOCK]) // shape.bucket_ms
+    heads[pc.FIRST_BUCKET + bucket % pc.BUCKETS] += 1
     words[pc.ASKED] = at
     write_features(shape, conditions, words, at, columns.every)
     questions = columns.questions

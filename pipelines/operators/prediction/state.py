@@ -11,7 +11,7 @@ from pipelines.columnar.jit import Int32s, Int64s, UInt64s, register_example
 from pipelines.engine.constants import NEVER
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import NO_ROWS, Expired, FoldResult
-from pipelines.engine.row_kernels import COUNTERS, DIRTY
+from pipelines.engine.row_kernels import COUNTERS, DIRTY, EventBatch
 from pipelines.matching.match import Masks, Values, dictionary_column, value_hashes
 from pipelines.operators.prediction import columns as pc
 from pipelines.operators.prediction.columns import (
@@ -137,8 +137,13 @@ class PredictionState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
+        *,
+        clocks: Int64s | None = None,
     ) -> FoldResult[PredictionChanges]:
-        """Fold events in order of arrival; see `PersonState.fold`."""
+        """Fold events in order of arrival; see `PersonState.fold`.
+
+        `clocks` are the times (ms) up to which the events move the clock: by default their own.
+        """
         self.reserve(persons, len(at))
         self._counters[:] = 0
         dirty = np.empty(len(at), np.int32)
@@ -164,7 +169,9 @@ class PredictionState(FixedRows):
             self._chosen,
             self._every,
         )
-        fold(self.shape, self._conditions, columns, self._events(slots, at, masks, offsets, values))
+        batch = EventBatch(slots, at, masks, offsets)
+        events = self._events(batch, at if clocks is None else clocks, values)
+        fold(self.shape, self._conditions, columns, events)
         newly_dirty = self.touch(dirty[: self._counters[DIRTY]])
         changes = PredictionChanges(
             columns.questions.cut(int(counts[pc.QUESTIONS])),
@@ -176,11 +183,9 @@ class PredictionState(FixedRows):
         )
         return FoldResult(changes, newly_dirty, 0)
 
-    def _events(
-        self, slots: Int32s, at: Int64s, masks: Masks, offsets: Int64s, values: Values
-    ) -> PredictionEvents:
+    def _events(self, batch: EventBatch, clocks: Int64s, values: Values) -> PredictionEvents:
         of, columns = self._prediction, iter(values)
-        count = len(at)
+        count = len(clocks)
 
         def numbers(name: str | None) -> Float64s:
             if name is None:
@@ -197,9 +202,7 @@ class PredictionState(FixedRows):
         sampled = np.ones(count, np.bool_)
         if of.sample < 1:
             sampled = value_hashes(next(columns)).numbers < np.uint64(of.sample * 2.0**64)
-        return PredictionEvents(
-            slots, at, masks, offsets, sampled, asked, amounts, last, categories
-        )
+        return PredictionEvents(*batch, clocks, sampled, asked, amounts, last, categories)
 
     @classmethod
     def precompile(cls) -> None:

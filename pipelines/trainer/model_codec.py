@@ -1,0 +1,180 @@
+"""Models as the trainer keeps them on `avila.models`: with how far they are trained."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from pipelines.columnar.jit import Int64s
+from pipelines.models.arrays import Arrays
+from pipelines.models.create import create
+from pipelines.models.model import Model
+from pipelines.models.parts import ArrayReader
+from pipelines.models.rows import interleaved
+from pipelines.models.stored import check_fits, model_of, model_part
+from pipelines.trainer.fold import Counts, Progress
+from pipelines.trainer.learner import Learner, Lesson
+from pipelines.trainer.model_log import StoredModel, TaskId
+from schemas.avro import files
+from schemas.avro.codec import Codec, Encoder
+from schemas.errors import InvalidRecord, InvalidRequest
+from schemas.examples.checksum import from_signed, to_signed
+from schemas.examples.columns import Task
+from schemas.model_record import ModelRecord, from_fields, named_part, to_fields
+from schemas.model_spec import OUTCOME_KINDS, VALUE_KINDS, ModelKind, ModelSpec
+from schemas.registry.client import SchemaRegistry
+from schemas.registry.subjects import value_subject
+
+_TRAINING: Final = "training"
+_REASON: Final = "invalid_model"
+_CALIBRATED: Final = "_calibrated"
+_KINDS: Final[tuple[ModelKind, ...]] = (*OUTCOME_KINDS, *VALUE_KINDS)
+_COUNTS: Final = tuple(Counts.__dataclass_fields__)
+
+
+class ModelLearner:
+    """A model that learns lessons."""
+
+    def __init__(self, name: str, model: Model) -> None:
+        self.name: Final = name
+        self.model: Final = model
+
+    @property
+    def version(self) -> int:
+        """How many examples it has learned."""
+        return self.model.version
+
+    def learn(self, lesson: Lesson) -> None:
+        """Score each row, then learn it."""
+        self.model.fold(lesson.rows, lesson.labels, interleaved(len(lesson.labels)))
+
+
+class RecordCodec:
+    """The `ModelCodec` of production. Connecting it blocks."""
+
+    def __init__(self, registry: SchemaRegistry, topic: str) -> None:
+        schema = files.load("model")
+        self._encoder = Encoder(schema, registry.register(value_subject(topic), schema))
+        self._codec = Codec(schema, registry.find, shipped=files.history("model"))
+
+    def create(self, task: Task, name: str) -> Learner:
+        """Return a model that has learned nothing; see `ModelCodec`."""
+        spec = spec_named(name)
+        if spec.predicts_outcome == (task.target == "value"):
+            raise InvalidRequest(f"{name!r} does not predict the target {task.target}", "models")
+        return ModelLearner(name, create(spec, task.features))
+
+    def encode(self, task: Task, learner: Learner, progress: Progress, log_id: str) -> bytes:
+        """Return a record's value; see `ModelCodec`."""
+        assert isinstance(learner, ModelLearner), "this codec has created it"
+        training = _training_arrays(task, progress, log_id)
+        record = ModelRecord(
+            task.project_id,
+            task.prediction_id,
+            task.version,
+            learner.model.spec,
+            task.feature_schema,
+            task.features,
+            learner.version,
+            progress.checksum.to_bytes(8, "little") + progress.counts.learned.to_bytes(8, "little"),
+            progress.position,
+            {**model_part(learner.model), **named_part(_TRAINING, training)},
+        )
+        (value,) = self._encoder.encode_records([to_fields(record)])
+        return value
+
+    def decode(self, value: bytes) -> StoredModel:
+        """Read a record's value; see `ModelCodec`."""
+        decoded = self._codec.decode([value])
+        for failure in decoded.failures:
+            raise InvalidRecord(_REASON, failure.detail)
+        record = from_fields(decoded.batch.to_pylist()[0])
+        tag, log, progress = _training_of(record)
+        id_ = TaskId(record.project_id, record.prediction_id, record.version, tag)
+
+        def is_of(log_id: str) -> bool:
+            return bool((log == _log_digest(log_id)).all())
+
+        def restore(task: Task) -> Learner:
+            spec = spec_named(record.spec.name)
+            check_fits(record, spec, task.version, task.feature_schema, task.features)
+            return ModelLearner(record.spec.name, model_of(record))
+
+        return StoredModel(id_, record.spec.name, is_of, progress, restore)
+
+
+def spec_named(name: str) -> ModelSpec:
+    """Return the spec whose name this is.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    plain = name.removesuffix(_CALIBRATED)
+    for kind in _KINDS:
+        for rate in _rates_in(plain.removeprefix(kind)):
+            spec = ModelSpec(kind, rate, name != plain)
+            if spec.name == name:
+                spec.check("models")
+                return spec
+    raise InvalidRequest(f"there is no model {name[:80]!r}", "models")
+
+
+def _rates_in(rest: str) -> Iterator[float | None]:
+    """Yield the learning rate that the end of a name could say: none at all, or a number."""
+    yield None
+    with contextlib.suppress(ValueError):
+        yield float(rest.removeprefix("_"))
+
+
+def _training_arrays(task: Task, progress: Progress, log_id: str) -> Arrays:
+    checksums = to_signed(progress.checksum), to_signed(progress.asked_checksum)
+    counts = [getattr(progress.counts, name) for name in _COUNTS]
+    return {
+        "tag": np.array([task.tag], np.int64),
+        "log": _log_digest(log_id),
+        "records": np.array([progress.begin, progress.open_from], np.int64),
+        "sources": np.array(
+            [progress.partitions, progress.clocks, progress.asked_to], np.int64
+        ).reshape(3, -1),
+        "counts": np.array(counts, np.int64),
+        "checksums": np.array(checksums, np.int64),
+    }
+
+
+def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
+    """Return the tag, the digest of the log, and how far the model was trained.
+
+    Raises:
+        InvalidRecord: they are not there, or out of range.
+    """
+    arrays = record.part(_TRAINING)
+    sources = arrays.get("sources", np.empty((0, 0), np.int64))
+    with ArrayReader(arrays) as reader:
+        (tag,) = reader.ints("tag", (1,), -(2**63), 2**63 - 1).tolist()
+        log = reader.ints("log", (2,), -(2**63), 2**63 - 1)
+        begin, open_from = reader.ints("records", (2,), 0, record.position).tolist()
+        shape = (3, sources.shape[-1])
+        partitions, clocks, asked_to = reader.ints("sources", shape, -(2**62), 2**62).tolist()
+        counts = reader.ints("counts", (len(_COUNTS),), 0, 2**62).tolist()
+        learned, asked = reader.ints("checksums", (2,), -(2**63), 2**63 - 1).tolist()
+    if not begin <= open_from or len(set(partitions)) != len(partitions):
+        raise InvalidRecord(_REASON, "training.records, training.sources: are not in order")
+    progress = Progress(
+        record.position,
+        begin,
+        open_from,
+        tuple(partitions),
+        tuple(clocks),
+        tuple(asked_to),
+        Counts(*counts),
+        from_signed(learned),
+        from_signed(asked),
+    )
+    return tag, log, progress
+
+
+def _log_digest(log_id: str) -> Int64s:
+    digest = hashlib.blake2b(log_id.encode(), digest_size=16).digest()
+    return np.frombuffer(digest, "<i8").astype(np.int64)
