@@ -54,6 +54,8 @@ from pipelines.operators.prediction import columns as pc
 from pipelines.operators.prediction.columns import Conditions, Shape
 from schemas.operators.prediction import MAX_TIMES
 
+# The version of these formulas: models that have learned features of another begin again.
+FORMULAS: Final = 1
 _DAYS_FROM_SATURDAY: Final = 5  # 1 January 1970 was a Thursday
 
 

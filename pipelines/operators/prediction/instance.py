@@ -8,8 +8,9 @@ from pipelines.engine.history import SelectedEvents
 from pipelines.engine.instance import OperatorInstance
 from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
+from pipelines.operators.prediction.features import FORMULAS
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
-from schemas.examples.columns import Task
+from schemas.examples.columns import Task, feature_schema_of
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 
@@ -40,6 +41,7 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
     def _task(self) -> Task:
         """Return what the trainer must know."""
         of, definition = self.definition.prediction, self.definition
+        features = features_of(of)
         return Task(
             project_id=definition.project_id,
             prediction_id=definition.id,
@@ -49,5 +51,6 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
             horizon_ms=1_000 * of.within_s,
             lateness_ms=1_000 * of.lateness_s,
             models=tuple(spec.name for spec in models_of(of)),
-            features=features_of(of),
+            features=features,
+            feature_schema=feature_schema_of(features, FORMULAS),
         )
