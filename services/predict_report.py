@@ -35,17 +35,34 @@ _VALUE: Final = (
 def report(results: PredictionResultsResponse, model: str) -> Iterator[RenderableType]:
     """Yield what to print; the plot is of the model of that name, if it is there."""
     yield from _head(results)
-    yield _table(results, "of the newest answers", [model.window for model in results.models])
-    yield _table(results, "since the start", [model.since for model in results.models])
+    rows = [row for one in results.models for row in _rows(one)]
+    yield _table(results, "of the newest answers", [(name, window) for name, window, _ in rows])
+    yield _table(results, "since the start", [(name, since) for name, _, since in rows])
     for one in results.models:
         yield from _remarks(one)
     for one in results.models:
-        if one.name == model and one.window is not None and one.window.calibration is not UNSET:
+        window = _shown(one)
+        if one.name == model and window is not None and window.calibration is not UNSET:
             yield Text(f"\n{one.name}: of the newest answers, rate of positives by score")
-            yield Text("\n".join(plot(one.window.calibration)))
+            yield Text("\n".join(plot(window.calibration)))
     if results.previous is not None:
         yield Text("\nUntil this version is live, the one before it counts:\n")
         yield from report(results.previous, model)
+
+
+def _rows(
+    model: ModelResponse,
+) -> Iterator[tuple[str, QualityResponse | None, QualityResponse | None]]:
+    yield f"{model.name}{' (champion)' if model.champion else ''}", model.window, model.since
+    if model.served is not None:
+        yield "  as served", model.served.window, model.served.since
+
+
+def _shown(model: ModelResponse) -> QualityResponse | None:
+    """Return the quality of the scores as they were served, if any were, or else at maturity."""
+    if model.served is not None and model.served.window.examples:
+        return model.served.window
+    return model.window
 
 
 def plot(bins: Sequence[BinResponse]) -> list[str]:
@@ -90,20 +107,20 @@ def _head(results: PredictionResultsResponse) -> Iterator[Text]:
 
 
 def _table(
-    results: PredictionResultsResponse, span: str, qualities: Sequence[QualityResponse | None]
+    results: PredictionResultsResponse,
+    span: str,
+    qualities: Sequence[tuple[str, QualityResponse | None]],
 ) -> Table:
     columns = _VALUE if results.prediction.target == "value" else _OUTCOME
     table = Table(title=f"\n{span}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("\nmodel", overflow="fold")
     for title in ("\nanswers", *(title for title, _ in columns)):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("\nbetter", no_wrap=True)
-    for model, quality in zip(results.models, qualities, strict=True):
+    for name, quality in qualities:
         table.add_row(
-            f"{model.name}{' (champion)' if model.champion else ''}",
+            name,
             "-" if quality is None else f"{quality.examples:,}",
-            *(_figure(quality, name) for _, name in columns),
-            "yes" if model.better_than_base else "no",
+            *(_figure(quality, field) for _, field in columns),
         )
     return table
 
@@ -114,8 +131,10 @@ def _figure(quality: QualityResponse | None, name: str) -> str:
 
 
 def _remarks(model: ModelResponse) -> Iterator[Text]:
-    """Yield why a model is not better than its base rate, a caution about its kind, and drifts."""
-    if model.reason is not None:
+    """Yield whether a model is better than its base rate, a caution about its kind, and drifts."""
+    if model.reason is None:
+        yield Text(f"{model.name} is better than its base rate")
+    else:
         yield Text(f"{model.name} is not better: {model.reason}")
     if model.naive is not None:
         yield Text(f"{model.name} is naive: {model.naive}")

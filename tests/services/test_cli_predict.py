@@ -57,7 +57,7 @@ def define(settings: Settings, body: dict[str, Any]) -> Publisher:
 def test_the_quality_of_models_is_shown_with_the_reliability_of_one(settings: Settings) -> None:
     publisher = define(settings, BODY)
     publisher.live()
-    publisher.model(good())
+    publisher.model(good(), served=good(600))
     publisher.model(bad(), ModelSpec("logistic_adagrad"))
 
     shown = run(settings, "shop", "buys").stdout
@@ -66,8 +66,9 @@ def test_the_quality_of_models_is_shown_with_the_reliability_of_one(settings: Se
     assert "learned 1,000, open 290" in shown
     assert "withheld" not in shown
     (champion, whole) = (line for line in lines if line[:2] == [CHAMPION.name, "(champion)"])
-    assert champion[2:] == [*["1,000", "0.1682", "0.5623", "1.0000", "1.0000", "0.1500", "yes"]]
+    assert champion[2:] == ["1,000", "0.1682", "0.5623", "1.0000", "1.0000", "0.1500"]
     assert whole[5:7] == ["-", "-"]
+    assert ["as", "served", "600", *champion[3:]] in lines
     assert f"{CHAMPION.name}: its loss has changed 2 times" in shown
     assert "is not less than" in shown
     assert shown.count("●") == 2

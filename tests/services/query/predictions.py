@@ -123,6 +123,7 @@ class Publisher:
         spec: ModelSpec = CHAMPION,
         version: int = 1,
         arrays: Mapping[str, Array] | None = None,
+        served: Mapping[str, Array] | None = None,
         **changed: Any,
     ) -> None:
         """Write the record of a model; `arrays` is what it scores with."""
@@ -138,7 +139,8 @@ class Publisher:
             learned=1_000,
             learned_ids=bytes(16),
             position=9,
-            arrays=named_part("quality", quality)
+            arrays=named_part("maturity", quality)
+            | named_part("served", served or {})
             | named_part("drift", drift)
             | named_part("training", training)
             | named_part("model", arrays or {}),

@@ -117,5 +117,5 @@ def test_arrays_that_do_not_fit_one_another_are_refused(
     arrays = {key: value for key, value in kept.arrays().items() if key != name}
     if array is not None:
         arrays[name] = array
-    with pytest.raises(InvalidRecord, match=f"quality.{name}"):
+    with pytest.raises(InvalidRecord, match=name):
         OutcomeQuality(arrays)

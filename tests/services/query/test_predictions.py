@@ -213,6 +213,21 @@ async def test_a_model_that_is_not_better_says_why(
     assert (shown["withheld"], shown["withheld_because"]) == (True, shown["models"][0]["reason"])
 
 
+async def test_scores_as_they_were_served_decide_as_soon_as_there_are_enough(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good(), served=bad(499))
+    shown = await results(query)
+    assert shown["models"][0]["served"]["window"]["examples"] == 499
+    assert shown["models"][0]["better_than_base"] is True
+    publisher.model(good(), served=bad(500), learned=1_001)
+    shown = await results(query, learned=1_001)
+    assert shown["models"][0]["window"]["log_loss"] < 0.2
+    assert shown["models"][0]["served"]["since"]["log_loss"] > 2
+    assert "the newest 500 answers" in shown["withheld_because"]
+
+
 async def test_models_of_a_value_are_compared_with_the_running_mean(
     query: httpx.AsyncClient, publisher: Publisher
 ) -> None:

@@ -1,6 +1,6 @@
 """The view of the models: what each has learned, and how good it is.
 
-Of a record only what is served is kept: at most 160 kB a model, for the newest 10,000 examples.
+Of a record only the quality is kept: at most 320 kB a model, for twice the newest 10,000 examples.
 What a model scores with is not kept; `avila predict --export` reads it from the topic.
 """
 
@@ -41,14 +41,16 @@ MODELS: Final = ResultTopic("models", "model")
 class ModelState(NamedTuple):
     """A model, as the latest record has it.
 
-    `quality` is None if the record has none. `counts` has what became of all questions, by the
-    names in `TRAINING_COUNTS`. `refused` is why the record is not one of a model; all else is then
-    as of one that has learned nothing.
+    `maturity` is the quality of what the model says of an example just before it learns it, and
+    `served` that of the champion's scores as they were served. Each is None if the record has none.
+    `counts` has what became of all questions, by the names in `TRAINING_COUNTS`. `refused` is why
+    the record is not one of a model; all else is then as of one that has learned nothing.
     """
 
     version_key: VersionKey
     learned: int = 0
-    quality: Quality | None = None
+    maturity: Quality | None = None
+    served: Quality | None = None
     drifts: int = 0
     counts: Mapping[str, int] | None = None
     refused: str | None = None
@@ -89,14 +91,20 @@ class Models:
 
 
 def trouble_of(spec: ModelSpec, state: ModelState | None) -> str | None:
-    """Return why a model is not better than its base rate; None if it has shown to be."""
+    """Return why a model is not better than its base rate; None if it has shown to be.
+
+    The scores that were served decide as soon as there are enough of them. After a backfill there
+    may be none yet: then what the model says just before it learns decides.
+    """
     if spec.kind in BASE_KINDS:
         return "it is what other models are compared with"
     if state is None:
         return NOT_LEARNED
     if state.refused is not None:
         return f"its record is refused: {state.refused}"
-    return NOT_LEARNED if state.quality is None else state.quality.trouble
+    if state.served is not None and state.served.shows_enough:
+        return state.served.trouble
+    return NOT_LEARNED if state.maturity is None else state.maturity.trouble
 
 
 def key_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelKey:
@@ -119,23 +127,28 @@ def state_of(fields: dict[str, object]) -> ModelState:
     try:
         record = from_fields(fields)
         return ModelState(
-            named, record.learned, quality_of(record), _drifts(record), _counts(record)
+            named,
+            record.learned,
+            _quality(record, "maturity"),
+            _quality(record, "served"),
+            _drifts(record),
+            _counts(record),
         )
     except InvalidRecord as error:
         log.error("model_refused", of=named, reason=error.detail)
         return ModelState(named, refused=error.detail)
 
 
-def quality_of(record: ModelRecord) -> Quality | None:
-    """Return the quality of a record's model; None if it has none.
-
-    Raises:
-        InvalidRecord: its arrays are not those of one.
-    """
-    arrays = record.part("quality")
+def _quality(record: ModelRecord, part: str) -> Quality | None:
+    """Return the quality in a part of a record; raises `InvalidRecord` if it is none."""
+    arrays = record.part(part)
     if not arrays:
         return None
-    return OutcomeQuality(arrays) if record.spec.predicts_outcome else ValueQuality(arrays)
+    try:
+        of_outcome = record.spec.predicts_outcome
+        return OutcomeQuality(arrays) if of_outcome else ValueQuality(arrays)
+    except InvalidRecord as error:
+        raise InvalidRecord(error.reason, f"{part}.{error.detail}") from error
 
 
 def _counts(record: ModelRecord) -> Mapping[str, int] | None:

@@ -1,4 +1,4 @@
-"""How good a model is, from the arrays of its record's part `quality`.
+"""How good a model is, from the arrays of a part of its record: `maturity`, or `served`.
 
 These hold all that the trainer judged: the sums since the start, and each of the newest examples.
 Figures are worked out from them once, when they are first asked for, which takes a few
@@ -83,6 +83,11 @@ class Quality(ABC):
 
     @property
     @abstractmethod
+    def shows_enough(self) -> bool:
+        """Whether the newest examples are enough to compare the model with anything."""
+
+    @property
+    @abstractmethod
     def trouble(self) -> str | None:
         """Why the model is not better than its base rate, or the running mean; None if it is."""
 
@@ -128,12 +133,21 @@ class OutcomeQuality(Quality):
         """The figures of all examples."""
         return _outcomes(self._counts, self._sums, *self._means.tolist())
 
+    @property
+    def shows_enough(self) -> bool:
+        """Whether there are enough of the newest examples, and of either outcome."""
+        return len(self._scores) >= MIN_EXAMPLES and min(self._outcomes) >= MIN_OF_EITHER
+
+    @property
+    def _outcomes(self) -> tuple[int, int]:
+        positives = int(self._positive.sum())
+        return positives, len(self._positive) - positives
+
     @cached_property
     def trouble(self) -> str | None:
         """Why the model is not better than its base rate; None if it is."""
-        positives = int(self._positive.sum())
-        negatives = len(self._positive) - positives
-        if len(self._scores) < MIN_EXAMPLES or min(positives, negatives) < MIN_OF_EITHER:
+        if not self.shows_enough:
+            positives, negatives = self._outcomes
             return (
                 f"too few answers are known: {positives} positive and {negatives} negative ones, "
                 f"where {MIN_EXAMPLES} are needed, and {MIN_OF_EITHER} of either"
@@ -173,10 +187,15 @@ class ValueQuality(Quality):
         """The figures of all examples."""
         return _values(self._examples, self._means.tolist())
 
+    @property
+    def shows_enough(self) -> bool:
+        """Whether there are enough of the newest examples."""
+        return len(self._scores) >= MIN_EXAMPLES
+
     @cached_property
     def trouble(self) -> str | None:
         """Why the model is not better than the running mean; None if it is."""
-        if len(self._scores) < MIN_EXAMPLES:
+        if not self.shows_enough:
             known = len(self._scores)
             return f"too few answers are known: {known}, where {MIN_EXAMPLES} are needed"
         window = self.window
@@ -257,14 +276,14 @@ def _not_less(
 def _floats(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...] = ()) -> Floats:
     array = _array(arrays, name, shape)
     if array.dtype != np.float64:
-        raise InvalidRecord(_REASON, f"quality.{name}: must be float64")
+        raise InvalidRecord(_REASON, f"{name}: must be float64")
     return array.astype(np.float64, copy=False)
 
 
 def _ints(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Ints:
     array = _array(arrays, name, shape)
     if array.dtype != np.int64:
-        raise InvalidRecord(_REASON, f"quality.{name}: must be int64")
+        raise InvalidRecord(_REASON, f"{name}: must be int64")
     return array.astype(np.int64, copy=False)
 
 
@@ -275,7 +294,7 @@ def _count(arrays: Mapping[str, Array]) -> int:
 def _array(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
     array = arrays.get(name)
     if array is None:
-        raise InvalidRecord(_REASON, f"quality.{name}: is missing")
+        raise InvalidRecord(_REASON, f"{name}: is missing")
     if array.ndim != (len(shape) or 1) or (shape and array.shape != shape):
-        raise InvalidRecord(_REASON, f"quality.{name}: must be of shape {shape or '(n,)'}")
+        raise InvalidRecord(_REASON, f"{name}: must be of shape {shape or '(n,)'}")
     return array

@@ -86,15 +86,25 @@ class AnswersResponse(msgspec.Struct, frozen=True, kw_only=True):
     repeated: int
 
 
+class ServedResponse(msgspec.Struct, frozen=True):
+    """The quality of scores as they were served, each by the model as it was at the question."""
+
+    window: QualityResponse
+    since: QualityResponse
+
+
 class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A model, after it has learned `learned` answered questions, and how good it is.
 
     `window` is its quality for the newest examples, up to 10,000, and `since` for all since the
-    start: both null before the first. `better_than_base` says whether the newest examples show that
-    it is better than its base rate (of a value: than the running mean): its log loss (RMSE) is
-    less, and there are at least 500, 20 of either outcome. Otherwise `reason` says why not.
-    `naive` is a caution about models of this kind; null for the others. `drifts` is how often its
-    loss has changed, by ADWIN.
+    start, by what it says of each just before it learns it: both null before the first. `served` is
+    the same of the champion's scores as they were served; null for challengers.
+
+    `better_than_base` says whether the newest examples show that it is better than its base rate
+    (of a value: than the running mean): its log loss (RMSE) is less, and there are at least 500, 20
+    of either outcome. Scores that were served decide as soon as there are as many. Otherwise
+    `reason` says why not. `naive` is a caution about models of this kind; null for the others.
+    `drifts` is how often the champion's loss has changed, by ADWIN.
     """
 
     name: str
@@ -108,6 +118,7 @@ class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
     naive: str | None
     window: QualityResponse | None
     since: QualityResponse | None
+    served: ServedResponse | None
     drifts: int
 
 
@@ -209,7 +220,7 @@ def _answers(champion: ModelState | None) -> AnswersResponse | None:
 
 def _model(spec: ModelSpec, state: ModelState | None, *, champion: bool) -> ModelResponse:
     trouble = trouble_of(spec, state)
-    quality = None if state is None else state.quality
+    quality, served = (None, None) if state is None else (state.maturity, state.served)
     return ModelResponse(
         name=spec.name,
         kind=spec.kind,
@@ -222,5 +233,6 @@ def _model(spec: ModelSpec, state: ModelState | None, *, champion: bool) -> Mode
         naive=_NAIVE if spec.kind in NAIVE_KINDS else None,
         window=None if quality is None else quality.window,
         since=None if quality is None else quality.since,
+        served=None if served is None else ServedResponse(served.window, served.since),
         drifts=0 if state is None else state.drifts,
     )
