@@ -47,6 +47,7 @@ bench: $(STUBS) ## Measure the worker, its operators and the ingest service besi
 	$(RUN) python -m benchmarks.worker
 	$(RUN) python -m benchmarks.peers
 	$(RUN) python -m benchmarks.operators
+	$(RUN) python -m benchmarks.models
 	$(RUN) python -m benchmarks.timers
 	$(RUN) python -m benchmarks.freshness
 	$(RUN) python -m benchmarks.ingest

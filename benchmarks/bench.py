@@ -112,13 +112,16 @@ def create_topics(settings: Settings, topics: Iterable[Topic]) -> None:
 
 
 class Filler:
-    """Writes events to a topic: persons and names drawn uniformly, times of the last second."""
+    """Writes a project's events to a topic: persons and names are drawn uniformly."""
 
-    def __init__(self, settings: Settings, topic: str, *, persons: int) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, *, persons: int, project: str = PROJECT
+    ) -> None:
         schema = files.load("event")
         with Registry(settings.bootstrap) as registry:
             self._encoder = Encoder(schema, registry.register(value_subject(topic), schema))
         self._topic = topic
+        self._project = project
         self._persons = persons
         self._rng = np.random.default_rng(persons)
         self._producer = Producer(
@@ -132,19 +135,19 @@ class Filler:
             }
         )
 
-    def write(self, events: int) -> None:
-        """Write `events` events that happen now."""
+    def write(self, events: int, at: int | None = None) -> None:
+        """Write `events` events, within the second that begins `at` (ms), or the last one."""
         persons = [f"person-{n}" for n in self._rng.integers(0, self._persons, events)]
         names = [EVENTS[n] for n in self._rng.integers(0, len(EVENTS), events)]
-        self.send(persons, names, time.time_ns() // 1_000_000 - 1_000)
+        self.send(persons, names, time.time_ns() // 1_000_000 - 1_000 if at is None else at)
 
     def send(self, names: list[str], events: list[str], at: int) -> None:
         """Write one event for each person in `names`, within the second that begins `at` (ms)."""
-        batch = _batch(self._encoder.arrow, self._rng, names, events, at)
+        batch = _batch(self._encoder.arrow, self._rng, self._project, names, events, at)
         for name, value in zip(names, self._encoder.encode(batch), strict=True):
             while True:
                 try:
-                    self._producer.produce(self._topic, value, f"{PROJECT}:{name}".encode())
+                    self._producer.produce(self._topic, value, f"{self._project}:{name}".encode())
                     break
                 except BufferError:
                     self._producer.poll(0.1)
@@ -155,16 +158,23 @@ class Filler:
         assert not self._producer.flush(120)
 
 
-def fill(settings: Settings, topic: str, *, events: int, persons: int) -> None:
-    """Write `events` events to a topic."""
-    filler = Filler(settings, topic, persons=persons)
+def fill(
+    settings: Settings, topic: str, *, events: int, persons: int, project: str = PROJECT
+) -> None:
+    """Write `events` events of a project to a topic."""
+    filler = Filler(settings, topic, persons=persons, project=project)
     for begin in range(0, events, 20_000):
         filler.write(min(20_000, events - begin))
     filler.close()
 
 
 def _batch(
-    schema: pa.Schema, rng: np.random.Generator, names: list[str], events: list[str], at: int
+    schema: pa.Schema,
+    rng: np.random.Generator,
+    project: str,
+    names: list[str],
+    events: list[str],
+    at: int,
 ) -> pa.RecordBatch:
     count = len(names)
     ids = rng.bytes(16 * count).hex()
@@ -174,7 +184,7 @@ def _batch(
     ]
     columns: dict[str, Any] = {
         "event_id": uuids,
-        "project_id": [PROJECT] * count,
+        "project_id": [project] * count,
         "distinct_id": names,
         "person_id": names,
         "anonymous_id": [None] * count,
@@ -199,10 +209,10 @@ def define(settings: Settings, definitions: Sequence[Definition]) -> None:
     assert not producer.flush(30)
 
 
-def parts_of(name: str, number: int) -> dict[str, Any]:
+def parts_of(name: str, number: int, project: str = PROJECT) -> dict[str, Any]:
     """Return the fields that all definitions have."""
     return {
-        "project_id": PROJECT,
+        "project_id": project,
         "id": f"{name}-{number}",
         "version": 1,
         "created_at": 0,
@@ -210,13 +220,13 @@ def parts_of(name: str, number: int) -> dict[str, Any]:
     }
 
 
-def define_funnels(settings: Settings, count: int, steps: int = 4) -> None:
+def define_funnels(settings: Settings, count: int, steps: int = 4, project: str = PROJECT) -> None:
     """Define `count` different funnels of `steps` steps each."""
     definitions = []
     for number in range(count):
         names = [EVENTS[(number + step) % len(EVENTS)] for step in range(steps)]
         funnel = Funnel(steps=tuple(Step(name) for name in names), window_s=3_600)
-        definitions.append(FunnelDefinition(**parts_of("funnel", number), funnel=funnel))
+        definitions.append(FunnelDefinition(**parts_of("funnel", number, project), funnel=funnel))
     define(settings, definitions)
 
 
@@ -322,7 +332,7 @@ def timed(
 
     def position_after(least: int, within_s: float) -> int:
         deadline = time.monotonic() + within_s
-        while (position := _committed(admin, group, topic)) < least:
+        while (position := committed(admin, group, topic)) < least:
             if reader.status() == psutil.STATUS_ZOMBIE:
                 raise RuntimeError(f"{group} ended after {position} of {goal} events")
             if time.monotonic() > deadline:
@@ -333,7 +343,7 @@ def timed(
     if position_after(after + 1, _FIRST_COMMIT_TIMEOUT_S) <= after:
         raise RuntimeError(f"{group} committed nothing")
     time.sleep(_WARM_UP_S)  # its caches, its JIT compiler
-    begin = _committed(admin, group, topic)
+    begin = committed(admin, group, topic)
     began, cpu = time.monotonic(), cpu_s(reader)
     if begin >= goal:
         raise RuntimeError(f"{group} reached the end too soon: give it more --events")
@@ -350,7 +360,7 @@ def cpu_s(running: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _committed(admin: AdminClient, group: str, topic: str) -> int:
+def committed(admin: AdminClient, group: str, topic: str) -> int:
     """Return the sum of the group's committed offsets; asks again while the broker is too busy."""
     request = [ConsumerGroupTopicPartitions(group)]
     while True:

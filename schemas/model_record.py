@@ -39,7 +39,7 @@ _SCHEMA: Final = "model"
 _DTYPES: Final = {"float64": np.dtype("<f8"), "int64": np.dtype("<i8")}
 _KINDS: Final = frozenset(name for kinds in get_args(ModelKind) for name in get_args(kinds))
 _FEATURE_SCHEMA: Final = re.compile(r"[0-9a-f]{64}")
-_ARRAY_NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
+_ARRAY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 # Avro's single-object encoding: two bytes of magic, and the fingerprint of the writer's schema.
 _MAGIC: Final = b"\xc3\x01"
 _HEADER_BYTES: Final = len(_MAGIC) + 8

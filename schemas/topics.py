@@ -35,6 +35,7 @@ class Topics:
         # What predictions learn from, kept like the events: models can be learned again from it.
         self.examples = Topic(f"{prefix}.examples", "delete", FOREVER)
         self.models = Topic(f"{prefix}.models", "compact")
+        self.clocks = Topic(f"{prefix}.clocks", "compact", partitions=1)
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

@@ -4,7 +4,7 @@ What a definition selects is held in columns, some 40 bytes an event. Where memo
 for all, persons can be taken in passes, by their hashes: a person's events are always together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -91,9 +91,12 @@ class Disorder:
 
 
 class History:
-    """Events of some definitions, of persons of one range of hashes after the other."""
+    """Events of some definitions, of persons of one range of hashes after the other.
 
-    def __init__(self, max_bytes: int) -> None:
+    `max_bytes` returns how many bytes it may hold at the time.
+    """
+
+    def __init__(self, max_bytes: Callable[[], int]) -> None:
         self._max_bytes = max_bytes
         self._low, self._high = 0, _HASHES
         self._held: dict[Key, list[SelectedEvents]] = {}
@@ -102,7 +105,7 @@ class History:
     @property
     def overflows(self) -> bool:
         """Whether it holds more than it may."""
-        return self._nbytes > self._max_bytes
+        return self._nbytes > self._max_bytes()
 
     def clear(self) -> None:
         """Hold nothing."""

@@ -3,6 +3,9 @@
 A recount takes along whatever is behind in its project by then, in one partition after the other.
 Then the project pauses for as long as that took, so that late events, which anybody may send, take
 no more than half of the time that a worker has for the past.
+
+Those that run take turns, and share the memory for events. One that is due begins at once while
+fewer than `MAX_RUNNING` run; otherwise the project that waits longest begins when one ends.
 """
 
 import time
@@ -28,8 +31,10 @@ log = structlog.get_logger(__name__)
 _DELAY_S: Final = 2.0  # more late events may follow the first
 _RETRY_S: Final = 10.0
 _GONE_S: Final = 3_600.0
-_MAX_RUNNING: Final = 4  # projects: each holds what it counts again in memory a second time
+MAX_RUNNING: Final = 16  # projects: each holds its rows a second time, and has clients of Kafka
 _MAX_BYTES: Final = 512 << 20  # of the events that all of them hold
+_MIN_SHARES: Final = 4  # of that memory
+_QUEUED_KBYTES: Final = 16_384  # of records that one reads ahead
 
 # Decodes records that follow an offset, and matches some definitions.
 MatchPast = Callable[[Records, int, Collection[Key]], MatchedEvents]
@@ -87,7 +92,7 @@ class RecountQueue:
 
     def step(self, partitions: Mapping[int, Partition]) -> None:
         """Take one recount a step further. What fails is tried again later."""
-        for project in self._due(partitions)[: _MAX_RUNNING - len(self._running)]:
+        for project in self._due(partitions)[: MAX_RUNNING - len(self._running)]:
             self._running[project] = _Run(self._steps(project, partitions))
         if not self._running:
             return
@@ -119,7 +124,7 @@ class RecountQueue:
             source = TopicPartition(self._topic, number)
             behind = partition.behind[project]
             begin = self._begin_of(number, behind)
-            with closing(Reader(self._cluster)) as reader:
+            with closing(Reader(self._cluster, _QUEUED_KBYTES)) as reader:
                 first, _ = reader.bounds(source)
                 if first > begin:
                     log.warning("recount refused", project=project, partition=number, gone=first)
@@ -127,11 +132,15 @@ class RecountQueue:
                     for instance in behind:
                         instance.settle(partition.position)
                     continue
-                max_bytes = _MAX_BYTES // _MAX_RUNNING
                 read = self._reading(reader, source)
-                recount = Recount(partition, behind, self._make, read, begin, max_bytes)
+                recount = Recount(partition, behind, self._make, read, begin, self._max_bytes)
                 for _ in recount.run(_now_ms, partial(self._publish, number)):
                     yield number
+
+    def _max_bytes(self) -> int:
+        """Return how many bytes of events one recount may hold: less if more of them run."""
+        others = len(self._running)  # without the one whose turn it is
+        return _MAX_BYTES // max(_MIN_SHARES, others + 1)
 
     def _reading(
         self, reader: Reader, source: TopicPartition

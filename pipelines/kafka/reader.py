@@ -19,9 +19,12 @@ _METADATA_TIMEOUT_S = 30.0
 
 
 class Reader:
-    """Reads committed records between two offsets. Not thread-safe; every method may block."""
+    """Reads committed records between two offsets. Not thread-safe; every method may block.
 
-    def __init__(self, cluster: Address) -> None:
+    It reads up to `queued_kbytes` ahead, or as much as librdkafka does by default.
+    """
+
+    def __init__(self, cluster: Address, queued_kbytes: int | None = None) -> None:
         own: dict[str, object] = {
             "group.id": "avila-reader",  # required, but nothing is ever committed to it
             "enable.auto.commit": False,
@@ -33,6 +36,8 @@ class Reader:
             **CONSUMER_DEFAULTS,
             **QUIET,
         }
+        if queued_kbytes is not None:
+            own["queued.max.messages.kbytes"] = queued_kbytes
         config = client_config(cluster, own)
         self._consumer = Consumer(config)
         # The end of a partition must include open transactions: see `read`.

@@ -69,7 +69,7 @@ class BaseRate:
 
     def fold(self, rows: Rows, labels: Float64s, order: Int64s) -> Float64s:
         """Score and learn in the given order; see `Model`."""
-        rows = checked_rows(rows, len(self.features))
+        rows = checked_rows(rows, len(self.features), learned=True)
         outcomes = self.spec.predicts_outcome
         labels = checked_labels(labels, len(rows), outcomes=outcomes)
         order = checked_order(order, len(rows))

@@ -24,12 +24,12 @@ from pipelines.models.arrays import Arrays, Float, Float64s, Rows
 from pipelines.models.linear_kernel import log_gradient, sigmoid
 from pipelines.models.model import Model, Scorer
 from pipelines.models.parts import REASON, ArrayReader
-from pipelines.models.rows import checked_order
+from pipelines.models.quality_kernel import LEAST_SCORE
+from pipelines.models.rows import checked_labels, checked_order
 from schemas.errors import InvalidRecord
 from schemas.model_spec import ModelSpec
 
 RATE: Final = 0.01
-LEAST_SCORE: Final = 1e-15
 MAX_LOG_ODDS: Final = 10.0
 _PREFIX: Final = "calibrated."
 
@@ -47,16 +47,19 @@ def log_odds(score: Float) -> Float:
 def fold(
     line: Float64s, raw: Float64s, labels: Float64s, order: Int64s, before: Float64s, out: Float64s
 ) -> None:
-    """Calibrate `raw[i]` to `out[i]`, or learn `before[~i]`, in the order of `Model.fold`.
+    """Calibrate `raw[i]` to `out[i]`, or learn `labels[~i]`, in the order of `Model.fold`.
 
-    `line` is a and b; `before` are the scores that the model gave before it learned each row.
+    `line` is a and b; `before` has, for each row that is learned, in order, the score that the
+    model gave before.
     """
+    learned = 0
     for step in range(len(order)):
         i = order[step]
         if i >= 0:
             out[i] = sigmoid(line[0] * log_odds(raw[i]) + line[1])
         else:
-            z = log_odds(before[~i])
+            z = log_odds(before[learned])
+            learned += 1
             gradient = log_gradient(line[0] * z + line[1], labels[~i])
             line[1] -= RATE * gradient
             line[0] -= RATE * (z * gradient)
@@ -109,17 +112,17 @@ class CalibratedModel(CalibratedScorer):
         count = len(rows)
         order = checked_order(order, count)
         scores = np.full(count, np.nan)
-        # Before row ~i is learned, it is scored as the copy of it that has the number count + ~i.
+        # Before a row is learned, the model scores a copy of it, which stands after all rows.
         learns = order < 0
-        doubled = np.repeat(order, 1 + learns)
-        first = np.flatnonzero(learns) + np.arange(learns.sum())
-        doubled[first] = count + ~order[learns]
+        learned = ~order[learns]
+        steps = np.repeat(order, 1 + learns)
+        steps[np.flatnonzero(learns) + np.arange(len(learned))] = count + np.arange(len(learned))
+        labels = checked_labels(labels, count, outcomes=True)
         raw = self.inner.fold(
-            np.concatenate((rows, rows)),
-            np.concatenate((labels, labels)),
-            doubled,
+            np.concatenate((rows, rows[learned])),
+            np.concatenate((labels, labels[learned])),
+            steps,
         )
-        labels = np.require(labels, np.float64, ["C", "W", "A"])
         fold(self.line, raw[:count], labels, order, raw[count:], scores)
         return scores
 

@@ -147,7 +147,7 @@ class LinearModel:
             )
 
     def _checked(self, rows: Rows, labels: Float64s) -> tuple[Rows, Float64s]:
-        rows = checked_rows(rows, len(self.features))
+        rows = checked_rows(rows, len(self.features), learned=True)
         return rows, checked_labels(labels, len(rows), outcomes=self.rule.loss == LOG)
 
 

@@ -6,8 +6,8 @@ feature is in every row and features have one order. The C library computes `exp
 River, so it has to for the kernels: see `Rule`. Nothing is compiled with fast math.
 
 Divisions are `np.true_divide`, which has no check for a divisor of 0: that check would keep the
-compiler from dividing several features at once. Divisors are counts, deviations other than 0 or
-sums that are at least 1.
+compiler from dividing several features at once. Divisors are counts, sums that are at least 1, and
+deviations; what is divided by a deviation of 0 is not used.
 """
 
 import math
@@ -70,15 +70,14 @@ def contribute(
         for j in range(count):
             scaled[j] *= columns.weights[j]
         for k in range(features.shape[1]):
-            best: Int = -1
-            for j in range(count):
-                taken = False
-                for before in range(k):
-                    taken = taken or features[i, before] == j
-                if not taken and (best < 0 or abs(scaled[j]) > abs(scaled[best])):
+            best: Int = 0
+            for j in range(1, count):
+                # What has been chosen is NaN, which is neither above nor below.
+                if abs(scaled[j]) > abs(scaled[best]) or np.isnan(scaled[best]):
                     best = j
             features[i, k] = best
             values[i, k] = scaled[best]
+            scaled[best] = np.nan
 
 
 @kernel

@@ -46,15 +46,16 @@ class Model(Scorer, Protocol):
         Labels are (rows,): 0 or 1 of an outcome, finite values otherwise.
 
         Raises:
-            ValueError: the rows do not have the model's features, or labels are not accepted.
+            ValueError: the rows do not have the model's features or are not finite, or the labels
+                are not accepted. Nothing has been learned.
         """
 
     def fold(self, rows: Rows, labels: Float64s, order: Int64s) -> Float64s:
         """Score and learn rows in one given order, and return the scores (rows,).
 
         Row i is scored for each i of `order` (any length) that is not negative, and row ~i learned
-        for the others. A row that is not scored has the score NaN. `interleaved` is the order of a
-        plain test-then-train run.
+        for the others. A row that is not scored has the score NaN; the label of one that is not
+        learned is not used. `interleaved` is the order of a plain test-then-train run.
 
         Raises:
             ValueError: as `learn_many`, or `order` names a row that does not exist.

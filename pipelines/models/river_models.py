@@ -15,7 +15,7 @@ from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays, Float64s, Rows
 from pipelines.models.parts import ArrayReader
 from pipelines.models.rows import checked_labels, checked_order, checked_rows
-from pipelines.models.tree_export import exported
+from pipelines.models.tree_export import MAX_DEPTH, MAX_TREES, exported
 from schemas.errors import InvalidRecord
 from schemas.model_spec import ModelKind, ModelSpec
 
@@ -27,8 +27,6 @@ RIVER_KINDS: Final[tuple[ModelKind, ...]] = (
     "adaptive_random_forest",
     "gaussian_naive_bayes",
 )
-MAX_DEPTH: Final = 8  # of a tree: at most 256 leaves
-FOREST_TREES: Final = 10
 FOREST_SEED: Final = 1
 # More examples than a tree will ever see, so that River never estimates its size.
 _NEVER: Final = 2**62
@@ -44,7 +42,7 @@ def estimator_of(kind: ModelKind) -> "Classifier":
         )
     if kind == "adaptive_random_forest":
         return forest.ARFClassifier(
-            n_models=FOREST_TREES,
+            n_models=MAX_TREES,
             seed=FOREST_SEED,
             leaf_prediction="mc",
             max_depth=MAX_DEPTH,
@@ -76,7 +74,7 @@ class RiverModel:
 
     def fold(self, rows: Rows, labels: Float64s, order: Int64s) -> Float64s:
         """Score and learn rows in the given order; see `Model`."""
-        rows = checked_rows(rows, len(self.features))
+        rows = checked_rows(rows, len(self.features), learned=True)
         labels = checked_labels(labels, len(rows), outcomes=True)
         scores = np.full(len(rows), np.nan)
         for i in checked_order(order, len(rows)).tolist():

@@ -32,18 +32,20 @@ def interleaved(count: int) -> Int64s:
     return order
 
 
-def checked_rows(rows: Rows, features: int) -> Rows:
+def checked_rows(rows: Rows, features: int, *, learned: bool = False) -> Rows:
     """Return the rows as the kernels take them, copied only if necessary.
 
     Kernels are compiled for arrays that are contiguous and writable.
 
     Raises:
-        ValueError: they are not of that shape, or not floats.
+        ValueError: they are not of that shape, not floats, or are `learned` and not finite.
     """
     if rows.ndim != 2 or rows.shape[1] != features:
         raise ValueError(f"rows must be (rows, {features}), and are {rows.shape}")
     if rows.dtype not in (np.float32, np.float64):
         raise ValueError(f"rows must be float32 or float64, and are {rows.dtype}")
+    if learned and not np.isfinite(rows).all():
+        raise ValueError("rows to learn must be finite: see finite_rows")
     return _required(rows)
 
 
@@ -56,7 +58,7 @@ def checked_labels(labels: Float64s, rows: int, *, outcomes: bool) -> Float64s:
     labels = _required(np.asarray(labels, np.float64))
     if labels.shape != (rows,):
         raise ValueError(f"labels must be ({rows},), and are {labels.shape}")
-    if outcomes and not ((labels == 0) | (labels == 1)).all():
+    if outcomes and not (labels * labels == labels).all():
         raise ValueError("labels of an outcome must be 0 or 1")
     if not np.isfinite(labels).all():
         raise ValueError("labels must be finite")
@@ -76,4 +78,6 @@ def checked_order(order: Int64s, rows: int) -> Int64s:
 
 
 def _required(array: AnyArray) -> AnyArray:
+    if array.flags.carray:  # contiguous, writable and aligned
+        return array
     return np.require(array, requirements=["C", "W", "A"])

@@ -19,8 +19,9 @@ from pipelines.models.rows import checked_rows
 from schemas.errors import InvalidRecord
 from schemas.model_spec import ModelSpec
 
-MAX_NODES: Final = 16_384
-MAX_TREES: Final = 64
+MAX_DEPTH: Final = 8  # of a tree: at most 256 leaves
+MAX_TREES: Final = 10  # of a forest, which has all of them
+MAX_NODES: Final = MAX_TREES * (2 ** (MAX_DEPTH + 1) - 1)
 _LEAF: Final = -1
 
 
@@ -34,8 +35,8 @@ class TreeScorer:
         """Take the arrays of a model.
 
         Raises:
-            InvalidRecord: they are not trees over these features: an index is out of range, a child
-                does not follow its parent, or a share is not one.
+            InvalidRecord: they are not trees over these features: an index is out of range, a share
+                is negative, a child does not follow its node, or a tree is too deep.
         """
         self.spec: Final = spec
         self.features: Final = features
@@ -55,8 +56,16 @@ class TreeScorer:
         inner = self._splits != _LEAF
         if (self._children[inner] <= np.flatnonzero(inner)[:, None]).any():
             raise InvalidRecord(REASON, "children: must follow their node")
+        self._check_depth()
         if spec.kind == "hoeffding_tree" and trees > 1:
             raise InvalidRecord(REASON, "roots: must be one tree")
+
+    def _check_depth(self) -> None:
+        level = self._roots
+        for _ in range(MAX_DEPTH + 1):
+            level = np.unique(self._children[level[self._splits[level] != _LEAF]])
+        if len(level):
+            raise InvalidRecord(REASON, f"children: must be at most {MAX_DEPTH} levels deep")
 
     def predict_many(self, rows: Rows) -> Float64s:
         """Return the score of each row; see `Scorer`."""

@@ -14,7 +14,7 @@ from schemas.definitions import (
 )
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
-from schemas.time.calendar import Period, find_zone
+from schemas.time.calendar import Period, WeekStart, find_zone
 from schemas.time.since import Since, since_ms
 
 MAX_PERIODS: Final = 60
@@ -43,8 +43,11 @@ class Cohort(
     A person belongs to the period of their first `start`; events before it do not count. They are
     counted in column n if a `return` event lies in the n-th period after that (`returned`), or in
     that period or any later one (`returned_or_later`). Column 0 is the period of the start itself,
-    whichever of the two events came first in it. The columns are 0 to `periods` - 1. Periods are
-    those of the time zone, by default the project's; weeks begin on Monday.
+    whichever of the two events came first in it. The columns are 0 to `periods` - 1.
+
+    Periods are those of `timezone`, and weeks begin on `week_start`. A cohort that names neither
+    when it is created or replaced has those of its project. For days and months, `week_start`
+    changes nothing.
 
     With `since`, events before that time do not count, and a new definition reads the event store
     from that time on instead of from its beginning.
@@ -55,6 +58,7 @@ class Cohort(
     period: Period = "day"
     periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    week_start: WeekStart = "monday"
     breakdown: ByValue | None = None
     since: Since | None = None
     name: Text = ""
@@ -105,7 +109,14 @@ def _check(cohort: Cohort) -> None:
 
 
 def _counts_alike(before: CohortDefinition, after: CohortDefinition) -> bool:
-    return counts_alike(before.cohort, after.cohort)
+    return counts_alike(_counted(before.cohort), _counted(after.cohort))
+
+
+def _counted(cohort: Cohort) -> Cohort:
+    """Return the cohort without what changes nothing that it counts."""
+    if cohort.period == "week":
+        return cohort
+    return msgspec.structs.replace(cohort, week_start="monday")
 
 
 _CODEC: Final = DefinitionCodec(

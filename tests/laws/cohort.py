@@ -12,7 +12,7 @@ from schemas.operators.cohort import CohortDefinition
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from tests.laws.driver import Published
-from tests.laws.entry import DAY_MS, NOON, PERSONS, ZONES, Case, Entry
+from tests.laws.entry import DAY_MS, NOON, PERSONS, WEEK_STARTS, ZONES, Case, Entry
 from tests.oracles import cohort as oracle
 from tests.oracles.events import Event, Json
 from tests.oracles.values import name_of
@@ -90,6 +90,7 @@ def cases(draw: st.DrawFn, breakdown: Json) -> Case:
         "period": draw(st.sampled_from(["day", "week", "month"])),
         "periods": draw(st.integers(1, 60)),
         "timezone": draw(st.sampled_from(ZONES)),
+        "week_start": draw(st.sampled_from(WEEK_STARTS)),
         **breakdown,
     }
     event = st.builds(

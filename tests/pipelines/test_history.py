@@ -1,5 +1,6 @@
 """Events of the past come back in the order of time, each once, whatever memory there is."""
 
+import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -27,11 +28,16 @@ def selected(events: list[tuple[int, int, bool]], begin: int) -> SelectedEvents:
     )
 
 
-@given(EVENTS, st.integers(1, 9), st.sampled_from([1, 500, 5_000, 1 << 30]))
+@given(
+    EVENTS,
+    st.integers(1, 9),
+    st.lists(st.sampled_from([1, 500, 5_000, 1 << 30]), min_size=1, max_size=3),
+)
 def test_all_events_come_back_in_the_order_of_time(
-    events: list[tuple[int, int, bool]], size: int, max_bytes: int
+    events: list[tuple[int, int, bool]], size: int, max_bytes: list[int]
 ) -> None:
-    history = History(max_bytes)
+    limits = itertools.cycle(max_bytes)
+    history = History(lambda: next(limits))
     found: defaultdict[Key, list[tuple[int, int, int]]] = defaultdict(list)
     passes_of: defaultdict[int, set[int]] = defaultdict(set)
     for number in range(100):

@@ -39,29 +39,35 @@ DAILY: Final = {"measure": "events", "bucket_s": 86_400, "of": {"event": "in"}}
 class Project:
     """Two funnels and a metric in a project of its own, and the engine that runs them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings = settings
         self.name = f"p{uuid.uuid4().hex[:8]}"
         self.events: list[Event] = []
         self.by_plan = Named("funnel", "by-plan", self.name)
         self.plain = Named("funnel", "plain", self.name)
         self.daily = Named("metric", "daily", self.name)
-        self.engine = Engine(settings).run()
+        self.engine = engine or Engine(settings).run()
 
-    def define(self) -> None:
+    def define(self, more: int = 0) -> None:
+        """Define the two funnels and the metric, and some more funnels."""
         bodies = {self.by_plan: BY_PLAN, self.plain: PLAIN, self.daily: DAILY}
+        bodies |= {Named("funnel", f"more-{one}", self.name): PLAIN for one in range(more)}
         put(self.settings, {of: of.record(body) for of, body in bodies.items()})
         self.engine.await_definitions(lambda _: len(self.instances()) == len(bodies))
         self.engine.run()
+
+    def definitions(self) -> list[Named]:
+        return [Named(one.key.operator, one.key.id, self.name) for one in self.instances().values()]
 
     def instances(self) -> dict[str, AnyInstance]:
         found = self.engine.partition.instances
         return {key.id: one for key, one in found.items() if key.project == self.name}
 
-    def happen(self, *events: Event) -> None:
+    def happen(self, *events: Event, run: bool = True) -> None:
         store_events(self.settings, events, self.name)
         self.events += events
-        self.engine.run()
+        if run:
+            self.engine.run()
 
     def total(self, of: Named) -> dict[str, Any]:
         return published(self.settings)[of][1, None]
@@ -199,6 +205,31 @@ def test_a_recount_that_a_crash_ends_begins_again_and_takes_along_what_came_sinc
     project.happen(*visit(1, NOW_MS - 40 * DAY_MS + 7, 3), *visit(2, NOW_MS, 2))
     project.await_recount()
     project.assert_right()
+
+
+def test_a_small_recount_does_not_wait_for_the_large_ones_of_many_other_projects(
+    project: Project,
+) -> None:
+    large = [Project(project.settings, project.engine) for _ in range(5)]
+    for one in (*large, project):
+        one.define(more=0 if one is project else 6)
+        one.happen(live(1))
+    for one in (*large, project):
+        one.happen(*history(range(1, 2)), run=False)
+    project.engine.run()
+    project.await_recount_due()
+    deadline = time.monotonic() + _TIMEOUT_S
+    while any(one.behind for one in project.instances().values()):
+        assert time.monotonic() < deadline, "it stays behind"
+        project.engine.analytics.catch_up()
+        project.engine.commit()
+    for one in large:
+        assert any(instance.behind for instance in one.instances().values())
+    project.assert_right()
+    for one in large:
+        one.await_recount()
+        one.assert_right()
+        put(project.settings, dict.fromkeys(one.definitions()))
 
 
 def test_figures_stay_if_the_log_from_which_they_were_counted_is_gone(

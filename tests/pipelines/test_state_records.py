@@ -1,6 +1,8 @@
 """No record of the state is larger than its topic takes, whatever one person does."""
 
 import itertools
+import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -11,19 +13,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pipelines.columnar.varint import LONGEST
 from pipelines.engine.changelog import keep_latest
 from pipelines.engine.changelog_meta import BackfillMeta, LogMeta, cut_meta, join_meta
 from pipelines.engine.changelog_rows import pack_due, unpack
-from pipelines.engine.partition import Partition
+from pipelines.engine.constants import DAY_MS
+from pipelines.engine.events import MatchedEvents
+from pipelines.engine.operator import AnyOperator
+from pipelines.engine.partition import Partition, Pass
 from pipelines.engine.person_record import MAX_RECORD_BYTES
+from pipelines.matching.matcher import Matcher, Selection
+from pipelines.operators import OPERATORS
 from pipelines.operators.funnel.columns import MAX_EVENTS
 from pipelines.operators.funnel.operator import FUNNEL
 from pipelines.operators.funnel.pack import max_packed_size
+from pipelines.operators.sequence.columns import MAX_TAIL
+from schemas import rules
+from schemas.definitions import MAX_WINDOW_S
+from schemas.operators.funnel import MAX_STEPS
 from schemas.settings import Settings
 from schemas.topic import MAX_MESSAGE_BYTES
 from services.broker import Broker
 from tests.conftest import deployment
 from tests.kafka import read_all
+from tests.pipelines.batches import events as happened
 from tests.pipelines.in_process import Engine, Named, published, put, store
 from tests.pipelines.test_partition import DEFINITION, feed, rows_of
 
@@ -102,6 +115,122 @@ def test_the_largest_row_of_a_funnel_fits_into_a_record() -> None:
     row = np.zeros(1, [("length", np.int16)])
     row["length"] = MAX_EVENTS
     assert max_packed_size(row, np.zeros(1, np.int32)) < MAX_RECORD_BYTES < MAX_MESSAGE_BYTES
+
+
+YEAR_S: Final = MAX_WINDOW_S
+LATENESS_MS: Final = 31 * DAY_MS
+EVENTS: Final = [{"event": f"e{number}"} for number in range(32)]
+
+
+def sequence(number: int) -> dict[str, Any]:
+    """The longest there is, of 29 events and one that never comes, and each a different one."""
+    steps = [EVENTS[(number * 5 + step * 3) % 29] for step in range(7)]
+    return {"sequence": {"steps": [*steps, EVENTS[29]], "window_s": YEAR_S}}
+
+
+# Of each operator, the definitions with the largest rows that are accepted.
+LARGEST: Final[dict[str, list[dict[str, Any]]]] = {
+    "funnel": [
+        {"steps": EVENTS, "window_s": YEAR_S},
+        {
+            "steps": EVENTS,
+            "window_s": YEAR_S,
+            "once": True,
+            "hold_constant": ["a", "b", "c", "d"],
+            "breakdown": {"property": "plan"},
+        },
+    ],
+    "cohort": [
+        {
+            "start": EVENTS[0],
+            "return": EVENTS[0],
+            "period": "day",
+            "periods": 60,
+            "breakdown": {"property": "plan"},
+        }
+    ],
+    "segment": [
+        {"rule": {"and": [sequence(number) for number in range(32)]}},
+        {
+            "rule": {
+                "or": [
+                    {"performed": {"event": f"e{number}", "at_least": 85, "within_s": YEAR_S}}
+                    for number in range(3)
+                ]
+                + [sequence(number) for number in range(29)]
+            }
+        },
+    ],
+    "metric": [
+        {"measure": "persons", "of": EVENTS[0], "bucket_s": bucket_s}
+        for bucket_s in (60, 3_600, 86_400)
+    ],
+}
+
+
+def life(days: int) -> list[tuple[int, str]]:
+    """What a person does: all but the last few events, every day, and then some without end.
+
+    Those of the last month, in which nothing is late, come last and fill what rows keep.
+    """
+    draw = random.Random(5)
+    done = [
+        (day * DAY_MS + number * 1_000, EVENTS[number]["event"])
+        for day in range(days)
+        for number in range(29)
+    ]
+    begin = done[-1][0] - LATENESS_MS + 1
+    return done + [
+        (begin + place * (LATENESS_MS // 5_000), EVENTS[draw.randrange(29)]["event"])
+        for place in range(5_000)
+    ]
+
+
+def live(partition: Partition, operator: AnyOperator, definition: Any) -> None:
+    """Let one person with the longest id live for more than a year, as the worker would see it."""
+    [key] = partition.instances
+    matcher = Matcher([Selection(key, operator.selectors(definition), operator.reads(definition))])
+    done = life(430)
+    for begin in range(0, len(done), 2_000):
+        at, names = zip(*done[begin : begin + 2_000], strict=True)
+        texts = [
+            json.dumps({name: f"{name}{moment}" for name in ("a", "b", "c", "d", "plan")})
+            for moment in at
+        ]
+        batch = happened(["x" * 200] * len(at), begin, at, names=names, properties=texts)
+        found = matcher.match(batch.projects, batch.names, batch.properties)
+        partition.process(MatchedEvents(batch, found.matches), Pass.LIVE, 0)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.spec.name)
+def test_the_largest_row_that_anybody_can_make_fits_into_a_record(operator: AnyOperator) -> None:
+    """By all that definitions and events may be; a new operator adds its largest definitions."""
+    for body in LARGEST[operator.spec.name]:
+        record = Named(operator.spec.name, "large").record(body)
+        definition = operator.spec.decode(json.dumps(record).encode())
+        partition, again = Partition(), Partition()
+        for into in (partition, again):
+            one = operator.instance(definition, LATENESS_MS)
+            into.instances[one.key] = one
+        [key] = partition.instances
+        live(partition, operator, definition)
+        assert not partition.instances[key].failed
+        [log] = logged(partition, MAX_RECORD_BYTES)
+        assert sum(map(len, log)) < MAX_RECORD_BYTES
+        unpack(again, [log[0]], [log[1]])
+        assert not again.instances[key].failed
+        assert rows_of(again, key) == rows_of(partition, key)
+
+
+def test_rows_of_sequences_are_bounded_by_their_windows_and_tails() -> None:
+    """Whatever numbers they hold: each takes `LONGEST` bytes at most."""
+    days = (YEAR_S * 1_000 + LATENESS_MS) // DAY_MS + 2
+    tail = 2 * MAX_TAIL
+    of_funnel = 6 + tail + days * (2 + 2 * MAX_STEPS)
+    of_sequence = 6 + tail + rules.MAX_STEPS * (2 + 2 * rules.MAX_STEPS)
+    own_row = 100 + 8 * (rules.MAX_TIMES_PER_RULE + 2 * rules.MAX_LEAVES)
+    largest = max(of_funnel * LONGEST, rules.MAX_LEAVES * (of_sequence * LONGEST + 12) + own_row)
+    assert largest < MAX_RECORD_BYTES - 2_000  # of keys
 
 
 @given(

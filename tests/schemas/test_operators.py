@@ -116,6 +116,7 @@ def test_the_topics_of_results_have_the_names_that_they_always_had() -> None:
         ("t.metrics", "compact"),
         ("t.state.persons", "compact"),
         ("t.state.positions", "compact"),
+        ("t.clocks", "compact"),
         ("_schemas", "compact"),
     }
 

@@ -28,7 +28,9 @@ class Sequences:
     def __init__(self, sequences: Sequence[StepSequence], lateness_ms: int) -> None:
         self._sequences = sequences
         self._states = [
-            SequenceState(SequenceShape(len(sequence.bits), sequence.window_ms, lateness_ms))
+            SequenceState(
+                SequenceShape(len(sequence.bits), sequence.window_ms, lateness_ms), by_day=False
+            )
             for sequence in sequences
         ]
 

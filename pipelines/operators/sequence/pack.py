@@ -9,6 +9,11 @@
 `~` marks signed numbers, zigzag-coded. Equal rows have equal bytes. The rest is derived: what was
 emitted is the tail folded over the base. A later layout gets another version, and `unpack` keeps
 reading the older ones.
+
+Who counts by day needs each entry. Who only asks whether all steps were ever completed, as segments
+do, needs one for each level at most: of two days on which the same level was reached, the older
+cannot get further than the newer, whose attempts began later. Entries that nobody needs are left
+out, and so are all of a row that is complete.
 """
 
 from typing import Final
@@ -31,7 +36,12 @@ from pipelines.operators.sequence.columns import (
     SequenceShape,
 )
 from pipelines.operators.sequence.emit import emit_row
-from pipelines.operators.sequence.entries import find_or_add_entry, free_entry, prefetch_row
+from pipelines.operators.sequence.entries import (
+    find_or_add_entry,
+    free_entry,
+    level_of,
+    prefetch_row,
+)
 from pipelines.operators.sequence.kernel import insert
 
 VERSION: Final = 1
@@ -64,8 +74,12 @@ def pack(
     stamp: Int,
     out: Bytes,
     ends: Int64s,
+    by_day: Int,
 ) -> None:
-    """Write some rows one after another into `out`; row i ends before `ends[i]`."""
+    """Write some rows one after another into `out`; row i ends before `ends[i]`.
+
+    Unless `by_day`, write only what says whether all steps are ever completed.
+    """
     rows, entries, times, tail = columns.rows, columns.entries, columns.times, columns.tail
     p = 0
     for i in range(len(which)):
@@ -73,20 +87,22 @@ def pack(
         out[p] = VERSION
         p = put(out, p + 1, stamp)
         p = put_signed(out, p, rows[row].watermark)
-        p = put(out, p, np.int64(rows[row].closed_level))
-        count = 0
+        closed_level: Int = np.int64(rows[row].closed_level)
+        if not by_day:
+            closed_level = shape.steps if _is_complete(shape, columns, row) else 0
+        needed = NONE if by_day else closed_level
+        p = put(out, p, closed_level)
+        p = put(out, p, _count_entries(shape, columns, row, needed))
         e = rows[row].newest_entry
         while e != NONE:
-            count += 1
-            e = entries[e].next_entry
-        p = put(out, p, count)
-        e = rows[row].newest_entry
-        while e != NONE:
-            p = put_signed(out, p, np.int64(entries[e].day))
-            p = put(out, p, np.int64(entries[e].timed_out_level))
-            for step in range(shape.steps):
-                p = put(out, p, np.int64(times[e, BASE_START, step]) + 1)
-                p = put(out, p, np.int64(times[e, BASE_DURATION, step]) + 1)
+            level = level_of(shape, times[e, BASE_DURATION])
+            if by_day or level > needed:
+                needed = level
+                p = put_signed(out, p, np.int64(entries[e].day))
+                p = put(out, p, np.int64(entries[e].timed_out_level) if by_day else 0)
+                for step in range(shape.steps):
+                    p = put(out, p, np.int64(times[e, BASE_START, step]) + 1)
+                    p = put(out, p, np.int64(times[e, BASE_DURATION, step]) + 1)
             e = entries[e].next_entry
         p = put(out, p, np.int64(rows[row].length))
         previous = np.int64(0)
@@ -97,6 +113,34 @@ def pack(
             p = put(out, p, np.int64(tail[j].mask))
             previous = at
         ends[i] = p
+
+
+@kernel
+def _is_complete(shape: SequenceShape, columns: SequenceColumns, row: Int) -> Int:
+    """Return whether all steps are completed by events before the row's watermark."""
+    if columns.rows[row].closed_level == shape.steps:
+        return True
+    e = columns.rows[row].newest_entry
+    while e != NONE:
+        if columns.times[e, BASE_DURATION, shape.steps - 1] != NONE:
+            return True
+        e = columns.entries[e].next_entry
+    return False
+
+
+@kernel
+def _count_entries(shape: SequenceShape, columns: SequenceColumns, row: Int, reached: Int) -> Int:
+    """Count a row's entries that get beyond `reached` and all newer ones; all if it is NONE."""
+    by_day = reached == NONE
+    count, needed = 0, reached
+    e = columns.rows[row].newest_entry
+    while e != NONE:
+        level = level_of(shape, columns.times[e, BASE_DURATION])
+        if by_day or level > needed:
+            needed = level
+            count += 1
+        e = columns.entries[e].next_entry
+    return count
 
 
 @kernel

@@ -58,11 +58,15 @@ class SequenceState(ArenaRows):
 
     Bit i of an event's mask: the event satisfies step i. The changes of `fold` are an array of
     `STEP_CHANGE`, those of `expire` one of `STEP_TIMEOUT`; both are valid until the next call.
+
+    Unless `by_day`, rows are logged without what only counts by day: what was emitted of days is
+    not the same after they are restored, and what persons have completed is.
     """
 
-    def __init__(self, shape: SequenceShape) -> None:
+    def __init__(self, shape: SequenceShape, *, by_day: bool = True) -> None:
         super().__init__(ROW, EVENT, STEP_CHANGE, HEADS)
         self.shape = shape
+        self._by_day = by_day
         self.heads[FREE_ENTRY] = NONE
         self._entries = np.zeros(64, ENTRY)
         self._times = _new_times(shape)
@@ -142,7 +146,7 @@ class SequenceState(ArenaRows):
         columns = self._columns()
         out = np.empty(max_packed_size(self.shape, columns, rows), np.uint8)
         bounds = np.zeros(len(rows) + 1, np.int64)
-        pack(self.shape, columns, rows, stamp, out, bounds[1:])
+        pack(self.shape, columns, rows, stamp, out, bounds[1:], self._by_day)
         self.logged(rows)
         return Packed(out, bounds[:-1], bounds[1:])
 

@@ -38,20 +38,47 @@ def holds(selector: EventSelector, bind: Binder) -> str:
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in selector.where)])
 
 
-def day_sql(timezone: str, bind: Binder) -> str:
-    """Return an expression for an event's day in a time zone, in days since 1970 (Int64).
+class Days:
+    """The days of a time zone in a statement.
 
-    Equal to `schemas.time.days.DayRuns`, whose rules for the zone it is given.
+    Equal to `schemas.time.days.DayRuns`, whose rules for the zone they are bound to: those of
+    ClickHouse may be older.
     """
-    runs = day_runs(timezone)
-    begins, first, last = (bind(column.tolist(), "Array(Int64)") for column in runs)
-    at = "toUnixTimestamp64Milli(timestamp)"
-    begin = f"roundDown({at}, {begins})"
-    day = bind(DAY_MS, "Int64")
-    return f"""least(
-        transform({begin}, {begins}, {first}, toInt64(0)) + intDiv({at} - {begin}, {day}),
-        transform({begin}, {begins}, {last}, toInt64(0))
+
+    def __init__(self, timezone: str, bind: Binder) -> None:
+        runs = day_runs(timezone)
+        self._day = bind(DAY_MS, "Int64")
+        self._are_utc = runs.are_utc
+        if not self._are_utc:
+            self._begins, self._first, self._last = (
+                bind(column.tolist(), "Array(Int64)") for column in runs
+            )
+
+    def number(self, at: str) -> str:
+        """Return an expression for the day of a time in ms, in days since 1970 (Int64)."""
+        if self._are_utc:
+            return f"intDiv({at} - positiveModulo({at}, {self._day}), {self._day})"
+        begin = f"roundDown({at}, {self._begins})"
+        return f"""least(
+        {self._of_run(begin, self._first)} + intDiv({at} - {begin}, {self._day}),
+        {self._of_run(begin, self._last)}
     )"""
+
+    def begin(self, day: str) -> str:
+        """Return an expression for the time in ms (Int64) at which a day (Int64) begins."""
+        if self._are_utc:
+            return f"({day} * {self._day})"
+        first = f"roundDown({day}, {self._first})"
+        begin = f"transform({first}, {self._first}, {self._begins}, toInt64(0))"
+        return f"({begin} + ({day} - {first}) * {self._day})"
+
+    def _of_run(self, begin: str, column: str) -> str:
+        return f"transform({begin}, {self._begins}, {column}, toInt64(0))"
+
+
+def day_sql(timezone: str, bind: Binder) -> str:
+    """Return an expression for an event's day in a time zone, in days since 1970 (Int64)."""
+    return Days(timezone, bind).number("toUnixTimestamp64Milli(timestamp)")
 
 
 def fingerprint_sql(tokens: str) -> str:

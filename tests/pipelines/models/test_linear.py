@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.models.arrays import Float64s, Rows
 from pipelines.models.create import create, restore
+from pipelines.models.explain import contributions
 from pipelines.models.linear import LinearModel
 from pipelines.models.rows import clipped, finite_rows, interleaved
 from schemas.model_spec import ModelSpec
@@ -47,14 +48,17 @@ class Run(NamedTuple):
 
 # Where features come from: what is constant has no variance, what is tiny has one that underflows.
 SCALES = [0.0, 1.0, 1e-45, 1e-42, 1e-38, 1e-20, 1e-3, 1e6, 1e19, 1e30, 3e38]
+# Those of float64, whose squares and sums overflow.
+MORE_SCALES = [5e-324, 1e-310, 1e-160, 1e155, 1e200, 1e307]
 
 
 @st.composite
 def runs(draw: st.DrawFn, values: bool) -> Run:
     seed = draw(st.integers(0, 2**32 - 1))
     count = draw(st.integers(1, 6))
-    scales = draw(st.lists(st.sampled_from(SCALES), min_size=count, max_size=count))
     double = draw(st.booleans())
+    scale = st.sampled_from(SCALES + MORE_SCALES if double else SCALES)
+    scales = draw(st.lists(scale, min_size=count, max_size=count))
     rng = np.random.default_rng(seed)
     kind = draw(st.sampled_from(["normal", "outliers", "constant then not", "few values"]))
     raw = rng.standard_normal((STEPS, count))
@@ -66,7 +70,8 @@ def runs(draw: st.DrawFn, values: bool) -> Run:
         raw = rng.integers(-1, 2, raw.shape).astype(float)
     event(kind)
     with np.errstate(all="ignore"):
-        rows = np.clip(raw * scales + rng.choice([0.0, 1.0, -7.5], count), -3e38, 3e38)
+        bound = 1e308 if double else 3e38
+        rows = np.clip(raw * scales + rng.choice([0.0, 1.0, -7.5], count), -bound, bound)
     labels = (rng.random(STEPS) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))).astype(float)
     if values:
         labels = rng.standard_normal(STEPS) * draw(st.sampled_from([1.0, 1e-300, 1e9, 1e200]))
@@ -203,6 +208,27 @@ def test_contributions_are_weight_times_scaled_value_and_add_up_to_the_log_odds(
     assert np.allclose(1 / (1 + np.exp(-odds)), model.predict_many(rows))
 
 
+@pytest.mark.parametrize(
+    ("spec", "linear"),
+    [
+        (SGD, True),
+        (REGRESSION, True),
+        (ModelSpec("logistic_sgd", calibrated=True), True),
+        (ModelSpec("base_rate"), False),
+        (ModelSpec("gaussian_naive_bayes", calibrated=True), False),
+    ],
+    ids=str,
+)
+def test_only_linear_models_say_what_contributes(spec: ModelSpec, linear: bool) -> None:
+    model, rows = create(spec, names(3)), np.ones((5, 3), np.float32)
+    model.learn_many(rows, np.ones(5))
+
+    found = contributions(model, rows, 2)
+
+    assert (found is not None) is linear
+    assert found is None or found.features.shape == found.values.shape == (5, 2)
+
+
 def test_rows_and_labels_that_are_not_finite_are_named() -> None:
     rows = np.array([[1, 2], [np.nan, 2], [1, np.inf], [3, 4]], np.float32)
 
@@ -223,6 +249,8 @@ def test_features_are_clipped_to_the_bound_and_keep_their_type() -> None:
         (np.zeros((2, 3)), np.zeros(2), r"rows must be \(rows, 2\)"),
         (np.zeros(2), np.zeros(2), r"rows must be \(rows, 2\)"),
         (np.zeros((2, 2), np.int64), np.zeros(2), "float32 or float64"),
+        (np.array([[1.0, 2.0], [np.nan, 0.0]]), np.zeros(2), "rows to learn must be finite"),
+        (np.array([[1.0, 2.0], [np.inf, 0.0]]), np.zeros(2), "rows to learn must be finite"),
         (np.zeros((2, 2)), np.zeros(3), r"labels must be \(2,\)"),
         (np.zeros((2, 2)), np.array([0.0, 0.5]), "must be 0 or 1"),
         (np.zeros((2, 2)), np.array([0.0, np.nan]), "must be 0 or 1"),

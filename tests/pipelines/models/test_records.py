@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 import pipelines.models
 from pipelines.models.create import create, open_scorer
+from pipelines.models.drift import DriftDetector
+from pipelines.models.quality import WINDOW, OutcomeQuality
 from pipelines.models.stored import check_fits, model_of, model_part, scorer_of
+from pipelines.models.tree_export import MAX_DEPTH, MAX_NODES, MAX_TREES
 from schemas import model_record
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import history, load
@@ -120,6 +123,32 @@ def test_a_record_over_the_limit_is_refused_with_its_size() -> None:
         decode(b"\xc3\x01" + bytes(MAX_RECORD_BYTES + 10))
 
 
+def test_the_largest_model_with_its_quality_fits_into_a_record() -> None:
+    trees, nodes = MAX_TREES, MAX_NODES
+    forest = {
+        "learned": np.array([1]),
+        "split_features": np.zeros(nodes, np.int64),
+        "thresholds": np.zeros(nodes),
+        "children": np.zeros((nodes, 2), np.int64),
+        "shares": np.zeros((nodes, 2)),
+        "roots": np.zeros(trees, np.int64),
+        "votes": np.zeros(trees),
+    }
+    quality = OutcomeQuality()
+    quality.add(np.full(WINDOW, 0.3), np.full(WINDOW, 0.3), np.ones(WINDOW))
+    detector = DriftDetector()
+    detector.add(np.zeros(100_000))
+    parts = {
+        **named_part("model", forest),
+        **named_part("quality", quality.arrays()),
+        **named_part("drift", detector.arrays()),
+    }
+    features = tuple(f"{n:0200}" for n in range(MAX_FEATURES))
+    record = logistic(spec=ModelSpec("adaptive_random_forest"), features=features, arrays=parts)
+
+    assert len(encode(record)) < MAX_RECORD_BYTES * 2 / 3
+
+
 def forged(change: Any) -> bytes:
     """A record that our own encoder would not write."""
     fields = to_fields(logistic())
@@ -216,9 +245,9 @@ TREE_ARRAYS: dict[str, Any] = {
         ({"split_features": np.array([-2, -1, -1])}, "split_features: must be -1 to 3"),
         ({"roots": np.array([3])}, "roots: must be 0 to 2"),
         ({"roots": np.array([0, 0]), "votes": np.ones(2)}, "roots: must be one tree"),
-        ({"thresholds": np.zeros(20_000)}, "at most 16384 nodes and 64 trees"),
-        ({"roots": np.zeros(65, np.int64)}, "at most 16384 nodes and 64 trees"),
-        ({"thresholds": np.zeros((2**31 - 1, 0))}, "at most 16384 nodes and 64 trees"),
+        ({"thresholds": np.zeros(20_000)}, "at most 5110 nodes and 10 trees"),
+        ({"roots": np.zeros(11, np.int64)}, "at most 5110 nodes and 10 trees"),
+        ({"thresholds": np.zeros((2**31 - 1, 0))}, "at most 5110 nodes and 10 trees"),
         ({"shares": np.full((3, 2), -1.0)}, "shares: must be 0 or more"),
         ({"votes": np.array([np.nan])}, "votes: must be finite"),
     ],
@@ -227,6 +256,28 @@ TREE_ARRAYS: dict[str, Any] = {
 def test_trees_that_would_loop_or_read_outside_are_refused(changed: Any, message: str) -> None:
     with pytest.raises(InvalidRecord, match=message):
         open_scorer(ModelSpec("hoeffding_tree"), names(4), TREE_ARRAYS | changed)
+
+
+def chain(length: int) -> dict[str, Any]:
+    """A tree whose nodes to the left are leaves, and `length` of those to the right are not."""
+    nodes = 2 * length + 1
+    inner = np.arange(nodes) % 2 == 0
+    inner[-1] = False
+    places = np.arange(nodes)
+    return {
+        "split_features": np.where(inner, 0, -1),
+        "thresholds": np.zeros(nodes),
+        "children": np.where(inner[:, None], np.stack((places + 1, places + 2), axis=1), -1),
+        "shares": np.zeros((nodes, 2)),
+    }
+
+
+def test_a_tree_that_is_too_deep_is_refused() -> None:
+    spec = ModelSpec("hoeffding_tree")
+    open_scorer(spec, names(4), TREE_ARRAYS | chain(MAX_DEPTH))
+
+    with pytest.raises(InvalidRecord, match="must be at most 8 levels deep"):
+        open_scorer(spec, names(4), TREE_ARRAYS | chain(MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize(
