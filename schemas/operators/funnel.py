@@ -65,8 +65,11 @@ class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     The 25 values with which the most persons entered in total are shown, all others together as
     `other`. On the stream each partition tracks 1,000 values (of 200 kB in all), and its figures
     equal ClickHouse's as long as no partition has more. Then the most frequent ones are tracked,
-    `approximate` is true, and `error` says how many persons a value may lack at most. Numbers are
-    compared as 64-bit floats, text by its first 200 characters; lists and objects count as not set.
+    `approximate` is true, and `error` says how many persons a value may lack at most.
+
+    Values are compared as a whole: numbers exactly (1 and 1.0 are one value), text to its end. A
+    text of more than 200 characters is shown as its first 200, `…`, and 16 hexadecimal digits of
+    its MD5 digest. Lists and objects count as not set.
     """
 
     property: PropertyName

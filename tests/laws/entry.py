@@ -31,6 +31,9 @@ ZONES = [
     "Australia/Lord_Howe",  # half an hour more in summer
     "America/Asuncion",  # where summer time has begun at midnight
 ]
+LONG = "x" * 200
+# Equal and unequal values, some of which are equal as doubles, or to the 200th character.
+VALUES = [None, "a", "b", 1, 1.0, True, 2**60 + 1, 2**60 + 2, LONG, f"{LONG}y", f"{LONG}z"]
 WEEK_STARTS = ["monday", "sunday"]
 
 

@@ -1,7 +1,6 @@
 """Funnels for the laws: plain ones, and those with options."""
 
 import datetime
-import json
 import operator
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +14,12 @@ from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.laws.driver import Published
-from tests.laws.entry import DAY_MS, NOON, PERSONS, ZONES, Case, Entry
+from tests.laws.entry import DAY_MS, NOON, PERSONS, VALUES, ZONES, Case, Entry
 from tests.oracles import funnel as oracle
 from tests.oracles.durations import Sketch, sketch_of
 from tests.oracles.events import Event, Json
 from tests.oracles.funnel_options import OfValue
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of_shown
 from tests.warehouse import Warehouse
 
 HOUR_MS = 3_600_000
@@ -84,7 +83,7 @@ def _sketches(times: Iterable[Mapping[str, Any]]) -> list[Sketch]:
 def _name(value: str | None) -> str:
     """The name of a value that is written in JSON."""
     assert value is not None, "so few values are all counted by themselves"
-    return name_of(json.loads(value))
+    return name_of_shown(value)
 
 
 def _in_store(warehouse: Warehouse, definition: Definition, _: int) -> Shown:
@@ -250,7 +249,7 @@ def _events(
         st.sampled_from(PERSONS[:2]),
         times,
         st.one_of(singly, singly, st.integers(least, 2**asked - 1)),
-        st.sampled_from([None, None, 1, "a"]),
+        st.sampled_from([None, None, *VALUES]),
     )
     return st.lists(event, min_size=1, max_size=30)
 

@@ -10,6 +10,7 @@ from schemas.properties import stored_name
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
+from schemas.value_tokens import DIGEST_BYTES, MAX_CHARS
 from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
 
 
@@ -96,14 +97,13 @@ def token_sql(name: str, bind: Binder) -> str:
     Equal to `schemas.value_tokens.token`.
     """
     value = _property(name, bind)
-    double = _double_token(f"coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)")
-    return f"""ifNull(multiIf(
-        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
-        {value}.:String IS NOT NULL, concat('s', substringUTF8({value}.:String, 1, 200)),
-        {value}.:Float64 IS NOT NULL OR {value}.:Int64 IS NOT NULL OR {value}.:UInt64 IS NOT NULL,
-        {double},
-        ''
-    ), '')"""
+    text = f"{value}.:String"
+    digest = f"lower(hex(substring(MD5({text}), 1, {DIGEST_BYTES})))"
+    shown = f"""if(
+        lengthUTF8({text}) > {MAX_CHARS},
+        concat(substringUTF8({text}, 1, {MAX_CHARS}), '…', {digest}), {text}
+    )"""
+    return f"ifNull(multiIf({_scalar_tokens(value, shown)}, ''), '')"
 
 
 def whole_token_sql(name: str, bind: Binder) -> str:
@@ -112,25 +112,29 @@ def whole_token_sql(name: str, bind: Binder) -> str:
     Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
     """
     value = _property(name, bind)
-
-    def whole_number(kind: str) -> str:
-        number = f"{value}.:{kind}"
-        is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
-        return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
-
-    return f"""ifNull(multiIf(
-        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
-        {value}.:String IS NOT NULL, concat('s', {value}.:String),
-        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
-        {value}.:Int64 IS NOT NULL, {whole_number("Int64")},
-        {value}.:UInt64 IS NOT NULL, {whole_number("UInt64")},
+    return f"""ifNull(multiIf({_scalar_tokens(value, f"{value}.:String")},
         startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
         ''
     ), '')"""
 
 
+def _scalar_tokens(value: str, shown: str) -> str:
+    """Return arguments of `multiIf` for all values but lists; text is `shown` in some way."""
+    return f"""
+        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
+        {value}.:String IS NOT NULL, concat('s', {shown}),
+        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
+        {value}.:Int64 IS NOT NULL, {_whole_number_token(f"{value}.:Int64")},
+        {value}.:UInt64 IS NOT NULL, {_whole_number_token(f"{value}.:UInt64")}"""
+
+
 def _property(name: str, bind: Binder) -> str:
     return f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
+
+
+def _whole_number_token(number: str) -> str:
+    is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
+    return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
 
 
 def _double_token(number: str) -> str:

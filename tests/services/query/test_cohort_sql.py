@@ -32,7 +32,7 @@ from services.query.operators.cohort.response import assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from tests.oracles import cohort as oracle
 from tests.oracles.cohort import Act, grid, grids, persons
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of_shown
 from tests.pipelines.test_cohort_fold import Case, cases
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
@@ -136,7 +136,7 @@ def test_clickhouse_counts_each_value_as_the_definition_says(
     of = case.period, case.periods, case.timezone
     counted = count_all(warehouse, define(case, breakdown=ByValue("plan")), case.acts)
     assert counted.rows == rows_of(grid(case.acts, *of))
-    found = {name_of(json.loads(value or "")): rows for value, rows in counted.values.items()}
+    found = {name_of_shown(value or ""): rows for value, rows in counted.values.items()}
     assert found == {value: rows_of(wanted) for value, wanted in grids(case.acts, *of).items()}
 
 

@@ -50,6 +50,22 @@ async def test_what_names_no_time_zone_when_it_is_made_has_that_of_its_project(
     assert zone_of(replaced) == "Europe/Lisbon"
 
 
+async def test_what_is_sent_back_as_it_is_shown_keeps_its_calendar(
+    query: httpx.AsyncClient,
+) -> None:
+    bodies = {"cohorts": COHORT | {"period": "week"}, "metrics": USERS, "funnels": FUNNEL}
+    shown = {
+        path: (await query.post(f"{SHOP}/{path}", json=body)).json()
+        for path, body in bodies.items()
+    }
+    await query.put(SETTINGS, json={"timezone": "Europe/Lisbon", "week_start": "sunday"})
+    for path, before in shown.items():
+        renamed = before | {"name": "Renamed"}
+        after = (await query.put(f"{SHOP}/{path}/{before['id']}", json=renamed)).json()
+        assert (after["version"], after["timezone"]) == (1, "UTC")
+        assert after.get("week_start", "monday") == "monday"
+
+
 async def test_what_names_no_start_of_the_week_has_that_of_its_project(
     query: httpx.AsyncClient,
 ) -> None:

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
 from schemas.time.calendar import Period, WeekStart
-from schemas.value_tokens import token
+from schemas.value_tokens import token_of_json
 from services.query.http.params import Source, instant
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.cohort.aggregates import CohortAggregates, Grids, add_up
@@ -151,9 +151,7 @@ def _top_values(values: Grids) -> list[str]:
         for value, of_value in values.items()
         if value is not None
     }
-    breakdown_values = sorted(
-        persons, key=lambda value: (-persons[value], token(json.loads(value)))
-    )
+    breakdown_values = sorted(persons, key=lambda value: (-persons[value], token_of_json(value)))
     return breakdown_values[:MAX_SHOWN]
 
 
