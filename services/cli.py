@@ -21,6 +21,7 @@ from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
+from services.cli_predict import predict
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +37,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file):
+for command in (keys, tokens, projects, import_file, predict):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]

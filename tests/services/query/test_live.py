@@ -25,6 +25,7 @@ from schemas.avro.files import load
 from schemas.operators import metric as metrics
 from schemas.operators.funnel import FUNNEL, FunnelDefinition, decode_funnel, encode
 from schemas.operators.metric import METRIC, MetricDefinition, decode_metric
+from schemas.operators.prediction import PREDICTION
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -37,6 +38,7 @@ from tests.conftest import PARTITIONS
 from tests.credentials import KEY, TOKEN, bearer, put, query_token, write_key
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Place, SharedService, Worker
+from tests.services.query.predictions import Publisher, good
 
 TIMEOUT_S = 120.0
 TIMESTAMP = 1_772_323_200_000
@@ -622,3 +624,31 @@ def test_a_service_that_stops_says_so(settings: Settings) -> None:
             server.should_exit = True
             assert feed.end()[1] == 1012
         thread.join()
+
+
+# ── predictions ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_prediction_comes_whenever_it_has_asked_or_its_model_has_learned(
+    service: Service, place: Place
+) -> None:
+    body = {"goal": {"event": "buy"}, "within_s": 60}
+    names: dict[str, Any] = {"project_id": place.renamed("shop"), "id": "buys", "version": 1}
+    record = msgspec.json.encode({**names, "created_at": 0, "updated_at": 0, "prediction": body})
+    write(place, Record(record, PREDICTION.decode(record).key))
+    publisher = Publisher(place)
+    with service.ready() as feed:
+        feed.subscribe("predictions")
+        [prediction] = feed.receive()["predictions"]
+        assert (prediction["state"], prediction["asked"]) == ("backfilling", 0)
+        assert prediction["withheld_because"] == "it has learned nothing yet"
+        publisher.questions({"asked": 3}, {"asked": 4, "partition": 1})
+        while prediction["asked"] != 7:
+            [prediction] = feed.receive()["predictions"]
+        publisher.model(good())
+        while not prediction["models"][0]["learned"]:
+            [prediction] = feed.receive()["predictions"]
+        assert (prediction["withheld"], prediction["models"][0]["better_than_base"]) == (
+            False,
+            True,
+        )

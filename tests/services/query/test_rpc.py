@@ -131,6 +131,17 @@ async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:
     overlap = pb.GetSegmentOverlapRequest(**one, parameters={"with": "two"})
     assert (await client.json("GetSegmentOverlap", overlap))["overlaps"][-1]["persons"] == 0
 
+    body = json.dumps({"id": "buys", "goal": {"event": "cart"}, "within_s": 60}).encode()
+    prediction = pb.CreateDefinitionRequest(project_id="shop", kind=pb.KIND_PREDICTION, json=body)
+    await client.call("CreateDefinition", prediction)
+    buys: dict[str, Any] = {"project_id": "shop", "id": "buys"}
+    scores = pb.ListPredictionPersonsRequest(**buys, parameters={"order": "lowest"})
+    assert (await client.json("ListPredictionPersons", scores))["order"] == "lowest"
+    score = pb.GetPredictionPersonRequest(**buys, person="a/b?", parameters={"withheld": "show"})
+    assert (await client.json("GetPredictionPerson", score))["person"] == "a/b?"
+    nobody = pb.GetPredictionPersonRequest(**buys)
+    assert (await client.refusal("GetPredictionPerson", nobody))[1]["error-field"] == "person"
+
     # ClickHouse has the persons, and is away in these tests.
     persons = pb.ListFunnelPersonsRequest(**buy)
     assert (await client.refusal("ListFunnelPersons", persons))[0] == "UNAVAILABLE"

@@ -108,10 +108,11 @@ def key_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelKey:
 
 def read_models(batch: pa.RecordBatch) -> list[ModelState]:
     """Read decoded rows as the states of models. Nothing in them is executed."""
-    return [_read(fields) for fields in batch.to_pylist()]
+    return [state_of(fields) for fields in batch.to_pylist()]
 
 
-def _read(fields: dict[str, object]) -> ModelState:
+def state_of(fields: dict[str, object]) -> ModelState:
+    """Return the state of the model that the fields of a record describe."""
     named = VersionKey(
         str(fields["project_id"]), str(fields["prediction_id"]), int(str(fields["version"]))
     )
