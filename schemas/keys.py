@@ -1,4 +1,4 @@
-"""Credentials (write keys and query tokens) and the limits and time zones of projects.
+"""Credentials (write keys and query tokens) and the limits and settings of projects.
 
 They are records of the definitions topic. A write key sends events, a query token reads figures and
 changes definitions; neither is accepted instead of the other, and their prefixes differ.
@@ -18,8 +18,10 @@ from typing import Annotated, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from schemas.choices import accepted_at
 from schemas.definitions import Id, Kind, Text, decode_with, definition_key, is_id
 from schemas.errors import InvalidRequest
+from schemas.time.calendar import WeekStart
 
 WRITE_KEY_PREFIX: Final = "awk_"
 TOKEN_PREFIX: Final = "aqt_"  # noqa: S105  # of tokens, not one
@@ -78,10 +80,11 @@ class QueryToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The limits of a project, for all its keys together, and its time zone.
+    """The limits of a project, for all its keys together, and its settings.
 
-    A project without this record has no limits, and UTC. Cohorts and metrics that are created
-    without a time zone get `timezone`.
+    A project without this record has no limits, and the defaults below. Funnels, cohorts and
+    metrics that are created without a time zone get `timezone`, and those that have weeks get
+    `week_start` in the same way.
     """
 
     kind: ClassVar[Kind] = "project"
@@ -91,6 +94,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events_per_s: PerSecond | None = None
     events_per_day: PerDay | None = None
     timezone: TimeZone = "UTC"
+    week_start: WeekStart = "monday"
 
     @property
     def project_id(self) -> str:
@@ -161,7 +165,10 @@ def encode(definition: Definition) -> bytes:
         decode(definition.kind, value)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, path.rstrip("`").lstrip(".")) from None
+        path = path.rstrip("`").lstrip(".")
+        if message.startswith("Invalid enum value"):
+            message = f"{message}; accepted are {accepted_at(type(definition), path)}"
+        raise InvalidRequest(message, path) from None
     return value
 
 

@@ -32,6 +32,7 @@ class Topics:
         self.person_state = Topic(f"{prefix}.state.persons", "compact")
         self.positions = Topic(f"{prefix}.state.positions", "compact", partitions=1)
         self.dedup = Topic(f"{prefix}.dedup", "compact", partitions=1)
+        self.clocks = Topic(f"{prefix}.clocks", "compact", partitions=1)
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

@@ -2,21 +2,26 @@
 
 ClickHouse computes the same tokens (`services/query/clickhouse/events.py`); a test compares them.
 
-- `token` is for figures by value: numbers are compared as doubles, text by its first 200
-  characters, and lists count as not set.
-- `whole_token` is for values that have to be the same: numbers are compared exactly, text and lists
-  as a whole. The tokens of lists are others in ClickHouse, but equal if these are.
+- `token` is for figures by value, which are published with their values. Numbers are compared
+  exactly, text as a whole; lists count as not set. A text of more than 200 characters is shown as
+  its first 200, `…`, and 16 digits of its digest: whoever reads that knows it from other texts, for
+  a text of that length is never shown as it is.
+- `whole_token` is for values that have to be the same: as `token`, but text is not shortened, and
+  lists are compared as a whole. The tokens of lists are others in ClickHouse, but equal if these
+  are.
 
 Objects count as not set.
 """
 
+import hashlib
 import json
 import math
 import struct
 from collections.abc import Iterable
 from typing import Any, Final
 
-_MAX_CHARS: Final = 200
+MAX_CHARS: Final = 200  # of a text that is shown as it is
+DIGEST_BYTES: Final = 8
 _EXACT: Final = 2**53  # whole doubles below it are written without a fraction
 _MAX_INT: Final = 2**63
 
@@ -25,9 +30,11 @@ def token(value: Any) -> str:
     """Return the token of a value for figures by value; empty if it counts as not set."""
     match value:
         case str():
-            return f"s{value[:_MAX_CHARS]}"
+            return f"s{_shown(value)}"
         case bool():
             return "t" if value else "f"
+        case int() if _double(value) != value:  # no double is that number
+            return f"i{value}"
         case int() | float():
             return f"n{struct.pack('>d', _double(value) + 0.0).hex()}"
     return ""
@@ -38,8 +45,6 @@ def whole_token(value: Any) -> str:
     match value:
         case str():
             return f"s{value}"
-        case int() if _double(value) != value:  # no double is that number
-            return f"i{value}"
         case list():
             try:
                 return f"a{json.dumps(_comparable(value), ensure_ascii=False, sort_keys=True)}"
@@ -88,4 +93,20 @@ def to_json(value: str) -> str:
             return json.dumps(int(number) if whole else number)
         case "s":
             return json.dumps(value[1:], ensure_ascii=False)
+        case "i":
+            return value[1:]
     return "null"
+
+
+def token_of_json(shown: str) -> str:
+    """Return the token of a value that `to_json` has written, in this version or an earlier one."""
+    value = json.loads(shown)
+    return f"s{value}" if isinstance(value, str) else token(value)
+
+
+def _shown(text: str) -> str:
+    """Return a text as it is shown: the same for equal texts, another for others."""
+    if len(text) <= MAX_CHARS:
+        return text
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()[:DIGEST_BYTES]
+    return f"{text[:MAX_CHARS]}…{digest.hex()}"

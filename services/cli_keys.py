@@ -6,12 +6,13 @@ to standard error.
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
 from schemas.keys import ALL_PROJECTS, MAX_TOKEN_DAYS, Project, QueryToken, Scope, WriteKey
 from schemas.settings import Settings
+from schemas.time.calendar import WeekStart
 
 if TYPE_CHECKING:
     from services.keys.admin import KeyAdmin
@@ -206,10 +207,25 @@ def limit_project(
 def set_timezone(settings: ReadSettings, /, project: str, zone: str) -> None:
     """Set the time ZONE (such as Europe/Lisbon) of PROJECT.
 
-    It applies to cohorts and metrics that are created from now on without a time zone.
+    Funnels, cohorts and metrics that are created or replaced from now on, and name no time zone of
+    their own, count by its days.
     """
     changed = _run(settings, lambda admin: admin.set_timezone(project, zone))
     click.echo(f"project {changed.id}: {changed.timezone}", err=True)
+
+
+@projects.command("week-start")
+@click.argument("project")
+@click.argument("day", type=click.Choice(get_args(WeekStart)))
+@click.pass_obj
+def set_week_start(settings: ReadSettings, /, project: str, day: WeekStart) -> None:
+    """Set the DAY on which the weeks of PROJECT begin.
+
+    It applies to funnels and cohorts that are created or replaced from now on, and name no
+    `week_start` of their own.
+    """
+    changed = _run(settings, lambda admin: admin.set_week_start(project, day))
+    click.echo(f"project {changed.id}: weeks begin on {changed.week_start}", err=True)
 
 
 @projects.command("list")
@@ -225,8 +241,9 @@ def list_projects(settings: ReadSettings, /) -> None:
     rows = []
     for name in sorted(configured.keys() | set(key_projects)):
         project = configured.get(name, unset)
-        rows.append((name, str(key_projects.count(name)), _limits(project), project.timezone))
-    _print_table(("PROJECT", "WRITE KEYS", "LIMITS", "TIME ZONE"), rows)
+        count = str(key_projects.count(name))
+        rows.append((name, count, _limits(project), project.timezone, project.week_start))
+    _print_table(("PROJECT", "WRITE KEYS", "LIMITS", "TIME ZONE", "WEEK START"), rows)
 
 
 def _run(settings: ReadSettings, work: "Callable[[KeyAdmin], Awaitable[T]]") -> T:

@@ -20,6 +20,7 @@ from pipelines.engine.backfill import Backfills
 from pipelines.engine.catalog import DefinitionCatalog
 from pipelines.engine.changelog import PersonChangelog, Recovery
 from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.event_clocks import EventClocks
 from pipelines.engine.events import EventDecoder, MatchedEvents
 from pipelines.engine.failed_instance import FailedInstance
 from pipelines.engine.instance import AnyInstance, Backfill, reason_of
@@ -80,6 +81,8 @@ class Analytics(Table):
         self._publishers = Publishers(self._operators, topics, registry, self._outbox)
         definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
+        clocks = TopicReader(self._settings.cluster, [topics.clocks.name])
+        self._clocks = EventClocks(topics.clocks.name, clocks, registry, self._outbox)
 
     # ── an epoch's events ────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +138,9 @@ class Analytics(Table):
         """Apply new definitions, let time pass, log rows that are due, publish aggregates."""
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
+        self._clocks.follow()
+        for number, partition in self._partitions.items():
+            self._clocks.publish(number, partition, now_ms)
         for number, partition in self._partitions.items():
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
@@ -178,6 +184,7 @@ class Analytics(Table):
             if had_previous and not instance.has_previous:
                 self._publishers.supersede(context, instance)
         partition.promote(partition.position)  # definitions without any history
+        self._clocks.forget(number, partition)
 
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
@@ -236,6 +243,9 @@ class Analytics(Table):
         while not self._catalog.caught_up:
             self._catalog.follow(timeout_s=0.5)
             yield
+        while not self._clocks.caught_up:
+            self._clocks.follow(timeout_s=0.5)
+            yield
         number, topic = partition, self._settings.topics.person_state.name
         changelog = PersonChangelog(topic, number, self._snapshots, self._outbox)
         recovery = yield from changelog.restore(self._empty_partition, committed, reader)
@@ -248,7 +258,7 @@ class Analytics(Table):
         self._outdated.add(number)
 
     def _empty_partition(self) -> Partition:
-        partition = Partition()
+        partition = Partition(self._clocks.offset_of)
         partition.instances = {key: self._instance(key) for key in self._catalog}
         return partition
 

@@ -7,7 +7,6 @@ place. Persons who were counted before remain in `OTHER`, and `error` says how m
 these are at most.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +15,8 @@ from datasketches import frequent_items_error_type, frequent_strings_sketch
 
 from pipelines.columnar.jit import Int64s, UInt64s
 from pipelines.engine.operator import ChangeRecords
-from pipelines.matching.value_hash import fingerprint
-from schemas.value_tokens import to_json
+from pipelines.matching.value_hash import fingerprint, fingerprint_of_tokens
+from schemas.value_tokens import to_json, token_of_json
 
 # Bounds the record of a period, with a count for each step or column of each value.
 MAX_VALUES: Final = 1_000
@@ -76,7 +75,7 @@ class BreakdownValues:
         """Track a value (in JSON) that was tracked when it was published; return its place."""
         if value is None:
             return OTHER
-        key = fingerprint([json.loads(value)])
+        key = fingerprint_of_tokens([token_of_json(value)])
         self._admit(key, value)
         return self._places.get(key, OTHER)
 

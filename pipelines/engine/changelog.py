@@ -207,7 +207,9 @@ class PersonChangelog:
                 live.append(begin)
             else:
                 known = meta.backfills.get(key.name)
-                instance.backfill = Backfill(known.at, known.clock_offset) if known else Backfill()
+                instance.backfill = Backfill()
+                if known:  # earlier versions let events move a clock ahead of the time of day
+                    instance.backfill = Backfill(known.at, min(known.clock_offset, 0))
                 past.append(OffsetRange(begin, instance.backfill.at))
         return Recovery(
             partition,

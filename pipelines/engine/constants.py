@@ -2,16 +2,8 @@
 
 from typing import Final
 
-from pipelines.columnar.jit import Int, kernel
-
 NONE: Final = -1  # no such row, place or duration: all of them count from 0
 NEVER: Final = -(2**62)  # earlier than any time (ms)
 FOREVER: Final = 2**62  # later than any time (ms)
 TOTAL: Final = -(2**31)  # in place of a day or period: all of them together
 DAY_MS: Final = 86_400_000
-
-
-@kernel
-def day_of(at: Int) -> Int:
-    """Return the day (UTC) of a time in ms, in days since 1970."""
-    return at // DAY_MS

@@ -15,13 +15,14 @@ from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.constants import NEVER, NONE, TOTAL
 from pipelines.engine.events import OffsetRange
-from pipelines.engine.history import Corrections
+from pipelines.engine.history import Corrections, SelectedEvents
 from pipelines.engine.operator import (
     NO_ROWS,
     Aggregates,
     C,
     D,
     Expired,
+    FoldResult,
     Packed,
     PersonState,
     Record,
@@ -60,12 +61,14 @@ class PersonEvents(NamedTuple):
     """Events as states fold them: who, when, and at which offset; one entry an event.
 
     `slots` are persons of an index of `persons` of them. Only those of matched events are set.
+    `record_times` are the times of day at which the events were stored (ms).
     """
 
     persons: int
     slots: Int32s
     at: Int64s
     offsets: Int64s
+    record_times: Int64s
 
 
 class OperatorInstance(Generic[D, C]):
@@ -85,6 +88,7 @@ class OperatorInstance(Generic[D, C]):
         recounted_to: the offset below which a recount has folded all events in the order of time.
         settling: it has caught up with history, in which events came too late: until its first
             recount has counted them, it is published as backfilling.
+        clock: the project's time (ms) as of which time has passed; None before.
         unpublished: periods whose record differs from what is published.
         total: the record of the total as it was last published.
         live_since: the offset at which it became live.
@@ -111,6 +115,7 @@ class OperatorInstance(Generic[D, C]):
         self.behind_since: int | None = None
         self.recounted_to = 0
         self.settling = False
+        self.clock: int | None = None
         self.unpublished: set[int] = set()
         self.total: Record | None = None
         self.live_since: int | None = None
@@ -152,14 +157,10 @@ class OperatorInstance(Generic[D, C]):
             return None
         offsets = events.offsets.take(rows)
         with self.failing_alone():
-            result = self.state.fold(
-                events.persons,
-                events.slots.take(rows),
-                events.at.take(rows),
-                masks,
-                offsets,
-                values,
+            selected = SelectedEvents(
+                events.slots.take(rows), events.at.take(rows), masks, offsets, values
             )
+            result = self.fold(events.persons, selected, events.record_times.take(rows))
             if len(result.newly_dirty):
                 self.unlogged.append(UnloggedRows(result.newly_dirty, int(offsets[0]), due))
             if replay:
@@ -171,6 +172,18 @@ class OperatorInstance(Generic[D, C]):
                 self.leave_out(result.late, result.overflow)
             return result.changes
         return None
+
+    def fold(
+        self,
+        persons: int,
+        events: SelectedEvents,
+        times_of_day: Int64s,  # noqa: ARG002 (for states with a clock)
+    ) -> FoldResult[C]:
+        """Fold events into the state; `persons` is the size of the index of their slots.
+
+        An event moves the state's clock up to the time of day at which it came, at most.
+        """
+        return self.state.fold(persons, *events)
 
     def leave_out(self, late: int, overflow: int) -> None:
         """Note events that came too late; for `overflow` of them there was no room in their row."""
@@ -195,6 +208,7 @@ class OperatorInstance(Generic[D, C]):
 
     def expire(self, now_ms: int) -> Expired[C] | None:
         """Let time pass up to `now_ms`, or a part of it, and count what it changes."""
+        self.clock = now_ms
         with self.failing_alone():
             expired = self.state.expire(now_ms)
             if expired is None:

@@ -16,7 +16,7 @@ store is its log: events from `recovery_offset` on are processed again after a c
 logged row says up to which offset it holds events.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -60,23 +60,33 @@ class PartitionChanges(NamedTuple):
     timeouts: list[tuple[AnyInstance, ChangeRecords]]
 
 
+def _no_clock(_: str) -> int:
+    return NEVER
+
+
 class Partition:
     """The state of one partition, in memory only. It knows no topic, and callers pass the time.
+
+    `elsewhere` returns the offset of a project's clock by the events of all partitions, as far as
+    they are known; NEVER without any.
 
     Attributes:
         position: live definitions hold the events below this offset.
         persons: the index of persons, by project and id.
         instances: the definitions.
-        clock_offsets: how far each project's newest event is ahead of the broker's clock (ms),
-            mostly below 0. Added to the time of day it is the project's own time, which goes on
+        clock_offsets: how far each project's newest event in this partition was ahead of the
+            broker's clock when it was stored (ms): 0 or less. The greatest offset of all partitions
+            (`clock_offset_of`), added to the time of day, is the project's own time, which goes on
             without events.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Callable[[str], int] = _no_clock) -> None:
         self.position = 0
         self.persons = KeyIndex()
         self.instances: dict[Key, AnyInstance] = {}
         self.clock_offsets: dict[str, int] = {}
+        self._elsewhere = elsewhere
+        self._risen: set[str] = set()  # the projects whose own offset has risen
         self._expire_first: Key | None = None  # the first key that the last call left out
 
     @property
@@ -170,7 +180,9 @@ class Partition:
         rows = np.flatnonzero(matched)
         slots = np.zeros(len(events.at), np.int32)
         slots[rows] = self.persons.intern(events.projects, events.persons, rows)
-        return PersonEvents(len(self.persons), slots, events.at, events.offsets)
+        return PersonEvents(
+            len(self.persons), slots, events.at, events.offsets, events.record_times
+        )
 
     def _advance(self, batch: MatchedEvents, run: Pass, keys: Iterable[Key]) -> None:
         """Advance positions to the end of the batch, and clocks to the times of its events."""
@@ -191,7 +203,7 @@ class Partition:
     def _advance_backfill(instance: AnyInstance, backfill: Backfill, batch: MatchedEvents) -> None:
         offset_ms = batch.clock_offsets.get(instance.key.project, NEVER)
         backfill.at = batch.events.range.end
-        backfill.clock_offset = max(backfill.clock_offset, offset_ms)
+        backfill.clock_offset = max(backfill.clock_offset, min(offset_ms, 0))
         instance.unpublished.add(TOTAL)
 
     def promote(self, reached: int) -> list[Key]:
@@ -212,21 +224,34 @@ class Partition:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     def advance_event_clock(self, project: str, offset_ms: int) -> None:
-        """Advance a project's time, given how far an event is ahead of its record."""
-        if offset_ms != NEVER:
-            self.clock_offsets[project] = max(self.clock_offsets.get(project, NEVER), offset_ms)
+        """Advance a project's time, given how far an event is ahead of its record.
+
+        An event that is dated ahead of the time of day advances it to the time of day.
+        """
+        offset_ms = min(offset_ms, 0)
+        if offset_ms > self.clock_offsets.get(project, NEVER):
+            self.clock_offsets[project] = offset_ms
+            self._risen.add(project)
+
+    def take_risen(self) -> list[str]:
+        """Return the projects whose offset in this partition has risen since the last call."""
+        risen = [project for project in sorted(self._risen) if project in self.clock_offsets]
+        self._risen.clear()
+        return risen
+
+    def clock_offset_of(self, project: str) -> int:
+        """Return how far a project's time is ahead of the time of day: 0 or less, or NEVER."""
+        return max(self.clock_offsets.get(project, NEVER), self._elsewhere(project))
 
     def expire(self, now_ms: int) -> PartitionChanges:
         """Let time pass up to the broker's `now_ms` for the live definitions.
 
         No event would bring these changes back, so the next commit logs their rows.
         """
+        live = (key for key, instance in self.instances.items() if instance.live)
+        offsets = {key: self.clock_offset_of(key.project) for key in live}
         return self._expire(
-            {
-                key: now_ms + self.clock_offsets[key.project]
-                for key, instance in self.instances.items()
-                if instance.live and key.project in self.clock_offsets
-            }
+            {key: now_ms + offset for key, offset in offsets.items() if offset != NEVER}
         )
 
     def expire_backfill(self, now_ms: int) -> PartitionChanges:

@@ -68,6 +68,7 @@ class Recount:
         self._read_past = read
         self._begin = begin
         self._end = 0  # of the history that is folded in the order of time
+        self._now_ms = 0  # the time of day, ahead of which no event moves a clock
         self._max_bytes = max_bytes
         self._sorted = True  # whether the events that are folded come in the order of time
 
@@ -76,6 +77,7 @@ class Recount:
 
         `publish` is called with the changes of persons, if there are any.
         """
+        self._now_ms = now_ms()
         for key, recounted in self._recounted.items():
             with recounted.failing_alone():
                 recounted.aggregates.succeed(self._instances[key].aggregates)
@@ -83,6 +85,7 @@ class Recount:
         yield from self._fold_history(self._end)
         self._sorted = False
         for key in list(self._recounted):
+            self._now_ms = now_ms()
             begin = yield from self._fold_since(begin)
             publish(self._succeed(key, now_ms()))
             yield
@@ -166,7 +169,7 @@ class Recount:
                 recounted.state.rewind()
             for events in history.batches(key):
                 self._fold(key, events)
-                self._expire(recounted, int(events.at[-1]))
+                self._expire(recounted, min(int(events.at[-1]), self._now_ms))
                 yield
 
     def _correct(self, history: History, key: Key) -> Iterator[None]:
@@ -230,7 +233,8 @@ class Recount:
         if recounted.failed or not len(events.at):
             return
         with recounted.failing_alone():
-            result = recounted.state.fold(len(self._partition.persons), *events)
+            times_of_day = np.full(len(events.at), self._now_ms)
+            result = recounted.fold(len(self._partition.persons), events, times_of_day)
             recounted.aggregates.apply(result.changes)
             recounted.late += result.late
             if recounted.state.by_person and not self._sorted:
@@ -250,7 +254,7 @@ class Recount:
                     recounted.aggregates.apply(expired.changes)
 
     def _clock(self, key: Key, now_ms: int) -> int:
-        offset_ms = self._partition.clock_offsets.get(key.project, NEVER)
+        offset_ms = self._partition.clock_offset_of(key.project)
         clock = NEVER if offset_ms == NEVER else now_ms + offset_ms
         own = self._instances[key].state.clock
         return clock if own is None else max(clock, own)

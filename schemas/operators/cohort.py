@@ -14,7 +14,7 @@ from schemas.definitions import (
 )
 from schemas.event_filter import EventFilter
 from schemas.operators.spec import OperatorSpec, ResultTopic
-from schemas.time.calendar import Period, find_zone
+from schemas.time.calendar import Period, WeekStart, find_zone
 from schemas.time.since import Since, since_ms
 
 MAX_PERIODS: Final = 60
@@ -28,8 +28,11 @@ class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     value like others. The 25 values with the most persons are shown, all others together as
     `other`. On the stream each partition tracks 1,000 values (of 200 kB in all), and its figures
     equal ClickHouse's as long as no partition has more. Then the most frequent ones are tracked,
-    `approximate` is true, and `error` says how many persons a value may lack at most. Numbers are
-    compared as 64-bit floats, text by its first 200 characters; lists and objects count as not set.
+    `approximate` is true, and `error` says how many persons a value may lack at most.
+
+    Values are compared as a whole: numbers exactly (1 and 1.0 are one value), text to its end. A
+    text of more than 200 characters is shown as its first 200, `…`, and 16 hexadecimal digits of
+    its MD5 digest. Lists and objects count as not set.
     """
 
     property: PropertyName
@@ -43,8 +46,11 @@ class Cohort(
     A person belongs to the period of their first `start`; events before it do not count. They are
     counted in column n if a `return` event lies in the n-th period after that (`returned`), or in
     that period or any later one (`returned_or_later`). Column 0 is the period of the start itself,
-    whichever of the two events came first in it. The columns are 0 to `periods` - 1. Periods are
-    those of the time zone, by default the project's; weeks begin on Monday.
+    whichever of the two events came first in it. The columns are 0 to `periods` - 1.
+
+    Periods are those of `timezone`, and weeks begin on `week_start`. A cohort that names neither
+    when it is created or replaced has those of its project. For days and months, `week_start`
+    changes nothing.
 
     With `since`, events before that time do not count, and a new definition reads the event store
     from that time on instead of from its beginning.
@@ -55,6 +61,7 @@ class Cohort(
     period: Period = "day"
     periods: Annotated[int, Meta(ge=1, le=MAX_PERIODS)] = 12
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    week_start: WeekStart = "monday"
     breakdown: ByValue | None = None
     since: Since | None = None
     name: Text = ""
@@ -105,7 +112,14 @@ def _check(cohort: Cohort) -> None:
 
 
 def _counts_alike(before: CohortDefinition, after: CohortDefinition) -> bool:
-    return counts_alike(before.cohort, after.cohort)
+    return counts_alike(_counted(before.cohort), _counted(after.cohort))
+
+
+def _counted(cohort: Cohort) -> Cohort:
+    """Return the cohort without what changes nothing that it counts."""
+    if cohort.period == "week":
+        return cohort
+    return msgspec.structs.replace(cohort, week_start="monday")
 
 
 _CODEC: Final = DefinitionCodec(

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from schemas.conditions import MAX_CONDITIONS, Condition, PropertyName, check_conditions
 from schemas.definition_codec import DefinitionCodec
@@ -16,6 +17,7 @@ from schemas.definitions import (
 )
 from schemas.errors import InvalidRequest
 from schemas.operators.spec import OperatorSpec, ResultTopic
+from schemas.time.calendar import WeekStart, find_zone
 from schemas.time.since import Since, since_ms
 from schemas.topic import DAY_MS
 
@@ -63,8 +65,11 @@ class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     The 25 values with which the most persons entered in total are shown, all others together as
     `other`. On the stream each partition tracks 1,000 values (of 200 kB in all), and its figures
     equal ClickHouse's as long as no partition has more. Then the most frequent ones are tracked,
-    `approximate` is true, and `error` says how many persons a value may lack at most. Numbers are
-    compared as 64-bit floats, text by its first 200 characters; lists and objects count as not set.
+    `approximate` is true, and `error` says how many persons a value may lack at most.
+
+    Values are compared as a whole: numbers exactly (1 and 1.0 are one value), text to its end. A
+    text of more than 200 characters is shown as its first 200, `…`, and 16 hexadecimal digits of
+    its MD5 digest. Lists and objects count as not set.
     """
 
     property: PropertyName
@@ -74,9 +79,13 @@ class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A funnel: how far persons get through `steps` within `window_s` (inclusive) of the first.
 
-    Persons are counted by the day (UTC) of the first step, once a day, and once in total. Each
-    event of the first step begins a chain. A person has reached a step on a day if one of the
-    chains begun on that day has; the time to a step is that of the first chain to reach it.
+    Persons are counted by the day of the first step, once a day, and once in total. Each event of
+    the first step begins a chain. A person has reached a step on a day if one of the chains begun
+    on that day has; the time to a step is that of the first chain to reach it.
+
+    Days are those of `timezone`: they last from one local midnight to the next, so one on which
+    clocks change has 23 or 25 hours. Weeks, by which days may be shown, begin on `week_start`. A
+    funnel that names neither when it is created or replaced has those of its project.
 
     - `ordered`: a chain takes the steps one after the other, whatever other events lie between.
       This equals ClickHouse's `windowFunnel`: events in order of time, those of equal times in
@@ -115,6 +124,8 @@ class Funnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     entries: bool = False
     breakdown: Breakdown | None = None
     since: Since | None = None
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    week_start: WeekStart = "monday"
 
     @property
     def plain(self) -> bool:
@@ -184,6 +195,7 @@ def decode(value: bytes) -> FunnelDefinition:
 
 def _check(funnel: Funnel) -> None:
     since_ms(funnel.since)
+    find_zone(funnel.timezone)
     for number, step in enumerate(funnel.steps):
         check_conditions(step.where, f"steps[{number}].where")
         if step.optional and (number == 0 or funnel.order == "any"):
@@ -212,7 +224,8 @@ def _check(funnel: Funnel) -> None:
 
 
 def _counts_alike(before: FunnelDefinition, after: FunnelDefinition) -> bool:
-    return counts_alike(before.funnel, after.funnel)
+    # Weeks are added up when they are shown: what is counted are days.
+    return counts_alike(*(replace(one.funnel, week_start="monday") for one in (before, after)))
 
 
 _CODEC: Final = DefinitionCodec(

@@ -1,10 +1,12 @@
 """Numbered days, weeks and months of a time zone.
 
-A period lasts from one local midnight to another: of the next day, the next Monday, or the first of
-the next month. A day on which clocks change therefore has 23 or 25 hours. (Where clocks go back
-over midnight, the hour that occurs twice belongs to the later day both times.)
+A period lasts from one local midnight to another: of the next day, of the next Monday or Sunday
+(`WeekStart`), or of the first of the next month. A day on which clocks change therefore has 23 or
+25 hours. (Where clocks go back over midnight, the hour that occurs twice belongs to the later day
+both times.)
 
-Day 0 is 1970-01-01, week 0 begins on 1969-12-29, month 0 is January 1970.
+Day 0 is 1970-01-01, month 0 is January 1970. Week 0 begins on Monday, 1969-12-29, or if weeks begin
+on Sunday, on 1969-12-28.
 
 The rules of time zones are those of the package `tzdata`, on every machine: the system's own may be
 older.
@@ -23,9 +25,13 @@ from schemas.errors import InvalidRequest
 zoneinfo.reset_tzpath(to=())
 
 Period = Literal["day", "week", "month"]
+WeekStart = Literal["monday", "sunday"]
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
-_FIRST_MONDAY: Final = datetime.date(1969, 12, 29)
+_FIRST_WEEK: Final[dict[WeekStart, datetime.date]] = {
+    "monday": datetime.date(1969, 12, 29),
+    "sunday": datetime.date(1969, 12, 28),
+}
 _MS: Final = 1_000
 _DAY_MS: Final = 86_400_000
 _LEAST_DAYS: Final[dict[Period, int]] = {"day": 1, "week": 7, "month": 28}
@@ -37,11 +43,11 @@ _LAST_YEAR: Final = 2110
 class Calendar:
     """The periods of one length in one time zone. Get it from `calendar`, which caches them."""
 
-    def __init__(self, period: Period, zone: zoneinfo.ZoneInfo) -> None:
+    def __init__(self, period: Period, zone: zoneinfo.ZoneInfo, week_start: WeekStart) -> None:
         self._period = period
-        self._first = number_of(period, datetime.date(_FIRST_YEAR, 1, 1))
-        last = number_of(period, datetime.date(_LAST_YEAR, 1, 1))
-        begins = (begin_of(period, number) for number in range(self._first, last))
+        self._first = number_of(period, datetime.date(_FIRST_YEAR, 1, 1), week_start)
+        last = number_of(period, datetime.date(_LAST_YEAR, 1, 1), week_start)
+        begins = (begin_of(period, number, week_start) for number in range(self._first, last))
         self._begins = np.array([midnight(day, zone) for day in begins], np.int64)
 
     def periods(self, at: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -67,13 +73,13 @@ class Calendar:
 
 
 @functools.lru_cache(maxsize=256)
-def calendar(period: Period, timezone: str) -> Calendar:
+def calendar(period: Period, timezone: str, week_start: WeekStart = "monday") -> Calendar:
     """Return the calendar of a time zone by its IANA name; the first call takes half a second.
 
     Raises:
         InvalidRequest: there is no such time zone.
     """
-    return Calendar(period, find_zone(timezone))
+    return Calendar(period, find_zone(timezone), week_start)
 
 
 def find_zone(name: str) -> zoneinfo.ZoneInfo:
@@ -90,24 +96,24 @@ def find_zone(name: str) -> zoneinfo.ZoneInfo:
         ) from None
 
 
-def number_of(period: Period, day: datetime.date) -> int:
+def number_of(period: Period, day: datetime.date, week_start: WeekStart = "monday") -> int:
     """Return the period that a day belongs to."""
     match period:
         case "day":
             return (day - _EPOCH).days
         case "week":
-            return (day - _FIRST_MONDAY).days // 7
+            return (day - _FIRST_WEEK[week_start]).days // 7
         case "month":
             return 12 * (day.year - _EPOCH.year) + day.month - 1
 
 
-def begin_of(period: Period, number: int) -> datetime.date:
+def begin_of(period: Period, number: int, week_start: WeekStart = "monday") -> datetime.date:
     """Return the first day of a period."""
     match period:
         case "day":
             return _EPOCH + datetime.timedelta(days=number)
         case "week":
-            return _FIRST_MONDAY + datetime.timedelta(weeks=number)
+            return _FIRST_WEEK[week_start] + datetime.timedelta(weeks=number)
         case "month":
             return datetime.date(_EPOCH.year + number // 12, number % 12 + 1, 1)
 

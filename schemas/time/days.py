@@ -34,6 +34,21 @@ class DayRuns(NamedTuple):
         numbers: NDArray[np.int64] = np.minimum(days, self.last[run])
         return numbers
 
+    @property
+    def are_utc(self) -> bool:
+        """Whether the days are those of UTC."""
+        return len(self.begins) == 1 and bool(self.begins[0] == self.first[0] * _DAY_MS)
+
+    def begins_of_days(self, first: int, last: int) -> NDArray[np.int64]:
+        """Return the instants (ms) at which the days from `first` to `last` begin.
+
+        Both are days from 1969 to 2109. A day that a zone left out begins when the next one does.
+        """
+        days = np.arange(first, last + 1)
+        run = np.searchsorted(self.first, days, side="right") - 1
+        begins: NDArray[np.int64] = self.begins[run] + (days - self.first[run]) * _DAY_MS
+        return begins
+
 
 @functools.lru_cache(maxsize=1_024)
 def day_runs(timezone: str) -> DayRuns:

@@ -30,7 +30,7 @@ from schemas.keys import (
     token_id,
 )
 from schemas.settings import Settings
-from schemas.time.calendar import find_zone
+from schemas.time.calendar import WeekStart, find_zone
 from services.commands import Commands, Write
 from services.keys.view import Keys, read_keys
 from services.topic_view import TopicView
@@ -181,13 +181,21 @@ class KeyAdmin:
         )
 
     async def set_timezone(self, project_id: str, timezone: str) -> Project:
-        """Set the time zone for cohorts and metrics that are created without one.
+        """Set the time zone for funnels, cohorts and metrics that are created without one.
 
         Raises:
             InvalidRequest: the zone does not exist.
         """
         find_zone(timezone)
         return await self._change_project(project_id, timezone=timezone)
+
+    async def set_week_start(self, project_id: str, week_start: WeekStart) -> Project:
+        """Set the first day of the week for funnels and cohorts that are created without one.
+
+        Raises:
+            InvalidRequest: it is not accepted; says what is.
+        """
+        return await self._change_project(project_id, week_start=week_start)
 
     async def _change_project(self, project_id: str, **fields: str | int | None) -> Project:
         def changed() -> Project:

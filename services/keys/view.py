@@ -42,7 +42,7 @@ class Keys:
             the hash is keyed with a secret of the process (SipHash), so the time of a lookup does
             not reveal how much of a guess is right.
         tokens: by id.
-        projects: those with limits or a time zone, by id.
+        projects: those with limits or settings, by id.
     """
 
     def __init__(self) -> None:

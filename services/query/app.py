@@ -132,7 +132,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         if resource.live is not None
     }
     live_views = [resource.results_view for resource in resources if resource.live is not None]
-    socket = Live(keys, [definitions_view, *live_views], live, tail, telemetry)
+    views: list[TopicView[Any]] = [definitions_view, context.clocks_view, *live_views]
+    socket = Live(keys, views, live, tail, telemetry)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

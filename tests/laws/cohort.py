@@ -1,7 +1,6 @@
 """Cohorts for the laws: grids of all persons, and by the value of a property."""
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +11,10 @@ from schemas.operators.cohort import CohortDefinition
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from tests.laws.driver import Published
-from tests.laws.entry import DAY_MS, NOON, PERSONS, ZONES, Case, Entry
+from tests.laws.entry import DAY_MS, NOON, PERSONS, VALUES, WEEK_STARTS, ZONES, Case, Entry
 from tests.oracles import cohort as oracle
 from tests.oracles.events import Event, Json
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of_shown
 from tests.warehouse import Warehouse
 
 
@@ -58,7 +57,7 @@ def _read(_: Json, published: Published, __: int) -> Shown:
             shown.rows[day] = _row(record)
             for one in record["breakdown"]:
                 if one["persons"]:
-                    name = name_of(json.loads(one["value"]))
+                    name = name_of_shown(one["value"])
                     shown.values.setdefault(name, {})[day] = _row(one)
     return shown
 
@@ -74,7 +73,7 @@ def _in_store(warehouse: Warehouse, definition: Definition, _: int) -> Shown:
     return Shown(
         {day: Row(*row) for day, row in counted.rows.items()},
         {
-            name_of(json.loads(value or "")): {day: Row(*row) for day, row in rows.items()}
+            name_of_shown(value or ""): {day: Row(*row) for day, row in rows.items()}
             for value, rows in counted.values.items()
         },
     )
@@ -90,6 +89,7 @@ def cases(draw: st.DrawFn, breakdown: Json) -> Case:
         "period": draw(st.sampled_from(["day", "week", "month"])),
         "periods": draw(st.integers(1, 60)),
         "timezone": draw(st.sampled_from(ZONES)),
+        "week_start": draw(st.sampled_from(WEEK_STARTS)),
         **breakdown,
     }
     event = st.builds(
@@ -100,7 +100,7 @@ def cases(draw: st.DrawFn, breakdown: Json) -> Case:
         st.integers(NOON - span, NOON),
         st.booleans(),
         st.booleans(),
-        st.sampled_from([None, "a", "b", 1, 1.0, True]),
+        st.sampled_from(VALUES),
     )
     return Case(body, draw(st.lists(event, min_size=1, max_size=30)))
 

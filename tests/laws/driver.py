@@ -6,7 +6,7 @@ This module alone knows how the worker asks its operators: a change of that cont
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.changelog import PersonChangelog
-from pipelines.engine.constants import TOTAL
+from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.events import Events, MatchedEvents, OffsetRange
 from pipelines.engine.instance import AnyInstance, Backfill, key_of
 from pipelines.engine.operator import AnyOperator, Packed, PartitionContext
@@ -37,6 +37,8 @@ from tests.oracles.events import Event, Json
 PROJECT: Final = "shop"
 NAME: Final = "it"  # of the definition that a law is about
 NOW: Final = 1_800_000_000_000
+# Lives begin then: of events within some seconds of `NOW`, some are dated ahead of the time of day.
+_LATER_MS: Final = 6_000
 _OPERATORS: Final[Mapping[str, AnyOperator]] = {operator.name: operator for operator in OPERATORS}
 
 
@@ -64,7 +66,8 @@ class Life:
     """A partition that takes events in, commits, crashes and goes on; for one definition.
 
     `checkpoint_ms` is for how long rows may wait to be logged. A life that is `late` defines when
-    it is told to, and reads history for it.
+    it is told to, and reads history for it. `elsewhere` returns how far the project's clock is by
+    the events of other partitions, as `Partition` asks for it.
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class Life:
         *,
         checkpoint_ms: int = 0,
         late: bool = False,
+        elsewhere: Callable[[str], int] = lambda _: NEVER,
     ) -> None:
+        self._elsewhere = elsewhere
         self._definition, self._key = definition, key_of(definition)
         self._operator = _OPERATORS[self._key.operator]
         self._lateness_ms, self._checkpoint_ms = lateness_ms, checkpoint_ms
@@ -88,7 +93,7 @@ class Life:
             [Selection(self._key, operator.selectors(definition), operator.reads(definition))]
         )
         self._store: list[Recorded] = []
-        self._now = NOW
+        self._now = NOW + _LATER_MS
         self._log = self._new_log()
         self._defined = not late
         self._partition = self._empty_partition()
@@ -207,10 +212,17 @@ class Life:
 
     @property
     def clock(self) -> int:
-        """The project's time (ms): that of its newest event, and what has passed since."""
-        return self._now + max(
-            (recorded.event.at - recorded.at for recorded in self._store), default=0
-        )
+        """The project's time (ms): that of its newest event, and what has passed since.
+
+        It is never ahead of the time of day.
+        """
+        newest = max((recorded.event.at - recorded.at for recorded in self._store), default=0)
+        return self._now + min(newest, 0)
+
+    @property
+    def clock_offset(self) -> int:
+        """How far the events of this partition move the clock, as the engine has it."""
+        return self._partition.clock_offsets.get(PROJECT, NEVER)
 
     @property
     def late(self) -> int:
@@ -272,7 +284,7 @@ class Life:
         return instance
 
     def _empty_partition(self) -> Partition:
-        partition = Partition()
+        partition = Partition(self._elsewhere)
         if self._defined:
             partition.instances[self._key] = self._new_instance()
         return partition

@@ -22,7 +22,19 @@ DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 EVER_MS = 10_000 * DAY_MS  # a lateness that lets everything in
 PERSONS = ["ann", "ben", "cem"]
-ZONES = ["UTC", "Europe/Lisbon", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"]
+ZONES = [
+    "UTC",
+    "Europe/Lisbon",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Australia/Lord_Howe",  # half an hour more in summer
+    "America/Asuncion",  # where summer time has begun at midnight
+]
+LONG = "x" * 200
+# Equal and unequal values, some of which are equal as doubles, or to the 200th character.
+VALUES = [None, "a", "b", 1, 1.0, True, 2**60 + 1, 2**60 + 2, LONG, f"{LONG}y", f"{LONG}z"]
+WEEK_STARTS = ["monday", "sunday"]
 
 
 class Case(NamedTuple):

@@ -1,7 +1,8 @@
 """Funnels for the laws: plain ones, and those with options."""
 
 import datetime
-import json
+import operator
+import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,16 +14,18 @@ from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
 from services.query.operators.funnel.sql import funnel_statement, read_counts
 from tests.laws.driver import Published
-from tests.laws.entry import DAY_MS, NOON, PERSONS, Case, Entry
+from tests.laws.entry import DAY_MS, NOON, PERSONS, VALUES, ZONES, Case, Entry
 from tests.oracles import funnel as oracle
 from tests.oracles.durations import Sketch, sketch_of
 from tests.oracles.events import Event, Json
 from tests.oracles.funnel_options import OfValue
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of_shown
 from tests.warehouse import Warehouse
 
 HOUR_MS = 3_600_000
 LATENESS_MS = 40 * DAY_MS
+# Within five days, clocks go forward in Asuncion and on Lord Howe Island, or back in Lisbon.
+_BEGINS = st.sampled_from([NOON, NOON + 22 * DAY_MS])
 _EPOCH = datetime.date(1970, 1, 1)
 
 
@@ -80,7 +83,7 @@ def _sketches(times: Iterable[Mapping[str, Any]]) -> list[Sketch]:
 def _name(value: str | None) -> str:
     """The name of a value that is written in JSON."""
     assert value is not None, "so few values are all counted by themselves"
-    return name_of(json.loads(value))
+    return name_of_shown(value)
 
 
 def _in_store(warehouse: Warehouse, definition: Definition, _: int) -> Shown:
@@ -173,9 +176,15 @@ def plain(draw: st.DrawFn) -> Case:
     """A plain funnel and events of any of its steps, with many ties."""
     steps = draw(st.integers(2, 4))
     window_s = draw(st.sampled_from([1, 7, 3_600, 86_400, 3 * 86_400, 30 * 86_400]))
-    body = {"steps": [_asked(number) for number in range(steps)], "window_s": window_s}
+    timezone = draw(st.sampled_from(ZONES))
+    body = {
+        "steps": [_asked(number) for number in range(steps)],
+        "window_s": window_s,
+        "timezone": timezone,
+    }
     span = draw(st.sampled_from([10, 2_000, 20_000, 5 * DAY_MS]))
-    return Case(body, draw(_events(steps, span, least=1)), LATENESS_MS)
+    times = _times(timezone, draw(_BEGINS), span)
+    return Case(body, draw(_events(steps, times, least=1)), LATENESS_MS)
 
 
 @st.composite
@@ -205,22 +214,42 @@ def with_options(draw: st.DrawFn) -> Case:
         "once": draw(st.booleans()),
         "hold_constant": draw(st.sampled_from([[], [], ["plan"]])),
         "entries": draw(st.booleans()),
+        "timezone": draw(st.sampled_from(ZONES)),
     }
     if attribution is not None:
         body["breakdown"] = {"property": "plan", "attribution": attribution}
     span = draw(st.sampled_from([10, 4_000, 5 * DAY_MS]))
     least = 0 if order == "strict" else 1
-    return Case(body, draw(_events(steps + len(exclusions), span, least)), LATENESS_MS)
+    times = _times(body["timezone"], draw(_BEGINS), span)
+    return Case(body, draw(_events(steps + len(exclusions), times, least)), LATENESS_MS)
 
 
-def _events(asked: int, span_ms: int, least: int) -> st.SearchStrategy[list[Event]]:
+def _times(timezone: str, begin: int, span_ms: int) -> st.SearchStrategy[int]:
+    """Instants of some days, many of them around a midnight of the time zone."""
+    spread = st.integers(begin, begin + span_ms)
+    if span_ms < DAY_MS:
+        return spread
+    first = datetime.datetime.fromtimestamp(begin // 1_000, zoneinfo.ZoneInfo(timezone))
+    midnights = [
+        1_000 * int((first.replace(hour=0, minute=0) + datetime.timedelta(days=day)).timestamp())
+        for day in range(1, span_ms // DAY_MS + 1)
+    ]
+    around = st.builds(
+        operator.add, st.sampled_from(midnights), st.sampled_from([-1, 0, 0, 1, HOUR_MS])
+    )
+    return spread | around
+
+
+def _events(
+    asked: int, times: st.SearchStrategy[int], least: int
+) -> st.SearchStrategy[list[Event]]:
     singly = st.integers(0, asked - 1).map(lambda number: 1 << number)
     event = st.builds(
         _event,
         st.sampled_from(PERSONS[:2]),
-        st.integers(NOON, NOON + span_ms),
+        times,
         st.one_of(singly, singly, st.integers(least, 2**asked - 1)),
-        st.sampled_from([None, None, 1, "a"]),
+        st.sampled_from([None, None, *VALUES]),
     )
     return st.lists(event, min_size=1, max_size=30)
 

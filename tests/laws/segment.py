@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.definitions import Definition
 from schemas.operators.segment import SegmentDefinition
-from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
+from services.query.operators.segment.sql import members_statement, sizes_statement
 from tests.laws.driver import NOW, Published
 from tests.laws.entry import PERSONS, Case, Entry
 from tests.oracles import segment as oracle
@@ -57,9 +57,9 @@ def _oracle_of_members(body: Json, events: Sequence[Event], now: int) -> set[str
 
 def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Shown:
     assert isinstance(definition, SegmentDefinition)
-    database, clocks = warehouse.settings.clickhouse_database, Clocks(now)
-    ((count,),) = warehouse.ask(sizes_statement(database, [definition], clocks))
-    members = warehouse.ask(members_statement(database, definition, clocks, "", 100))
+    database = warehouse.settings.clickhouse_database
+    ((count,),) = warehouse.ask(sizes_statement(database, [definition], now))
+    members = warehouse.ask(members_statement(database, definition, now, "", 100))
     return Shown(int(count), len(members[0]) if members else 0)
 
 

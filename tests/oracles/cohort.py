@@ -1,16 +1,17 @@
 """What a cohort's grid must be: a fold of plain Python over whole lists of events."""
 
 import datetime
-import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 from tests.oracles.conditions import value_of
+from tests.oracles.days import date_of
 from tests.oracles.events import Event, Json, selected
 from tests.oracles.values import NOT_SET, name_of, rank
 
 Period = Literal["day", "week", "month"]
+WeekStart = Literal["monday", "sunday"]
 
 
 class Act(NamedTuple):
@@ -39,15 +40,17 @@ class Persons(NamedTuple):
     or_later: list[set[Any]]
 
 
-def first_day(at: int, period: Period, timezone: str) -> datetime.date:
+def first_day(
+    at: int, period: Period, timezone: str, week_start: WeekStart = "monday"
+) -> datetime.date:
     """The first day of the period that an instant lies in, as a calendar on the wall says."""
-    seconds = datetime.datetime.fromtimestamp(at // 1_000, zoneinfo.ZoneInfo(timezone))
-    day = seconds.date()
+    day = date_of(at, timezone)
     match period:
         case "day":
             return day
         case "week":
-            return day - datetime.timedelta(days=day.weekday())
+            before = day.weekday() if week_start == "monday" else day.isoweekday() % 7
+            return day - datetime.timedelta(days=before)
         case "month":
             return day.replace(day=1)
 
@@ -63,17 +66,29 @@ def next_period(day: datetime.date, period: Period) -> datetime.date:
             return (day + datetime.timedelta(days=31)).replace(day=1)
 
 
-def grid(acts: Iterable[Act], period: Period, periods: int, timezone: str) -> Grid:
+def grid(
+    acts: Iterable[Act],
+    period: Period,
+    periods: int,
+    timezone: str,
+    week_start: WeekStart = "monday",
+) -> Grid:
     """Count it all, person by person."""
     found = Grid({}, {}, {})
-    for begin, row in persons(acts, period, periods, timezone).items():
+    for begin, row in persons(acts, period, periods, timezone, week_start).items():
         found.persons[begin] = len(row.persons)
         found.returned[begin] = [len(cell) for cell in row.returned]
         found.or_later[begin] = [len(cell) for cell in row.or_later]
     return found
 
 
-def grids(acts: list[Act], period: Period, periods: int, timezone: str) -> dict[str, Grid]:
+def grids(
+    acts: list[Act],
+    period: Period,
+    periods: int,
+    timezone: str,
+    week_start: WeekStart = "monday",
+) -> dict[str, Grid]:
     """Count it for each value that persons first start with, by the value's name."""
     first: dict[Any, tuple[int, int, str]] = {}
     for act in acts:
@@ -84,7 +99,11 @@ def grids(acts: list[Act], period: Period, periods: int, timezone: str) -> dict[
     names = {person: name for person, (_, _, name) in first.items()}
     return {
         value: grid(
-            (act for act in acts if names.get(act.person) == value), period, periods, timezone
+            (act for act in acts if names.get(act.person) == value),
+            period,
+            periods,
+            timezone,
+            week_start,
         )
         for value in set(names.values())
     }
@@ -110,18 +129,27 @@ def figures(cohort: Json, events: Iterable[Event]) -> Figures:
         )
         for event in events
     ]
-    of = cohort.get("period", "day"), cohort.get("periods", 12), cohort.get("timezone", "UTC")
+    of = (
+        cohort.get("period", "day"),
+        cohort.get("periods", 12),
+        cohort.get("timezone", "UTC"),
+        cohort.get("week_start", "monday"),
+    )
     return Figures(grid(acts, *of), grids(acts, *of) if breakdown else {})
 
 
 def persons(
-    acts: Iterable[Act], period: Period, periods: int, timezone: str
+    acts: Iterable[Act],
+    period: Period,
+    periods: int,
+    timezone: str,
+    week_start: WeekStart = "monday",
 ) -> dict[datetime.date, Persons]:
     """Who is in which cell, by the first day of the period they began in."""
     began: dict[Any, datetime.date] = {}
     returned: defaultdict[Any, set[datetime.date]] = defaultdict(set)
     for act in acts:
-        day = first_day(act.at, period, timezone)
+        day = first_day(act.at, period, timezone, week_start)
         if act.starts:
             began[act.person] = min(day, began.get(act.person, day))
         if act.returns:

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from tests.oracles import funnel_options
+from tests.oracles.days import day_of
 from tests.oracles.events import Event, Json, selected
-from tests.oracles.funnel_options import DAY_MS, Figures
+from tests.oracles.funnel_options import Figures
 
 OPTIONS = ("exclusions", "once", "hold_constant", "entries", "breakdown")
 
@@ -33,7 +34,7 @@ class Day(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """Figures by entry day (days since 1970), and in total, each person once."""
+    """Figures by entry day (days since 1970) of the time zone, and in total, each person once."""
 
     days: dict[int, Day]
     totals: list[int]
@@ -52,7 +53,8 @@ def figures(funnel: Json, events: Iterable[Event]) -> Figures:
         )
         for event in events
     ]
-    folded = fold(happenings, len(steps), 1_000 * funnel["window_s"])
+    window_ms, timezone = 1_000 * funnel["window_s"], funnel.get("timezone", "UTC")
+    folded = fold(happenings, len(steps), window_ms, timezone)
     days = {day: funnel_options.Day(*counted, []) for day, counted in folded.days.items()}
     return Figures(days, folded.totals, [], {}, {})
 
@@ -64,7 +66,9 @@ def is_plain(funnel: Json) -> bool:
     return ordered and not optional and not any(funnel.get(option) for option in OPTIONS)
 
 
-def fold(events: Iterable[Happening], steps: int, window_ms: int) -> FoldResult:
+def fold(
+    events: Iterable[Happening], steps: int, window_ms: int, timezone: str = "UTC"
+) -> FoldResult:
     """Return the figures of a plain funnel of `steps` steps, in any order of the events."""
     days: dict[int, Day] = {}
     totals = [0] * steps
@@ -77,8 +81,9 @@ def fold(events: Iterable[Happening], steps: int, window_ms: int) -> FoldResult:
             for step in range(1, steps + 1)
         ]
         best = 0
-        for day in sorted({at // DAY_MS for at in moments[0]}):
-            entries = [at for at in moments[0] if at // DAY_MS == day]
+        day_by_entry = {at: day_of(at, timezone) for at in moments[0]}
+        for day in sorted(set(day_by_entry.values())):
+            entries = [at for at, own_day in day_by_entry.items() if own_day == day]
             times = times_to_steps(entries, moments[1:], window_ms)
             best = max(best, len(times))
             counted = days.setdefault(day, Day([0] * steps, [[] for _ in range(steps)]))

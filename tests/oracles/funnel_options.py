@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tests.oracles.conditions import value_of
+from tests.oracles.days import day_of
 from tests.oracles.events import Event, Json, selected
 from tests.oracles.values import NOT_SET, name_of, rank, whole_name_of
 
@@ -42,7 +43,7 @@ class OfValue(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """Figures by entry day (days since 1970), and over all of them; values are by name.
+    """Figures by entry day (days since 1970) of the time zone, and in total; values are by name.
 
     Chains are counted (`entries`) where the funnel asks for it, and are no numbers elsewhere.
     """
@@ -104,9 +105,9 @@ def _count_person(funnel: Json, found: Figures, own: Sequence[Chain]) -> None:
     count = len(found.reached)
     days: defaultdict[int, list[Chain]] = defaultdict(list)
     for chain in own:
-        days[chain.begin // DAY_MS].append(chain)
+        days[_day(funnel, chain)].append(chain)
     if funnel.get("breakdown"):
-        _count_values(found, count, own)
+        _count_values(funnel, found, count, own)
     for step in range(1, count + 1):
         there = False
         for day, of_day in days.items():
@@ -127,16 +128,20 @@ def _count_person(funnel: Json, found: Figures, own: Sequence[Chain]) -> None:
         found.reached[step - 1] += there
 
 
-def _count_values(found: Figures, steps: int, own: Sequence[Chain]) -> None:
+def _count_values(funnel: Json, found: Figures, steps: int, own: Sequence[Chain]) -> None:
     by_value: defaultdict[str, list[Chain]] = defaultdict(list)
     by_day: defaultdict[tuple[int, str], list[Chain]] = defaultdict(list)
     for chain in own:
         by_value[chain.value].append(chain)
-        by_day[chain.begin // DAY_MS, chain.value].append(chain)
+        by_day[_day(funnel, chain), chain.value].append(chain)
     for value, of_value in by_value.items():
         _count(found.values.setdefault(value, OfValue([0] * steps, [0] * steps)), of_value)
     for key, of_day in by_day.items():
         _count(found.values_by_day.setdefault(key, OfValue([0] * steps, [0] * steps)), of_day)
+
+
+def _day(funnel: Json, chain: Chain) -> int:
+    return day_of(chain.begin, funnel.get("timezone", "UTC"))
 
 
 def _count(counted: OfValue, own: Sequence[Chain]) -> None:

@@ -1,8 +1,8 @@
 """Which values of a property are the same, and in which order equal events come by their values.
 
-Numbers are the same as doubles, text by its first 200 characters; a list, an object and what is not
-set are one value. Where values are compared as a whole, numbers are the same if they are equal,
-text and lists if they are the same to their end.
+Numbers are the same if they are equal, text if it is the same to its end; a list, an object and
+what is not set are one value. In figures by value, a text of more than 200 characters goes by its
+first 200 and a digest. Where values are held constant, text is not cut, and lists are values, too.
 """
 
 import json
@@ -18,21 +18,28 @@ def name_of(value: Any) -> str:
     """A text that the same values have in common; `NOT_SET` of what is not set."""
     match value:
         case str():
-            return f"s{value[:200]}"
+            digest = md5(value.encode()).hexdigest()[:16]
+            return f"s{value}" if len(value) <= 200 else f"s{value[:200]}…{digest}"
         case bool():
             return "t" if value else "f"
+        case int() if int(float(value)) != value:
+            return f"i{value}"
         case int() | float():
             return f"n{struct.pack('>d', float(value) + 0.0).hex()}"
     return NOT_SET
 
 
+def name_of_shown(value: str) -> str:
+    """The name of a value as it is shown, in JSON."""
+    shown = json.loads(value)
+    return f"s{shown}" if isinstance(shown, str) else name_of(shown)
+
+
 def whole_name_of(value: Any) -> str:
-    """The same of a value that is compared as a whole."""
+    """The same of a value that is held constant."""
     match value:
         case str():
             return f"s{value}"
-        case int() if not isinstance(value, bool) and int(float(value)) != value:
-            return f"i{value}"
         case list():
             return f"a{json.dumps([whole_name_of(one) for one in value])}"
     return name_of(value)

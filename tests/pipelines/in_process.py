@@ -155,7 +155,12 @@ def store(
     store_events(settings, events, project)
 
 
-def store_events(settings: Settings, events: Sequence[Event], project: str = "shop") -> None:
+def store_events(
+    settings: Settings,
+    events: Sequence[Event],
+    project: str = "shop",
+    partition: int = PARTITION,
+) -> None:
     """Write events to the event store, in this order."""
     topic = settings.topics.events.name
     schema = files.load("event")
@@ -176,7 +181,7 @@ def store_events(settings: Settings, events: Sequence[Event], project: str = "sh
     produce(
         settings,
         topic,
-        [Record(value, key, PARTITION) for key, value in zip(keys, values, strict=True)],
+        [Record(value, key, partition) for key, value in zip(keys, values, strict=True)],
     )
 
 

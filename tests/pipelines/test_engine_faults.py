@@ -121,7 +121,8 @@ class Figures(NamedTuple):
 
     def counted(self, of: Named, version: int = 1) -> dict[object, dict[str, Any]]:
         """What a version counts, without what says whose it is, when and with what outcome."""
-        other = {f"{of.kind}_id", "position", "updated_at", "live_since", "clock", "failed"}
+        moving = {"position", "updated_at", "live_since", "clock", "complete_until"}
+        other = {f"{of.kind}_id", "failed", *moving}
         return {
             period: {name: value for name, value in record.items() if name not in other}
             for (of_version, period), record in self.of[of].items()

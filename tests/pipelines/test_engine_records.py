@@ -62,7 +62,7 @@ class Case:
 
     def published(self) -> dict[Named, list[dict[str, Any]]]:
         """Return what is published, without what says where and when it was counted."""
-        other = {"updated_at", "live_since", "position", "clock"}
+        other = {"updated_at", "live_since", "position", "clock", "complete_until"}
         found = published(self.settings)
         return {
             of: [

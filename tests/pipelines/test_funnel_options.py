@@ -1,6 +1,5 @@
 """A funnel with options counts what its definition says, in whatever order events come."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from schemas.sketches.durations import sketch_of
 from tests.oracles import funnel as plain_funnel
 from tests.oracles.events import Json
 from tests.oracles.funnel_options import DAY_MS, Figures, Happening, OfValue, fold
-from tests.oracles.values import NOT_SET, name_of
+from tests.oracles.values import NOT_SET, name_of, name_of_shown
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 HOUR_MS = 3_600_000
@@ -164,7 +163,7 @@ def assert_equal(funnel: Funnel, aggregates: AttemptAggregates, expected: Figure
 def values_of(aggregates: AttemptAggregates, day: int) -> dict[str, OfValue]:
     found = {}
     for one in aggregates.breakdown(day):
-        key = name_of(json.loads(one["value"]))
+        key = name_of_shown(one["value"])
         found[key] = OfValue(one["reached"], one["entries"])
     return {key: counts for key, counts in found.items() if any(counts.reached)}
 

@@ -18,7 +18,7 @@ from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
 from pipelines.operators.funnel.columns import CHANGE, VALUE
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import history, load
-from schemas.value_tokens import to_json, token, whole_token
+from schemas.value_tokens import to_json, token, token_of_json, whole_token
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,12 @@ from schemas.value_tokens import to_json, token, whole_token
         (-0.0, "0"),
         (0.1, "0.1"),
         (1e300, "1e+300"),
-        (2**64 - 1, "1.8446744073709552e+19"),
+        (2**64 - 1, "18446744073709551615"),
+        (1_234_567_890_123_456_789, "1234567890123456789"),
+        (-1_234_567_890_123_456_789, "-1234567890123456789"),
+        (2.0**64, "1.8446744073709552e+19"),
+        ("é" * 200, f'"{"é" * 200}"'),
+        ("é" * 201, f'"{"é" * 200}…af13244a3bae1f49"'),
         ("1", '"1"'),
         ("", '""'),
         ('é"', '"é\\""'),
@@ -41,7 +46,7 @@ from schemas.value_tokens import to_json, token, whole_token
 )
 def test_a_value_is_written_as_json_and_distinguished_from_others(value: Any, text: str) -> None:
     assert to_json(token(value)) == text
-    assert fingerprint([json.loads(text)]) == fingerprint([value])
+    assert token_of_json(text) == token(value)
 
 
 def test_numbers_beyond_all_doubles_are_values_like_others() -> None:
@@ -56,7 +61,15 @@ def test_numbers_beyond_all_doubles_are_values_like_others() -> None:
 def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> None:
     values: list[list[Any]] = [[None], [""], [0], ["0"], [False], ["t"], [True], [1, 2], [2, 1], []]
     assert len(set(map(fingerprint, values))) == len(values)
-    assert fingerprint(["x" * 200 + "y"]) == fingerprint(["x" * 200 + "z"])
+    assert fingerprint(["x" * 200 + "y"]) != fingerprint(["x" * 200 + "z"])
+    assert fingerprint([1_234_567_890_123_456_789]) != fingerprint([1_234_567_890_123_456_790])
+
+
+def test_a_text_that_looks_like_one_that_was_shown_is_another() -> None:
+    text = "x" * 300
+    shown = json.loads(to_json(token(text)))
+    assert token(shown) != token(text)
+    assert token_of_json(to_json(token(shown))) == token(shown)
 
 
 EXACT = 2**53
@@ -200,6 +213,27 @@ def test_aggregates_that_were_published_continue_as_they_were() -> None:
     for one in (aggregates, copy):
         one.apply(entered("x", "y"))
     assert copy.breakdown(TOTAL) == aggregates.breakdown(TOTAL)
+
+
+@pytest.mark.parametrize("shown", ["1.2345678901234568e+18", f'"{"x" * 200}"'])
+def test_a_value_that_an_earlier_version_published_keeps_its_place(shown: str) -> None:
+    """It compared numbers as doubles and text to the 200th character: so rows have its values."""
+    value = json.loads(shown)
+    aggregates = AttemptAggregates(2, entries=False)
+    aggregates.load(
+        TOTAL,
+        {
+            "reached": [1, 0],
+            "times": [],
+            "entries": [],
+            "breakdown": [{"value": shown, "reached": [1, 0], "entries": []}],
+        },
+    )
+    aggregates.apply(entered(value, 1_234_567_890_123_456_789, f"{'x' * 200}y"))
+    counts = reached_first(aggregates)
+    assert counts.pop("null") == 0
+    assert counts.pop(shown) == 2
+    assert list(counts.values()) == [1, 1]
 
 
 def test_a_value_that_is_tracked_is_published_before_it_counts_anything() -> None:

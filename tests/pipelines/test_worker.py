@@ -56,7 +56,7 @@ from tests.oracles.funnel import Happening, fold
 from tests.oracles.funnel_options import DAY_MS
 from tests.oracles.metric import Act as MetricAct
 from tests.oracles.metric import measure, persons
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of, name_of_shown
 from tests.ports import free_port_base
 from tests.workers import WorkerProcess
 
@@ -78,7 +78,7 @@ SEGMENT: dict[str, Any] = {
     ]
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "strict": {"order": "strict", "entries": True},
+    "strict": {"order": "strict", "entries": True, "timezone": "Asia/Kathmandu"},
     "any": {"order": "any", "exclusions": [{"event": "purchase", "after": 2}]},
     "values": {
         "once": True,
@@ -109,6 +109,7 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         define(settings, "buy", STEPS, window_s=3_600)
         define(settings, "buy", STEPS, window_s=3_600, project="random")
         define(settings, "slow", STEPS, window_s=2 * 86_400, project="random")
+        define(settings, "local", STEPS, 3_600, "random", timezone="Asia/Kathmandu")
         for name, options in OPTIONS.items():
             define(settings, name, STEPS, window_s=2 * 86_400, project="random", **options)
         define(settings, "quick", STEPS, window_s=1, project="timeouts")
@@ -282,6 +283,12 @@ def test_a_funnel_has_the_figures_of_its_definition(
     assert_counted(results, random_events, funnel, window_ms)
 
 
+def test_a_funnel_has_the_days_of_its_time_zone(
+    results: Results, random_events: list[Sent]
+) -> None:
+    assert_counted(results, random_events, "local", HOUR_MS, "Asia/Kathmandu")
+
+
 def test_a_funnel_defined_afterwards_has_the_figures_of_one_that_was_there(
     worker: WorkerProcess, results: Results, random_events: list[Sent]
 ) -> None:
@@ -353,7 +360,7 @@ def test_a_cohort_has_the_figures_of_its_definition(
         lambda: retention(results, when, "random"),
     )
     found = retention_by_value(results, when, "random")
-    by_value = {name_of(json.loads(value or "")): rows for value, rows in found.items()}
+    by_value = {name_of_shown(value or ""): rows for value, rows in found.items()}
     assert by_value == grids(acts, "day", COHORT["periods"], COHORT["timezone"])
 
 
@@ -468,11 +475,13 @@ def test_a_changed_segment_begins_without_members(worker: WorkerProcess, results
     await_equal(({"ben"}, 1), lambda: tuple(segmented(results, "some", "anew")))
 
 
-def assert_counted(results: Results, events: list[Sent], funnel: str, window_ms: int) -> None:
+def assert_counted(
+    results: Results, events: list[Sent], funnel: str, window_ms: int, timezone: str = "UTC"
+) -> None:
     happenings = [
         Happening(event.person, event.at_ms, [STEPS.index(event.event) + 1]) for event in events
     ]
-    expected = fold(happenings, len(STEPS), window_ms)
+    expected = fold(happenings, len(STEPS), window_ms, timezone)
     await_equal(
         (expected.totals, {day: own.reached for day, own in expected.days.items()}, 0),
         lambda: tuple(figures(results, funnel, "random")),

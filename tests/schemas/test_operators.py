@@ -116,6 +116,7 @@ def test_the_topics_of_results_have_the_names_that_they_always_had() -> None:
         ("t.metrics", "compact"),
         ("t.state.persons", "compact"),
         ("t.state.positions", "compact"),
+        ("t.clocks", "compact"),
         ("_schemas", "compact"),
     }
 
@@ -130,6 +131,28 @@ def test_values_of_different_json_types_do_not_count_alike() -> None:
     assert funnel.counts_alike(define_with(1), define_with(1))
     assert not funnel.counts_alike(define_with(1), define_with(True))
     assert not funnel.counts_alike(define_with(1), define_with("1"))
+
+
+@pytest.mark.parametrize("name", ["funnel", "cohort"])
+def test_a_definition_of_a_version_without_calendars_is_of_utc_and_not_counted_again(
+    name: str,
+) -> None:
+    spec = BY_NAME[name]
+    old = define(spec)
+    named = define(spec, timezone="UTC", week_start="monday")
+    assert msgspec.to_builtins(getattr(old, name)) == msgspec.to_builtins(getattr(named, name))
+    assert spec.encode(old) == spec.encode(named)
+    assert spec.counts_alike(old, named)
+    assert not spec.counts_alike(old, define(spec, timezone="Europe/Lisbon"))
+
+
+@pytest.mark.parametrize("name", ["funnel", "cohort"])
+@pytest.mark.parametrize(
+    "wrong", [{"timezone": "right/UTC"}, {"timezone": "europe/lisbon"}, {"week_start": "friday"}]
+)
+def test_a_calendar_that_does_not_exist_is_no_definition(name: str, wrong: dict[str, str]) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        define(BY_NAME[name], **wrong)
 
 
 def test_segments_count_alike_if_their_rules_do_without_references() -> None:

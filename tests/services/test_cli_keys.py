@@ -55,8 +55,11 @@ def test_keys_are_made_listed_and_revoked(avila: Shell) -> None:
     ]
     assert avila("projects limit shop --rate 7")[1] == "project shop: 7/s"
     assert avila("projects timezone shop Europe/Lisbon")[1] == "project shop: Europe/Lisbon"
-    listed = avila("projects list")[0].splitlines()[1].split()
-    assert listed == ["shop", "1", "7/s", "Europe/Lisbon"]
+    said = avila("projects week-start shop sunday")[1]
+    assert said == "project shop: weeks begin on sunday"
+    head, line = avila("projects list")[0].splitlines()
+    assert head.split("  ")[-1] == "WEEK START"
+    assert line.split() == ["shop", "1", "7/s", "Europe/Lisbon", "sunday"]
 
     assert avila(f"keys revoke {key}")[1] == f"write key {key} of project shop is revoked"
     assert len(avila("keys list")[0].splitlines()) == 1
@@ -81,6 +84,7 @@ def test_what_is_wrong_is_said_in_one_line(avila: Shell) -> None:
         ("keys create --project no/slash", 1, "avila: project: accepted are", {}),
         ("keys create --origin shop.example", 1, "avila: origins[0]", {}),
         ("keys create --rate 0", 2, "Error: Invalid value for '--rate'", {}),
+        ("projects week-start shop friday", 2, "'friday' is not one of 'monday', 'sunday'", {}),
         ("keys list", 1, "Kafka at", {"AVILA_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}"}),
     ):
         said = avila(line, code, **more)[1]

@@ -17,7 +17,7 @@ class CohortInstance(OperatorInstance[CohortDefinition, ValuedChanges]):
         broken_down = cohort.breakdown is not None
         self.state: CohortState = CohortState(
             cohort.periods,
-            calendar(cohort.period, cohort.timezone),
+            calendar(cohort.period, cohort.timezone, cohort.week_start),
             lateness_ms,
             broken_down=broken_down,
         )

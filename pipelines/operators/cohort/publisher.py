@@ -36,9 +36,11 @@ class CohortPublisher(AggregatesPublisher[CohortInstance, ValuedChanges]):
         period = TOTAL
         if record["period"] is not None:
             first_day = begin_of("day", record["period"])
-            period = number_of(instance.definition.cohort.period, first_day)
+            cohort = instance.definition.cohort
+            period = number_of(cohort.period, first_day, cohort.week_start)
         instance.aggregates.load(period, record)
 
     def begin(self, instance: CohortInstance, period: int) -> int:
         """Return the first day of a period."""
-        return number_of("day", begin_of(instance.definition.cohort.period, period))
+        cohort = instance.definition.cohort
+        return number_of("day", begin_of(cohort.period, period, cohort.week_start))

@@ -8,7 +8,8 @@ import numpy as np
 
 from pipelines.columnar.jit import Int, Int64s, kernel
 from pipelines.engine.arena import release
-from pipelines.engine.constants import DAY_MS, NEVER, day_of
+from pipelines.engine.constants import NEVER
+from pipelines.engine.days import begin_of_day, day_of
 from pipelines.operators.funnel.columns import ALL, AT, CLOSED, FunnelColumns
 from pipelines.operators.funnel.rules import Rules, run_attempt, starts_attempt
 
@@ -64,7 +65,9 @@ def next_due(rules: Rules, columns: FunnelColumns, row: Int, count: Int) -> Int:
     rows = columns.rows
     due = np.int64(0)
     for o in range(1, count):
-        if outcomes[o].scope != ALL or outcomes[o].day * DAY_MS < open_from(rules, columns, row):
+        if outcomes[o].scope != ALL:
+            continue
+        if begin_of_day(rules.days, outcomes[o].day) < open_from(rules, columns, row):
             continue  # the day is closed
         closes = outcomes[o].latest + rules.window
         if numbers[o, AT, rules.steps - 1] == NEVER and closes >= rows[row].timed_out_until:
@@ -75,7 +78,8 @@ def next_due(rules: Rules, columns: FunnelColumns, row: Int, count: Int) -> Int:
 @kernel
 def open_from(rules: Rules, columns: FunnelColumns, row: Int) -> Int:
     """Return when the row's oldest day that is not closed begins."""
-    return day_of(columns.rows[row].watermark - rules.window) * DAY_MS
+    oldest = day_of(rules.days, columns.rows[row].watermark - rules.window)
+    return begin_of_day(rules.days, oldest)
 
 
 @kernel

@@ -7,6 +7,7 @@ A plain ordered funnel is a sequence, which needs less memory and time than a fu
 from typing import Self
 
 from pipelines.engine.breakdown import ValuedChanges
+from pipelines.engine.days import days_in
 from pipelines.engine.instance import OperatorInstance
 from pipelines.operators.funnel.aggregates import FunnelAggregates
 from pipelines.operators.funnel.attempt_aggregates import AttemptAggregates
@@ -28,7 +29,8 @@ class FunnelInstance(OperatorInstance[FunnelDefinition, ValuedChanges]):
         funnel = definition.funnel
         steps = len(funnel.steps)
         if funnel.plain:
-            shape = SequenceShape(steps, 1_000 * funnel.window_s, lateness_ms)
+            days = days_in(funnel.timezone)
+            shape = SequenceShape(steps, 1_000 * funnel.window_s, lateness_ms, days)
             self.state = SequenceState(shape)
             self.aggregates = FunnelAggregates(steps)
         else:

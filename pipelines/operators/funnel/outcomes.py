@@ -11,7 +11,8 @@ import numpy as np
 
 from pipelines.columnar.jit import Int, Int64s, Struct, StructArray, kernel
 from pipelines.engine.breakdown import NOT_SET
-from pipelines.engine.constants import NEVER, NONE, TOTAL, day_of
+from pipelines.engine.constants import NEVER, NONE, TOTAL
+from pipelines.engine.days import day_of
 from pipelines.engine.row_kernels import CHANGES, take_place
 from pipelines.operators.funnel.columns import (
     ALL,
@@ -50,7 +51,7 @@ def evaluate(
     _clear(rules, outcomes, 0, TOTAL, ALL, NOT_SET)
     count = 1
     for i in range(begin, end):
-        mask, day = np.int64(events[i].mask), day_of(events[i].at)
+        mask, day = np.int64(events[i].mask), day_of(rules.days, events[i].at)
         if events[i].at == CLOSED:
             value = events[i].value
             for step in range(rules.steps):

@@ -24,6 +24,7 @@ import numpy as np
 from pipelines.columnar.jit import Int, Int64s, StructArray, kernel
 from pipelines.engine.breakdown import NOT_SET
 from pipelines.engine.constants import NEVER, NONE
+from pipelines.engine.days import UTC_DAYS, days_in
 from pipelines.operators.funnel.columns import CLOSED
 from schemas.operators.funnel import Breakdown, Funnel, exclusion_spans, next_steps
 
@@ -48,6 +49,7 @@ class Rules(NamedTuple):
     attribution: int
     follows: Int64s  # for each step, the steps that may come next, as a mask
     exclusions: StructArray
+    days: Int64s = UTC_DAYS  # on which attempts begin
 
 
 def rules_of(funnel: Funnel, lateness_ms: int) -> Rules:
@@ -64,6 +66,7 @@ def rules_of(funnel: Funnel, lateness_ms: int) -> Rules:
         _attribution(funnel.breakdown),
         np.array([next_steps(funnel, step) for step in range(steps)], np.int64),
         np.array(exclusion_spans(funnel), EXCLUSION),
+        days_in(funnel.timezone),
     )
 
 

@@ -44,7 +44,8 @@ def record_of(metric: MetricInstance, number: int) -> Record | None:
     newest = metric.state.newest
     if newest != NEVER:
         total["newest_at"] = newest
-        total["complete_until"] = newest - metric.state.lateness_ms
+    if metric.clock is not None:
+        total["complete_until"] = metric.clock - metric.state.lateness_ms
     return total
 
 
@@ -52,6 +53,9 @@ def load(metric: MetricInstance, record: Record) -> None:
     """Continue from a published record."""
     if record["bucket"] is not None:
         metric.aggregates.load(metric.buckets.number(record["bucket"]), record)
-    elif record["newest_at"] is not None:
+        return
+    if record["complete_until"] is not None:
+        metric.clock = record["complete_until"] + metric.state.lateness_ms
+    if record["newest_at"] is not None:
         metric.state.newest = record["newest_at"]
         metric.aggregates.load_total(metric.buckets.number(record["newest_at"]), record)

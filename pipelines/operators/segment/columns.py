@@ -59,14 +59,15 @@ class CompiledRule(NamedTuple):
 class SegmentEvents(NamedTuple):
     """An `EventBatch`, and what its events say of properties and complete of sequences.
 
-    `verdicts[i, j]` is what event i says of condition j; bit j of `completed[i]`: with event i, the
-    person has completed sequence j.
+    `clocks` are the times up to which they move the clock. `verdicts[i, j]` is what event i says of
+    condition j; bit j of `completed[i]`: with event i, the person has completed sequence j.
     """
 
     slots: Int32s
     at: Int64s
     masks: UInt32s
     offsets: Int64s
+    clocks: Int64s
     verdicts: NDArray[np.uint8]
     completed: UInt32s
 

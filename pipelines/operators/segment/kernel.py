@@ -49,7 +49,7 @@ def fold(rule: CompiledRule, columns: SegmentColumns, events: SegmentEvents, beg
         if contains(columns, row, events.offsets[i]):
             continue
         at = events.at[i]
-        heads[CLOCK] = max(heads[CLOCK], at)
+        heads[CLOCK] = max(heads[CLOCK], events.clocks[i])
         now = heads[CLOCK]
         _pass_time(rule, columns, row, now)
         mask, verdicts, completed = (

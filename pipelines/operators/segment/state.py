@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.columnar.growable import grown
-from pipelines.columnar.jit import Int32s, Int64s, register_example
+from pipelines.columnar.jit import Bools, Int32s, Int64s, register_example
 from pipelines.engine.constants import FOREVER, NEVER, NONE
 from pipelines.engine.fixed_rows import FixedRows
 from pipelines.engine.operator import (
@@ -124,11 +124,18 @@ class SegmentState(FixedRows):
         masks: Masks,
         offsets: Int64s,
         values: Values = (),
+        *,
+        clocks: Int64s | None = None,
     ) -> FoldResult[ChangeRecords]:
-        """Fold events in order of arrival; see `PersonState.fold`."""
-        batch, verdicts = self._relevant(EventBatch(slots, at, masks, offsets), values)
+        """Fold events in order of arrival; see `PersonState.fold`.
+
+        `clocks` are the times (ms) up to which the events move the clock: by default their own.
+        """
+        relevant, verdicts = self._relevant(masks, values)
+        batch = EventBatch(slots[relevant], at[relevant], masks[relevant], offsets[relevant])
+        clocks = batch.at if clocks is None else clocks[relevant]
         progress = self._sequences.fold(persons, batch)
-        events = SegmentEvents(*batch, verdicts, progress.completed)
+        events = SegmentEvents(*batch, clocks, verdicts[relevant], progress.completed)
         count = len(batch.at)
         self.reserve(persons, count)
         self._counters[:] = 0
@@ -148,21 +155,21 @@ class SegmentState(FixedRows):
         changes = self._changes[: self._counters[CHANGES]]
         return FoldResult(changes, newly_dirty, progress.late, np.unique(changes["row"]))
 
-    def _relevant(self, events: EventBatch, values: Values) -> tuple[EventBatch, NDArray[np.uint8]]:
-        """Return the events that matter, and what each says of the property tests.
+    def _relevant(self, masks: Masks, values: Values) -> tuple[Bools | slice, NDArray[np.uint8]]:
+        """Return which events matter, and what each event says of the property tests.
 
         The selector for events that set properties selects those that set others, too.
         """
-        verdicts = np.full((len(events.at), len(values)), UNSET, np.uint8)
+        verdicts = np.full((len(masks), len(values)), UNSET, np.uint8)
         for place, column in enumerate(values):
             name, test = self._program.property_tests[place // 2]
             verdict = partial(_verdict, name, test)
             verdicts[:, place] = dictionary_column(column).each(verdict, np.uint8)
         if not self._program.property_tests:
-            return events, verdicts
-        selected = events.masks & ~np.uint32(self._program.sets_properties) != 0
+            return slice(None), verdicts
+        selected = masks & ~np.uint32(self._program.sets_properties) != 0
         relevant = selected | (verdicts != UNSET).any(axis=1)
-        return EventBatch(*(column[relevant] for column in events)), verdicts[relevant]
+        return relevant, verdicts
 
     def expire(self, now: int) -> Expired[ChangeRecords] | None:
         """Let time pass up to `now` (ms), for a bounded number of rows; None if none is due."""

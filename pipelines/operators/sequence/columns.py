@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.columnar.jit import Int32s, Int64s, StructArray
 from pipelines.engine.arena import FREE_BLOCKS
+from pipelines.engine.days import UTC_DAYS
 
 MAX_TAIL: Final = 1_024  # events of a row
 _BLOCK_SIZES: Final = 10  # 2, 4, … 1,024 events
@@ -87,6 +88,7 @@ class SequenceShape(NamedTuple):
     steps: int
     window: int  # ms
     lateness: int  # ms
+    days: Int64s = UTC_DAYS  # by which entries are counted
 
 
 class SequenceColumns(NamedTuple):

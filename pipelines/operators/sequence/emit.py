@@ -8,7 +8,8 @@ import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, kernel
 from pipelines.columnar.prefetch import NEAR
-from pipelines.engine.constants import NONE, TOTAL, day_of
+from pipelines.engine.constants import NONE, TOTAL
+from pipelines.engine.days import day_of
 from pipelines.engine.row_kernels import CHANGES, DIRTY, NEWLY_DIRTY, TIMERS, DueTimers, take_place
 from pipelines.engine.rows import mark_unlogged
 from pipelines.operators.sequence.columns import (
@@ -72,7 +73,7 @@ def emit_row(shape: SequenceShape, columns: SequenceColumns, row: Int) -> None:
     rows[row].emitted = length
     for i in range(begin, end):
         if tail[i].mask & 1:
-            find_or_add_entry(shape, columns, row, day_of(tail[i].at))
+            find_or_add_entry(shape, columns, row, day_of(shape.days, tail[i].at))
     best: Int = np.int64(rows[row].closed_level)
     e = rows[row].newest_entry
     while e != NONE:

@@ -1,8 +1,11 @@
 """The entries of a row: one per day on which the person took the first step."""
 
+import numpy as np
+
 from pipelines.columnar.jit import Int, Int64s, kernel
 from pipelines.columnar.prefetch import prefetch
-from pipelines.engine.constants import DAY_MS, NONE
+from pipelines.engine.constants import NONE
+from pipelines.engine.days import begin_of_day
 from pipelines.operators.sequence.columns import (
     BASE_DURATION,
     BASE_START,
@@ -102,12 +105,12 @@ def advance(
 ) -> Int:
     """Advance an entry by one event; return the steps that it reached first, as a mask."""
     reached = 0
-    midnight = day * DAY_MS
+    midnight = begin_of_day(shape.days, day)
     for step in range(shape.steps):
         if not (mask >> step) & 1:
             continue
         if step == 0:
-            if at < midnight or at >= midnight + DAY_MS:
+            if at < midnight or at >= begin_of_day(shape.days, day + 1):
                 continue
             start[0] = at - midnight
         else:
@@ -129,7 +132,8 @@ def close_days(shape: SequenceShape, columns: SequenceColumns, row: Int, waterma
     e = rows[row].newest_entry
     while e != NONE:
         older = entries[e].next_entry
-        if (entries[e].day + 1) * DAY_MS + shape.window <= watermark:
+        end = begin_of_day(shape.days, np.int64(entries[e].day) + 1)
+        if end + shape.window <= watermark:
             level = level_of(shape, columns.times[e, BASE_DURATION])
             rows[row].closed_level = max(rows[row].closed_level, level)
             if newer == NONE:

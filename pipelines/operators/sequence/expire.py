@@ -7,7 +7,8 @@ of time are never late.
 import numpy as np
 
 from pipelines.columnar.jit import Int, StructArray, kernel
-from pipelines.engine.constants import DAY_MS, NONE
+from pipelines.engine.constants import NONE
+from pipelines.engine.days import begin_of_day
 from pipelines.engine.row_kernels import DueTimers
 from pipelines.operators.sequence.columns import (
     EMITTED_DURATION,
@@ -39,7 +40,7 @@ def expire(
         entries[e].timer = 0
         row, day = np.int64(entries[e].row), np.int64(entries[e].day)
         level = level_of(shape, times[e, EMITTED_DURATION])
-        closes = day * DAY_MS + times[e, START, 0] + shape.window
+        closes = begin_of_day(shape.days, day) + times[e, START, 0] + shape.window
         if level < shape.steps and entries[e].timed_out_level < level and closes < now:
             entries[e].timed_out_level = level
             timeouts[i].row = row

@@ -1,11 +1,12 @@
 """The sequence fold: how far each event takes a person through ordered steps.
 
-An attempt begins with a first step and has a window of time to reach the others. For each day (UTC)
-on which a person took the first step there is an entry, so that counts are exact by day and in
-total. Within a day, attempts are greedy, as in ClickHouse's `windowFunnel`: for each step, an entry
-has the start of the latest attempt that reached it. A first step starts a new attempt; a later step
-extends the latest attempt that reached the step before, if its window (inclusive) is still open.
-Events at the same time count as one that satisfies the steps of all, in step order.
+An attempt begins with a first step and has a window of time to reach the others. For each day (of
+the definition's time zone) on which a person took the first step there is an entry, so that counts
+are exact by day and in total. Within a day, attempts are greedy, as in ClickHouse's `windowFunnel`:
+for each step, an entry has the start of the latest attempt that reached it. A first step starts a
+new attempt; a later step extends the latest attempt that reached the step before, if its window
+(inclusive) is still open. Events at the same time count as one that satisfies the steps of all, in
+step order.
 
 Events may come in any order, so a row (a person) has two parts:
 

@@ -6,7 +6,8 @@ An entry has at most one timer: while steps are missing, it is due when the wind
 import numpy as np
 
 from pipelines.columnar.jit import Int, Int32s, kernel
-from pipelines.engine.constants import DAY_MS, NONE
+from pipelines.engine.constants import NONE
+from pipelines.engine.days import begin_of_day
 from pipelines.engine.row_kernels import DueTimers
 from pipelines.operators.sequence.columns import (
     EMITTED_DURATION,
@@ -55,5 +56,6 @@ def due_at(shape: SequenceShape, columns: SequenceColumns, e: Int) -> Int:
     entries, times = columns.entries, columns.times
     level = level_of(shape, times[e, EMITTED_DURATION])
     if level < shape.steps and entries[e].timed_out_level < level:
-        return entries[e].day * DAY_MS + times[e, START, 0] + shape.window + 1
+        begin = begin_of_day(shape.days, np.int64(entries[e].day))
+        return begin + times[e, START, 0] + shape.window + 1
     return np.int64(0)

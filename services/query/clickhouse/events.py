@@ -10,6 +10,7 @@ from schemas.properties import stored_name
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
+from schemas.value_tokens import DIGEST_BYTES, MAX_CHARS
 from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
 
 
@@ -38,20 +39,47 @@ def holds(selector: EventSelector, bind: Binder) -> str:
     return " AND ".join([named, *(condition_sql(condition, bind) for condition in selector.where)])
 
 
-def day_sql(timezone: str, bind: Binder) -> str:
-    """Return an expression for an event's day in a time zone, in days since 1970 (Int64).
+class Days:
+    """The days of a time zone in a statement.
 
-    Equal to `schemas.time.days.DayRuns`, whose rules for the zone it is given.
+    Equal to `schemas.time.days.DayRuns`, whose rules for the zone they are bound to: those of
+    ClickHouse may be older.
     """
-    runs = day_runs(timezone)
-    begins, first, last = (bind(column.tolist(), "Array(Int64)") for column in runs)
-    at = "toUnixTimestamp64Milli(timestamp)"
-    begin = f"roundDown({at}, {begins})"
-    day = bind(DAY_MS, "Int64")
-    return f"""least(
-        transform({begin}, {begins}, {first}, toInt64(0)) + intDiv({at} - {begin}, {day}),
-        transform({begin}, {begins}, {last}, toInt64(0))
+
+    def __init__(self, timezone: str, bind: Binder) -> None:
+        runs = day_runs(timezone)
+        self._day = bind(DAY_MS, "Int64")
+        self._are_utc = runs.are_utc
+        if not self._are_utc:
+            self._begins, self._first, self._last = (
+                bind(column.tolist(), "Array(Int64)") for column in runs
+            )
+
+    def number(self, at: str) -> str:
+        """Return an expression for the day of a time in ms, in days since 1970 (Int64)."""
+        if self._are_utc:
+            return f"intDiv({at} - positiveModulo({at}, {self._day}), {self._day})"
+        begin = f"roundDown({at}, {self._begins})"
+        return f"""least(
+        {self._of_run(begin, self._first)} + intDiv({at} - {begin}, {self._day}),
+        {self._of_run(begin, self._last)}
     )"""
+
+    def begin(self, day: str) -> str:
+        """Return an expression for the time in ms (Int64) at which a day (Int64) begins."""
+        if self._are_utc:
+            return f"({day} * {self._day})"
+        first = f"roundDown({day}, {self._first})"
+        begin = f"transform({first}, {self._first}, {self._begins}, toInt64(0))"
+        return f"({begin} + ({day} - {first}) * {self._day})"
+
+    def _of_run(self, begin: str, column: str) -> str:
+        return f"transform({begin}, {self._begins}, {column}, toInt64(0))"
+
+
+def day_sql(timezone: str, bind: Binder) -> str:
+    """Return an expression for an event's day in a time zone, in days since 1970 (Int64)."""
+    return Days(timezone, bind).number("toUnixTimestamp64Milli(timestamp)")
 
 
 def fingerprint_sql(tokens: str) -> str:
@@ -69,14 +97,13 @@ def token_sql(name: str, bind: Binder) -> str:
     Equal to `schemas.value_tokens.token`.
     """
     value = _property(name, bind)
-    double = _double_token(f"coalesce({value}.:Float64, {value}.:Int64, {value}.:UInt64)")
-    return f"""ifNull(multiIf(
-        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
-        {value}.:String IS NOT NULL, concat('s', substringUTF8({value}.:String, 1, 200)),
-        {value}.:Float64 IS NOT NULL OR {value}.:Int64 IS NOT NULL OR {value}.:UInt64 IS NOT NULL,
-        {double},
-        ''
-    ), '')"""
+    text = f"{value}.:String"
+    digest = f"lower(hex(substring(MD5({text}), 1, {DIGEST_BYTES})))"
+    shown = f"""if(
+        lengthUTF8({text}) > {MAX_CHARS},
+        concat(substringUTF8({text}, 1, {MAX_CHARS}), '…', {digest}), {text}
+    )"""
+    return f"ifNull(multiIf({_scalar_tokens(value, shown)}, ''), '')"
 
 
 def whole_token_sql(name: str, bind: Binder) -> str:
@@ -85,25 +112,29 @@ def whole_token_sql(name: str, bind: Binder) -> str:
     Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
     """
     value = _property(name, bind)
-
-    def whole_number(kind: str) -> str:
-        number = f"{value}.:{kind}"
-        is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
-        return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
-
-    return f"""ifNull(multiIf(
-        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
-        {value}.:String IS NOT NULL, concat('s', {value}.:String),
-        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
-        {value}.:Int64 IS NOT NULL, {whole_number("Int64")},
-        {value}.:UInt64 IS NOT NULL, {whole_number("UInt64")},
+    return f"""ifNull(multiIf({_scalar_tokens(value, f"{value}.:String")},
         startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
         ''
     ), '')"""
 
 
+def _scalar_tokens(value: str, shown: str) -> str:
+    """Return arguments of `multiIf` for all values but lists; text is `shown` in some way."""
+    return f"""
+        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
+        {value}.:String IS NOT NULL, concat('s', {shown}),
+        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
+        {value}.:Int64 IS NOT NULL, {_whole_number_token(f"{value}.:Int64")},
+        {value}.:UInt64 IS NOT NULL, {_whole_number_token(f"{value}.:UInt64")}"""
+
+
 def _property(name: str, bind: Binder) -> str:
     return f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
+
+
+def _whole_number_token(number: str) -> str:
+    is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
+    return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
 
 
 def _double_token(number: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
+from schemas.clocks import SCHEMA, ClockChange, ClockReader, ProjectClocks
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from services.commands import Commands
@@ -18,7 +19,9 @@ from services.topic_view import TopicView
 class Context:
     """The parts of the service that operators make their resources from; one a process.
 
-    `views` has the views that the resources follow, in the order of their `follow` calls.
+    `clocks` are the clocks of projects, as `clocks_view` reads them.
+    `views` has the views that the resources follow, in the order of their `follow` calls, after
+    that of the projects' clocks.
     """
 
     def __init__(
@@ -37,9 +40,34 @@ class Context:
         self.events = events
         self.projects = projects
         self.promotions = promotions
-        self.views: list[TopicView[Any]] = []
         self._settings = settings
         self._registry = registry
+        self.clocks = ProjectClocks()
+        self.clocks_view = self._follow_clocks()
+        self.views: list[TopicView[Any]] = [self.clocks_view]
+
+    def _follow_clocks(self) -> TopicView[list[ClockChange]]:
+        settings = self._settings
+        reader = ClockReader(Codec(load(SCHEMA), self._registry.find, shipped=history(SCHEMA)))
+        topics = [settings.topics.clocks.name]
+        return TopicView("clocks", settings.cluster, topics, reader, self.clocks.apply)
+
+    @property
+    def lateness_ms(self) -> int:
+        """How late an event may come to be counted at once."""
+        return self._settings.allowed_lateness_s * 1_000
+
+    def clock(self, project: str, now_ms: int) -> int | None:
+        """Return what a project's clock says at a time of day (ms).
+
+        It is None as long as no live definition of the project has met an event.
+
+        Raises:
+            BackOff: the clocks are still being read.
+            Unavailable: reading them has failed.
+        """
+        self.clocks_view.require()
+        return self.clocks.at(project, now_ms)
 
     def follow(
         self, source: ResultSource[R], apply: Callable[[Sequence[Update[R]]], None]

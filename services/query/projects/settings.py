@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from schemas.definitions import read_request
 from schemas.keys import Project, TimeZone, encode, record_key
-from schemas.time.calendar import find_zone
+from schemas.time.calendar import WeekStart, find_zone
 from services.commands import Commands, Write
 from services.keys.view import Keys
 from services.query.http.params import encode_response, now_ms, project_of, read_fields
@@ -19,11 +19,13 @@ from services.topic_view import TopicView
 class ProjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a project.
 
-    `timezone` applies to the periods of cohorts and metrics that name none when they are created or
-    replaced. Existing definitions keep their time zone.
+    `timezone` applies to the days of funnels, cohorts and metrics that name none when they are
+    created or replaced, and `week_start`, in the same way, to the weeks of funnels and cohorts.
+    Existing definitions stay as they are.
     """
 
     timezone: TimeZone = "UTC"
+    week_start: WeekStart = "monday"
 
 
 _settings = msgspec.json.Decoder(ProjectSettings)
@@ -37,9 +39,14 @@ class Projects:
         self._view = view
         self._commands = commands
 
-    def completed(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    def with_time_zone(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
         """Return the fields of a definition, with the project's time zone if they name none."""
         return {"timezone": self._settings(project).timezone, **fields}
+
+    def with_calendar(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+        """Return the same, with the project's `week_start`, too, if the fields name none."""
+        settings = self._settings(project)
+        return {"timezone": settings.timezone, "week_start": settings.week_start, **fields}
 
     async def read(self, request: Request) -> Response:
         """Show the settings."""
@@ -57,7 +64,10 @@ class Projects:
         def decide() -> Write[None]:
             before = self._keys.projects.get(project) or Project(id=project, updated_at=0)
             made = msgspec.structs.replace(
-                before, timezone=settings.timezone, updated_at=max(now_ms(), before.updated_at)
+                before,
+                timezone=settings.timezone,
+                week_start=settings.week_start,
+                updated_at=max(now_ms(), before.updated_at),
             )
             return Write(record_key(made), encode(made), {}, None)
 
@@ -66,4 +76,6 @@ class Projects:
 
     def _settings(self, project: str) -> ProjectSettings:
         known = self._keys.projects.get(project)
-        return ProjectSettings() if known is None else ProjectSettings(known.timezone)
+        if known is None:
+            return ProjectSettings()
+        return ProjectSettings(known.timezone, known.week_start)

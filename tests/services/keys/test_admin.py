@@ -33,6 +33,7 @@ async def test_what_one_admin_does_the_next_one_knows(settings: Settings) -> Non
         )
         text, token = await admin.create_token("shop", ("write", "read", "read"), days=7)
         await admin.set_timezone("shop", "America/Sao_Paulo")
+        await admin.set_week_start("shop", "sunday")
         await admin.limit_project("shop", None, 5)
 
     async with KeyAdmin(settings) as admin:
@@ -40,6 +41,7 @@ async def test_what_one_admin_does_the_next_one_knows(settings: Settings) -> Non
         assert admin.keys.find_token(text) == token
         assert admin.keys.projects["shop"].events_per_day == 5
         assert admin.keys.projects["shop"].timezone == "America/Sao_Paulo"
+        assert admin.keys.projects["shop"].week_start == "sunday"
         assert await admin.revoke_write_key(key.id) == key
         assert await admin.revoke_token(text) == token
         assert not admin.keys.write_keys

@@ -3,14 +3,17 @@
 import datetime
 import json
 import uuid
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from starlette.requests import Request
 
 from schemas.conditions import Condition
+from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, Cohort, CohortDefinition
 from schemas.time.calendar import number_of
@@ -22,13 +25,14 @@ from services.query.operators.cohort.persons import (
     CellField,
     CohortPersonsResponse,
     cell_statement,
+    read_cell,
     read_persons,
 )
 from services.query.operators.cohort.response import assemble
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from tests.oracles import cohort as oracle
 from tests.oracles.cohort import Act, grid, grids, persons
-from tests.oracles.values import name_of
+from tests.oracles.values import name_of_shown
 from tests.pipelines.test_cohort_fold import Case, cases
 from tests.services.query.test_funnel_sql import ask
 from tests.warehouse import Event, Warehouse
@@ -132,7 +136,7 @@ def test_clickhouse_counts_each_value_as_the_definition_says(
     of = case.period, case.periods, case.timezone
     counted = count_all(warehouse, define(case, breakdown=ByValue("plan")), case.acts)
     assert counted.rows == rows_of(grid(case.acts, *of))
-    found = {name_of(json.loads(value or "")): rows for value, rows in counted.values.items()}
+    found = {name_of_shown(value or ""): rows for value, rows in counted.values.items()}
     assert found == {value: rows_of(wanted) for value, wanted in grids(case.acts, *of).items()}
 
 
@@ -183,6 +187,30 @@ def test_the_persons_of_a_cell_come_page_by_page(warehouse: Warehouse) -> None:
             break
         cell = cell._replace(after=page.next)
     assert pages == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def request(**parameters: str) -> Request:
+    query = urlencode(parameters).encode()
+    return Request({"type": "http", "query_string": query, "headers": []})
+
+
+def test_the_persons_of_a_week_that_begins_on_sunday_are_found(warehouse: Warehouse) -> None:
+    made = define(Case("week", 2, "Asia/Kolkata", []))
+    definition = replace(made, cohort=replace(made.cohort, week_start="sunday"))
+    sunday = 1_795_890_600_000  # 2026-11-29 begins in Kolkata
+    acts = [
+        Act(0, sunday - 1, True, False),
+        Act(1, sunday, True, False),
+        Act(0, sunday, False, True),
+    ]
+    counted = count(warehouse, definition, acts)
+    before, begin = datetime.date(2026, 11, 22), datetime.date(2026, 11, 29)
+    assert counted == {before: Row(1, [0, 1], [1, 1]), begin: Row(1, [0, 0], [0, 0])}
+    cell = read_cell(request(begin="2026-11-29"), definition)
+    assert find(warehouse, definition, cell).persons == ["1"]
+    with pytest.raises(InvalidRequest, match="no week begins on that day"):
+        read_cell(request(begin="2026-11-30"), definition)
+    assert read_cell(request(begin="2026-11-30"), made).period == cell.period
 
 
 @pytest.mark.parametrize("returning", [EventFilter("back"), EventFilter()])

@@ -93,7 +93,7 @@ def bodies(draw: st.DrawFn, spec: OperatorSpec) -> Json:
     return body
 
 
-def samples(parameter: Json) -> list[Any]:
+def samples(body: Json, parameter: Json) -> list[Any]:
     """Values of a query parameter; None leaves it out, where that is allowed."""
     schema = parameter["schema"]
     if "enum" in schema:
@@ -103,16 +103,17 @@ def samples(parameter: Json) -> list[Any]:
     if schema["type"] == "array":
         return [OTHER]
     assert schema["format"] == "date", parameter
-    return ["2024-07-01"]  # a Monday, and the first day of a month
+    # A Sunday or a Monday, and the first day of a month.
+    return ["2024-09-01" if body.get("week_start") == "sunday" else "2024-07-01"]
 
 
-def questions(operator: AnyOperator, definition: str) -> Iterator[tuple[str, Json]]:
+def questions(operator: AnyOperator, definition: str, body: Json) -> Iterator[tuple[str, Json]]:
     """Every GET of one definition, with each combination of choices."""
     for route in routes_of(operator).routes:
         if route.method != "GET" or "{id}" not in route.path:
             continue
         asked = [one for one in route.operation.get("parameters", ()) if one["in"] == "query"]
-        for values in itertools.product(*map(samples, asked)):
+        for values in itertools.product(*(samples(body, one) for one in asked)):
             pairs = zip((one["name"] for one in asked), values, strict=True)
             given = {name: value for name, value in pairs if value is not None}
             yield route.full_path.format(project="shop", id=definition), given
@@ -134,7 +135,7 @@ def test_what_is_accepted_is_answered_by_every_endpoint(
         assert made.status_code == 201, made.text
         definition = made.json()["id"]
         try:
-            for path, params in questions(_OPERATORS[spec.name], definition):
+            for path, params in questions(_OPERATORS[spec.name], definition, body):
                 answer = service.ask("GET", path, params=params)
                 assert answer.status_code == 200, (path, params, answer.text)
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from schemas.operators.funnel import Breakdown, Funnel, FunnelDefinition, Step
 from schemas.sketches.durations import sketch_of
@@ -56,6 +57,11 @@ def test_days_of_a_week_are_added_up() -> None:
     found = assemble(definition(), "stream", counted([9, 2], days), period="week").days
     monday = datetime.date(1970, 1, 1) + datetime.timedelta(days=FRIDAY - 4)
     assert [one.day for one in found] == [monday, monday + datetime.timedelta(days=7)]
+    sundays = replace(definition(), funnel=replace(definition().funnel, week_start="sunday"))
+    by_sunday = assemble(sundays, "stream", counted([9, 2], days), period="week").days
+    sunday = monday - datetime.timedelta(days=1)
+    assert [one.day for one in by_sunday] == [sunday, sunday + datetime.timedelta(days=7)]
+    assert [step.reached for one in by_sunday for step in one.steps] == [4, 2, 5, 0]
     assert [step.reached for step in found[0].steps] == [4, 2]
     assert [step.entries for step in found[0].steps] == [8, 4]
     assert [step.mean_ms for step in found[0].steps] == [0, 1_000]

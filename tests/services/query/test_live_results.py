@@ -8,6 +8,7 @@ import pytest
 
 from schemas.operators.metric import Metric, MetricDefinition
 from services.query.live.feed import LiveResults
+from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.live import REFRESH_S, live_metric
 from services.query.operators.metric.view import MetricResultsView
 from services.query.views.catalog import Definitions
@@ -132,7 +133,7 @@ def test_persons_are_active_no_more_when_time_has_passed() -> None:
     results.apply(published(running, 0))
     live = LiveResults(
         define(SHOP),
-        lambda one: live_metric(one, None, results, NOON + int(1_000 * clock.now)),
+        lambda one: live_metric(one, None, results, MetricQuery(NOON + int(1_000 * clock.now))),
         REFRESH_S,
         clock,
     )

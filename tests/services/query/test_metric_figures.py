@@ -18,6 +18,7 @@ from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.live import LiveMetric, live_metric
 from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
 from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
+from services.query.views.progress import progress_of
 from services.query.views.reader import Update
 from tests.oracles.metric import Act, bucket_of, in_time, measure, percentile, persons
 from tests.pipelines.test_actives_fold import cases as cases_of_persons
@@ -191,7 +192,9 @@ def test_a_live_look_shows_this_bucket_and_the_one_before() -> None:
     results = MetricResultsView(1)
     results.apply(published(running, 0))
     for minute, now, shown in ((1.5, 3, [2, 3]), (2, 4, [3, 4]), (3, 0, [4]), (4, 0, [])):
-        state = live_metric(running.definition, None, results, NOON + int(minute * MINUTE))
+        state = live_metric(
+            running.definition, None, results, MetricQuery(NOON + int(minute * MINUTE))
+        )
         live = msgspec.json.decode(state, type=LiveMetric)
         assert (live.id, live.active, live.now.value) == ("m", None, now)
         assert [figure.value for figure in live.buckets] == shown
@@ -241,16 +244,54 @@ def begins(found: MetricResultsResponse) -> list[Any]:
     return [figure.begin for figure in found.buckets]
 
 
-def test_figures_are_complete_as_far_as_the_partition_that_is_least_far() -> None:
+def test_figures_are_complete_up_to_the_projects_clock_whatever_partition_moved_it() -> None:
     case = CASE._replace(lateness_ms=MINUTE)
     one, two, silent = (start(case, "events") for _ in range(3))
     feed(one, minutes((5, None), (5 - KEPT, None)))
     feed(two, minutes((3, None)))
-    found = answer(MetricQuery(NOON + DAY_MS), one, two, silent)
+    asked = MetricQuery(NOON + DAY_MS, clock=NOON + 9 * MINUTE + 1, lateness_ms=MINUTE)
+    found = answer(asked, one, two, silent)
     assert found.late_dropped == 1
+    assert found.clock is not None
     assert found.complete_until is not None
-    assert found.complete_until.timestamp() * 1_000 == NOON + 2 * MINUTE
+    assert found.clock.timestamp() * 1_000 == NOON + 9 * MINUTE + 1
+    assert found.complete_until.timestamp() * 1_000 == NOON + 8 * MINUTE + 1
+    assert answer(asked, silent).complete_until == found.complete_until
     assert answer(MetricQuery(NOON), silent).complete_until is None
+
+
+def test_figures_are_not_complete_while_the_metric_is_backfilling_nor_after_it_has_failed() -> None:
+    asked = MetricQuery(NOON, clock=NOON, lateness_ms=MINUTE)
+    for change in ({"backfilling_to": 9}, {"failed": "of that event"}):
+        running = start(CASE, "events")
+        feed(running, minutes((0, None)))
+        results = MetricResultsView(1)
+        results.apply(
+            update._replace(record=changed(update.record, change))
+            for update in published(running, 0)
+            if update.record is not None
+        )
+        aggregates = results.aggregates(running.definition, asked)
+        assert assemble(running.definition, "stream", aggregates, asked).complete_until is None
+
+
+def changed(record: MetricRecord, change: dict[str, Any]) -> MetricRecord:
+    fields = {**record.record, **change}
+    return record._replace(record=fields, progress=progress_of(fields))
+
+
+def test_the_live_look_is_complete_up_to_the_begin_of_a_bucket() -> None:
+    running = start(CASE, "sum")
+    feed(running, minutes((0, 2)))
+    results = MetricResultsView(1)
+    results.apply(published(running, 0))
+    for clock in (NOON + 3 * MINUTE, NOON + 4 * MINUTE - 1):
+        now = MetricQuery(NOON + 9 * MINUTE, clock=clock, lateness_ms=MINUTE)
+        live = msgspec.json.decode(
+            live_metric(running.definition, None, results, now), type=LiveMetric
+        )
+        assert live.complete_until is not None
+        assert live.complete_until.timestamp() * 1_000 == NOON + 2 * MINUTE
 
 
 def test_a_quiet_partition_shows_no_buckets_that_others_have_let_go_of() -> None:

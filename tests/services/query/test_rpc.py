@@ -139,7 +139,7 @@ async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:
 
 
 async def test_settings_and_plans_are_there(client: Client) -> None:
-    settings = {"timezone": "Europe/Lisbon"}
+    settings = {"timezone": "Europe/Lisbon", "week_start": "sunday"}
     put = pb.PutSettingsRequest(project_id="shop", json=json.dumps(settings).encode())
     assert await client.json("PutSettings", put) == settings
     assert await client.json("GetSettings", pb.GetSettingsRequest(project_id="shop")) == settings

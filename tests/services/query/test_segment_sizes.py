@@ -45,15 +45,16 @@ def test_who_is_in_at_the_end_of_a_day_entered_until_then_and_did_not_leave() ->
     counted = results.aggregates(define("s"))
     assert (counted.persons, counted.late_dropped, counted.updated_at) == (3, 2, 2_000)
     assert counted.days == {4: Moves(3, 0), 5: Moves(1, 0), 7: Moves(0, 1)}
-    answer = assemble(define("s"), "stream", counted)
+    answer = assemble(define("s"), "stream", counted, 3_000)
     assert [day.persons for day in answer.days] == [3, 4, 3]
     assert answer.state == "live"
+    assert answer.clock is not None
+    assert answer.clock.timestamp() == 3
 
 
-def test_a_clock_goes_on_in_the_partitions_that_are_live() -> None:
+def test_a_segment_is_backfilled_as_far_as_its_partitions_are_together() -> None:
     results = view(
-        {"entered": 0, "left": 0, "clock": 700},
-        {"entered": 0, "left": 0, "clock": 10, "partition": 1, "backfilling_to": 9},
+        {"entered": 0, "left": 0},
+        {"entered": 0, "left": 0, "partition": 1, "backfilling_to": 9},
     )
-    assert results.clocks(define("s"), now_ms=5_000) == {0: 4_700}
     assert results.aggregates(define("s")).status.backfilled == (1 + 5 / 9) / 2

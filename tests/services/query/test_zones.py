@@ -6,7 +6,7 @@ import pytest
 from schemas.time.calendar import calendar
 from schemas.time.days import day_runs
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import day_sql
+from services.query.clickhouse.events import Days, day_sql
 from tests.schemas.test_days import FIRST, LAST, STRANGE
 from tests.warehouse import Warehouse
 
@@ -26,3 +26,18 @@ def test_days_are_those_of_the_stream(warehouse: Warehouse, name: str) -> None:
         parameters=bind.parameters,
     ).result_columns[0]
     assert list(found) == calendar("day", name).periods(at).tolist()
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_days_begin_when_those_of_the_stream_do(warehouse: Warehouse, name: str) -> None:
+    runs, bind = day_runs(name), Binder()
+    changes = runs.first[(runs.first >= FIRST) & (runs.first < LAST)]
+    days = np.append((changes[:, None] + np.arange(-3, 4)).ravel(), [-1, 0, 1, FIRST, LAST])
+    numbers = bind(days.tolist(), "Array(Int64)")
+    found = warehouse.client.query(
+        f"SELECT {Days(name, bind).begin('day')} FROM (SELECT arrayJoin({numbers}) AS day)",
+        parameters=bind.parameters,
+    ).result_columns[0]
+    begins = [calendar("day", name).begin(day) for day in days.tolist()]
+    assert list(found) == begins
+    assert begins == runs.begins_of_days(-365, LAST + 9)[days + 365].tolist()

@@ -57,8 +57,8 @@ def read_cell(request: Request, definition: CohortDefinition) -> Cell:
     begin = read_day(request, "begin", datetime.date.min)
     if begin == datetime.date.min:
         raise InvalidRequest("is required: the `begin` of a row, as YYYY-MM-DD", "begin")
-    period = number_of(cohort.period, begin)
-    if begin_of(cohort.period, period) != begin:
+    period = number_of(cohort.period, begin, cohort.week_start)
+    if begin_of(cohort.period, period, cohort.week_start) != begin:
         raise InvalidRequest(f"no {cohort.period} begins on that day", "begin")
     return Cell(period, counted, column, *read_page(request))
 

@@ -51,8 +51,8 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """Add the project's time zone to a cohort that names none."""
-        return self._projects.completed(project, fields)
+        """Add the project's time zone and start of the week to a cohort that names none."""
+        return self._projects.with_calendar(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a cohort's grid, of the stream or counted now in ClickHouse."""

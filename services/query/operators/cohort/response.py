@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 
 from schemas.event_filter import EventFilter
 from schemas.operators.cohort import ByValue, CohortDefinition
-from schemas.time.calendar import Period
-from schemas.value_tokens import token
+from schemas.time.calendar import Period, WeekStart
+from schemas.value_tokens import token_of_json
 from services.query.http.params import Source, instant
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.operators.cohort.aggregates import CohortAggregates, Grids, add_up
@@ -30,6 +30,7 @@ class CohortResponse(msgspec.Struct, frozen=True, kw_only=True):
     period: Period
     periods: int
     timezone: str
+    week_start: WeekStart
     breakdown: ByValue | None
     since: str | None
     created_at: datetime.datetime
@@ -106,6 +107,7 @@ def show(definition: CohortDefinition) -> CohortResponse:
         period=cohort.period,
         periods=cohort.periods,
         timezone=cohort.timezone,
+        week_start=cohort.week_start,
         breakdown=cohort.breakdown,
         since=cohort.since,
         created_at=instant(definition.created_at),
@@ -149,9 +151,7 @@ def _top_values(values: Grids) -> list[str]:
         for value, of_value in values.items()
         if value is not None
     }
-    breakdown_values = sorted(
-        persons, key=lambda value: (-persons[value], token(json.loads(value)))
-    )
+    breakdown_values = sorted(persons, key=lambda value: (-persons[value], token_of_json(value)))
     return breakdown_values[:MAX_SHOWN]
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Final
 
 from schemas.operators.cohort import CohortDefinition
-from schemas.time.calendar import Period, begin_of
+from schemas.time.calendar import Period, WeekStart, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
@@ -29,9 +29,11 @@ _VALUE: Final = "value "
 
 _NUMBERS: Final[dict[Period, str]] = {
     "day": "toInt32({day})",
-    "week": "intDiv(toInt32({day}) + 3, 7)",
+    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
     "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
 }
+# Days of week 0 before 1970.
+_DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
 
 
 def cohort_statement(database: str, definition: CohortDefinition) -> Statement:
@@ -66,6 +68,9 @@ def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> st
     """
     cohort = definition.cohort
     day = f"toDate32(toInt32({day_sql(cohort.timezone, bind)}))"
+    period = _NUMBERS[cohort.period].format(
+        day=day, days_before=bind(_DAYS_BEFORE[cohort.week_start], "Int32")
+    )
     of_event = value = "''"
     if cohort.breakdown is not None:
         of_event = token_sql(cohort.breakdown.property, bind)
@@ -81,7 +86,7 @@ FROM (
     SELECT
         person_id,
         timestamp,
-        toInt32({_NUMBERS[cohort.period].format(day=day)}) AS period,
+        toInt32({period}) AS period,
         {holds(cohort.start, bind)} AS starts,
         {holds(cohort.returning, bind)} AS returns,
         {of_event} AS token
@@ -94,11 +99,11 @@ HAVING countIf(starts) > 0
 
 def read_counts(definition: CohortDefinition, result: QueryResult, now_ms: int) -> CohortAggregates:
     """Read the result of a `cohort_statement`."""
-    period = definition.cohort.period
+    cohort = definition.cohort
     grids: defaultdict[str, Grid] = defaultdict(dict)
     for began, label, persons, returned, or_later in zip(*result.columns, strict=True):
         row = Row(int(persons), _whole(returned), _whole(or_later))
-        grids[label][begin_of(period, int(began))] = row
+        grids[label][begin_of(cohort.period, int(began), cohort.week_start)] = row
     rows = {
         begin: all_
         for begin in {begin for grid in grids.values() for begin in grid}

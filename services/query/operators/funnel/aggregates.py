@@ -1,12 +1,11 @@
 """What is counted of a funnel, on the stream or by ClickHouse."""
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.sketches.durations import Sketch
-from schemas.value_tokens import token
+from schemas.value_tokens import token_of_json
 from services.query.operators.breakdown import MAX_SHOWN
 from services.query.views.progress import LIVE, StatusResponse
 
@@ -56,7 +55,7 @@ def top_values(values: Values) -> list[str]:
     """Return the values that most persons entered with, which are shown by themselves."""
 
     def place(value: str) -> tuple[int, str]:
-        return -values[value].reached[0], token(json.loads(value))
+        return -values[value].reached[0], token_of_json(value)
 
     breakdown_values = (value for value in values if value is not None and values[value].reached[0])
     return sorted(breakdown_values, key=place)[:MAX_SHOWN]

@@ -26,6 +26,7 @@ from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
+    Days,
     Statement,
     events,
     fingerprint_sql,
@@ -42,7 +43,6 @@ from services.query.operators.funnel.aggregates import (
 )
 from services.query.operators.funnel.sql import day_number, floors, groups
 
-_DAY_MS: Final = 86_400_000
 _TOTAL: Final = -(2**31)
 _OVER: Final = -(2**62)  # before any time
 _COLUMNS: Final = 8  # numbers, after the label
@@ -102,12 +102,12 @@ def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> st
     Its columns are `person_id`, `entry_day`, `begin`, `step` (from 1), `at` and `value`, the token
     of the chain's value.
     """
-    day_ms = bind(_DAY_MS, "Int64")
+    entry_day = Days(definition.funnel.timezone, bind).number("begin")
     return f"""
 SELECT
     person_id, begin, taken.1 AS step, taken.2 AS at,
     {_value(definition.funnel.breakdown, bind)} AS value,
-    toInt32(intDiv(begin - positiveModulo(begin, {day_ms}), {day_ms})) AS entry_day
+    toInt32({entry_day}) AS entry_day
 FROM (
     SELECT person_id, begin, {_chain(definition.funnel, bind)}.4 AS takings
     FROM ({_entries(database, definition, bind)})

@@ -15,6 +15,8 @@ from services.query.operators.funnel.persons import OUTCOMES, FunnelPersonsRespo
 from services.query.operators.funnel.response import PERIODS, FunnelResultsResponse
 from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, FunnelTimesResponse
 
+_DAY: Final = "entry day (of the funnel's time zone)"
+
 RESULTS: Final = operation(
     "readFunnelResults",
     "A funnel's results",
@@ -22,8 +24,12 @@ RESULTS: Final = operation(
     404,
     parameters=(
         SOURCE,
-        *day_parameters("entry day (UTC) to show", "totals are over all days"),
-        choice("period", PERIODS, "Entry days are added up by it; weeks begin on Monday."),
+        *day_parameters(f"{_DAY} to show", "totals are over all days"),
+        choice(
+            "period",
+            PERIODS,
+            "Entry days are added up by it; weeks begin on `week_start`.",
+        ),
     ),
 )
 TIMES: Final = operation(
@@ -33,7 +39,7 @@ TIMES: Final = operation(
     404,
     parameters=(
         SOURCE,
-        *day_parameters("entry day (UTC) to count", "all are counted by default"),
+        *day_parameters(f"{_DAY} to count", "all are counted by default"),
         number("step", "The step; by default the last one.", 2),
         number("bins", "The most bins to return.", 1, maximum=MAX_BINS, default=DEFAULT_BINS),
     ),
@@ -51,7 +57,7 @@ PERSONS: Final = operation(
             "`reached`: who reached the step. `dropped`: who reached the step before it that is "
             "not optional, and not this one.",
         ),
-        *day_parameters("entry day (UTC) to count", "all are counted by default"),
+        *day_parameters(f"{_DAY} to count", "all are counted by default"),
         *page_parameters("persons"),
     ),
 )

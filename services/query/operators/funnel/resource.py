@@ -69,6 +69,11 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         self._results = FunnelResultsView(context.partitions)
         super().__init__(_SPEC, FUNNEL_RESULTS, self._results, context)
         self._events = context.events
+        self._projects = context.projects
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """Add the project's time zone and start of the week to a funnel that names none."""
+        return self._projects.with_calendar(project, fields)
 
     def live_state(self, definition: FunnelDefinition) -> bytes:
         """Return a `LiveFunnel` in JSON."""

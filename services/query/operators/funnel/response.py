@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from schemas.operators.funnel import Breakdown, Exclusion, FunnelDefinition, Order, Step
 from schemas.sketches.durations import mean, merge, quantile
-from schemas.time.calendar import Period, begin_of, number_of
+from schemas.time.calendar import Period, WeekStart, begin_of, number_of
 from services.query.http.params import Source, instant
 from services.query.operators.funnel.aggregates import (
     DayCounts,
@@ -47,6 +47,8 @@ class FunnelResponse(msgspec.Struct, frozen=True):
     entries: bool
     breakdown: Breakdown | None
     since: str | None
+    timezone: str
+    week_start: WeekStart
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -99,7 +101,7 @@ class TotalsResponse(msgspec.Struct, frozen=True):
 
 
 class DayResponse(msgspec.Struct, frozen=True):
-    """The steps of the persons who took the first step on a day (UTC).
+    """The steps of the persons who took the first step on a day of the funnel's time zone.
 
     With a longer `period`, `day` is its first day, and its days are added up: a person counts once
     for each day.
@@ -157,6 +159,8 @@ def show(definition: FunnelDefinition) -> FunnelResponse:
         entries=funnel.entries,
         breakdown=funnel.breakdown,
         since=funnel.since,
+        timezone=funnel.timezone,
+        week_start=funnel.week_start,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
     )
@@ -180,7 +184,9 @@ def assemble(
     shown = top_values(aggregates.values)
     days = [
         DayResponse(day, _timed(steps, counts), _broken_down(steps, counts.values, shown))
-        for day, counts in _by_period(aggregates.days, period, first, last)
+        for day, counts in _by_period(
+            aggregates.days, period, definition.funnel.week_start, first, last
+        )
     ]
     return FunnelResultsResponse(
         funnel=show(definition),
@@ -202,14 +208,19 @@ def assemble(
 
 
 def _by_period(
-    days: Mapping[int, DayCounts], period: Period, first: datetime.date, last: datetime.date
+    days: Mapping[int, DayCounts],
+    period: Period,
+    week_start: WeekStart,
+    first: datetime.date,
+    last: datetime.date,
 ) -> Iterator[tuple[datetime.date, DayCounts]]:
     """Return the counts by the first day of each period."""
     parts: defaultdict[datetime.date, list[DayCounts]] = defaultdict(list)
     for number, counts in days.items():
         day = day_of(number)
         if sum(counts.reached) and day is not None and first <= day <= last:
-            parts[begin_of(period, number_of(period, day))].append(counts)
+            begin = begin_of(period, number_of(period, day, week_start), week_start)
+            parts[begin].append(counts)
     for begin, own in sorted(parts.items()):
         yield begin, own[0] if len(own) == 1 else _sum(own)
 

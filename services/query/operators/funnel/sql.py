@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement, events, holds
+from services.query.clickhouse.events import Days, Statement, events, holds
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.aggregates import DayCounts, FunnelAggregates
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
-_DAY_MS: Final = 86_400_000
 _STEP_BITS: Final = 5
 _AT: Final = f"bitShiftRight(moment, {_STEP_BITS})"
 _STEP: Final = f"bitAnd(moment, {2**_STEP_BITS - 1})"
@@ -64,7 +63,7 @@ def constants(definition: FunnelDefinition, bind: Binder) -> str:
     window_ms = definition.funnel.window_s * 1_000
     return f"""
     {bind(_UNSET, "Int64")} AS unset, {bind(_TOTAL, "Int32")} AS total,
-    {bind(window_ms, "Int64")} AS window, {bind(_DAY_MS, "Int64")} AS day_ms
+    {bind(window_ms, "Int64")} AS window
 """
 
 
@@ -94,8 +93,12 @@ def _entries(
     last: datetime.date,
     bind: Binder,
 ) -> str:
-    """Return a table with a row for each person's entry day and one for the total: `moments`."""
+    """Return a table with a row for each person's entry day and one for the total: `moments`.
+
+    `day_begin` and `day_end` are the times between which the day lies, without the latter.
+    """
     steps = definition.funnel.steps
+    zone = Days(definition.funnel.timezone, bind)
     moments = ", ".join(
         f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
         for number, step in enumerate(steps)
@@ -103,13 +106,15 @@ def _entries(
     names = bind(sorted({step.event for step in steps}), "Array(String)")
     days = f"{bind(day_number(first), 'Int32')} AND {bind(day_number(last), 'Int32')}"
     return f"""
-SELECT person_id, day, moments
+SELECT
+    person_id, day, moments, toInt64(day) AS number,
+    {zone.begin("number")} AS day_begin, {zone.begin("(number + 1)")} AS day_end
 FROM (
     SELECT
         person_id,
         arraySort(groupArrayArray(arrayFilter(moment -> moment != unset, [{moments}]))) AS moments,
         arrayDistinct(arrayMap(
-            moment -> {_day_of(_AT)}, arrayFilter(moment -> {_STEP} = 0, moments)
+            moment -> toInt32({zone.number(_AT)}), arrayFilter(moment -> {_STEP} = 0, moments)
         )) AS entries
     FROM (
         SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
@@ -129,15 +134,17 @@ def _first_step(entries: str) -> str:
 SELECT
     person_id, day, ats, steps, CAST([], 'Array(Int64)') AS times_0,
     arrayFill(start -> start != unset, arrayMap(
-        (at, step) -> if(step = 0 AND (day = total OR {_day_of("at")} = day), at, unset), ats, steps
+        (at, step) -> if(
+            step = 0 AND (day = total OR (at >= day_begin AND at < day_end)), at, unset
+        ), ats, steps
     )) AS starts_1
 FROM (
     SELECT
-        person_id, day,
+        person_id, day, day_begin, day_end,
         arrayMap(moment -> {_AT}, near) AS ats, arrayMap(moment -> {_STEP}, near) AS steps
     FROM (
-        SELECT person_id, day, if(day = total, moments, arrayFilter(
-            moment -> {_AT} BETWEEN day * day_ms AND (day + 1) * day_ms + window, moments
+        SELECT person_id, day, day_begin, day_end, if(day = total, moments, arrayFilter(
+            moment -> {_AT} BETWEEN day_begin AND day_end + window, moments
         )) AS near
         FROM ({entries})
     )
@@ -210,7 +217,3 @@ def floors(window_ms: int) -> list[int]:
     """Return the least time of each bucket, by which ClickHouse replaces the times in it."""
     floors = [0, *(np.unique(EDGES)[:-1] + 1).tolist()]
     return [floor for floor in floors if floor <= window_ms]
-
-
-def _day_of(at: str) -> str:
-    return f"toInt32(intDiv({at} - positiveModulo({at}, day_ms), day_ms))"

@@ -38,7 +38,6 @@ class MetricAggregates(NamedTuple):
     windows: Mapping[int, WindowValues]
     seen: Mapping[int, int]
     late_dropped: int
-    complete_until: int | None
     updated_at: int | None
     kept_since: int | None
     positions: Mapping[int, int]
@@ -49,7 +48,8 @@ class MetricQuery(NamedTuple):
     """Which windows a request is for.
 
     They have `window` buckets each, and end with the last `limit` buckets that begin from `first`
-    to `last` (ms) and have begun by `as_of`.
+    to `last` (ms) and have begun by `as_of`, a time of day. `clock` is the project's time then,
+    None before its first event, and `lateness_ms` how late events may come.
     """
 
     as_of: int
@@ -57,6 +57,13 @@ class MetricQuery(NamedTuple):
     first: int = 0
     last: int = 2**62
     limit: int = 100
+    clock: int | None = None
+    lateness_ms: int = 0
+
+    @property
+    def complete_until(self) -> int | None:
+        """The time (ms) before which buckets are final, but for events that come too late."""
+        return None if self.clock is None else self.clock - self.lateness_ms
 
     def numbers(self, buckets: Buckets) -> tuple[int, int]:
         """Return the first and the last bucket that may be shown."""

@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.operators.metric import MetricDefinition
 from schemas.time.buckets import Buckets
+from services.query.http.params import instant
 from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.response import BucketResponse, WindowResponse, assemble
 from services.query.operators.metric.view import MetricResultsView
@@ -22,8 +23,9 @@ class LiveMetric(msgspec.Struct, frozen=True, kw_only=True):
 
     `buckets` has the present bucket and the one before, if anything was measured in them: so it has
     the final results of the bucket that has just ended, and the corrections of late events. It is
-    empty for a metric whose events are longer ago; REST has the older buckets. There is no `as_of`,
-    since results are sent only if they differ.
+    empty for a metric whose events are longer ago; REST has the older buckets. There is no `as_of`
+    and no `clock`, since results are sent only if they differ, and `complete_until` is the begin of
+    a bucket.
     """
 
     id: str
@@ -43,23 +45,24 @@ def live_metric(
     definition: MetricDefinition,
     previous: MetricDefinition | None,
     results: MetricResultsView,
-    as_of: int,
+    now: MetricQuery,
 ) -> bytes:
-    """Return a metric's results at `as_of` (ms), and those of the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, results, as_of)
-    return msgspec.json.encode(_live(definition, before, results, as_of))
+    """Return a metric's results as of `now`, and those of the version before, in JSON."""
+    before = None if previous is None else _live(previous, None, results, now)
+    return msgspec.json.encode(_live(definition, before, results, now))
 
 
 def _live(
     definition: MetricDefinition,
     previous: LiveMetric | None,
     results: MetricResultsView,
-    as_of: int,
+    now: MetricQuery,
 ) -> LiveMetric:
     metric = definition.metric
     buckets = Buckets(metric.bucket_s, metric.timezone)
-    first = buckets.begin(buckets.number(as_of) - 1)
-    query = MetricQuery(as_of, first=first, limit=2)
+    first = buckets.begin(buckets.number(now.as_of) - 1)
+    query = now._replace(first=first, limit=2)
+    complete = query.complete_until
     response = assemble(definition, "stream", results.aggregates(definition, query), query)
     return LiveMetric(
         id=definition.id,
@@ -70,7 +73,11 @@ def _live(
         active=response.active,
         buckets=response.buckets,
         late_dropped=response.late_dropped,
-        complete_until=response.complete_until,
+        complete_until=(
+            None
+            if complete is None or response.complete_until is None
+            else instant(buckets.begin(buckets.number(complete)))
+        ),
         updated_at=response.updated_at,
         previous=previous,
     )

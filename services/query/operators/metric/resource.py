@@ -65,21 +65,29 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         super().__init__(_SPEC, METRIC_RESULTS, self._results, context)
         self._events = context.events
         self._projects = context.projects
+        self._context = context
 
     def live_state(self, definition: MetricDefinition) -> bytes:
         """Return a `LiveMetric` in JSON."""
-        previous = self.previous(definition)
-        return live_metric(definition, previous, self._results, now_ms())
+        now = now_ms()
+        query = self._as_of(now, self._context.clocks.at(definition.project_id, now))
+        return live_metric(definition, self.previous(definition), self._results, query)
+
+    def _as_of(self, now: int, clock: int | None) -> MetricQuery:
+        """Return a query of the newest buckets at a time of day, and at the project's time then."""
+        return MetricQuery(now, clock=clock, lateness_ms=self._context.lateness_ms)
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """Add the project's time zone to a metric that names none."""
-        return self._projects.completed(project, fields)
+        return self._projects.with_time_zone(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a metric's results, of the stream or measured now in ClickHouse."""
         source = read_source(request)
         definition = self.find(request)
-        query = _read_query(request, definition.metric)
+        now = now_ms()
+        newest = self._as_of(now, self._context.clock(definition.project_id, now))
+        query = _read_query(request, definition.metric, newest)
         if source == "store":
             values = await self._measure(definition, query)
             return encode_response(assemble(definition, source, values, query))
@@ -122,15 +130,13 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
             kept_since=kept_since,
             seen=seen,
             late_dropped=0,
-            complete_until=None,
             updated_at=query.as_of,
             positions=result.positions,
         )
 
 
-def _read_query(request: Request, metric: Metric) -> MetricQuery:
-    return MetricQuery(
-        as_of=now_ms(),
+def _read_query(request: Request, metric: Metric, newest: MetricQuery) -> MetricQuery:
+    return newest._replace(
         window=_read_window(request, metric),
         first=_read_instant(request, "from", 0),
         last=_read_instant(request, "to", 2**62),

@@ -24,7 +24,7 @@ from services.query.operators.metric.aggregates import (
     WindowValues,
     active_in,
 )
-from services.query.views.progress import State
+from services.query.views.progress import LIVE_STATES, State
 
 _KLL: Final = f"KLL of Apache DataSketches, k = {K}"
 _FREQUENT: Final = "frequent items of Apache DataSketches, 512 places"
@@ -117,9 +117,11 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     ends with the present bucket, which is not over. `active` has the persons who were active in the
     last 60, 300 and 1,800 seconds.
 
-    Buckets that end before `complete_until` are final, except for events that come later than the
-    allowed lateness; those whose bucket is no longer kept are not counted, but in `late_dropped`.
-    It is the earliest time of all partitions that have had an event; null if none had, or with
+    `clock` is the project's time: that of its newest event and the time that has passed since,
+    never ahead of the time of day; null before its first event. Buckets that end before
+    `complete_until`, which is the allowed lateness earlier, are final, except for events that come
+    later than that lateness; those whose bucket is no longer kept are not counted, but in
+    `late_dropped`. It is null as long as the metric is backfilling, if it has failed, and with
     `source=store`. `approximate` says how results are approximated; null if they are exact, as
     those of ClickHouse always are. `positions` has, for each partition of the event store, the
     offset before which all events are included. If the requested window does not fit the buckets
@@ -138,6 +140,7 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     approximate: SketchResponse | None
     late_dropped: int
     kept_since: datetime.datetime | None
+    clock: datetime.datetime | None
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
@@ -187,8 +190,9 @@ def assemble(
         values = aggregates.windows.get(number, WindowValues())
         return _bucket(metric, values, begin, end, query.as_of)
 
-    complete, updated = aggregates.complete_until, aggregates.updated_at
-    kept = aggregates.kept_since
+    counting = source == "stream" and aggregates.status.state in LIVE_STATES
+    complete = query.complete_until if counting else None
+    kept, updated = aggregates.kept_since, aggregates.updated_at
     return MetricResultsResponse(
         metric=show(definition),
         source=source,
@@ -202,6 +206,7 @@ def assemble(
         approximate=_approximate(metric) if source == "stream" else None,
         late_dropped=aggregates.late_dropped,
         kept_since=None if kept is None else instant(kept),
+        clock=None if query.clock is None else instant(query.clock),
         complete_until=None if complete is None else instant(complete),
         updated_at=None if updated is None else instant(updated),
         positions=dict(sorted(aggregates.positions.items())),

@@ -69,7 +69,6 @@ class MetricResultsView(LatestByKey[MetricRecord]):
             ),
             seen=_seen(whole),
             late_dropped=sum(one.record["late_dropped"] for one in whole),
-            complete_until=min(_known(one.record["complete_until"] for one in whole), default=None),
             updated_at=max((one.record["updated_at"] for one in whole), default=None),
             kept_since=buckets.begin(oldest) if newest else None,
             positions={one.partition: one.progress.position for one in whole},

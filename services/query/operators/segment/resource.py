@@ -43,7 +43,7 @@ from services.query.operators.segment.response import (
     sets_of,
     show,
 )
-from services.query.operators.segment.sql import Clocks, members_statement, sizes_statement
+from services.query.operators.segment.sql import members_statement, sizes_statement
 from services.query.operators.segment.view import (
     SEGMENT_SIZES,
     SegmentResultsView,
@@ -81,6 +81,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
         self._events = context.events
+        self._clock_of = context.clock
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
@@ -139,15 +140,18 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
+        clock = self._clock_of(definition.project_id, now_ms())
         if source == "store":
-            counts = await self._count(definition)
-            return encode_response(assemble(definition, source, counts, first, last))
+            clock = _known(clock)
+            counts = await self._count(definition, clock)
+            return encode_response(assemble(definition, source, counts, clock, first, last))
         self.results_view.require()
 
         def respond(
             one: SegmentDefinition, previous: SegmentResultsResponse | None
         ) -> SegmentResultsResponse:
-            return assemble(one, source, self._sizes.aggregates(one), first, last, previous)
+            counts = self._sizes.aggregates(one)
+            return assemble(one, source, counts, clock, first, last, previous)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -156,15 +160,18 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         source = read_source(request)
         page = read_page(request)
         definition = self.find(request)
+        clock = self._clock_of(definition.project_id, now_ms())
         if source == "store":
-            clocks = self._clocks(definition)
+            asked = _known(clock)
             result = await self._events.query(
                 definition.project_id,
                 lambda database: members_statement(
-                    database, definition, clocks, page.after, page.limit + 1
+                    database, definition, asked, page.after, page.limit + 1
                 ),
             )
-            return encode_response(members_response(definition, source, "live", result.only, page))
+            return encode_response(
+                members_response(definition, source, "live", result.only, page, asked)
+            )
         self._require_views()
 
         async def respond(
@@ -173,7 +180,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             crowd = self._members.of(one)
             found = await asyncio.to_thread(crowd.page, page.after, page.limit + 1)
             state = self._sizes.status(one).state
-            return members_response(one, source, state, found, page, previous)
+            return members_response(one, source, state, found, page, clock, previous)
 
         before = self.previous(definition)
         previous = None if before is None else await respond(before, None)
@@ -186,18 +193,19 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         names = [definition.id for definition in definitions]
         if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
+        clock = self._clock_of(definitions[0].project_id, now_ms())
         if source == "store":
-            clocks = self._clocks(*definitions)
+            asked = _known(clock)
             result = await self._events.query(
                 definitions[0].project_id,
-                lambda database: sizes_statement(database, definitions, clocks),
+                lambda database: sizes_statement(database, definitions, asked),
             )
             counts = [int(column[0]) for column in result.columns]
-            return encode_response(overlap_response(source, "live", names, counts))
+            return encode_response(overlap_response(source, "live", names, counts, asked))
         self._require_views()
         before = [self.previous(definition) or definition for definition in definitions]
-        previous = None if before == definitions else self._overlap(before)
-        return encode_response(self._overlap(definitions, previous))
+        previous = None if before == definitions else self._overlap(before, clock)
+        return encode_response(self._overlap(definitions, clock, previous))
 
     def _others(self, request: Request) -> Iterator[SegmentDefinition]:
         for name in request.query_params.get("with", "").split(","):
@@ -210,6 +218,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
     def _overlap(
         self,
         definitions: Sequence[SegmentDefinition],
+        clock: int | None,
         previous: SegmentOverlapResponse | None = None,
     ) -> SegmentOverlapResponse:
         """Count, on the stream, who is in all of some segments."""
@@ -219,13 +228,12 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         ]
         statuses = [self._sizes.status(definition) for definition in definitions]
         least = next((one for one in statuses if one.state != "live"), LIVE)
-        return overlap_response("stream", least.state, [*by_name], counts, previous)
+        return overlap_response("stream", least.state, [*by_name], counts, clock, previous)
 
-    async def _count(self, definition: SegmentDefinition) -> SegmentAggregates:
-        clocks = self._clocks(definition)
+    async def _count(self, definition: SegmentDefinition, clock: int) -> SegmentAggregates:
         result = await self._events.query(
             definition.project_id,
-            lambda database: sizes_statement(database, [definition], clocks),
+            lambda database: sizes_statement(database, [definition], clock),
         )
         return SegmentAggregates(
             persons=int(result.only[0]),
@@ -235,15 +243,11 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             positions=result.positions,
         )
 
-    def _clocks(self, *definitions: SegmentDefinition) -> Clocks:
-        """Return the time of each partition on the stream, as of which ClickHouse is asked."""
-        now = now_ms()
-        clocks: dict[int, int] = {}
-        for definition in definitions:
-            for partition, clock in self._sizes.clocks(definition, now).items():
-                clocks[partition] = max(clock, clocks.get(partition, clock))
-        return Clocks(now, clocks)
-
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
+
+
+def _known(clock: int | None) -> int:
+    """Return the time as of which ClickHouse is asked: that of day before the clock is known."""
+    return now_ms() if clock is None else clock

@@ -46,10 +46,14 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
     the results of the version before a change, which is kept up to date; otherwise it is null.
     While it is backfilling, the segment is as it was when the events it has counted came.
 
+    `clock` is the project's time, as of which persons are in: that of its newest event and the time
+    that has passed since, never ahead of the time of day. ClickHouse is asked as of that moment. It
+    is null on the stream before the project's first event.
+
     `days` has the days on which anybody entered or left, by the clock of that time; ClickHouse
-    (`source=store`) counts who is in now, and no days. `late_dropped` counts the events that came
-    too late to be a step of a `sequence` at once. `positions` has, for each partition of the event
-    store, the offset before which all events are included.
+    (`source=store`) counts who is in at `clock`, and no days. `late_dropped` counts the events
+    that came too late to be a step of a `sequence` at once. `positions` has, for each partition of
+    the event store, the offset before which all events are included.
     """
 
     segment: SegmentResponse
@@ -59,6 +63,7 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
     persons: int
     days: list[SegmentDayResponse]
     late_dropped: int
+    clock: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "SegmentResultsResponse | None" = None
@@ -67,8 +72,9 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
 class SegmentMembersResponse(msgspec.Struct, frozen=True):
     """Some of the persons in a segment, by id; `next` is the next page's `after`, null at the end.
 
-    While a changed segment is `backfilling`, `previous` has the page of the version before, after
-    the same id; otherwise it is null.
+    `clock` is the project's time as of which they are in, as with the results. While a changed
+    segment is `backfilling`, `previous` has the page of the version before, after the same id;
+    otherwise it is null.
     """
 
     id: str
@@ -77,6 +83,7 @@ class SegmentMembersResponse(msgspec.Struct, frozen=True):
     state: State
     persons: list[str]
     next: str | None
+    clock: datetime.datetime | None
     previous: "SegmentMembersResponse | None" = None
 
 
@@ -90,13 +97,15 @@ class OverlapResponse(msgspec.Struct, frozen=True):
 class SegmentOverlapResponse(msgspec.Struct, frozen=True):
     """How many persons two or three segments have in common: each alone, each two, and all.
 
-    While one of them is `backfilling` after a change, `previous` has the numbers with the version
-    before it in its place; otherwise it is null.
+    `clock` is the project's time as of which they are in, as with the results. While one of them is
+    `backfilling` after a change, `previous` has the numbers with the version before it in its
+    place; otherwise it is null.
     """
 
     source: Source
     state: State
     overlaps: list[OverlapResponse]
+    clock: datetime.datetime | None
     previous: "SegmentOverlapResponse | None" = None
 
 
@@ -123,6 +132,7 @@ def assemble(
     definition: SegmentDefinition,
     source: Source,
     aggregates: SegmentAggregates,
+    clock: int | None,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: SegmentResultsResponse | None = None,
@@ -142,7 +152,8 @@ def assemble(
         persons=aggregates.persons,
         days=[one for one in shown if first <= one.day <= last],
         late_dropped=aggregates.late_dropped,
-        updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
+        clock=_instant(clock),
+        updated_at=_instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
     )
@@ -154,6 +165,7 @@ def members_response(
     state: State,
     found: Sequence[str],
     page: Page,
+    clock: int | None,
     previous: SegmentMembersResponse | None = None,
 ) -> SegmentMembersResponse:
     """Return a page of members, from up to one more than it has room for."""
@@ -165,6 +177,7 @@ def members_response(
         state=state,
         persons=persons,
         next=persons[-1] if len(found) > page.limit else None,
+        clock=_instant(clock),
         previous=previous,
     )
 
@@ -174,6 +187,7 @@ def overlap_response(
     state: State,
     names: Sequence[str],
     counts: Sequence[int],
+    clock: int | None,
     previous: SegmentOverlapResponse | None = None,
 ) -> SegmentOverlapResponse:
     """Return how many are in each set of some segments, counted in the order of `sets_of`."""
@@ -181,4 +195,8 @@ def overlap_response(
         OverlapResponse(list(some), count)
         for some, count in zip(sets_of(names), counts, strict=True)
     ]
-    return SegmentOverlapResponse(source, state, overlaps, previous)
+    return SegmentOverlapResponse(source, state, overlaps, _instant(clock), previous)
+
+
+def _instant(ms: int | None) -> datetime.datetime | None:
+    return None if ms is None else instant(ms)

@@ -1,11 +1,10 @@
 """Segments as ClickHouse queries, built from their definitions; equal to what the stream counts.
 
 A query reduces each person's events once to the columns that the rules need, then evaluates the
-rules over the columns. Times are bound parameters, one for each partition, like the stream's
-clocks.
+rules over the columns. `clock` is the project's time (ms) as of which it does, a bound parameter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from schemas.conditions import Condition
@@ -30,11 +29,11 @@ _ORDER: Final = "(at, _offset)"
 
 
 def members_statement(
-    database: str, definition: SegmentDefinition, clocks: "Clocks", after: str, limit: int
+    database: str, definition: SegmentDefinition, clock: int, after: str, limit: int
 ) -> Statement:
     """Return the statement for up to `limit` members whose ids come after `after`, by id."""
     bind = Binder()
-    (rule,), persons = _persons(database, [definition], clocks, bind)
+    (rule,), persons = _persons(database, [definition], clock, bind)
     return Statement(
         f"SELECT person_id FROM ({persons}) "  # noqa: S608
         f"WHERE {rule} AND person_id > {bind(after, 'String')} "
@@ -44,46 +43,27 @@ def members_statement(
 
 
 def sizes_statement(
-    database: str, definitions: Sequence[SegmentDefinition], clocks: "Clocks"
+    database: str, definitions: Sequence[SegmentDefinition], clock: int
 ) -> Statement:
     """Return the statement for how many are in each of the sets of some segments, in one row."""
     bind = Binder()
-    rules, persons = _persons(database, definitions, clocks, bind)
+    rules, persons = _persons(database, definitions, clock, bind)
     counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
     return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
 
 
-class Clocks:
-    """The time (ms) of each partition of the event store; `now` where it is not known."""
-
-    def __init__(self, now: int, by_partition: Mapping[int, int] | None = None) -> None:
-        self._now = now
-        self._by_partition = by_partition or {}
-
-    def sql(self, bind: Binder) -> str:
-        """Return an expression over an event for the time of its partition."""
-        now = bind(self._now, "Int64")
-        if not self._by_partition:
-            return now
-        partitions = bind(list(self._by_partition), "Array(UInt32)")
-        clocks = bind(list(self._by_partition.values()), "Array(Int64)")
-        return f"transform(_partition, {partitions}, {clocks}, {now})"
-
-
 def _persons(
-    database: str, definitions: Sequence[SegmentDefinition], clocks: Clocks, bind: Binder
+    database: str, definitions: Sequence[SegmentDefinition], clock: int, bind: Binder
 ) -> tuple[list[str], str]:
     """Return expressions for the rules, and the subquery of persons that they apply to."""
-    needed = _Columns(bind)
+    needed = _Columns(bind, clock)
     rules = [needed.rule(definition.rule) for definition in definitions]
     columns = "".join(f",\n    {sql} AS {name}" for sql, name in needed.columns.items())
     persons = f"""
 SELECT
-    person_id, any(clock) AS now{columns}
+    person_id{columns}
 FROM (
-    SELECT
-        person_id, event, properties, _offset, toUnixTimestamp64Milli(timestamp) AS at,
-        {clocks.sql(bind)} AS clock
+    SELECT person_id, event, properties, _offset, toUnixTimestamp64Milli(timestamp) AS at
     FROM {events(database, definitions[0].project_id, bind)}
 )
 GROUP BY person_id
@@ -92,10 +72,11 @@ GROUP BY person_id
 
 
 class _Columns:
-    """The columns that rules need of a person; `rule` returns an expression over them and `now`."""
+    """The columns that rules need of a person; `rule` returns an expression over them."""
 
-    def __init__(self, bind: Binder) -> None:
+    def __init__(self, bind: Binder, clock: int) -> None:
         self._bind = bind
+        self._clock = bind(clock, "Int64")
         self.columns: dict[str, str] = {}
 
     def rule(self, rule: Rule) -> str:
@@ -123,7 +104,7 @@ class _Columns:
     def _performed(self, performed: Performed) -> str:
         matches = holds(EventFilter(performed.event, performed.where), self._bind)
         if performed.within_s is not None:
-            matches += f" AND at >= clock - {self._ms(performed.within_s)}"
+            matches += f" AND at >= {self._clock} - {self._ms(performed.within_s)}"
         times = self._column(f"countIf({matches})")
         if performed.at_most is not None:
             return f"({times} <= {self._bind(performed.at_most, 'UInt8')})"
@@ -140,9 +121,9 @@ class _Columns:
         elif seen.after is not None:
             bound = f"{at} > {self._bind(read_time(seen.after), 'Int64')}"
         elif seen.within_s is not None:
-            bound = f"now - {at} <= {self._ms(seen.within_s)}"
+            bound = f"{self._clock} - {at} <= {self._ms(seen.within_s)}"
         else:
-            bound = f"now - {at} > {self._ms(seen.not_within_s or 0)}"
+            bound = f"{self._clock} - {at} > {self._ms(seen.not_within_s or 0)}"
         return f"({ever} AND {bound})"
 
     def _sequence(self, sequence: EventSequence) -> str:

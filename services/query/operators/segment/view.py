@@ -20,7 +20,6 @@ class SegmentSizeRecord(NamedTuple):
     day: int | None
     moves: Moves
     late_dropped: int
-    clock: int | None
     updated_at: int
     progress: Progress
 
@@ -50,18 +49,6 @@ class SegmentResultsView(LatestByKey[SegmentSizeRecord]):
             status=self.status(definition),
         )
 
-    def clocks(self, definition: SegmentDefinition, now_ms: int) -> dict[int, int]:
-        """Return the project's clock at `now_ms` in each partition where the segment is live.
-
-        The clock has run since it was published. A partition publishes it again when an event moves
-        it forward and that changes who is in.
-        """
-        return {
-            record.partition: now_ms + record.clock - record.updated_at
-            for record in self.at(definition, None)
-            if record.clock is not None and record.progress.backfilling_to is None
-        }
-
 
 def read_size_records(batch: pa.RecordBatch) -> list[SegmentSizeRecord]:
     """Read decoded rows as records."""
@@ -72,7 +59,6 @@ def read_size_records(batch: pa.RecordBatch) -> list[SegmentSizeRecord]:
             record["day"],
             Moves(record["entered"], record["left"]),
             record["late_dropped"],
-            record["clock"],
             record["updated_at"],
             progress_of(record),
         )
