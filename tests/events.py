@@ -127,6 +127,13 @@ def define_segment(
     _define(settings, project, "segment", segment_id, version, body, rule=rule)
 
 
+def define_prediction(
+    settings: Settings, prediction_id: str, prediction: dict[str, Any], project: str = "shop"
+) -> None:
+    """Put a prediction on the definitions topic."""
+    _define(settings, project, "prediction", prediction_id, 1, prediction)
+
+
 def _define(
     settings: Settings,
     project: str,

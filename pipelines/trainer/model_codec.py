@@ -9,13 +9,11 @@ import numpy as np
 
 from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays
-from pipelines.models.create import create
-from pipelines.models.model import Model
 from pipelines.models.parts import ArrayReader
-from pipelines.models.rows import interleaved
-from pipelines.models.stored import check_fits, model_of, model_part
+from pipelines.models.stored import check_fits
 from pipelines.trainer.fold import Counts, Progress
-from pipelines.trainer.learner import Learner, Lesson
+from pipelines.trainer.learner import Learner
+from pipelines.trainer.model_learner import ModelLearner
 from pipelines.trainer.model_log import StoredModel, TaskId
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
@@ -34,23 +32,6 @@ _KINDS: Final[tuple[ModelKind, ...]] = (*OUTCOME_KINDS, *VALUE_KINDS)
 _COUNTS: Final = tuple(Counts.__dataclass_fields__)
 
 
-class ModelLearner:
-    """A model that learns lessons."""
-
-    def __init__(self, name: str, model: Model) -> None:
-        self.name: Final = name
-        self.model: Final = model
-
-    @property
-    def version(self) -> int:
-        """How many examples it has learned."""
-        return self.model.version
-
-    def learn(self, lesson: Lesson) -> None:
-        """Score each row, then learn it."""
-        self.model.fold(lesson.rows, lesson.labels, interleaved(len(lesson.labels)))
-
-
 class RecordCodec:
     """The `ModelCodec` of production. Connecting it blocks."""
 
@@ -64,7 +45,7 @@ class RecordCodec:
         spec = spec_named(name)
         if spec.predicts_outcome == (task.target == "value"):
             raise InvalidRequest(f"{name!r} does not predict the target {task.target}", "models")
-        return ModelLearner(name, create(spec, task.features))
+        return ModelLearner.new(task, spec)
 
     def encode(self, task: Task, learner: Learner, progress: Progress, log_id: str) -> bytes:
         """Return a record's value; see `ModelCodec`."""
@@ -80,7 +61,7 @@ class RecordCodec:
             learner.version,
             progress.checksum.to_bytes(8, "little") + progress.counts.learned.to_bytes(8, "little"),
             progress.position,
-            {**model_part(learner.model), **named_part(_TRAINING, training)},
+            {**learner.arrays(), **named_part(_TRAINING, training)},
         )
         (value,) = self._encoder.encode_records([to_fields(record)])
         return value
@@ -100,7 +81,7 @@ class RecordCodec:
         def restore(task: Task) -> Learner:
             spec = spec_named(record.spec.name)
             check_fits(record, spec, task.version, task.feature_schema, task.features)
-            return ModelLearner(record.spec.name, model_of(record))
+            return ModelLearner.of_record(task, record)
 
         return StoredModel(id_, record.spec.name, is_of, progress, restore)
 

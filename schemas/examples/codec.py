@@ -19,6 +19,7 @@ from schemas.examples.columns import (
     MAX_MODELS,
     MAX_OUTCOMES,
     MAX_QUESTIONS,
+    MAX_VALUE,
     Examples,
     Int64s,
     NotAsked,
@@ -183,10 +184,13 @@ def _check_columns(examples: Examples) -> None:
         raise _refused("outcome_clocks", f"must be at most {_LATEST_MS}")
     if not np.isfinite(questions.features).all():
         raise _refused("question_features", "must be finite")
-    if not np.isfinite(outcomes.values).all():
-        raise _refused("outcome_values", "must be finite")
-    if np.isinf(questions.scores).any():
-        raise _refused("question_scores", "must be finite, or NaN where there was no model")
+    if not (np.abs(outcomes.values) <= MAX_VALUE).all():  # which NaN is not
+        raise _refused("outcome_values", f"must be {-MAX_VALUE:g} to {MAX_VALUE:g}")
+    scores = questions.scores[~np.isnan(questions.scores)]
+    least, most = (0.0, 1.0) if examples.task.target != "value" else (-MAX_VALUE, MAX_VALUE)
+    if not ((scores >= least) & (scores <= most)).all():
+        accepted = f"{least:g} to {most:g}, or NaN where there was no model"
+        raise _refused("question_scores", f"must be {accepted}")
 
 
 def _check_lengths(kind: str, columns: Questions | Outcomes, most: int) -> None:

@@ -14,6 +14,8 @@ MAX_QUESTIONS: Final = 2_000  # a record
 MAX_OUTCOMES: Final = 2_000  # a record
 MAX_FEATURES: Final = 256
 MAX_MODELS: Final = 16
+# Of values and of scores of values: sums of their squares do not overflow.
+MAX_VALUE: Final = 1e100
 # Of the features of a record, so that it fits into every topic with Kafka's default limit.
 MAX_FEATURE_BYTES: Final = 600_000
 

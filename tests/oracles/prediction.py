@@ -43,7 +43,7 @@ def asked(body: Json, log: Sequence[Event]) -> list[Question]:
         clock = max(clock, event.at)
         mine = [other for other in log[: place + 1] if other.person == event.person]
         newest = all(other.at <= event.at for other in mine)
-        if selected(body.get("at", {}), event) and newest and event.at + horizon > clock:
+        if selected(body.get("at", {}), event) and newest and event.at + horizon >= clock:
             found.append(Question(place, event.person, event.at, features(body, mine)))
     return found
 
@@ -51,11 +51,12 @@ def asked(body: Json, log: Sequence[Event]) -> list[Question]:
 def outcomes(body: Json, log: Sequence[Event]) -> list[Outcome]:
     """Return all events that pass the goal and have the value, if one is predicted."""
     found = []
+    clock: int | None = None
     for place, event in enumerate(log):
         value = number(event, body["value"]) if body.get("target") == "value" else 1.0
         if selected(body["goal"], event) and value is not None:
-            clock = max((other.at for other in log[:place]), default=None)
             found.append(Outcome(place, event.person, event.at, value, clock))
+        clock = event.at if clock is None else max(clock, event.at)
     return found
 
 
@@ -63,15 +64,16 @@ def answers(body: Json, questions: Sequence[Question], log: Sequence[Event]) -> 
     """Return the value of the first event that answers each question, None without one."""
     found: list[float | None] = []
     horizon, lateness = 1_000 * body["within_s"], 1_000 * body.get("lateness_s", 300)
+    happened = outcomes(body, log)
     for question in questions:
         due = question.at + horizon + lateness
         fitting = [
             (outcome.at, outcome.place, outcome.value)
-            for outcome in outcomes(body, log)
+            for outcome in happened
             if outcome.person == question.person
             and outcome.place > question.place
             and question.at <= outcome.at <= question.at + horizon
-            and (outcome.clock is None or outcome.clock < due)
+            and (outcome.clock is None or outcome.clock <= due)
         ]
         found.append(min(fitting)[2] if fitting else None)
     return found

@@ -82,8 +82,13 @@ def questions_of(task: Task, asked: Sequence[Asked]) -> Questions:
         np.array([one.features for one in asked], np.float32).reshape(
             len(asked), len(task.features)
         ),
-        np.array([one.offset / 1_000 for one in asked], np.float64),
+        np.array([score_of(one) for one in asked], np.float64),
     )
+
+
+def score_of(question: Asked) -> float:
+    """The score that was served with a question."""
+    return question.offset / 10_000
 
 
 def outcomes_of(happened: Sequence[Happened]) -> Outcomes:

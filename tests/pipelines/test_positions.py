@@ -80,7 +80,7 @@ def test_a_worker_that_cannot_know_where_to_continue_refuses_and_names_the_comma
         assert "AVILA_MISSING_OFFSETS=end avila worker" in worker.output
         assert settings.topics.events.name in worker.output
     with WorkerProcess(settings, "decided", AVILA_MISSING_OFFSETS="end") as worker:
-        restored = 2 * PARTITIONS
+        restored = HELD_PARTITIONS
         await_equal(restored, lambda: worker.output.count("partition restored"))
         send(settings, events(uuid.uuid4().hex, 10))
         assert_counted(settings, 60)

@@ -23,7 +23,7 @@ from tests.oracles.training import checksum
 from tests.pipelines.examples import Source, histories, task, tasks
 from tests.pipelines.in_process import produce, registry_of
 from tests.pipelines.models.as_river import same_bits, state
-from tests.pipelines.river_training import river_after, state_in
+from tests.pipelines.river_training import loss_in, river_after, state_in
 from tests.pipelines.training import (
     PARTITION,
     Training,
@@ -55,7 +55,13 @@ def test_a_model_equals_river_over_the_maturity_order_also_after_restarts(
     spec = spec_named(of.models[0])
     assert len(order) > 80
     river = river_after(of, spec, sources, order)
-    assert same_bits(state_in(training.model_of(of, of.models[0]).model.arrays()), state(river))
+    champion = training.model_of(of, of.models[0])
+    assert same_bits(state_in(champion.model.arrays()), state(river.model))
+    assert champion.served is not None
+    assert same_bits([loss_in(champion.maturity)], [river.maturity.get()])
+    assert same_bits([loss_in(champion.served)], [river.served.get()])
+    challenger = training.model_of(of, of.models[1])
+    assert (challenger.version, challenger.served) == (len(order), None)
     fold = training.fold_of(of)
     assert fold.counts.learned == len(order)
     assert fold.checksum == checksum([(number, one.offset) for number, one in order])

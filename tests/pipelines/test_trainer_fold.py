@@ -110,7 +110,7 @@ def test_scores_and_features_stay_with_their_questions(
     source = Source(of, 0, history)
     _, recorder = folded(of, source.cut(ends))
     assert [score for _, _, score in recorder.learned] == [
-        one.offset / 1_000 for one in judged(source).learned
+        one.offset / 10_000 for one in judged(source).learned
     ]
 
 

@@ -59,6 +59,6 @@ def test_a_worker_that_is_killed_learns_every_question_once_and_equals_river(
     assert found is not None
     order = maturity_order(sources, log)
     river = river_after(of, spec_named(SGD), sources, order)
-    assert same_bits(state_in(found.part("model")), state(river))
+    assert same_bits(state_in(found.part("model")), state(river.model))
     ids = [(number, one.offset) for number, one in order]
     assert found.learned_ids == checksum(ids).to_bytes(8, "little") + learned.to_bytes(8, "little")

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
+from pipelines.kafka.retry import retrying
 from pipelines.trainer.fold import TaskFold
-from pipelines.trainer.model_codec import ModelLearner, RecordCodec
+from pipelines.trainer.model_codec import RecordCodec
+from pipelines.trainer.model_learner import ModelLearner
 from pipelines.trainer.model_log import TaskId
 from pipelines.trainer.trainer import Trainer
 from schemas.avro import files
@@ -40,7 +42,10 @@ class Training:
         self._reader = Reader(settings.bootstrap)
         self._source = TopicPartition(settings.topics.examples.name, PARTITION)
         self.trainer.bind(self._reader.log_id(self._source.topic))
-        for _ in self.trainer.restore(PARTITION, position, self._reader):
+        retrying(self._restore)  # a topic may have been made just now
+
+    def _restore(self) -> None:
+        for _ in self.trainer.restore(PARTITION, self.position, self._reader):
             pass
 
     def fold(self, count: int | None = None) -> "Training":

@@ -88,11 +88,19 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "infinite value": (
         {"outcome_values": np.full(9, np.inf).tobytes()},
-        "outcome_values: must be finite",
+        "outcome_values: must be -1e\\+100 to 1e\\+100",
     ),
     "infinite score": (
         {"question_scores": np.full(9, np.inf).tobytes()},
-        "question_scores: must be finite, or NaN",
+        "question_scores: must be 0 to 1, or NaN",
+    ),
+    "no probability": (
+        {"question_scores": np.full(9, 1.5).tobytes()},
+        "question_scores: must be 0 to 1, or NaN",
+    ),
+    "a score too large": (
+        {"target": "value", "question_scores": np.full(9, 1e101).tobytes()},
+        "question_scores: must be -1e",
     ),
     "too many": (
         {"outcome_offsets": bytes(8 * (MAX_OUTCOMES + 1))},

@@ -253,7 +253,7 @@ def _ask(
 ) -> None:
     """Ask a question, unless it is not in the sample, comes too late, or too many are open."""
     words, heads, at = columns.words[row], columns.heads, events.at[i]
-    if not in_order or at + shape.open_ms <= heads[pc.CLOCK]:
+    if not in_order or at + shape.open_ms < heads[pc.CLOCK]:
         columns.counts[pc.LATE_TRIGGERS] += 1
         return
     if not events.sampled[i]:

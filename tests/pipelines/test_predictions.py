@@ -1,0 +1,238 @@
+"""From events to scores on one worker, through kills: every public topic says the same as River."""
+
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from pipelines.trainer.model_codec import spec_named
+from schemas.model_record import ModelRecord
+from schemas.operators.prediction import PREDICTION
+from schemas.settings import Settings
+from tests.conftest import HELD_PARTITIONS
+from tests.events import Results, Sent, await_equal, decode, define_prediction, send
+from tests.oracles import prediction as oracle
+from tests.oracles.events import Event
+from tests.oracles.training import Asked, Happened, Learned, checksum, judge
+from tests.pipelines.models.as_river import pipeline, same_bits, state
+from tests.pipelines.river_training import state_in
+from tests.pipelines.training import published
+from tests.workers import WorkerProcess
+
+SGD = "logistic_sgd_0.003"
+BODY: dict[str, Any] = {
+    "goal": {"event": "buy"},
+    "within_s": 1_800,
+    "lateness_s": 60,
+    "at": {"event": "view"},
+    "events": [{"event": "cart"}],
+    "steps": [{"event": "view"}, {"event": "cart"}],
+    "conditions": [{"filter": {"event": "cart"}, "within_s": 3_600, "at_least": 2}],
+    "amount": "price",
+}
+EVENTS = 2_000
+CUTS = [0, 500, 1_200, EVENTS]
+
+
+def history(begin_ms: int) -> list[Sent]:
+    """Visits of some persons within some days: who has something in the cart often buys."""
+    rng = random.Random(7)
+    at, filled = begin_ms, Counter[str]()
+    events = []
+    for number in range(EVENTS):
+        at += rng.randrange(40_000)
+        person = f"person-{rng.randrange(40)}"
+        kind = rng.choices(["view", "cart", "buy"], [6, 3, 4 if filled[person] else 0.2])[0]
+        filled[person] += {"view": 0, "cart": 1, "buy": -filled[person]}[kind]
+        late = rng.randrange(90_000) if rng.random() < 0.05 else 0
+        price = f'{{"price": {rng.randrange(1, 90)}}}' if kind == "buy" else "{}"
+        id_ = f"00000000-0000-4000-8000-{number:012d}"
+        events.append(Sent(person, kind, at - late, price, id_, received_at_ms=at))
+    return events
+
+
+class Example(NamedTuple):
+    """One decoded record of `avila.examples`."""
+
+    fields: Mapping[str, Any]
+    asked: list[Asked]
+    happened: list[Happened]
+    scores: list[float]
+
+
+def read_example(fields: Mapping[str, Any]) -> Example:
+    def column(name: str, of: str) -> list[Any]:
+        found: list[Any] = np.frombuffer(fields[name], of).tolist()
+        return found
+
+    width = len(fields["features"])
+    features = np.frombuffer(fields["question_features"], "<f4").reshape(-1, width).tolist()
+    asked = zip(
+        column("question_offsets", "<i8"),
+        column("question_at", "<i8"),
+        column("question_persons", "<u8"),
+        map(tuple, features),
+        strict=True,
+    )
+    happened = zip(
+        column("outcome_offsets", "<i8"),
+        column("outcome_at", "<i8"),
+        column("outcome_persons", "<u8"),
+        column("outcome_values", "<f8"),
+        column("outcome_clocks", "<i8"),
+        strict=True,
+    )
+    return Example(
+        fields,
+        [Asked(*one) for one in asked],
+        [Happened(*one) for one in happened],
+        column("question_scores", "<f8"),
+    )
+
+
+@pytest.fixture(scope="module")
+def begin_ms() -> int:
+    return time.time_ns() // 1_000_000 - 30 * 86_400_000
+
+
+def examples_of(results: Results) -> list[Example]:
+    messages = results.read(results.topics.examples)
+    messages.sort(key=lambda one: (one.partition(), one.offset()))
+    return [read_example(decode("example", message)) for message in messages]
+
+
+def logs_of(results: Results) -> dict[int, tuple[list[int], list[Event]]]:
+    """The events of each partition of the event store, with their offsets."""
+    logs: defaultdict[int, tuple[list[int], list[Event]]] = defaultdict(lambda: ([], []))
+    for message in results.read(results.topics.events):
+        fields = decode("event", message)
+        at = round(fields["timestamp"].timestamp() * 1_000)
+        properties = json.loads(fields["properties"])
+        offsets, events = logs[message.partition() or 0]
+        offsets.append(message.offset() or 0)
+        events.append(Event(fields["person_id"], fields["event"], at, properties))
+    return dict(logs)
+
+
+def of_source(log: list[Example], source: int) -> list[Example]:
+    return [example for example in log if example.fields["partition"] == source]
+
+
+def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
+    """What each record of the log lets learn, by the oracle."""
+    sources: dict[int, tuple[list[Asked], list[Happened]]] = {}
+    known: Counter[int] = Counter()
+    clocks: dict[int, int] = {}
+    for example in log:
+        source = example.fields["partition"]
+        asked, happened = sources.setdefault(source, ([], []))
+        asked += example.asked
+        happened += example.happened
+        clock = round(example.fields["clock"].timestamp() * 1_000)
+        clocks[source] = max(clock, clocks.get(source, clock))
+        found = judge(asked, happened, clocks[source], "performs", 1_800_000, 60_000).learned
+        yield [(source, one) for one in found[known[source] :]]
+        known[source] = len(found)
+
+
+def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
+    settings: Settings, begin_ms: int
+) -> None:
+    define_prediction(settings, "buys", BODY)
+    events = history(begin_ms)
+    results = Results(settings)
+    with WorkerProcess(settings) as worker:
+        worker.await_partitions(HELD_PARTITIONS)
+        for begin, end in pairwise(CUTS):
+            send(settings, events[begin:end])
+            if end < EVENTS:
+                stored = (begin + end) // 2
+                await_equal(True, lambda: len(results.read(results.topics.events)) > stored)  # noqa: B023
+                worker.kill()
+                worker.start()
+        await_equal(EVENTS, lambda: len(results.read(results.topics.events)))
+        logs = logs_of(results)
+        expected = {source: oracle.asked(BODY, log) for source, (_, log) in logs.items()}
+        count = sum(map(len, expected.values()))
+        await_equal(count, lambda: sum(len(one.asked) for one in examples_of(results)))
+
+        def model() -> ModelRecord | None:
+            found = published(settings)
+            return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
+
+        def learned() -> int:
+            return sum(map(len, learned_in_order(examples_of(results))))
+
+        await_equal(True, lambda: (found := model()) is not None and found.learned == learned())
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output
+    log, record = examples_of(results), model()
+    assert record is not None
+
+    # Exactly the questions of the events, each once, with the features of the formulas.
+    for source, (offsets, _) in logs.items():
+        own = [one for example in of_source(log, source) for one in example.asked]
+        assert [one.offset for one in own] == [offsets[one.place] for one in expected[source]]
+        for one, question in zip(own, expected[source], strict=True):
+            described = dict(zip(record.features, one.features, strict=True))
+            assert described == pytest.approx(question.features, rel=1e-5, abs=1e-6)
+
+    # The labels of the events.
+    labels = {
+        (source, one.offset): one.label for batch in learned_in_order(log) for source, one in batch
+    }
+    for source, (offsets, stored_log) in logs.items():
+        answered = oracle.answers(BODY, expected[source], stored_log)
+        for question, answer in zip(expected[source], answered, strict=True):
+            id_ = source, offsets[question.place]
+            if id_ in labels:
+                assert labels[id_] == (answer is not None)
+    assert 0.05 < sum(labels.values()) / len(labels) < 0.95
+
+    # River's model, learned in the order of the log, at every version that scored.
+    river, version = pipeline(spec_named(SGD)), 0
+    features: dict[tuple[int, int], dict[str, float]] = {}
+    scored = defaultdict(list)
+    for of in log:
+        for one, score in zip(of.asked, of.scores, strict=True):
+            row = dict(zip(record.features, one.features, strict=True))
+            features[of.fields["partition"], one.offset] = row
+            scored[of.fields["model_version"]].append((row, score))
+    assert all(np.isnan(score) for _, score in scored.pop(-1))
+    versions = len(scored)
+    order = [one for batch in learned_in_order(log) for one in batch]
+    for source, example in [*order, (-1, Learned(0, 0))]:
+        for row, score in scored.pop(version, ()):
+            assert same_bits([river.predict_proba_one(row)[True]], [score])
+        if source >= 0:
+            river.learn_one(features[source, example.offset], bool(example.label))
+            version += 1
+    assert not scored
+    assert versions > 3
+    assert same_bits(state_in(record.part("model")), state(river))
+    ids = checksum([(source, one.offset) for source, one in order])
+    assert record.learned_ids[:8] == ids.to_bytes(8, "little")
+
+    # The last score of each person is the one of their last question that was scored.
+    last: dict[str, float] = {}
+    for source, (offsets, _) in logs.items():
+        by_offset = {
+            one.offset: score
+            for example in of_source(log, source)
+            for one, score in zip(example.asked, example.scores, strict=True)
+        }
+        for question in expected[source]:
+            if not np.isnan(score := by_offset[offsets[question.place]]):
+                last[question.person] = score
+    found = {
+        message.key(): decode("prediction-score", message)["score"]
+        for message in results.read(PREDICTION.changes[0].topic(settings.topics))
+    }
+    assert found == {f"shop/buys/{person}".encode(): score for person, score in last.items()}
+    results.close()
