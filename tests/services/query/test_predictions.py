@@ -8,9 +8,19 @@ import httpx
 import numpy as np
 import pytest
 
+from pipelines.models.quality import OutcomeQuality
+from pipelines.operators.prediction.instance import PredictionInstance
+from pipelines.trainer.fold import Counts, Progress
+from pipelines.trainer.learner import Lesson
+from pipelines.trainer.model_codec import RecordCodec
+from pipelines.trainer.model_learner import ModelLearner
+from schemas.model_keys import ModelKey
 from schemas.model_record import Array
 from schemas.model_spec import ModelSpec
+from schemas.operators.prediction import decode
+from schemas.registry.log import Registry
 from schemas.settings import Settings
+from tests.kafka import Record, produce
 from tests.services.query.conftest import Place, eventually
 from tests.services.query.predictions import CHAMPION, Publisher, bad, good, outcome_arrays
 from tests.services.query.test_openapi import check
@@ -394,3 +404,46 @@ async def test_a_new_process_reads_all_of_it(settings: Settings, query: httpx.As
     publisher.model(good())
     publisher.scores({"ann": 0.5})
     assert names(await persons(query, 1)) == ["ann"]
+
+
+# ── what the worker and the trainer write ────────────────────────────────────────────────────────
+
+
+async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
+    query: httpx.AsyncClient, publisher: Publisher, place: Place
+) -> None:
+    await create(query)
+    definition = decode(publisher.stored())
+    task = PredictionInstance(definition, 0).task
+    learner = ModelLearner.new(task, CHAMPION)
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(700, len(task.features))).astype(np.float32)
+    labels = (rows[:, 0] > 1).astype(np.float64)
+    scores = np.where(np.arange(700) < 50, np.nan, 0.5)
+    learner.learn(Lesson(rows, labels, scores, np.zeros(700, np.int64)))
+    counts = Counts(asked=710, learned=700, late_outcomes=3)
+    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2)
+    topic = place.settings.topics.models.name
+    with Registry(place.settings.bootstrap) as registry:
+        value = RecordCodec(registry, topic).encode(task, learner, progress, "log")
+    key = ModelKey.of(task, learner.name).encode()
+    produce(place.settings.bootstrap, topic, [Record(value, key)])
+
+    shown = await results(query, learned=700)
+    assert (shown["answers"]["open"], shown["answers"]["late_outcomes"]) == (10, 3)
+    (model,) = shown["models"]
+    maturity, served = learner.maturity, learner.served
+    assert isinstance(maturity, OutcomeQuality)
+    assert isinstance(served, OutcomeQuality)
+    for span, figures in (
+        (model["window"], maturity.window()),
+        (model["since"], maturity.since()),
+        (model["served"]["window"], served.window()),
+        (model["served"]["since"], served.since()),
+    ):
+        assert span["examples"] == figures.examples
+        assert span["log_loss"] == figures.log_loss
+        assert span["calibration_error"] == figures.calibration_error
+    assert model["window"]["roc_auc"] == maturity.window().roc_auc
+    assert model["served"]["window"]["examples"] == 650
+    assert model["better_than_base"] is False  # for 0.5 was served, of which one in six comes true
