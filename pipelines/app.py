@@ -18,9 +18,11 @@ from pipelines.worker.gc_tuning import settle
 from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
 from pipelines.worker.transport import App, Columns
+from schemas.logs import configure_logs
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
 
+configure_logs()
 settings = read_settings()
 topics = settings.topics
 

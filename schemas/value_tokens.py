@@ -15,6 +15,7 @@ Objects count as not set.
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterable
 from typing import Any, Final
@@ -32,10 +33,10 @@ def token(value: Any) -> str:
             return f"s{_shown(value)}"
         case bool():
             return "t" if value else "f"
-        case int() if int(float(value)) != value:  # no double is that number
+        case int() if _double(value) != value:  # no double is that number
             return f"i{value}"
         case int() | float():
-            return f"n{struct.pack('>d', value + 0.0).hex()}"
+            return f"n{struct.pack('>d', _double(value) + 0.0).hex()}"
     return ""
 
 
@@ -52,12 +53,20 @@ def whole_token(value: Any) -> str:
     return token(value)
 
 
+def _double(value: float) -> float:
+    """Return the nearest double, which is infinite for a number beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _comparable(value: Any) -> Any:
     """Return what a list contains, such that equal values are written alike."""
     match value:
         case list():
             if any(isinstance(one, float) for one in value):  # all its numbers are stored as such
-                value = [float(one) if type(one) is int else one for one in value]
+                value = [_double(one) if type(one) is int else one for one in value]
             return [_comparable(one) for one in value]
         case dict():
             return {key: _comparable(of) for key, of in value.items() if of is not None}

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from schemas.errors import AvilaError, Misconfigured
+from schemas.logs import configure_logs
 from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
 from services.cli_import import import_file
@@ -214,6 +215,7 @@ def _discard_output() -> None:
 
 def main() -> None:
     """Run `avila`."""
+    configure_logs()
     try:
         avila(standalone_mode=False)
     except click.ClickException as error:

@@ -41,7 +41,8 @@ def unit_of(number: float) -> str:
     if EARLIEST_MS <= number < _LATEST_MS:
         return ""
     for unit, factor, divisor in _UNITS:
-        if EARLIEST_MS <= number * factor / divisor < _LATEST_MS:
+        # Senders write whole numbers of any size, and a quotient of those may be too large.
+        if EARLIEST_MS * divisor <= number * factor < _LATEST_MS * divisor:
             return unit
     return ""
 

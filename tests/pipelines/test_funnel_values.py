@@ -49,6 +49,15 @@ def test_a_value_is_written_as_json_and_distinguished_from_others(value: Any, te
     assert token_of_json(text) == token(value)
 
 
+def test_numbers_beyond_all_doubles_are_values_like_others() -> None:
+    """JSON can write them, and anybody can send them."""
+    large = 10**400
+    values: list[Any] = [large, -large, [large], [large, 1.5], [1.5, -large], [[large, 0.5]]]
+    assert len(set(map(whole_token, values))) == len(values)
+    assert token(large) == token(float("inf"))
+    assert all(fingerprint([value]) == fingerprint([value]) for value in values)
+
+
 def test_values_that_differ_have_other_fingerprints_in_other_places_too() -> None:
     values: list[list[Any]] = [[None], [""], [0], ["0"], [False], ["t"], [True], [1, 2], [2, 1], []]
     assert len(set(map(fingerprint, values))) == len(values)

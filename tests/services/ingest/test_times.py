@@ -1,5 +1,6 @@
 """Times at the doors: what the Tracker would reject is refused with the reason; others are kept."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable
@@ -188,3 +189,21 @@ def test_a_right_clock_does_not_excuse_an_event_of_the_future(ingest: Ingest) ->
 def test_a_time_by_our_clock(timestamp: int, sent_at: int | None, time: int) -> None:
     sent = None if sent_at is None else sent_at * 1_000
     assert by_our_clock(timestamp * 1_000, sent, 0, 60_000, 300_000) == time * 1_000
+
+
+@pytest.mark.parametrize("field", ["timestamp", "sent_at"])
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "-1" + "0" * 400, "9" * 5_000, "1e22", "1e308"]
+)
+def test_a_number_of_any_size_costs_at_most_its_event(
+    shared: Ingest, field: str, number: str
+) -> None:
+    """Those that no double can be are whole numbers in JSON, too."""
+    odd = json.dumps(event()).replace("{", f'{{"{field}": {number}, ', 1)
+    body = f'{{"events": [{json.dumps(event())}, {odd}, {json.dumps(event())}]}}'
+    results = shared.results(content=body)
+    assert [results[0]["result"], results[2]["result"]] == ["ok", "ok"]
+    # Numbers of thousands of digits are left out before they are read as times.
+    is_time = field == "timestamp" and len(number) < 1_000
+    assert results[1]["result"] == ("drop" if is_time else "warning")
+    assert results[1]["details"]
