@@ -10,7 +10,7 @@ from pipelines.columnar.dictionary import Value
 from pipelines.columnar.jit import Int32s, Int64s, UInt64s, register_example
 from pipelines.engine.constants import NEVER
 from pipelines.engine.fixed_rows import FixedRows
-from pipelines.engine.operator import NO_ROWS, Expired, FoldResult
+from pipelines.engine.operator import FoldResult
 from pipelines.engine.row_kernels import COUNTERS, DIRTY, EventBatch
 from pipelines.matching.match import Masks, Values, dictionary_column, value_hashes
 from pipelines.operators.prediction import columns as pc
@@ -34,7 +34,6 @@ from schemas.value_tokens import token
 
 # Open questions of a partition: 50,000 of a deployment with the usual four partitions.
 MAX_OPEN: Final = 12_500
-_CLOCK_INTERVAL_MS: Final = 1_000
 _MAX_FLOAT: Final = sys.float_info.max
 _NOT_SET: Final = (token(None),)
 
@@ -74,7 +73,6 @@ class PredictionState(FixedRows):
         )
         self._counters = np.zeros(COUNTERS, np.int64)
         self._open: Int64s | None = None  # as published, until the state is restored
-        self._told = NEVER  # the time that the last call of `expire` told of
 
     @property
     def clock(self) -> int | None:
@@ -106,23 +104,6 @@ class PredictionState(FixedRows):
         """Persons who may have a score: those who were asked about."""
         rows = np.flatnonzero(self.words[: self.size, pc.ASKED] != pc.UNSET)
         return self.persons_of(rows.astype(np.int32))
-
-    def expire(self, now: int) -> Expired[PredictionChanges] | None:
-        """Tell the trainer how late it is, as long as questions are open; no row changes.
-
-        The clock of the partition, which decides what is asked, is that of events alone.
-        """
-        if now < self._told + _CLOCK_INTERVAL_MS or self.clock is None or now <= self.clock:
-            return None
-        counts = self.heads[pc.FIRST_BUCKET :]
-        newest = int(self.heads[pc.NEWEST_BUCKET])
-        spans = [n for n in range(newest - pc.BUCKETS + 1, newest + 1) if counts[n % pc.BUCKETS]]
-        due = (max(spans, default=0) + 1) * self.shape.bucket_ms + self.shape.open_ms
-        if not spans or self._told > due:
-            return None
-        self._told = now
-        nothing = Questions.none(len(self._chosen)), Outcomes.none()
-        return Expired(NO_ROWS, PredictionChanges(*nothing, 0, 0, 0, now))
 
     def rewind(self) -> None:
         """Turn the clock back to the beginning."""
