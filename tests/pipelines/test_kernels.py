@@ -20,3 +20,15 @@ def kernels_compiled() -> int:
 def test_a_second_start_compiles_no_kernel() -> None:
     kernels_compiled()
     assert kernels_compiled() == 0
+
+
+def test_no_definition_needs_a_kernel_that_was_not_compiled_before() -> None:
+    """A funnel with a window of a month once stopped the worker for as long as that took."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipelines.late_kernels"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stdout

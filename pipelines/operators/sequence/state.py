@@ -194,13 +194,14 @@ class SequenceState(ArenaRows):
     @classmethod
     def precompile(cls) -> None:
         """Compile all kernels; takes seconds the first time on a machine."""
-        state = cls(SequenceShape(2, 1_000, 0))
-        nothing = np.zeros(1, np.int64)
-        state.fold(1, np.zeros(1, np.int32), nothing, np.ones(1, np.uint32), nothing)
-        state.unpack(1, np.zeros(1, np.int32), state.pack(np.zeros(1, np.int32), 0))
-        state.restored()
-        max_days(state._columns(), 0)
-        state.expire(10 * DAY_MS)
+        for window_ms in (1_000, _MAX_INT32_MS + 1):  # times of either width
+            state = cls(SequenceShape(2, window_ms, 0))
+            nothing = np.zeros(1, np.int64)
+            state.fold(1, np.zeros(1, np.int32), nothing, np.ones(1, np.uint32), nothing)
+            state.unpack(1, np.zeros(1, np.int32), state.pack(np.zeros(1, np.int32), 0))
+            state.restored()
+            max_days(state._columns(), 0)
+            state.expire(2 * window_ms + 10 * DAY_MS)
 
     def _columns(self, dirty: Int32s = NO_ROWS) -> SequenceColumns:
         return SequenceColumns(
