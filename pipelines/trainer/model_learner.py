@@ -1,4 +1,4 @@
-"""A model with its quality: what a lesson is to both.
+"""A model with its quality: both take in the same lessons.
 
 Every model is judged by what it says of each example just before it learns it, beside a base rate
 that learns the same examples. The champion is also judged by the scores that were served when the
@@ -77,7 +77,7 @@ class ModelLearner:
 
     @classmethod
     def of_record(cls, task: Task, record: ModelRecord) -> Self:
-        """Return what `arrays` were taken of: it goes on as if it had never stopped.
+        """Return the learner of a record: it goes on as if it had never stopped.
 
         Raises:
             InvalidRecord: a part is missing or invalid, or the model can only be rebuilt.

@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 class StoredModels(NamedTuple):
     """The models of a partition.
 
-    `readable` are those from which training can continue. Of the definitions in `unreadable` no
-    record is.
+    `readable` has the models from which training can continue, by definition; `unreadable` the
+    definitions all of whose records were refused.
     """
 
     readable: dict[TaskId, list[StoredModel]]

@@ -20,9 +20,9 @@ PUBLISH_INTERVAL_MS: Final = 1_000  # a definition
 class TrainerPartition:
     """Folds the records of a partition, each into the fold of its definition.
 
-    Folds continue from `stored`, the models that were read of each definition; `refolded` names
-    definitions whose models cannot be read, and which are folded again from their first record.
-    Of others there is nothing to restore below `committed`: they have ended.
+    Folds continue from `stored`, the models of each definition as of some offset up to `committed`.
+    Definitions in `refolded`, whose models cannot be read, are folded again from their first
+    record. All others whose records are below `committed` have ended.
 
     Attributes:
         position: the offset below which all is folded.

@@ -1,4 +1,4 @@
-"""Cuts what a batch gave into records that are small enough."""
+"""Cuts the questions and outcomes of a batch into records that a topic takes."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from schemas.examples.columns import (
 
 
 def chunks(examples: Examples, question_clocks: Int64s) -> Iterator[Examples]:
-    """Yield what a batch gave as records, in order, each within what a record may hold.
+    """Yield a batch as records, in order, none of which is larger than a record may be.
 
     `question_clocks` is what the source partition's clock said just before each question (ms).
     They are cut by offset, so that no outcome comes before the questions that it can answer. The

@@ -1,6 +1,6 @@
 """Between `Examples` and records of `schemas/example.avsc`, strict in both directions.
 
-What is refused names the field and what is accepted, and costs that one record.
+A refusal names the field and what is accepted, and costs that one record.
 """
 
 import math
@@ -92,7 +92,7 @@ def to_record(examples: Examples) -> dict[str, Any]:
 
 
 def from_record(record: Record) -> Examples:
-    """Return what a record says. Its columns are read-only and share memory with the record.
+    """Return the examples of a record. Columns are read-only and share memory with the record.
 
     Raises:
         InvalidRecord: a value is not accepted, or columns do not fit one another.

@@ -1,4 +1,4 @@
-"""Questions and outcomes as columns, and what a record says beside them."""
+"""Questions and outcomes as columns, and the other fields of a record."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ class NotAsked(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """One record: what a batch of one source partition gave for one definition.
+    """One record: the questions and outcomes of a batch, for one definition and source partition.
 
     Attributes:
         position: the source offset below which all events are in this record or in earlier ones.
