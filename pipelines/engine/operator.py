@@ -220,7 +220,7 @@ class Publisher(Protocol[I_contra, C_contra]):
     """Publishes the results of one operator, each partition's to the partition of that number."""
 
     def follow(self) -> None:
-        """Read what results depend on besides events, between two epochs. Does not block."""
+        """Read what results depend on besides events, between two epochs; may block for a moment."""
 
     def changes(
         self, context: PartitionContext, changed: Sequence[tuple[I_contra, C_contra]]

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 NO_MODEL: Final = -1
 _CONTRIBUTIONS: Final = 3
+_FIRST_POLL_S: Final = 0.5
 
 
 class Scores(NamedTuple):
@@ -71,11 +72,11 @@ class Champions:
         self._scorers.pop(key, None)
 
     def follow(self) -> None:
-        """Read the models that are new; does not block."""
+        """Read the models that are new; blocks for half a second until the topic has been read."""
         if self._reader is None:
             return
         newest: dict[bytes, bytes | None] = {}
-        for message in self._reader.poll(0):
+        for message in self._reader.poll(0 if self._reader.caught_up else _FIRST_POLL_S):
             newest[message.key() or b""] = message.value()
         for key, value in newest.items():
             self._take(key, value)
