@@ -208,7 +208,8 @@ class Hostile:
     def single(self) -> Request:
         """A request with one event, in the native format."""
         event = self.odd_event(self.mark())
-        return self._request("/v1/events", event)._replace(events=(event,))
+        events = tuple(event) if isinstance(event, list) else (event,)
+        return self._request("/v1/events", event)._replace(events=events)
 
     def batch(self) -> Request:
         """A request with some events, good and odd ones."""
@@ -369,14 +370,18 @@ class Hostile:
 
     # ── Kafka ────────────────────────────────────────────────────────────────────────────────────
 
-    def record(self) -> tuple[Record, str]:
-        """A record for the inbox, of any kind, size and time; and its mark."""
+    def record(self) -> tuple[Record, str, str]:
+        """A record for the inbox, of any kind, size and time; its mark, and whose event it is.
+
+        What has the same text as the last is the same event.
+        """
         draw, mark = self.chance.random(), self.mark()
+        same = mark
         when = self.chance.choice([0, 1, self._sender.now_ms + 40 * _DAY_MS, 2**40])
         if draw < 0.45:
-            made = self._avro(mark)
+            made, same = self._avro(mark)
         elif draw < 0.75:
-            made = self._cloud_event(mark)
+            made, same = self._cloud_event(mark)
         elif draw < 0.85:
             made = Record(self.chance.randbytes(self.size(_MAX_RECORD_BYTES)), b"default:x")
         elif draw < 0.9:
@@ -387,9 +392,9 @@ class Hostile:
         headers = made.headers
         if self.chance.random() < 0.1:
             headers += (("ü" * 50, self.chance.randbytes(self.size(30_000))), ("reason", b"none"))
-        return made._replace(timestamp_ms=when, headers=headers), mark
+        return made._replace(timestamp_ms=when, headers=headers), mark, same
 
-    def _avro(self, mark: str) -> Record:
+    def _avro(self, mark: str) -> tuple[Record, str]:
         day = self.chance.choice([0, 0, 0, 1, 40, 700, 9_000, -40, -90_000])
         sent = Sent(
             self._text(),
@@ -411,9 +416,9 @@ class Hostile:
             value = value[: self.chance.randrange(len(value))]
         elif draw < 0.1:
             value += self.chance.randbytes(5)
-        return Record(value, key)
+        return Record(value, key), repr((sent.project, sent.person, sent.event_id or mark))
 
-    def _cloud_event(self, mark: str) -> Record:
+    def _cloud_event(self, mark: str) -> tuple[Record, str]:
         event: Any = {
             "specversion": "1.0",
             "id": self.event_id(),
@@ -426,12 +431,14 @@ class Hostile:
             event["time"] = self.chance.choice(TIMES)
         if self.chance.random() < 0.3:
             event = mutated(self.chance, event, self.value)
+        same = mark
         if isinstance(event, dict):
             event["data"] = self.properties(mark, 500_000)
+            same = repr([event.get(name) for name in ("project", "source", "subject", "id")])
         if self.chance.random() < 0.2:
             event = [event] * self.chance.randrange(5)
         text = json.dumps(event, ensure_ascii=False).encode(errors="surrogatepass")
-        return Record(text, b"hostile:x")
+        return Record(text, b"hostile:x"), same
 
     # ── definitions ──────────────────────────────────────────────────────────────────────────────
 
