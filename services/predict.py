@@ -119,7 +119,7 @@ class _ModelRecords:
         for fields in batch.to_pylist():
             named = VersionKey(fields["project_id"], fields["prediction_id"], fields["version"])
             own = Key(*named[:2]) == self._of
-            state = state_of(fields) if own else ModelState(named)
+            state = state_of(fields) if own else ModelState(named, fields["model"])
             stored.append(_StoredModel(named, state, fields if own else {}))
         return stored
 

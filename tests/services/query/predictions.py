@@ -1,9 +1,10 @@
-"""A stand-in for the worker and the trainer: it publishes what they do of predictions."""
+"""A stand-in for the worker and the trainer, and how tests ask for predictions."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 
@@ -18,8 +19,12 @@ from schemas.topic import Topic
 from services.query.operators.prediction.models import key_of
 from tests.conftest import PARTITIONS
 from tests.kafka import Record, produce, read_all
-from tests.services.query.conftest import Place
+from tests.services.query.conftest import Place, eventually
+from tests.services.query.test_openapi import check
 
+PREDICTIONS = "/api/projects/shop/predictions"
+ONE = "/api/projects/{project}/predictions/{id}"
+BUYS: dict[str, Any] = {"goal": {"event": "buy"}, "within_s": 1_800, "at": {"event": "view"}}
 CHAMPION = ModelSpec("logistic_sgd")
 FEATURES = ("recency", "trend_1h", "goal_share")
 _KEY = ("project_id", "prediction_id", "version", "day", "partition")
@@ -176,3 +181,22 @@ class Publisher:
             for key, value, row, end in zip(keys, values, rows, ends, strict=True)
         ]
         produce(self._settings.bootstrap, topic.name, records)
+
+
+async def create(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    """Create the prediction `buys`."""
+    answer = await client.post(PREDICTIONS, json=BUYS | {"id": "buys"} | more)
+    assert answer.status_code == 201, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+async def results(client: httpx.AsyncClient, learned: int = 1_000) -> dict[str, Any]:
+    """The results once the champion's record is known."""
+    url = f"{PREDICTIONS}/buys/results"
+    answer = await eventually(
+        lambda: client.get(url), lambda answer: answer.json()["models"][0]["learned"] == learned
+    )
+    check(f"{ONE}/results", answer)
+    shown: dict[str, Any] = answer.json()
+    return shown

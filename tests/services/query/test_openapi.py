@@ -81,6 +81,31 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
     walk(document())
 
 
+def test_every_example_is_what_its_schema_describes() -> None:
+    components = {"components": document()["components"]}
+    found = 0
+
+    def walk(tree: Any) -> None:
+        nonlocal found
+        if isinstance(tree, dict):
+            examples = [tree["example"]] if "schema" in tree and "example" in tree else []
+            for example in examples:
+                jsonschema.validate(example, tree["schema"] | components)
+            found += len(examples)
+            if isinstance(tree.get("examples"), list):
+                for example in tree["examples"]:
+                    jsonschema.validate(example, tree | components)
+                    found += 1
+            for value in tree.values():
+                walk(value)
+        elif isinstance(tree, list):
+            for value in tree:
+                walk(value)
+
+    walk(document())
+    assert found
+
+
 async def test_the_document_is_served(query: httpx.AsyncClient) -> None:
     assert (await query.get("/openapi.json")).json() == json.loads(json.dumps(document()))
 

@@ -48,6 +48,7 @@ class ModelState(NamedTuple):
     """
 
     version_key: VersionKey
+    model: str = ""
     learned: int = 0
     maturity: Quality | None = None
     served: Quality | None = None
@@ -75,8 +76,10 @@ class Models:
                 continue
             if state is None:
                 self._states.pop(name, None)
-            elif state.version_key != name[:3]:
+            elif state.refused is None and (*state.version_key, state.model) != _named(name):
                 log.error("model_under_foreign_key", key=key)
+                reason = "it is under the key of another"
+                self._states[name] = ModelState(state.version_key, state.model, refused=reason)
             else:
                 self._states[name] = state
 
@@ -88,6 +91,10 @@ class Models:
         """Return why the scores of a prediction are withheld; None if they are not."""
         champion = models_of(definition.prediction)[0]
         return trouble_of(champion, self.of(definition, champion))
+
+
+def _named(key: ModelKey) -> tuple[str, str, int, str]:
+    return key.project_id, key.prediction_id, key.version, key.model
 
 
 def trouble_of(spec: ModelSpec, state: ModelState | None) -> str | None:
@@ -128,6 +135,7 @@ def state_of(fields: dict[str, object]) -> ModelState:
         record = from_fields(fields)
         return ModelState(
             named,
+            record.spec.name,
             record.learned,
             _quality(record, "maturity"),
             _quality(record, "served"),

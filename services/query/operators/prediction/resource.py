@@ -123,9 +123,11 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
 
     async def person(self, request: Request) -> Response:
         """Show what a prediction last said of one person."""
+        person: str = request.path_params["person"]
+        if not person:
+            raise InvalidRequest("is required", "person")
         definition = self._find_scored(request)
         key = Key(definition.project_id, definition.id)
-        person: str = request.path_params["person"]
         score = self._scores.person(key, person)
 
         def respond(
