@@ -1,6 +1,5 @@
 """The state of one prediction in one partition."""
 
-import sys
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from schemas.value_tokens import token
 
 # Open questions of a partition: 50,000 of a deployment with the usual four partitions.
 MAX_OPEN: Final = 12_500
-_MAX_FLOAT: Final = sys.float_info.max
+_MAX_NUMBER: Final = 1e100  # more would overflow what learns it
 _NOT_SET: Final = (token(None),)
 
 
@@ -221,10 +220,10 @@ def _shape_of(of: Prediction, max_open: int) -> Shape:
 
 
 def _number(value: Value) -> float:
-    """Return a value that is a finite number, NaN for any other."""
+    """Return a value that is a number of up to 1e100, NaN for any other."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return np.nan
-    return float(value) if abs(value) <= _MAX_FLOAT else np.nan
+    return float(value) if abs(value) <= _MAX_NUMBER else np.nan
 
 
 register_example(PredictionState.precompile)
