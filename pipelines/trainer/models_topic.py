@@ -42,12 +42,12 @@ class ModelsTopic:
         self._codec = codec
         self._outbox = outbox
 
-    def publish(self, partition: int, fold: TaskFold, position: int, log_id: str) -> None:
-        """Write the models of a definition, as they are at `position` of the log.
+    def publish(self, partition: int, fold: TaskFold, position: int, log_id: str) -> int:
+        """Write the models of a definition, as they are at `position`; return how many bytes.
 
         A model that cannot be written keeps its earlier record, from which it would be restored.
         """
-        task, progress = TaskId.of(fold.task), fold.progress(position)
+        task, progress, size = TaskId.of(fold.task), fold.progress(position), 0
         for learner in fold.learners:
             key = model_key(task, learner.name)
             try:
@@ -56,6 +56,8 @@ class ModelsTopic:
                 log.error("model not written", key=key.decode(), reason=error.detail)
             else:
                 self._outbox.send(self._topic, [key], [value], partition=partition)
+                size += len(value)
+        return size
 
     def delete(self, partition: int, task: Task) -> None:
         """Delete the models of a definition that has ended."""

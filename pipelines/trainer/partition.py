@@ -14,7 +14,9 @@ from schemas.examples.columns import Task
 
 log = structlog.get_logger(__name__)
 
-PUBLISH_INTERVAL_MS: Final = 1_000  # a definition
+# Of a definition. Full records have some 300 kB, nearly all of it the window of their quality.
+PUBLISH_INTERVAL_MS: Final = 1_000
+_BYTES_PER_S: Final = 65_536
 
 
 class TrainerPartition:
@@ -44,7 +46,7 @@ class TrainerPartition:
         self.folds: dict[TaskId, TaskFold] = {}
         self.rebuilds: dict[TaskId, list[str]] = {}
         self._dirty: set[TaskId] = set()
-        self._published_at: dict[TaskId, int] = {}
+        self._next_at: dict[TaskId, int] = {}
         self._failed: set[TaskId] = set()
 
     def fold(self, logged: Logged) -> None:
@@ -84,11 +86,14 @@ class TrainerPartition:
     def due(self, now_ms: int) -> Iterator[TaskFold]:
         """Yield the folds whose models are to be published: changed, and not published just now."""
         for task in list(self._dirty):
-            published_at = self._published_at.get(task)
-            if published_at is None or now_ms - published_at >= PUBLISH_INTERVAL_MS:
+            if now_ms >= self._next_at.get(task, now_ms):
                 self._dirty.discard(task)
-                self._published_at[task] = now_ms
                 yield self.folds[task]
+
+    def published(self, task: TaskId, size: int, now_ms: int) -> None:
+        """Note that `size` bytes were published at `now_ms`: large models wait longer."""
+        wait_ms = max(PUBLISH_INTERVAL_MS, 1_000 * size // _BYTES_PER_S)
+        self._next_at[task] = now_ms + wait_ms
 
     def join(self, task: TaskId, learners: Sequence[Learner]) -> None:
         """Let models that were learned again up to `position` go on with the others."""
@@ -147,4 +152,4 @@ class TrainerPartition:
         self.folds.pop(task, None)
         self.rebuilds.pop(task, None)
         self._dirty.discard(task)
-        self._published_at.pop(task, None)
+        self._next_at.pop(task, None)

@@ -1,6 +1,6 @@
 """The trainer: questions and outcomes in, models out.
 
-    avila.examples ─▶ decode ─▶ fold ─▶ learn what is due ─▶ avila.models  once a second, if changed
+    avila.examples ─▶ decode ─▶ fold ─▶ learn what is due ─▶ avila.models  once a second at most
 
 A pure fold of its log: no model depends on the time of day, nor on when models are published. The
 models are published in the transaction that commits how far the log is folded. After a restart
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.trainer.examples_reader import ExamplesReader
-from pipelines.trainer.model_log import ModelCodec
+from pipelines.trainer.model_log import ModelCodec, TaskId
 from pipelines.trainer.models_topic import ModelsTopic, StoredModels, earliest
 from pipelines.trainer.partition import TrainerPartition
 from pipelines.trainer.rebuilds import Rebuilds
@@ -66,12 +66,13 @@ class Trainer(Table):
             partition.position = records.next_offset
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
-        """Publish the models that have changed, each at most once a second."""
+        """Publish the models that have changed: once a second at most, large ones less often."""
         for number, position in positions.items():
             partition = self._partitions.get(number)
             if partition is not None:
                 for fold in partition.due(now_ms):
-                    self._models.publish(number, fold, position, self._log_id)
+                    size = self._models.publish(number, fold, position, self._log_id)
+                    partition.published(TaskId.of(fold.task), size, now_ms)
 
     @property
     def rows(self) -> int:
