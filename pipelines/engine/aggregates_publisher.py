@@ -62,6 +62,11 @@ class AggregatesPublisher(ABC, Generic[N, C]):
     def follow(self) -> None:
         """Do nothing: results depend on events alone."""
 
+    @property
+    def caught_up(self) -> bool:
+        """True: there is nothing to follow."""
+        return True
+
     def changes(self, context: PartitionContext, changed: Changed[N, C]) -> None:
         """Publish nothing: there is no topic of persons."""
 

@@ -251,6 +251,9 @@ class Analytics(Table):
         changelog = PersonChangelog(topic, number, self._snapshots, self._outbox)
         recovery = yield from changelog.restore(self._empty_partition, committed, reader)
         yield from self._restore_aggregates(number, recovery, reader)
+        while not self._publishers.caught_up:
+            self._publishers.follow()
+            yield
         yield from self._replay(number, recovery, reader)
         recovery.partition.restored(committed, recovery.clocks)
         recovery.partition.promote(committed)  # definitions without any history left

@@ -222,6 +222,10 @@ class Publisher(Protocol[I_contra, C_contra]):
     def follow(self) -> None:
         """Read what results depend on besides events, between two epochs; may block shortly."""
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether `follow` has read all that was there when it began."""
+
     def changes(
         self, context: PartitionContext, changed: Sequence[tuple[I_contra, C_contra]]
     ) -> None:

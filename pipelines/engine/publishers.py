@@ -47,6 +47,11 @@ class Publishers:
         for publisher in self._publishers.values():
             publisher.follow()
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether `follow` has read all that was there when it began."""
+        return all(publisher.caught_up for publisher in self._publishers.values())
+
     def publish(self, context: PartitionContext, changes: PartitionChanges) -> None:
         """Publish what changed for persons, of all definitions of an operator together."""
         for operator, changed in _by_operator(changes.changes).items():

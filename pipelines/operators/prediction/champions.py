@@ -57,13 +57,16 @@ class Champions:
         self._tasks: set[ModelKey] = set()
 
     def require(self, task: Task) -> None:
-        """Follow the champion of a task from now on."""
+        """Follow the champion of a task from the next call of `follow` on."""
         key = ModelKey.of(task, task.models[0])
         if key not in self._tasks:
             self._tasks.add(key)
             self._reader = None  # its record may have been passed over
-        if self._reader is None:
-            self._reader = TopicReader(self._settings.cluster, [self._settings.topics.models.name])
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the models of all tasks have been read, if there are any."""
+        return not self._tasks or (self._reader is not None and self._reader.caught_up)
 
     def forget(self, task: Task) -> None:
         """Follow the champion of a task no more."""
@@ -73,8 +76,11 @@ class Champions:
 
     def follow(self) -> None:
         """Read the models that are new; blocks for half a second until the topic has been read."""
-        if self._reader is None:
+        if not self._tasks:
             return
+        if self._reader is None:
+            topic = self._settings.topics.models.name
+            self._reader = TopicReader(self._settings.cluster, [topic])
         newest: dict[bytes, bytes | None] = {}
         for message in self._reader.poll(0 if self._reader.caught_up else _FIRST_POLL_S):
             newest[message.key() or b""] = message.value()

@@ -53,6 +53,16 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         """Adopt the newest models."""
         self._champions.follow()
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the newest models have been read."""
+        return self._champions.caught_up
+
+    def aggregates(self, context: PartitionContext, instance: PredictionInstance) -> None:
+        """Publish what was asked; follow the model of a prediction that is new."""
+        self._champions.require(instance.task)
+        super().aggregates(context, instance)
+
     def changes(
         self,
         context: PartitionContext,
@@ -60,7 +70,6 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     ) -> None:
         """Publish the questions and outcomes of a batch, with their scores."""
         for prediction, changes in changed:
-            self._champions.require(prediction.task)
             if _is_worth_a_record(prediction, changes):
                 scores = self._champions.score(prediction.task, changes.questions.features)
                 self._publish_examples(context, prediction, changes, scores)
@@ -171,6 +180,9 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self, partition: int, instances: Mapping[Key, PredictionInstance], reader: Reader
     ) -> Generator[None, None, None]:
         """Load the published aggregates in steps; delete the scores of ended predictions."""
+        for instance in instances.values():
+            if isinstance(instance, PredictionInstance):  # one that failed has no model
+                self._champions.require(instance.task)
         ended = yield from self._aggregates.restore(partition, instances, reader, self.load)
         if ended:
             yield from self._persons.delete_ended(partition, ended, reader)
