@@ -6,7 +6,6 @@ import json
 import queue
 import random
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from subprocess import Popen
 from typing import Any, Final, NamedTuple, cast
 
 import grpc
@@ -126,7 +126,7 @@ class System:
 
 
 @contextlib.contextmanager
-def up_with(patch: pytest.MonkeyPatch, settings: Settings) -> Iterator["subprocess.Popen[str]"]:
+def up_with(patch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Popen[str]]:
     """A system that gives back what it frees: a worker keeps up to a gigabyte for later epochs."""
     small = 1 << 20
     tunables = f"glibc.malloc.mmap_threshold={small}:glibc.malloc.trim_threshold={small}"
