@@ -3,9 +3,10 @@
 ClickHouse computes the same tokens (`services/query/clickhouse/events.py`); a test compares them.
 
 - `token` is for figures by value, which are published with their values. Numbers are compared
-  exactly, text as a whole; lists count as not set. A text of more than 200 characters is shown as
-  its first 200, `…`, and 16 digits of its digest: whoever reads that knows it from other texts, for
-  a text of that length is never shown as it is.
+  exactly (whole ones beyond 64 bits as doubles, which is how ClickHouse stores them) and text as a
+  whole; lists count as not set. A text of more than 200 characters is shown as its first 200, `…`,
+  and 16 digits of its digest. No other text is shown like that, for one of that length would be
+  shortened, too.
 - `whole_token` is for values that have to be the same: as `token`, but text is not shortened, and
   lists are compared as a whole. The tokens of lists are others in ClickHouse, but equal if these
   are.
@@ -33,8 +34,8 @@ def token(value: Any) -> str:
             return f"s{_shown(value)}"
         case bool():
             return "t" if value else "f"
-        case int() if _double(value) != value:  # no double is that number
-            return f"i{value}"
+        case int() if -_MAX_INT <= value < 2 * _MAX_INT and int(float(value)) != value:
+            return f"i{value}"  # no double is that number
         case int() | float():
             return f"n{struct.pack('>d', _double(value) + 0.0).hex()}"
     return ""

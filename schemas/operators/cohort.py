@@ -30,9 +30,10 @@ class ByValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     equal ClickHouse's as long as no partition has more. Then the most frequent ones are tracked,
     `approximate` is true, and `error` says how many persons a value may lack at most.
 
-    Values are compared as a whole: numbers exactly (1 and 1.0 are one value), text to its end. A
-    text of more than 200 characters is shown as its first 200, `…`, and 16 hexadecimal digits of
-    its MD5 digest. Lists and objects count as not set.
+    Values are compared as a whole: text to its end, and numbers exactly (1 and 1.0 are one value),
+    but whole numbers beyond 64 bits as 64-bit floats. A text of more than 200 characters is shown
+    as its first 200, `…`, and 16 hexadecimal digits of its MD5 digest. Lists and objects count as
+    not set.
     """
 
     property: PropertyName

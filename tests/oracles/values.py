@@ -22,7 +22,7 @@ def name_of(value: Any) -> str:
             return f"s{value}" if len(value) <= 200 else f"s{value[:200]}…{digest}"
         case bool():
             return "t" if value else "f"
-        case int() if int(float(value)) != value:
+        case int() if -(2**63) <= value < 2**64 and int(float(value)) != value:
             return f"i{value}"
         case int() | float():
             return f"n{struct.pack('>d', float(value) + 0.0).hex()}"

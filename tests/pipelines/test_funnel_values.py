@@ -55,6 +55,8 @@ def test_numbers_beyond_all_doubles_are_values_like_others() -> None:
     values: list[Any] = [large, -large, [large], [large, 1.5], [1.5, -large], [[large, 0.5]]]
     assert len(set(map(whole_token, values))) == len(values)
     assert token(large) == token(float("inf"))
+    for beyond in (2**64, 2**64 + 1, 10**30 + 1, -(2**63) - 1):
+        assert token(beyond) == whole_token(beyond) == token(float(beyond))
     assert all(fingerprint([value]) == fingerprint([value]) for value in values)
 
 

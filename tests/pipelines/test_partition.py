@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.changelog import keep_latest
 from pipelines.engine.changelog_rows import keys_only_of, pack_due, unpack
-from pipelines.engine.constants import TOTAL
+from pipelines.engine.constants import NEVER, TOTAL
 from pipelines.engine.dump import dump, load
 from pipelines.engine.events import OffsetRange
 from pipelines.engine.instance import Backfill, key_of
@@ -330,6 +330,42 @@ def test_a_project_has_no_clock_before_its_first_event() -> None:
     partition.advance_event_clock("shop", -1_000)
     assert partition.expire(5_000) == ([], [])
     assert partition.instances[key].state.clock == 4_000
+
+
+def test_a_clock_is_that_of_the_newest_event_anywhere_and_never_ahead_of_the_time_of_day() -> None:
+    elsewhere = {"shop": -9_000}
+    partition, definition = Partition(lambda project: elsewhere.get(project, NEVER)), segment("it")
+    key = key_of(definition)
+    partition.instances[key] = SEGMENT.instance(definition, 0)
+    assert partition.clock_offset_of("other") == NEVER
+    for own, known, offset_ms in (
+        (-20_000, -9_000, -9_000),
+        (-20_000, -5_000, -5_000),
+        (-1_000, -5_000, -1_000),
+        (-1_500, -5_000, -1_000),
+        (290_000, -5_000, 0),
+    ):
+        elsewhere["shop"] = known
+        partition.advance_event_clock("shop", own)
+        assert partition.clock_offset_of("shop") == offset_ms
+        partition.expire(1_000_000)
+        assert partition.instances[key].state.clock == 1_000_000 + offset_ms
+        assert partition.instances[key].clock == 1_000_000 + offset_ms
+    assert partition.take_risen() == ["shop"]
+    partition.advance_event_clock("shop", 0)
+    assert partition.take_risen() == []
+
+
+def test_a_backfill_goes_by_its_own_clock_which_events_dated_ahead_do_not_move_beyond_it() -> None:
+    partition, definition = Partition(lambda _: 0), segment("it")
+    key = key_of(definition)
+    partition.instances[key] = SEGMENT.instance(definition, 0)
+    partition.instances[key].backfill = Backfill()
+    for offset, ahead_ms, clock in ((0, -4_000, 6_000), (1, 290_000, 10_000)):
+        batch = first_steps(["ann"], offset, [key], clock_offsets={"shop": ahead_ms})
+        partition.process(batch, Pass.BACKFILL, due=100)
+        partition.expire_backfill(10_000)
+        assert partition.instances[key].state.clock == clock
 
 
 def test_the_rows_that_expire_in_one_call_are_bounded_and_every_definition_has_its_turn() -> None:

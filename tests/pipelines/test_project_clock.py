@@ -136,12 +136,13 @@ def members(settings: Settings, project: str) -> set[str]:
 
 def clocks(settings: Settings, project: str) -> dict[int, int]:
     """The offsets that are on the topic, by partition."""
+    messages = read_all(settings.bootstrap, settings.topics.clocks.name)
+    newest = {message.key(): message.value() for message in messages}
+    keys = [record_key(project, number) for number in ALL]
     codec = Codec(files.load(SCHEMA), registry_of(settings.bootstrap).find)
-    return {
-        record["partition"]: record["clock_offset_ms"]
-        for record in latest(settings, settings.topics.clocks, codec)
-        if record["project_id"] == project
-    }
+    decoded = codec.decode([value for key in keys if (value := newest.get(key)) is not None])
+    assert not decoded.failures
+    return {one["partition"]: one["clock_offset_ms"] for one in decoded.batch.to_pylist()}
 
 
 def twenty_of_the_past(settings: Settings, project: str) -> list[str]:

@@ -140,8 +140,7 @@ def test_a_definition_of_a_version_without_calendars_is_of_utc_and_not_counted_a
     spec = BY_NAME[name]
     old = define(spec)
     named = define(spec, timezone="UTC", week_start="monday")
-    assert msgspec.to_builtins(getattr(old, name)) == msgspec.to_builtins(getattr(named, name))
-    assert spec.encode(old) == spec.encode(named)
+    assert getattr(old, name) == getattr(named, name)
     assert spec.counts_alike(old, named)
     assert not spec.counts_alike(old, define(spec, timezone="Europe/Lisbon"))
 
