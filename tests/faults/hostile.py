@@ -402,7 +402,7 @@ class Hostile:
             self._sender.now_ms - day * _DAY_MS,
             json.dumps(self.properties(mark, 1_000_000))
             if self.chance.random() < 0.9
-            else self._text(),
+            else f'["{mark}"',
             self.event_id_text(),
             self.chance.choice(["hostile", "hostile", "other", "no project", ""]),
             self.chance.choice([None, 0, self._sender.now_ms + 40 * _DAY_MS, -1]),

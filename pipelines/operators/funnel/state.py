@@ -171,6 +171,7 @@ class FunnelState(ArenaRows):
         state.unpack(1, np.zeros(1, np.int32), state.pack(np.zeros(1, np.int32), 0))
         state.restored()
         state.expire(10 * DAY_MS)
+        state._max_outcomes(1)
 
     def _columns(self, dirty: Int32s = NO_ROWS) -> FunnelColumns:
         return FunnelColumns(
