@@ -37,7 +37,8 @@ BODY: dict[str, Any] = {
     "amount": "price",
 }
 EVENTS = 2_000
-CUTS = [0, 500, 1_200, EVENTS]
+CUTS = [0, 400, 800, 1_000, 1_200, 1_400, 1_600, 1_800, EVENTS]
+KILLED_AFTER = (400, 800)  # events
 
 
 def history(begin_ms: int) -> list[Sent]:
@@ -147,27 +148,33 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     define_prediction(settings, "buys", BODY)
     events = history(begin_ms)
     results = Results(settings)
+
+    def model() -> ModelRecord | None:
+        found = published(settings)
+        return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
+
+    def learned() -> int:
+        return sum(map(len, learned_in_order(examples_of(results))))
+
     with WorkerProcess(settings) as worker:
         worker.await_partitions(HELD_PARTITIONS)
         for begin, end in pairwise(CUTS):
             send(settings, events[begin:end])
-            if end < EVENTS:
+            if end in KILLED_AFTER:
                 stored = (begin + end) // 2
                 await_equal(True, lambda: len(results.read(results.topics.events)) > stored)  # noqa: B023
                 worker.kill()
                 worker.start()
+            else:  # the next events are scored by what these have taught
+                await_equal(end, lambda: len(results.read(results.topics.events)))
+                await_equal(
+                    True, lambda: (found := model()) is not None and found.learned == learned()
+                )
         await_equal(EVENTS, lambda: len(results.read(results.topics.events)))
         logs = logs_of(results)
         expected = {source: oracle.asked(BODY, log) for source, (_, log) in logs.items()}
         count = sum(map(len, expected.values()))
         await_equal(count, lambda: sum(len(one.asked) for one in examples_of(results)))
-
-        def model() -> ModelRecord | None:
-            found = published(settings)
-            return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
-
-        def learned() -> int:
-            return sum(map(len, learned_in_order(examples_of(results))))
 
         await_equal(True, lambda: (found := model()) is not None and found.learned == learned())
         assert worker.stop() == 0
