@@ -156,6 +156,10 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     def learned() -> int:
         return sum(map(len, learned_in_order(examples_of(results))))
 
+    def is_trained() -> bool:
+        found = model()
+        return found is not None and found.learned == learned()
+
     with WorkerProcess(settings) as worker:
         worker.await_partitions(HELD_PARTITIONS)
         for begin, end in pairwise(CUTS):
@@ -176,7 +180,7 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
         count = sum(map(len, expected.values()))
         await_equal(count, lambda: sum(len(one.asked) for one in examples_of(results)))
 
-        await_equal(True, lambda: (found := model()) is not None and found.learned == learned())
+        await_equal(True, is_trained)
         assert worker.stop() == 0
         assert "Traceback" not in worker.output
     log, record = examples_of(results), model()
