@@ -350,6 +350,16 @@ def test_a_completed_sequence_stays_completed_from_the_event_that_completed_it()
     assert stream.expire(NOW + FOR_EVER_MS).moves == [(0, True, NOW + 10_001, NOW + 10_000)]
 
 
+def test_the_event_that_completes_a_sequence_is_found_within_a_batch() -> None:
+    sequence = Rule(sequence=EventSequence((EventFilter("a"), EventFilter("b")), 9))
+    asked = Rule(and_=(Rule(performed=Performed(event="b")), Rule(not_=sequence)))
+    events = [did("a", 0), *(did("b", at) for at in range(1, 50))]
+    assert Stream(asked).feed(*events).moves == []
+    # At one moment the steps are taken in their order: the first two events complete it.
+    moves = Stream(asked).feed(did("b", 0), *events).moves
+    assert [(entered, event_at) for _, entered, _, event_at in moves] == [(True, NOW), (False, NOW)]
+
+
 def test_a_step_that_comes_later_than_the_lateness_is_counted_and_left_out() -> None:
     steps = (EventFilter("a"), EventFilter("b"))
     rule = Rule(
