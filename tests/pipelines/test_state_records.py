@@ -161,6 +161,21 @@ LARGEST: Final[dict[str, list[dict[str, Any]]]] = {
             }
         },
     ],
+    "prediction": [
+        {
+            "goal": EVENTS[0],
+            "within_s": YEAR_S,
+            "events": EVENTS[:3],
+            "steps": EVENTS[:8],
+            "conditions": [
+                {"filter": event, "within_s": YEAR_S, "at_least": 8} for event in EVENTS[:4]
+            ],
+            "amount": "a",
+            "property": "b",
+            "category": "c",
+            "category_bits": 6,
+        }
+    ],
     "metric": [
         {"measure": "persons", "of": EVENTS[0], "bucket_s": bucket_s}
         for bucket_s in (60, 3_600, 86_400)
