@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from schemas.examples.checksum import from_signed, to_signed
 from schemas.examples.columns import Task
 
 _TAG_DIGITS: Final = 16
@@ -34,12 +35,10 @@ class ModelKey(NamedTuple):
         project_id, prediction_id, version, tag, model = key.decode().split("/", 4)
         if len(tag) != _TAG_DIGITS:
             raise ValueError(f"{tag!r} is not a tag of {_TAG_DIGITS} digits")
-        unsigned = int(tag, 16)
-        signed = unsigned - (1 << 64) if unsigned >> 63 else unsigned
-        return cls(project_id, prediction_id, int(version), signed, model)
+        return cls(project_id, prediction_id, int(version), to_signed(int(tag, 16)), model)
 
     def encode(self) -> bytes:
         """Return the key of a record."""
-        tag = self.tag % (1 << 64)
-        parts = self.project_id, self.prediction_id, str(self.version)
-        return "/".join((*parts, f"{tag:0{_TAG_DIGITS}x}", self.model)).encode()
+        tag = f"{from_signed(self.tag):0{_TAG_DIGITS}x}"
+        parts = self.project_id, self.prediction_id, str(self.version), tag, self.model
+        return "/".join(parts).encode()

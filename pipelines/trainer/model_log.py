@@ -6,8 +6,7 @@ from typing import NamedTuple, Protocol
 from pipelines.trainer.fold import Progress
 from pipelines.trainer.learner import Learner
 from schemas.examples.columns import Task
-
-_TAG_DIGITS = 16
+from schemas.model_keys import ModelKey
 
 
 class TaskId(NamedTuple):
@@ -75,10 +74,8 @@ def newest(stored: Sequence[StoredModel]) -> Progress:
 
 
 def model_key(task: TaskId, model: str) -> bytes:
-    """Return the key of a model's record: `project/prediction/version/tag/model`."""
-    tag = task.tag % (1 << 64)
-    parts = task.project_id, task.prediction_id, str(task.version), f"{tag:0{_TAG_DIGITS}x}", model
-    return "/".join(parts).encode()
+    """Return the key of a model's record."""
+    return ModelKey(*task, model).encode()
 
 
 def parse_model_key(key: bytes) -> tuple[TaskId, str]:
@@ -87,9 +84,5 @@ def parse_model_key(key: bytes) -> tuple[TaskId, str]:
     Raises:
         ValueError: it is not a key of ours.
     """
-    project_id, prediction_id, version, tag, model = key.decode().split("/", 4)
-    if len(tag) != _TAG_DIGITS:
-        raise ValueError(f"{tag!r} is not a tag of {_TAG_DIGITS} digits")
-    unsigned = int(tag, 16)
-    signed = unsigned - (1 << 64) if unsigned >> 63 else unsigned
-    return TaskId(project_id, prediction_id, int(version), signed), model
+    of = ModelKey.parse(key)
+    return TaskId(of.project_id, of.prediction_id, of.version, of.tag), of.model

@@ -27,12 +27,12 @@ def added(one: int, other: int) -> int:
 
 
 def to_signed(value: int) -> int:
-    """Return the checksum as the signed long of the same bits, which records have."""
+    """Return a checksum or tag as the signed long of the same bits, which records have."""
     return value - _MODULUS if value >= _MODULUS >> 1 else value
 
 
 def from_signed(value: int) -> int:
-    """Return the checksum that a signed long of a record stands for."""
+    """Return the checksum or tag that a signed long of a record stands for."""
     return value % _MODULUS
 
 

@@ -65,7 +65,7 @@ def write_features(
 ) -> None:
     """Write all features that a prediction of this shape could have, given a row's numbers.
 
-    `t` is the time of the newest event, as of which the row is.
+    `t` is the time of the newest event; the row describes the person at that time.
     """
     place = _of_all_events(words, t, features)
     for kind in range(shape.kinds):

@@ -197,7 +197,7 @@ def _take_values(shape: Shape, words: Float64s, events: PredictionEvents, i: Int
         words[pc.AMOUNT_DECAYED] += amount * half_to((words[pc.LAST] - at) / pc.AMOUNT_HALF_LIFE_MS)
         if at >= words[pc.AMOUNT_AT]:
             words[pc.AMOUNT_LAST], words[pc.AMOUNT_AT] = amount, at
-    if shape.has_number and number == number and at >= words[pc.NUMBER_AT]:  # noqa: PLR0124
+    if shape.has_number and number == number and at >= words[pc.NUMBER_AT]:  # noqa: PLR0124 (it is not NaN)
         words[pc.NUMBER], words[pc.NUMBER_AT] = number, at
     category = events.categories[i]
     if shape.categories and category != 0 and at >= words[pc.CATEGORY_AT]:

@@ -13,6 +13,7 @@ import structlog
 
 from schemas.definitions import tag_of
 from schemas.errors import InvalidRecord
+from schemas.examples.checksum import to_signed
 from schemas.model_keys import ModelKey
 from schemas.model_record import ModelRecord, from_fields
 from schemas.model_spec import BASE_KINDS, ModelSpec
@@ -116,9 +117,8 @@ def trouble_of(spec: ModelSpec, state: ModelState | None) -> str | None:
 
 def key_of(definition: PredictionDefinition, spec: ModelSpec) -> ModelKey:
     """Return the key of a model's records."""
-    tag = tag_of(definition)
-    signed = tag - (1 << 64) if tag >> 63 else tag
-    return ModelKey(definition.project_id, definition.id, definition.version, signed, spec.name)
+    tag = to_signed(tag_of(definition))
+    return ModelKey(definition.project_id, definition.id, definition.version, tag, spec.name)
 
 
 def read_models(batch: pa.RecordBatch) -> list[ModelState]:
