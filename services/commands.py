@@ -72,7 +72,7 @@ class Commands:
                 while True:
                     try:
                         return await self._change(decide)
-                    except _FencedError:
+                    except _NotWrittenError:
                         await asyncio.sleep(random.uniform(0, _MAX_PAUSE_S))  # noqa: S311
         except (TimeoutError, KafkaException) as error:
             reason = f"no answer within {_CHANGE_TIMEOUT_S:.0f} s" if not str(error) else str(error)
@@ -84,18 +84,28 @@ class Commands:
         # Put back on success; after anything else the next command starts a new producer.
         producer, self._producer = self._producer, None
         if producer is None:
-            producer = await asyncio.to_thread(self._start_producer)
-            end = await asyncio.to_thread(self._end)
-            await self._topic_view.reach(self._partition, end)
+            producer = await self._new_producer()
         try:
             write = decide()
         except BaseException:
             self._producer = producer
             raise
-        offset = await asyncio.to_thread(self._commit, producer, write)
+        try:
+            offset = await asyncio.to_thread(self._commit, producer, write)
+        except _UnknownOutcomeError as unknown:
+            producer = await self._new_producer()  # ends the transaction, if it is still open
+            if not await asyncio.to_thread(self._is_committed, unknown.offset):
+                raise _NotWrittenError from unknown
+            offset = unknown.offset
         self._producer = producer
         await self._topic_view.reach(self._partition, offset + 1)
         return write.result
+
+    async def _new_producer(self) -> Producer:
+        """Fence all other producers, and return one when the view has what they have written."""
+        producer = await asyncio.to_thread(self._start_producer)
+        await self._topic_view.reach(self._partition, await asyncio.to_thread(self._end))
+        return producer
 
     def _start_producer(self) -> Producer:
         producer = Producer(
@@ -119,8 +129,29 @@ class Commands:
         finally:
             consumer.close()
 
+    def _is_committed(self, offset: int) -> bool:
+        """Return whether the record at an offset is committed; no transaction may be open."""
+        config = {"group.id": self._partition.topic, "enable.partition.eof": True}
+        consumer = Consumer(self._client | config)
+        try:
+            consumer.assign([TopicPartition(*self._partition, offset)])
+            message = consumer.poll(_CALL_TIMEOUT_S)
+            if message is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                raise KafkaException(error)
+            return error is None and message.offset() == offset
+        finally:
+            consumer.close()
+
     def _commit(self, producer: Producer, write: Write[T]) -> int:
-        """Commit a write and return its last offset; raises `_FencedError` if fenced."""
+        """Commit a write and return its last offset.
+
+        Raises:
+            _NotWrittenError: another process has fenced this one.
+            _UnknownOutcomeError: the broker has not said whether the write is committed.
+        """
         offsets: list[int] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -140,14 +171,29 @@ class Commands:
                 )
             producer.commit_transaction(_CALL_TIMEOUT_S)
         except KafkaException as failure:
-            if failure.args[0].code() in _FENCED:
-                raise _FencedError from failure
+            code = failure.args[0].code()
+            if code in _FENCED:
+                raise _NotWrittenError from failure
+            if code == KafkaError.UNKNOWN and offsets:
+                raise _UnknownOutcomeError(max(offsets)) from failure
             raise
         return max(offsets)
 
 
-class _FencedError(Exception):
-    """Another process has fenced this one, and nothing was written."""
+class _NotWrittenError(Exception):
+    """Nothing was written; the write is to be decided again."""
+
+
+class _UnknownOutcomeError(Exception):
+    """A commit failed for a reason that the broker did not give.
+
+    Brokers answer so where a producer is fenced while its transaction ends. `offset` is that of the
+    last record, committed or not.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
 
 
 _FENCED: Final = {

@@ -185,6 +185,22 @@ def test_a_state_that_was_logged_at_any_point_goes_on_as_if_nothing_had_been(
     assert expected[2:] == found[2:]
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(logs(), st.sampled_from(PERSONS))
+def test_the_numbers_of_a_person_depend_on_the_events_of_that_person_alone(
+    log: list[Event], person: str
+) -> None:
+    rows = []
+    own = [event for event in log if event.person == person]
+    for events in (log, own):
+        state = PredictionState(prediction(), 2)
+        if events:
+            feed(state, prediction(), events)
+        row = int(state.row_of[PERSONS.index(person)]) if len(state.row_of) else -1
+        rows.append([] if row < 0 else state.words[row].tolist())
+    assert rows[0] == rows[1]
+
+
 def test_a_goal_at_the_last_millisecond_is_emitted_and_one_later_is_not() -> None:
     of = prediction()
     log = [

@@ -28,7 +28,8 @@ FIRST_EVENT: Final = 3  # then come the steps, and the conditions: see `Shape`
 
 # ── the numbers of a row ─────────────────────────────────────────────────────────────────────────
 # Times are in ms and numbers of gaps in s. DECAYED are as of LAST, the time of the newest event;
-# each `Kind` has a count, a decayed count as of LAST, and the time of the newest one.
+# each `Kind` has a count, a decayed count as of LAST, and the time of the newest one. ASKED is the
+# time of the newest trigger of the sample that came in the order of the person's times.
 HALF_LIVES_MS: Final = (300_000, 3_600_000, 86_400_000, 604_800_000)
 KIND_HALF_LIFE_MS: Final = 86_400_000
 AMOUNT_HALF_LIFE_MS: Final = 604_800_000

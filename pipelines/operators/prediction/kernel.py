@@ -5,7 +5,9 @@ than their newest event counts only where a number does not depend on the order:
 counts, the first and the newest of something. What was asked before is never rewritten.
 
 A question is asked by the newest event of a person only. So no event that came before it can answer
-it, and an outcome is worth emitting only within the horizon of a person's last question.
+it, and an outcome is worth emitting only within the horizon of a person's last trigger. A trigger
+counts there even if it came too late to ask, or if too many questions were open: a person's numbers
+depend on the person's own events alone, so that they are the same after any restart.
 
 The clock of a partition is the time of its newest event that the definition sees; an event that is
 dated ahead of the time of day moves it no further than that. It decides, with
@@ -253,6 +255,8 @@ def _ask(
 ) -> None:
     """Ask a question, unless it is not in the sample, comes too late, or too many are open."""
     words, heads, at = columns.words[row], columns.heads, events.at[i]
+    if in_order and events.sampled[i]:
+        words[pc.ASKED] = at
     if not in_order or at + shape.open_ms < heads[pc.CLOCK]:
         columns.counts[pc.LATE_TRIGGERS] += 1
         return
@@ -264,7 +268,6 @@ def _ask(
         return
     bucket = min(at, heads[pc.CLOCK]) // shape.bucket_ms
     heads[pc.FIRST_BUCKET + bucket % pc.BUCKETS] += 1
-    words[pc.ASKED] = at
     write_features(shape, conditions, words, at, columns.every)
     questions = columns.questions
     place = take_place(columns.counts, pc.QUESTIONS)

@@ -100,7 +100,7 @@ class PredictionState(FixedRows):
 
     @property
     def published_persons(self) -> Int32s:
-        """Persons who may have a score: those who were asked about."""
+        """Persons who may have a score: those who may have been asked about."""
         rows = np.flatnonzero(self.words[: self.size, pc.ASKED] != pc.UNSET)
         return self.persons_of(rows.astype(np.int32))
 
