@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
     decode_segment,
+    predictions,
 )
 from services.commands import Write
 from services.query.http.params import (
@@ -50,6 +52,7 @@ from services.query.operators.segment.view import (
     SegmentSizeRecord,
 )
 from services.query.versions import previous_of
+from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, has_previous
 from services.query.views.progress import LIVE
 
@@ -77,6 +80,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
     def __init__(self, context: Context) -> None:
         self._sizes = SegmentResultsView(context.partitions)
+        self._predictions = Definitions[PredictionDefinition](PredictionDefinition.KIND)
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
@@ -85,6 +89,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
+        self._predictions.apply(changes)
         for change in changes:
             before = self.definitions.find(change.key) if change.kind == self.name else None
             if before is not None and isinstance(change.definition, SegmentDefinition):
@@ -130,7 +135,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
-        return References(rules)
+        return References(rules, set(self._predictions.ids(project_id)))
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -142,6 +147,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         definition = self.find(request)
         clock = self._clock_of(definition.project_id, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             clock = _known(clock)
             counts = await self._count(definition, clock)
             return encode_response(assemble(definition, source, counts, clock, first, last))
@@ -162,6 +168,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         definition = self.find(request)
         clock = self._clock_of(definition.project_id, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             asked = _known(clock)
             result = await self._events.query(
                 definition.project_id,
@@ -195,6 +202,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
         clock = self._clock_of(definitions[0].project_id, now_ms())
         if source == "store":
+            _refuse_scores(definitions)
             asked = _known(clock)
             result = await self._events.query(
                 definitions[0].project_id,
@@ -246,6 +254,17 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
+
+
+def _refuse_scores(definitions: Sequence[SegmentDefinition]) -> None:
+    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
+    for definition in definitions:
+        if predictions(definition.rule, "rule"):
+            raise InvalidRequest(
+                f"segment {definition.id} asks for scores, which count on the stream only, from "
+                "its definition on: accepted is `stream`",
+                "source",
+            )
 
 
 def _known(clock: int | None) -> int:
