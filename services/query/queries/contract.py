@@ -1,16 +1,18 @@
 """What a kind of query is on the query side: one `QueryKind` each, in `queries.QUERIES`."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from schemas.operators.segment import SegmentDefinition
 from schemas.queries.query import Query, QuerySpec
+from services.query.clickhouse.events import Statement
 from services.query.clickhouse.printer import QueryScope, print_query
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Select
 from services.query.http.describe import Json
+from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
 
 Q = TypeVar("Q", bound=Query)
@@ -20,7 +22,8 @@ class QueryContext(NamedTuple):
     """What a query is answered with.
 
     `now` is the time of day (ms), `clock` the project's time then, None before its first event, and
-    `lateness_ms` how late events may come. `segments` are those that the query refers to, by id.
+    `lateness_ms` how late events may come. `segments` are those that the query refers to, by id,
+    and `project_segments` all that there are.
     """
 
     events: EventStore
@@ -29,19 +32,35 @@ class QueryContext(NamedTuple):
     now: int
     clock: int | None
     lateness_ms: int
+    project_segments: Sequence[SegmentDefinition] = ()
 
     @property
     def complete_until(self) -> int:
         """The time (ms) before which no event is missing, but for those that come too late."""
         return (self.now if self.clock is None else min(self.clock, self.now)) - self.lateness_ms
 
+    @property
+    def segments_clock(self) -> int:
+        """The time (ms) as of which it is decided who is in a segment."""
+        return self.now if self.clock is None else self.clock
+
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
-        clock = self.now if self.clock is None else self.clock
-        scope = QueryScope(self.project_id, self.segments, clock, members_sql)
-        return await self.events.query(
-            self.project_id, lambda database: print_query(database, scope, select)
-        )
+        scope = QueryScope(self.project_id, self.segments, self.segments_clock, members_sql)
+        return await self.run_statement(lambda database: print_query(database, scope, select))
+
+    async def run_statement(self, state: Callable[[str], Statement]) -> QueryResult:
+        """Run the statement that `state` makes for the database; raises as `run` does."""
+        return await self.events.query(self.project_id, state)
+
+    def parts(self, positions: Mapping[int, int], *, incomplete: bool = False) -> dict[str, Any]:
+        """Return the fields of a `QueryResponse`."""
+        return {
+            "as_of": instant(self.now),
+            "complete_until": instant(self.complete_until),
+            "positions": dict(sorted(positions.items())),
+            "incomplete": incomplete,
+        }
 
 
 def no_refinement(schemas: Json) -> None:
@@ -53,7 +72,8 @@ class QueryKind(NamedTuple, Generic[Q]):
 
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
     `types` are those of requests and responses; `response` is the whole response. `refine` adds to
-    the document's schemas what their types cannot express.
+    the document's schemas what their types cannot express. `errors` are the statuses that only this
+    kind fails with.
     """
 
     spec: QuerySpec[Q]
@@ -62,6 +82,7 @@ class QueryKind(NamedTuple, Generic[Q]):
     response: type[msgspec.Struct]
     types: tuple[type[msgspec.Struct], ...]
     refine: Callable[[Json], None] = no_refinement
+    errors: tuple[int, ...] = ()
 
 
 # Of any request: only the kind knows which.

@@ -43,6 +43,7 @@ class Queries:
             now=now,
             clock=self._context.clock(project, now),
             lateness_ms=self._context.lateness_ms,
+            project_segments=self._segments.of(project),
         )
         return encode_response(await kind.answer(asked, query))
 
@@ -62,7 +63,7 @@ def _route(kind: AnyQuery) -> AnyRoute:
         f"query{name.capitalize()}",
         kind.spec.summary,
         {"200": json_response(kind.response)},
-        413,
+        *(*kind.errors, 413),
         body=kind.spec.request.__name__,
     )
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -67,11 +68,10 @@ class TrendsResponse(QueryResponse, frozen=True, kw_only=True):
 def assemble(
     plan: TrendsPlan,
     figures: Figures,
-    positions: dict[int, int],
-    now: int,
+    parts: Mapping[str, Any],
     complete_until: int,
 ) -> TrendsResponse:
-    """Return the response for the figures that were found."""
+    """Return the response for the figures that were found; `parts` are those of all responses."""
     query = plan.query
     labels = _labels(query, figures)
     intervals = [_interval(slot, complete_until) for slot in plan.slots]
@@ -82,10 +82,7 @@ def assemble(
             list(_trends(query, plan.previous, figures, labels, is_now=False)),
         )
     return TrendsResponse(
-        as_of=instant(now),
-        complete_until=instant(complete_until),
-        positions=dict(sorted(positions.items())),
-        incomplete=any(one.incomplete for one in intervals),
+        **{**parts, "incomplete": any(one.incomplete for one in intervals)},
         interval=query.interval,
         timezone=query.timezone,
         intervals=intervals,

@@ -54,15 +54,15 @@ class Asker:
         """Answer a query, as JSON; segments are given by their rules."""
         (found,) = (one for one in QUERIES if one.spec.name == kind)
         query = found.spec.decode(json.dumps(dict(body)).encode())
+        known = {name: _segment(project, name, rule) for name, rule in (segments or {}).items()}
         context = QueryContext(
             events=self.events,
             project_id=project,
-            segments={
-                name: _segment(project, name, rule) for name, rule in (segments or {}).items()
-            },
+            segments=known,
             now=now,
             clock=None,
             lateness_ms=lateness_ms,
+            project_segments=list(known.values()),
         )
         answer = self._runner.run(found.answer(context, query))
         return json.loads(msgspec.json.encode(answer))
