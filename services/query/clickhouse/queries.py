@@ -1,5 +1,6 @@
 """Queries of a project's events in ClickHouse, each over exactly a prefix of the log."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -46,12 +47,21 @@ class AskedPrefix(NamedTuple):
 
 
 class EventStore:
-    """The events in one database of a store."""
+    """The events in one database of a store, which is filled from `log`.
 
-    def __init__(self, store: Store, database: str, log: EventLog) -> None:
+    Without a log nothing is known of positions but what the rows say.
+    """
+
+    def __init__(self, store: Store, database: str, log: EventLog | None = None) -> None:
         self._store = store
         self._database = database
-        self.log = log
+        self._log = log
+
+    @property
+    def log(self) -> EventLog:
+        """The log that the store is filled from."""
+        assert self._log is not None, "the store was made without its log"
+        return self._log
 
     async def query(
         self,
@@ -77,12 +87,12 @@ class EventStore:
         so that the newest row may be there before older ones. Partitions of which it has committed
         nothing, for Kafka has forgotten its group or does not answer, end with their newest row.
         """
-        try:
-            committed = await self.log.stored()
-        except Unavailable:
-            committed = {}
-        if len(committed) == self.log.partitions:
-            return committed
+        committed = {}
+        if self._log is not None:
+            with contextlib.suppress(Unavailable):
+                committed = await self._log.stored()
+            if len(committed) == self._log.partitions:
+                return committed
         rows = await self._positions(project_id, positions_statement(self._database, project_id))
         return {**rows, **committed}
 
