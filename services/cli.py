@@ -123,7 +123,7 @@ def worker(settings: Settings) -> None:
     run_worker(settings)
 
 
-@part("sink", "Run the sink, which writes events to ClickHouse.")
+@part("sink", "Run the sink, which writes events and scores to ClickHouse.")
 def sink(settings: Settings) -> None:
     """Run the ClickHouse sink."""
     from sinks.run import run_sink  # noqa: PLC0415

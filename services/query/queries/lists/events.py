@@ -139,7 +139,7 @@ def read_events(result: QueryResult, limit: int) -> tuple[list[EventResponse], s
 async def _answer(context: QueryContext, query: EventsQuery) -> EventsResponse:
     result = await context.run(events_select(query))
     events, after = read_events(result, query.limit)
-    return EventsResponse(**context.parts(result.positions), events=events, next=after)
+    return EventsResponse(**context.parts(), events=events, next=after)
 
 
 EVENTS: Final = QueryKind(

@@ -117,7 +117,7 @@ async def _answer(context: QueryContext, query: PersonQuery) -> PersonResponse:
     result = await context.run(select)
     events, after = read_events(result, query.limit)
     return PersonResponse(
-        **context.parts(seen.positions),
+        **context.parts(),
         person=query.person,
         first_seen=instant(int(first)),
         last_seen=instant(int(last)),
@@ -134,9 +134,7 @@ async def _segments(context: QueryContext, person: str) -> list[str]:
     if not definitions:
         return []
     result = await context.run_statement(
-        lambda database: memberships_statement(
-            database, definitions, context.segments_clock, person
-        )
+        lambda source: memberships_statement(source, definitions, context.clock, person)
     )
     return [one.id for one, (is_in,) in zip(definitions, result.columns, strict=True) if is_in]
 

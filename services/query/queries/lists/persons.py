@@ -66,7 +66,7 @@ def read_persons(result: QueryResult, limit: int) -> tuple[list[PersonSummaryRes
 async def _answer(context: QueryContext, query: PersonsQuery) -> PersonsResponse:
     result = await context.run(persons_select(query))
     persons, after = read_persons(result, query.limit)
-    return PersonsResponse(**context.parts(result.positions), persons=persons, next=after)
+    return PersonsResponse(**context.parts(), persons=persons, next=after)
 
 
 PERSONS: Final = QueryKind(

@@ -111,7 +111,7 @@ async def _answer(context: QueryContext, query: PropertiesQuery) -> PropertiesRe
         if name
     ]
     return PropertiesResponse(
-        **context.parts(result.positions),
+        **context.parts(),
         properties=found[: query.limit],
         looked_at=looked_at,
         more=len(found) > query.limit,

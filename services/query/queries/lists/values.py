@@ -82,7 +82,7 @@ async def _answer(context: QueryContext, query: ValuesQuery) -> ValuesResponse:
         for token, total in zip(*result.columns, strict=True)
     ]
     return ValuesResponse(
-        **context.parts(result.positions),
+        **context.parts(),
         values=found[: query.limit],
         more=len(found) > query.limit,
     )

@@ -168,6 +168,15 @@ async def test_a_segment_is_found_by_its_id_and_another_is_refused(
         assert answer.json()["error"]["field"] == "where[0].not.segment"
 
 
+async def test_positions_that_are_not_kept_are_refused(query: httpx.AsyncClient) -> None:
+    for as_of in ({"0": 10**6}, {"-1": 0}, {"0": -1}, "yesterday", "2199-01-01", {"99": 0}, "'"):
+        answer = await ask(query, "trends", TRENDS | {"as_of": as_of})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["field"] == "as_of"
+    known = await ask(query, "trends", TRENDS)
+    assert known.json()["positions"]
+
+
 async def test_hostile_texts_are_values_and_nothing_else(query: httpx.AsyncClient) -> None:
     for text in HOSTILE:
         body = {

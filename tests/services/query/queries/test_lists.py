@@ -70,6 +70,32 @@ def test_events_come_the_newest_first_page_by_page(
         assert found["properties"] == sent
 
 
+@given(acts=st.lists(events, min_size=1, max_size=10), share=st.floats(0, 1))
+@patient
+def test_every_kind_has_exactly_the_events_below_its_positions(
+    asker: Asker, acts: list[Event], share: float
+) -> None:
+    project = asker.write(acts)
+    whole = asker.ask("events", project, {"limit": 1_000}, NOW)["events"]
+    offsets = sorted(one["offset"] for one in whole)
+    count = int(share * len(acts))
+    below = {0: offsets[count]} if count < len(acts) else {0: offsets[-1] + 1}
+    for kind, body, number in (
+        ("events", {"limit": 1_000}, lambda answer: len(answer["events"])),
+        ("values", {"limit": 1_000}, lambda answer: sum(v["events"] for v in answer["values"])),
+        ("properties", {}, lambda answer: answer["looked_at"]),
+        ("persons", {}, lambda answer: sum(one["events"] for one in answer["persons"])),
+        (
+            "trends",
+            {"series": [{}], "from": "2026-11-05"},
+            lambda answer: answer["trends"][0]["total"],
+        ),
+    ):
+        answer = asker.ask(kind, project, body, NOW, positions=below)
+        assert number(answer) == count, kind
+        assert answer["positions"] == {"0": below[0]}
+
+
 def test_properties_are_shown_as_they_were_sent(asker: Asker) -> None:
     sent = {
         "a.b": {"c.d": [1, {"e.f": None}], "g": 2},
