@@ -116,6 +116,11 @@ def number(name: str, description: str, least: int, **more: int) -> Json:
     return parameter(name, {"type": "integer", "minimum": least, **more}, description)
 
 
+def decimal(name: str, description: str) -> Json:
+    """Describe a query parameter that is a number, which may have a fraction."""
+    return parameter(name, {"type": "number"}, description)
+
+
 def page_parameters(what: str) -> tuple[Json, ...]:
     """Describe the parameters of a list that comes in pages."""
     return (

@@ -1,6 +1,7 @@
 """Reads the parts of requests that many endpoints have, and encodes responses."""
 
 import datetime
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -130,6 +131,24 @@ def read_number(request: Request, name: str, least: int, most: int, default: int
     if text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most:
         return int(text)
     raise InvalidRequest(f"accepted are {least} to {most}", name)
+
+
+def read_decimal(request: Request, name: str) -> float | None:
+    """Read a number, which may have a fraction, from the query parameters; None without it.
+
+    Raises:
+        InvalidRequest: it is none, or not finite.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        found = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidRequest("accepted is a number such as 0.5 or -1e3", name)
+    return found
 
 
 def read_choice(request: Request, name: str, choices: tuple[C, ...]) -> C:
