@@ -41,6 +41,7 @@ from services.query.http.telemetry import QueryTelemetry
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
 from services.query.live.socket import Live
+from services.query.log.event_log import EventLog
 from services.query.operators import OPERATORS
 from services.query.operators.context import Context
 from services.query.operators.contract import AnyOperator
@@ -94,7 +95,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "definitions", settings.cluster, [topics.definitions.name], _read, apply
     )
     store = Store(settings)
-    events = EventStore(store, settings.clickhouse_database)
+    events = EventStore(store, settings.clickhouse_database, EventLog(settings))
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
@@ -143,13 +144,14 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for topic_view in (*topic_views, *side_views):
             topic_view.start()
-        promoting = asyncio.create_task(promotions.run())
+        running = [asyncio.create_task(one) for one in (promotions.run(), context.reading.run())]
         try:
             async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
                 yield
         finally:
-            promoting.cancel()
-            await asyncio.gather(promoting, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await tail.stop()
             for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
