@@ -25,8 +25,9 @@ from schemas.examples.columns import (
 # Definitions ask less: 50,000 at a time on all partitions, and what comes with the record that
 # makes some due. Those that are due and wait for other partitions come on top.
 MAX_ASKED: Final = 50_000 + MAX_QUESTIONS
+# A bound is a part of the fold: with another one, models of the same log would differ.
 _MAX_WAITING_BYTES: Final = 32 << 20
-_COLUMN_BYTES: Final = 8 * len(QuestionColumns._fields)
+_COLUMN_BYTES: Final = 88  # of a question, features aside
 _SPARE_ROWS: Final = 1_024
 
 

@@ -16,11 +16,12 @@ from pipelines.trainer.learner import Lesson
 from pipelines.trainer.model_codec import spec_named
 from pipelines.trainer.model_learner import ModelLearner
 from schemas.examples.columns import Examples, Float64s, Outcomes, Questions, Task
+from schemas.settings import Settings
 from tests.oracles.training import judge
 from tests.pipelines.examples import Recorder, Seen, Source, histories, task, tasks
 from tests.pipelines.models.as_river import pipeline, same_bits, state
 from tests.pipelines.river_training import loss_in, state_in
-from tests.pipelines.training import some_events
+from tests.pipelines.training import Training, a_history, some_events, store_examples
 
 
 class Champion(Recorder):
@@ -268,3 +269,36 @@ def test_figures_of_history_equal_delayed_progressive_validation_by_river(target
     assert champion.served is not None
     assert same_bits([loss_in(champion.served)], [metric.get()])
     assert same_bits(state_in(champion.model.arrays()), state(river))
+
+
+@pytest.mark.parametrize("model", ["logistic_sgd_0.003", "hoeffding_tree"])
+def test_a_trainer_that_restarts_in_history_has_the_same_scores_in_the_end(
+    settings: Settings, model: str
+) -> None:
+    of = task(horizon_ms=160, lateness_ms=48)._replace(models=(model, "base_rate"))
+    sources = [a_history(of, number, 300) for number in range(3)]
+    queues = [
+        backfilled(source, 3, range(0, 300, 20 + source.number), 200 + 20 * source.number)
+        for source in sources
+    ]
+    log = shuffled(queues, 4)
+    store_examples(settings, log)
+    whole = Training(settings).fold()
+    expected, served = whole.fold_of(of).progress(99), whole.model_of(of, model).served
+    whole.close()
+    assert served is not None
+
+    training, now, open_scores = Training(settings).fold(2).commit(0), 0, 0
+    while training.position < len(log):
+        training.fold(11)
+        now += 100_000
+        training = training.commit(now).restarted()
+        training.learn_again()
+        open_scores += len(training.fold_of(of).progress(0).scores)
+    again = training.model_of(of, model).served
+    assert open_scores > 0
+    assert training.fold_of(of).progress(99) == expected
+    assert again is not None
+    for name, column in served.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], column)
+    training.close()
