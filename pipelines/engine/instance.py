@@ -98,9 +98,11 @@ class OperatorInstance(Generic[D, C]):
         has_previous: an earlier version of the definition still counts in its place.
         predictions: those whose scores the definition asks for, by id.
         scores_since: since when these count (ms); None before the first commit.
+        merges_history: its history is best read in the order of time over all partitions.
     """
 
     predictions: frozenset[str] = frozenset()
+    merges_history = False
 
     state: PersonState[C]
     aggregates: Aggregates[C]

@@ -58,6 +58,14 @@ async def test_a_segment_that_refers_to_such_a_segment_asks_too(query: httpx.Asy
     assert (await query.delete(f"{PREDICTIONS}/buys")).status_code == 409
 
 
+async def test_what_clickhouse_cannot_count_is_not_verified(query: httpx.AsyncClient) -> None:
+    await create_prediction(query)
+    await create(query, "buyers", LIKELY)
+    answer = await query.get(f"{SEGMENTS}/buyers/verify")
+    assert answer.status_code == 400
+    assert "asks for scores, which count on the stream only" in error_of(answer)["message"]
+
+
 @pytest.mark.parametrize("asked", ["results", "members", "overlap?with=viewers"])
 async def test_clickhouse_is_refused_with_the_reason(query: httpx.AsyncClient, asked: str) -> None:
     await create_prediction(query)
