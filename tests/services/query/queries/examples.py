@@ -13,4 +13,9 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "compare": True,
         **_NOVEMBER,
     },
+    "events": {"event": "buy", "where": [{"property": "plan", "value": "pro"}], **_NOVEMBER},
+    "persons": {"search": "AN", "where": [{"property": "plan", "op": "is_set"}]},
+    "person": {"person": "ann", "limit": 1},
+    "properties": {"event": "buy", "search": "pl"},
+    "values": {"property": "plan"},
 }
