@@ -1,13 +1,14 @@
 """The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.event_filter import EventSelector
 from schemas.operators.cohort import (
     COHORT,
     Cohort,
@@ -93,6 +94,10 @@ class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
         )
         complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(cell, result, complete))
+
+    def selectors(self, definition: CohortDefinition) -> Sequence[EventSelector]:
+        """Return what selects the events that a cohort counts."""
+        return definition.cohort.start, definition.cohort.returning
 
     def on_stream(self, definition: CohortDefinition, moment: Moment) -> CohortResultsResponse:  # noqa: ARG002 (no figure depends on it)
         """Return the response with the stream's figures."""

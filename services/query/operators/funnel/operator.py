@@ -13,7 +13,8 @@ from services.query.operators.funnel.times import FunnelTimesResponse
 from services.query.operators.funnel.view import FUNNEL_RESULTS
 from services.query.trace.endpoint import TRACE
 from services.query.trace.response import FunnelTraceResponse
-from services.query.verify.openapi import verify_endpoint
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
 from services.query.verify.response import VerificationResponse
 
 FUNNEL: Final = QueryOperator(
@@ -29,6 +30,7 @@ FUNNEL: Final = QueryOperator(
         FunnelTimesResponse,
         FunnelPersonsResponse,
         FunnelTraceResponse,
+        DiffResponse,
         VerificationResponse,
     ),
     endpoints=(
@@ -36,6 +38,7 @@ FUNNEL: Final = QueryOperator(
         Endpoint("persons", Funnels.persons, PERSONS, "ListFunnelPersons"),
         Endpoint("persons/{person}/trace", Funnels.trace, TRACE, "GetFunnelTrace"),
         verify_endpoint("funnel"),
+        diff_endpoint("funnel"),
     ),
     live=LiveSpec(Funnels.live_state),
 )

@@ -18,7 +18,8 @@ from services.query.operators.segment.response import (
     SegmentResultsResponse,
 )
 from services.query.operators.segment.view import SEGMENT_SIZES
-from services.query.verify.openapi import verify_endpoint
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
 from services.query.verify.response import VerificationResponse
 
 
@@ -40,12 +41,14 @@ SEGMENT: Final = QueryOperator(
         SegmentResultsResponse,
         SegmentMembersResponse,
         SegmentOverlapResponse,
+        DiffResponse,
         VerificationResponse,
     ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
         verify_endpoint("segment"),
+        diff_endpoint("segment"),
     ),
     refine=_refine,
 )

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
+from schemas.event_filter import EventSelector
 from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
@@ -46,6 +47,7 @@ from services.query.operators.segment.response import (
     sets_of,
     show,
 )
+from services.query.operators.segment.selectors import selectors_of
 from services.query.operators.segment.sql import members_statement, sizes_statement
 from services.query.operators.segment.view import (
     SEGMENT_SIZES,
@@ -293,6 +295,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     # ClickHouse does not count who was in at the end of a day.
     not_compared = ("days",)
+
+    def selectors(self, definition: SegmentDefinition) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a segment looks at; None if it looks at all."""
+        return selectors_of(definition.rule)
 
     def on_stream(self, definition: SegmentDefinition, moment: Moment) -> SegmentResultsResponse:
         """Return the response with the stream's figures."""
