@@ -331,18 +331,23 @@ class Analytics(Table):
     def catch_up(self) -> None:
         """Process a batch of past events for what is not live yet, or for what is behind.
 
-        Backfills and recounts take turns. The results are in the outbox on return.
+        Backfills and recounts take turns, and so do partitions: the one whose history is the least
+        far in time is next. The results are in the outbox on return.
         """
         self._recount_next = not (self._recount_next and self._is_backfilling)
         if self._recount_next and self._recounts.due(self._partitions):
             with stage("analytics: recount"):
                 self._recounts.step(self._partitions)
             return
-        for number, partition in self._partitions.items():
-            if partition.backfilling:
-                with stage("analytics: backfill"):
-                    self._backfills.step(number, partition)
-                return
+        backfilling = [
+            (partition.history_clock, number)
+            for number, partition in self._partitions.items()
+            if partition.backfilling
+        ]
+        if backfilling:
+            _, number = min(backfilling)
+            with stage("analytics: backfill"):
+                self._backfills.step(number, self._partitions[number])
 
 
 def _now_ms() -> int:

@@ -95,7 +95,10 @@ class OperatorInstance(Generic[D, C]):
         failed: why nothing more is counted; empty as long as it runs.
         suspended: it has failed only because its definition cannot be read at present.
         has_previous: an earlier version of the definition still counts in its place.
+        merges_history: its history is best read in the order of time over all partitions.
     """
+
+    merges_history = False
 
     state: PersonState[C]
     aggregates: Aggregates[C]

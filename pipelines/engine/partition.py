@@ -106,6 +106,19 @@ class Partition:
         }
 
     @property
+    def history_clock(self) -> int:
+        """The least clock (ms) of the definitions whose history is merged over partitions.
+
+        NEVER if one of them has seen no event yet, or if there are none.
+        """
+        clocks = (
+            self.instances[key].state.clock
+            for key in self.backfilling
+            if self.instances[key].merges_history
+        )
+        return min((NEVER if clock is None else clock for clock in clocks), default=NEVER)
+
+    @property
     def behind(self) -> dict[str, list[AnyInstance]]:
         """The live definitions that a recount would change, by project."""
         behind: dict[str, list[AnyInstance]] = {}
