@@ -288,11 +288,6 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
             ),
         )
 
-    async def verify(self, request: Request) -> Response:
-        """Count a segment in ClickHouse at the stream's positions, and show what differs."""
-        _refuse_scores([self.find(request)], "")
-        return await super().verify(request)
-
     # ClickHouse does not count who was in at the end of a day.
     not_compared = ("days",)
 
@@ -308,6 +303,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
     ) -> SegmentResultsResponse:
         """Return the response with ClickHouse's figures of the events below some positions."""
+        _refuse_scores([definition], "")
         clock = _known(moment.clock)
         counts = await self.count(definition, clock, positions)
         return assemble(definition, "store", counts, clock)
