@@ -12,11 +12,13 @@ from starlette.responses import Response
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
 from schemas.event_filter import EventSelector
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
     decode_segment,
+    predictions,
 )
 from services.commands import Write
 from services.query.clickhouse.queries import AskedPrefix
@@ -55,6 +57,7 @@ from services.query.operators.segment.view import (
 from services.query.verify.resource import Moment, VerifiedResource
 from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
+from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, has_previous
 from services.query.views.crowd import Crowd
 from services.query.views.progress import LIVE
@@ -87,6 +90,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     def __init__(self, context: Context) -> None:
         self._sizes = SegmentResultsView(context.partitions)
+        self._predictions = Definitions[PredictionDefinition](PredictionDefinition.KIND)
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
@@ -95,6 +99,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
+        self._predictions.apply(changes)
         for change in changes:
             before = self.definitions.find(change.key) if change.kind == self.name else None
             if before is not None and isinstance(change.definition, SegmentDefinition):
@@ -140,7 +145,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
-        return References(rules)
+        return References(rules, set(self._predictions.ids(project_id)))
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -153,6 +158,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
             clock = _known(clock, prefix)
             counts = await self.count(definition, clock, prefix and prefix.positions)
@@ -179,6 +185,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
@@ -224,6 +231,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definitions[0].project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores(definitions)
             prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
@@ -279,6 +287,11 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
                 definitions[0].project_id, "stream", least.state
             ),
         )
+
+    async def verify(self, request: Request) -> Response:
+        """Count a segment in ClickHouse at the stream's positions, and show what differs."""
+        _refuse_scores([self.find(request)], "")
+        return await super().verify(request)
 
     # ClickHouse does not count who was in at the end of a day.
     not_compared = ("days",)
@@ -362,6 +375,17 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
+
+
+def _refuse_scores(definitions: Sequence[SegmentDefinition], field: str = "source") -> None:
+    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
+    for definition in definitions:
+        if predictions(definition.rule, "rule"):
+            raise InvalidRequest(
+                f"segment {definition.id} asks for scores, which count on the stream only, from "
+                "its definition on" + (": accepted is `stream`" if field else ""),
+                field,
+            )
 
 
 def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:
