@@ -25,6 +25,19 @@ class EventLog:
         self.sink_group = f"{settings.app_id}-sink-clickhouse"
         self._stored: dict[int, int] = {}
 
+    async def unwritten(self) -> dict[int, int] | None:
+        """Return what `stored` does, if the sink is writing nothing; None if it is, or may be.
+
+        It notes what it is about to write with the offset that it has committed, before it writes.
+        """
+        try:
+            commits = await asyncio.to_thread(self.offsets.commits, self.sink_group)
+        except Unavailable:
+            return None
+        if any(one.metadata for one in commits.values()):
+            return None
+        return {number: one.offset for number, one in commits.items()}
+
     async def stored(self) -> dict[int, int]:
         """Return the offsets below which the sink has written everything, by partition.
 

@@ -9,7 +9,7 @@ import msgspec
 from schemas.errors import InvalidRequest
 from schemas.event_filter import EventSelector
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Prefix, Statement, below_sql, events, holds
+from services.query.clickhouse.events import EventSource, Statement, below_sql, events, holds
 from services.query.http.describe import CLOCK, Json, choice, json_response, operation, parameter
 from services.query.http.params import instant
 from services.query.verify.compare import FigureDifference, Value
@@ -97,7 +97,7 @@ def changes(found: Sequence[FigureDifference]) -> list[FigureChange]:
 
 
 def changing_events_statement(
-    source: Prefix,
+    source: EventSource,
     project_id: str,
     selectors: Sequence[EventSelector] | None,
     begin: Mapping[int, int],

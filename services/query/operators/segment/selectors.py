@@ -20,5 +20,7 @@ def selectors_of(rule: Rule) -> Sequence[EventFilter] | None:
         return [EventFilter(rule.performed.event, rule.performed.where)]
     if rule.sequence is not None:
         return rule.sequence.steps
+    if rule.predicted is not None:
+        return []  # it looks at scores
     seen = rule.first_seen or rule.last_seen
     return None if seen is None else [EventFilter(seen.event, seen.where)]
