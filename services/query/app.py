@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
@@ -28,6 +28,7 @@ from services.errors import answer_defect, answer_error
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
+from services.page.assets import Page
 from services.query import openapi
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
@@ -55,6 +56,8 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.sessions.resource import Sessions
+from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -99,6 +102,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         for resource in resources:
             await resource.promote_live()
 
+    def defined_projects() -> set[str]:
+        return {one.project_id for resource in resources for one in resource.definitions.all()}
+
+    sessions = Sessions(keys, definitions_view, commands, defined_projects)
     promotions = Promotions(promote_all)
     context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
@@ -160,7 +167,9 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
     ]
+    page = Page()
     public: dict[str, Handler] = {
+        "/": page.index,
         "/healthz": health.alive,
         "/readyz": health.ready,
         "/metrics": telemetry.answer,
@@ -169,7 +178,16 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     return Starlette(
         routes=[
             *(route for group, resource in answering for route in _routes(group, resource, auth)),
+            *(
+                Route(
+                    route.path,
+                    checked(partial(route.handle, sessions), route.operation),
+                    methods=[route.method],
+                )
+                for route in SESSION_ROUTES
+            ),
             WebSocketRoute(f"{PROJECT_PATH}/live", socket),
+            Mount("/assets", page.asset),
             *(
                 Route(path, checked(public[path], operation), methods=["GET"])
                 for path, operation in openapi.PUBLIC.items()

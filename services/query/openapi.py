@@ -25,11 +25,14 @@ from services.query.http.describe import (
 from services.query.http.forms import one_of_forms
 from services.query.http.health import Alive, Readiness
 from services.query.operators import OPERATORS
+from services.query.sessions import cookie
+from services.query.sessions import routes as sessions
 
 VERSION: Final = "3.1.0"
 
 # What the process says of itself, to anybody.
 PUBLIC: Final[dict[str, Json]] = {
+    "/": public_operation("page", "The web page", {"200": content_response("text/html", {})}),
     "/healthz": public_operation(
         "alive", "Whether the process is alive", {"200": json_response(Alive)}
     ),
@@ -59,7 +62,7 @@ def document() -> Json:
             "version": "1",
             "description": _description(),
         },
-        "security": [{"queryToken": []}],
+        "security": [{"queryToken": []}, {"session": []}],
         "paths": _paths() | {path: {"get": described} for path, described in PUBLIC.items()},
         "components": {
             "schemas": _schemas(),
@@ -70,7 +73,14 @@ def document() -> Json:
                     "bearerFormat": f"{TOKEN_PREFIX}…",
                     "description": "A query token, as `avila tokens create` makes them. GET needs "
                     "the scope `read`, everything else the scope `write`.",
-                }
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie.NAME,
+                    "description": "A session of the page, as `POST /session` begins one; accepted "
+                    "from the page itself only.",
+                },
             },
         },
     }
@@ -96,13 +106,19 @@ def _paths() -> dict[str, Json]:
             route.full_path, {"parameters": [path_parameter(name) for name in names]}
         )
         path[route.method.lower()] = route.operation
+    for session_route in sessions.ROUTES:
+        path = paths.setdefault(session_route.path, {})
+        path[session_route.method.lower()] = session_route.operation
     return paths
 
 
 def _schemas() -> dict[str, Json]:
     types = {one for group in GROUPS for one in group.types}
     _, schemas = msgspec.json.schema_components(
-        sorted({*types, Alive, ErrorBody, Plan, Readiness}, key=lambda one: one.__name__),
+        sorted(
+            {*types, *sessions.TYPES, Alive, ErrorBody, Plan, Readiness},
+            key=lambda one: one.__name__,
+        ),
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():

@@ -1,4 +1,4 @@
-"""Lets requests to the API pass if they carry a query token for it."""
+"""Lets requests to the API pass if they carry a query token for it, or a session of the page."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -6,9 +6,11 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.keys.tokens import authorize
+from schemas.keys import Scope as TokenScope
+from services.keys.tokens import authorize, check_allowed, valid_session
 from services.keys.view import Keys
 from services.query.http.params import now_ms
+from services.query.sessions.cookie import check_own_page, secret_of
 from services.topic_view import TopicView
 
 # Any other method counts as one that changes something.
@@ -16,10 +18,10 @@ _READING: Final = {"GET", "HEAD"}
 
 
 class AuthMiddleware:
-    """Middleware for a route with a `{project}`: the token must be for this project.
+    """Middleware for a route with a `{project}`: the token or the session must be for this project.
 
     Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
-    what `authorize` and `view.require` raise.
+    what `check_access` and `view.require` raise.
     """
 
     def __init__(
@@ -35,13 +37,35 @@ class AuthMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if its token allows it."""
+        """Pass the request on if its token or its session allows it."""
         self._view.require()
-        authorize(
+        reading = scope["method"] in _READING
+        check_access(
             self._keys,
-            Headers(scope=scope).get("authorization", ""),
-            "read" if scope["method"] in _READING else "write",
+            Headers(scope=scope),
+            "read" if reading else "write",
             scope["path_params"]["project"],
             self._clock(),
         )
         await self._app(scope, receive, send)
+
+
+def check_access(
+    keys: Keys, headers: Headers, scope: TokenScope, project_id: str, now_ms: int
+) -> None:
+    """Return if a request with these headers has `scope` in a project.
+
+    A token in `Authorization` decides alone; without one, the session in the cookie does.
+
+    Raises:
+        Unauthorized: there is neither, or what there is has ended.
+        Forbidden: it is for another project or another scope, or the session's request does not
+            come from our own page.
+    """
+    secret = secret_of(headers)
+    if "authorization" in headers or not secret:
+        authorize(keys, headers.get("authorization", ""), scope, project_id, now_ms)
+        return
+    _, token = valid_session(keys, secret, now_ms)
+    check_own_page(headers, changing=scope != "read")
+    check_allowed(token, scope, project_id)

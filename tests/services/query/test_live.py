@@ -312,12 +312,12 @@ def test_a_token_that_is_revoked_ends_the_connection(service: Service, place: Pl
         (
             {"subscribe": "cohorts"},
             "subscribe",
-            "accepted are events, funnels, metrics, predictions",
+            "accepted are events, funnels, cohorts, segments, metrics, predictions",
         ),
         (
             {"unsubscribe": "cohorts"},
             "unsubscribe",
-            "accepted are events, funnels, metrics, predictions",
+            "accepted are events, funnels, cohorts, segments, metrics, predictions",
         ),
         ({"subscribe": "events", "sample": 0}, "sample", "above 0"),
         ({"subscribe": "events", "sample": 2}, "sample", "up to 1"),

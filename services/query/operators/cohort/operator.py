@@ -4,12 +4,13 @@ from typing import Final
 
 from schemas.operators.cohort import COHORT as SPEC
 from schemas.operators.cohort import Cohort
+from services.query.operators.cohort.live import LiveCohort
 from services.query.operators.cohort.openapi import PERSONS, RESULTS
 from services.query.operators.cohort.persons import CohortPersonsResponse
 from services.query.operators.cohort.resource import CohortListResponse, Cohorts
 from services.query.operators.cohort.response import CohortResponse, CohortResultsResponse
 from services.query.operators.cohort.view import COHORT_RESULTS
-from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
 
 COHORT: Final = QueryOperator(
     spec=SPEC,
@@ -19,6 +20,7 @@ COHORT: Final = QueryOperator(
     request=Cohort,
     response=CohortResponse,
     list_response=CohortListResponse,
-    types=(CohortResultsResponse, CohortPersonsResponse),
+    types=(CohortResultsResponse, CohortPersonsResponse, LiveCohort),
     endpoints=(Endpoint("persons", Cohorts.persons, PERSONS, "ListCohortPersons"),),
+    live=LiveSpec(Cohorts.live_state),
 )

@@ -8,7 +8,8 @@ from schemas.operators.segment import SEGMENT as SPEC
 from schemas.operators.segment import Rule, Segment
 from services.query.http.describe import Json
 from services.query.http.forms import one_of_forms
-from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.segment.live import LiveSegment
 from services.query.operators.segment.openapi import MEMBERS, OVERLAP, RESULTS
 from services.query.operators.segment.resource import SegmentListResponse, Segments
 from services.query.operators.segment.response import (
@@ -34,10 +35,16 @@ SEGMENT: Final = QueryOperator(
     request=Segment,
     response=SegmentResponse,
     list_response=SegmentListResponse,
-    types=(SegmentResultsResponse, SegmentMembersResponse, SegmentOverlapResponse),
+    types=(
+        SegmentResultsResponse,
+        SegmentMembersResponse,
+        SegmentOverlapResponse,
+        LiveSegment,
+    ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
     ),
+    live=LiveSpec(Segments.live_state),
     refine=_refine,
 )
