@@ -14,14 +14,23 @@ from services.page import build
 from services.query.openapi import document
 
 
-def check(page: Path = build.PAGE) -> None:
-    """Generate the types of the API, then check the sources' types.
+def check() -> None:
+    """Generate the types of the API, then check the types of the sources.
 
     Raises:
         subprocess.CalledProcessError: something is wrong, and has been printed.
     """
     build.install(build.PAGE)
-    generate(msgspec.json.encode(document()), page)
+    generate(msgspec.json.encode(document()), build.PAGE)
+    check_types(build.PAGE)
+
+
+def check_types(page: Path) -> None:
+    """Check the sources below `page` by the types that `generate` has written there.
+
+    Raises:
+        subprocess.CalledProcessError: they differ, and where has been printed.
+    """
     build.node(build.MODULES / "typescript/bin/tsc", "--noEmit", "--project", str(page))
 
 

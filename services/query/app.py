@@ -63,7 +63,7 @@ from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
 from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
-from services.worker import WorkerCheck
+from services.worker import WorkerCheck, WorkersNow
 
 # The longest that stopping waits for the registry; a view's thread asks it again in any case.
 _REGISTRY_TIMEOUT_S: Final = 3
@@ -127,7 +127,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     }
     if not settings.kafka_bootstrap:  # the whole system is on this machine
         checks["worker"] = WorkerCheck(settings)
-    health = Health(topic_views, checks)
+    health = Health(topic_views, checks, {"worker": WorkersNow(settings)})
     tail = Tail(
         settings.cluster,
         topics.events.name,
@@ -172,6 +172,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "/": page.index,
         "/healthz": health.alive,
         "/readyz": health.ready,
+        "/health": health.parts,
         "/metrics": telemetry.answer,
         "/openapi.json": _describe,
     }

@@ -41,6 +41,11 @@ PUBLIC: Final[dict[str, Json]] = {
         "Whether the service is ready",
         {"200": json_response(Readiness), "503": json_response(Readiness)},
     ),
+    "/health": public_operation(
+        "health",
+        "What of the system answers now: as `/readyz`, and also the workers after their start",
+        {"200": json_response(Readiness)},
+    ),
     "/metrics": public_operation(
         "metrics", "Metrics for Prometheus", {"200": content_response("text/plain", {})}
     ),

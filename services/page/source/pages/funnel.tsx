@@ -27,6 +27,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
     () => get("/api/projects/{project}/funnels/{id}/results", places),
     `${live?.version}/${live?.updated_at}/${live?.state}`,
   );
+  const times = useMedians(id, live?.totals.steps.length ?? 0, `${live?.version}/${live?.updated_at}`);
   const [step, setStep] = useState(0);
   const [outcome, setOutcome] = useState<"reached" | "dropped">("reached");
 
@@ -74,7 +75,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
         <section class="card" aria-label={t("steps")}>
           <Bars
             steps={totals.steps}
-            times={medians(detailed)}
+            times={times}
             onPersons={(at) => {
               setOutcome("reached");
               setStep(at);
@@ -143,9 +144,28 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
   );
 }
 
-/** The median time to each step, over the entry days with the most persons: that of the newest day. */
-function medians(results: Results | undefined): ({ median_ms: number | null } | undefined)[] {
-  return results?.days.at(-1)?.steps ?? [];
+const MOST_TIMED = 12;
+const TIMES_MS = 3_000;
+
+/** The median time to each step over all entry days; nothing for funnels of very many steps. */
+function useMedians(id: string, steps: number, mark: string): ({ median_ms: number | null } | undefined)[] {
+  const timed = steps > 1 && steps <= MOST_TIMED ? steps - 1 : 0;
+  const { value } = useAsked(
+    `${project.value}/${id}/medians/${timed}`,
+    () =>
+      Promise.all(
+        Array.from({ length: timed }, (_, at) =>
+          get(
+            "/api/projects/{project}/funnels/{id}/times",
+            { project: project.value, id },
+            { step: at + 2, bins: 1 },
+          ),
+        ),
+      ),
+    mark,
+    TIMES_MS,
+  );
+  return [undefined, ...(value ?? []).map((one) => one.previous ?? one)];
 }
 
 function TimeToConvert({ id, mark }: { id: string; mark: string }): JSX.Element | null {

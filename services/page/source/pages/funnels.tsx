@@ -43,11 +43,13 @@ function FunnelList(): JSX.Element {
             <thead>
               <tr>
                 <th scope="col">{t("funnel")}</th>
-                <th scope="col">{t("steps")}</th>
-                <th scope="col" class="number">
+                <th scope="col" class="wide">
+                  {t("steps")}
+                </th>
+                <th scope="col" class="number wide">
                   {t("entered")}
                 </th>
-                <th scope="col" class="number">
+                <th scope="col" class="number wide">
                   {t("converted")}
                 </th>
                 <th scope="col" class="number">
@@ -65,9 +67,9 @@ function FunnelList(): JSX.Element {
                     <th scope="row">
                       <a href={address(project.value, "funnels", one.id)}>{titleOf(one)}</a>
                     </th>
-                    <td>{one.steps.length}</td>
-                    <td class="number">{count(steps?.[0]?.reached)}</td>
-                    <td class="number">{count(steps?.at(-1)?.reached)}</td>
+                    <td class="wide">{one.steps.length}</td>
+                    <td class="number wide">{count(steps?.[0]?.reached)}</td>
+                    <td class="number wide">{count(steps?.at(-1)?.reached)}</td>
                     <td class="number">{share(steps?.at(-1)?.conversion)}</td>
                     <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
                   </tr>

@@ -30,7 +30,23 @@ export function Overview(): JSX.Element {
       <Head title={t("page_overview")} note={project.value} />
       <div class="tiles">
         <Numbers held={held} />
-        {held.funnels.slice(0, MOST).map((one) => (
+        {held.funnels.slice(0, 1).map((one) => (
+          <FunnelTile key={one.id} funnel={one} />
+        ))}
+        <section class="card">
+          <header>
+            <h2>
+              <a href={address(project.value, "feed")}>{t("page_feed")}</a>
+            </h2>
+            <span class="note">{t("per_second", { rate: decimal(rate.value, 1) })}</span>
+          </header>
+          {events.value.length ? (
+            <EventRows rows={events.value.slice(0, 10)} compact />
+          ) : (
+            <p class="note">{t("feed_waits")}</p>
+          )}
+        </section>
+        {held.funnels.slice(1, MOST).map((one) => (
           <FunnelTile key={one.id} funnel={one} />
         ))}
         {held.metrics.slice(0, MOST).map((one) => (
@@ -50,19 +66,6 @@ export function Overview(): JSX.Element {
         {held.predictions.slice(0, 2).map((one) => (
           <PredictionTile key={one.id} prediction={one} />
         ))}
-        <section class="card">
-          <header>
-            <h2>
-              <a href={address(project.value, "feed")}>{t("page_feed")}</a>
-            </h2>
-            <span class="note">{t("per_second", { rate: decimal(rate.value, 1) })}</span>
-          </header>
-          {events.value.length ? (
-            <EventRows rows={events.value.slice(0, 10)} compact />
-          ) : (
-            <p class="note">{t("feed_waits")}</p>
-          )}
-        </section>
         {mayWrite.value && held.metrics.length === 0 && held.cohorts.length === 0 && (
           <section class="card">
             <Empty title={t("starters_title")} action={<Starters kinds={["metrics", "cohorts", "segments"]} />}>

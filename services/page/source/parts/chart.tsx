@@ -59,7 +59,7 @@ export function Chart({
         scales: { x: { time: true }, y: { range: (_, low, high) => range(low, high) } },
         series: [{ value: (_, value) => (value === null ? "" : moment(value)) }, ...series],
         axes: [
-          { ...axis, grid: { show: false }, space: 70, values: (_, at) => at.map(stamp(times)) },
+          { ...axis, grid: { show: false }, size: 26, gap: 4, space: 70, values: (_, at) => at.map(stamp(times)) },
           { ...axis, size: 46, values: (_, at) => at.map((one) => short(one)) },
         ],
       },

@@ -1,7 +1,7 @@
 /** A retention grid: a row for each period in which persons began, a column for each later one. */
 import type { JSX } from "preact";
 import type { Schemas } from "../state/api";
-import { count, day, share } from "../state/format";
+import { count, day, month, share } from "../state/format";
 import { t } from "../words";
 
 type Row = Schemas["RowResponse"];
@@ -45,21 +45,21 @@ export function Grid({
         <tbody>
           {shown.map((row) => (
             <tr key={row.begin}>
-              <th scope="row">{day(row.begin)}</th>
+              <th scope="row">{period === "month" ? month(row.begin) : day(row.begin)}</th>
               <td class="number">{count(row.persons)}</td>
               {Array.from({ length: columns }, (_, column) => {
                 if (column >= past(row.begin, period)) return <td key={column} />;
                 const value = (orLater ? row.returned_or_later : row.returned)[column] ?? 0;
                 const part = row.persons ? value / row.persons : 0;
                 const text = share(part, part === 1 || part === 0 ? 0 : 1);
-                const paint = { "--part": `${Math.round(100 * part)}%` } as Record<string, string>;
+                const paint = { "--part": `${Math.round(62 * part)}%` } as Record<string, string>;
                 return (
-                  <td key={column} class={`cell ${part > 0.55 ? "strong" : ""}`} style={paint}>
+                  <td key={column} class="cell" style={paint}>
                     {onCell && value ? (
                       <button
                         type="button"
                         title={count(value)}
-                        aria-label={t("show_persons_of", { step: `${day(row.begin)} +${column}`, persons: count(value) })}
+                        aria-label={`${text}, ${t("show_persons_of", { step: `${day(row.begin)} +${column}`, persons: count(value) })}`}
                         onClick={() => onCell(row.begin, column)}
                       >
                         {text}

@@ -10,14 +10,19 @@ const LEAST_MS = 700;
 
 /**
  * Ask for something. A new `key` shows nothing until the answer comes; a new `mark` keeps what is
- * shown, and asks at most once in 0.7 s.
+ * shown, and asks at most once in `least` milliseconds.
  */
-export function useAsked<T>(key: string, ask: () => Promise<T>, mark: unknown = ""): Asked<T> {
+export function useAsked<T>(
+  key: string,
+  ask: () => Promise<T>,
+  mark: unknown = "",
+  least = LEAST_MS,
+): Asked<T> {
   const [held, hold] = useState<Asked<T> & { key: string }>({ key, value: undefined, error: "" });
   const last = useRef(0);
   const present = useRef(0);
   useEffect(() => {
-    const wait = held.key === key ? Math.max(0, last.current + LEAST_MS - Date.now()) : 0;
+    const wait = held.key === key ? Math.max(0, last.current + least - Date.now()) : 0;
     const timer = setTimeout(() => {
       last.current = Date.now();
       const mine = ++present.current;

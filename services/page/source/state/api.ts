@@ -91,7 +91,7 @@ async function send(
   }
   if (answer.status === 204) return undefined;
   const said: unknown = await answer.json().catch(() => undefined);
-  if (answer.ok || (path === "/readyz" && answer.status === 503)) return said;
+  if (answer.ok) return said;
   const error = (said as { error?: { code: string; message: string; field?: string } })?.error;
   if (answer.status === 401 && path !== "/session") signedOut?.();
   throw new ApiError(

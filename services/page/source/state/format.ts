@@ -73,6 +73,15 @@ export function day(value: string): string {
   );
 }
 
+/** The month that begins on a day. */
+export function month(value: string): string {
+  return new Intl.DateTimeFormat(language.value, {
+    month: "short",
+    year: "numeric",
+    timeZone: "UTC",
+  }).format(new Date(`${value}T00:00:00Z`));
+}
+
 /** A value of a property, which may be any JSON. */
 export function shown(value: unknown): string {
   if (value === null || value === undefined) return t("not_set");

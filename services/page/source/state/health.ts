@@ -22,6 +22,7 @@ export const away = computed<Map<Part, string>>(() => {
   if (!answers.value) found.set("service", "");
   for (const [name, said] of Object.entries(checks.value)) {
     if (said === "ok") continue;
+    if (name === "worker" && (checks.value.broker ?? "ok") !== "ok") continue;
     if (name === "worker" || name === "broker" || name === "store") found.set(name, said);
     else found.set("views", said);
   }
@@ -49,7 +50,7 @@ export function startHealth(): void {
     if (session.peek() && !document.hidden) {
       const begun = Date.now();
       try {
-        const said = await get("/readyz");
+        const said = await get("/health");
         checks.value = said.checks;
         answers.value = true;
       } catch {

@@ -7,7 +7,7 @@
  */
 import { batch, effect, signal } from "@preact/signals";
 import type { Schemas } from "./api";
-import { project, session } from "./session";
+import { project, readSession, session } from "./session";
 
 export type LiveFunnel = Schemas["LiveFunnel"];
 export type LiveMetric = Schemas["LiveMetric"];
@@ -146,6 +146,8 @@ function connect(name: string): void {
   opened.onclose = () => {
     if (socket !== opened) return;
     connected.value = false;
+    // It may be closed, or refused, because the session has ended.
+    readSession().catch(() => undefined);
     const wait = RETRY_MS[Math.min(retries++, RETRY_MS.length - 1)];
     retry = setTimeout(() => connect(name), wait);
   };

@@ -16,6 +16,7 @@ export const mayWrite = computed(() => session.value?.scopes.includes("write") ?
 
 export async function readSession(): Promise<void> {
   const found = await get("/session");
+  if (session.value && !found.session) endedByItself.value = true;
   projects.value = found.projects;
   session.value = found.session;
 }
