@@ -20,8 +20,8 @@ _READING: Final = {"GET", "HEAD"}
 class AuthMiddleware:
     """Middleware for a route with a `{project}`: the token or the session must be for this project.
 
-    Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
-    what `check_access` and `view.require` raise.
+    It must have the route's scope. Without one, reading needs `read`, and everything else `write`.
+    Raises, before the endpoint is called, what `check_access` and `view.require` raise.
     """
 
     def __init__(
@@ -30,11 +30,13 @@ class AuthMiddleware:
         keys: Keys,
         view: TopicView[Any],
         clock: Callable[[], int] = now_ms,
+        scope: TokenScope | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._view = view
         self._clock = clock
+        self._scope = scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its token or its session allows it."""
@@ -43,17 +45,26 @@ class AuthMiddleware:
         check_access(
             self._keys,
             Headers(scope=scope),
-            "read" if reading else "write",
+            self._scope or ("read" if reading else "write"),
             scope["path_params"]["project"],
             self._clock(),
+            changing=not reading,
         )
         await self._app(scope, receive, send)
 
 
 def check_access(
-    keys: Keys, headers: Headers, scope: TokenScope, project_id: str, now_ms: int
+    keys: Keys,
+    headers: Headers,
+    scope: TokenScope,
+    project_id: str,
+    now_ms: int,
+    *,
+    changing: bool,
 ) -> None:
     """Return if a request with these headers has `scope` in a project.
+
+    `changing` is true of any method but GET and HEAD: its session must come with an `Origin`.
 
     A token in `Authorization` decides alone; without one, the session in the cookie does.
 
@@ -67,5 +78,5 @@ def check_access(
         authorize(keys, headers.get("authorization", ""), scope, project_id, now_ms)
         return
     _, token = valid_session(keys, secret, now_ms)
-    check_own_page(headers, changing=scope != "read")
+    check_own_page(headers, changing=changing)
     check_allowed(token, scope, project_id)

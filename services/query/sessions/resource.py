@@ -49,7 +49,7 @@ _sign_in = msgspec.json.Decoder(SignIn)
 
 
 class Sessions:
-    """The endpoints `/session` and `/api/sessions`.
+    """The endpoints `/session` and `/sessions`.
 
     `projects` returns the projects that have definitions; `clock` milliseconds since 1970.
     """
@@ -120,17 +120,13 @@ class Sessions:
         return encode_response(SignedIn(session=shown, projects=self._readable_by(token)))
 
     async def list_all(self, request: Request) -> Response:
-        """Show the sessions of the same token; to an admin, all."""
-        own, token = self._valid(request.headers)
-        check_own_page(request.headers, changing=False)
-        return encode_response(SessionListResponse(list(self._seen_by(own, token))))
+        """Show the sessions of the same token; to an admin, all; if nobody is signed in, none."""
+        return encode_response(SessionListResponse(self._listed(request.headers, changing=False)))
 
     async def end(self, request: Request) -> Response:
         """End a session that the list shows."""
-        own, token = self._valid(request.headers)
-        check_own_page(request.headers, changing=True)
         name: str = request.path_params["id"]
-        if all(name != one.id for one in self._seen_by(own, token)):
+        if all(name != one.id for one in self._listed(request.headers, changing=True)):
             raise NotFound("there is no such session")
         await self._end(name)
         return Response(status_code=204)
@@ -138,6 +134,14 @@ class Sessions:
     def _valid(self, headers: Headers) -> tuple[Session, QueryToken]:
         self._view.require()
         return valid_session(self._keys, secret_of(headers), self._clock())
+
+    def _listed(self, headers: Headers, *, changing: bool) -> list[SessionResponse]:
+        try:
+            own, token = self._valid(headers)
+        except Unauthorized:
+            return []
+        check_own_page(headers, changing=changing)
+        return list(self._seen_by(own, token))
 
     def _seen_by(self, own: Session, token: QueryToken) -> Iterable[SessionResponse]:
         now, admin = self._clock(), role_of(token) == "admin"

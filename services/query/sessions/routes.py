@@ -28,7 +28,6 @@ class SessionRoute(NamedTuple):
 
 _ENDED: Final[Json] = {"204": {"description": "Ended"}}
 _ANYBODY: Final[Json] = {"security": []}
-_SESSION_ONLY: Final[Json] = {"security": [{"session": []}]}
 _ID: Final[Json] = {"parameters": [path_parameter("id")]}
 
 TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -65,19 +64,19 @@ ROUTES: Final = (
     ),
     SessionRoute(
         "GET",
-        "/api/sessions",
+        "/sessions",
         Sessions.list_all,
         operation(
             "listSessions",
-            "The sessions of the same token; of an admin, all",
+            "The sessions of the same token; to an admin, all; to whoever is not signed in, none",
             {"200": json_response(SessionListResponse)},
         )
-        | _SESSION_ONLY,
+        | _ANYBODY,
     ),
     SessionRoute(
         "DELETE",
-        "/api/sessions/{id}",
+        "/sessions/{id}",
         Sessions.end,
-        operation("endSession", "End a session", _ENDED, 404) | _ID | _SESSION_ONLY,
+        operation("endSession", "End a session", _ENDED, 404) | _ID | _ANYBODY,
     ),
 )

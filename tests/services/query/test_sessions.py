@@ -14,7 +14,7 @@ from services.keys.admin import run_with_key_admin
 from services.query.sessions.attempts import MAX_FAILURES, PER_S, Attempts
 from services.query.sessions.resource import MAX_SESSIONS_PER_TOKEN
 from tests.credentials import TOKEN, bearer, put, query_token
-from tests.services.query.conftest import eventually, serve_in_thread
+from tests.services.query.conftest import eventually, ready, serve_in_thread
 from tests.services.query.test_funnels import BUY, FUNNELS
 
 VIEWER, EDITOR, ELSEWHERE, SOON = (f"aqt_{name}" for name in ("view", "edit", "other", "soon"))
@@ -103,10 +103,11 @@ async def test_another_page_changes_nothing_with_a_session(
     session = await sign_in(page)
     for method, path, body in (
         ("POST", FUNNELS, BUY),
+        ("POST", "/api/projects/shop/query/trends", {}),
         ("DELETE", f"{FUNNELS}/buy", None),
         ("PUT", "/api/projects/shop/settings", {"timezone": "UTC"}),
         ("DELETE", "/session", None),
-        ("DELETE", f"/api/sessions/{session.body['session']['id']}", None),
+        ("DELETE", f"/sessions/{session.body['session']['id']}", None),
     ):
         answer = await page.request(method, path, json=body, headers=session.headers(origin))
         assert (answer.status_code, code(answer)) == (403, "forbidden"), (method, path)
@@ -120,7 +121,7 @@ async def test_another_site_reads_nothing_and_signs_nobody_in(page: httpx.AsyncC
         session.headers("") | {"sec-fetch-site": "cross-site"},
         session.headers("") | {"sec-fetch-site": "same-site"},
     ):
-        for path in (FUNNELS, "/session", "/api/sessions"):
+        for path in (FUNNELS, "/session", "/sessions"):
             assert (await page.get(path, headers=headers)).status_code == 403
     for headers in ({}, {"origin": FOREIGN}):
         answer = await page.post("/session", json={"token": TOKEN}, headers=headers)
@@ -153,17 +154,16 @@ async def test_sessions_are_listed_for_who_may_see_them_and_can_be_ended(
     page: httpx.AsyncClient,
 ) -> None:
     admin, editor, again = [await sign_in(page, one) for one in (TOKEN, EDITOR, EDITOR)]
-    every = (await page.get("/api/sessions", headers=admin.headers())).json()["sessions"]
-    own = (await page.get("/api/sessions", headers=editor.headers())).json()["sessions"]
+    assert (await page.get("/sessions")).json() == {"sessions": []}
+    every = (await page.get("/sessions", headers=admin.headers())).json()["sessions"]
+    own = (await page.get("/sessions", headers=editor.headers())).json()["sessions"]
     assert len(every) == 3
     assert [one["current"] for one in own] == [False, True]
 
     ids = [one.body["session"]["id"] for one in (admin, editor, again)]
-    beyond = await page.delete(f"/api/sessions/{ids[0]}", headers=editor.headers())
+    beyond = await page.delete(f"/sessions/{ids[0]}", headers=editor.headers())
     assert beyond.status_code == 404
-    assert (
-        await page.delete(f"/api/sessions/{ids[2]}", headers=editor.headers())
-    ).status_code == 204
+    assert (await page.delete(f"/sessions/{ids[2]}", headers=editor.headers())).status_code == 204
     assert (await page.get(FUNNELS, headers=again.headers())).status_code == 401
     assert (await page.get(FUNNELS, headers=admin.headers())).status_code == 200
 
@@ -184,7 +184,7 @@ async def test_the_oldest_session_of_a_token_makes_room_for_the_newest(
     sessions = [await sign_in(page, EDITOR) for _ in range(MAX_SESSIONS_PER_TOKEN + 1)]
     first, last = sessions[0], sessions[-1]
     assert (await page.get(FUNNELS, headers=first.headers())).status_code == 401
-    held = (await page.get("/api/sessions", headers=last.headers())).json()["sessions"]
+    held = (await page.get("/sessions", headers=last.headers())).json()["sessions"]
     assert len(held) == MAX_SESSIONS_PER_TOKEN
 
 
@@ -224,10 +224,8 @@ def cookie(port: int) -> str:
 
     async def begin() -> str:
         async with httpx.AsyncClient(base_url=address, headers={"origin": address}) as page:
-            answer = await eventually(
-                lambda: page.post("/session", json={"token": EDITOR}),
-                lambda one: one.status_code == 201,
-            )
+            await ready(page)
+            answer = await page.post("/session", json={"token": EDITOR})
             return answer.headers["set-cookie"].partition(";")[0]
 
     return asyncio.run(begin())

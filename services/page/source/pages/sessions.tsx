@@ -11,10 +11,10 @@ import { Head } from "../parts/shell";
 export function Sessions(): JSX.Element {
   const [ended, setEnded] = useState(0);
   const [trouble, setTrouble] = useState("");
-  const { value, error } = useAsked("sessions", () => get("/api/sessions"), ended);
+  const { value, error } = useAsked("sessions", () => get("/sessions"), ended);
   const end = async (id: string) => {
     try {
-      await remove("/api/sessions/{id}", { id });
+      await remove("/sessions/{id}", { id });
       await readSession();
     } catch (failure) {
       setTrouble(failure instanceof Error ? failure.message : String(failure));
