@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import grpc_tools
 from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -20,7 +21,10 @@ class Generated(BuildHookInterface):
             return
         schemas = Path(self.root, "schemas")
         out = [f"--{kind}_out={schemas}" for kind in ("python", "pyi")]
-        if protoc.main(["protoc", f"--proto_path={schemas}", *out, "avila.proto"]):
+        # The types of protobuf itself, which only the command line of grpc_tools finds by itself.
+        known = Path(grpc_tools.__file__ or "").parent / "_proto"
+        paths = [f"--proto_path={path}" for path in (schemas, known)]
+        if protoc.main(["protoc", *paths, *out, "avila.proto"]):
             raise RuntimeError("protoc cannot make stubs of schemas/avila.proto")
         runpy.run_path(str(Path(self.root, "services/page/build.py")))["build"]()
         build_data["artifacts"] += [
