@@ -37,7 +37,7 @@ def test_scores_are_withheld_until_a_record_shows_that_the_model_is_better(
 
     def publish(quality: dict[str, Array], version: int) -> None:
         model = create(SPEC, task.features)
-        arrays = model_part(model) | named_part("maturity", quality)
+        arrays = {**model_part(model), **named_part("maturity", quality)}
         record = ModelRecord(
             *("shop", "buys", 1, SPEC, task.feature_schema, task.features),
             *(model.version, bytes(16), version, arrays),

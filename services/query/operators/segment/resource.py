@@ -33,6 +33,7 @@ from services.query.http.params import (
 from services.query.operators.context import Context
 from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.operators.segment.live import live_segment
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
@@ -146,6 +147,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         if new is not None:
             rules[new.id] = new.segment.rule
         return References(rules, set(self._predictions.ids(project_id)))
+
+    def live_state(self, definition: SegmentDefinition) -> bytes:
+        """Return a `LiveSegment` in JSON."""
+        return live_segment(definition, self.previous(definition), self._sizes)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
