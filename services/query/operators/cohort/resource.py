@@ -17,6 +17,7 @@ from schemas.operators.cohort import (
 )
 from services.query.http.params import encode_response, now_ms, read_day, read_source
 from services.query.operators.cohort.aggregates import CohortAggregates
+from services.query.operators.cohort.live import live_cohort
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import (
     CohortResponse,
@@ -57,6 +58,10 @@ class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """Add the project's time zone and start of the week to a cohort that names none."""
         return self._projects.with_calendar(project, fields)
+
+    def live_state(self, definition: CohortDefinition) -> bytes:
+        """Return a `LiveCohort` in JSON."""
+        return live_cohort(definition, self.previous(definition), self._results)
 
     async def results(self, request: Request) -> Response:
         """Show a cohort's grid, of the stream or counted now in ClickHouse."""

@@ -5,6 +5,7 @@ from typing import Final
 from schemas.operators.funnel import FUNNEL as SPEC
 from schemas.operators.funnel import Funnel
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.funnel.live import LiveFunnel
 from services.query.operators.funnel.openapi import PERSONS, RESULTS, TIMES
 from services.query.operators.funnel.persons import FunnelPersonsResponse
 from services.query.operators.funnel.resource import FunnelListResponse, Funnels
@@ -31,6 +32,7 @@ FUNNEL: Final = QueryOperator(
         FunnelPersonsResponse,
         FunnelTraceResponse,
         DiffResponse,
+        LiveFunnel,
         VerificationResponse,
     ),
     endpoints=(

@@ -8,7 +8,8 @@ from schemas.operators.segment import SEGMENT as SPEC
 from schemas.operators.segment import Rule, Segment
 from services.query.http.describe import Json
 from services.query.http.forms import one_of_forms
-from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.segment.live import LiveSegment
 from services.query.operators.segment.openapi import MEMBERS, OVERLAP, RESULTS
 from services.query.operators.segment.resource import SegmentListResponse, Segments
 from services.query.operators.segment.response import (
@@ -42,6 +43,7 @@ SEGMENT: Final = QueryOperator(
         SegmentMembersResponse,
         SegmentOverlapResponse,
         DiffResponse,
+        LiveSegment,
         VerificationResponse,
     ),
     endpoints=(
@@ -50,5 +52,6 @@ SEGMENT: Final = QueryOperator(
         verify_endpoint("segment"),
         diff_endpoint("segment"),
     ),
+    live=LiveSpec(Segments.live_state),
     refine=_refine,
 )

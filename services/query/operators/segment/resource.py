@@ -33,6 +33,7 @@ from services.query.http.params import (
 from services.query.operators.context import Context
 from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.operators.segment.live import live_segment
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
@@ -146,6 +147,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         if new is not None:
             rules[new.id] = new.segment.rule
         return References(rules, set(self._predictions.ids(project_id)))
+
+    def live_state(self, definition: SegmentDefinition) -> bytes:
+        """Return a `LiveSegment` in JSON."""
+        return live_segment(definition, self.previous(definition), self._sizes)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -288,11 +293,6 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
             ),
         )
 
-    async def verify(self, request: Request) -> Response:
-        """Count a segment in ClickHouse at the stream's positions, and show what differs."""
-        _refuse_scores([self.find(request)], "")
-        return await super().verify(request)
-
     # ClickHouse does not count who was in at the end of a day.
     not_compared = ("days",)
 
@@ -308,6 +308,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
     ) -> SegmentResultsResponse:
         """Return the response with ClickHouse's figures of the events below some positions."""
+        _refuse_scores([definition], "")
         clock = _known(moment.clock)
         counts = await self.count(definition, clock, positions)
         return assemble(definition, "store", counts, clock)

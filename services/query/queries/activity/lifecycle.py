@@ -109,5 +109,11 @@ _TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     IntervalResponse,
 )
 LIFECYCLE: Final = QueryKind(
-    SPEC, _answer, "QueryLifecycle", LifecycleResponse, _TYPES, check=periods
+    SPEC,
+    _answer,
+    "QueryLifecycle",
+    LifecycleResponse,
+    _TYPES,
+    check=periods,
+    closes=lambda query, now: periods(query, now)[-1].end,
 )

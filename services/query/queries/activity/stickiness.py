@@ -66,4 +66,5 @@ STICKINESS: Final = QueryKind(
     StickinessResponse,
     (StickinessQuery, StickinessResponse, IntervalResponse),
     check=periods,
+    closes=lambda query, now: periods(query, now)[-1].end,
 )

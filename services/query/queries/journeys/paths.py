@@ -113,4 +113,5 @@ PATHS: Final = QueryKind(
     "QueryPaths",
     PathsResponse,
     (PathsQuery, PathsResponse, PathEventResponse, PathEdgeResponse, PathPersonsResponse),
+    closes=lambda query, _: read_range(query).end + 1_000 * query.gap_s,
 )

@@ -202,4 +202,5 @@ SESSIONS: Final = QueryKind(
     SessionsResponse,
     (SessionsQuery, SessionsResponse, SessionFigures, SessionEventResponse, IntervalResponse),
     check=_plan,
+    closes=lambda query, now: _plan(query, now)[-1].end + _TAIL_MS + 1_000 * query.gap_s,
 )
