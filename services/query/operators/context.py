@@ -13,7 +13,7 @@ from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from services.commands import Commands
 from services.query.clickhouse.queries import AskedPrefix, EventStore
-from services.query.http.params import Source, instant, now_ms, read_moment
+from services.query.http.params import Source, instant, now_ms, read_clock
 from services.query.log.as_of import read_as_of
 from services.query.log.reading import Reading
 from services.query.projects.settings import Projects
@@ -89,7 +89,7 @@ class Context:
             Unavailable: Kafka or the store does not answer.
         """
         asked = read_as_of(request)
-        clock = read_moment(request, "clock")
+        clock = read_clock(request)
         if asked is None:
             return None
         found = await self.events.prefix(project_id, asked)
