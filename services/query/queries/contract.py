@@ -6,9 +6,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from schemas.operators.segment import SegmentDefinition
+from schemas.queries.filters import QueryFilter
 from schemas.queries.query import Query, QuerySpec
-from services.query.clickhouse.events import EventSource, Statement
-from services.query.clickhouse.printer import QueryScope, print_query
+from services.query.clickhouse.events import Prefix, Statement
+from services.query.clickhouse.printer import QueryScope, filtered, print_query
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Select
 from services.query.http.describe import Json
@@ -37,14 +38,24 @@ class QueryContext(NamedTuple):
     segments: Mapping[str, SegmentDefinition]
     project_segments: Sequence[SegmentDefinition] = ()
 
+    @property
+    def scope(self) -> QueryScope:
+        """What a query may see."""
+        return QueryScope(self.project_id, self.segments, self.clock, members_sql)
+
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
-        scope = QueryScope(self.project_id, self.segments, self.clock, members_sql)
-        return await self.run_statement(lambda source: print_query(source, scope, select))
+        return await self.run_statement(lambda source: print_query(source, self.scope, select))
 
-    async def run_statement(self, state: Callable[[EventSource], Statement]) -> QueryResult:
-        """Run the statement that `state` makes; raises as `run` does."""
-        return await self.events.query(self.project_id, state, self.positions)
+    async def run_statement(
+        self, state: Callable[[Prefix], Statement], where: Sequence[QueryFilter] = ()
+    ) -> QueryResult:
+        """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
+
+        def of_passing(source: Prefix) -> Statement:
+            return state(filtered(source, self.scope, where))
+
+        return await self.events.query(self.project_id, of_passing, self.positions)
 
     def is_complete(self, until: int) -> bool:
         """Whether no event before a time (ms) is missing."""
