@@ -1,6 +1,6 @@
 """What a kind of query is on the query side: one `QueryKind` each, in `queries.QUERIES`."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from services.query.http.describe import Json
 from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
 from services.query.queries.ranges import read_range
+from services.query.queries.rows import Row
 
 Q = TypeVar("Q", bound=Query)
 
@@ -85,11 +86,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     """A kind of query, as the query side knows it.
 
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
-    `types` are those of requests and responses; `response` is the whole response. `refine` adds to
-    the document's schemas what their types cannot express. `errors` are the statuses that only this
-    kind fails with. `check` refuses, at a time of day (ms) and before anything is read, what the
-    request's type cannot. `closes` returns the time (ms) by which no event of the query is missing;
-    without it, answers are not kept for longer than the positions stay.
+    `types` are those of requests and responses; `response` is the whole response, and `rows` are
+    those of a table of it. `page` returns the `after` of the next page, for kinds that have pages.
+    `refine` adds to the document's schemas what their types cannot express. `errors` are the
+    statuses that only this kind fails with. `check` refuses, at a time of day (ms) and before
+    anything is read, what the request's type cannot. `closes` returns the time (ms) by which no
+    event of the query is missing; without it, answers are kept for seconds only.
     """
 
     spec: QuerySpec[Q]
@@ -97,10 +99,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     rpc: str
     response: type[msgspec.Struct]
     types: tuple[type[msgspec.Struct], ...]
+    rows: Callable[[Any], Iterable[Row]]
     refine: Callable[[Json], None] = no_refinement
     errors: tuple[int, ...] = ()
     check: Callable[[Q, int], object] = check_range
     closes: Callable[[Q, int], int] | None = None
+    page: Callable[[Any], str | None] | None = None
 
 
 # Of any request: only the kind knows which.

@@ -13,6 +13,7 @@ from services.query.operators.cohort.sql import cohort_statement, read_counts
 from services.query.queries.adhoc.days import parts_of, read_days
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import Row, rows_of
 
 
 class CohortCellResponse(msgspec.Struct, frozen=True):
@@ -94,11 +95,20 @@ def _mean(rows: list[CohortRowResponse], column: int) -> float | None:
     return returned / persons if persons else None
 
 
+def _rows(answer: CohortQueryResponse) -> list[Row]:
+    return [
+        {"begin": row.begin.isoformat(), "persons": row.persons, "period": number, **cell}
+        for row in answer.rows
+        for number, cell in enumerate(rows_of(row.cells))
+    ]
+
+
 COHORT: Final = QueryKind(
     SPEC,
     _answer,
     "QueryCohort",
     CohortQueryResponse,
     (CohortQuery, CohortQueryResponse, CohortRowResponse, CohortCellResponse),
+    rows=_rows,
     check=read_days,
 )

@@ -15,6 +15,7 @@ from services.query.operators.funnel.sql import funnel_statement, read_counts
 from services.query.queries.adhoc.days import parts_of, read_days
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import Row
 
 
 class FunnelDayResponse(msgspec.Struct, frozen=True):
@@ -84,11 +85,20 @@ def _end_of(query: FunnelQuery, day: int) -> int:
     return midnight(begin_of("day", day + 1), find_zone(query.timezone))
 
 
+def _rows(answer: FunnelQueryResponse) -> list[Row]:
+    steps = zip(answer.steps, answer.reached, answer.conversion, strict=True)
+    return [
+        {"step": number, "event": event, "reached": reached, "conversion": conversion}
+        for number, (event, reached, conversion) in enumerate(steps, 1)
+    ]
+
+
 FUNNEL: Final = QueryKind(
     SPEC,
     _answer,
     "QueryFunnel",
     FunnelQueryResponse,
     (FunnelQuery, FunnelQueryResponse, FunnelDayResponse),
+    rows=_rows,
     check=read_days,
 )

@@ -47,5 +47,11 @@ async def _answer(context: QueryContext, query: SegmentQuery) -> SegmentQueryRes
 
 
 SEGMENT: Final = QueryKind(
-    SPEC, _answer, "QuerySegment", SegmentQueryResponse, (SegmentQuery, SegmentQueryResponse)
+    SPEC,
+    _answer,
+    "QuerySegment",
+    SegmentQueryResponse,
+    (SegmentQuery, SegmentQueryResponse),
+    rows=lambda answer: [{"person": person} for person in answer.persons],
+    page=lambda answer: answer.next,
 )
