@@ -47,6 +47,13 @@ class Next(NamedTuple):
     appended_at: int
 
 
+class Commit(NamedTuple):
+    """An offset that a group has committed, and what it has noted there."""
+
+    offset: int
+    metadata: str
+
+
 class Offsets:
     """Asks the brokers for offsets of one topic with a number of partitions.
 
@@ -77,8 +84,16 @@ class Offsets:
 
     def committed(self, group: str) -> dict[int, int]:
         """Return the offsets that a group has committed, for the partitions where it has."""
+        return {number: one.offset for number, one in self.commits(group).items()}
+
+    def commits(self, group: str) -> dict[int, Commit]:
+        """Return what a group has committed, for the partitions where it has."""
         places = self._ask(lambda: self._member(group).committed(self._places(), _TIMEOUT_S))
-        return {place.partition: place.offset for place in places if place.offset >= 0}
+        return {
+            place.partition: Commit(place.offset, place.metadata or "")
+            for place in places
+            if place.offset >= 0
+        }
 
     def _member(self, group: str) -> Consumer:
         """Return a consumer that never joins the group, and so is not seen by it."""

@@ -74,9 +74,9 @@ def line_statement(
     text = f"""
 SELECT at, _offset, _partition, id, event, mask, held, token, {fingerprint_sql("[token]")}, late_by
 FROM (
-    SELECT *, if({matters} AND newest > at, newest - at, 0) AS late_by
+    SELECT *, if({matters}, greatest(ifNull(newest - at, 0), 0), 0) AS late_by
     FROM (
-        SELECT *, maxIf(at, {matters}) OVER (
+        SELECT *, maxIf(toNullable(at), {matters}) OVER (
             ORDER BY _offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS newest
         FROM (

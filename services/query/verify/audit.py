@@ -17,7 +17,7 @@ from confluent_kafka import Message
 from schemas.avro.codec import Codec
 from schemas.errors import InvalidRequest
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Prefix, Statement, events
+from services.query.clickhouse.events import EventSource, Statement, events
 from services.query.clickhouse.queries import EventStore
 
 Problem = Literal["missing_in_store", "not_in_log", "differs", "twice_in_store"]
@@ -112,7 +112,7 @@ class Audit:
     async def _rows(
         self, project_id: str, number: int, begin: int, end: int
     ) -> dict[int, list[_Row]]:
-        def state(source: Prefix) -> Statement:
+        def state(source: EventSource) -> Statement:
             bind = Binder()
             text = f"""
 SELECT _offset, person_id, event, toUnixTimestamp64Milli(timestamp)

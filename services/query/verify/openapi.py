@@ -4,6 +4,7 @@ from typing import Any
 
 from services.query.http.describe import Json, json_response, operation, parameter
 from services.query.operators.contract import Endpoint
+from services.query.verify.diff import describe_diff
 from services.query.verify.resource import VerifiedResource
 from services.query.verify.response import VerificationResponse
 
@@ -14,6 +15,12 @@ def verify_endpoint(kind: str) -> Endpoint[Any]:
     return Endpoint(
         "verify", VerifiedResource.verify, _verification(kind), "VerifyDefinition", kind
     )
+
+
+# Of any resource that is verified: the operator knows which.
+def diff_endpoint(kind: str) -> Endpoint[Any]:
+    """Return the endpoint `diff` of an operator."""
+    return Endpoint("diff", VerifiedResource.diff, describe_diff(kind), "DiffDefinition", kind)
 
 
 def _verification(kind: str) -> Json:

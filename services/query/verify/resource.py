@@ -2,16 +2,34 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Generic, NamedTuple, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.query.http.params import encode_response, instant, now_ms
+from schemas.errors import InvalidRequest
+from schemas.event_filter import EventSelector
+from services.query.http.params import (
+    encode_response,
+    instant,
+    now_ms,
+    read_choice,
+    read_moment,
+)
+from services.query.log.as_of import ACCEPTED, read_as_of
 from services.query.operators.resource import B, DefinitionResource
 from services.query.verify.audit import Audit, Audited, read_cursor
 from services.query.verify.compare import FigureDifference, differences
+from services.query.verify.diff import (
+    MAX_EVENTS,
+    WHICH,
+    DiffResponse,
+    changes,
+    changing_events_statement,
+    read_events,
+    span_of,
+)
 from services.query.verify.response import (
     MAX_FIGURES,
     MAX_PERSONS,
@@ -106,6 +124,55 @@ class VerifiedResource(DefinitionResource[B, D, A], Generic[B, D, A]):
                 definition.project_id, found.positions, after
             )
         return encode_response(self._verification(definition, found, audited))
+
+    @abstractmethod
+    def selectors(self, definition: D) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a definition counts; None if it looks at all."""
+
+    async def diff(self, request: Request) -> Response:
+        """Show what changed between two answers, and by which events."""
+        after = read_cursor(request.query_params.get("after"))
+        which = read_choice(request, "events", WHICH)
+        asked, clock = read_as_of(request, "to"), read_moment(request, "clock")
+        earlier = read_as_of(request, "from")
+        if earlier is None:
+            raise InvalidRequest(f"is required; {ACCEPTED}", "from")
+        definition = self.find(request)
+        project, store = definition.project_id, self.context.events
+        if asked is None:
+            end = await store.positions(project)
+        else:
+            end = (await store.prefix(project, asked, "to")).positions
+        begin = (await store.prefix(project, earlier, "from")).positions
+        span = span_of(begin, end)
+        clock = await store.newest_event(project, end) if clock is None else clock
+        moment = Moment(now_ms() if clock is None else clock, clock)
+        before = await self.in_store(definition, moment, span.begin)
+        later = await self.in_store(definition, moment, span.end)
+        figures = differences(before, later)
+        found = await store.query(
+            project,
+            lambda source: changing_events_statement(
+                source, project, self.selectors(definition), span.begin, which, after
+            ),
+            span.end,
+        )
+        events = list(read_events(found.columns, self.context.lateness_ms))
+        more = events[MAX_EVENTS:]
+        return encode_response(
+            DiffResponse(
+                id=definition.id,
+                kind=self.name,
+                version=definition.version,
+                from_=dict(sorted(begin.items())),
+                to=dict(sorted(end.items())),
+                clock=None if clock is None else instant(clock),
+                differing=len(figures),
+                figures=changes(figures),
+                events=events[:MAX_EVENTS],
+                next=f"{more[0].partition}:{more[0].offset}" if more else None,
+            )
+        )
 
     async def _compare(self, definition: D) -> Found:
         """Read the stream's figures, and count the same once the store has their events."""

@@ -1,13 +1,14 @@
 """The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.event_filter import EventSelector
 from schemas.operators.cohort import (
     COHORT,
     Cohort,
@@ -16,6 +17,7 @@ from schemas.operators.cohort import (
 )
 from services.query.http.params import encode_response, now_ms, read_day, read_source
 from services.query.operators.cohort.aggregates import CohortAggregates
+from services.query.operators.cohort.live import live_cohort
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import (
     CohortResponse,
@@ -57,6 +59,10 @@ class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
         """Add the project's time zone and start of the week to a cohort that names none."""
         return self._projects.with_calendar(project, fields)
 
+    def live_state(self, definition: CohortDefinition) -> bytes:
+        """Return a `LiveCohort` in JSON."""
+        return live_cohort(definition, self.previous(definition), self._results)
+
     async def results(self, request: Request) -> Response:
         """Show a cohort's grid, of the stream or counted now in ClickHouse."""
         source = read_source(request)
@@ -93,6 +99,10 @@ class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
         )
         complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(cell, result, complete))
+
+    def selectors(self, definition: CohortDefinition) -> Sequence[EventSelector]:
+        """Return what selects the events that a cohort counts."""
+        return definition.cohort.start, definition.cohort.returning
 
     def on_stream(self, definition: CohortDefinition, moment: Moment) -> CohortResultsResponse:  # noqa: ARG002 (no figure depends on it)
         """Return the response with the stream's figures."""

@@ -1,13 +1,14 @@
 """The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.event_filter import EventSelector
 from schemas.operators.funnel import (
     FUNNEL,
     Funnel,
@@ -154,6 +155,11 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
         limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
         definition = self.find(request)
         return encode_response(await trace_person(self.context, request, definition, after, limit))
+
+    def selectors(self, definition: FunnelDefinition) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a funnel counts; None for a strict one."""
+        funnel = definition.funnel
+        return None if funnel.order == "strict" else (*funnel.steps, *funnel.exclusions)
 
     def on_stream(self, definition: FunnelDefinition, moment: Moment) -> FunnelResultsResponse:  # noqa: ARG002 (no figure depends on it)
         """Return the response with the stream's figures."""

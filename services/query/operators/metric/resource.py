@@ -3,7 +3,7 @@
 Not those of this process for Prometheus, which are in `services.query.http.telemetry`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.errors import InvalidRequest
+from schemas.event_filter import EventSelector
 from schemas.operators.metric import (
     KEPT,
     MAX_WINDOW,
@@ -125,6 +126,10 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
 
     # On the stream they are sketches.
     not_compared = ("percentiles", "top", "off_by", "approximate")
+
+    def selectors(self, definition: MetricDefinition) -> Sequence[EventSelector]:
+        """Return what selects the events that a metric measures."""
+        return (definition.metric.filter,)
 
     def on_stream(self, definition: MetricDefinition, moment: Moment) -> MetricResultsResponse:
         """Return the response with the stream's figures of all buckets that are kept."""

@@ -8,7 +8,8 @@ from schemas.operators.segment import SEGMENT as SPEC
 from schemas.operators.segment import Rule, Segment
 from services.query.http.describe import Json
 from services.query.http.forms import one_of_forms
-from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.segment.live import LiveSegment
 from services.query.operators.segment.openapi import MEMBERS, OVERLAP, RESULTS
 from services.query.operators.segment.resource import SegmentListResponse, Segments
 from services.query.operators.segment.response import (
@@ -18,7 +19,8 @@ from services.query.operators.segment.response import (
     SegmentResultsResponse,
 )
 from services.query.operators.segment.view import SEGMENT_SIZES
-from services.query.verify.openapi import verify_endpoint
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
 from services.query.verify.response import VerificationResponse
 
 
@@ -40,12 +42,16 @@ SEGMENT: Final = QueryOperator(
         SegmentResultsResponse,
         SegmentMembersResponse,
         SegmentOverlapResponse,
+        DiffResponse,
+        LiveSegment,
         VerificationResponse,
     ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
         verify_endpoint("segment"),
+        diff_endpoint("segment"),
     ),
+    live=LiveSpec(Segments.live_state),
     refine=_refine,
 )

@@ -11,11 +11,14 @@ from starlette.responses import Response
 
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
+from schemas.event_filter import EventSelector
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
     decode_segment,
+    predictions,
 )
 from services.commands import Write
 from services.query.clickhouse.queries import AskedPrefix
@@ -30,6 +33,7 @@ from services.query.http.params import (
 from services.query.operators.context import Context
 from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.operators.segment.live import live_segment
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
 from services.query.operators.segment.response import (
@@ -44,6 +48,7 @@ from services.query.operators.segment.response import (
     sets_of,
     show,
 )
+from services.query.operators.segment.selectors import selectors_of
 from services.query.operators.segment.sql import members_statement, sizes_statement
 from services.query.operators.segment.view import (
     SEGMENT_SIZES,
@@ -53,6 +58,7 @@ from services.query.operators.segment.view import (
 from services.query.verify.resource import Moment, VerifiedResource
 from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
+from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, has_previous
 from services.query.views.crowd import Crowd
 from services.query.views.progress import LIVE
@@ -85,6 +91,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     def __init__(self, context: Context) -> None:
         self._sizes = SegmentResultsView(context.partitions)
+        self._predictions = Definitions[PredictionDefinition](PredictionDefinition.KIND)
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
@@ -93,6 +100,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
+        self._predictions.apply(changes)
         for change in changes:
             before = self.definitions.find(change.key) if change.kind == self.name else None
             if before is not None and isinstance(change.definition, SegmentDefinition):
@@ -138,7 +146,11 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
-        return References(rules)
+        return References(rules, set(self._predictions.ids(project_id)))
+
+    def live_state(self, definition: SegmentDefinition) -> bytes:
+        """Return a `LiveSegment` in JSON."""
+        return live_segment(definition, self.previous(definition), self._sizes)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +163,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
             clock = _known(clock, prefix)
             counts = await self.count(definition, clock, prefix and prefix.positions)
@@ -177,6 +190,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
@@ -222,6 +236,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definitions[0].project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
+            _refuse_scores(definitions)
             prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
@@ -281,6 +296,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     # ClickHouse does not count who was in at the end of a day.
     not_compared = ("days",)
 
+    def selectors(self, definition: SegmentDefinition) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a segment looks at; None if it looks at all."""
+        return selectors_of(definition.rule)
+
     def on_stream(self, definition: SegmentDefinition, moment: Moment) -> SegmentResultsResponse:
         """Return the response with the stream's figures."""
         return assemble(definition, "stream", self._sizes.aggregates(definition), moment.clock)
@@ -289,6 +308,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
     ) -> SegmentResultsResponse:
         """Return the response with ClickHouse's figures of the events below some positions."""
+        _refuse_scores([definition], "")
         clock = _known(moment.clock)
         counts = await self.count(definition, clock, positions)
         return assemble(definition, "store", counts, clock)
@@ -356,6 +376,17 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
+
+
+def _refuse_scores(definitions: Sequence[SegmentDefinition], field: str = "source") -> None:
+    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
+    for definition in definitions:
+        if predictions(definition.rule, "rule"):
+            raise InvalidRequest(
+                f"segment {definition.id} asks for scores, which count on the stream only, from "
+                "its definition on" + (": accepted is `stream`" if field else ""),
+                field,
+            )
 
 
 def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:
