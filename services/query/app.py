@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
 from schemas.errors import AvilaError
+from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.plans import PlanDefinition
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
@@ -55,6 +56,7 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.queries.resource import QUERY_ROUTES, Queries
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -78,11 +80,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     registry = open_registry(settings, timeout_s=_REGISTRY_TIMEOUT_S)
     keys = Keys()
     plan_definitions = Definitions[PlanDefinition]("plan")
+    segments = Definitions[SegmentDefinition](SEGMENT.name)
     resources: list[_Resource] = []
 
     def apply(changes: _Changes) -> None:
         keys.apply(changes.keys)
         plan_definitions.apply(changes.definitions)
+        segments.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -152,10 +156,11 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             await store.close()
             registry.close()
 
-    auth = Middleware(AuthMiddleware, keys=keys, view=definitions_view)
+    auth = partial(Middleware, AuthMiddleware, keys=keys, view=definitions_view)
     answering = [
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
+        (QUERY_ROUTES, Queries(context, segments)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
@@ -206,13 +211,13 @@ def _make_resource(operator: AnyOperator, context: Context) -> _Resource:
     return resource
 
 
-def _routes(group: AnyGroup, resource: object, auth: Middleware) -> list[Route]:
+def _routes(group: AnyGroup, resource: object, auth: Callable[..., Middleware]) -> list[Route]:
     return [
         Route(
             route.matched_path,
             checked(partial(route.handle, resource), route.operation),
             methods=[route.method],
-            middleware=[auth],
+            middleware=[auth(scope=route.scope)],
         )
         for route in group.routes
     ]

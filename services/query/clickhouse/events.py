@@ -6,12 +6,11 @@ Names and values of a definition are bound parameters of a statement, never its 
 from typing import NamedTuple
 
 from schemas.event_filter import EventSelector
-from schemas.properties import stored_name
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
 from schemas.value_tokens import DIGEST_BYTES, MAX_CHARS
-from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
+from services.query.clickhouse.conditions import Binder, Identifier, condition_sql, property_sql
 
 
 class Statement(NamedTuple):
@@ -91,12 +90,13 @@ def fingerprint_sql(tokens: str) -> str:
     return f"reinterpretAsUInt64(substring(MD5({digests}), 1, 8))"
 
 
-def token_sql(name: str, bind: Binder) -> str:
+def token_sql(name: str, bind: Binder, within: str = "") -> str:
     """Return an expression for a property's value as text that is the same for equal values.
 
-    Equal to `schemas.value_tokens.token`.
+    The property is one of the event's, or of its property `within`, which is an object. Equal to
+    `schemas.value_tokens.token`.
     """
-    value = _property(name, bind)
+    value = property_sql(name, bind, within)
     text = f"{value}.:String"
     digest = f"lower(hex(substring(MD5({text}), 1, {DIGEST_BYTES})))"
     shown = f"""if(
@@ -111,7 +111,7 @@ def whole_token_sql(name: str, bind: Binder) -> str:
 
     Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
     """
-    value = _property(name, bind)
+    value = property_sql(name, bind)
     return f"""ifNull(multiIf({_scalar_tokens(value, f"{value}.:String")},
         startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
         ''
@@ -126,10 +126,6 @@ def _scalar_tokens(value: str, shown: str) -> str:
         {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
         {value}.:Int64 IS NOT NULL, {_whole_number_token(f"{value}.:Int64")},
         {value}.:UInt64 IS NOT NULL, {_whole_number_token(f"{value}.:UInt64")}"""
-
-
-def _property(name: str, bind: Binder) -> str:
-    return f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
 
 
 def _whole_number_token(number: str) -> str:

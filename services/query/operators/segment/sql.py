@@ -33,13 +33,17 @@ def members_statement(
 ) -> Statement:
     """Return the statement for up to `limit` members whose ids come after `after`, by id."""
     bind = Binder()
-    (rule,), persons = _persons(database, [definition], clock, bind)
     return Statement(
-        f"SELECT person_id FROM ({persons}) "  # noqa: S608
-        f"WHERE {rule} AND person_id > {bind(after, 'String')} "
+        f"{members_sql(database, definition, clock, bind)} AND person_id > {bind(after, 'String')} "
         f"ORDER BY person_id LIMIT {bind(limit, 'UInt32')}",
         bind.parameters,
     )
+
+
+def members_sql(database: str, definition: SegmentDefinition, clock: int, bind: Binder) -> str:
+    """Return the query of all members' ids, which ends with its WHERE clause."""
+    (rule,), persons = _persons(database, [definition], clock, bind)
+    return f"SELECT person_id FROM ({persons}) WHERE {rule}"  # noqa: S608
 
 
 def sizes_statement(
