@@ -57,6 +57,8 @@ from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
 from services.query.queries.resource import QUERY_ROUTES, Queries
+from services.query.sql.resource import Sql
+from services.query.sql.routes import SQL_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -161,6 +163,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
         (QUERY_ROUTES, Queries(context, segments)),
+        (SQL_ROUTES, Sql(store, settings.clickhouse_database)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),

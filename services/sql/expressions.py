@@ -74,13 +74,13 @@ class Expressions:
         """Print a query, without brackets; the class below prints queries."""
         raise NotImplementedError
 
-    def expression(self, node: exp.Expr | None) -> str:
+    def expression(self, node: object) -> str:
         """Print an expression.
 
         Raises:
             Refused: a part of it is not allowed.
         """
-        if node is None:
+        if not isinstance(node, exp.Expr):
             raise Refused("an expression is missing")
         return self.at(node, self._print)
 
@@ -103,10 +103,10 @@ class Expressions:
             if name not in accepted and name not in _HARMLESS and value not in (None, False, []):
                 raise Refused(f"{_title(name)} is not supported in {_kind(node)}")
 
-    def _print(self, node: exp.Expr) -> str:  # noqa: C901, PLR0911, PLR0912 (one case a kind of node)
+    def _print(self, node: exp.Expr) -> str:
         if (sign := _BINARY.get(type(node))) is not None:
             self.only(node, "this", "expression")
-            return f"({self.expression(node.left)} {sign} {self.expression(node.right)})"
+            return f"({self.expression(node.this)} {sign} {self.expression(node.expression)})"
         if isinstance(node, _CALLS):
             return self._call(node)
         match node:
@@ -288,7 +288,7 @@ class Expressions:
     def _bound(self, spec: exp.Expr, name: str) -> str:
         bound = spec.args.get(name)
         if bound == "CURRENT ROW":
-            return bound
+            return "CURRENT ROW"
         side = str(spec.args.get(f"{name}_side")).upper()
         if side not in _FRAME_SIDES:
             raise Refused("a frame is bounded by rows PRECEDING or FOLLOWING")
@@ -311,7 +311,7 @@ class Expressions:
         if isinstance(fill, exp.Expr):
             self.only(fill, "from_", "to", "step")
             for word, name in (("FROM", "from_"), ("TO", "to"), ("STEP", "step")):
-                if fill.args.get(name) is not None:
+                if fill.args.get(name):
                     text += f" {word} {self.expression(fill.args[name])}"
         return text
 
@@ -361,10 +361,7 @@ class Expressions:
     def _parameter(self, node: exp.Placeholder) -> str:
         kind = node.args.get("kind")
         if not isinstance(kind, exp.DataType) or node.this is None:
-            raise Refused(
-                "a parameter has a name and a type of values, such as {from:Date}; an Identifier is "
-                "none"
-            )
+            raise Refused("a parameter has a name and a type of values, such as {from:Date}")
         name, printed = parameter_name(node.name), type_sql(kind)
         if self.parameters.setdefault(name, printed) != printed:
             raise Refused(f"the parameter {name} has two types")

@@ -31,12 +31,16 @@ _BY_LOWER_CASE: Final = {name.lower(): name for name in sorted(FUNCTIONS)}
 HIGHER_ORDER: Final = frozenset(
     name
     for name in FUNCTIONS
-    if name.startswith(("arrayAll", "arrayAvg", "arrayCount", "arrayCumSum", "arrayExists"))
-    or name.startswith(("arrayFill", "arrayFilter", "arrayFirst", "arrayFold", "arrayLast"))
-    or name in {"arrayMap", "arrayMax", "arrayMin", "arrayProduct", "arraySum", "arrayDifference"}
-    or name.startswith(("arrayReverseFill", "arrayReverseSort", "arrayReverseSplit", "arraySort"))
-    or name.startswith(("arraySplit", "mapAll", "mapApply", "mapExists", "mapFilter"))
-    or name.startswith(("mapReverseSort", "mapSort", "arrayCompact"))
+    if name.startswith(
+        (
+            *("arrayAll", "arrayAvg", "arrayCompact", "arrayCount", "arrayCumSum"),
+            *("arrayDifference", "arrayExists", "arrayFill", "arrayFilter", "arrayFirst"),
+            *("arrayFold", "arrayLast", "arrayMap", "arrayMax", "arrayMin", "arrayProduct"),
+            *("arrayReverseFill", "arrayReverseSort", "arrayReverseSplit", "arraySort"),
+            *("arraySplit", "arraySum", "mapAll", "mapApply", "mapExists", "mapFilter"),
+            *("mapReverseSort", "mapSort"),
+        )
+    )
 )
 
 

@@ -16,6 +16,7 @@ from services.sql.errors import Refused
 
 MAX_CHARS: Final = 32_768
 MAX_DEPTH: Final = 40
+_FIRST: Final = {"SELECT", "WITH", "(", "FROM"}
 # The parser goes back and tries again where a text has several readings. A text of n tokens takes
 # some n steps; one that is made to be read again and again takes more than this.
 _STEPS_PER_TOKEN: Final = 30
@@ -49,7 +50,6 @@ class _Parser(ClickHouseParser):
 
 
 class _Dialect(ClickHouse):
-    parser_class = _Parser
     # Indexes stay as they are written.
     INDEX_OFFSET = 0
 
@@ -67,6 +67,7 @@ def parse(text: str) -> exp.Expr:
         raise Refused(f"has {len(text)} characters; accepted are up to {MAX_CHARS}")
     try:
         tokens = _DIALECT.tokenize(text)
+        _check_start(text, tokens)
         _check_depth(text, tokens)
         parser = _Parser(dialect=_DIALECT)
         parser.steps_left = _MIN_STEPS + _STEPS_PER_TOKEN * len(tokens)
@@ -85,6 +86,12 @@ def parse(text: str) -> exp.Expr:
     if len(statements) > 1:
         raise Refused(f"has {len(statements)} statements; accepted is one", text, 0)
     return statements[0]
+
+
+def _check_start(text: str, tokens: list[Any]) -> None:
+    if tokens and tokens[0].text.upper() not in _FIRST:
+        found = tokens[0].text[:100].upper()
+        raise Refused(f"{found} is not allowed: accepted is a SELECT", text, tokens[0].start)
 
 
 def _check_depth(text: str, tokens: list[Any]) -> None:

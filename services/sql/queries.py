@@ -93,8 +93,8 @@ class _Queries(Expressions):
             case exp.Subquery():
                 self.only(node, "this", "order", "limit", "offset", "with_")
                 if any(node.args.get(name) for name in ("order", "limit", "offset", "with_")):
-                    head = self._with(node)
-                    return f"{head}SELECT * FROM ({self.query(node.this)}){self._tail(node)}"
+                    head, inner = self._with(node), self.query(node.this)
+                    return f"{head}SELECT * FROM ({inner}){self._tail(node)}"  # noqa: S608 (printed here)
                 return self.query(node.this)
         raise Refused(f"{_statement(node)} is not allowed: accepted is a SELECT")
 
@@ -107,7 +107,9 @@ class _Queries(Expressions):
             distinct = ""
         printed = f"({self.query(node.left)}) {word} {distinct} ({self.query(node.right)})"
         tail = self._tail(node)
-        return f"{head}SELECT * FROM ({printed}){tail}" if head or tail else printed
+        if not head and not tail:
+            return printed
+        return f"{head}SELECT * FROM ({printed}){tail}"  # noqa: S608 (printed here)
 
     def _select(self, node: exp.Select) -> str:
         self.only(node, *_CLAUSES)

@@ -49,6 +49,8 @@ def number(text: str) -> str:
 def parameter_name(name: str) -> str:
     """Return the name of a parameter; raises `Refused` for one that is not accepted."""
     if not _PARAMETER.fullmatch(name) or name.lower().startswith(RESERVED_PREFIX):
-        raise Refused(f"{name[:100]!r} is no name of a parameter; accepted are 1 to 64 letters, "
-                      "digits and `_`")
+        raise Refused(
+            f"{name[:100]!r} is no name of a parameter; accepted are 1 to 64 letters, "
+            "digits and `_`"
+        )
     return name

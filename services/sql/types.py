@@ -3,6 +3,7 @@
 from typing import Final
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from services.sql.errors import Refused
 from services.sql.text import identifier, string
@@ -30,16 +31,22 @@ _KNOWN: Final = {
     if name != "Nullable"
 }
 _MAX_DEPTH: Final = 10
+_MAX_CHARS: Final = 200
+
+
+def type_names() -> tuple[str, ...]:
+    """Return the names of the types that are accepted."""
+    return _NAMES
 
 
 def read_type(text: str) -> exp.DataType:
     """Parse a type that is given as text; raises `Refused` for what is none."""
-    if len(text) <= 1_000:
-        try:
-            return exp.DataType.build(text, dialect="clickhouse")
-        except (Exception, RecursionError):  # noqa: BLE001 (sqlglot fails in many ways)
-            pass
-    raise Refused(f"{text[:100]!r} is no type")
+    if len(text) > _MAX_CHARS:
+        raise Refused(f"a type has {len(text)} characters; accepted are up to {_MAX_CHARS}")
+    try:
+        return exp.DataType.build(text, dialect="clickhouse")
+    except (SqlglotError, ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
+        raise Refused(f"{text[:100]!r} is no type") from error
 
 
 def type_sql(kind: exp.Expr, depth: int = 0) -> str:

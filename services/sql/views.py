@@ -1,4 +1,4 @@
-"""The views that SQL reads: queries of one project's events."""
+"""The views that SQL reads: queries of one project's rows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ class View(NamedTuple):
     query: str
 
 
-_COLUMNS: Final = (
+_EVENT_COLUMNS: Final = (
     ViewColumn("event_id", "UUID", "Identifies the event."),
     ViewColumn("project_id", "LowCardinality(String)", "The project itself."),
     ViewColumn("distinct_id", "String", "The id that the event was sent with."),
@@ -48,26 +48,39 @@ _COLUMNS: Final = (
     ViewColumn("_offset", "UInt64", "The offset of its record."),
     ViewColumn("_properties", "String", "The text of properties that are no JSON object."),
 )
+_SCORE_COLUMNS: Final = (
+    ViewColumn("prediction_id", "LowCardinality(String)", "The id of the prediction."),
+    ViewColumn("person_id", "String", "The person."),
+    ViewColumn("version", "Int32", "The version of the definition that asked."),
+    ViewColumn("at", "DateTime64(3, 'UTC')", "The time of the event that asked."),
+    ViewColumn("score", "Float64", "The score, from 0 to 1."),
+    ViewColumn("model", "LowCardinality(String)", "The model, by its name."),
+    ViewColumn("model_version", "Int64", "How many examples the model had learned."),
+    ViewColumn(
+        "contributions",
+        "Array(Tuple(feature LowCardinality(String), value Float32, contribution Float64))",
+        "What contributed most.",
+    ),
+)
 
 
-def _events() -> str:
-    """Return the query of a project's events.
+def _of_project(table: str, columns: tuple[ViewColumn, ...], *, final: bool = False) -> str:
+    """Return the query of a project's rows of a table.
 
     The table has a name that is ours, so that no alias of a statement can stand for its column.
     """
-    event = quoted(f"{RESERVED_PREFIX}_event")
-    columns = ", ".join(f"{event}.{quoted(one.name)} AS {quoted(one.name)}" for one in _COLUMNS)
-    return (
-        f"SELECT {columns} FROM {_DATABASE}.`events` AS {event} "
-        f"WHERE {event}.`project_id` = {{{PROJECT_PARAMETER}:String}}"
-    )
+    ours = quoted(f"{RESERVED_PREFIX}_{table}")
+    named = ", ".join(f"{ours}.{quoted(one.name)} AS {quoted(one.name)}" for one in columns)
+    source = f"{_DATABASE}.{quoted(table)} AS {ours}{' FINAL' if final else ''}"
+    own = f"{ours}.`project_id` = {{{PROJECT_PARAMETER}:String}}"
+    return f"SELECT {named} FROM {source} WHERE {own}"  # noqa: S608 (names of ours)
 
 
 EVENTS: Final = View(
     "events",
     "The events of the project.",
-    _COLUMNS,
-    _events(),
+    _EVENT_COLUMNS,
+    _of_project("events", _EVENT_COLUMNS),
 )
 PERSONS: Final = View(
     "persons",
@@ -81,7 +94,15 @@ PERSONS: Final = View(
     ),
     Path(__file__).with_name("persons.sql").read_text("utf-8"),
 )
-VIEWS: Final = (EVENTS, PERSONS)
+PREDICTIONS: Final = View(
+    "predictions",
+    "The newest score of each person for each prediction of the project.",
+    _SCORE_COLUMNS,
+    _of_project("predictions", _SCORE_COLUMNS, final=True),
+)
+# What the views read.
+_TABLES: Final = ("events", "predictions")
+VIEWS: Final = (EVENTS, PERSONS, PREDICTIONS)
 
 
 def view_queries(database: str) -> Mapping[str, str]:
@@ -95,5 +116,6 @@ def project_filter(database: str, project_id: str) -> str:
     ClickHouse applies it to each read of the table, however the statement was written: a second
     wall behind the views.
     """
-    condition = f"project_id = {string(project_id)}"
-    return f"{{{string(f'{database}.events')}: {string(condition)}}}"
+    condition = string(f"project_id = {string(project_id)}")
+    tables = (f"{string(f'{database}.{table}')}: {condition}" for table in _TABLES)
+    return f"{{{', '.join(tables)}}}"
