@@ -23,6 +23,8 @@ from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_predict import predict
 from services.cli_query import query
+from services.cli_sql import sql
+from services.cli_store import store
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +40,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file, predict, query):
+for command in (keys, tokens, projects, import_file, predict, query, sql, store):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]
@@ -105,14 +107,6 @@ def broker(settings: ReadSettings, number: int) -> None:
     from services.broker import run_broker  # noqa: PLC0415
 
     run_broker(settings(), _say, number)
-
-
-@part("store", "Run the embedded ClickHouse store.")
-def store(settings: Settings) -> None:
-    """Run the store."""
-    from services.store import run_store  # noqa: PLC0415
-
-    run_store(settings)
 
 
 @part("worker", "Run a stream worker.")

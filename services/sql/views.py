@@ -11,7 +11,7 @@ PROJECT_PARAMETER: Final = f"{RESERVED_PREFIX}_project"
 DATABASE: Final = "avila"
 # What stands for the database in the queries of views.
 _DATABASE: Final = "{database}"
-_JSON: Final = "JSON(max_dynamic_paths = 256)"
+_JSON: Final = "JSON(max_dynamic_paths=256)"
 
 
 class ViewColumn(NamedTuple):

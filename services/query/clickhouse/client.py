@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
-from services.query.clickhouse.turns import Turns
+from services.turns import Turns
 from sinks.connection import location
 
 _MAX_RUNNING: Final = 4

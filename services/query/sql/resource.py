@@ -45,8 +45,7 @@ _TEXT_FORMATS: Final = {
 }
 # Where an error begins to quote the statement, which is ours and not what was received.
 _STATEMENT: Final = re.compile(
-    r"[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version ",
-    re.IGNORECASE,
+    r"(?i)[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version "
 )
 _NO_TABLE: Final = {60, 81}
 _Scalar = str | int | float | bool | None
