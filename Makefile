@@ -4,28 +4,32 @@ UV := .tools/bin/uv
 RUN := $(UV) run --locked --no-sync
 STAMP := .venv/.synced
 STUBS := schemas/avila_pb2.py
+PAGE := services/page/built/index.html
+BUILT := $(STUBS) $(PAGE)
 # Tests mostly wait, for brokers and processes of their own, so two processes take half the time of
 # one. Tests of one module share services, so a module stays in one process.
 TWO_PROCESSES := --numprocesses=2 --dist=loadscope --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernels demo test test-faults check lint types format bench clean
+.PHONY: help setup page kernels demo test test-faults check lint types format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STUBS) ## Install what the other targets need into .venv
+setup: $(BUILT) ## Install what the other targets need into .venv
+
+page: $(PAGE) ## Build the web page
 
 kernels: $(STUBS) ## Compile the kernels of the worker, which its first start would do otherwise
 	$(RUN) python -m pipelines
 
-demo: $(STUBS) ## Start the system, play a shop's clickstream through it, show a funnel fill
+demo: $(BUILT) ## Start the system, play a shop's clickstream through it, show a funnel fill
 	$(RUN) avila demo
 
-test: $(STUBS) ## Run the tests, or with ARGS="tests/sinks -k rejects" some of them, in one process
+test: $(BUILT) ## Run the tests, or with ARGS="tests/sinks -k rejects" some of them, in one process
 	$(RUN) pytest -m "not faults" $(or $(ARGS),$(TWO_PROCESSES))
 
-test-faults: $(STUBS) ## Run the tests that kill and pause real processes for a long time
+test-faults: $(BUILT) ## Run the tests that kill and pause real processes for a long time
 	$(RUN) pytest -m faults $(ARGS)
 
 check: lint types test ## Style, types and tests
@@ -35,8 +39,9 @@ lint: $(STUBS) ## Check style, and which package imports which
 	$(RUN) ruff check .
 	$(RUN) lint-imports
 
-types: $(STUBS) ## Check types
+types: $(BUILT) ## Check types, those of the page against the API
 	$(RUN) mypy
+	$(RUN) python -m services.page.check
 
 format: $(STUBS) ## Put code into shape
 	$(RUN) ruff format .
@@ -53,7 +58,9 @@ bench: $(STUBS) ## Measure the worker, its operators and the ingest service besi
 	$(RUN) python -m benchmarks.ingest
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis schemas/*_pb2.py*
+	rm -rf .venv .tools .avila .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \
+		schemas/*_pb2.py* services/page/built services/page/node_modules \
+		tests/services/page/browser/node_modules tests/services/page/browser/chromium
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -68,3 +75,7 @@ $(STAMP): $(UV) pyproject.toml uv.lock
 # With the tools of the lock file. A wheel has them made by hatch_build.py.
 $(STUBS): $(STAMP) schemas/avila.proto
 	$(RUN) python -m grpc_tools.protoc --proto_path=schemas --python_out=schemas --pyi_out=schemas avila.proto
+
+# From the packages of its lock file, in seconds. A wheel has it built by hatch_build.py.
+$(PAGE): $(STAMP) services/page/build.py services/page/package-lock.json $(shell find services/page/source -name '*.d.ts' -prune -o -type f -print)
+	$(RUN) python services/page/build.py

@@ -1,4 +1,4 @@
-"""Credentials (write keys and query tokens) and the limits and settings of projects.
+"""Credentials (write keys, query tokens, sessions) and the limits and settings of projects.
 
 They are records of the definitions topic. A write key sends events, a query token reads figures and
 changes definitions; neither is accepted instead of the other, and their prefixes differ.
@@ -102,7 +102,26 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.id
 
 
-Definition = WriteKey | QueryToken | Project
+class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The record of a session of the page, which somebody began by showing a query token.
+
+    Its secret is in a cookie: `digest` is that secret's SHA-256 in hex, and `id` the beginning of
+    that. Until `expires_at` it allows what the token with the id `token` allows, as long as that
+    token does. `client` is the name that the browser gives itself.
+    """
+
+    kind: ClassVar[Kind] = "session"
+
+    project_id: ProjectOrAll
+    id: Id
+    digest: str
+    token: Id
+    created_at: int
+    expires_at: int
+    client: Text = ""
+
+
+Definition = WriteKey | QueryToken | Project | Session
 
 
 def mint_write_key() -> str:
@@ -113,6 +132,11 @@ def mint_write_key() -> str:
 def mint_token() -> str:
     """Return a new query token, which is not stored."""
     return TOKEN_PREFIX + secrets.token_hex(_TOKEN_BYTES)
+
+
+def mint_session() -> str:
+    """Return the secret of a new session, which is not stored."""
+    return secrets.token_hex(_TOKEN_BYTES)
 
 
 def digest_of(token: str) -> str:
@@ -183,5 +207,5 @@ def decode(kind: str, value: bytes) -> Definition | None:
 
 
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Definition]]] = {
-    struct.kind: msgspec.json.Decoder(struct) for struct in (WriteKey, QueryToken, Project)
+    struct.kind: msgspec.json.Decoder(struct) for struct in (WriteKey, QueryToken, Project, Session)
 }

@@ -25,6 +25,7 @@ from services.cli_predict import predict
 from services.cli_query import query
 from services.cli_sql import sql
 from services.cli_store import store
+from services.cli_verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +41,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file, predict, query, sql, store):
+for command in (keys, tokens, projects, import_file, predict, query, sql, store, verify):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]

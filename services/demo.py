@@ -1,7 +1,9 @@
 """The demonstration: a shop's clickstream through the whole system, until both sides agree.
 
 The events are those of the e-commerce dataset in the `retentioneering` package (Apache-2.0): 31,106
-events of visits to a web shop. Everything real: broker, worker, sink, store and services.
+events of visits to a web shop, moved in time so that the last one is now. Everything is real:
+broker, worker, sink, store, services, and the page, which shows visits until the demonstration is
+stopped.
 """
 
 import contextlib
@@ -24,6 +26,7 @@ from rich.table import Table
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
 from services.child_process import reap, spawn
+from services.demo_visitors import Visitors, moved_to_now
 from services.imports import Columns, import_events
 from services.keys.first import read_token, token_file
 from services.worker import as_environment, partitions_held
@@ -36,6 +39,63 @@ STEPS: Final = ("home", "product_view", "add_to_cart", "cart", "payment_details"
 PROJECT: Final = "shop"
 FUNNEL: Final = "home-to-purchase"
 WINDOW_S: Final = 7 * 86_400
+DAY_S: Final = 86_400
+DEFINITIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    (
+        "funnels",
+        {
+            "id": FUNNEL,
+            "name": "From the home page to a purchase",
+            "steps": [{"event": event} for event in STEPS],
+            "window_s": WINDOW_S,
+        },
+    ),
+    (
+        "metrics",
+        {"id": "events", "name": "Events by day", "measure": "events", "bucket_s": DAY_S},
+    ),
+    (
+        "metrics",
+        {"id": "visitors", "name": "Visitors by day", "measure": "persons", "bucket_s": DAY_S},
+    ),
+    (
+        "cohorts",
+        {"id": "retention", "name": "Visitors who come back", "start": {}, "period": "month"},
+    ),
+    (
+        "segments",
+        {
+            "id": "buyers",
+            "name": "Bought in 30 days",
+            "rule": {"performed": {"event": "purchase", "within_s": 30 * DAY_S}},
+        },
+    ),
+    (
+        "segments",
+        {
+            "id": "left-a-cart",
+            "name": "Left a cart",
+            "rule": {
+                "and": [
+                    {"performed": {"event": "add_to_cart", "within_s": 7 * DAY_S}},
+                    {"not": {"performed": {"event": "purchase", "within_s": 7 * DAY_S}}},
+                ]
+            },
+        },
+    ),
+    (
+        "predictions",
+        {
+            "id": "buys-soon",
+            "name": "Buys within the hour",
+            "goal": {"event": "purchase"},
+            "within_s": 3_600,
+            "at": {"event": "product_view"},
+            "events": [{"event": "add_to_cart"}],
+            "challengers": [{"kind": "logistic_adagrad"}, {"kind": "base_rate"}],
+        },
+    ),
+)
 _START_TIMEOUT_S: Final = 300.0
 _SETTLE_TIMEOUT_S: Final = 180.0
 _RATE: Final = 4_000
@@ -50,12 +110,17 @@ def run_demo(settings: Settings) -> None:
     """
     console = Console()
     api = f"http://{settings.local_address(QUERY_PORT)}"
+    page = f"{api}/#/{PROJECT}/overview"
     funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
     dataset = _dataset()
     with _system(settings, console) as system:
         _await_ready(f"{api}/readyz", settings, system, console)
         token = read_token(settings)
-        _define(api, token)
+        for path, body in DEFINITIONS:
+            _define(f"{api}/api/projects/{PROJECT}/{path}", body, token)
+        dataset = moved_to_now(dataset, settings.data_dir / "demo.csv.gz")
+        console.print(f"Watch it fill: {page}")
+        console.print(f"(sign in with the query token in {token_file(settings)})")
         console.print("Playing a shop's clickstream: 31,106 events of visits to a web shop")
         player = _Player(settings, dataset)
         player.start()
@@ -73,11 +138,15 @@ def run_demo(settings: Settings) -> None:
         console.print(_drawn(store, "ClickHouse"))
         console.print("[green]The stream's figures and ClickHouse's are equal.[/green]")
         console.print(f"Results: {funnel}/results")
-        console.print(f"(with the query token in {token_file(settings)})")
+        console.print(f"The page: {page}")
+        console.print(f"(both with the query token in {token_file(settings)})")
         if console.is_terminal:
-            console.print("The system is running; stop it with Ctrl-C.")
+            console.print("The system is running, and visitors come; stop it with Ctrl-C.")
+            visitors = Visitors(settings, dataset, PROJECT)
+            visitors.start()
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
+            visitors.stop()
 
 
 class _Player(threading.Thread):
@@ -145,15 +214,9 @@ def _await_ready(
     raise Unavailable(f"the system is not ready after {_START_TIMEOUT_S:.0f} s: see its logs")
 
 
-def _define(api: str, token: str) -> None:
-    body = {
-        "id": FUNNEL,
-        "name": "From the home page to a purchase",
-        "steps": [{"event": event} for event in STEPS],
-        "window_s": WINDOW_S,
-    }
+def _define(path: str, body: dict[str, Any], token: str) -> None:
     request = urllib.request.Request(  # noqa: S310
-        f"{api}/api/projects/{PROJECT}/funnels",
+        path,
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {token}"},
     )

@@ -11,7 +11,8 @@ Connections are closed with these codes, each with a reason in words:
     1012  the service is stopping: connect again
     1013  the service is at a limit, or the peer does not read: connect again later
 
-Neither service uses cookies, so a page of another origin can do only what its credential allows.
+Ingest uses no cookies; the query service accepts one only from its own page, by the `Origin`. So a
+page of another origin can do only what its credential allows.
 """
 
 import asyncio

@@ -100,6 +100,30 @@ class WorkerCheck:
         return state
 
 
+class WorkersNow:
+    """A check that passes while workers process all partitions, again each time it is asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def __call__(self) -> str:
+        """Return what is amiss; nothing if the check passes."""
+        return await asyncio.to_thread(self._ask)
+
+    def _ask(self) -> str:
+        settings = self._settings
+        if not settings.kafka_bootstrap:  # the worker is on this machine
+            try:
+                get(f"http://{settings.local_address(WORKER_PORT)}/metrics", timeout_s=2)
+            except OSError as error:
+                # Kafka counts a killed worker as a member for ten seconds more.
+                return f"the worker does not answer: {error}"
+        held = partitions_held(settings)
+        if held < settings.partitions:
+            return f"{held} of {settings.partitions} partitions are processed"
+        return ""
+
+
 def get(url: str, *, timeout_s: float) -> str:
     """Return the body at an address of this machine, without any proxy.
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from schemas.errors import Forbidden, Unauthorized
-from schemas.keys import ALL_PROJECTS, TOKEN_PREFIX, WRITE_KEY_PREFIX, Scope
+from schemas.keys import ALL_PROJECTS, TOKEN_PREFIX, WRITE_KEY_PREFIX, QueryToken, Scope, Session
 from services.keys.view import Keys
 
 _SEND: Final = f"send `Authorization: Bearer {TOKEN_PREFIX}…`"
@@ -19,9 +19,18 @@ def authorize(keys: Keys, authorization: str, scope: Scope, project_id: str, now
         Forbidden: the token is for another project or another scope.
     """
     scheme, _, text = authorization.strip().partition(" ")
-    text = text.strip()
-    if scheme.lower() != "bearer" or not text:
+    if scheme.lower() != "bearer" or not text.strip():
         raise Unauthorized(f"a query token is required: {_SEND}; {_CREATE}")
+    check_allowed(valid_token(keys, text, now_ms), scope, project_id)
+
+
+def valid_token(keys: Keys, text: str, now_ms: int) -> QueryToken:
+    """Return the token with a text.
+
+    Raises:
+        Unauthorized: there is none, or it has expired.
+    """
+    text = text.strip()
     if text.startswith(WRITE_KEY_PREFIX) or text in keys.write_keys:
         raise Unauthorized(
             f"this is a write key, which sends events and reads nothing; {_SEND}; {_CREATE}"
@@ -32,6 +41,24 @@ def authorize(keys: Keys, authorization: str, scope: Scope, project_id: str, now
     if now_ms >= token.expires_at:
         day = datetime.fromtimestamp(token.expires_at / 1_000, UTC).date()
         raise Unauthorized(f"the query token {token.id} expired on {day}; {_CREATE}")
+    return token
+
+
+def valid_session(keys: Keys, secret: str, now_ms: int) -> tuple[Session, QueryToken]:
+    """Return the session with a secret, and the token that it was begun with.
+
+    Raises:
+        Unauthorized: the session is unknown or has ended, or its token has.
+    """
+    session = keys.find_session(secret)
+    token = None if session is None else keys.tokens.get(session.token)
+    if session is None or token is None or now_ms >= min(session.expires_at, token.expires_at):
+        raise Unauthorized("the session has ended: sign in again")
+    return session, token
+
+
+def check_allowed(token: QueryToken, scope: Scope, project_id: str) -> None:
+    """Return if a valid token has `scope` in a project; raises `Forbidden` otherwise."""
     if token.project_id not in {ALL_PROJECTS, project_id}:
         raise Forbidden(f"the query token {token.id} is for project {token.project_id}")
     if scope not in token.scopes:

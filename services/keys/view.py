@@ -1,8 +1,8 @@
 """The credentials and project limits on the definitions topic, as a view."""
 
 import hmac
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from schemas.keys import (
     Definition,
     Project,
     QueryToken,
+    Session,
     WriteKey,
     decode,
     digest_of,
@@ -22,7 +23,7 @@ from schemas.keys import (
 
 log = structlog.get_logger(__name__)
 
-_KINDS = {WriteKey.kind, QueryToken.kind, Project.kind}
+_KINDS = {WriteKey.kind, QueryToken.kind, Project.kind, Session.kind}
 
 
 class Change(NamedTuple):
@@ -43,12 +44,14 @@ class Keys:
             not reveal how much of a guess is right.
         tokens: by id.
         projects: those with limits or settings, by id.
+        sessions: of the page, by id.
     """
 
     def __init__(self) -> None:
         self.write_keys: dict[str, WriteKey] = {}
         self.tokens: dict[str, QueryToken] = {}
         self.projects: dict[str, Project] = {}
+        self.sessions: dict[str, Session] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes in the order of the topic; applying them again changes nothing."""
@@ -60,16 +63,21 @@ class Keys:
                     self.tokens[name] = definition
                 case Project():
                     self.projects[name] = definition
+                case Session():
+                    self.sessions[name] = definition
                 case None:
                     self._remove(project_id, kind, name)
 
     def _remove(self, project_id: str, kind: str, name: str) -> None:
-        held: dict[str, WriteKey] | dict[str, QueryToken] | dict[str, Project]
-        held = self.write_keys if kind == WriteKey.kind else self.tokens
-        held = self.projects if kind == Project.kind else held
-        before = held.get(name)
+        held: Mapping[str, dict[str, Any]] = {
+            WriteKey.kind: self.write_keys,
+            QueryToken.kind: self.tokens,
+            Project.kind: self.projects,
+            Session.kind: self.sessions,
+        }
+        before: Definition | None = held[kind].get(name)
         if before is not None and before.project_id == project_id:
-            del held[name]
+            del held[kind][name]
 
     def find_token(self, text: str) -> QueryToken | None:
         """Return the query token with this text, even if it has expired; None if there is none.
@@ -79,6 +87,17 @@ class Keys:
         """
         digest = digest_of(text)
         found = self.tokens.get(token_id(digest))
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            return None
+        return found
+
+    def find_session(self, secret: str) -> Session | None:
+        """Return the session with this secret, even if it has expired; None if there is none.
+
+        Compares as `find_token` does.
+        """
+        digest = digest_of(secret)
+        found = self.sessions.get(token_id(digest))
         if found is None or not hmac.compare_digest(found.digest, digest):
             return None
         return found

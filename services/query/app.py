@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
@@ -29,6 +29,7 @@ from services.errors import answer_defect, answer_error
 from services.keys import view as key_view
 from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
+from services.page.assets import Page
 from services.query import openapi
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
@@ -41,6 +42,7 @@ from services.query.http.telemetry import QueryTelemetry
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
 from services.query.live.socket import Live
+from services.query.log.event_log import EventLog
 from services.query.operators import OPERATORS
 from services.query.operators.context import Context
 from services.query.operators.contract import AnyOperator
@@ -56,7 +58,10 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
+from services.query.sessions.resource import Sessions
+from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
 from services.query.views.catalog import Definitions
@@ -64,7 +69,7 @@ from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
 from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
-from services.worker import WorkerCheck
+from services.worker import WorkerCheck, WorkersNow
 
 # The longest that stopping waits for the registry; a view's thread asks it again in any case.
 _REGISTRY_TIMEOUT_S: Final = 3
@@ -96,7 +101,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "definitions", settings.cluster, [topics.definitions.name], _read, apply
     )
     store = Store(settings)
-    events = EventStore(store, settings.clickhouse_database)
+    events = EventStore(store, settings.clickhouse_database, EventLog(settings))
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
@@ -105,6 +110,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         for resource in resources:
             await resource.promote_live()
 
+    def defined_projects() -> set[str]:
+        return {one.project_id for resource in resources for one in resource.definitions.all()}
+
+    sessions = Sessions(keys, definitions_view, commands, defined_projects)
     promotions = Promotions(promote_all)
     context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
@@ -126,7 +135,9 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     }
     if not settings.kafka_bootstrap:  # the whole system is on this machine
         checks["worker"] = WorkerCheck(settings)
-    health = Health(topic_views, checks)
+    health = Health(topic_views, checks, {"worker": WorkersNow(settings)})
+    cache = AnswerCache()
+    telemetry.watch_cache(lambda: (cache.hits, cache.misses, cache.bytes))
     tail = Tail(
         settings.cluster,
         topics.events.name,
@@ -145,13 +156,14 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for topic_view in (*topic_views, *side_views):
             topic_view.start()
-        promoting = asyncio.create_task(promotions.run())
+        running = [asyncio.create_task(one) for one in (promotions.run(), context.reading.run())]
         try:
             async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
                 yield
         finally:
-            promoting.cancel()
-            await asyncio.gather(promoting, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await tail.stop()
             for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
@@ -162,22 +174,34 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     answering = [
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
-        (QUERY_ROUTES, Queries(context, segments)),
+        (QUERY_ROUTES, Queries(context, segments, cache)),
         (SQL_ROUTES, Sql(store, settings.clickhouse_database)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
     ]
+    page = Page()
     public: dict[str, Handler] = {
+        "/": page.index,
         "/healthz": health.alive,
         "/readyz": health.ready,
+        "/health": health.parts,
         "/metrics": telemetry.answer,
         "/openapi.json": _describe,
     }
     return Starlette(
         routes=[
             *(route for group, resource in answering for route in _routes(group, resource, auth)),
+            *(
+                Route(
+                    route.path,
+                    checked(partial(route.handle, sessions), route.operation),
+                    methods=[route.method],
+                )
+                for route in SESSION_ROUTES
+            ),
             WebSocketRoute(f"{PROJECT_PATH}/live", socket),
+            Mount("/assets", page.asset),
             *(
                 Route(path, checked(public[path], operation), methods=["GET"])
                 for path, operation in openapi.PUBLIC.items()

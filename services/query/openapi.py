@@ -26,11 +26,14 @@ from services.query.http.forms import one_of_forms
 from services.query.http.health import Alive, Readiness
 from services.query.operators import OPERATORS
 from services.query.queries import resource as queries
+from services.query.sessions import cookie
+from services.query.sessions import routes as sessions
 
 VERSION: Final = "3.1.0"
 
 # What the process says of itself, to anybody.
 PUBLIC: Final[dict[str, Json]] = {
+    "/": public_operation("page", "The web page", {"200": content_response("text/html", {})}),
     "/healthz": public_operation(
         "alive", "Whether the process is alive", {"200": json_response(Alive)}
     ),
@@ -38,6 +41,11 @@ PUBLIC: Final[dict[str, Json]] = {
         "ready",
         "Whether the service is ready",
         {"200": json_response(Readiness), "503": json_response(Readiness)},
+    ),
+    "/health": public_operation(
+        "health",
+        "What of the system answers now: as `/readyz`, and also the workers after their start",
+        {"200": json_response(Readiness)},
     ),
     "/metrics": public_operation(
         "metrics", "Metrics for Prometheus", {"200": content_response("text/plain", {})}
@@ -60,7 +68,7 @@ def document() -> Json:
             "version": "1",
             "description": _description(),
         },
-        "security": [{"queryToken": []}],
+        "security": [{"queryToken": []}, {"session": []}],
         "paths": _paths() | {path: {"get": described} for path, described in PUBLIC.items()},
         "components": {
             "schemas": _schemas(),
@@ -71,7 +79,14 @@ def document() -> Json:
                     "bearerFormat": f"{TOKEN_PREFIX}…",
                     "description": "A query token, as `avila tokens create` makes them. GET and "
                     "queries need the scope `read`, everything else the scope `write`.",
-                }
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie.NAME,
+                    "description": "A session of the page, as `POST /session` begins one; accepted "
+                    "from the page itself only.",
+                },
             },
         },
     }
@@ -98,13 +113,19 @@ def _paths() -> dict[str, Json]:
             route.full_path, {"parameters": [path_parameter(name) for name in names]}
         )
         path[route.method.lower()] = route.operation
+    for session_route in sessions.ROUTES:
+        path = paths.setdefault(session_route.path, {})
+        path[session_route.method.lower()] = session_route.operation
     return paths
 
 
 def _schemas() -> dict[str, Json]:
     types = {one for group in GROUPS for one in group.types}
     _, schemas = msgspec.json.schema_components(
-        sorted({*types, Alive, ErrorBody, Plan, Readiness}, key=lambda one: one.__name__),
+        sorted(
+            {*types, *sessions.TYPES, Alive, ErrorBody, Plan, Readiness},
+            key=lambda one: one.__name__,
+        ),
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():

@@ -6,7 +6,7 @@ from typing import Final
 from services.sql.views import project_filter
 
 MAX_EXECUTION_S: Final = 30
-MAX_MEMORY_BYTES: Final = 512 << 20
+MAX_MEMORY_BYTES: Final = 3 << 27
 MAX_RESULT_BYTES: Final = 32 << 20
 MAX_RESULT_ROWS: Final = 1_000_000
 MAX_ROWS_TO_READ: Final = 2_000_000_000

@@ -31,7 +31,7 @@ from services.topic_view import TopicView
 from services.turns import Turns
 
 _CATCH_UP_TIMEOUT_S: Final = 15.0
-_MAX_RUNNING: Final = 4
+_MAX_RUNNING: Final = 3
 _MAX_WAITING_PER_PROJECT: Final = 32
 # Of the settings that change nothing but how a result looks.
 _OUTPUT_PREFIX: Final = "output_format_"

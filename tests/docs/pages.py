@@ -10,7 +10,7 @@ PAGES: Final = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "schemas").glob("*.md"),
-        *(ROOT / "services").rglob("*.md"),
+        *(page for page in (ROOT / "services").rglob("*.md") if "node_modules" not in page.parts),
     ]
 )
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -3,7 +3,8 @@
 Names and values of a definition are bound parameters of a statement, never its text.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
 from schemas.time.days import day_runs
@@ -20,16 +21,45 @@ class Statement(NamedTuple):
     parameters: dict[str, object]
 
 
-def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
+class Prefix(NamedTuple):
+    """The events of a database below some offsets of the event store, by partition.
+
+    Of a partition without an offset there are none.
+    """
+
+    database: str
+    positions: Mapping[int, int]
+
+
+# Where a statement reads events: in a database, all of them or a prefix of the log.
+EventSource: TypeAlias = str | Prefix
+
+
+def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
     """Return the FROM clause for the events of one project, from `since_ms` on.
 
-    All statements read events this way, so none reads those of another project.
+    All statements read events this way, so none reads those of another project, and each can be
+    asked over exactly the events of a prefix.
     """
+    database = source.database if isinstance(source, Prefix) else source
     table = f"{bind(Identifier(database), 'Identifier')}.events"
     own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    if isinstance(source, Prefix):
+        own = f"{own} AND {below_sql(source.positions, bind)}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
+
+
+def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression that is 1 for events below the offsets of their partitions."""
+    if not positions:
+        return "0"
+    partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
+    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+
+
+_OFFSETS: Final = "Array(UInt64)"
 
 
 def holds(selector: EventSelector, bind: Binder) -> str:
@@ -138,11 +168,34 @@ def _double_token(number: str) -> str:
     return f"concat('n', lower(leftPad({digits}, 16, '0')))"
 
 
+def newest_event_statement(source: EventSource, project_id: str) -> Statement:
+    """Return the statement for the time (ms) of a project's newest event, null without events.
+
+    An event that is dated ahead of its receipt counts as of then.
+    """
+    bind = Binder()
+    newest = "toUnixTimestamp64Milli(max(least(timestamp, received_at)))"
+    return Statement(
+        f"SELECT if(count() = 0, NULL, {newest}) FROM {events(source, project_id, bind)}",  # noqa: S608
+        bind.parameters,
+    )
+
+
 def positions_statement(database: str, project_id: str) -> Statement:
     """Return the statement for the offsets before which all events of a project are stored."""
     bind = Binder()
     return Statement(
         f"SELECT _partition, max(_offset) + 1 FROM {events(database, project_id, bind)} "  # noqa: S608
         "GROUP BY _partition",
+        bind.parameters,
+    )
+
+
+def stored_statement(database: str) -> Statement:
+    """Return the statement for the offsets before which the store has events, of all projects."""
+    bind = Binder()
+    table = f"{bind(Identifier(database), 'Identifier')}.events"
+    return Statement(
+        f"SELECT _partition, max(_offset) + 1 FROM {table} GROUP BY _partition",  # noqa: S608
         bind.parameters,
     )

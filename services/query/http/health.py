@@ -1,6 +1,7 @@
-"""Whether the process is alive, and whether it is ready for requests."""
+"""Whether the process is alive, ready for requests, and what of the system answers now."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -14,6 +15,7 @@ from schemas.cluster import Address, client_config
 from services.topic_view import TopicView
 
 _CHECK_TIMEOUT_S: Final = 3.0
+_HELD_S: Final = 2.0
 
 Check = Callable[[], Awaitable[str]]
 
@@ -32,11 +34,24 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """Answers `/healthz` and `/readyz`."""
+    """Answers `/healthz`, `/readyz` and `/health`.
 
-    def __init__(self, topic_views: Sequence[TopicView[Any]], checks: Mapping[str, Check]) -> None:
+    `checks` decide whether the service is ready. `parts` are others that `/health` shows, or checks
+    of the same name that are stricter.
+    """
+
+    def __init__(
+        self,
+        topic_views: Sequence[TopicView[Any]],
+        checks: Mapping[str, Check],
+        parts: Mapping[str, Check],
+    ) -> None:
         self._topic_views = topic_views
         self._checks = checks
+        self._parts = {**checks, **parts}
+        self._asking = asyncio.Lock()
+        self._held: Readiness | None = None
+        self._held_until = 0.0
 
     async def alive(self, _: Request) -> Response:
         """Answer a liveness probe."""
@@ -44,12 +59,24 @@ class Health:
 
     async def ready(self, _: Request) -> Response:
         """Answer a readiness probe: 200 if all checks pass, else 503."""
-        found = await asyncio.gather(*(_within(check) for check in self._checks.values()))
+        found = await self._ask(self._checks)
+        status = 200 if found.status == "ready" else 503
+        return Response(msgspec.json.encode(found), status, media_type="application/json")
+
+    async def parts(self, _: Request) -> Response:
+        """Show what answers now, and what does not; up to two seconds old, for all who ask."""
+        async with self._asking:
+            if self._held is None or time.monotonic() > self._held_until:
+                self._held = await self._ask(self._parts)
+                self._held_until = time.monotonic() + _HELD_S
+        return Response(msgspec.json.encode(self._held), media_type="application/json")
+
+    async def _ask(self, asked: Mapping[str, Check]) -> Readiness:
+        found = await asyncio.gather(*(_within(check) for check in asked.values()))
         checks = {f"view {view.name}": view.trouble or "ok" for view in self._topic_views}
-        checks |= {name: trouble or "ok" for name, trouble in zip(self._checks, found, strict=True)}
+        checks |= {name: trouble or "ok" for name, trouble in zip(asked, found, strict=True)}
         ready = all(state == "ok" for state in checks.values())
-        body = msgspec.json.encode(Readiness("ready" if ready else "unready", checks))
-        return Response(body, 200 if ready else 503, media_type="application/json")
+        return Readiness("ready" if ready else "unready", checks)
 
 
 def broker_check(cluster: Address) -> Check:

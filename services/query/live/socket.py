@@ -1,8 +1,9 @@
 """The WebSocket at `/api/projects/{project}/live`: results and events as they come.
 
 The query token, of scope `read`, is in the `Authorization` header or, as browsers cannot set one,
-in the first message, `{"token": "aqt_…"}`: an address would be written to logs. It is checked again
-for as long as the connection lasts.
+in the first message, `{"token": "aqt_…"}`: an address would be written to logs. A connection with
+the cookie of a session needs none, and is accepted only from our own page, by its `Origin`. Token
+or session are checked again for as long as the connection lasts.
 
     ◀ {"ready": {"project_id": "shop"}}
     ▶ {"subscribe": "funnels"}
@@ -21,6 +22,8 @@ Topics are `events` and the operators with live results. A topic has a message e
 and none while there is nothing new:
 - `funnels`: the results over all days of each funnel that has changed since the last message; the
   first message has all funnels. A slow reader gets fewer messages, each with the latest results.
+- `segments`: the same of segments: how many persons are in each.
+- `cohorts`: which cohorts' grids have changed; the grids themselves are on REST.
 - `metrics`: the same of metrics: the bucket of this moment and the one before. They also change as
   time passes, which is checked every second.
 - `events`: what the Tracker accepts from now on, as the event store has it (times in milliseconds
@@ -41,13 +44,14 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from websockets.frames import CloseCode
 
 from schemas.definitions import is_id
 from schemas.errors import AvilaError, BackOff, InvalidRequest
 from services.errors import error_response
-from services.keys.tokens import authorize
+from services.keys.tokens import authorize, check_allowed, valid_session
 from services.keys.view import Keys
 from services.places import Places
 from services.query.http.params import now_ms
@@ -62,6 +66,7 @@ from services.query.live.subscriptions import (
     Subscription,
     Wake,
 )
+from services.query.sessions.cookie import check_own_page, secret_of
 from services.sockets import Gone, SlowReader, Socket, close_code, trouble
 from services.topic_view import TopicView
 
@@ -106,7 +111,7 @@ class Live:
         """Serve one connection to its end."""
         socket = Socket(scope, receive, send, self._write_timeout_s)
         try:
-            await self._serve(socket, scope["path_params"]["project"])
+            await self._serve(socket, scope)
         except Gone:
             pass
         except AvilaError as error:
@@ -116,17 +121,26 @@ class Live:
             log.exception("live_connection_failed")
             await socket.close(CloseCode.INTERNAL_ERROR, "an error of ours; it has been logged")
 
-    async def _serve(self, socket: Socket, project_id: str) -> None:
+    async def _serve(self, socket: Socket, scope: Scope) -> None:
+        project_id: str = scope["path_params"]["project"]
         if not is_id(project_id):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "project")
         for view in self._views:
             view.require()
-        authorization = socket.headers.get(b"authorization", b"").decode("latin-1")
+        headers = Headers(scope=scope)
+        authorization = headers.get("authorization", "")
+        secret = "" if authorization else secret_of(headers)
 
         def check() -> None:
-            authorize(self._keys, authorization, "read", project_id, self._clock())
+            if secret:
+                _, token = valid_session(self._keys, secret, self._clock())
+                check_allowed(token, "read", project_id)
+            else:
+                authorize(self._keys, authorization, "read", project_id, self._clock())
 
-        if authorization:
+        if secret:
+            check_own_page(headers, changing=True)
+        if secret or authorization:
             check()
             await socket.accept()
         else:

@@ -310,14 +310,14 @@ def test_a_token_that_is_revoked_ends_the_connection(service: Service, place: Pl
     ("message", "field", "why"),
     [
         (
-            {"subscribe": "cohorts"},
+            {"subscribe": "plans"},
             "subscribe",
-            "accepted are events, funnels, metrics, predictions",
+            "accepted are events, funnels, cohorts, segments, metrics, predictions",
         ),
         (
-            {"unsubscribe": "cohorts"},
+            {"unsubscribe": "plans"},
             "unsubscribe",
-            "accepted are events, funnels, metrics, predictions",
+            "accepted are events, funnels, cohorts, segments, metrics, predictions",
         ),
         ({"subscribe": "events", "sample": 0}, "sample", "above 0"),
         ({"subscribe": "events", "sample": 2}, "sample", "up to 1"),

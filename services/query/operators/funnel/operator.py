@@ -5,12 +5,18 @@ from typing import Final
 from schemas.operators.funnel import FUNNEL as SPEC
 from schemas.operators.funnel import Funnel
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.funnel.live import LiveFunnel
 from services.query.operators.funnel.openapi import PERSONS, RESULTS, TIMES
 from services.query.operators.funnel.persons import FunnelPersonsResponse
 from services.query.operators.funnel.resource import FunnelListResponse, Funnels
 from services.query.operators.funnel.response import FunnelResponse, FunnelResultsResponse
 from services.query.operators.funnel.times import FunnelTimesResponse
 from services.query.operators.funnel.view import FUNNEL_RESULTS
+from services.query.trace.endpoint import TRACE
+from services.query.trace.response import FunnelTraceResponse
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 FUNNEL: Final = QueryOperator(
     spec=SPEC,
@@ -20,10 +26,21 @@ FUNNEL: Final = QueryOperator(
     request=Funnel,
     response=FunnelResponse,
     list_response=FunnelListResponse,
-    types=(FunnelResultsResponse, FunnelTimesResponse, FunnelPersonsResponse),
+    types=(
+        FunnelResultsResponse,
+        FunnelTimesResponse,
+        FunnelPersonsResponse,
+        FunnelTraceResponse,
+        DiffResponse,
+        LiveFunnel,
+        VerificationResponse,
+    ),
     endpoints=(
         Endpoint("times", Funnels.times, TIMES, "GetFunnelTimes"),
         Endpoint("persons", Funnels.persons, PERSONS, "ListFunnelPersons"),
+        Endpoint("persons/{person}/trace", Funnels.trace, TRACE, "GetFunnelTrace"),
+        verify_endpoint("funnel"),
+        diff_endpoint("funnel"),
     ),
     live=LiveSpec(Funnels.live_state),
 )

@@ -5,6 +5,7 @@ from typing import Final
 from schemas.operators.prediction import PREDICTION as SPEC
 from schemas.operators.prediction import Prediction
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.prediction.live import LivePrediction
 from services.query.operators.prediction.openapi import PERSON, PERSONS, RESULTS, refine
 from services.query.operators.prediction.persons import (
     PredictionPersonResponse,
@@ -25,7 +26,12 @@ PREDICTION: Final = QueryOperator(
     request=Prediction,
     response=PredictionResponse,
     list_response=PredictionListResponse,
-    types=(PredictionResultsResponse, PredictionPersonsResponse, PredictionPersonResponse),
+    types=(
+        PredictionResultsResponse,
+        PredictionPersonsResponse,
+        PredictionPersonResponse,
+        LivePrediction,
+    ),
     endpoints=(
         Endpoint("persons", Predictions.persons, PERSONS, "ListPredictionPersons"),
         Endpoint("persons/{person}", Predictions.person, PERSON, "GetPredictionPerson"),

@@ -8,7 +8,8 @@ from schemas.operators.segment import SEGMENT as SPEC
 from schemas.operators.segment import Rule, Segment
 from services.query.http.describe import Json
 from services.query.http.forms import one_of_forms
-from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.segment.live import LiveSegment
 from services.query.operators.segment.openapi import MEMBERS, OVERLAP, RESULTS
 from services.query.operators.segment.resource import SegmentListResponse, Segments
 from services.query.operators.segment.response import (
@@ -18,6 +19,9 @@ from services.query.operators.segment.response import (
     SegmentResultsResponse,
 )
 from services.query.operators.segment.view import SEGMENT_SIZES
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 
 def _refine(schemas: Json) -> None:
@@ -34,10 +38,20 @@ SEGMENT: Final = QueryOperator(
     request=Segment,
     response=SegmentResponse,
     list_response=SegmentListResponse,
-    types=(SegmentResultsResponse, SegmentMembersResponse, SegmentOverlapResponse),
+    types=(
+        SegmentResultsResponse,
+        SegmentMembersResponse,
+        SegmentOverlapResponse,
+        DiffResponse,
+        LiveSegment,
+        VerificationResponse,
+    ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
+        verify_endpoint("segment"),
+        diff_endpoint("segment"),
     ),
+    live=LiveSpec(Segments.live_state),
     refine=_refine,
 )

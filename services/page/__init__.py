@@ -1,0 +1,1 @@
+"""The web page: its sources, how they are built, and how the query service serves them."""

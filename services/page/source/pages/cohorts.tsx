@@ -1,0 +1,175 @@
+import { useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { get, remove } from "../state/api";
+import { definitions, titleOf } from "../state/definitions";
+import { latest } from "../state/live";
+import { count, day, moment } from "../state/format";
+import { address, go, route } from "../state/router";
+import { mayWrite, project } from "../state/session";
+import { t } from "../words";
+import { Delete } from "../parts/delete";
+import { Grid } from "../parts/grid";
+import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { Persons } from "../parts/persons";
+import { useAsked } from "../parts/resource";
+import { Head } from "../parts/shell";
+import { Starters } from "../parts/starters";
+import { AsTable } from "../parts/table";
+
+export function Cohorts(): JSX.Element {
+  const { id } = route.value;
+  return id ? <CohortPage id={id} /> : <CohortList />;
+}
+
+function CohortList(): JSX.Element {
+  const held = definitions.value?.cohorts;
+  return (
+    <>
+      <Head title={t("page_cohorts")} note={t("cohorts_note")} />
+      {!held && <Loading />}
+      {held?.length === 0 && (
+        <Empty title={t("no_cohorts")} action={<Starters kinds={["cohorts"]} />}>
+          {t("no_cohorts_note")}
+        </Empty>
+      )}
+      {held && held.length > 0 && (
+        <div class="card scroll">
+          <table class="figures">
+            <thead>
+              <tr>
+                <th scope="col">{t("cohort")}</th>
+                <th scope="col">{t("begins_with")}</th>
+                <th scope="col">{t("returns_with")}</th>
+                <th scope="col" class="number">
+                  {t("persons")}
+                </th>
+                <th scope="col">{t("state")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {held.map((one) => {
+                const live = latest.value.cohorts.get(one.id);
+                return (
+                  <tr key={one.id}>
+                    <th scope="row">
+                      <a href={address(project.value, "cohorts", one.id)}>{titleOf(one)}</a>
+                    </th>
+                    <td>{one.start.event ?? t("any_event")}</td>
+                    <td>{one.return.event ?? t("any_event")}</td>
+                    <td class="number">{count((live?.previous ?? live)?.persons)}</td>
+                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
+function CohortPage({ id }: { id: string }): JSX.Element {
+  const places = { project: project.value, id };
+  const live = latest.value.cohorts.get(id);
+  const defined = definitions.value?.cohorts.find((one) => one.id === id);
+  const [orLater, setOrLater] = useState(false);
+  const [cell, setCell] = useState<{ begin: string; column: number }>();
+  const { value, error } = useAsked(
+    `${project.value}/${id}`,
+    () => get("/api/projects/{project}/cohorts/{id}/results", places),
+    `${live?.version}/${live?.updated_at}`,
+  );
+  if (error && !value) return <Failed message={error} />;
+  if (!value || !defined) return <Loading />;
+  const figures = value.previous ?? value;
+  const name = titleOf(defined);
+  return (
+    <>
+      <Head
+        title={name}
+        back={address(project.value, "cohorts")}
+        note={
+          <>
+            <StateBadge state={live?.state ?? value.state} backfilled={live?.backfilled} />
+            {" · "}
+            {t("cohort_is", {
+              start: defined.start.event ?? t("any_event"),
+              back: defined.return.event ?? t("any_event"),
+            })}
+          </>
+        }
+      >
+        {mayWrite.value && (
+          <Delete
+            name={name}
+            run={() => remove("/api/projects/{project}/cohorts/{id}", places)}
+            then={() => go(project.value, "cohorts")}
+          />
+        )}
+      </Head>
+      <div class="stack">
+        {live && <Backfill state={live.state} backfilled={live.backfilled} />}
+        <section class="card">
+          <header>
+            <h2>{t("returned_share")}</h2>
+            <div class="tabs">
+              <button type="button" aria-pressed={!orLater} onClick={() => setOrLater(false)}>
+                {t(`on_${defined.period}`)}
+              </button>
+              <button type="button" aria-pressed={orLater} onClick={() => setOrLater(true)}>
+                {t("or_later")}
+              </button>
+            </div>
+          </header>
+          {figures.rows.length ? (
+            <Grid
+              rows={figures.rows}
+              period={defined.period}
+              periods={defined.periods}
+              orLater={orLater}
+              caption={name}
+              most={40}
+              onCell={(begin, column) => setCell({ begin, column })}
+            />
+          ) : (
+            <p class="note">{t("nobody_yet")}</p>
+          )}
+          <AsTable
+            caption={name}
+            columns={[
+              { title: t(`began_${defined.period}`), show: day },
+              { title: t("persons"), numeric: true, show: count },
+              ...Array.from({ length: defined.periods }, (_, at) => ({
+                title: String(at),
+                numeric: true,
+                show: count,
+              })),
+            ]}
+            rows={figures.rows.map((row) => [
+              row.begin,
+              row.persons,
+              ...(orLater ? row.returned_or_later : row.returned),
+            ])}
+          />
+          {figures.updated_at && <p class="note">{t("updated_at", { time: moment(figures.updated_at) })}</p>}
+        </section>
+      </div>
+      {cell && (
+        <Persons
+          title={t("who_returned", { begin: day(cell.begin), n: cell.column })}
+          read={(after) =>
+            get("/api/projects/{project}/cohorts/{id}/persons", places, {
+              begin: cell.begin,
+              column: cell.column,
+              counted: orLater ? "returned_or_later" : "returned",
+              after,
+              limit: 100,
+            })
+          }
+          onClose={() => setCell(undefined)}
+        />
+      )}
+    </>
+  );
+}

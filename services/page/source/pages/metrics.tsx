@@ -1,0 +1,231 @@
+import { useMemo, useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { type Schemas, get, remove } from "../state/api";
+import { definitions, titleOf } from "../state/definitions";
+import { latest } from "../state/live";
+import type { LiveMetric } from "../state/live";
+import { count, decimal, moment } from "../state/format";
+import { address, go, route } from "../state/router";
+import { mayWrite, project } from "../state/session";
+import { t } from "../words";
+import { Chart, type Line } from "../parts/chart";
+import { Delete } from "../parts/delete";
+import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { useAsked } from "../parts/resource";
+import { Head } from "../parts/shell";
+import { Starters } from "../parts/starters";
+import { AsTable, Table } from "../parts/table";
+
+type Metric = Schemas["MetricResponse"];
+type Bucket = Schemas["BucketResponse"];
+
+export function Metrics(): JSX.Element {
+  const { id } = route.value;
+  return id ? <MetricPage id={id} /> : <MetricList />;
+}
+
+function MetricList(): JSX.Element {
+  const held = definitions.value?.metrics;
+  return (
+    <>
+      <Head title={t("page_metrics")} note={t("metrics_note")} />
+      {!held && <Loading />}
+      {held?.length === 0 && (
+        <Empty title={t("no_metrics")} action={<Starters kinds={["metrics"]} />}>
+          {t("no_metrics_note")}
+        </Empty>
+      )}
+      {held && held.length > 0 && (
+        <div class="card scroll">
+          <table class="figures">
+            <thead>
+              <tr>
+                <th scope="col">{t("metric")}</th>
+                <th scope="col">{t("measure")}</th>
+                <th scope="col">{t("bucket")}</th>
+                <th scope="col" class="number">
+                  {t("now")}
+                </th>
+                <th scope="col">{t("state")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {held.map((one) => {
+                const live = latest.value.metrics.get(one.id);
+                return (
+                  <tr key={one.id}>
+                    <th scope="row">
+                      <a href={address(project.value, "metrics", one.id)}>{titleOf(one)}</a>
+                    </th>
+                    <td>{measured(one)}</td>
+                    <td>{t(`bucket_${one.bucket_s}` as "bucket_60")}</td>
+                    <td class="number">{nowOf(one, live)}</td>
+                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
+export function measured(metric: Metric): string {
+  const of = metric.property ?? metric.filter.event ?? "";
+  return `${t(`measure_${metric.measure}`)}${of ? ` · ${of}` : ""}`;
+}
+
+/** What a metric says of this moment, in one number. */
+export function nowOf(metric: Metric, live: LiveMetric | undefined): string {
+  const shown = live?.previous ?? live;
+  if (!shown) return "–";
+  if (metric.measure === "persons") return count(shown.active?.at(-1)?.persons);
+  if (metric.measure === "percentiles") return decimal(Object.values(shown.now.percentiles ?? {})[0]);
+  if (metric.measure === "top") return shown.now.top?.[0] ? String(shown.now.top[0].value) : "–";
+  return decimal(shown.now.value);
+}
+
+/** The lines of a metric's chart: its value, or its percentiles, or its windows. */
+export function linesOf(metric: Metric, buckets: Bucket[]): Line[] {
+  if (metric.measure === "percentiles") {
+    const names = [...new Set(buckets.flatMap((one) => Object.keys(one.percentiles ?? {})))];
+    return names.slice(0, 5).map((name) => ({
+      title: `p${name}`,
+      values: buckets.map((one) => one.percentiles?.[name] ?? null),
+    }));
+  }
+  if (metric.measure === "top") {
+    return [{ title: t("events"), values: buckets.map((one) => one.events) }];
+  }
+  return [{ title: t(`measure_${metric.measure}`), values: buckets.map((one) => one.value) }];
+}
+
+export function MetricChart({ metric, height = 200 }: { metric: Metric; height?: number }): JSX.Element {
+  const live = latest.value.metrics.get(metric.id);
+  const { value } = useAsked(
+    `${project.value}/${metric.id}/chart`,
+    () =>
+      get(
+        "/api/projects/{project}/metrics/{id}/results",
+        { project: project.value, id: metric.id },
+        { limit: 240 },
+      ),
+    `${live?.version}/${live?.state}/${live?.buckets.at(-1)?.begin}`,
+  );
+  const kept = (value?.previous ?? value)?.buckets;
+  const buckets = useMemo(() => merged(kept ?? [], live), [kept, live]);
+  const lines = useMemo(() => linesOf(metric, buckets), [metric, buckets]);
+  const times = useMemo(() => buckets.map((one) => Date.parse(one.begin) / 1_000), [buckets]);
+  if (!value) return <Loading />;
+  if (!buckets.length) return <p class="note">{t("nothing_measured")}</p>;
+  return <Chart label={titleOf(metric)} times={times} lines={lines} height={height} bars={buckets.length < 40} />;
+}
+
+/** The buckets of REST, with those that the live connection has newer. */
+export function merged(kept: Bucket[], live: LiveMetric | undefined): Bucket[] {
+  const newer = new Map((live?.previous ?? live)?.buckets.map((one) => [one.begin, one]));
+  const known = new Set(kept.map((one) => one.begin));
+  return [
+    ...kept.map((one) => newer.get(one.begin) ?? one),
+    ...[...newer.values()].filter((one) => !known.has(one.begin)),
+  ];
+}
+
+function MetricPage({ id }: { id: string }): JSX.Element {
+  const places = { project: project.value, id };
+  const live = latest.value.metrics.get(id);
+  const defined = definitions.value?.metrics.find((one) => one.id === id);
+  const [full, setFull] = useState(false);
+  const { value, error } = useAsked(
+    `${project.value}/${id}/${full}`,
+    () => get("/api/projects/{project}/metrics/{id}/results", places, { limit: full ? 1_440 : 240 }),
+    `${live?.version}/${live?.state}/${live?.buckets.at(-1)?.begin}`,
+  );
+  const kept = (value?.previous ?? value)?.buckets;
+  const buckets = useMemo(() => merged(kept ?? [], live), [kept, live]);
+  const lines = useMemo(() => (defined ? linesOf(defined, buckets) : []), [defined, buckets]);
+  const times = useMemo(() => buckets.map((one) => Date.parse(one.begin) / 1_000), [buckets]);
+  if (error && !value) return <Failed message={error} />;
+  if (!value || !defined) return <Loading />;
+  const top = buckets.at(-1)?.top;
+  const shown = live?.previous ?? live;
+  return (
+    <>
+      <Head
+        title={titleOf(defined)}
+        back={address(project.value, "metrics")}
+        note={
+          <>
+            <StateBadge state={live?.state ?? value.state} backfilled={live?.backfilled} />
+            {" · "}
+            {measured(defined)} · {t(`bucket_${defined.bucket_s}` as "bucket_60")}
+          </>
+        }
+      >
+        {mayWrite.value && (
+          <Delete
+            name={titleOf(defined)}
+            run={() => remove("/api/projects/{project}/metrics/{id}", places)}
+            then={() => go(project.value, "metrics")}
+          />
+        )}
+      </Head>
+      <div class="stack">
+        {live && <Backfill state={live.state} backfilled={live.backfilled} />}
+        {shown?.active && (
+          <dl class="numbers">
+            {shown.active.map((one) => (
+              <div class="figure" key={one.seconds}>
+                <dt>{t("active_in", { n: one.seconds / 60 })}</dt>
+                <dd>
+                  <span class="big">{count(one.persons)}</span>
+                </dd>
+              </div>
+            ))}
+          </dl>
+        )}
+        <section class="card">
+          <header>
+            <h2>{t("over_time")}</h2>
+            <div class="tabs">
+              <button type="button" aria-pressed={!full} onClick={() => setFull(false)}>
+                {t("newest")}
+              </button>
+              <button type="button" aria-pressed={full} onClick={() => setFull(true)}>
+                {t("all_kept")}
+              </button>
+            </div>
+          </header>
+          {buckets.length ? (
+            <Chart label={titleOf(defined)} times={times} lines={lines} height={260} bars={buckets.length < 40} />
+          ) : (
+            <p class="note">{t("nothing_measured")}</p>
+          )}
+          <AsTable
+            caption={titleOf(defined)}
+            columns={[
+              { title: t("from"), show: moment },
+              ...lines.map((line) => ({ title: line.title, numeric: true, show: decimal })),
+            ]}
+            rows={buckets.map((one, at) => [one.begin, ...lines.map((line) => line.values[at])])}
+          />
+          {value.approximate && <p class="note">{t("approximate", { by: value.approximate.sketch })}</p>}
+        </section>
+        {top && (
+          <section class="card">
+            <header>
+              <h2>{t("top_values")}</h2>
+            </header>
+            <Table
+              caption={t("top_values")}
+              columns={[{ title: t("value") }, { title: t("events"), numeric: true, show: count }]}
+              rows={top.map((one) => [String(one.value), one.events])}
+            />
+          </section>
+        )}
+      </div>
+    </>
+  );
+}

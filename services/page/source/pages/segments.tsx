@@ -1,0 +1,238 @@
+import { useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { ApiError, type Schemas, get, post, remove } from "../state/api";
+import { definitions, readDefinitions, titleOf } from "../state/definitions";
+import { latest } from "../state/live";
+import { count, day, moment } from "../state/format";
+import { address, go, route } from "../state/router";
+import { mayWrite, project } from "../state/session";
+import { t } from "../words";
+import { Chart } from "../parts/chart";
+import { Delete } from "../parts/delete";
+import { Conditions, EventNames, type Row, conditionOf } from "../parts/event-fields";
+import { Icon } from "../parts/icons";
+import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { Persons } from "../parts/persons";
+import { useAsked } from "../parts/resource";
+import { Head } from "../parts/shell";
+import { AsTable } from "../parts/table";
+import { freeId } from "../parts/ids";
+
+export function Segments(): JSX.Element {
+  const { id } = route.value;
+  if (id === "+new") return <SegmentBuilder />;
+  return id ? <SegmentPage id={id} /> : <SegmentList />;
+}
+
+function SegmentList(): JSX.Element {
+  const held = definitions.value?.segments;
+  const create = mayWrite.value && (
+    <a class="button primary" href={address(project.value, "segments", "+new")}>
+      <Icon name="plus" />
+      {t("new_segment")}
+    </a>
+  );
+  return (
+    <>
+      <Head title={t("page_segments")} note={t("segments_note")}>
+        {held && held.length > 0 && create}
+      </Head>
+      {!held && <Loading />}
+      {held?.length === 0 && (
+        <Empty title={t("no_segments")} action={create}>
+          {t("no_segments_note")}
+        </Empty>
+      )}
+      {held && held.length > 0 && (
+        <div class="card scroll">
+          <table class="figures">
+            <thead>
+              <tr>
+                <th scope="col">{t("segment")}</th>
+                <th scope="col" class="number">
+                  {t("persons_now")}
+                </th>
+                <th scope="col">{t("state")}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {held.map((one) => {
+                const live = latest.value.segments.get(one.id);
+                return (
+                  <tr key={one.id}>
+                    <th scope="row">
+                      <a href={address(project.value, "segments", one.id)}>{titleOf(one)}</a>
+                    </th>
+                    <td class="number">{count((live?.previous ?? live)?.persons)}</td>
+                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
+function SegmentPage({ id }: { id: string }): JSX.Element {
+  const places = { project: project.value, id };
+  const live = latest.value.segments.get(id);
+  const defined = definitions.value?.segments.find((one) => one.id === id);
+  const { value, error } = useAsked(
+    `${project.value}/${id}`,
+    () => get("/api/projects/{project}/segments/{id}/results", places),
+    `${live?.version}/${live?.updated_at}/${live?.persons}`,
+  );
+  const [members, showMembers] = useState(false);
+  if (error && !value) return <Failed message={error} />;
+  if (!value || !defined) return <Loading />;
+  const figures = value.previous ?? value;
+  const size = (live?.previous ?? live)?.persons ?? figures.persons;
+  const days = figures.days;
+  return (
+    <>
+      <Head
+        title={titleOf(defined)}
+        back={address(project.value, "segments")}
+        note={
+          <>
+            <StateBadge state={live?.state ?? value.state} backfilled={live?.backfilled} />
+            {defined.description && ` · ${defined.description}`}
+          </>
+        }
+      >
+        <button type="button" onClick={() => showMembers(true)}>
+          {t("show_members")}
+        </button>
+        {mayWrite.value && (
+          <Delete
+            name={titleOf(defined)}
+            run={() => remove("/api/projects/{project}/segments/{id}", places)}
+            then={() => go(project.value, "segments")}
+          />
+        )}
+      </Head>
+      <div class="stack">
+        {live && <Backfill state={live.state} backfilled={live.backfilled} />}
+        <section class="card">
+          <header>
+            <h2>{t("persons_now")}</h2>
+            {figures.clock && <span class="note">{t("as_of_clock", { time: moment(figures.clock) })}</span>}
+          </header>
+          <p class="big">{count(size)}</p>
+          {days.length > 1 && (
+            <Chart
+              label={t("size_over_time")}
+              times={days.map((one) => Date.parse(`${one.day}T12:00:00Z`) / 1_000)}
+              lines={[{ title: t("persons"), values: days.map((one) => one.persons) }]}
+            />
+          )}
+          <AsTable
+            caption={`${titleOf(defined)} ${t("size_over_time")}`}
+            columns={[
+              { title: t("day"), show: day },
+              { title: t("persons"), numeric: true, show: count },
+              { title: t("entered"), numeric: true, show: count },
+              { title: t("left"), numeric: true, show: count },
+            ]}
+            rows={days.map((one) => [one.day, one.persons, one.entered, one.left])}
+          />
+        </section>
+        <section class="card">
+          <header>
+            <h2>{t("rule")}</h2>
+          </header>
+          <pre class="snippet" tabIndex={0}>{JSON.stringify(defined.rule, null, 2)}</pre>
+        </section>
+      </div>
+      {members && (
+        <Persons
+          title={t("members_of", { name: titleOf(defined) })}
+          read={(after) =>
+            get("/api/projects/{project}/segments/{id}/members", places, { after, limit: 100 })
+          }
+          onClose={() => showMembers(false)}
+        />
+      )}
+    </>
+  );
+}
+
+/** The simplest rule: who performed an event at least so often in the last days. */
+function SegmentBuilder(): JSX.Element {
+  const [name, setName] = useState("");
+  const [event, setEvent] = useState("");
+  const [rows, setRows] = useState<Row[]>([]);
+  const [times, setTimes] = useState("1");
+  const [days, setDays] = useState("30");
+  const [error, setError] = useState("");
+  const save = async (submitted: Event) => {
+    submitted.preventDefault();
+    const body: Schemas["NewSegment"] = {
+      id: freeId(name, "segment", definitions.value?.segments ?? []),
+      name: name.trim(),
+      rule: {
+        performed: {
+          event: event.trim(),
+          where: rows.map(conditionOf),
+          at_least: Number(times),
+          within_s: Math.round(Number(days) * 86_400),
+        },
+      },
+    };
+    try {
+      const made = await post("/api/projects/{project}/segments", { project: project.value }, body);
+      await readDefinitions();
+      go(project.value, "segments", made.id);
+    } catch (failure) {
+      setError(failure instanceof ApiError ? failure.message : String(failure));
+    }
+  };
+  return (
+    <>
+      <Head title={t("new_segment")} note={t("new_segment_note")} back={address(project.value, "segments")} />
+      <form class="form" onSubmit={(submitted) => void save(submitted)}>
+        <EventNames id="event-names" />
+        <label>
+          {t("name")}
+          <input value={name} maxLength={200} onInput={(input) => setName(input.currentTarget.value)} />
+        </label>
+        <fieldset class="step">
+          <legend>{t("performed")}</legend>
+          <div class="step-line">
+            <input
+              aria-label={t("event_name")}
+              placeholder={t("event_name")}
+              list="event-names"
+              required
+              value={event}
+              onInput={(input) => setEvent(input.currentTarget.value)}
+            />
+          </div>
+          <Conditions rows={rows} onChange={setRows} />
+        </fieldset>
+        <div class="row">
+          <label class="narrow">
+            {t("at_least_times")}
+            <input type="number" min="1" required value={times} onInput={(input) => setTimes(input.currentTarget.value)} />
+          </label>
+          <label class="narrow">
+            {t("in_last_days")}
+            <input type="number" min="1" max="366" required value={days} onInput={(input) => setDays(input.currentTarget.value)} />
+          </label>
+        </div>
+        {error && <Failed message={error} />}
+        <div class="actions">
+          <button type="submit" class="primary">
+            {t("create_segment")}
+          </button>
+          <a class="button quiet" href={address(project.value, "segments")}>
+            {t("cancel")}
+          </a>
+        </div>
+      </form>
+    </>
+  );
+}

@@ -1,0 +1,75 @@
+import { useState } from "preact/hooks";
+import type { JSX } from "preact";
+import { ApiError } from "../state/api";
+import { endedByItself, signIn } from "../state/session";
+import { choose, language, t } from "../words";
+
+export function SignIn(): JSX.Element {
+  const [token, setToken] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [trouble, setTrouble] = useState("");
+
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setTrouble("");
+    try {
+      if (!(await signIn(token.trim()))) setTrouble(t("cookie_refused"));
+    } catch (error) {
+      const code = error instanceof ApiError ? error.code : "";
+      if (code === "unauthorized") setTrouble(t("token_refused"));
+      else if (code === "over_limit") setTrouble(t("too_many_attempts"));
+      else if (code === "away") setTrouble(t("away_service"));
+      else setTrouble(error instanceof Error ? error.message : String(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  return (
+    <main class="sign-in">
+      <form onSubmit={(event) => void submit(event)}>
+        <svg class="sign-mark" viewBox="0 0 32 32" aria-hidden="true">
+          <rect width="32" height="32" rx="7" />
+          <path d="M8 23V19M13.3 23V14M18.6 23V16.5M24 23V9" />
+        </svg>
+        <h1>{t("sign_in_title")}</h1>
+        <p class="note">{endedByItself.value ? t("session_ended") : t("sign_in_note")}</p>
+        <label>
+          {t("query_token")}
+          <input
+            type="password"
+            name="token"
+            autoComplete="current-password"
+            spellcheck={false}
+            placeholder="aqt_…"
+            required
+            autoFocus
+            value={token}
+            onInput={(event) => setToken(event.currentTarget.value)}
+            aria-describedby="where"
+          />
+        </label>
+        {trouble && (
+          <p class="failed" role="alert">
+            {trouble}
+          </p>
+        )}
+        <button type="submit" class="primary" disabled={busy || !token.trim()}>
+          {t("sign_in")}
+        </button>
+        <p id="where" class="where">
+          {t("token_where")} <code>cat .avila/query-token</code>
+        </p>
+        <button
+          type="button"
+          class="quiet"
+          lang={language.value === "en" ? "pt" : "en"}
+          onClick={() => choose(language.value === "en" ? "pt" : "en")}
+        >
+          {language.value === "en" ? "Português" : "English"}
+        </button>
+      </form>
+    </main>
+  );
+}

@@ -1,0 +1,34 @@
+import type { JSX } from "preact";
+
+const PATHS = {
+  overview: "M3 3h6v7H3zM11 3h6v4h-6zM11 9h6v8h-6zM3 12h6v5H3z",
+  funnels: "M3 4h14M5.5 8.5h9M8 13h4M9 17h2",
+  segments: "M8 11a4 4 0 1 1 0-8 4 4 0 0 1 0 8M12 17a4 4 0 1 1 0-8 4 4 0 0 1 0 8",
+  cohorts: "M3 3h14v14H3zM3 8h14M8 3v14M13 3v5M8 12.5h4",
+  metrics: "M3 15l4-5 3.5 3L17 5",
+  predictions: "M10 3v3M10 14v3M3 10h3M14 10h3M5.5 5.5l1.8 1.8M12.7 12.7l1.8 1.8M14.5 5.5l-1.8 1.8M7.3 12.7l-1.8 1.8",
+  feed: "M3 5h14M3 10h14M3 15h9",
+  definitions: "M5 3h7l3 3v11H5zM8 9h4M8 13h4",
+  rejected: "M10 3l8 14H2zM10 8v4M10 14.4v.2",
+  system: "M3 10h3l2-5 4 10 2-5h3",
+  sessions: "M10 10a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7M3.5 17c.8-3 3.2-4.5 6.500-4.500s5.700 1.500 6.500 4.500",
+  menu: "M3 5h14M3 10h14M3 15h14",
+  close: "M5 5l10 10M15 5L5 15",
+  plus: "M10 4v12M4 10h12",
+  up: "M5 12l5-5 5 5",
+  down: "M5 8l5 5 5-5",
+  pause: "M7 4v12M13 4v12",
+  play: "M6 4l9 6-9 6z",
+  table: "M3 4h14v12H3zM3 8h14M9 8v8",
+  back: "M12 4l-6 6 6 6",
+} as const;
+
+export type IconName = keyof typeof PATHS;
+
+export function Icon({ name }: { name: IconName }): JSX.Element {
+  return (
+    <svg class="icon" viewBox="0 0 20 20" aria-hidden="true">
+      <path d={PATHS[name]} />
+    </svg>
+  );
+}

@@ -1,0 +1,110 @@
+/** Requests to the query service, typed by its OpenAPI document. */
+import type { components, paths } from "../openapi";
+
+export type Schemas = components["schemas"];
+
+/** An error that the service answered with, or `code` "away" if it did not answer. */
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly field = "",
+    readonly status = 0,
+  ) {
+    super(message);
+  }
+}
+
+type Json<R> = R extends { content: { "application/json": infer B } } ? B : undefined;
+type Answer<O> = O extends { responses: infer R }
+  ? R extends { 200: infer B }
+    ? Json<B>
+    : R extends { 201: infer B }
+      ? Json<B>
+      : undefined
+  : never;
+type Query<O> = O extends { parameters: { query?: infer Q } } ? Q : never;
+type Body<O> = O extends { requestBody: { content: { "application/json": infer B } } } ? B : never;
+type Having<M extends string> = {
+  [P in keyof paths]: paths[P] extends { [K in M]: { responses: unknown } } ? P : never;
+}[keyof paths] &
+  string;
+type Places = Record<string, string>;
+
+export function get<P extends Having<"get">>(
+  path: P,
+  places: Places = {},
+  query?: Query<paths[P] extends { get: infer O } ? O : never>,
+): Promise<Answer<paths[P] extends { get: infer O } ? O : never>> {
+  return send("GET", path, places, query as object | undefined) as never;
+}
+
+export function post<P extends Having<"post">>(
+  path: P,
+  places: Places,
+  body: Body<paths[P] extends { post: infer O } ? O : never>,
+): Promise<Answer<paths[P] extends { post: infer O } ? O : never>> {
+  return send("POST", path, places, undefined, body) as never;
+}
+
+export function put<P extends Having<"put">>(
+  path: P,
+  places: Places,
+  body: Body<paths[P] extends { put: infer O } ? O : never>,
+): Promise<Answer<paths[P] extends { put: infer O } ? O : never>> {
+  return send("PUT", path, places, undefined, body) as never;
+}
+
+export function remove<P extends Having<"delete">>(path: P, places: Places): Promise<undefined> {
+  return send("DELETE", path, places) as never;
+}
+
+const TIMEOUT_MS = 30_000;
+
+async function send(
+  method: string,
+  path: string,
+  places: Places,
+  query?: object,
+  body?: unknown,
+): Promise<unknown> {
+  const filled = path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(places[name] ?? ""),
+  );
+  const asked = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== "") asked.set(name, String(value));
+  }
+  const address = asked.size ? `${filled}?${asked}` : filled;
+  let answer: Response;
+  try {
+    answer = await fetch(address, {
+      method,
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    });
+  } catch {
+    throw new ApiError("away", "the service does not answer");
+  }
+  if (answer.status === 204) return undefined;
+  const said: unknown = await answer.json().catch(() => undefined);
+  if (answer.ok) return said;
+  const error = (said as { error?: { code: string; message: string; field?: string } })?.error;
+  if (answer.status === 401 && path !== "/session") signedOut?.();
+  throw new ApiError(
+    error?.code ?? "away",
+    error?.message ?? `the service answers ${answer.status}`,
+    error?.field ?? "",
+    answer.status,
+  );
+}
+
+let signedOut: (() => void) | undefined;
+
+/** Call `then` when the service says that the session has ended. */
+export function onSignedOut(then: () => void): void {
+  signedOut = then;
+}

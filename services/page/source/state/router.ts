@@ -1,0 +1,39 @@
+/** The address as a signal: `#/<project>/<page>/<id>/<more>`. */
+import { computed, signal } from "@preact/signals";
+
+export interface Route {
+  project: string;
+  page: string;
+  id: string;
+  more: string;
+}
+
+const hash = signal(location.hash);
+addEventListener("hashchange", () => {
+  hash.value = location.hash;
+  scrollTo(0, 0);
+});
+
+export const route = computed<Route>(() => {
+  const [project = "", page = "", id = "", more = ""] = hash.value
+    .replace(/^#\/?/, "")
+    .split("/")
+    .map(decoded);
+  return { project, page: page || "overview", id, more };
+});
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+export function address(project: string, ...parts: string[]): string {
+  return `#/${[project, ...parts].map(encodeURIComponent).join("/")}`;
+}
+
+export function go(project: string, ...parts: string[]): void {
+  location.hash = address(project, ...parts);
+}

@@ -1,0 +1,1 @@
+"""Sessions of the page: how people sign in, what requests with a session may do, and their end."""
