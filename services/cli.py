@@ -23,6 +23,8 @@ from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_predict import predict
 from services.cli_query import query
+from services.cli_sql import sql
+from services.cli_store import store
 from services.cli_verify import verify
 
 
@@ -39,7 +41,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file, predict, query, verify):
+for command in (keys, tokens, projects, import_file, predict, query, sql, store, verify):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]
@@ -106,14 +108,6 @@ def broker(settings: ReadSettings, number: int) -> None:
     from services.broker import run_broker  # noqa: PLC0415
 
     run_broker(settings(), _say, number)
-
-
-@part("store", "Run the embedded ClickHouse store.")
-def store(settings: Settings) -> None:
-    """Run the store."""
-    from services.store import run_store  # noqa: PLC0415
-
-    run_store(settings)
 
 
 @part("worker", "Run a stream worker.")

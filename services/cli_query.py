@@ -86,7 +86,7 @@ def _command(kind: str, summary: str) -> click.Command:
         where = {name: options.pop(name) for name in ("project", "url", "token")}
         as_json: bool = options.pop("as_json")
         asked |= _fields(**options)
-        answer = _ask(settings(), kind, asked, **where)
+        answer = ask(settings(), f"query/{kind}", asked, **where)
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=False))
             return
@@ -142,16 +142,16 @@ def _fields(
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _ask(
+def ask(
     settings: Settings,
-    kind: str,
+    what: str,
     body: dict[str, Any],
     *,
     project: str,
     url: str | None,
     token: str | None,
 ) -> dict[str, Any]:
-    """Return the answer of the query service.
+    """Return the answer of the query service to what is posted to a path of a project.
 
     Raises:
         AvilaError: what the service refuses, by the message that it gives.
@@ -164,7 +164,7 @@ def _ask(
     from services.keys.first import read_token  # noqa: PLC0415
 
     at = url or f"http://127.0.0.1:{settings.port(QUERY_PORT)}"
-    path = f"{at.rstrip('/')}/api/projects/{quote(project, safe='')}/query/{kind}"
+    path = f"{at.rstrip('/')}/api/projects/{quote(project, safe='')}/{what}"
     headers = {"authorization": f"Bearer {token or read_token(settings)}"}
     try:
         answer = httpx.post(path, json=body, headers=headers, timeout=_TIMEOUT_S)

@@ -20,6 +20,7 @@ from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.clickhouse import ClickHouseSink
 from sinks.delivery import Delivery
+from sinks.follow_store import follow_restored_store
 from sinks.predictions import PredictionsSink
 from sinks.rejects import Rejects
 from sinks.resume import resuming
@@ -30,6 +31,8 @@ from sinks.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+# Of consumers, by what their names end in: of events, and of scores.
+_GROUPS: Final = ("clickhouse", "predictions")
 _PROMETHEUS: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -51,6 +54,7 @@ def run_sink(settings: Settings) -> None:
             _of_events(settings, registry, metrics),
             _of_scores(settings, registry, of_scores),
         ]
+        follow_restored_store(settings, [f"{settings.app_id}-sink-{one}" for one in _GROUPS])
         with _signals(deliveries):
             log.info("sink started")
             _run_all(deliveries)
@@ -58,7 +62,7 @@ def run_sink(settings: Settings) -> None:
 
 
 def _of_events(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -> Delivery:
-    source = _source(settings, settings.topics.events.name, "clickhouse")
+    source = _source(settings, settings.topics.events.name, _GROUPS[0])
     sink = ClickHouseSink(settings)
     codec = Codec(EVENT, registry.find, shipped=history("event"))
     rejects = Rejects(settings.cluster, settings.topics.rejected.name)
@@ -68,7 +72,7 @@ def _of_events(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -
 
 def _of_scores(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -> Delivery:
     topic = PREDICTION.changes[0].topic(settings.topics).name
-    source = _source(settings, topic, "predictions")
+    source = _source(settings, topic, _GROUPS[1])
     sink = PredictionsSink(settings)
     codec = Codec(SCORE, registry.find, shipped=history("prediction-score"))
     rejects = Rejects(settings.cluster, settings.topics.rejected.name)

@@ -65,8 +65,12 @@ class Warehouse:
 
     def drop(self) -> None:
         """Remove the database."""
-        self._sink.close()
         self.client.command(f"DROP DATABASE {self.settings.clickhouse_database} SYNC")
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, and leave the database."""
+        self._sink.close()
         self.client.close()
 
     def _row(self, event: Event) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from services.query.projects.routes import (
     STATUS_ROUTES,
 )
 from services.query.queries.resource import QUERY_ROUTES
+from services.query.sql.routes import SQL_ROUTES
 
 OPERATOR_GROUPS: Final[tuple[AnyGroup, ...]] = tuple(routes_of(one) for one in OPERATORS)
 GROUPS: Final[tuple[AnyGroup, ...]] = (
     *OPERATOR_GROUPS,
     QUERY_ROUTES,
+    SQL_ROUTES,
     SETTINGS_ROUTES,
     PLAN_ROUTES,
     REJECTED_ROUTES,

@@ -62,6 +62,8 @@ from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
 from services.query.sessions.resource import Sessions
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
+from services.query.sql.resource import Sql
+from services.query.sql.routes import SQL_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -173,6 +175,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
         (QUERY_ROUTES, Queries(context, segments, cache)),
+        (SQL_ROUTES, Sql(store, settings.clickhouse_database)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),

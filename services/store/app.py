@@ -9,7 +9,7 @@ import binascii
 import contextlib
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from schemas.errors import AvilaError, BackOff
+from services.errors import status_of
+from services.store.backups import back_up
 from services.store.engine import Engine
 from services.store.errors import Code, StoreError
+from services.store.projects import ProjectUsers
 from services.store.reach import check_reach, check_settings, check_text
 from services.store.requests import Call, read_arguments, read_call
 from services.store.responses import ClientGone, Headers, Reply, answer
@@ -38,7 +42,13 @@ KEEP_ALIVE_S: Final = 30
 
 
 def make_store_app(
-    path: Path, user: str, password: str, *, handles: int = HANDLES, waiting: int | None = None
+    path: Path,
+    user: str,
+    password: str,
+    projects: ProjectUsers,
+    *,
+    handles: int = HANDLES,
+    waiting: int | None = None,
 ) -> Starlette:
     """Return ClickHouse's HTTP interface to the engine on `path`; the app's lifespan opens it.
 
@@ -46,10 +56,10 @@ def make_store_app(
     as many); any further request is answered 503. Make one app per process, and never fork after.
     """
     waiting = handles * WAITING_PER_HANDLE if waiting is None else waiting
-    return make_app(Engine(path, handles=handles, waiting=waiting), user, password)
+    return make_app(Engine(path, handles=handles, waiting=waiting), user, password, projects)
 
 
-def make_app(engine: Engine, user: str, password: str) -> Starlette:
+def make_app(engine: Engine, user: str, password: str, projects: ProjectUsers) -> Starlette:
     """Return the application around an engine; its lifespan opens and closes the engine."""
 
     @contextlib.asynccontextmanager
@@ -59,13 +69,15 @@ def make_app(engine: Engine, user: str, password: str) -> Starlette:
         try:
             yield
         finally:
+            await projects.close()
             await engine.close()
             log.info("store closed", path=str(engine.path))
 
-    endpoint = _Statements(engine, user, password)
+    endpoint = _Statements(engine, user, password, projects)
     return Starlette(
         routes=[
             Route("/", endpoint, methods=["GET", "POST"]),
+            Route("/backup", endpoint.back_up, methods=["POST"]),
             Route("/ping", _ok),
             Route("/replicas_status", _ok),
         ],
@@ -80,10 +92,11 @@ async def _ok(_: Request) -> PlainTextResponse:
 class _Statements:
     """The endpoint that runs statements."""
 
-    def __init__(self, engine: Engine, user: str, password: str) -> None:
+    def __init__(self, engine: Engine, user: str, password: str, projects: ProjectUsers) -> None:
         self._engine = engine
         self._user = user
         self._password = password
+        self._projects = projects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -93,6 +106,9 @@ class _Statements:
                 await self._serve(request, reply)
             except StoreError as error:
                 await reply.fail(error, self._engine.version)
+            except BackOff as error:
+                busy = StoreError(Code.TOO_MANY_SIMULTANEOUS_QUERIES, str(error))
+                await reply.fail(busy, self._engine.version)
             except (ClientGone, ClientDisconnect):
                 raise
             except Exception:
@@ -113,20 +129,40 @@ class _Statements:
             await reply.start(200, {"Content-Type": "text/html; charset=UTF-8"})
             await reply.end(b"Ok.\n")
             return
-        self._authenticate(request, arguments)
+        project = await self._authenticate(request, arguments)
         with ExitStack() as spools:
             call = await read_call(request, arguments, self._engine.path, spools)
             if call is None:
                 raise StoreError(Code.SYNTAX_ERROR, "Syntax error: Empty query")
+            given_id = call.job.query_id
+            turn: AbstractAsyncContextManager[None] = contextlib.nullcontext()
+            if project:
+                reply.blames_query = True
+                call = await self._projects.restricted(call, project)
+                turn = self._projects.turns.turn(project)
             check_reach(call.job.statement, self._engine.refused)
             check_settings(call.job.settings.values(), self._engine.refused)
             for table in call.job.tables:
                 check_text(table.structure.encode(errors="surrogateescape"), self._engine.refused)
             job = await asyncio.to_thread(check_values, call.job, call.values, self._engine.refused)
             call = msgspec.structs.replace(call, job=job)
-            reply.add({"X-ClickHouse-Query-Id": call.job.query_id})
-            async with self._engine.slot():
+            reply.add({"X-ClickHouse-Query-Id": given_id})
+            async with turn, self._engine.slot():
                 await self._run(request, reply, call)
+
+    async def back_up(self, request: Request) -> PlainTextResponse:
+        """Back up a database into a directory of this machine; for the store's own user alone."""
+        arguments = read_arguments(request)
+        try:
+            if "origin" in request.headers or await self._authenticate(request, arguments):
+                raise StoreError(Code.ACCESS_DENIED, "Only the store's own user backs it up")
+            directory, database = (Path(arguments.get("directory", "")), arguments.get("database"))
+            rows = await asyncio.to_thread(back_up, self._engine, directory, database or "")
+        except StoreError as error:
+            return PlainTextResponse(f"{error.text}\n", error.status)
+        except AvilaError as error:
+            return PlainTextResponse(f"{error}\n", status_of(error))
+        return PlainTextResponse(f"{rows}\n")
 
     async def _run(self, request: Request, reply: Reply, call: Call) -> None:
         async with self._engine.run(call.job) as running:
@@ -137,8 +173,11 @@ class _Statements:
             finally:
                 watch.cancel()
 
-    def _authenticate(self, request: Request, arguments: dict[str, str]) -> None:
+    async def _authenticate(self, request: Request, arguments: dict[str, str]) -> str:
+        """Return the project of the user; empty if it is the store's own user."""
         user, password = _credentials(request, arguments)
+        if self._projects.is_token(password):
+            return await self._projects.log_in(user, password)
         user_matches = hmac.compare_digest(user.encode(errors="replace"), self._user.encode())
         password_matches = hmac.compare_digest(
             password.encode(errors="replace"), self._password.encode()
@@ -151,6 +190,7 @@ class _Statements:
                 "with such name.",
                 403 if offered else 401,
             )
+        return ""
 
     def _headers(self) -> Headers:
         return {

@@ -45,7 +45,10 @@ log = structlog.get_logger(__name__)
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
 # A server's mark cache is too large for a laptop. A server's memory watcher wakes up every few
 # milliseconds, which takes a tenth of a core from an idle store.
-_ENGINE_OPTIONS: Final = f"mark_cache_size={256 << 20}&memory_worker_period_ms=1000"
+# Statements of clients cannot back up or restore (`reach`), so any path is allowed.
+_ENGINE_OPTIONS: Final = (
+    f"mark_cache_size={256 << 20}&memory_worker_period_ms=1000&backups.allowed_path=/"
+)
 # Settings that forbid to create and fill the temporary tables of external data
 _BARS_EXTERNAL_DATA: Final = re.compile(r"\b(?:readonly|allow_ddl|async_insert)\b", re.IGNORECASE)
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -138,6 +141,21 @@ class Engine:
             running.cancel()
         await asyncio.gather(*(running.close() for running in list(self._running.values())))
         await asyncio.to_thread(self._shut)
+
+    def run_own(self, statement: str) -> str:
+        """Run a statement of this process, which nothing restricts, and return its result; blocks.
+
+        Raises:
+            StoreError: the engine refuses it.
+        """
+        handle: Any = chdb.connect(str(self.path))
+        try:
+            text: str = handle.query(statement, "TabSeparated").bytes().decode()
+            return text
+        except (ChdbError, RuntimeError) as error:
+            raise engine_error(str(error)) from error
+        finally:
+            handle.close()
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

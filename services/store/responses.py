@@ -33,13 +33,22 @@ class ClientGone(Exception):
     """The client has disconnected, or has stopped reading."""
 
 
+# Errors that no query is to blame for: LOGICAL_ERROR, STD_EXCEPTION, UNKNOWN_EXCEPTION.
+_DEFECTS: Final = {49, 1001, 1002}
+
+
 class Reply:
-    """One response being sent: a head, then chunks."""
+    """One response being sent: a head, then chunks.
+
+    Attributes:
+        blames_query: whether errors of the engine have the status 400, if they have no other one.
+    """
 
     def __init__(self, send: Send, headers: Headers) -> None:
         self._send = send
         self._headers = headers
         self.started = False
+        self.blames_query = False
 
     def add(self, headers: Headers) -> None:
         """Add headers to the head, whichever is sent."""
@@ -80,8 +89,13 @@ class Reply:
             headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
         if error.status == 503:
             headers["Retry-After"] = "1"
-        await self.start(error.status, headers)
+        await self.start(self._status(error), headers)
         await self.end(body)
+
+    def _status(self, error: StoreError) -> int:
+        """Return 400 for a query that fails, where a server answers 500 for most errors."""
+        blamed = self.blames_query and error.status == 500 and error.code not in _DEFECTS
+        return 400 if blamed else error.status
 
     async def _message(self, message: dict[str, object]) -> None:
         try:

@@ -13,6 +13,7 @@ from services.data_directory import prepare_data_dir
 from services.listening import listen
 from services.store.app import HANDLES, KEEP_ALIVE_S, WAITING_PER_HANDLE, make_app
 from services.store.engine import Engine
+from services.store.projects import ProjectUsers
 from sinks.store_password import store_password
 
 log = structlog.get_logger(__name__)
@@ -34,7 +35,9 @@ def run_store(settings: Settings) -> None:
             settings.data_dir / "store", handles=HANDLES, waiting=HANDLES * WAITING_PER_HANDLE
         )
         engine.open()
-        app = make_app(engine, settings.clickhouse_user, store_password(settings))
+        app = make_app(
+            engine, settings.clickhouse_user, store_password(settings), ProjectUsers(settings)
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

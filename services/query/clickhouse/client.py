@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
-from services.query.clickhouse.turns import Turns
+from services.turns import Turns
 from sinks.connection import location
 
 MAX_RUNNING: Final = 4
@@ -67,6 +67,43 @@ class Store:
                 )
         columns: list[Sequence[Any]] = list(answer.result_columns)
         return columns or [[] for _ in answer.column_names]
+
+    async def text(
+        self,
+        project_id: str,
+        statement: str,
+        parameters: Mapping[str, object],
+        settings: Mapping[str, int | str],
+        format_name: str,
+        max_bytes: int,
+    ) -> bytes:
+        """Return the result of a project's statement in a format of ClickHouse.
+
+        Raises:
+            clickhouse_connect.driver.exceptions.Error: ClickHouse refuses the statement; it has the
+                `code` of the reason.
+            BackOff, InvalidRequest, Unavailable: as `columns` does; a result of more than
+                `max_bytes` exceeds a limit.
+        """
+        async with self._turns.turn(project_id):
+            client = await self._connect()
+            with _as_avila_errors():
+                answer = await client.raw_stream(
+                    statement,
+                    parameters=dict(parameters) or None,
+                    settings=dict(settings),
+                    fmt=format_name,
+                )
+                body = bytearray()
+                async with answer as chunks:
+                    async for chunk in chunks:
+                        body += chunk
+                        if len(body) > max_bytes:
+                            raise InvalidRequest(
+                                f"the result has more than {max_bytes} bytes: add a LIMIT, or "
+                                "aggregate"
+                            )
+        return bytes(body)
 
     async def trouble(self) -> str:
         """Return why the store cannot be queried; empty if it can."""

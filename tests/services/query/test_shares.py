@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import BackOff
 from services.places import Places
-from services.query.clickhouse.turns import Turns
+from services.turns import Turns
 
 
 class Queries:

@@ -1,0 +1,1 @@
+"""The endpoint of SQL: `POST /api/projects/{project}/sql`."""

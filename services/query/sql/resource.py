@@ -1,0 +1,195 @@
+"""Answers SQL over a project's views, as JSON, CSV or NDJSON."""
+
+import asyncio
+import csv
+import datetime
+import io
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+from clickhouse_connect.driver.exceptions import Error
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import InvalidRequest, Unavailable
+from services.query.clickhouse.client import Store
+from services.query.clickhouse.events import positions_statement
+from services.query.http.params import (
+    encode_response,
+    instant,
+    now_ms,
+    project_of,
+    read_choice,
+    read_fields,
+    take,
+)
+from services.sql import Catalog, check
+from services.sql.errors import FIELD
+from services.sql.limits import MAX_RESULT_BYTES, MAX_RESULT_ROWS, statement_settings
+from services.sql.views import DATABASE, PROJECT_PARAMETER, view_queries
+
+Format = Literal["json", "csv", "ndjson"]
+FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
+
+_MAX_REASON_CHARS: Final = 500
+_OUTPUT: Final[Mapping[str, int | str]] = {
+    "date_time_output_format": "iso",
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_quote_denormals": 0,
+}
+_TEXT_FORMATS: Final = {
+    "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
+    "ndjson": ("JSONEachRow", "application/x-ndjson"),
+}
+# Where an error begins to quote the statement, which is ours and not what was received.
+_STATEMENT: Final = re.compile(
+    r"(?i)[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version "
+)
+_NO_TABLE: Final = {60, 81}
+_Scalar = str | int | float | bool | None
+
+
+class SqlRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SQL to run: one SELECT in ClickHouse's dialect, over the views of the project.
+
+    `parameters` are the values of its `{name:Type}`, by name: a text, a number, a boolean, null or
+    a list of them.
+    """
+
+    sql: str
+    parameters: dict[str, _Scalar | list[_Scalar]] = {}
+
+
+class SqlColumn(msgspec.Struct, frozen=True):
+    """A column of a result, with its type in ClickHouse."""
+
+    name: str
+    type: str
+
+
+class SqlResponse(msgspec.Struct, frozen=True):
+    """The result of SQL: `rows` have a value for each of the `columns`.
+
+    `as_of` is the time at which it ran. `positions` has, for each partition of the event store, the
+    offset before which all events of the project are included.
+    """
+
+    as_of: datetime.datetime
+    positions: dict[int, int]
+    columns: list[SqlColumn]
+    # As ClickHouse has written it; a raw value is not decoded.
+    rows: list[list[Any]]
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """What ClickHouse answers in its format JSONCompact."""
+
+    meta: list[SqlColumn]
+    data: msgspec.Raw
+    rows: int
+
+
+class Sql:
+    """The endpoint `/api/projects/{project}/sql`."""
+
+    def __init__(self, store: Store, database: str) -> None:
+        self._store = store
+        self._database = database
+
+    async def answer(self, request: Request) -> Response:
+        """Run SQL and answer with its result."""
+        project = project_of(request)
+        format_name = read_choice(request, "format", FORMATS)
+        asked = _read(await read_fields(request))
+        catalog = Catalog(DATABASE, {DATABASE: view_queries(self._database)}, project)
+        checked = await asyncio.to_thread(check, asked.sql, catalog)
+        if checked.format:
+            raise InvalidRequest("FORMAT is not allowed here: use ?format=", FIELD)
+        values = _values(checked.parameters, asked.parameters)
+        if f"{{{PROJECT_PARAMETER}:" in checked.text:
+            values[PROJECT_PARAMETER] = project
+        if format_name != "json":
+            name, media_type = _TEXT_FORMATS[format_name]
+            text = await self._run(project, checked.text, values, name)
+            _check_rows(await asyncio.to_thread(_count_rows, format_name, text))
+            return Response(text, media_type=media_type)
+        # Read first: the result then has everything that is stored before these offsets.
+        statement = positions_statement(self._database, project)
+        ends = await self._store.columns(project, *statement)
+        positions = {int(one): int(end) for one, end in zip(*ends, strict=True)}
+        text = await self._run(project, checked.text, values, "JSONCompact")
+        result = msgspec.json.decode(text, type=_Result)
+        _check_rows(result.rows)
+        return encode_response(
+            {
+                "as_of": instant(now_ms()),
+                "positions": positions,
+                "columns": result.meta,
+                "rows": result.data,
+            }
+        )
+
+    async def _run(
+        self, project: str, statement: str, values: Mapping[str, object], format_name: str
+    ) -> bytes:
+        settings = {**statement_settings(self._database, project), **_OUTPUT}
+        try:
+            return await self._store.text(
+                project, statement, values, settings, format_name, MAX_RESULT_BYTES
+            )
+        except Error as error:
+            reason = reason_of(error)
+            if error.code in _NO_TABLE:
+                raise Unavailable(f"ClickHouse has no such events yet: {reason}") from error
+            raise InvalidRequest(f"ClickHouse refuses it: {reason}", FIELD) from error
+
+
+def _check_rows(count: int) -> None:
+    """Refuse too long a result: the embedded engine does not keep to `max_result_rows`."""
+    if count > MAX_RESULT_ROWS:
+        raise InvalidRequest(
+            f"the result has more than {MAX_RESULT_ROWS} rows: add a LIMIT, or aggregate"
+        )
+
+
+def _count_rows(format_name: str, text: bytes) -> int:
+    lines = text.count(b"\n")
+    if format_name == "ndjson" or lines <= MAX_RESULT_ROWS:
+        return lines
+    return sum(1 for _ in csv.reader(io.StringIO(text.decode(errors="replace"), newline=""))) - 1
+
+
+def reason_of(error: Error) -> str:
+    """Return the reason for which ClickHouse refuses a statement, without the statement."""
+    text = _STATEMENT.split(str(error), maxsplit=1)[0]
+    text = text.partition("DB::Exception: ")[2] or text
+    return " ".join(text.split())[:_MAX_REASON_CHARS]
+
+
+def _read(fields: dict[str, msgspec.Raw]) -> SqlRequest:
+    sql = take(fields, "sql", str)
+    parameters = take(fields, "parameters", dict[str, _Scalar | list[_Scalar]])
+    if fields:
+        raise InvalidRequest("is unknown; accepted are `sql` and `parameters`", next(iter(fields)))
+    if sql is None:
+        raise InvalidRequest("is required", "sql")
+    return SqlRequest(sql, parameters or {})
+
+
+def _values(
+    types: Mapping[str, str], given: Mapping[str, _Scalar | list[_Scalar]]
+) -> dict[str, object]:
+    """Return the values of a statement's parameters.
+
+    Raises:
+        InvalidRequest: one is missing, or is not in the statement.
+    """
+    for name in given:
+        if name not in types:
+            raise InvalidRequest("is not in the SQL", f"parameters.{name[:100]}")
+    for name, kind in types.items():
+        if name not in given:
+            raise InvalidRequest(f"is required: a value of the type {kind}", f"parameters.{name}")
+    return dict(given)
