@@ -58,6 +58,7 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
 from services.query.sessions.resource import Sessions
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
@@ -133,6 +134,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     if not settings.kafka_bootstrap:  # the whole system is on this machine
         checks["worker"] = WorkerCheck(settings)
     health = Health(topic_views, checks, {"worker": WorkersNow(settings)})
+    cache = AnswerCache()
+    telemetry.watch_cache(lambda: (cache.hits, cache.misses, cache.bytes))
     tail = Tail(
         settings.cluster,
         topics.events.name,
@@ -169,7 +172,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     answering = [
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
-        (QUERY_ROUTES, Queries(context, segments)),
+        (QUERY_ROUTES, Queries(context, segments, cache)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),

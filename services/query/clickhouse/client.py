@@ -14,7 +14,7 @@ from schemas.settings import Settings
 from services.query.clickhouse.turns import Turns
 from sinks.connection import location
 
-_MAX_RUNNING: Final = 4
+MAX_RUNNING: Final = 4
 _MAX_WAITING_PER_PROJECT: Final = 32
 _CONNECT_S: Final = 3
 
@@ -26,10 +26,15 @@ NOT_COMPILED: Final = {
 }
 # A query may change nothing, and is bounded in time, memory and rows.
 MAX_EXECUTION_S: Final = 30
+# Of all queries that run at once.
+MAX_MEMORY_BYTES: Final = 3 << 29
 _LIMITS: Final = {
     "readonly": 1,
     "max_execution_time": MAX_EXECUTION_S,
-    "max_memory_usage": 2 << 30,
+    "max_memory_usage": MAX_MEMORY_BYTES // MAX_RUNNING,
+    # What needs more is written to disk, where that can be done.
+    "max_bytes_before_external_group_by": MAX_MEMORY_BYTES // MAX_RUNNING // 3,
+    "max_bytes_before_external_sort": MAX_MEMORY_BYTES // MAX_RUNNING // 3,
     "max_result_rows": 1_000_000,
     **NOT_COMPILED,
 }
@@ -42,7 +47,7 @@ class Store:
         self._location = location(settings)
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        self._turns = Turns(_MAX_RUNNING, _MAX_WAITING_PER_PROJECT)
+        self._turns = Turns(MAX_RUNNING, _MAX_WAITING_PER_PROJECT)
 
     async def columns(
         self, project_id: str, statement: str, parameters: Mapping[str, object]
@@ -99,7 +104,11 @@ def _as_avila_errors() -> Iterator[None]:
         code = error.code or 0
         reason = str(error).splitlines()[0][:300]
         if code in _TOO_MUCH:
-            raise InvalidRequest(f"the query exceeds a limit of ClickHouse: {reason}") from error
+            raise InvalidRequest(
+                "the query needs more time or memory than a query may take: ask for a shorter "
+                "range, select fewer events, or break down by fewer values; ClickHouse says: "
+                f"{reason}"
+            ) from error
         if code in _BUSY:
             raise BackOff(f"ClickHouse is busy: {reason}", 1) from error
         if code in _NO_TABLE:

@@ -2,12 +2,14 @@
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas.errors import Unavailable
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.events import (
+    EventSource,
     Prefix,
     Statement,
     newest_event_statement,
@@ -16,6 +18,9 @@ from services.query.clickhouse.events import (
 )
 from services.query.log.as_of import AsOf
 from services.query.log.event_log import STORED_TIMEOUT_S, EventLog
+
+# To read the offsets of rows costs a simple query as much again: it is done while the sink writes.
+_BUSY_S: Final = 2.0
 
 
 class QueryResult(NamedTuple):
@@ -56,6 +61,7 @@ class EventStore:
         self._store = store
         self._database = database
         self._log = log
+        self._busy_until = 0.0
 
     @property
     def log(self) -> EventLog:
@@ -66,7 +72,7 @@ class EventStore:
     async def query(
         self,
         project_id: str,
-        state: Callable[[Prefix], Statement],
+        state: Callable[[EventSource], Statement],
         positions: Mapping[int, int] | None = None,
     ) -> QueryResult:
         """Run the statement that `state` makes for a prefix of the log; may take seconds.
@@ -76,6 +82,14 @@ class EventStore:
 
         Raises what `Store.columns` does.
         """
+        if positions is None and self._log is not None and time.monotonic() > self._busy_until:
+            before = await self._log.unwritten()
+            if before is not None:
+                below = await self._completed(project_id, before)
+                columns = await self._store.columns(project_id, *state(self._database))
+                if await self._log.unwritten() == before:
+                    return QueryResult(columns, below)
+            self._busy_until = time.monotonic() + _BUSY_S
         below = await self.positions(project_id) if positions is None else dict(positions)
         columns = await self._store.columns(project_id, *state(Prefix(self._database, below)))
         return QueryResult(columns, below)
@@ -91,20 +105,24 @@ class EventStore:
         if self._log is not None:
             with contextlib.suppress(Unavailable):
                 committed = await self._log.stored()
-            if len(committed) == self._log.partitions:
-                return committed
+        return await self._completed(project_id, committed)
+
+    async def _completed(self, project_id: str, committed: dict[int, int]) -> dict[int, int]:
+        """Return positions with those of the partitions of which the sink has committed nothing."""
+        if self._log is not None and len(committed) == self._log.partitions:
+            return committed
         rows = await self._positions(project_id, positions_statement(self._database, project_id))
         return {**rows, **committed}
 
-    async def prefix(self, project_id: str, asked: AsOf) -> AskedPrefix:
-        """Return the events that a request asks for, as soon as the store has them.
+    async def prefix(self, project_id: str, asked: AsOf, field: str = "as_of") -> AskedPrefix:
+        """Return the events that a request asks for by a field, as soon as the store has them.
 
         Raises:
             InvalidRequest: Kafka does not keep these positions; says which are accepted.
             BackOff: the store does not have them yet.
             Unavailable: Kafka or the store does not answer.
         """
-        positions = await self.log.resolve(asked)
+        positions = await self.log.resolve(asked, field)
         await self.await_stored(project_id, positions)
         clock = await self.newest_event(project_id, positions)
         return AskedPrefix(positions, clock)

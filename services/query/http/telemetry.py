@@ -57,6 +57,10 @@ class QueryTelemetry:
         gauge = Gauge("avila_query_live_connections", "Open WebSockets.", registry=self._registry)
         gauge.set_function(connections)
 
+    def watch_cache(self, counts: Callable[[], tuple[int, int, int]]) -> None:
+        """Report the hits, the misses and the bytes of a cache, as this returns them."""
+        self._registry.register(_Cache(counts))
+
     def live_sent(self, topic: str, dropped: int) -> None:
         """Count a message of a topic, and the events that it reports as dropped."""
         self._live_messages.labels(topic).inc()
@@ -100,3 +104,23 @@ class _Views(Collector):
             ready.add_metric([topic_view.name], not topic_view.trouble)
             records.add_metric([topic_view.name], topic_view.records)
         return [lag, ready, records]
+
+
+class _Cache(Collector):
+    """Reads the cache of answers at each scrape."""
+
+    def __init__(self, counts: Callable[[], tuple[int, int, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        hits, misses, held = self._counts()
+        found = CounterMetricFamily(
+            "avila_query_cache_requests",
+            "Queries that were looked for in the cache of answers, by result.",
+            labels=["result"],
+        )
+        found.add_metric(["hit"], hits)
+        found.add_metric(["miss"], misses)
+        size = GaugeMetricFamily("avila_query_cache_bytes", "Memory that cached answers take.")
+        size.add_metric([], held)
+        return [found, size]

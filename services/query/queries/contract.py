@@ -77,7 +77,8 @@ class QueryKind(NamedTuple, Generic[Q]):
     `types` are those of requests and responses; `response` is the whole response. `refine` adds to
     the document's schemas what their types cannot express. `errors` are the statuses that only this
     kind fails with. `check` refuses, at a time of day (ms) and before anything is read, what the
-    request's type cannot.
+    request's type cannot. `closes` returns the time (ms) by which no event of the query is missing;
+    without it, answers are not kept for longer than the positions stay.
     """
 
     spec: QuerySpec[Q]
@@ -88,6 +89,7 @@ class QueryKind(NamedTuple, Generic[Q]):
     refine: Callable[[Json], None] = no_refinement
     errors: tuple[int, ...] = ()
     check: Callable[[Q, int], object] = check_range
+    closes: Callable[[Q, int], int] | None = None
 
 
 # Of any request: only the kind knows which.

@@ -12,11 +12,13 @@ from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.queries.query import Query
 from services.query.http.describe import Json, json_response, operation
 from services.query.http.forms import one_of_forms
-from services.query.http.params import encode_response, now_ms, project_of, read_fields
+from services.query.http.leaving import unless_left
+from services.query.http.params import now_ms, project_of, read_fields
 from services.query.http.routes import AnyRoute, ApiRoute, RouteGroup
 from services.query.log.as_of import AsOf, parse, text_of
 from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
+from services.query.queries.cache import CLOSED_S, OPEN_S, AnswerCache
 from services.query.queries.contract import AnyQuery, QueryContext
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Key
@@ -25,40 +27,80 @@ from services.query.views.changes import Key
 class Queries:
     """Answers the queries of all kinds."""
 
-    def __init__(self, context: Context, segments: Definitions[SegmentDefinition]) -> None:
+    def __init__(
+        self, context: Context, segments: Definitions[SegmentDefinition], cache: AnswerCache
+    ) -> None:
         self._context = context
         self._segments = segments
+        self._cache = cache
 
     async def answer(self, kind: AnyQuery, request: Request) -> Response:
-        """Answer a query that is of this kind."""
+        """Answer a query that is of this kind; a client that leaves ends it."""
         project = project_of(request)
         fields = await read_fields(request)
         self._context.definitions_view.require()
         completed = self._context.projects.with_calendar(project, fields)
         query: Query = kind.spec.decode(msgspec.json.encode(completed))
+        body = await unless_left(request, self._body(kind, project, query))
+        return Response(body, media_type="application/json")
+
+    async def _body(self, kind: AnyQuery, project: str, query: Query) -> bytes:
         now = now_ms()
         kind.check(query, now)
-        context = await self._context_of(project, query, now)
-        return encode_response(await kind.answer(context, query))
-
-    async def _context_of(self, project: str, query: Query, now: int) -> QueryContext:
-        context = self._context
         segments = self._segments_of(project, query)
-        clock = context.clock(project, now)
-        read_until = context.reading.until("store")
+        of_segments = tuple((name, one.version) for name, one in sorted(segments.items()))
+        key = (project, kind.spec.name, msgspec.json.encode(query), of_segments)
+        closed = self._is_closed(kind, project, query, now)
+        if closed and (kept := self._cache.get(key)) is not None:
+            return kept
+        context = await self._context_of(project, query, now, segments)
+        at = tuple(sorted(context.positions.items()))
+        if not closed and (kept := self._cache.get((*key, at))) is not None:
+            return kept
+        body = msgspec.json.encode(await kind.answer(context, query))
+        if closed:
+            self._cache.put(key, body, CLOSED_S)
+        else:
+            self._cache.put((*key, at), body, OPEN_S)
+        return body
+
+    def _is_closed(self, kind: AnyQuery, project: str, query: Query, now: int) -> bool:
+        """Whether no event that the query selects is missing any more, nor will it select others.
+
+        A query of what persons are now, or of a range that moves with the time of day, is not.
+        """
+        if kind.closes is None or query.from_ is None or query.to is None or query.as_of:
+            return False
+        complete = self._complete_until(project, now)
+        if complete is None or kind.closes(query, now) > complete:
+            return False
+        return not _asks_of_now(msgspec.to_builtins(query))
+
+    def _complete_until(self, project: str, now: int) -> int | None:
+        """Return the time (ms) before which the store has all events but those that are late."""
+        clock = self._context.clock(project, now)
+        read_until = self._context.reading.until("store")
         complete = read_until if clock is None else earlier(clock, read_until)
+        return None if complete is None else complete - self._context.lateness_ms
+
+    async def _context_of(
+        self, project: str, query: Query, now: int, segments: Mapping[str, SegmentDefinition]
+    ) -> QueryContext:
+        context = self._context
+        complete = self._complete_until(project, now)
         if query.as_of is None:
             positions = await context.events.positions(project)
+            clock = context.clock(project, now)
         else:
             positions, clock = await context.events.prefix(project, _read_as_of(query.as_of))
-            complete = clock
+            complete = None if clock is None else clock - context.lateness_ms
         return QueryContext(
             events=context.events,
             project_id=project,
             positions=positions,
             now=now,
             clock=now if clock is None else clock,
-            complete_until=None if complete is None else complete - context.lateness_ms,
+            complete_until=complete,
             segments=segments,
             project_segments=self._segments.of(project),
         )
@@ -71,6 +113,17 @@ class Queries:
                 raise InvalidRequest(f"there is no {SEGMENT.name} {name!r}", path)
             found[name] = segment
         return found
+
+
+def _asks_of_now(part: object) -> bool:
+    """Whether a part of a query is about what persons are now: segments, or their properties."""
+    match part:
+        case dict():
+            of_now = part.get("segment") is not None or part.get("person") is not None
+            return of_now or any(map(_asks_of_now, part.values()))
+        case list() | tuple():
+            return any(map(_asks_of_now, part))
+    return False
 
 
 def _read_as_of(asked: dict[int, int] | str) -> AsOf:

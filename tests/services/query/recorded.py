@@ -1,12 +1,14 @@
 """Events that are in the log and in the store: at the same offsets, as the sink writes them."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.settings import Settings
+from services.query.log.offsets import Offsets
 from tests.oracles.events import Event
 from tests.pipelines.in_process import store_events
 from tests.warehouse import Event as Row
@@ -61,6 +63,26 @@ class Recorded:
         producer.flush()
         producer.abort_transaction()
         self._ends[partition] += 2
+        # The marker is written shortly after the abort is answered.
+        settings, deadline = self._settings, time.monotonic() + 60
+        offsets = Offsets(settings.cluster, settings.topics.events.name, settings.partitions)
+        while offsets.kept()[partition].end < self._ends[partition]:
+            assert time.monotonic() < deadline, "the transaction does not end"
+
+    def commit_as_sink(self, offsets: Mapping[int, int], plan: str = "") -> None:
+        """Commit what the sink would, with the plan of the chunk that it is about to write."""
+        topic, group = self._settings.topics.events.name, f"{self._settings.app_id}-sink-clickhouse"
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._settings.bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        places = [TopicPartition(topic, number, at, plan) for number, at in offsets.items()]
+        consumer.commit(offsets=places, asynchronous=False)
+        consumer.close()
 
     def delete_below(self, offset: int, partition: int = 0) -> None:
         """Delete the beginning of the log."""

@@ -205,3 +205,27 @@ def test_positions_are_read_as_they_are_written() -> None:
     for text in ("0:9223372036854775808", "9" * 60_000, '{"-1":3}'):
         with pytest.raises(InvalidRequest):
             parse(text)
+
+
+async def test_what_the_sink_is_about_to_complete_is_in_no_figure_yet(
+    service: httpx.AsyncClient, recorded: Recorded
+) -> None:
+    recorded.write(FIRST)
+    recorded.commit_as_sink({0: 3, 1: 0})
+    path = "funnels/it/results"
+    before = await ask(service, path, source="store")
+    assert (before["positions"], reached(before)) == ({"0": 3, "1": 0}, [2, 1])
+    # The sink has noted what it is about to write, and has written the newer month of it.
+    recorded.commit_as_sink({0: 3, 1: 0}, plan="cut/1 last=4 crc=00000000")
+    older, newer = recorded.record(LATER)
+    recorded.keep([newer])
+    during = await ask(service, path, source="store")
+    assert (during["positions"], reached(during)) == ({"0": 3, "1": 0}, [2, 1])
+    recorded.keep([older])
+    recorded.commit_as_sink({0: 5, 1: 0})
+    after = await ask(service, path, source="store")
+    assert (after["positions"], reached(after)) == ({"0": 5, "1": 0}, [3, 2])
+
+
+def reached(found: dict[str, Any]) -> list[int]:
+    return [step["reached"] for step in found["totals"]["steps"]]

@@ -22,6 +22,7 @@ COMMON = {
     "live_since": None,
     "failed": None,
     "clock": None,
+    "scores_since": None,
     "updated_at": 1_000,
 }
 

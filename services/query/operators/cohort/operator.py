@@ -11,6 +11,9 @@ from services.query.operators.cohort.resource import CohortListResponse, Cohorts
 from services.query.operators.cohort.response import CohortResponse, CohortResultsResponse
 from services.query.operators.cohort.view import COHORT_RESULTS
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 COHORT: Final = QueryOperator(
     spec=SPEC,
@@ -20,7 +23,17 @@ COHORT: Final = QueryOperator(
     request=Cohort,
     response=CohortResponse,
     list_response=CohortListResponse,
-    types=(CohortResultsResponse, CohortPersonsResponse, LiveCohort),
-    endpoints=(Endpoint("persons", Cohorts.persons, PERSONS, "ListCohortPersons"),),
+    types=(
+        CohortResultsResponse,
+        CohortPersonsResponse,
+        DiffResponse,
+        LiveCohort,
+        VerificationResponse,
+    ),
+    endpoints=(
+        Endpoint("persons", Cohorts.persons, PERSONS, "ListCohortPersons"),
+        verify_endpoint("cohort"),
+        diff_endpoint("cohort"),
+    ),
     live=LiveSpec(Cohorts.live_state),
 )

@@ -19,6 +19,9 @@ from services.query.operators.segment.response import (
     SegmentResultsResponse,
 )
 from services.query.operators.segment.view import SEGMENT_SIZES
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 
 def _refine(schemas: Json) -> None:
@@ -39,11 +42,15 @@ SEGMENT: Final = QueryOperator(
         SegmentResultsResponse,
         SegmentMembersResponse,
         SegmentOverlapResponse,
+        DiffResponse,
         LiveSegment,
+        VerificationResponse,
     ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
+        verify_endpoint("segment"),
+        diff_endpoint("segment"),
     ),
     live=LiveSpec(Segments.live_state),
     refine=_refine,

@@ -39,4 +39,5 @@ TRENDS: Final = QueryKind(
     types=(TrendsQuery, TrendsResponse, TrendsPeriodResponse, TrendResponse, IntervalResponse),
     refine=_refine,
     check=plan_trends,
+    closes=lambda query, now: plan_trends(query, now).slots[-1].last,
 )
