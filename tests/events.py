@@ -128,10 +128,14 @@ def define_segment(
 
 
 def define_prediction(
-    settings: Settings, prediction_id: str, prediction: dict[str, Any], project: str = "shop"
+    settings: Settings,
+    prediction_id: str,
+    prediction: dict[str, Any],
+    project: str = "shop",
+    **more: Any,
 ) -> None:
-    """Put a prediction on the definitions topic."""
-    _define(settings, project, "prediction", prediction_id, 1, prediction)
+    """Put a prediction on the definitions topic; `more` are other fields, such as `revision`."""
+    _define(settings, project, "prediction", prediction_id, 1, prediction, **more)
 
 
 def _define(

@@ -146,6 +146,7 @@ class Analytics(Table):
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
                 self._apply_definitions(number)
+            self._redefine(partition)
             context = self._context(number, now_ms)
             self._publishers.publish(context, partition.expire(now_ms))
             changelog = self._changelogs[number]
@@ -186,6 +187,15 @@ class Analytics(Table):
                 self._publishers.supersede(context, instance)
         partition.promote(partition.position)  # definitions without any history
         self._clocks.forget(number, partition)
+
+    def _redefine(self, partition: Partition) -> None:
+        """Give definitions that have changed in place their latest revision."""
+        for key, instance in partition.instances.items():
+            entry = self._catalog.get(key)
+            if entry is None or isinstance(instance, FailedInstance):
+                continue
+            if entry.definition is not instance.definition and entry.tag == int(instance.tag):
+                instance.redefine(entry.definition)
 
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""

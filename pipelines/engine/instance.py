@@ -123,6 +123,10 @@ class OperatorInstance(Generic[D, C]):
         self.suspended = False
         self.has_previous = False
 
+    def redefine(self, definition: D) -> None:
+        """Take over a later revision of the definition, which counts the same."""
+        self.definition = definition
+
     @property
     def live(self) -> bool:
         """Whether it counts events as they come."""

@@ -14,6 +14,7 @@ UNANSWERED: Final = 2**62  # as `answered_at`, later than any time (ms)
 class QuestionColumns(NamedTuple):
     """Questions in any order; the columns have shape (n,), `features` (n, features).
 
+    `scorers` are the places of the models that scored, among those of the task.
     `records` are the offsets of the records of `avila.examples` that the questions are in. The
     answer is the earliest outcome so far: its time, its offset and its value.
     """
@@ -24,6 +25,7 @@ class QuestionColumns(NamedTuple):
     features: Float32s
     scores: Float64s
     versions: Int64s
+    scorers: Int64s
     records: Int64s
     answered_at: Int64s
     answers: Int64s
@@ -40,6 +42,7 @@ class QuestionColumns(NamedTuple):
             features=np.empty((0, features), np.float32),
             scores=doubles,
             versions=longs,
+            scorers=longs,
             records=longs,
             answered_at=longs,
             answers=longs,

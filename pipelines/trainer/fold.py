@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import structlog
 
 from pipelines.columnar.jit import Bools
+from pipelines.trainer.championship import Standing
 from pipelines.trainer.learner import Learner, Lesson
+from pipelines.trainer.lineup import FoldedRecord, Lineup
 from pipelines.trainer.questions import MAX_OPEN, DueQuestions, OpenQuestions
 from schemas.examples.checksum import added, checksum
 from schemas.examples.columns import Examples, Float64s, Questions, Target, Task
-
-log = structlog.get_logger(__name__)
 
 _NOT_BEGUN = -(2**62)  # a clock that no event has set
 
@@ -47,7 +46,8 @@ class Progress:
     `position` is the offset of `avila.examples` below which all is folded, `begin` that of the
     first record, `open_from` that of the first record with a question that is still open. Of each
     of the source `partitions`: its clock, and the offset of its last question. The checksums are
-    those of `schemas.examples.checksum`.
+    those of `schemas.examples.checksum`. `standing` says which model scores; None in records of
+    earlier versions.
     """
 
     position: int
@@ -59,6 +59,7 @@ class Progress:
     counts: Counts
     checksum: int
     asked_checksum: int
+    standing: Standing | None = None
 
 
 class _Source:
@@ -83,7 +84,7 @@ class TaskFold:
         max_open: int = MAX_OPEN,
     ) -> None:
         self.task = task
-        self.learners = list(learners)
+        self.lineup = Lineup(task, learners, begin)
         self.counts = Counts()
         self.checksum = self.asked_checksum = 0
         self.position = self.begin = begin
@@ -104,14 +105,16 @@ class TaskFold:
             return
         self.position = offset + 1
         self._count(examples)
+        at = FoldedRecord(offset, examples.clock, self.counts.learned)
+        self.lineup.obey(examples.serving, at)
         new = self._new(source, examples)
         self.asked_checksum = added(self.asked_checksum, checksum(examples.partition, new.offsets))
-        dropped = source.questions.take_in(new, examples.model_version, offset)
+        dropped = source.questions.take_in(new, examples.model_version, offset, _scorer(examples))
         self.counts.asked += len(new.offsets)
         self.counts.dropped += dropped
         self.counts.late_outcomes += source.questions.answer(examples.outcomes)
         source.clock = max(source.clock, examples.clock)
-        self._learn(examples.partition, source.questions.take_due(source.clock))
+        self._learn(examples.partition, at, source.questions.take_due(source.clock))
 
     def progress(self, position: int) -> Progress:
         """Return how far the fold is, given that the log below `position` is folded."""
@@ -127,7 +130,13 @@ class TaskFold:
             replace(self.counts),
             self.checksum,
             self.asked_checksum,
+            self.lineup.championship.standing,
         )
+
+    @property
+    def learners(self) -> list[Learner]:
+        """The models that learn, in the order of the task."""
+        return self.lineup.learners
 
     @property
     def open(self) -> int:
@@ -143,6 +152,8 @@ class TaskFold:
         self.position, self.begin = progress.position, progress.begin
         self.counts = replace(progress.counts)
         self.checksum, self.asked_checksum = progress.checksum, progress.asked_checksum
+        if progress.standing is not None:
+            self.lineup.championship.resume(progress.standing)
         for number, clock, asked_to in zip(
             progress.partitions, progress.clocks, progress.asked_to, strict=True
         ):
@@ -156,7 +167,7 @@ class TaskFold:
         if len(asked.offsets):
             source.asked_again_to = max(source.asked_again_to, int(asked.offsets[-1]))
         again = asked.rows(begin, len(asked.offsets))
-        source.questions.take_in(again, examples.model_version, offset)
+        source.questions.take_in(again, examples.model_version, offset, _scorer(examples))
         source.questions.answer(examples.outcomes)
         source.questions.take_due(source.clock)
 
@@ -174,7 +185,7 @@ class TaskFold:
             source.asked_to = max(source.asked_to, int(asked.offsets[-1]))
         return asked.rows(begin, len(asked.offsets))
 
-    def _learn(self, partition: int, due: DueQuestions) -> None:
+    def _learn(self, partition: int, at: FoldedRecord, due: DueQuestions) -> None:
         if not len(due.offsets):
             return
         answered = ~np.isnan(due.values)
@@ -182,22 +193,16 @@ class TaskFold:
             self.counts.unanswered += int((~answered).sum())
             due, answered = due.filter(answered), answered[answered]
         labels = _labels(self.task.target, due, answered)
-        lesson = Lesson(due.features, labels, due.scores, due.versions)
+        lesson = Lesson(due.features, labels, due.scores, due.versions, due.scorers)
         if len(labels):
-            self.learners = [learner for learner in self.learners if self._teach(learner, lesson)]
+            self.lineup.teach(lesson, at)
         self.counts.learned += len(labels)
         self.checksum = added(self.checksum, checksum(partition, due.offsets))
 
-    def _teach(self, learner: Learner, lesson: Lesson) -> bool:
-        """Return whether a model has learned a lesson. One that fails learns no more."""
-        try:
-            learner.learn(lesson)
-        except MemoryError:
-            raise
-        except Exception as error:
-            log.error("model failed", definition=self.task.name, model=learner.name, exc_info=error)
-            return False
-        return True
+
+def _scorer(examples: Examples) -> int:
+    """Return the place of the model that scored the questions of a record."""
+    return examples.task.models.index(examples.scored_by) if examples.scored_by else 0
 
 
 def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:

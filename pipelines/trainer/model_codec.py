@@ -11,16 +11,17 @@ from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays
 from pipelines.models.parts import ArrayReader
 from pipelines.models.stored import check_fits
+from pipelines.trainer.championship import Standing
 from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Learner
-from pipelines.trainer.model_learner import ModelLearner
+from pipelines.trainer.model_learner import DRIFT_PART, ModelLearner
 from pipelines.trainer.model_log import StoredModel, TaskId
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.errors import InvalidRecord, InvalidRequest
 from schemas.examples.checksum import from_signed, to_signed
-from schemas.examples.columns import Task
-from schemas.model_record import ModelRecord, from_fields, named_part, to_fields
+from schemas.examples.columns import Serving, Task
+from schemas.model_record import ModelRecord, Reign, from_fields, named_part, to_fields
 from schemas.model_spec import OUTCOME_KINDS, VALUE_KINDS, ModelKind, ModelSpec
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
@@ -62,6 +63,7 @@ class RecordCodec:
             progress.checksum.to_bytes(8, "little") + progress.counts.learned.to_bytes(8, "little"),
             progress.position,
             {**learner.arrays(), **named_part(_TRAINING, training)},
+            reign=Reign() if progress.standing is None else progress.standing.reign,
         )
         (value,) = self._encoder.encode_records([to_fields(record)])
         return value
@@ -80,10 +82,14 @@ class RecordCodec:
 
         def restore(task: Task) -> Learner:
             spec = spec_named(record.spec.name)
+            if (record.reign.model or task.models[0]) not in task.models:
+                raise InvalidRecord(_REASON, "champion: must be a model of the definition")
             check_fits(record, spec, task.version, task.feature_schema, task.features)
             return ModelLearner.of_record(task, record)
 
-        return StoredModel(id_, record.spec.name, is_of, progress, restore)
+        counts = record.part(DRIFT_PART).get("counts", np.zeros(2))
+        drifts = int(counts[-1]) if counts.shape == (2,) else 0
+        return StoredModel(id_, record.spec.name, is_of, progress, restore, drifts)
 
 
 def spec_named(name: str) -> ModelSpec:
@@ -121,6 +127,7 @@ def _training_arrays(task: Task, progress: Progress, log_id: str) -> Arrays:
         ).reshape(3, -1),
         "counts": np.array(counts, np.int64),
         "checksums": np.array(checksums, np.int64),
+        **({} if progress.standing is None else _standing_arrays(progress.standing)),
     }
 
 
@@ -140,6 +147,7 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         partitions, clocks, asked_to = reader.ints("sources", shape, -(2**62), 2**62).tolist()
         counts = reader.ints("counts", (len(_COUNTS),), 0, 2**62).tolist()
         learned, asked = reader.ints("checksums", (2,), -(2**63), 2**63 - 1).tolist()
+        standing = _standing_of(record.reign, reader)
     if not begin <= open_from or len(set(partitions)) != len(partitions):
         raise InvalidRecord(_REASON, "training.records, training.sources: are not in order")
     progress = Progress(
@@ -152,8 +160,44 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         Counts(*counts),
         from_signed(learned),
         from_signed(asked),
+        standing,
     )
     return tag, log, progress
+
+
+def _standing_arrays(standing: Standing) -> Arrays:
+    serving = standing.serving
+    return {
+        "serving": np.array([serving.revision, serving.promoted, serving.compared], np.int64),
+        "named": np.frombuffer(serving.champion.encode(), np.uint8).astype(np.int64),
+        "margin": np.array([serving.margin]),
+        "span": np.array(standing.answers, np.int64),
+        "compared": np.array(standing.compared, np.int64),
+        "sums": np.array(standing.sums, np.float64).reshape(-1, 3),
+    }
+
+
+def _standing_of(reign: Reign, reader: ArrayReader) -> Standing | None:
+    """Return which model scores; None if an earlier version has written the record."""
+    models = reader.size("compared")
+    if not reign.model or not models:
+        return None
+    revision, promoted, compared = reader.ints("serving", (3,), 0, 2**62).tolist()
+    answers, positives = reader.ints("span", (2,), 0, 2**62).tolist()
+    named = bytes(reader.ints("named", (reader.size("named"),), 0, 255).tolist())
+    return Standing(
+        reign,
+        Serving(
+            revision,
+            named.decode(errors="replace"),
+            promoted,
+            float(reader.floats("margin", (1,), least=0.0)[0]),
+            compared,
+        ),
+        (answers, positives),
+        tuple(reader.ints("compared", (models,), 0, 2**62).tolist()),
+        tuple(map(tuple, reader.floats("sums", (models, 3)).tolist())),
+    )
 
 
 def _log_digest(log_id: str) -> Int64s:

@@ -1,10 +1,11 @@
 """A model with its quality: both take in the same lessons.
 
 Every model is judged by what it says of each example just before it learns it, beside a base rate
-that learns the same examples. The champion is also judged by the scores that were served when the
-questions were asked, and its losses are watched for drift.
+that learns the same examples. The champion is also judged by the scores that it has served when
+questions were asked, and its losses are watched for drift: from its promotion on.
 """
 
+from collections.abc import Sequence
 from typing import Final, Self, TypeAlias
 
 import numpy as np
@@ -12,13 +13,13 @@ import numpy as np
 from pipelines.models.arrays import Arrays
 from pipelines.models.base_rate import BaseRate
 from pipelines.models.create import create
-from pipelines.models.drift import DriftDetector
+from pipelines.models.drift import Drift, DriftDetector
 from pipelines.models.model import Model
 from pipelines.models.quality import OutcomeQuality
 from pipelines.models.rows import interleaved
 from pipelines.models.stored import MODEL_PART, model_of, model_part
 from pipelines.models.value_quality import ValueQuality
-from pipelines.trainer.learner import Lesson
+from pipelines.trainer.learner import Judged, Lesson
 from schemas.examples.columns import Task
 from schemas.model_record import ModelRecord, named_part
 from schemas.model_spec import ModelSpec
@@ -36,6 +37,8 @@ Quality: TypeAlias = OutcomeQuality | ValueQuality
 class ModelLearner:
     """Learns lessons, and is judged by them.
 
+    `place` is that of the model among those of the task.
+
     Attributes:
         model: the model.
         base: the share of positives or the mean, which the model has to beat.
@@ -46,12 +49,14 @@ class ModelLearner:
 
     def __init__(
         self,
+        place: int,
         model: Model,
         base: BaseRate,
         maturity: Quality,
         served: Quality | None,
         drift: DriftDetector | None,
     ) -> None:
+        self._place = place
         self.model = model
         self.base = base
         self.maturity = maturity
@@ -68,6 +73,7 @@ class ModelLearner:
         champion = spec.name == task.models[0]
         quality = OutcomeQuality if spec.predicts_outcome else ValueQuality
         return cls(
+            task.models.index(spec.name),
             create(spec, task.features),
             BaseRate(_base_spec(spec), task.features),
             quality(),
@@ -83,9 +89,10 @@ class ModelLearner:
             InvalidRecord: a part is missing or invalid, or the model can only be rebuilt.
         """
         spec = record.spec
-        champion = spec.name == task.models[0]
+        champion = spec.name == (record.reign.model or task.models[0])
         quality = OutcomeQuality if spec.predicts_outcome else ValueQuality
         return cls(
+            task.models.index(spec.name),
             model_of(record),
             BaseRate.from_arrays(_base_spec(spec), record.features, record.part(BASE_PART)),
             quality.from_arrays(record.part(MATURITY_PART)),
@@ -103,6 +110,19 @@ class ModelLearner:
         """How many examples it has learned."""
         return self.model.version
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether a rule may promote it."""
+        return self.model.spec.is_compared
+
+    def set_champion(self, champion: bool) -> None:
+        """Begin to judge the scores that it serves, or stop to; see `Learner`."""
+        if champion == (self.served is not None):
+            return
+        outcome = self.model.spec.predicts_outcome
+        self.served = (OutcomeQuality() if outcome else ValueQuality()) if champion else None
+        self.drift = DriftDetector() if champion else None
+
     def arrays(self) -> Arrays:
         """Return the state of all parts, under the names that they have in a record."""
         parts = {
@@ -117,17 +137,21 @@ class ModelLearner:
                 named |= named_part(name, part.arrays())
         return named
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Lesson) -> Judged:
         """Judge the model by each row, then let it learn the row; see `Learner`."""
         order = interleaved(len(lesson.labels))
         scores = self.model.fold(lesson.rows, lesson.labels, order)
         base_scores = self.base.fold(lesson.rows, lesson.labels, order)
         losses = self.maturity.add(scores, base_scores, lesson.labels)
-        if self.drift is not None:
-            self.drift.add(losses)
+        return Judged(losses, base_scores)
+
+    def serve(self, lesson: Lesson, judged: Judged) -> Sequence[Drift]:
+        """Judge the scores that it has served; see `Learner`."""
+        drifts = [] if self.drift is None else self.drift.add(judged.losses)
         if self.served is not None:
-            known = ~np.isnan(lesson.scores)
-            self.served.add(lesson.scores[known], base_scores[known], lesson.labels[known])
+            own = ~np.isnan(lesson.scores) & (lesson.scorers == self._place)
+            self.served.add(lesson.scores[own], judged.base_scores[own], lesson.labels[own])
+        return drifts
 
 
 def _base_spec(spec: ModelSpec) -> ModelSpec:

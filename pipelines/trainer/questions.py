@@ -36,6 +36,7 @@ class DueQuestions(NamedTuple):
     features: Float32s
     scores: Float64s
     versions: Int64s
+    scorers: Int64s
     values: Float64s
 
     def filter(self, kept: Bools) -> "DueQuestions":
@@ -75,10 +76,11 @@ class OpenQuestions:
         """The source offsets of the open questions, in the order in which they are due."""
         return self._columns.offsets[self._order]
 
-    def take_in(self, questions: Questions, version: int, record: int) -> int:
+    def take_in(self, questions: Questions, version: int, record: int, scorer: int = 0) -> int:
         """Add questions whose offsets are above all earlier ones; return how many were dropped.
 
-        They were scored by the champion at `version`, and are in the record at offset `record`.
+        They were scored by the model at place `scorer` of the task, at `version`, and are in the
+        record at offset `record`.
         Where more than `max_open` would be open, those that are due first are dropped.
         """
         count = len(questions.offsets)
@@ -89,6 +91,7 @@ class OpenQuestions:
         columns.offsets[rows], columns.at[rows] = questions.offsets, questions.at
         columns.persons[rows], columns.features[rows] = questions.persons, questions.features
         columns.scores[rows], columns.versions[rows] = questions.scores, version
+        columns.scorers[rows] = scorer
         columns.records[rows], columns.values[rows] = record, np.nan
         columns.answered_at[rows], columns.answers[rows] = UNANSWERED, UNANSWERED
         order = np.concatenate((self._order, np.arange(rows.start, rows.stop)))
@@ -132,6 +135,7 @@ class OpenQuestions:
             columns.features[rows],
             columns.scores[rows],
             columns.versions[rows],
+            columns.scorers[rows],
             columns.values[rows],
         )
 

@@ -5,14 +5,14 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from pipelines.trainer.model_codec import spec_named
-from schemas.model_record import ModelRecord
+from schemas.model_record import ModelRecord, Reign
 from schemas.operators.prediction import PREDICTION
 from schemas.settings import Settings
 from tests.conftest import HELD_PARTITIONS
@@ -26,6 +26,7 @@ from tests.pipelines.training import published
 from tests.workers import WorkerProcess
 
 SGD = "logistic_sgd_0.003"
+ADAGRAD = "logistic_adagrad_0.1"
 BODY: dict[str, Any] = {
     "goal": {"event": "buy"},
     "within_s": 1_800,
@@ -35,10 +36,12 @@ BODY: dict[str, Any] = {
     "steps": [{"event": "view"}, {"event": "cart"}],
     "conditions": [{"filter": {"event": "cart"}, "within_s": 3_600, "at_least": 2}],
     "amount": "price",
+    "challengers": [{"kind": "logistic_adagrad"}],
 }
 EVENTS = 2_000
 CUTS = [0, 400, 800, 1_000, 1_200, 1_400, 1_600, 1_800, EVENTS]
 KILLED_AFTER = (400, 800)  # events
+PROMOTED_AFTER = 1_200  # events
 
 
 def history(begin_ms: int) -> list[Sent]:
@@ -61,13 +64,14 @@ def history(begin_ms: int) -> list[Sent]:
 class Example(NamedTuple):
     """One decoded record of `avila.examples`."""
 
+    offset: int
     fields: Mapping[str, Any]
     asked: list[Asked]
     happened: list[Happened]
     scores: list[float]
 
 
-def read_example(fields: Mapping[str, Any]) -> Example:
+def read_example(offset: int, fields: Mapping[str, Any]) -> Example:
     def column(name: str, of: str) -> list[Any]:
         found: list[Any] = np.frombuffer(fields[name], of).tolist()
         return found
@@ -90,6 +94,7 @@ def read_example(fields: Mapping[str, Any]) -> Example:
         strict=True,
     )
     return Example(
+        offset,
         fields,
         [Asked(*one) for one in asked],
         [Happened(*one) for one in happened],
@@ -105,7 +110,7 @@ def begin_ms() -> int:
 def examples_of(results: Results) -> list[Example]:
     messages = results.read(results.topics.examples)
     messages.sort(key=lambda one: (one.partition(), one.offset()))
-    return [read_example(decode("example", message)) for message in messages]
+    return [read_example(message.offset() or 0, decode("example", message)) for message in messages]
 
 
 def logs_of(results: Results) -> dict[int, tuple[list[int], list[Event]]]:
@@ -163,6 +168,9 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     with WorkerProcess(settings) as worker:
         worker.await_partitions(HELD_PARTITIONS)
         for begin, end in pairwise(CUTS):
+            if begin == PROMOTED_AFTER:
+                named = BODY | {"champion": ADAGRAD}
+                define_prediction(settings, "buys", named, revision=2, promoted=2)
             send(settings, events[begin:end])
             if end in KILLED_AFTER:
                 stored = (begin + end) // 2
@@ -206,44 +214,57 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
                 assert labels[id_] == (answer is not None)
     assert 0.05 < sum(labels.values()) / len(labels) < 0.95
 
-    # River's model, learned in the order of the log, at every version that scored.
-    river, version = pipeline(spec_named(SGD)), 0
+    # River's models, learned in the order of the log, at every version that scored.
     features: dict[tuple[int, int], dict[str, float]] = {}
     scored = defaultdict(list)
     for of in log:
         for one, score in zip(of.asked, of.scores, strict=True):
             row = dict(zip(record.features, one.features, strict=True))
             features[of.fields["partition"], one.offset] = row
-            scored[of.fields["model_version"]].append((row, score))
-    assert all(np.isnan(score) for _, score in scored.pop(-1))
-    versions = len(scored)
+            scored[of.fields["scored_by"], of.fields["model_version"]].append((row, score))
+    assert all(np.isnan(score) for _, score in scored.pop(("", -1)))
+    assert {name for name, _ in scored} == {SGD, ADAGRAD}
+    assert len(scored) > 3
     order = [one for batch in learned_in_order(log) for one in batch]
-    for source, example in [*order, (-1, Learned(0, 0))]:
-        for row, score in scored.pop(version, ()):
-            assert same_bits([river.predict_proba_one(row)[True]], [score])
-        if source >= 0:
-            river.learn_one(features[source, example.offset], bool(example.label))
-            version += 1
+    models = published(settings)
+    for name in (SGD, ADAGRAD):
+        river = pipeline(spec_named(name))
+        for version, (source, example) in enumerate([*order, (-1, Learned(0, 0))]):
+            for row, score in scored.pop((name, version), ()):
+                assert same_bits([river.predict_proba_one(row)[True]], [score])
+            if source >= 0:
+                river.learn_one(features[source, example.offset], bool(example.label))
+        (stored_model,) = (one for one in models.values() if one.spec.name == name)
+        assert same_bits(state_in(stored_model.part("model")), state(river))
     assert not scored
-    assert versions > 3
-    assert same_bits(state_in(record.part("model")), state(river))
+
+    # The log says where the champion changed, and the models say the same.
+    (since,) = {one.reign.since for one in models.values()}
+    told = [of.fields["promoted"] for of in log].index(2)
+    assert log[told].offset == since
+    learned_before = sum(map(len, islice(learned_in_order(log), told)))
+    assert {one.reign for one in models.values()} == {
+        Reign(ADAGRAD, since, learned_before, "command", SGD)
+    }
     ids = checksum([(source, one.offset) for source, one in order])
     assert record.learned_ids[:8] == ids.to_bytes(8, "little")
 
     # The last score of each person is the one of their last question that was scored.
-    last: dict[str, float] = {}
+    last: dict[str, tuple[float, str]] = {}
     for source, (offsets, _) in logs.items():
         by_offset = {
-            one.offset: score
+            one.offset: (score, example.fields["scored_by"])
             for example in of_source(log, source)
             for one, score in zip(example.asked, example.scores, strict=True)
         }
         for question in expected[source]:
-            if not np.isnan(score := by_offset[offsets[question.place]]):
-                last[question.person] = score
-    found = {
-        message.key(): decode("prediction-score", message)["score"]
+            said = by_offset[offsets[question.place]]
+            if not np.isnan(said[0]):
+                last[question.person] = said
+    decoded = [
+        (message.key(), decode("prediction-score", message))
         for message in results.read(PREDICTION.changes[0].topic(settings.topics))
-    }
-    assert found == {f"shop/buys/{person}".encode(): score for person, score in last.items()}
+    ]
+    found = {key: (fields["score"], fields["model"]) for key, fields in decoded}
+    assert found == {f"shop/buys/{person}".encode(): said for person, said in last.items()}
     results.close()

@@ -10,14 +10,15 @@ from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.features import FORMULAS
 from pipelines.operators.prediction.state import PredictionChanges, PredictionState
-from schemas.examples.columns import Task, feature_schema_of
+from schemas.examples.columns import Serving, Task, feature_schema_of
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
     """A prediction as one partition runs it.
 
-    `clock_published` is the clock that the trainer was last told of.
+    `clock_published` is the clock that the trainer was last told of, and `serving_published` what
+    it was last told about the champion.
     """
 
     def __init__(
@@ -30,6 +31,20 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
         self.clock_published = NEVER
+        self.serving_published: Serving | None = None
+
+    @property
+    def serving(self) -> Serving:
+        """What the definition says about its champion."""
+        prediction, promoted = self.definition.prediction, self.definition.promoted
+        rule = prediction.promotion
+        return Serving(
+            self.definition.revision,
+            prediction.champion or "",
+            promoted,
+            0.0 if rule is None else rule.margin,
+            0 if rule is None else rule.examples,
+        )
 
     def fold(
         self, persons: int, events: SelectedEvents, times_of_day: Int64s

@@ -102,9 +102,12 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             ),
             scores.version,
             NotAsked(changes.capped, changes.sampled_out, changes.late_triggers),
+            serving=prediction.serving,
+            scored_by=scores.model,
         )
         self._send(list(chunks(examples, asked.clocks)))
         prediction.clock_published = changes.clock
+        prediction.serving_published = examples.serving
 
     def _send(self, examples: list[Examples]) -> None:
         records = [to_record(one) for one in examples]
@@ -132,7 +135,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             "project_id": task.project_id,
             "prediction_id": task.prediction_id,
             "version": task.version,
-            "model": task.models[0],
+            "model": scores.model,
             "model_version": scores.version,
         }
         self._persons.send(
@@ -210,10 +213,12 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
 
 
 def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChanges) -> bool:
-    """Return whether changes have more to tell than a clock that was told a moment ago."""
+    """Return whether there is more to publish than a clock that was published a moment ago."""
     if len(changes.questions) or len(changes.outcomes):
         return True
     if changes.capped or changes.sampled_out or changes.late_triggers:
+        return True
+    if prediction.serving != prediction.serving_published:
         return True
     return changes.clock >= prediction.clock_published + _CLOCK_INTERVAL_MS
 

@@ -5,11 +5,12 @@ from typing import Final
 from schemas.operators.prediction import PREDICTION as SPEC
 from schemas.operators.prediction import Prediction
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
-from services.query.operators.prediction.openapi import PERSON, PERSONS, RESULTS, refine
+from services.query.operators.prediction.openapi import PERSON, PERSONS, PROMOTE, RESULTS, refine
 from services.query.operators.prediction.persons import (
     PredictionPersonResponse,
     PredictionPersonsResponse,
 )
+from services.query.operators.prediction.promotion import PromoteRequest
 from services.query.operators.prediction.resource import PredictionListResponse, Predictions
 from services.query.operators.prediction.response import (
     PredictionResponse,
@@ -25,10 +26,16 @@ PREDICTION: Final = QueryOperator(
     request=Prediction,
     response=PredictionResponse,
     list_response=PredictionListResponse,
-    types=(PredictionResultsResponse, PredictionPersonsResponse, PredictionPersonResponse),
+    types=(
+        PromoteRequest,
+        PredictionResultsResponse,
+        PredictionPersonsResponse,
+        PredictionPersonResponse,
+    ),
     endpoints=(
         Endpoint("persons", Predictions.persons, PERSONS, "ListPredictionPersons"),
         Endpoint("persons/{person}", Predictions.person, PERSON, "GetPredictionPerson"),
+        Endpoint("promote", Predictions.promote, PROMOTE, "PromotePredictionModel", "POST"),
     ),
     live=LiveSpec(Predictions.live_state),
     refine=refine,

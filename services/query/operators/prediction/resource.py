@@ -15,8 +15,18 @@ from schemas.operators.prediction import (
     Prediction,
     PredictionDefinition,
     decode_prediction,
+    promoted,
+    with_champion,
 )
-from services.query.http.params import encode_response, read_day
+from services.commands import Write
+from services.query.http.params import (
+    encode_response,
+    key_of,
+    now_ms,
+    read_day,
+    read_expected,
+    read_fields,
+)
 from services.query.operators.context import Context
 from services.query.operators.prediction.live import live_prediction
 from services.query.operators.prediction.models import PREDICTION_MODELS, Models, ModelState
@@ -28,6 +38,7 @@ from services.query.operators.prediction.persons import (
     read_scores_query,
     read_verdict,
 )
+from services.query.operators.prediction.promotion import read_model, trouble
 from services.query.operators.prediction.response import (
     PredictionResponse,
     PredictionResultsResponse,
@@ -55,7 +66,8 @@ class PredictionListResponse(msgspec.Struct, frozen=True):
 
 
 def _define(parts: dict[str, Any], prediction: Prediction) -> PredictionDefinition:
-    return PredictionDefinition(**parts, prediction=prediction)
+    promoted = 0 if prediction.champion is None else parts["revision"]
+    return PredictionDefinition(**parts, prediction=prediction, promoted=promoted)
 
 
 _SPEC: Final = ResourceSpec(PREDICTION, decode_prediction, _define, show, PredictionListResponse)
@@ -81,6 +93,26 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
     def live_state(self, definition: PredictionDefinition) -> bytes:
         """Return a `LivePrediction` in JSON."""
         return live_prediction(definition, self.previous(definition), self._questions, self._models)
+
+    def _succeed(
+        self, before: PredictionDefinition, after: PredictionDefinition
+    ) -> PredictionDefinition:
+        return with_champion(before, super()._succeed(before, after))
+
+    async def promote(self, request: Request) -> Response:
+        """Make a model the champion, in place: nothing is learned again."""
+        key = key_of(request)
+        fields = await read_fields(request)
+        expected = read_expected(request, fields)
+        model = read_model(fields)
+        self._view.require()
+
+        def decide() -> Write[PredictionDefinition]:
+            before = self.definitions.get(key)
+            expected.check(key.id, self.definitions.numbers(key))
+            return self._write(promoted(before, model, now_ms()))
+
+        return self._respond(await self._commands.change(decide))
 
     async def results(self, request: Request) -> Response:
         """Show what a prediction has asked, and how good its models are."""
@@ -108,7 +140,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         async def respond(
             one: PredictionDefinition, previous: PredictionPersonsResponse | None
         ) -> PredictionPersonsResponse:
-            verdict = read_verdict(request, self._models.trouble(one))
+            verdict = read_verdict(request, trouble(one, self._models.of))
             state = self._questions.status(one).state
             page = _NOBODY
             if not verdict.withheld:
@@ -137,7 +169,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
                 one,
                 self._questions.status(one).state,
                 person,
-                read_verdict(request, self._models.trouble(one)),
+                read_verdict(request, trouble(one, self._models.of)),
                 score,
                 complete=self._scores.is_complete(key),
                 previous=previous,
