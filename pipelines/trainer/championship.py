@@ -12,9 +12,9 @@ import numpy as np
 
 from schemas.examples.columns import Float64s, Serving, Task
 from schemas.model_record import Reign
+from schemas.significance import is_clearly_less
 
 MIN_OF_EITHER: Final = 20  # positives and negatives of a span
-STANDARD_ERRORS: Final = 2.0  # of the mean difference of two losses
 
 
 class Standing(NamedTuple):
@@ -165,11 +165,10 @@ class Championship:
 def is_below_zero(count: int, total: float, squares: float) -> bool:
     """Return whether the mean of differences is below 0 by more than two standard errors.
 
-    `total` is their sum, `squares` that of their squares. Raises nothing for fewer than two: of
-    these, nothing can be said.
+    `total` is their sum, `squares` that of their squares. Of fewer than two, nothing can be said.
     """
     if count < 2:
         return False
     mean = total / count
     variance = max(squares / count - mean * mean, 0.0) / (count - 1)
-    return mean < -STANDARD_ERRORS * math.sqrt(variance)
+    return is_clearly_less(mean, 0.0, math.sqrt(variance))
