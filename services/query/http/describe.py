@@ -116,6 +116,11 @@ def number(name: str, description: str, least: int, **more: int) -> Json:
     return parameter(name, {"type": "integer", "minimum": least, **more}, description)
 
 
+def decimal(name: str, description: str) -> Json:
+    """Describe a query parameter that is a number, which may have a fraction."""
+    return parameter(name, {"type": "number"}, description)
+
+
 def page_parameters(what: str) -> tuple[Json, ...]:
     """Describe the parameters of a list that comes in pages."""
     return (
@@ -136,6 +141,19 @@ SOURCE: Final = choice(
     "source",
     ("stream", "store"),
     "`stream`: the results of the stream. `store`: counted now, in ClickHouse.",
+)
+AS_OF: Final = parameter(
+    "as_of",
+    {"type": "string"},
+    "Count exactly the events below these positions, in ClickHouse: `positions` of an earlier "
+    "answer, as `0:120,1:98` or as the answer has them; or a time, which means the events that "
+    "were appended to the event store before it.",
+)
+CLOCK: Final = parameter(
+    "clock",
+    TIME,
+    "With `as_of`, the time as of which to count: the `clock` of an earlier answer. By default "
+    "that of the project's newest event among those.",
 )
 IF_MATCH: Final[Json] = {
     "name": "If-Match",

@@ -1,6 +1,7 @@
 """Reads the parts of requests that many endpoints have, and encodes responses."""
 
 import datetime
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 from schemas.definitions import decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
+from schemas.time.rfc3339 import read_time
 from services.query.views.changes import Key, Numbers
 
 Source = Literal["stream", "store"]
@@ -132,6 +134,24 @@ def read_number(request: Request, name: str, least: int, most: int, default: int
     raise InvalidRequest(f"accepted are {least} to {most}", name)
 
 
+def read_decimal(request: Request, name: str) -> float | None:
+    """Read a number, which may have a fraction, from the query parameters; None without it.
+
+    Raises:
+        InvalidRequest: it is none, or not finite.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        found = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidRequest("accepted is a number such as 0.5 or -1e3", name)
+    return found
+
+
 def read_choice(request: Request, name: str, choices: tuple[C, ...]) -> C:
     """Read one of some words from the query parameters; the first is the default.
 
@@ -154,8 +174,21 @@ def one_of(choices: Sequence[str]) -> str:
 
 
 def read_source(request: Request) -> Source:
-    """Read whether the stream or the store is to answer."""
-    return read_choice(request, "source", SOURCES)
+    """Read whether the stream or the store is to answer.
+
+    With `as_of` it is the store.
+
+    Raises:
+        InvalidRequest: the stream is asked for a figure as of earlier positions.
+    """
+    source = read_choice(request, "source", SOURCES)
+    if "as_of" not in request.query_params:
+        if "clock" in request.query_params:
+            raise InvalidRequest("is accepted with `as_of` only", "clock")
+        return source
+    if "source" in request.query_params and source == "stream":
+        raise InvalidRequest("is answered from ClickHouse: accepted is `source=store`", "as_of")
+    return "store"
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
@@ -167,6 +200,21 @@ def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.
         return datetime.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
     except ValueError:
         raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
+
+
+def read_moment(request: Request, name: str) -> int | None:
+    """Read a time (ms) from the query parameters; None without it.
+
+    Raises:
+        InvalidRequest: it is no time since 1970.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    at = read_time(text)
+    if at is None or at < 0:
+        raise InvalidRequest("accepted is a time, as 2026-11-22 or 2026-11-22T10:00:00Z", name)
+    return at
 
 
 def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[str, Any]:

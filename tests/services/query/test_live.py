@@ -629,7 +629,7 @@ def test_a_service_that_stops_says_so(settings: Settings) -> None:
 # ── predictions ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_prediction_comes_whenever_it_has_asked_or_its_model_has_learned(
+def test_a_prediction_comes_whenever_it_has_asked_learned_or_scored(
     service: Service, place: Place
 ) -> None:
     body = {"goal": {"event": "buy"}, "within_s": 60}
@@ -652,3 +652,9 @@ def test_a_prediction_comes_whenever_it_has_asked_or_its_model_has_learned(
             False,
             True,
         )
+        assert {band["persons"] for band in prediction["bands"]} == {0}
+        publisher.scores({"ann": 0.25, "ben": 0.95})
+        while not prediction["bands"][9]["persons"]:
+            [prediction] = feed.receive()["predictions"]
+        assert prediction["bands"][2] == {"from": 0.2, "to": 0.3, "persons": 1}
+        assert prediction["complete"] is True

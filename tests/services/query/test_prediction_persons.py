@@ -101,6 +101,58 @@ async def test_persons_come_in_order_of_their_scores_page_by_page(
     assert names(await persons(query, 3, order="lowest", after=lowest["next"]))[0] == "ann"
 
 
+async def test_only_persons_with_scores_in_a_range_are_shown(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    publisher.scores({"ann": 0.5, "ben": 0.25, "cem": 0.5, "dan": 0.75, "eve": 0.1, "fay": 1.0})
+    assert names(await persons(query, 4, min_score=0.5)) == ["fay", "dan", "ann", "cem"]
+    assert names(await persons(query, 2, max_score=0.5)) == ["ben", "eve"]
+    page = await persons(query, 1, min_score=0.25, max_score=0.75, order="lowest", limit=1)
+    assert (names(page), page["next"]) == (["ben"], "0.25/ben")
+    rest = await persons(
+        query, 2, min_score=0.25, max_score=0.75, order="lowest", after=page["next"]
+    )
+    assert (names(rest), rest["next"]) == (["ann", "cem"], None)
+    await persons(query, 0, min_score="1.0000001")
+
+
+async def test_results_count_persons_in_bands_of_their_scores(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(good())
+    publisher.scores({"ann": 0.5, "ben": 0.25, "cem": 0.55, "dan": 1.0, "eve": 0.1})
+    publisher.scores({"ann": None, "ben": 0.95})
+    url = f"{PREDICTIONS}/buys/results"
+    answer = await eventually(
+        lambda: query.get(url),
+        lambda answer: (answer.json()["bands"] or [{"persons": 0}])[-1]["persons"] == 2,
+    )
+    check(f"{ONE}/results", answer)
+    shown = answer.json()
+    assert [band["persons"] for band in shown["bands"]] == [0, 1, 0, 0, 0, 1, 0, 0, 0, 2]
+    assert shown["bands"][1] == {"from": 0.1, "to": 0.2, "persons": 1}
+    assert shown["complete"] is True
+
+
+async def test_bands_of_a_model_that_is_not_better_are_shown_only_to_who_asks_for_them(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query)
+    publisher.model(bad())
+    publisher.scores({"ann": 0.5})
+    await persons(query, 1, withheld="show")
+    hidden = await results(query)
+    assert (hidden["withheld"], hidden["bands"]) == (True, None)
+    answer = await query.get(f"{PREDICTIONS}/buys/results", params={"withheld": "show"})
+    check(f"{ONE}/results", answer)
+    shown = answer.json()
+    assert (shown["withheld"], shown["bands"][5]["persons"]) == (False, 1)
+    assert shown["withheld_because"] == hidden["withheld_because"]
+
+
 async def test_a_person_has_the_score_and_what_contributed_to_it(
     query: httpx.AsyncClient, publisher: Publisher
 ) -> None:
@@ -149,6 +201,13 @@ async def test_scores_of_a_model_that_is_not_better_are_shown_only_to_who_asks_f
         ("persons?after=nan/ann", "after"),
         ("persons?limit=0", "limit"),
         ("persons?withheld=maybe", "withheld"),
+        ("persons?min_score=high", "min_score"),
+        ("persons?min_score=nan", "min_score"),
+        ("persons?max_score=inf", "max_score"),
+        ("persons?max_score=", "max_score"),
+        ("persons?min_score=0.5&max_score=0.5", "max_score"),
+        ("results?withheld=maybe", "withheld"),
+        ("results?min_score=0.5", "min_score"),
         ("persons?source=store", "source"),
         ("persons/ann?withheld=maybe", "withheld"),
         ("persons/ann?order=highest", "order"),

@@ -1,15 +1,19 @@
 """The view of scores is bounded, and says where it lacks some."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.query.operators.prediction.bands import bands_of
 from services.query.operators.prediction.scores import (
     Contribution,
     Names,
     Order,
     PackedScore,
     Score,
+    ScoreRange,
     Scores,
     pack,
     unpack,
@@ -104,6 +108,54 @@ def test_pages_have_everybody_once_in_order(
             person, last = page.persons[-1]
             after = (last.score, person)
     assert seen == expected
+
+
+SCORES = st.none() | st.sampled_from(
+    [-2e6, -1e6, -0.5, 0.0, 0.05, 0.1, 0.29999999999999993, 0.3, 0.8999, 0.9, 1.0, 1.5, 1e6]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), SCORES, st.integers(1, 2)),
+        max_size=60,
+    ),
+    st.integers(2, 20),
+)
+def test_bands_have_each_person_that_is_held_in_the_one_of_their_score(
+    changes: list[tuple[str, float | None, int]], room: int
+) -> None:
+    scores = Scores(max_scores=room)
+    for person, score, version in changes:
+        scores.apply([update(BUYS, person, score, version)])
+    for version in (1, 2):
+        held = [score for _, score in ranked(scores, BUYS, version)]
+        counts = scores.counts(BUYS, version)
+        for band in bands_of("value", counts.persons):
+            least = -math.inf if band.begin is None else band.begin
+            below = math.inf if band.end is None else band.end
+            assert band.persons == sum(least <= score < below for score in held)
+            page = scores.of(BUYS).page(version, "lowest", None, 100, ScoreRange(least, below))
+            assert len(page.persons) == band.persons
+        assert counts.complete == scores.is_complete(BUYS)
+
+
+def test_probabilities_are_counted_by_tenths_and_one_is_in_the_last() -> None:
+    scores = Scores()
+    probabilities = [0.0, 0.05, 0.1, 0.3, 0.6, 0.7, 0.9, 0.95, 1.0]
+    scores.apply(update(BUYS, f"p{n}", score) for n, score in enumerate(probabilities))
+    bands = bands_of("does_not", scores.counts(BUYS, 1).persons)
+    assert [band.persons for band in bands] == [2, 1, 0, 1, 0, 0, 1, 1, 0, 3]
+    assert [(band.begin, band.end) for band in bands[:3]] == [(0.0, 0.1), (0.1, 0.2), (0.2, 0.3)]
+    assert (bands[-1].begin, bands[-1].end) == (0.9, 1.0)
+
+
+def test_bands_of_nobody_are_all_there_and_empty() -> None:
+    assert {band.persons for band in bands_of("performs", Scores().counts(BUYS, 1).persons)} == {0}
+    values = bands_of("value", ())
+    assert (values[0].begin, values[0].end) == (None, -1e6)
+    assert (values[-1].begin, values[-1].end) == (1e6, None)
+    assert (len(values), {band.persons for band in values}) == (16, {0})
 
 
 def test_what_cannot_be_read_is_left_out() -> None:

@@ -135,8 +135,14 @@ async def test_what_one_kind_has_of_its_own_is_there(client: Client) -> None:
     prediction = pb.CreateDefinitionRequest(project_id="shop", kind=pb.KIND_PREDICTION, json=body)
     await client.call("CreateDefinition", prediction)
     buys: dict[str, Any] = {"project_id": "shop", "id": "buys"}
-    scores = pb.ListPredictionPersonsRequest(**buys, parameters={"order": "lowest"})
+    scored = {"order": "lowest", "min_score": "0.5"}
+    scores = pb.ListPredictionPersonsRequest(**buys, parameters=scored)
     assert (await client.json("ListPredictionPersons", scores))["order"] == "lowest"
+    scores = pb.ListPredictionPersonsRequest(**buys, parameters=scored | {"max_score": "0.4"})
+    refused = await client.refusal("ListPredictionPersons", scores)
+    assert refused[1]["error-field"] == "max_score"
+    results = pb.GetResultsRequest(**buys, kind=pb.KIND_PREDICTION, parameters={"withheld": "show"})
+    assert len((await client.json("GetResults", results))["bands"]) == 10
     score = pb.GetPredictionPersonRequest(**buys, person="a/b?", parameters={"withheld": "show"})
     assert (await client.json("GetPredictionPerson", score))["person"] == "a/b?"
     nobody = pb.GetPredictionPersonRequest(**buys)

@@ -1,6 +1,7 @@
 """The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from schemas.operators.funnel import (
     FunnelDefinition,
     decode_funnel,
 )
+from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -68,7 +70,7 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
     def __init__(self, context: Context) -> None:
         self._results = FunnelResultsView(context.partitions)
         super().__init__(_SPEC, FUNNEL_RESULTS, self._results, context)
-        self._events = context.events
+        self._context, self._events = context, context.events
         self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -85,15 +87,19 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         first, last = _read_days(request)
         definition = self.find(request)
         if source == "store":
-            counts = await self._count(definition, first, last)
-            return encode_response(assemble(definition, source, counts, first, last, period))
+            prefix, counts = await self._count(request, definition, first, last)
+            complete = self._context.complete_until(definition.project_id, source, prefix=prefix)
+            return encode_response(
+                assemble(definition, source, counts, first, last, period, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelResultsResponse | None
         ) -> FunnelResultsResponse:
             counts = self._results.aggregates(one)
-            return assemble(one, source, counts, first, last, period, previous)
+            complete = self._complete_until(one, counts)
+            return assemble(one, source, counts, first, last, period, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -106,15 +112,19 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         steps = len(definition.funnel.steps)
         step = read_number(request, "step", 2, steps, steps)
         if source == "store":
-            counts = await self._count(definition, first, last)
-            return encode_response(histogram(counts, source, step, bins, first, last))
+            prefix, counts = await self._count(request, definition, first, last)
+            complete = self._context.complete_until(definition.project_id, source, prefix=prefix)
+            return encode_response(
+                histogram(counts, source, step, bins, first, last, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelTimesResponse | None = None
         ) -> FunnelTimesResponse:
             aggregates = self._results.aggregates(one)
-            return histogram(aggregates, source, step, bins, first, last, previous)
+            complete = self._complete_until(one, aggregates)
+            return histogram(aggregates, source, step, bins, first, last, previous, complete)
 
         before = self.previous(definition)
         if before is None or step > len(before.funnel.steps):
@@ -125,15 +135,40 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
         query = read_persons_query(request, definition)
+        prefix = await self._context.prefix(request, definition.project_id)
         result = await self._events.query(
             definition.project_id,
-            lambda database: persons_statement(database, definition, query),
+            lambda source: persons_statement(source, definition, query),
+            prefix and prefix.positions,
         )
-        return encode_response(read_persons(query, result))
+        complete = self._context.complete_until(definition.project_id, "store", prefix=prefix)
+        return encode_response(read_persons(query, result, complete))
+
+    def _complete_until(
+        self, definition: FunnelDefinition, counts: FunnelAggregates
+    ) -> datetime.datetime | None:
+        return self._context.complete_until(definition.project_id, "stream", counts.status.state)
 
     async def _count(
-        self, definition: FunnelDefinition, first: datetime.date, last: datetime.date
+        self,
+        request: Request,
+        definition: FunnelDefinition,
+        first: datetime.date,
+        last: datetime.date,
+    ) -> tuple[AskedPrefix | None, FunnelAggregates]:
+        """Count a funnel in ClickHouse, over the prefix of the log that the request asks for."""
+        prefix = await self._context.prefix(request, definition.project_id)
+        counts = await self.count(definition, first, last, prefix and prefix.positions)
+        return prefix, counts
+
+    async def count(
+        self,
+        definition: FunnelDefinition,
+        first: datetime.date = datetime.date.min,
+        last: datetime.date = datetime.date.max,
+        positions: Mapping[int, int] | None = None,
     ) -> FunnelAggregates:
+        """Count a funnel in ClickHouse, over the events below some positions."""
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
@@ -141,7 +176,8 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         )
         result = await self._events.query(
             definition.project_id,
-            lambda database: statement(database, definition, first, last),
+            lambda source: statement(source, definition, first, last),
+            positions,
         )
         return read(definition, result, now_ms())
 

@@ -5,10 +5,17 @@ import datetime
 import msgspec
 
 from schemas.operators.prediction import PredictionDefinition
+from services.query.operators.prediction.bands import BandResponse
 from services.query.operators.prediction.models import Models
 from services.query.operators.prediction.promotion import ChampionResponse
-from services.query.operators.prediction.response import ModelResponse, assemble
+from services.query.operators.prediction.response import (
+    ModelResponse,
+    PredictionResultsResponse,
+    assemble,
+)
+from services.query.operators.prediction.scores import Scores
 from services.query.operators.prediction.view import QuestionsView
+from services.query.views.changes import Key
 from services.query.views.progress import State
 
 
@@ -27,6 +34,8 @@ class LivePrediction(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelResponse]
     withheld: bool
     withheld_because: str | None
+    bands: list[BandResponse] | None
+    complete: bool
     updated_at: datetime.datetime | None
     previous: "LivePrediction | None" = None
 
@@ -36,19 +45,24 @@ def live_prediction(
     previous: PredictionDefinition | None,
     questions: QuestionsView,
     models: Models,
+    scores: Scores,
 ) -> bytes:
     """Return a prediction's present results, and those of the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, questions, models)
-    return msgspec.json.encode(_live(definition, before, questions, models))
+
+    def live(one: PredictionDefinition, before: LivePrediction | None) -> LivePrediction:
+        counts = scores.counts(Key(one.project_id, one.id), one.version)
+        response = assemble(one, questions.aggregates(one), models.of, counts=counts)
+        return _live(one, before, response)
+
+    earlier = None if previous is None else live(previous, None)
+    return msgspec.json.encode(live(definition, earlier))
 
 
 def _live(
     definition: PredictionDefinition,
     previous: LivePrediction | None,
-    questions: QuestionsView,
-    models: Models,
+    response: PredictionResultsResponse,
 ) -> LivePrediction:
-    response = assemble(definition, questions.aggregates(definition), models.of)
     return LivePrediction(
         id=definition.id,
         version=definition.version,
@@ -62,6 +76,8 @@ def _live(
         models=response.models,
         withheld=response.withheld,
         withheld_because=response.withheld_because,
+        bands=response.bands,
+        complete=response.complete,
         updated_at=response.updated_at,
         previous=previous,
     )

@@ -7,6 +7,7 @@ from services.query.http.describe import (
     Json,
     choice,
     day_parameters,
+    decimal,
     json_response,
     number,
     operation,
@@ -62,9 +63,14 @@ def _shared(**more: Any) -> Json:
     return {"id": "buys-soon", "version": 1, "state": "live", **more, "previous": None}
 
 
+_SHOWN: Final = choice(
+    "withheld",
+    WITHHELD,
+    "`hide`: no scores of a model that is not better than its base rate. `show`: these, too.",
+)
 RESULTS: Final = operation(
     "readPredictionResults",
-    "What a prediction has asked, and how good its models are",
+    "What a prediction has asked, how good its models are, and how many persons have which scores",
     {"200": json_response(PredictionResultsResponse)},
     404,
     parameters=(
@@ -74,16 +80,12 @@ RESULTS: Final = operation(
             "`stream`: as the stream keeps it, which is the only source of predictions.",
         ),
         *day_parameters("day (UTC) to show", "everything is counted in any case"),
+        _SHOWN,
     ),
-)
-_SHOWN: Final = choice(
-    "withheld",
-    WITHHELD,
-    "`hide`: no scores of a model that is not better than its base rate. `show`: these, too.",
 )
 PERSONS: Final = operation(
     "listPredictionPersons",
-    "The persons with the highest or lowest scores",
+    "The persons with the highest or lowest scores, of all or of a range",
     {
         "200": _with_example(
             json_response(PredictionPersonsResponse),
@@ -102,6 +104,8 @@ PERSONS: Final = operation(
         choice("order", ORDERS, "Which scores come first."),
         number("limit", "The most to return.", 1, maximum=MAX_PAGE, default=DEFAULT_PAGE),
         parameter("after", {"type": "string"}, "The `next` of the page before."),
+        decimal("min_score", "Only persons with this score or a higher one."),
+        decimal("max_score", "Only persons with a lower score than this."),
         _SHOWN,
     ),
 )

@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from schemas.errors import InvalidRequest
 from schemas.operators.prediction import PredictionDefinition
-from services.query.http.params import instant, read_choice, read_page
-from services.query.operators.prediction.scores import ORDERS, Order, Score, ScorePage
+from services.query.http.params import instant, read_choice, read_decimal, read_page
+from services.query.operators.prediction.scores import ORDERS, Order, Score, ScorePage, ScoreRange
 from services.query.views.progress import State
 
 Withheld = Literal["hide", "show"]
@@ -33,6 +33,9 @@ class PersonScoreResponse(msgspec.Struct, frozen=True):
 
 class PredictionPersonsResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Some of the persons with the highest or lowest scores, in order, equal ones by id.
+
+    If the request has `min_score` or `max_score`, these are persons with at least that score and
+    with less than that score.
 
     `next` is the next page's `after`, null at the end. Scores may change between two pages; each
     page is as of its request. `complete` is false if the query service does not hold all scores:
@@ -104,6 +107,7 @@ class ScoresQuery(NamedTuple):
     order: Order
     after: tuple[float, str] | None
     limit: int
+    scores: ScoreRange
 
 
 def read_scores_query(request: Request) -> ScoresQuery:
@@ -113,13 +117,19 @@ def read_scores_query(request: Request) -> ScoresQuery:
         InvalidRequest: names the parameter and what is accepted.
     """
     page = read_page(request)
-    return ScoresQuery(read_choice(request, "order", ORDERS), _place_of(page.after), page.limit)
+    order = read_choice(request, "order", ORDERS)
+    return ScoresQuery(order, _place_of(page.after), page.limit, _range_of(request))
 
 
 def read_verdict(request: Request, trouble: str | None) -> Verdict:
     """Return whether to withhold scores from a request; `trouble` is what the champion lacks."""
-    shown = read_choice(request, "withheld", WITHHELD) == "show"
+    shown = shows_withheld(request)
     return Verdict(trouble is not None and not shown, trouble)
+
+
+def shows_withheld(request: Request) -> bool:
+    """Return whether a request is for scores that would be withheld, too."""
+    return read_choice(request, "withheld", WITHHELD) == "show"
 
 
 def place_after(person: str, score: Score) -> str:
@@ -138,6 +148,14 @@ def _place_of(after: str) -> tuple[float, str] | None:
     if not slash or not math.isfinite(score):
         raise InvalidRequest("accepted is the `next` of the page before", "after")
     return score, person
+
+
+def _range_of(request: Request) -> ScoreRange:
+    least, below = read_decimal(request, "min_score"), read_decimal(request, "max_score")
+    scores = ScoreRange(-math.inf if least is None else least, math.inf if below is None else below)
+    if scores.least >= scores.below:
+        raise InvalidRequest("accepted is a number that is greater than `min_score`", "max_score")
+    return scores
 
 
 def persons_response(

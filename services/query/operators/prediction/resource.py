@@ -37,6 +37,7 @@ from services.query.operators.prediction.persons import (
     persons_response,
     read_scores_query,
     read_verdict,
+    shows_withheld,
 )
 from services.query.operators.prediction.promotion import read_model, trouble
 from services.query.operators.prediction.response import (
@@ -45,7 +46,12 @@ from services.query.operators.prediction.response import (
     assemble,
     show,
 )
-from services.query.operators.prediction.scores import PREDICTION_SCORES, ScorePage, Scores
+from services.query.operators.prediction.scores import (
+    PREDICTION_SCORES,
+    PackedScore,
+    ScorePage,
+    Scores,
+)
 from services.query.operators.prediction.view import (
     PREDICTION_QUESTIONS,
     QuestionsRecord,
@@ -82,7 +88,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         self._models = Models()
         self._models_view = context.follow(PREDICTION_MODELS, self._apply_models)
         self._scores = Scores()
-        self._scores_view = context.follow(PREDICTION_SCORES, self._scores.apply)
+        self._scores_view = context.follow(PREDICTION_SCORES, self._apply_scores)
 
     def _apply_models(self, updates: Sequence[Update[ModelState]]) -> None:
         self._models.apply(updates)
@@ -90,9 +96,16 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
             states = (update.record for update in updates if update.record is not None)
             self.live.changed(Key(*state.version_key[:2]) for state in states)
 
+    def _apply_scores(self, updates: Sequence[Update[PackedScore]]) -> None:
+        self._scores.apply(updates)
+        if self.live is not None:
+            records = (update.record for update in updates if update.record is not None)
+            self.live.changed(Key(*record.version_key[:2]) for record in records)
+
     def live_state(self, definition: PredictionDefinition) -> bytes:
         """Return a `LivePrediction` in JSON."""
-        return live_prediction(definition, self.previous(definition), self._questions, self._models)
+        previous = self.previous(definition)
+        return live_prediction(definition, previous, self._questions, self._models, self._scores)
 
     def _succeed(
         self, before: PredictionDefinition, after: PredictionDefinition
@@ -115,19 +128,28 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         return self._respond(await self._commands.change(decide))
 
     async def results(self, request: Request) -> Response:
-        """Show what a prediction has asked, and how good its models are."""
+        """Show what a prediction has asked, how good its models are, and its bands of scores."""
         _refuse_store(request)
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
-        definition = self.find(request)
-        self.results_view.require()
-        self._models_view.require()
+        shown = shows_withheld(request)
+        definition = self._find_scored(request)
+        key = Key(definition.project_id, definition.id)
 
         def respond(
             one: PredictionDefinition, previous: PredictionResultsResponse | None
         ) -> PredictionResultsResponse:
-            asked = self._questions.aggregates(one)
-            return assemble(one, asked, self._models.of, first, last, previous)
+            asked, counts = self._questions.aggregates(one), self._scores.counts(key, one.version)
+            return assemble(
+                one,
+                asked,
+                self._models.of,
+                first,
+                last,
+                previous,
+                counts=counts,
+                show_withheld=shown,
+            )
 
         return encode_response(self.with_previous(definition, respond))
 

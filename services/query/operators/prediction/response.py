@@ -17,6 +17,7 @@ from schemas.operators.prediction import (
 from schemas.time.calendar import begin_of
 from services.query.http.params import Source, instant
 from services.query.operators.prediction.aggregates import PredictionAggregates
+from services.query.operators.prediction.bands import BandResponse, ScoreCounts, bands_of
 from services.query.operators.prediction.models import ModelState, trouble_of
 from services.query.operators.prediction.promotion import (
     ChampionResponse,
@@ -146,8 +147,11 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     `champion` is the model that scores, and `models` has it first, and then its challengers.
 
     Scores are `withheld` while the champion is not better than its base rate: `withheld_because`
-    says why not. `positions` has, for each partition of the event store, the offset before which
-    all events have asked.
+    says why not. `bands` has how many persons have scores in each tenth, or, of a value, in each
+    power of ten; null while scores are withheld, unless the request has `withheld=show`, and from
+    `avila predict`, which reads no scores. `complete` is false if not all scores are held: persons
+    whose scores came longest ago are then in no band. `positions` has, for each partition of the
+    event store, the offset before which all events have asked.
     """
 
     prediction: PredictionResponse
@@ -165,6 +169,8 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelResponse]
     withheld: bool
     withheld_because: str | None
+    bands: list[BandResponse] | None
+    complete: bool
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "PredictionResultsResponse | None" = None
@@ -190,8 +196,14 @@ def assemble(
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: PredictionResultsResponse | None = None,
+    *,
+    counts: ScoreCounts | None = None,
+    show_withheld: bool = False,
 ) -> PredictionResultsResponse:
-    """Return the response with the days from `first` to `last`, both included."""
+    """Return the response with the days from `first` to `last`, both included.
+
+    `counts` has the persons by their scores; without it, scores are not known.
+    """
     days = ((begin_of("day", day), asked) for day, asked in sorted(aggregates.days.items()))
     reign = reign_of(definition, find_model)
     specs = sorted(models_of(definition.prediction), key=lambda spec: spec.name != reign.model)
@@ -200,6 +212,8 @@ def assemble(
         for place, spec in enumerate(specs)
     ]
     champion = models[0]
+    withheld = not (champion.better_than_base or show_withheld)
+    target = definition.prediction.target
     return PredictionResultsResponse(
         prediction=show(definition),
         source="stream",
@@ -214,8 +228,10 @@ def assemble(
         features=features_of(definition.prediction),
         champion=champion_response(reign),
         models=models,
-        withheld=not champion.better_than_base,
+        withheld=withheld,
         withheld_because=champion.reason,
+        bands=None if withheld or counts is None else bands_of(target, counts.persons),
+        complete=counts is not None and counts.complete,
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,

@@ -17,6 +17,7 @@ import pyarrow as pa
 import structlog
 
 from schemas.operators.prediction import PREDICTION
+from services.query.operators.prediction.bands import ScoreBands, ScoreCounts
 from services.query.views.changes import Key
 from services.query.views.reader import ResultSource, Update, VersionKey
 
@@ -89,6 +90,16 @@ class PackedScore(NamedTuple):
     packed: bytes
 
 
+class ScoreRange(NamedTuple):
+    """Scores from `least` to below `below`; all of them by default."""
+
+    least: float = -math.inf
+    below: float = math.inf
+
+
+ALL_SCORES: Final = ScoreRange()
+
+
 class ScorePage(NamedTuple):
     """Some persons with their scores, in order, and whether there are more."""
 
@@ -106,16 +117,26 @@ class HeldScores(NamedTuple):
     complete: bool
 
     def page(
-        self, version: int, order: Order, after: tuple[float, str] | None, limit: int
+        self,
+        version: int,
+        order: Order,
+        after: tuple[float, str] | None,
+        limit: int,
+        scores: ScoreRange = ALL_SCORES,
     ) -> ScorePage:
         """Return up to `limit` persons of a version, those after a score and a person.
 
-        Persons with equal scores are by id. Takes longer the more persons there are.
+        Only persons with scores in the range are there. Those with equal scores are by id. It takes
+        longer the more persons there are.
         """
         sign = -1.0 if order == "highest" else 1.0
         begin = None if after is None else (sign * after[0], after[1])
         heads = ((person, _HEAD.unpack_from(one)) for person, one in self.by_person.items())
-        ranks = ((sign * head[-1], person) for person, head in heads if head[0] == version)
+        ranks = (
+            (sign * head[-1], person)
+            for person, head in heads
+            if head[0] == version and scores.least <= head[-1] < scores.below
+        )
         rest = ranks if begin is None else (rank for rank in ranks if rank > begin)
         found = heapq.nsmallest(limit + 1, rest)
         persons = [(person, unpack(self.by_person[person])) for _, person in found[:limit]]
@@ -128,6 +149,7 @@ class Scores:
     def __init__(self, max_scores: int = MAX_SCORES) -> None:
         # By prediction, then by person: the ones that came longest ago are first.
         self._predictions: dict[Key, dict[str, bytes]] = {}
+        self._bands: dict[Key, ScoreBands] = {}
         self._let_go: set[Key] = set()
         self._held = 0
         self._max = max_scores
@@ -145,15 +167,19 @@ class Scores:
                 log.error("score_not_finite", key=record_key)
             key = Key(project_id, prediction_id)
             scores = self._predictions.setdefault(key, {})
-            if scores.pop(person, None) is not None:
+            bands = self._bands.setdefault(key, ScoreBands())
+            replaced = scores.pop(person, None)
+            if replaced is not None:
                 self._held -= 1
+                _count(bands, replaced, -1)
             if packed:
                 scores[person] = packed
                 self._held += 1
+                _count(bands, packed)
                 if self._held > self._max:
                     self._make_room()
             elif not scores:
-                del self._predictions[key]
+                del self._predictions[key], self._bands[key]
                 self._let_go.discard(key)
 
     def of(self, key: Key) -> HeldScores:
@@ -165,6 +191,11 @@ class Scores:
         packed = self._predictions.get(key, {}).get(person)
         return None if packed is None else unpack(packed)
 
+    def counts(self, key: Key, version: int) -> ScoreCounts:
+        """Return how many persons have which scores of a version."""
+        bands = self._bands.get(key)
+        return ScoreCounts(() if bands is None else bands.of(version), self.is_complete(key))
+
     def is_complete(self, key: Key) -> bool:
         """Whether all scores of a prediction are held."""
         return key not in self._let_go
@@ -173,12 +204,18 @@ class Scores:
         largest = max(self._predictions, key=lambda key: len(self._predictions[key]))
         scores = self._predictions[largest]
         oldest = list(islice(scores, max(1, len(scores) // 10)))
+        bands = self._bands[largest]
         for person in oldest:
-            del scores[person]
+            _count(bands, scores.pop(person), -1)
         self._held -= len(oldest)
         if largest not in self._let_go:
             log.warning("scores_let_go", prediction=largest, max_scores=self._max)
             self._let_go.add(largest)
+
+
+def _count(bands: ScoreBands, packed: bytes, persons: int = 1) -> None:
+    head = _HEAD.unpack_from(packed)
+    bands.add(head[0], head[-1], persons)
 
 
 def pack(score: Score) -> bytes:

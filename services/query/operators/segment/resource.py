@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,7 @@ from schemas.operators.segment import (
     decode_segment,
 )
 from services.commands import Write
+from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -80,7 +81,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
-        self._events = context.events
+        self._context, self._events = context, context.events
         self._clock_of = context.clock
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -140,18 +141,24 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        clock = self._clock_of(definition.project_id, now_ms())
+        project = definition.project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            clock = _known(clock)
-            counts = await self._count(definition, clock)
-            return encode_response(assemble(definition, source, counts, clock, first, last))
+            prefix = await self._context.prefix(request, project)
+            clock = _known(clock, prefix)
+            counts = await self.count(definition, clock, prefix and prefix.positions)
+            complete = self._context.complete_until(project, source, prefix=prefix)
+            return encode_response(
+                assemble(definition, source, counts, clock, first, last, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: SegmentDefinition, previous: SegmentResultsResponse | None
         ) -> SegmentResultsResponse:
             counts = self._sizes.aggregates(one)
-            return assemble(one, source, counts, clock, first, last, previous)
+            complete = self._context.complete_until(project, source, counts.status.state)
+            return assemble(one, source, counts, clock, first, last, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -160,17 +167,25 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         source = read_source(request)
         page = read_page(request)
         definition = self.find(request)
-        clock = self._clock_of(definition.project_id, now_ms())
+        project = definition.project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            asked = _known(clock)
+            prefix = await self._context.prefix(request, project)
+            asked = _known(clock, prefix)
             result = await self._events.query(
-                definition.project_id,
-                lambda database: members_statement(
-                    database, definition, asked, page.after, page.limit + 1
+                project,
+                lambda source: members_statement(
+                    source, definition, asked, page.after, page.limit + 1
                 ),
+                prefix and prefix.positions,
             )
+            complete = self._context.complete_until(project, source, prefix=prefix)
             return encode_response(
-                members_response(definition, source, "live", result.only, page, asked)
+                members_response(
+                    *(definition, source, "live", result.only, page, asked),
+                    positions=result.positions,
+                    complete_until=complete,
+                )
             )
         self._require_views()
 
@@ -180,7 +195,11 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             crowd = self._members.of(one)
             found = await asyncio.to_thread(crowd.page, page.after, page.limit + 1)
             state = self._sizes.status(one).state
-            return members_response(one, source, state, found, page, clock, previous)
+            return members_response(
+                *(one, source, state, found, page, clock, previous),
+                positions=self._sizes.positions(one),
+                complete_until=self._context.complete_until(project, source, state),
+            )
 
         before = self.previous(definition)
         previous = None if before is None else await respond(before, None)
@@ -193,15 +212,25 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         names = [definition.id for definition in definitions]
         if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
-        clock = self._clock_of(definitions[0].project_id, now_ms())
+        project = definitions[0].project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            asked = _known(clock)
+            prefix = await self._context.prefix(request, project)
+            asked = _known(clock, prefix)
             result = await self._events.query(
-                definitions[0].project_id,
-                lambda database: sizes_statement(database, definitions, asked),
+                project,
+                lambda source: sizes_statement(source, definitions, asked),
+                prefix and prefix.positions,
             )
             counts = [int(column[0]) for column in result.columns]
-            return encode_response(overlap_response(source, "live", names, counts, asked))
+            complete = self._context.complete_until(project, source, prefix=prefix)
+            return encode_response(
+                overlap_response(
+                    *(source, "live", names, counts, asked),
+                    positions=result.positions,
+                    complete_until=complete,
+                )
+            )
         self._require_views()
         before = [self.previous(definition) or definition for definition in definitions]
         previous = None if before == definitions else self._overlap(before, clock)
@@ -228,12 +257,31 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         ]
         statuses = [self._sizes.status(definition) for definition in definitions]
         least = next((one for one in statuses if one.state != "live"), LIVE)
-        return overlap_response("stream", least.state, [*by_name], counts, clock, previous)
+        # Every event below the least position of a partition is in all of them.
+        positions = [self._sizes.positions(definition) for definition in definitions]
+        return overlap_response(
+            *("stream", least.state, [*by_name], counts, clock, previous),
+            positions={
+                number: min(one[number] for one in positions)
+                for number in positions[0]
+                if all(number in one for one in positions)
+            },
+            complete_until=self._context.complete_until(
+                definitions[0].project_id, "stream", least.state
+            ),
+        )
 
-    async def _count(self, definition: SegmentDefinition, clock: int) -> SegmentAggregates:
+    async def count(
+        self,
+        definition: SegmentDefinition,
+        clock: int,
+        positions: Mapping[int, int] | None = None,
+    ) -> SegmentAggregates:
+        """Count a segment in ClickHouse, over the events below some positions."""
         result = await self._events.query(
             definition.project_id,
-            lambda database: sizes_statement(database, [definition], clock),
+            lambda source: sizes_statement(source, [definition], clock),
+            positions,
         )
         return SegmentAggregates(
             persons=int(result.only[0]),
@@ -248,6 +296,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         self._members_view.require()
 
 
-def _known(clock: int | None) -> int:
+def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:
     """Return the time as of which ClickHouse is asked: that of day before the clock is known."""
-    return now_ms() if clock is None else clock
+    asked = clock if prefix is None else prefix.clock
+    return now_ms() if asked is None else asked

@@ -21,7 +21,7 @@ from schemas.operators.segment import (
 )
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
-from services.query.clickhouse.events import Statement, events, holds
+from services.query.clickhouse.events import EventSource, Statement, events, holds
 from services.query.operators.segment.response import sets_of
 
 # Events with equal times are in the order in which they came.
@@ -29,31 +29,37 @@ _ORDER: Final = "(at, _offset)"
 
 
 def members_statement(
-    database: str, definition: SegmentDefinition, clock: int, after: str, limit: int
+    source: EventSource, definition: SegmentDefinition, clock: int, after: str, limit: int
 ) -> Statement:
     """Return the statement for up to `limit` members whose ids come after `after`, by id."""
     bind = Binder()
-    (rule,), persons = _persons(database, [definition], clock, bind)
     return Statement(
-        f"SELECT person_id FROM ({persons}) "  # noqa: S608
-        f"WHERE {rule} AND person_id > {bind(after, 'String')} "
+        f"{members_sql(source, definition, clock, bind)} AND person_id > {bind(after, 'String')} "
         f"ORDER BY person_id LIMIT {bind(limit, 'UInt32')}",
         bind.parameters,
     )
 
 
+def members_sql(
+    source: EventSource, definition: SegmentDefinition, clock: int, bind: Binder
+) -> str:
+    """Return the query of all members' ids, which ends with its WHERE clause."""
+    (rule,), persons = _persons(source, [definition], clock, bind)
+    return f"SELECT person_id FROM ({persons}) WHERE {rule}"  # noqa: S608
+
+
 def sizes_statement(
-    database: str, definitions: Sequence[SegmentDefinition], clock: int
+    source: EventSource, definitions: Sequence[SegmentDefinition], clock: int
 ) -> Statement:
     """Return the statement for how many are in each of the sets of some segments, in one row."""
     bind = Binder()
-    rules, persons = _persons(database, definitions, clock, bind)
+    rules, persons = _persons(source, definitions, clock, bind)
     counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
     return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
 
 
 def _persons(
-    database: str, definitions: Sequence[SegmentDefinition], clock: int, bind: Binder
+    source: EventSource, definitions: Sequence[SegmentDefinition], clock: int, bind: Binder
 ) -> tuple[list[str], str]:
     """Return expressions for the rules, and the subquery of persons that they apply to."""
     needed = _Columns(bind, clock)
@@ -64,7 +70,7 @@ SELECT
     person_id{columns}
 FROM (
     SELECT person_id, event, properties, _offset, toUnixTimestamp64Milli(timestamp) AS at
-    FROM {events(database, definitions[0].project_id, bind)}
+    FROM {events(source, definitions[0].project_id, bind)}
 )
 GROUP BY person_id
 """  # noqa: S608

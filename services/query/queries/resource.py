@@ -1,0 +1,88 @@
+"""The endpoint of queries: `POST /api/projects/{project}/query/{kind}`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import InvalidRequest
+from schemas.operators.segment import SEGMENT, SegmentDefinition
+from schemas.queries.query import Query
+from services.query.http.describe import Json, json_response, operation
+from services.query.http.forms import one_of_forms
+from services.query.http.params import encode_response, now_ms, project_of, read_fields
+from services.query.http.routes import AnyRoute, ApiRoute, RouteGroup
+from services.query.operators.context import Context
+from services.query.queries import QUERIES
+from services.query.queries.contract import AnyQuery, QueryContext
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Key
+
+
+class Queries:
+    """Answers the queries of all kinds."""
+
+    def __init__(self, context: Context, segments: Definitions[SegmentDefinition]) -> None:
+        self._context = context
+        self._segments = segments
+
+    async def answer(self, kind: AnyQuery, request: Request) -> Response:
+        """Answer a query that is of this kind."""
+        project = project_of(request)
+        fields = await read_fields(request)
+        self._context.definitions_view.require()
+        completed = self._context.projects.with_calendar(project, fields)
+        query: Query = kind.spec.decode(msgspec.json.encode(completed))
+        now = now_ms()
+        asked = QueryContext(
+            events=self._context.events,
+            project_id=project,
+            segments=self._segments_of(project, query),
+            now=now,
+            clock=self._context.clock(project, now),
+            lateness_ms=self._context.lateness_ms,
+        )
+        return encode_response(await kind.answer(asked, query))
+
+    def _segments_of(self, project: str, query: Query) -> Mapping[str, SegmentDefinition]:
+        found = {}
+        for name, path in ((one.segment, one.path) for one in query.references()):
+            segment = self._segments.find(Key(project, name))
+            if segment is None:
+                raise InvalidRequest(f"there is no {SEGMENT.name} {name!r}", path)
+            found[name] = segment
+        return found
+
+
+def _route(kind: AnyQuery) -> AnyRoute:
+    name = kind.spec.name
+    described = operation(
+        f"query{name.capitalize()}",
+        kind.spec.summary,
+        {"200": json_response(kind.response)},
+        413,
+        body=kind.spec.request.__name__,
+    )
+
+    async def handle(queries: Queries, request: Request) -> Response:
+        return await queries.answer(kind, request)
+
+    return ApiRoute("POST", f"/query/{name}", handle, described, kind.rpc, scope="read")
+
+
+def refine(schemas: Json) -> None:
+    """Add to the document's schemas what the types of queries cannot express."""
+    forms: dict[str, tuple[str, ...]] = {
+        "property": ("op", "value"),
+        **dict.fromkeys(("person", "segment", "and", "or", "not"), ()),
+    }
+    schemas["QueryFilter"] = one_of_forms(schemas["QueryFilter"], forms)
+    for kind in QUERIES:
+        kind.refine(schemas)
+
+
+QUERY_ROUTES: Final = RouteGroup(
+    tuple(map(_route, QUERIES)), tuple({one: None for kind in QUERIES for one in kind.types})
+)

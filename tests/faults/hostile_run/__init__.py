@@ -1,0 +1,1 @@
+"""A system that somebody hostile does all to, through every door."""

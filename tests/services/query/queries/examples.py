@@ -1,0 +1,16 @@
+"""A body of each kind of query, which the tests of all kinds ask."""
+
+from typing import Any, Final
+
+_NOVEMBER: Final = {"from": "2026-11-01", "to": "2026-11-30"}
+
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "trends": {
+        "series": [{"event": "buy"}, {"measure": "persons"}],
+        "formulas": [{"formula": "A / B"}],
+        "breakdown": [{"property": "plan"}],
+        "where": [{"not": {"property": "plan", "value": "free"}}],
+        "compare": True,
+        **_NOVEMBER,
+    },
+}
