@@ -161,6 +161,12 @@ def _define(
     produce(settings.cluster, topic, [Record(json.dumps(definition).encode(), key)])
 
 
+def delete_definition(settings: Settings, kind: str, name: str, project: str = "shop") -> None:
+    """Delete a definition from the definitions topic."""
+    key = f"{project}/{kind}/{name}".encode()
+    produce(settings.cluster, settings.topics.definitions.name, [Record(None, key)])
+
+
 def decode(kind: str, message: Message) -> Parsed:
     """The value of a record of ours."""
     value = message.value()

@@ -218,6 +218,7 @@ class Analytics(Table):
         operator, definition, _ = self._catalog[key]
         try:
             instance: AnyInstance = operator.instance(definition, self._lateness_ms)
+            instance.set_partitions(self._settings.partitions)
         except MemoryError:
             raise
         except Exception as error:

@@ -123,6 +123,9 @@ class OperatorInstance(Generic[D, C]):
         self.suspended = False
         self.has_previous = False
 
+    def set_partitions(self, count: int) -> None:
+        """Take in how many partitions the event store has, before the first event."""
+
     def redefine(self, definition: D) -> None:
         """Take over a later revision of the definition, which counts the same."""
         self.definition = definition

@@ -87,8 +87,8 @@ class Prediction(
     event that is older than the person's newest one asks nothing.
 
     `sample` is the share of those events that ask, chosen by a hash of their ids. Whatever the
-    sample, a partition has at most 12,500 open questions; what that leaves out is counted as
-    `capped`.
+    sample, a deployment has at most 50,000 open questions, each of its partitions an equal part of
+    them; what that leaves out is counted as `capped`.
 
     Features describe the person as of the event: see `features_of`. `events`, `steps`,
     `conditions`, `amount`, `property` and `category` add features to those that all predictions
@@ -130,12 +130,17 @@ class PredictionDefinition(Definition, frozen=True, kw_only=True):
 
     `promoted` is the revision that made `prediction.champion` the champion: a rule may have
     promoted another model since. It is 0 if no revision of this version has named a champion.
+
+    `person_key` is the fingerprint of the secret by which this version names persons in
+    `avila.examples` (`schemas.person_key`); empty for hashes without one, which versions have that
+    began before there was a secret.
     """
 
     KIND = "prediction"
 
     prediction: Prediction
     promoted: int = 0
+    person_key: str = ""
 
     @property
     def since_ms(self) -> int:
@@ -194,15 +199,15 @@ def promoted(definition: PredictionDefinition, model: str, now_ms: int) -> Predi
     )
 
 
-def with_champion(
-    before: PredictionDefinition, after: PredictionDefinition
-) -> PredictionDefinition:
-    """Return `after`, which succeeds `before`, with the revision that has named its champion.
+def succeeding(before: PredictionDefinition, after: PredictionDefinition) -> PredictionDefinition:
+    """Return `after`, which succeeds `before`, with what is not in a request.
 
-    A champion that is named as before has not been promoted again: what a rule has promoted since
-    stays the champion.
+    The same version goes on to name persons as it did. A champion that is named as before has not
+    been promoted again: what a rule has promoted since stays the champion.
     """
     champion = after.prediction.champion
+    if after.version == before.version:
+        after = msgspec.structs.replace(after, person_key=before.person_key)
     if after.version == before.version and champion == before.prediction.champion:
         return msgspec.structs.replace(after, promoted=before.promoted)
     named = champion is not None or after.version == before.version

@@ -9,14 +9,27 @@ from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
+from pipelines.columnar.mix import mix_strings
+from pipelines.columnar.string_column import StringColumn
 from pipelines.trainer.model_codec import spec_named
 from schemas.model_record import ModelRecord, Reign
 from schemas.operators.prediction import PREDICTION
-from schemas.settings import Settings
+from schemas.person_key import fingerprint, person_key
+from schemas.settings import Secret, Settings
 from tests.conftest import HELD_PARTITIONS
-from tests.events import Results, Sent, await_equal, decode, define_prediction, send
+from tests.events import (
+    Results,
+    Sent,
+    await_equal,
+    decode,
+    define_prediction,
+    delete_definition,
+    send,
+)
 from tests.oracles import prediction as oracle
 from tests.oracles.events import Event
 from tests.oracles.training import Asked, Happened, Learned, checksum, judge
@@ -150,7 +163,9 @@ def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
 def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     settings: Settings, begin_ms: int
 ) -> None:
-    define_prediction(settings, "buys", BODY)
+    settings = replace(settings, person_key=Secret("a secret of this test"))
+    secret = fingerprint(person_key(settings))
+    define_prediction(settings, "buys", BODY, person_key=secret)
     events = history(begin_ms)
     results = Results(settings)
 
@@ -170,7 +185,8 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
         for begin, end in pairwise(CUTS):
             if begin == PROMOTED_AFTER:
                 named = BODY | {"champion": ADAGRAD}
-                define_prediction(settings, "buys", named, revision=2, promoted=2)
+                more: dict[str, Any] = {"revision": 2, "promoted": 2, "person_key": secret}
+                define_prediction(settings, "buys", named, **more)
             send(settings, events[begin:end])
             if end in KILLED_AFTER:
                 stored = (begin + end) // 2
@@ -201,6 +217,21 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
         for one, question in zip(own, expected[source], strict=True):
             described = dict(zip(record.features, one.features, strict=True))
             assert described == pytest.approx(question.features, rel=1e-5, abs=1e-6)
+
+    # A person has one name in a partition, and not the one that anybody could compute.
+    tag = np.uint64(log[0].fields["tag"] % 2**64)
+    names: defaultdict[str, set[int]] = defaultdict(set)
+    for source, (offsets, stored_log) in logs.items():
+        events_at = dict(zip(offsets, stored_log, strict=True))
+        for part in of_source(log, source):
+            for asked in part.asked:
+                names[events_at[asked.offset].person].add(asked.person)
+            for happened in part.happened:
+                names[events_at[happened.offset].person].add(happened.person)
+    public = np.zeros(len(names), np.uint64)
+    mix_strings(tag, *StringColumn.of(pa.array(list(names))), public)
+    assert [len(found) for found in names.values()] == [1] * len(names)
+    assert not {int(one) for one in public} & {one for found in names.values() for one in found}
 
     # The labels of the events.
     labels = {
@@ -267,4 +298,12 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     ]
     found = {key: (fields["score"], fields["model"]) for key, fields in decoded}
     assert found == {f"shop/buys/{person}".encode(): said for person, said in last.items()}
+
+    # A prediction that is deleted while no worker runs leaves no models and no scores.
+    delete_definition(settings, "prediction", "buys")
+    with WorkerProcess(settings):
+        await_equal({}, lambda: published(settings))
+        topic = PREDICTION.changes[0].topic(settings.topics)
+        latest = {message.key(): message.value() for message in results.read(topic)}
+        assert set(latest.values()) == {None}
     results.close()

@@ -9,7 +9,7 @@ from pipelines.engine.instance import OperatorInstance
 from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.features import FORMULAS
-from pipelines.operators.prediction.state import PredictionChanges, PredictionState
+from pipelines.operators.prediction.state import MAX_OPEN, PredictionChanges, PredictionState
 from schemas.examples.columns import Serving, Task, feature_schema_of
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
@@ -32,6 +32,10 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.task = self._task()
         self.clock_published = NEVER
         self.serving_published: Serving | None = None
+
+    def set_partitions(self, count: int) -> None:
+        """Share the open questions of the deployment among its partitions."""
+        self.state.set_max_open(max(1, MAX_OPEN // count))
 
     @property
     def serving(self) -> Serving:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int32s, UInt64s
 from pipelines.columnar.mix import mix_strings
+from pipelines.columnar.siphash import HashKey, hash_strings
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
 from pipelines.engine.constants import NEVER, TOTAL
@@ -23,13 +24,16 @@ from pipelines.matching.match import Key
 from pipelines.operators.prediction.aggregates import Asked
 from pipelines.operators.prediction.champions import Champions, Scores
 from pipelines.operators.prediction.instance import PredictionInstance
+from pipelines.operators.prediction.orphans import find_orphans
 from pipelines.operators.prediction.state import PredictionChanges
 from schemas.avro import files
 from schemas.avro.codec import Encoder
+from schemas.errors import Misconfigured
 from schemas.examples.chunks import chunks
 from schemas.examples.codec import key_of, to_record
-from schemas.examples.columns import Examples, NotAsked, Outcomes, Questions
+from schemas.examples.columns import Examples, NotAsked, Outcomes, Questions, Task
 from schemas.operators.prediction import PREDICTION
+from schemas.person_key import fingerprint, hash_key_of, person_key
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -47,7 +51,9 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         example = files.load("example")
         self._examples = Encoder(example, registry.register(value_subject(self._topic), example))
         self._persons = PersonTopic(PREDICTION, settings.topics, registry, outbox)
+        self._models_topic = settings.topics.models.name
         self._champions = Champions(settings, registry)
+        self._person_key = person_key(settings)
 
     def follow(self) -> None:
         """Adopt the newest models."""
@@ -70,6 +76,10 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     ) -> None:
         """Publish the questions and outcomes of a batch, with their scores."""
         for prediction, changes in changed:
+            with prediction.failing_alone():
+                self._check_person_key(prediction)
+            if prediction.failed:
+                continue
             if _is_worth_a_record(prediction, changes):
                 scores = self._champions.score(prediction.task, changes.questions.features)
                 self._publish_examples(context, prediction, changes, scores)
@@ -84,7 +94,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         scores: Scores,
     ) -> None:
         asked, answered = changes.questions, changes.outcomes
-        persons = _hashes(context, prediction, np.concatenate([asked.rows, answered.rows]))
+        persons = self._hashes(context, prediction, np.concatenate([asked.rows, answered.rows]))
         examples = Examples(
             prediction.task,
             context.partition,
@@ -108,6 +118,28 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self._send(list(chunks(examples, asked.clocks)))
         prediction.clock_published = changes.clock
         prediction.serving_published = examples.serving
+
+    def _hashes(
+        self, context: PartitionContext, prediction: PredictionInstance, rows: Int32s
+    ) -> UInt64s:
+        """Return what stands for the persons of some rows: other numbers in each prediction."""
+        hashes = np.zeros(len(rows), np.uint64)
+        persons = StringColumn.of(context.persons.second(prediction.state.persons_of(rows)))
+        if prediction.definition.person_key:
+            words = hash_key_of(self._person_key, int(prediction.tag))
+            hash_strings(HashKey(*map(np.uint64, words)), *persons, hashes)
+        else:
+            mix_strings(prediction.tag, *persons, hashes)
+        return hashes
+
+    def _check_person_key(self, prediction: PredictionInstance) -> None:
+        """Raise `Misconfigured` if persons would get other names than before."""
+        expected = prediction.definition.person_key
+        if expected and expected != fingerprint(self._person_key):
+            raise Misconfigured(
+                "AVILA_PERSON_KEY is not the one that this version of the prediction began with: "
+                "set it to what it was, or change the prediction, which begins a new version"
+            )
 
     def _send(self, examples: list[Examples]) -> None:
         records = [to_record(one) for one in examples]
@@ -182,34 +214,32 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     def restore(
         self, partition: int, instances: Mapping[Key, PredictionInstance], reader: Reader
     ) -> Generator[None, None, None]:
-        """Load the published aggregates in steps; delete the scores of ended predictions."""
+        """Load the published aggregates in steps; delete those of ended predictions."""
         for instance in instances.values():
             if isinstance(instance, PredictionInstance):  # one that failed has no model
                 self._champions.require(instance.task)
         ended = yield from self._aggregates.restore(partition, instances, reader, self.load)
         if ended:
             yield from self._persons.delete_ended(partition, ended, reader)
+            # One record is enough, whichever partition has found them.
+            for task in (yield from find_orphans(self._models_topic, ended, reader)):
+                self._send([_end_of(task, partition, 0, NEVER)])
 
     def forget(self, context: PartitionContext, instance: PredictionInstance) -> None:
         """Delete what is published of a prediction that ends, and tell the trainer."""
         super().forget(context, instance)
         self._champions.forget(instance.task)
         clock = instance.state.clock
-        self._send(
-            [
-                Examples(
-                    instance.task,
-                    context.partition,
-                    context.position,
-                    NEVER if clock is None else clock,
-                    Questions.none(len(instance.task.features)),
-                    Outcomes.none(),
-                    ended=True,
-                )
-            ]
-        )
+        clock = NEVER if clock is None else clock
+        self._send([_end_of(instance.task, context.partition, context.position, clock)])
         if not instance.has_previous:
             self._persons.forget(context, instance)
+
+
+def _end_of(task: Task, partition: int, position: int, clock: int) -> Examples:
+    """Return the record that ends a task: its models are deleted."""
+    questions = Questions.none(len(task.features))
+    return Examples(task, partition, position, clock, questions, Outcomes.none(), ended=True)
 
 
 def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChanges) -> bool:
@@ -221,11 +251,3 @@ def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChange
     if prediction.serving != prediction.serving_published:
         return True
     return changes.clock >= prediction.clock_published + _CLOCK_INTERVAL_MS
-
-
-def _hashes(context: PartitionContext, prediction: PredictionInstance, rows: Int32s) -> UInt64s:
-    """Return what stands for the persons of some rows: other numbers in each prediction."""
-    hashes = np.zeros(len(rows), np.uint64)
-    persons = context.persons.second(prediction.state.persons_of(rows))
-    mix_strings(prediction.tag, *StringColumn.of(persons), hashes)
-    return hashes

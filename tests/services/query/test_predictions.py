@@ -18,6 +18,7 @@ from schemas.model_record import Array
 from schemas.model_spec import ModelSpec
 from schemas.operators.prediction import decode
 from schemas.registry.log import Registry
+from services.query.operators.prediction.models import NOT_LEARNED
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Place, eventually
 from tests.services.query.predictions import (
@@ -187,6 +188,23 @@ async def test_a_model_that_is_not_better_says_why(
     assert shown["models"][0]["better_than_base"] is False
     assert reason in shown["models"][0]["reason"]
     assert (shown["withheld"], shown["withheld_because"]) == (True, shown["models"][0]["reason"])
+    listed = (await query.get(PREDICTIONS)).json()["predictions"][0]
+    assert (listed["withheld"], listed["withheld_because"]) == (True, shown["withheld_because"])
+
+
+async def test_a_list_says_that_scores_are_not_withheld_and_takes_back_what_it_shows(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    created = await create(query)
+    assert (created["withheld"], created["withheld_because"]) == (True, NOT_LEARNED)
+    publisher.model(good())
+    await results(query)
+    answer = await query.get(PREDICTIONS)
+    check("/api/projects/{project}/predictions", answer)
+    (listed,) = answer.json()["predictions"]
+    assert (listed["withheld"], listed["withheld_because"]) == (False, None)
+    changed = (await query.put(f"{PREDICTIONS}/buys", json=listed)).json()
+    assert (changed["version"], changed["withheld"]) == (1, False)
 
 
 async def test_scores_as_they_were_served_decide_as_soon_as_there_are_enough(
@@ -222,8 +240,8 @@ async def test_models_of_a_value_are_compared_with_the_running_mean(
     (model,) = (await results(query))["models"]
     assert model["better_than_base"] is True
     figures = {"examples": 600, "mae": 0.5, "rmse": 0.5, "base_mae": 1.0}
-    assert model["window"] == figures | {"base_rmse": 1.0}
-    assert model["since"] == figures | {"base_rmse": 2.0}
+    assert model["window"] == figures | {"base_rmse": 1.0, "standard_error": 0.0}
+    assert model["since"] == figures | {"base_rmse": 2.0, "standard_error": None}
 
 
 async def test_a_record_that_is_not_one_of_a_model_is_refused_and_its_scores_are_withheld(

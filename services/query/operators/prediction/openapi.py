@@ -145,6 +145,8 @@ PROMOTE: Final = operation(
 
 def refine(schemas: Json) -> None:
     """Add examples, which types cannot have."""
+    shown = {name: {"description": "Ignored."} for name in ("withheld", "withheld_because")}
+    schemas["Prediction"]["properties"] |= shown
     schemas["Prediction"]["examples"] = [DEFINITION_EXAMPLE]
     schemas["PromoteRequest"]["examples"] = [{"model": "logistic_adagrad_0.1"}]
     schemas["QualityResponse"]["examples"] = [_QUALITY]

@@ -16,7 +16,7 @@ from schemas.operators.prediction import (
     PredictionDefinition,
     decode_prediction,
     promoted,
-    with_champion,
+    succeeding,
 )
 from services.commands import Write
 from services.query.http.params import (
@@ -76,19 +76,30 @@ def _define(parts: dict[str, Any], prediction: Prediction) -> PredictionDefiniti
     return PredictionDefinition(**parts, prediction=prediction, promoted=promoted)
 
 
-_SPEC: Final = ResourceSpec(PREDICTION, decode_prediction, _define, show, PredictionListResponse)
-
-
 class Predictions(DefinitionResource[Prediction, PredictionDefinition, QuestionsRecord]):
     """The endpoints under `/api/projects/{project}/predictions`."""
 
     def __init__(self, context: Context) -> None:
         self._questions = QuestionsView(context.partitions)
-        super().__init__(_SPEC, PREDICTION_QUESTIONS, self._questions, context)
         self._models = Models()
+        spec = ResourceSpec(
+            PREDICTION, decode_prediction, _define, self._show, PredictionListResponse
+        )
+        super().__init__(spec, PREDICTION_QUESTIONS, self._questions, context)
+        self._person_key = context.person_key
         self._models_view = context.follow(PREDICTION_MODELS, self._apply_models)
         self._scores = Scores()
         self._scores_view = context.follow(PREDICTION_SCORES, self._apply_scores)
+
+    def _show(self, definition: PredictionDefinition) -> PredictionResponse:
+        return show(definition, trouble(definition, self._models.of))
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        # A definition may be sent back as it is shown.
+        shown = {"withheld", "withheld_because"}
+        return super()._completed(
+            project, {name: raw for name, raw in fields.items() if name not in shown}
+        )
 
     def _apply_models(self, updates: Sequence[Update[ModelState]]) -> None:
         self._models.apply(updates)
@@ -110,7 +121,10 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
     def _succeed(
         self, before: PredictionDefinition, after: PredictionDefinition
     ) -> PredictionDefinition:
-        return with_champion(before, super()._succeed(before, after))
+        return succeeding(before, super()._succeed(before, after))
+
+    def _resolved(self, definition: PredictionDefinition) -> PredictionDefinition:
+        return msgspec.structs.replace(definition, person_key=self._person_key)
 
     async def promote(self, request: Request) -> Response:
         """Make a model the champion, in place: nothing is learned again."""

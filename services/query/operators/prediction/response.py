@@ -38,7 +38,8 @@ class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction; `revision` rises with every change, `version` when what is asked changes.
 
     `champion` is the model that was promoted by name, if any. A rule may have promoted another one
-    since: the results say which model scores.
+    since: the results say which model scores. `withheld` is true as long as that model has not
+    shown to be better than its base rate, and `withheld_because` says why not.
     """
 
     id: str
@@ -67,6 +68,8 @@ class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
     champion: str | None
     promotion: Promotion | None
     since: str | None
+    withheld: bool
+    withheld_because: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -176,8 +179,8 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     previous: "PredictionResultsResponse | None" = None
 
 
-def show(definition: PredictionDefinition) -> PredictionResponse:
-    """Return the response for a prediction."""
+def show(definition: PredictionDefinition, trouble: str | None) -> PredictionResponse:
+    """Return the response for a prediction; `trouble` is why its scores are withheld, if so."""
     of = definition.prediction
     return PredictionResponse(
         id=definition.id,
@@ -185,6 +188,8 @@ def show(definition: PredictionDefinition) -> PredictionResponse:
         version=definition.version,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
+        withheld=trouble is not None,
+        withheld_because=trouble,
         **{name: getattr(of, name) for name in of.__struct_fields__},
     )
 
@@ -215,7 +220,7 @@ def assemble(
     withheld = not (champion.better_than_base or show_withheld)
     target = definition.prediction.target
     return PredictionResultsResponse(
-        prediction=show(definition),
+        prediction=show(definition, champion.reason),
         source="stream",
         state=aggregates.status.state,
         backfilled=aggregates.status.backfilled,
