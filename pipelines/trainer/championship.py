@@ -96,6 +96,12 @@ class Championship:
             return None
         return self._crown(Reign(named, offset, learned, "command", self.reign.model))
 
+    @property
+    def answers_left(self) -> int:
+        """After how many more answers the rule may promote a model."""
+        span = self._serving.compared
+        return span - self._answers if span else 2**62
+
     def judge(
         self, losses: Mapping[str, Float64s], labels: Float64s, offset: int, learned: int
     ) -> Iterator[Promotion]:

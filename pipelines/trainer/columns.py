@@ -9,6 +9,10 @@ from pipelines.columnar.jit import Int64s, UInt64s
 from schemas.examples.columns import Float32s, Float64s
 
 UNANSWERED: Final = 2**62  # as `answered_at`, later than any time (ms)
+# As the scorer of a question of history: the champion as of when it was asked.
+TRAINER: Final = -1
+FORFEITED: Final = -1e200  # as the score of a question that a former champion has scored
+SERVED: Final = 2**62  # as `score_at`: the question was scored when it was asked
 
 
 class QuestionColumns(NamedTuple):
@@ -16,7 +20,8 @@ class QuestionColumns(NamedTuple):
 
     `scorers` are the places of the models that scored, among those of the task.
     `records` are the offsets of the records of `avila.examples` that the questions are in. The
-    answer is the earliest outcome so far: its time, its offset and its value.
+    answer is the earliest outcome so far: its time, its offset and its value. `score_at` is the
+    time (ms) as of which the trainer scores a question of history.
     """
 
     offsets: Int64s
@@ -30,6 +35,7 @@ class QuestionColumns(NamedTuple):
     answered_at: Int64s
     answers: Int64s
     values: Float64s
+    score_at: Int64s
 
     @classmethod
     def empty(cls, features: int) -> "QuestionColumns":
@@ -47,6 +53,7 @@ class QuestionColumns(NamedTuple):
             answered_at=longs,
             answers=longs,
             values=doubles,
+            score_at=longs,
         )
 
     def grown(self, least: int) -> "QuestionColumns":

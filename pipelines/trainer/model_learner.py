@@ -10,6 +10,7 @@ from typing import Final, Self, TypeAlias
 
 import numpy as np
 
+from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays
 from pipelines.models.base_rate import BaseRate
 from pipelines.models.create import create
@@ -19,7 +20,8 @@ from pipelines.models.quality import OutcomeQuality
 from pipelines.models.rows import interleaved
 from pipelines.models.stored import MODEL_PART, model_of, model_part
 from pipelines.models.value_quality import ValueQuality
-from pipelines.trainer.learner import Judged, Lesson
+from pipelines.trainer.columns import TRAINER
+from pipelines.trainer.learner import Asked, Judged, Lesson
 from schemas.examples.columns import Task
 from schemas.model_record import ModelRecord, named_part
 from schemas.model_spec import ModelSpec
@@ -35,9 +37,7 @@ Quality: TypeAlias = OutcomeQuality | ValueQuality
 
 
 class ModelLearner:
-    """Learns lessons, and is judged by them.
-
-    `place` is that of the model among those of the task.
+    """Learns lessons, and is judged by them; `place` is that of the model in the task.
 
     Attributes:
         model: the model.
@@ -139,19 +139,35 @@ class ModelLearner:
 
     def learn(self, lesson: Lesson) -> Judged:
         """Judge the model by each row, then let it learn the row; see `Learner`."""
-        order = interleaved(len(lesson.labels))
-        scores = self.model.fold(lesson.rows, lesson.labels, order)
+        count = len(lesson.labels)
+        order = interleaved(count)
+        if lesson.asked is None:
+            scores, asked_scores = self.model.fold(lesson.rows, lesson.labels, order), None
+        else:
+            rows = np.concatenate([lesson.rows, lesson.asked.rows])
+            labels = np.concatenate([lesson.labels, np.zeros(len(lesson.asked.rows))])
+            found = self.model.fold(rows, labels, _order_with(order, lesson.asked))
+            scores, asked_scores = found[:count], found[count:]
+        if not count:
+            return Judged(np.empty(0), np.empty(0), asked_scores)
         base_scores = self.base.fold(lesson.rows, lesson.labels, order)
         losses = self.maturity.add(scores, base_scores, lesson.labels)
-        return Judged(losses, base_scores)
+        return Judged(losses, base_scores, asked_scores)
 
     def serve(self, lesson: Lesson, judged: Judged) -> Sequence[Drift]:
         """Judge the scores that it has served; see `Learner`."""
         drifts = [] if self.drift is None else self.drift.add(judged.losses)
         if self.served is not None:
-            own = ~np.isnan(lesson.scores) & (lesson.scorers == self._place)
+            own = (lesson.scorers == self._place) | (lesson.scorers == TRAINER)
+            own &= ~np.isnan(lesson.scores)
             self.served.add(lesson.scores[own], judged.base_scores[own], lesson.labels[own])
         return drifts
+
+
+def _order_with(order: Int64s, asked: Asked) -> Int64s:
+    """Return the order of a lesson with each asked row in it, scored at its place."""
+    rows = len(order) // 2 + np.arange(len(asked.rows))
+    return np.insert(order, 2 * asked.after, rows)
 
 
 def _base_spec(spec: ModelSpec) -> ModelSpec:

@@ -144,6 +144,8 @@ class TrainerPartition:
             published = self._published.get(task, _PublishedDrifts(reign, 0))
             self.events += drifts[published.drifts if published.reign == reign else 0 :]
         fold.lineup.join(rebuilt.learners)
+        if reign.model in {learner.name for learner in rebuilt.learners}:
+            fold.adopt_scores(rebuilt.progress(self.position).scores)
         self._dirty.add(task)
         self._next_at.pop(task, None)
 
@@ -164,6 +166,10 @@ class TrainerPartition:
         """Continue from the newest records; models without one are learned again."""
         progress, id_ = newest(stored), TaskId.of(task)
         learners = {}
+        champion = task.models[0] if progress.standing is None else progress.standing.reign.model
+        for model in stored:
+            if model.progress.position == progress.position and model.name == champion:
+                progress = model.progress  # it alone has the scores that it has given
         for model in stored:
             standing = model.progress.standing
             if standing is not None and model.name == standing.reign.model:

@@ -28,6 +28,9 @@ class Query(
     as `2026-11-22T10:00:00Z`, is a moment, which `from` includes and `to` does not. Without `to`
     the range ends now. `timezone` and `week_start` are by default those of the project. `where`
     has filters that all events must pass.
+
+    `as_of` asks over exactly the events below the `positions` of an earlier answer, or over those
+    that were appended to the event store before a time.
     """
 
     where: QueryFilters = ()
@@ -35,6 +38,7 @@ class Query(
     to: TimeText | None = None
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     week_start: WeekStart = "monday"
+    as_of: dict[int, int] | Annotated[str, Meta(max_length=50_000)] | None = None
 
     def check(self) -> None:
         """Refuse what the types alone accept.

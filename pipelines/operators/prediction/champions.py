@@ -15,6 +15,7 @@ from schemas.examples.columns import Task
 from schemas.follower import TopicReader
 from schemas.model_keys import ModelKey
 from schemas.model_record import from_fields
+from schemas.model_verdict import is_better
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
@@ -68,6 +69,7 @@ class Champions:
         ).decode
         self._scorers: dict[TaskKey, Scorer] = {}
         self._first: dict[TaskKey, str] = {}  # the models that the definitions name first
+        self._better: dict[TaskKey, bool] = {}
 
     def require(self, task: Task) -> None:
         """Follow the champion of a task from the next call of `follow` on."""
@@ -85,6 +87,7 @@ class Champions:
         """Follow the champion of a task no more."""
         self._first.pop(_key_of(task), None)
         self._scorers.pop(_key_of(task), None)
+        self._better.pop(_key_of(task), None)
 
     def follow(self) -> None:
         """Read the models that are new; blocks for half a second until the topic has been read."""
@@ -121,7 +124,8 @@ class Champions:
             for champion in decoded.batch.column("champion").to_pylist():
                 if model == (champion or self._first[task]):
                     (fields,) = decoded.batch.to_pylist()
-                    self._scorers[task] = scorer_of(from_fields(fields))
+                    record = from_fields(fields)
+                    self._scorers[task], self._better[task] = scorer_of(record), is_better(record)
         except AvilaError as error:
             log.error("model refused", key=key, reason=str(error))
 
@@ -134,6 +138,10 @@ class Champions:
         return Scores(
             scorer.spec.name, scorer.version, np.where(np.isfinite(scores), scores, np.nan)
         )
+
+    def withholds(self, task: Task) -> bool:
+        """Return whether the model that scores has not shown to be better than its base rate."""
+        return not self._better.get(_key_of(task), False)
 
     def contributions(self, task: Task, features: Float32s) -> list[list[Contribution]]:
         """Return the features of each row that contribute most; none if the model has none."""

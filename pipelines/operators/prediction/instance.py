@@ -17,9 +17,12 @@ from schemas.operators.prediction import PredictionDefinition, features_of, mode
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
     """A prediction as one partition runs it.
 
-    `clock_published` is the clock that the trainer was last told of, and `serving_published` what
-    it was last told about the champion.
+    `clock_published` is the clock that the trainer was last told of, `serving_published` what it
+    was last told about the champion, and `history_published` whether it was told that this
+    partition reads history; None as long as it was told neither.
     """
+
+    merges_history = True
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.task = self._task()
         self.clock_published = NEVER
         self.serving_published: Serving | None = None
+        self.history_published: bool | None = None
 
     def set_partitions(self, count: int) -> None:
         """Share the open questions of the deployment among its partitions."""

@@ -15,7 +15,7 @@ from pipelines.columnar.mix import mix_strings
 from pipelines.columnar.siphash import HashKey, hash_strings
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
-from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import Changed, PartitionContext, Record
 from pipelines.engine.person_topic import PersonTopic
 from pipelines.kafka.reader import Reader
@@ -39,6 +39,7 @@ from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 
 _CLOCK_INTERVAL_MS: Final = 1_000
+_BEFORE_EVENTS: Final = 0  # a clock by which nothing is due
 
 
 class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChanges]):
@@ -54,6 +55,8 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self._models_topic = settings.topics.models.name
         self._champions = Champions(settings, registry)
         self._person_key = person_key(settings)
+        self._source = settings.topics.events.name
+        self._source_partitions = 0
 
     def follow(self) -> None:
         """Adopt the newest models."""
@@ -65,9 +68,17 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         return self._champions.caught_up
 
     def aggregates(self, context: PartitionContext, instance: PredictionInstance) -> None:
-        """Publish what was asked; follow the model of a prediction that is new."""
+        """Publish what was asked; follow the model of a prediction that is new.
+
+        The trainer is told when history begins, when it has been read, and which model is promoted.
+        """
         self._champions.require(instance.task)
         super().aggregates(context, instance)
+        told = instance.history_published, instance.serving_published
+        now = instance.backfill is not None, instance.serving
+        if told != now and not instance.failed:
+            self._send([self._without_events(context, instance)])
+            instance.history_published, instance.serving_published = now
 
     def changes(
         self,
@@ -98,10 +109,15 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         examples = Examples(
             prediction.task,
             context.partition,
-            context.position if prediction.backfill is None else prediction.backfill.at,
+            _position(context, prediction),
             changes.clock,
             Questions(
-                asked.offsets, asked.at, persons[: len(asked)], asked.features, scores.scores
+                asked.offsets,
+                asked.at,
+                persons[: len(asked)],
+                asked.features,
+                scores.scores,
+                asked.clocks,
             ),
             Outcomes(
                 answered.offsets,
@@ -112,10 +128,12 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             ),
             scores.version,
             NotAsked(changes.capped, changes.sampled_out, changes.late_triggers),
+            history=prediction.backfill is not None,
+            partitions=self._source_partitions,
             serving=prediction.serving,
             scored_by=scores.model,
         )
-        self._send(list(chunks(examples, asked.clocks)))
+        self._send(list(chunks(examples)))
         prediction.clock_published = changes.clock
         prediction.serving_published = examples.serving
 
@@ -140,6 +158,22 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
                 "AVILA_PERSON_KEY is not the one that this version of the prediction began with: "
                 "set it to what it was, or change the prediction, which begins a new version"
             )
+
+    def _without_events(
+        self, context: PartitionContext, prediction: PredictionInstance
+    ) -> Examples:
+        """Return a record that says no more than how far the source partition is."""
+        return Examples(
+            prediction.task,
+            context.partition,
+            _position(context, prediction),
+            prediction.state.clock or _BEFORE_EVENTS,
+            Questions.none(len(prediction.task.features)),
+            Outcomes.none(),
+            history=prediction.backfill is not None,
+            partitions=self._source_partitions,
+            serving=prediction.serving,
+        )
 
     def _send(self, examples: list[Examples]) -> None:
         records = [to_record(one) for one in examples]
@@ -169,6 +203,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             "version": task.version,
             "model": scores.model,
             "model_version": scores.version,
+            "withheld": self._champions.withholds(task),
         }
         self._persons.send(
             context.partition,
@@ -215,6 +250,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self, partition: int, instances: Mapping[Key, PredictionInstance], reader: Reader
     ) -> Generator[None, None, None]:
         """Load the published aggregates in steps; delete those of ended predictions."""
+        self._source_partitions = max(self._source_partitions, reader.partitions(self._source))
         for instance in instances.values():
             if isinstance(instance, PredictionInstance):  # one that failed has no model
                 self._champions.require(instance.task)
@@ -223,23 +259,21 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             yield from self._persons.delete_ended(partition, ended, reader)
             # One record is enough, whichever partition has found them.
             for task in (yield from find_orphans(self._models_topic, ended, reader)):
-                self._send([_end_of(task, partition, 0, NEVER)])
+                self._send([_end_of(task, partition)])
 
     def forget(self, context: PartitionContext, instance: PredictionInstance) -> None:
         """Delete what is published of a prediction that ends, and tell the trainer."""
         super().forget(context, instance)
         self._champions.forget(instance.task)
-        clock = instance.state.clock
-        clock = NEVER if clock is None else clock
-        self._send([_end_of(instance.task, context.partition, context.position, clock)])
+        self._send([self._without_events(context, instance)._replace(ended=True)])
         if not instance.has_previous:
             self._persons.forget(context, instance)
 
 
-def _end_of(task: Task, partition: int, position: int, clock: int) -> Examples:
-    """Return the record that ends a task: its models are deleted."""
+def _end_of(task: Task, partition: int) -> Examples:
+    """Return the record that ends a task of which nothing else is known: its models are deleted."""
     questions = Questions.none(len(task.features))
-    return Examples(task, partition, position, clock, questions, Outcomes.none(), ended=True)
+    return Examples(task, partition, 0, _BEFORE_EVENTS, questions, Outcomes.none(), ended=True)
 
 
 def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChanges) -> bool:
@@ -251,3 +285,8 @@ def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChange
     if prediction.serving != prediction.serving_published:
         return True
     return changes.clock >= prediction.clock_published + _CLOCK_INTERVAL_MS
+
+
+def _position(context: PartitionContext, prediction: PredictionInstance) -> int:
+    """Return the offset below which a prediction holds the source partition's events."""
+    return context.position if prediction.backfill is None else prediction.backfill.at

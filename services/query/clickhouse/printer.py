@@ -50,15 +50,15 @@ class QueryScope(NamedTuple):
     members_sql: MembersSql
 
 
-def print_query(database: EventSource, scope: QueryScope, select: Select) -> Statement:
+def print_query(source: EventSource, scope: QueryScope, select: Select) -> Statement:
     """Return the statement of a tree."""
-    printer = _Printer(database, scope)
+    printer = _Printer(source, scope)
     return Statement(printer.select(select), printer.bind.parameters)
 
 
 class _Printer:
-    def __init__(self, database: EventSource, scope: QueryScope) -> None:
-        self._database = database
+    def __init__(self, source: EventSource, scope: QueryScope) -> None:
+        self._from = source
         self._scope = scope
         self.bind = Binder()
         # Printed once each, because ClickHouse builds the set of equal texts once.
@@ -123,7 +123,7 @@ class _Printer:
     # ── events ───────────────────────────────────────────────────────────────────────────────────
 
     def _events(self, of: Events) -> str:
-        source = events(self._database, self._scope.project_id, self.bind)
+        source = events(self._from, self._scope.project_id, self.bind)
         spans = " OR ".join(
             f"timestamp >= fromUnixTimestamp64Milli({self.bind(first, 'Int64')}) "
             f"AND timestamp < fromUnixTimestamp64Milli({self.bind(last, 'Int64')})"
@@ -169,7 +169,7 @@ class _Printer:
 
     def _is_in(self, definition: SegmentDefinition) -> str:
         scope = self._scope
-        members = scope.members_sql(self._database, definition, scope.clock, self.bind)
+        members = scope.members_sql(self._from, definition, scope.clock, self.bind)
         return f"{PERSON_SQL} IN ({members})"
 
     def _has_now(self, condition: Condition) -> str:
@@ -191,7 +191,7 @@ class _Printer:
         columns = ", ".join(
             f"{self._now(name)} AS {column}" for column, name in values.properties.items()
         )
-        source = events(self._database, self._scope.project_id, self.bind)
+        source = events(self._from, self._scope.project_id, self.bind)
         return f"SELECT {PERSON_SQL} AS person, {columns} FROM {source} GROUP BY person"  # noqa: S608 (of placeholders)
 
     def _now(self, name: str) -> str:

@@ -24,7 +24,8 @@ S = TypeVar("S", bound=DefinitionResource[Any, Any, Any])
 class Endpoint(NamedTuple, Generic[S]):
     """An endpoint besides those that all operators have: `<method> …/{id}/<name>`.
 
-    `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it.
+    `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it,
+    which several operators may share: then `kind` is the operator's name.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Endpoint(NamedTuple, Generic[S]):
     operation: Json
     rpc: str
     method: str = "GET"
+    kind: str = ""
 
 
 class LiveSpec(NamedTuple, Generic[S]):

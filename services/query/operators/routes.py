@@ -43,6 +43,7 @@ def routes_of(operator: AnyOperator) -> RouteGroup[Any]:
                 endpoint.handle,
                 endpoint.operation,
                 endpoint.rpc,
+                endpoint.kind,
             )
             for endpoint in operator.endpoints
         ),

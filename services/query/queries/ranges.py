@@ -5,6 +5,7 @@ import re
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidRequest
+from schemas.queries.query import Query
 from schemas.time.calendar import find_zone, midnight
 from schemas.time.rfc3339 import TIME_FORMATS, read_time
 
@@ -58,3 +59,18 @@ def _read(text: str, timezone: str, field: str, *, days_later: int) -> int:
 
 
 _BOUNDS: Final = read_time(_EARLIEST.isoformat()) or 0, read_time(_LATEST.isoformat()) or 0
+ALL_TIME: Final = TimeRange(*_BOUNDS)
+
+
+def read_range(query: Query) -> TimeRange:
+    """Return the range of a query that has all times without `from` and `to`.
+
+    Raises:
+        InvalidRequest: it is none, or has no length.
+    """
+    begin, end = ALL_TIME
+    if query.from_ is not None:
+        begin = read_from(query.from_, query.timezone)
+    if query.to is not None:
+        end = read_to(query.to, query.timezone)
+    return check_order(TimeRange(begin, end))

@@ -14,7 +14,8 @@ from services.query.http.describe import Json, json_response, operation
 from services.query.http.forms import one_of_forms
 from services.query.http.params import encode_response, now_ms, project_of, read_fields
 from services.query.http.routes import AnyRoute, ApiRoute, RouteGroup
-from services.query.operators.context import Context
+from services.query.log.as_of import AsOf, parse, text_of
+from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
 from services.query.queries.contract import AnyQuery, QueryContext
 from services.query.views.catalog import Definitions
@@ -36,15 +37,31 @@ class Queries:
         completed = self._context.projects.with_calendar(project, fields)
         query: Query = kind.spec.decode(msgspec.json.encode(completed))
         now = now_ms()
-        asked = QueryContext(
-            events=self._context.events,
+        kind.check(query, now)
+        context = await self._context_of(project, query, now)
+        return encode_response(await kind.answer(context, query))
+
+    async def _context_of(self, project: str, query: Query, now: int) -> QueryContext:
+        context = self._context
+        segments = self._segments_of(project, query)
+        clock = context.clock(project, now)
+        read_until = context.reading.until("store")
+        complete = read_until if clock is None else earlier(clock, read_until)
+        if query.as_of is None:
+            positions = await context.events.positions(project)
+        else:
+            positions, clock = await context.events.prefix(project, _read_as_of(query.as_of))
+            complete = clock
+        return QueryContext(
+            events=context.events,
             project_id=project,
-            segments=self._segments_of(project, query),
+            positions=positions,
             now=now,
-            clock=self._context.clock(project, now),
-            lateness_ms=self._context.lateness_ms,
+            clock=now if clock is None else clock,
+            complete_until=None if complete is None else complete - context.lateness_ms,
+            segments=segments,
+            project_segments=self._segments.of(project),
         )
-        return encode_response(await kind.answer(asked, query))
 
     def _segments_of(self, project: str, query: Query) -> Mapping[str, SegmentDefinition]:
         found = {}
@@ -56,13 +73,18 @@ class Queries:
         return found
 
 
+def _read_as_of(asked: dict[int, int] | str) -> AsOf:
+    """Return the positions or the time that a query asks for; raises `InvalidRequest`."""
+    return parse(asked if isinstance(asked, str) else text_of(asked))
+
+
 def _route(kind: AnyQuery) -> AnyRoute:
     name = kind.spec.name
     described = operation(
         f"query{name.capitalize()}",
         kind.spec.summary,
         {"200": json_response(kind.response)},
-        413,
+        *(*kind.errors, 413),
         body=kind.spec.request.__name__,
     )
 

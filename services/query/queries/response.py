@@ -4,19 +4,23 @@ import datetime
 
 import msgspec
 
+from services.query.http.params import instant
+from services.query.queries.intervals import Slot
+
 
 class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that say which events are in an answer.
 
     `as_of` is the time of day at which the query was answered. `positions` has, for each partition
-    of the event store, the offset before which all events of the project are included.
-    `complete_until` is the time before which no event is missing, but for those that come later
-    than the allowed lateness. `incomplete` says whether a figure may still change with the events
+    of the event store, the offset before which all events of the project are included, and no
+    others; the field `as_of` of a query takes them. `complete_until` is the time before which no
+    event is missing, but for those that come later than the allowed lateness; null while that is
+    unknown. `incomplete` says whether a figure may still change with the events
     to come; the figures that may are marked.
     """
 
     as_of: datetime.datetime
-    complete_until: datetime.datetime
+    complete_until: datetime.datetime | None
     positions: dict[int, int]
     incomplete: bool
 
@@ -31,3 +35,8 @@ class IntervalResponse(msgspec.Struct, frozen=True):
     begin: datetime.datetime
     end: datetime.datetime
     incomplete: bool
+
+
+def interval_response(slot: Slot, complete: bool) -> IntervalResponse:
+    """Return the response for an interval of which no event is missing, if it is `complete`."""
+    return IntervalResponse(instant(slot.begin), instant(slot.end), slot.is_cut or not complete)

@@ -35,7 +35,7 @@ PREDICTION: Final = QueryOperator(
     endpoints=(
         Endpoint("persons", Predictions.persons, PERSONS, "ListPredictionPersons"),
         Endpoint("persons/{person}", Predictions.person, PERSON, "GetPredictionPerson"),
-        Endpoint("promote", Predictions.promote, PROMOTE, "PromotePredictionModel", "POST"),
+        Endpoint("promote", Predictions.promote, PROMOTE, "PromotePredictionModel", method="POST"),
     ),
     live=LiveSpec(Predictions.live_state),
     refine=refine,

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import InvalidRequest
+from schemas.errors import Conflict, InvalidRequest
 from schemas.operators.prediction import (
     PREDICTION,
     Prediction,
@@ -18,6 +18,7 @@ from schemas.operators.prediction import (
     promoted,
     succeeding,
 )
+from schemas.operators.segment import SegmentDefinition, asking_for
 from services.commands import Write
 from services.query.http.params import (
     encode_response,
@@ -58,7 +59,8 @@ from services.query.operators.prediction.view import (
     QuestionsView,
 )
 from services.query.operators.resource import DefinitionResource, ResourceSpec
-from services.query.views.changes import Key
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key
 from services.query.views.reader import Update
 
 _NOBODY: Final = ScorePage([], more=False)
@@ -81,6 +83,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
 
     def __init__(self, context: Context) -> None:
         self._questions = QuestionsView(context.partitions)
+        self._segments = Definitions[SegmentDefinition](SegmentDefinition.KIND)
         self._models = Models()
         spec = ResourceSpec(
             PREDICTION, decode_prediction, _define, self._show, PredictionListResponse
@@ -100,6 +103,16 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         return super()._completed(
             project, {name: raw for name, raw in fields.items() if name not in shown}
         )
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take in changes of definitions, in the topic's order."""
+        self._segments.apply(changes)
+        super().apply(changes)
+
+    def _check_unused(self, definition: PredictionDefinition) -> None:
+        asking = asking_for(self._segments.of(definition.project_id), definition.id)
+        if asking:
+            raise Conflict(f"segments ask for scores of {definition.id}: {', '.join(asking)}")
 
     def _apply_models(self, updates: Sequence[Update[ModelState]]) -> None:
         self._models.apply(updates)

@@ -23,7 +23,7 @@ async def _answer(context: QueryContext, query: TrendsQuery) -> TrendsResponse:
     plan = plan_trends(query, context.now)
     result = await context.run(trends_select(plan))
     figures = read_figures(query, result)
-    return assemble(plan, figures, result.positions, context.now, context.complete_until)
+    return assemble(plan, figures, context)
 
 
 def _refine(schemas: Json) -> None:
@@ -38,4 +38,5 @@ TRENDS: Final = QueryKind(
     response=TrendsResponse,
     types=(TrendsQuery, TrendsResponse, TrendsPeriodResponse, TrendResponse, IntervalResponse),
     refine=_refine,
+    check=plan_trends,
 )

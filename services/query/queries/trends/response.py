@@ -9,9 +9,9 @@ import msgspec
 from schemas.queries.formula import Figure, evaluate
 from schemas.queries.trends import LETTERS, Interval, TrendsQuery
 from schemas.value_tokens import to_json
-from services.query.http.params import instant
+from services.query.queries.contract import QueryContext
 from services.query.queries.intervals import Slot
-from services.query.queries.response import IntervalResponse, QueryResponse
+from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
 from services.query.queries.trends.figures import Figures, Label, Measured, Place, nothing
 from services.query.queries.trends.plan import TrendsPlan
 
@@ -64,39 +64,25 @@ class TrendsResponse(QueryResponse, frozen=True, kw_only=True):
     previous: TrendsPeriodResponse | None
 
 
-def assemble(
-    plan: TrendsPlan,
-    figures: Figures,
-    positions: dict[int, int],
-    now: int,
-    complete_until: int,
-) -> TrendsResponse:
+def assemble(plan: TrendsPlan, figures: Figures, context: QueryContext) -> TrendsResponse:
     """Return the response for the figures that were found."""
     query = plan.query
     labels = _labels(query, figures)
-    intervals = [_interval(slot, complete_until) for slot in plan.slots]
+    intervals = [interval_response(slot, context.is_complete(slot.end)) for slot in plan.slots]
     previous = None
     if plan.previous:
         previous = TrendsPeriodResponse(
-            [_interval(slot, complete_until) for slot in plan.previous],
+            [interval_response(slot, context.is_complete(slot.end)) for slot in plan.previous],
             list(_trends(query, plan.previous, figures, labels, is_now=False)),
         )
     return TrendsResponse(
-        as_of=instant(now),
-        complete_until=instant(complete_until),
-        positions=dict(sorted(positions.items())),
-        incomplete=any(one.incomplete for one in intervals),
+        **context.parts(incomplete=any(one.incomplete for one in intervals)),
         interval=query.interval,
         timezone=query.timezone,
         intervals=intervals,
         trends=list(_trends(query, plan.slots, figures, labels, is_now=True)),
         previous=previous,
     )
-
-
-def _interval(slot: Slot, complete_until: int) -> IntervalResponse:
-    incomplete = slot.is_cut or slot.end > complete_until
-    return IntervalResponse(instant(slot.begin), instant(slot.end), incomplete)
 
 
 def _labels(query: TrendsQuery, figures: Figures) -> list[Label]:

@@ -13,6 +13,7 @@ import pytest
 from schemas.operators.segment import SegmentDefinition, decode_segment
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
+from services.query.log.event_log import EventLog
 from services.query.queries import QUERIES
 from services.query.queries.contract import QueryContext
 from tests.oracles.events import Event
@@ -32,7 +33,8 @@ class Asker:
         self._warehouse = warehouse
         self._runner = asyncio.Runner()
         self._store = Store(warehouse.settings)
-        self.events = EventStore(self._store, warehouse.settings.clickhouse_database)
+        log = EventLog(warehouse.settings)  # not asked, as all queries have positions
+        self.events = EventStore(self._store, warehouse.settings.clickhouse_database, log)
 
     def write(self, events: Sequence[Event]) -> str:
         """Store events; returns their project."""
@@ -50,22 +52,32 @@ class Asker:
         now: int,
         segments: Mapping[str, Mapping[str, Any]] | None = None,
         lateness_ms: int = 0,
+        positions: Mapping[int, int] | None = None,
     ) -> Any:
         """Answer a query, as JSON; segments are given by their rules."""
         (found,) = (one for one in QUERIES if one.spec.name == kind)
         query = found.spec.decode(json.dumps(dict(body)).encode())
+        known = {name: _segment(project, name, rule) for name, rule in (segments or {}).items()}
         context = QueryContext(
             events=self.events,
             project_id=project,
-            segments={
-                name: _segment(project, name, rule) for name, rule in (segments or {}).items()
-            },
+            segments=known,
             now=now,
-            clock=None,
-            lateness_ms=lateness_ms,
+            clock=now,
+            complete_until=now - lateness_ms,
+            positions=self._positions(project) if positions is None else positions,
+            project_segments=list(known.values()),
         )
         answer = self._runner.run(found.answer(context, query))
         return json.loads(msgspec.json.encode(answer))
+
+    def _positions(self, project: str) -> dict[int, int]:
+        rows = self.sql(
+            "SELECT _partition, max(_offset) + 1 FROM {db}.events "
+            "WHERE project_id = {project:String} GROUP BY _partition",
+            project=project,
+        )
+        return {int(partition): int(offset) for partition, offset in rows}
 
     def sql(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement written by hand, with `{db}` for the database."""

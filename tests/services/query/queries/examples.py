@@ -13,4 +13,18 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "compare": True,
         **_NOVEMBER,
     },
+    "events": {"event": "buy", "where": [{"property": "plan", "value": "pro"}], **_NOVEMBER},
+    "persons": {"search": "AN", "where": [{"property": "plan", "op": "is_set"}]},
+    "person": {"person": "ann", "limit": 1},
+    "properties": {"event": "buy", "search": "pl"},
+    "values": {"property": "plan"},
+    "lifecycle": {"event": "buy", "interval": "week", **_NOVEMBER},
+    "stickiness": _NOVEMBER,
+    "sessions": {"gap_s": 60, "interval": "month", **_NOVEMBER},
+    "paths": {
+        "through": "buy",
+        "steps": 2,
+        "persons": {"step": 0, "event": "buy"},
+        **_NOVEMBER,
+    },
 }
