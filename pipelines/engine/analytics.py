@@ -152,6 +152,7 @@ class Analytics(Table):
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
                 self._apply_definitions(number)
+            self._redefine(partition)
             self._scores.take(number, partition, now_ms)
             context = self._context(number, now_ms)
             self._publishers.publish(context, partition.expire(now_ms))
@@ -194,6 +195,15 @@ class Analytics(Table):
         partition.promote(partition.position)  # definitions without any history
         self._clocks.forget(number, partition)
 
+    def _redefine(self, partition: Partition) -> None:
+        """Give definitions that have changed in place their latest revision."""
+        for key, instance in partition.instances.items():
+            entry = self._catalog.get(key)
+            if entry is None or isinstance(instance, FailedInstance):
+                continue
+            if entry.definition is not instance.definition and entry.tag == int(instance.tag):
+                instance.redefine(entry.definition)
+
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
         entry = self._catalog.get(instance.key)
@@ -215,6 +225,7 @@ class Analytics(Table):
         operator, definition, _ = self._catalog[key]
         try:
             instance: AnyInstance = operator.instance(definition, self._lateness_ms)
+            instance.set_partitions(self._settings.partitions)
         except MemoryError:
             raise
         except Exception as error:

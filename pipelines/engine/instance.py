@@ -131,6 +131,13 @@ class OperatorInstance(Generic[D, C]):
         self.has_previous = False
         self.scores_since: int | None = None
 
+    def set_partitions(self, count: int) -> None:
+        """Take in how many partitions the event store has, before the first event."""
+
+    def redefine(self, definition: D) -> None:
+        """Take over a later revision of the definition, which counts the same."""
+        self.definition = definition
+
     @property
     def live(self) -> bool:
         """Whether it counts events as they come."""

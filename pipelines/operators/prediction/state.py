@@ -31,8 +31,7 @@ from schemas.operators.prediction import (
 )
 from schemas.value_tokens import token
 
-# Open questions of a partition: 50,000 of a deployment with the usual four partitions.
-MAX_OPEN: Final = 12_500
+MAX_OPEN: Final = 50_000  # questions of all partitions of a deployment
 _MAX_NUMBER: Final = 1e100  # more would overflow what learns it
 _NOT_SET: Final = (token(None),)
 
@@ -59,6 +58,7 @@ class PredictionState(FixedRows):
     """
 
     def __init__(self, prediction: Prediction, max_open: int = MAX_OPEN) -> None:
+        """Make an empty state, which has up to `max_open` open questions."""
         super().__init__(pc.ROW, pc.HEADS, (), pc.words_of(len(prediction.conditions)), np.float64)
         self.heads[pc.CLOCK] = NEVER
         self.shape = _shape_of(prediction, max_open)
@@ -72,6 +72,10 @@ class PredictionState(FixedRows):
         )
         self._counters = np.zeros(COUNTERS, np.int64)
         self._open: Int64s | None = None  # as published, until the state is restored
+
+    def set_max_open(self, count: int) -> None:
+        """Set how many questions may be open, before the first event."""
+        self.shape = self.shape._replace(cap=count)
 
     @property
     def clock(self) -> int | None:
