@@ -13,14 +13,14 @@ from services.query.verify.response import VerificationResponse
 def verify_endpoint(kind: str) -> Endpoint[Any]:
     """Return the endpoint `verify` of an operator."""
     return Endpoint(
-        "verify", VerifiedResource.verify, _verification(kind), "VerifyDefinition", kind
+        "verify", VerifiedResource.verify, _verification(kind), "VerifyDefinition", kind=kind
     )
 
 
 # Of any resource that is verified: the operator knows which.
 def diff_endpoint(kind: str) -> Endpoint[Any]:
     """Return the endpoint `diff` of an operator."""
-    return Endpoint("diff", VerifiedResource.diff, describe_diff(kind), "DiffDefinition", kind)
+    return Endpoint("diff", VerifiedResource.diff, describe_diff(kind), "DiffDefinition", kind=kind)
 
 
 def _verification(kind: str) -> Json:
