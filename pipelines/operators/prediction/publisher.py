@@ -99,7 +99,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             prediction.task,
             context.partition,
             _position(context, prediction),
-            changes.clock,
+            max(changes.clock, prediction.clock_published),
             Questions(
                 asked.offsets,
                 asked.at,
@@ -121,7 +121,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             partitions=self._source_partitions,
         )
         self._send(list(chunks(examples)))
-        prediction.clock_published = changes.clock
+        prediction.clock_published = examples.clock
 
     def _without_events(
         self, context: PartitionContext, prediction: PredictionInstance
