@@ -23,6 +23,7 @@ from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_predict import predict
 from services.cli_query import query
+from services.cli_verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +39,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file, predict, query):
+for command in (keys, tokens, projects, import_file, predict, query, verify):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]

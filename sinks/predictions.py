@@ -38,6 +38,7 @@ _INPUT_COLUMNS: Final = {
     "model": "String",
     "model_version": "Int64",
     "contributions": "Array(Tuple(feature String, value Float32, contribution Float64))",
+    "withheld": "Bool",
     "_partition": "UInt32",
     "_offset": "UInt64",
     "_deleted": "UInt8",

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS {database}.predictions
     -- How many examples the model had learned.
     model_version Int64,
     contributions Array(Tuple(feature LowCardinality(String), value Float32, contribution Float64)),
+    -- Whether the model had not shown to be better than its base rate.
+    withheld      Bool,
     -- The position of the record on the topic. A person's records are in one partition.
     _partition    UInt32,
     _offset       UInt64,
@@ -39,5 +41,7 @@ SETTINGS
     enable_replacing_merge_with_cleanup_for_min_age_to_force_merge = 1;
 
 CREATE VIEW IF NOT EXISTS {database}.latest_predictions AS
-SELECT project_id, prediction_id, person_id, version, at, score, model, model_version, contributions
+SELECT
+    project_id, prediction_id, person_id, version, at, score, model, model_version, contributions,
+    withheld
 FROM {database}.predictions FINAL;

@@ -15,12 +15,13 @@ from sinks.rows import Decoded
 SCORE: Final = load("prediction-score")
 _TIME: Final = pa.timestamp("ms", "UTC")
 # The fields of a score that are not part of its key; a tombstone has zeros there.
-_FIELDS: Final = ("version", "at", "score", "model", "model_version", "contributions")
+_FIELDS: Final = ("version", "at", "score", "model", "model_version", "contributions", "withheld")
 _NOTHING: Final = {"version": 0, "at": 0, "score": 0.0, "model": "", "model_version": 0} | {
     "project_id": "",
     "prediction_id": "",
     "person_id": "",
     "contributions": [],
+    "withheld": False,
 }
 # The key of a record, a score's fields, its position on the topic, and whether it is a tombstone.
 SCORE_ROWS: Final = pa.schema(

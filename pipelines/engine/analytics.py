@@ -29,6 +29,7 @@ from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
 from pipelines.engine.read_marks import ReadMarks
 from pipelines.engine.recount_queue import RecountQueue
+from pipelines.engine.score_input import ScoreInput
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.matching.match import Key
@@ -36,6 +37,7 @@ from pipelines.worker.snapshots import Snapshots
 from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.follower import TopicReader
+from schemas.operators.prediction import PREDICTION
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
@@ -84,6 +86,9 @@ class Analytics(Table):
         self._publishers = Publishers(self._operators, self._settings, registry, self._outbox)
         definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
+        self._scores = ScoreInput(
+            self._settings.cluster, PREDICTION.changes[0].topic(topics).name, registry
+        )
         clocks = TopicReader(self._settings.cluster, [topics.clocks.name])
         self._clocks = EventClocks(topics.clocks.name, clocks, registry, self._outbox)
 
@@ -148,12 +153,14 @@ class Analytics(Table):
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
         self._clocks.follow()
+        self._scores.follow()
         for number, partition in self._partitions.items():
             self._clocks.publish(number, partition, now_ms)
         for number, partition in self._partitions.items():
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
                 self._apply_definitions(number)
+            self._scores.take(number, partition, now_ms)
             context = self._context(number, now_ms)
             self._publishers.publish(context, partition.expire(now_ms))
             if number in read_to:
@@ -327,6 +334,7 @@ class Analytics(Table):
         self._partitions.pop(partition, None)
         self._changelogs.pop(partition, None)
         self._outdated.discard(partition)
+        self._scores.drop(partition)
         self._backfills.drop(partition)
         self._recounts.drop(partition)
 

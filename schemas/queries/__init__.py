@@ -6,6 +6,8 @@ gRPC, the command line and the tests of all kinds iterate the two tuples.
 
 from typing import Any, Final
 
+from schemas.queries.activity import LIFECYCLE, STICKINESS
+from schemas.queries.journeys import PATHS, SESSIONS
 from schemas.queries.lists import EVENTS, PERSON, PERSONS, PROPERTIES, VALUES
 from schemas.queries.query import Query, QuerySpec
 from schemas.queries.trends import TRENDS
@@ -20,4 +22,8 @@ QUERIES: Final[tuple[QuerySpec[Any], ...]] = (
     PERSON,
     PROPERTIES,
     VALUES,
+    LIFECYCLE,
+    STICKINESS,
+    SESSIONS,
+    PATHS,
 )

@@ -94,8 +94,6 @@ class TrendsQuery(Query, frozen=True, forbid_unknown_fields=True, omit_defaults=
     def check(self) -> None:
         """Refuse what the types alone accept; raises `InvalidRequest`."""
         super().check()
-        if self.last is not None and self.from_ is not None:
-            raise InvalidRequest("must not be set together with `from`", "last")
         for place, series in enumerate(self.series):
             _check_series(series, f"series[{place}]")
         letters = LETTERS[: len(self.series)]

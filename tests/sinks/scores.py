@@ -19,9 +19,10 @@ from tests.kafka import read_all
 from tests.sinks.tables import query
 
 AT_MS: Final = 1_762_000_000_000
-# The key of a score: project, prediction and person. Its version, time, score and model version.
+# The key of a score: project, prediction and person. Its version, time, score, model version,
+# contributions, and whether it is withheld.
 Key = tuple[str, ...]
-Kept = tuple[int, int, float, int, tuple[tuple[str, float, float], ...]]
+Kept = tuple[int, int, float, int, tuple[tuple[str, float, float], ...], bool]
 
 
 def topic_of(settings: Settings) -> str:
@@ -45,6 +46,7 @@ def score(person: str, number: int, **values: Any) -> dict[str, Any]:
             {"feature": "recency", "value": 0.5, "contribution": made.gauss(0, 1)},
             {"feature": "weekend", "value": 1.0, "contribution": -0.25},
         ][: number % 3],
+        "withheld": number % 7 == 0,
         **values,
     }
 
@@ -129,16 +131,16 @@ def latest_in_store(settings: Settings) -> dict[Key, Kept]:
     rows = query(
         settings,
         "SELECT project_id, prediction_id, person_id, version, toUnixTimestamp64Milli(at), score, "
-        "model_version, toJSONString(contributions) "
+        "model_version, toJSONString(contributions), withheld "
         f"FROM {settings.clickhouse_database}.latest_predictions",
     )
     found: dict[Key, Kept] = {}
-    for *key, version, at, number, model_version, contributions in rows:
+    for *key, version, at, number, model_version, contributions, withheld in rows:
         assert tuple(key) not in found
         parts = tuple(
             (one["feature"], one["value"], one["contribution"]) for one in json.loads(contributions)
         )
-        found[tuple(map(str, key))] = (version, at, number, model_version, parts)
+        found[tuple(map(str, key))] = (version, at, number, model_version, parts, withheld)
     return found
 
 
@@ -148,4 +150,4 @@ def _kept(one: Mapping[str, Any]) -> Kept:
         (part["feature"], part["value"], part["contribution"]) for part in one["contributions"]
     )
     at_ms = at if isinstance(at, int) else round(at.timestamp() * 1_000)
-    return one["version"], at_ms, one["score"], one["model_version"], parts
+    return one["version"], at_ms, one["score"], one["model_version"], parts, one["withheld"]

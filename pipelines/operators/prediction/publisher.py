@@ -166,6 +166,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             "version": task.version,
             "model": task.models[0],
             "model_version": scores.version,
+            "withheld": self._champions.withholds(task),
         }
         self._persons.send(
             context.partition,

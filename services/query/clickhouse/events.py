@@ -45,13 +45,13 @@ def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = A
     table = f"{bind(Identifier(database), 'Identifier')}.events"
     own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
     if isinstance(source, Prefix):
-        own = f"{own} AND {_below(source.positions, bind)}"
+        own = f"{own} AND {below_sql(source.positions, bind)}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
 
 
-def _below(positions: Mapping[int, int], bind: Binder) -> str:
+def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
     """Return an expression that is 1 for events below the offsets of their partitions."""
     if not positions:
         return "0"

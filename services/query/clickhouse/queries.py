@@ -96,15 +96,15 @@ class EventStore:
         rows = await self._positions(project_id, positions_statement(self._database, project_id))
         return {**rows, **committed}
 
-    async def prefix(self, project_id: str, asked: AsOf) -> AskedPrefix:
-        """Return the events that a request asks for, as soon as the store has them.
+    async def prefix(self, project_id: str, asked: AsOf, field: str = "as_of") -> AskedPrefix:
+        """Return the events that a request asks for by a field, as soon as the store has them.
 
         Raises:
             InvalidRequest: Kafka does not keep these positions; says which are accepted.
             BackOff: the store does not have them yet.
             Unavailable: Kafka or the store does not answer.
         """
-        positions = await self.log.resolve(asked)
+        positions = await self.log.resolve(asked, field)
         await self.await_stored(project_id, positions)
         clock = await self.newest_event(project_id, positions)
         return AskedPrefix(positions, clock)

@@ -38,8 +38,8 @@ class EventLog:
                 raise
         return dict(self._stored)
 
-    async def resolve(self, asked: AsOf) -> dict[int, int]:
-        """Return the positions that a request asks for.
+    async def resolve(self, asked: AsOf, field: str = "as_of") -> dict[int, int]:
+        """Return the positions that a request asks for by a field.
 
         A time means the events that were appended before it.
 
@@ -49,23 +49,23 @@ class EventLog:
         """
         kept = await asyncio.to_thread(self.offsets.kept)
         if isinstance(asked, int):
-            return await asyncio.to_thread(self._at, asked, kept)
+            return await asyncio.to_thread(self._at, asked, kept, field)
         for number, offset in asked.items():
             if number not in kept:
                 raise InvalidRequest(
-                    f"there is no partition {number}: accepted are 0 to {len(kept) - 1}", "as_of"
+                    f"there is no partition {number}: accepted are 0 to {len(kept) - 1}", field
                 )
             first, end = kept[number]
             if not first <= offset <= end:
                 raise InvalidRequest(
                     f"{offset} is not kept of partition {number}: accepted are {first} to {end}",
-                    "as_of",
+                    field,
                 )
         return dict(asked)
 
-    def _at(self, at_ms: int, kept: Mapping[int, Kept]) -> dict[int, int]:
+    def _at(self, at_ms: int, kept: Mapping[int, Kept], field: str) -> dict[int, int]:
         if at_ms > time.time_ns() // 1_000_000:
-            raise InvalidRequest("accepted are positions, or a time that is not ahead", "as_of")
+            raise InvalidRequest("accepted are positions, or a time that is not ahead", field)
         since = self.offsets.since(at_ms)
         for number, offset in since.items():
             if offset is not None and offset <= kept[number].first > 0:
@@ -73,7 +73,7 @@ class EventLog:
                 raise InvalidRequest(
                     "the events of that time are no longer kept: accepted are times after "
                     f"{write_time(first.appended_at) if first else 'the newest event'}",
-                    "as_of",
+                    field,
                 )
         return {
             number: end if (offset := since[number]) is None else min(offset, end)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
+_BATCH: Final = 10_000
 _EARLIEST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # as of the library
 _LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # likewise
 
@@ -110,6 +111,32 @@ class Offsets:
         finally:
             consumer.close()
         return found
+
+    def records(self, number: int, begin: int, end: int, limit: int) -> tuple[int, list[Message]]:
+        """Return committed records of a partition from an offset on, and the offset after them.
+
+        They are all below that offset: some more than `limit`, or all below `end`.
+        """
+        consumer = Consumer(client_config(self._cluster, _READING))
+        found: list[Message] = []
+        deadline = time.monotonic() + _TIMEOUT_S
+        try:
+            consumer.assign([TopicPartition(self._topic, number, begin)])
+            while len(found) < limit:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"Kafka does not answer: {self._topic} was not read in time")
+                for message in consumer.consume(_BATCH, _POLL_S):
+                    offset = message.offset() or 0
+                    if _next(message) is None or offset >= end:
+                        return end, found
+                    found.append(message)
+                    if offset == end - 1:
+                        return end, found
+        except KafkaException as error:
+            raise _unavailable(error) from error
+        finally:
+            consumer.close()
+        return (found[-1].offset() or 0) + 1, found
 
     def _list(
         self, spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED

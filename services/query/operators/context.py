@@ -50,6 +50,7 @@ class Context:
         self._settings = settings
         self._registry = registry
         self.reading = Reading(settings)
+        self.event_codec = Codec(load("event"), registry.find, shipped=history("event"))
         self.clocks = ProjectClocks()
         self.clocks_view = self._follow_clocks()
         self.views: list[TopicView[Any]] = [self.clocks_view]

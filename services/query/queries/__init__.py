@@ -6,7 +6,11 @@ Each kind is a package or module of its own. Adding one adds an entry to `QUERIE
 
 from typing import Final
 
+from services.query.queries.activity.lifecycle import LIFECYCLE
+from services.query.queries.activity.stickiness import STICKINESS
 from services.query.queries.contract import AnyQuery
+from services.query.queries.journeys.paths import PATHS
+from services.query.queries.journeys.sessions import SESSIONS
 from services.query.queries.lists.events import EVENTS
 from services.query.queries.lists.person import PERSON
 from services.query.queries.lists.persons import PERSONS
@@ -23,4 +27,8 @@ QUERIES: Final[tuple[AnyQuery, ...]] = (
     PERSON,
     PROPERTIES,
     VALUES,
+    LIFECYCLE,
+    STICKINESS,
+    SESSIONS,
+    PATHS,
 )

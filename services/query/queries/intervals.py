@@ -12,9 +12,10 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidRequest
-from schemas.queries.trends import MAX_INTERVALS, Interval
+from schemas.queries.query import Query
+from schemas.queries.trends import DEFAULT_INTERVALS, MAX_INTERVALS, Interval
 from schemas.time.calendar import Period, WeekStart, begin_of, find_zone, midnight, number_of
-from services.query.queries.ranges import TimeRange
+from services.query.queries.ranges import TimeRange, check_order, read_from, read_to
 
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
@@ -71,6 +72,26 @@ class Intervals:
             Slot(begin, after, max(begin, span.begin), min(after, span.end))
             for begin, after in pairwise(begins)
         ]
+
+    def of_query(self, query: Query, last: int | None, now: int) -> list[Slot]:
+        """Return the intervals of a query's range; without `from`, the last `last` ones (or 30).
+
+        Raises:
+            InvalidRequest: the range is none, lies in the future, or has too many intervals.
+        """
+        if last is not None and query.from_ is not None:
+            raise InvalidRequest("must not be set together with `from`", "last")
+        end = now + 1 if query.to is None else read_to(query.to, query.timezone)
+        if query.from_ is None:
+            begin = self.last(last or DEFAULT_INTERVALS, min(end, now + 1))
+        else:
+            begin = read_from(query.from_, query.timezone)
+            if begin > now:
+                raise InvalidRequest("must not lie in the future", "from")
+        slots = self.slots(check_order(TimeRange(begin, end)), now)
+        if query.to is None:  # the present interval counts to its end, and is incomplete until then
+            slots[-1] = slots[-1]._replace(last=slots[-1].end)
+        return slots
 
     def last(self, count: int, end: int) -> int:
         """Return when (ms) the first of the last `count` intervals before `end` begins."""

@@ -4,6 +4,9 @@ import datetime
 
 import msgspec
 
+from services.query.http.params import instant
+from services.query.queries.intervals import Slot
+
 
 class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that say which events are in an answer.
@@ -32,3 +35,8 @@ class IntervalResponse(msgspec.Struct, frozen=True):
     begin: datetime.datetime
     end: datetime.datetime
     incomplete: bool
+
+
+def interval_response(slot: Slot, complete: bool) -> IntervalResponse:
+    """Return the response for an interval of which no event is missing, if it is `complete`."""
+    return IntervalResponse(instant(slot.begin), instant(slot.end), slot.is_cut or not complete)

@@ -1,13 +1,14 @@
 """The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.event_filter import EventSelector
 from schemas.operators.cohort import (
     COHORT,
     Cohort,
@@ -26,7 +27,8 @@ from services.query.operators.cohort.response import (
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from services.query.operators.cohort.view import COHORT_RESULTS, CohortRecord, CohortResultsView
 from services.query.operators.context import Context
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.verify.resource import Moment, VerifiedResource
 
 
 class CohortListResponse(msgspec.Struct, frozen=True):
@@ -43,13 +45,13 @@ def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
 _SPEC: Final = ResourceSpec(COHORT, decode_cohort, _define, show, CohortListResponse)
 
 
-class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
+class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
     """The endpoints under `/api/projects/{project}/cohorts`."""
 
     def __init__(self, context: Context) -> None:
         self._results = CohortResultsView(context.partitions)
         super().__init__(_SPEC, COHORT_RESULTS, self._results, context)
-        self._context, self._events = context, context.events
+        self._events = context.events
         self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -63,9 +65,9 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
         if source == "store":
-            prefix = await self._context.prefix(request, definition.project_id)
+            prefix = await self.context.prefix(request, definition.project_id)
             counts = await self.count(definition, prefix and prefix.positions)
-            complete = self._context.complete_until(definition.project_id, source, prefix=prefix)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
             return encode_response(
                 assemble(definition, source, counts, first, last, None, complete)
             )
@@ -75,7 +77,7 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
             one: CohortDefinition, previous: CohortResultsResponse | None
         ) -> CohortResultsResponse:
             counts = self._results.aggregates(one)
-            complete = self._context.complete_until(one.project_id, source, counts.status.state)
+            complete = self.context.complete_until(one.project_id, source, counts.status.state)
             return assemble(one, source, counts, first, last, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
@@ -84,14 +86,31 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         """Show the persons who are counted in a cell of the grid, from ClickHouse."""
         definition = self.find(request)
         cell = read_cell(request, definition)
-        prefix = await self._context.prefix(request, definition.project_id)
+        prefix = await self.context.prefix(request, definition.project_id)
         result = await self._events.query(
             definition.project_id,
             lambda source: cell_statement(source, definition, cell),
             prefix and prefix.positions,
         )
-        complete = self._context.complete_until(definition.project_id, "store", prefix=prefix)
+        complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(cell, result, complete))
+
+    def selectors(self, definition: CohortDefinition) -> Sequence[EventSelector]:
+        """Return what selects the events that a cohort counts."""
+        return definition.cohort.start, definition.cohort.returning
+
+    def on_stream(self, definition: CohortDefinition, moment: Moment) -> CohortResultsResponse:  # noqa: ARG002 (no figure depends on it)
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._results.aggregates(definition))
+
+    async def in_store(
+        self,
+        definition: CohortDefinition,
+        moment: Moment,  # noqa: ARG002 (no figure depends on it)
+        positions: Mapping[int, int],
+    ) -> CohortResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        return assemble(definition, "store", await self.count(definition, positions))
 
     async def count(
         self, definition: CohortDefinition, positions: Mapping[int, int] | None = None

@@ -1,13 +1,14 @@
 """The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.event_filter import EventSelector
 from schemas.operators.funnel import (
     FUNNEL,
     Funnel,
@@ -16,6 +17,8 @@ from schemas.operators.funnel import (
 )
 from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
     encode_response,
     now_ms,
     read_choice,
@@ -47,7 +50,9 @@ from services.query.operators.funnel.times import (
     histogram,
 )
 from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.trace.endpoint import read_place, trace_person
+from services.query.verify.resource import Moment, VerifiedResource
 
 
 class FunnelListResponse(msgspec.Struct, frozen=True):
@@ -64,13 +69,13 @@ def _define(parts: dict[str, Any], funnel: Funnel) -> FunnelDefinition:
 _SPEC: Final = ResourceSpec(FUNNEL, decode_funnel, _define, show, FunnelListResponse)
 
 
-class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
+class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
     """The endpoints under `/api/projects/{project}/funnels`."""
 
     def __init__(self, context: Context) -> None:
         self._results = FunnelResultsView(context.partitions)
         super().__init__(_SPEC, FUNNEL_RESULTS, self._results, context)
-        self._context, self._events = context, context.events
+        self._events = context.events
         self._projects = context.projects
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -88,7 +93,7 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         definition = self.find(request)
         if source == "store":
             prefix, counts = await self._count(request, definition, first, last)
-            complete = self._context.complete_until(definition.project_id, source, prefix=prefix)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
             return encode_response(
                 assemble(definition, source, counts, first, last, period, None, complete)
             )
@@ -113,7 +118,7 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         step = read_number(request, "step", 2, steps, steps)
         if source == "store":
             prefix, counts = await self._count(request, definition, first, last)
-            complete = self._context.complete_until(definition.project_id, source, prefix=prefix)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
             return encode_response(
                 histogram(counts, source, step, bins, first, last, None, complete)
             )
@@ -135,19 +140,44 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
         query = read_persons_query(request, definition)
-        prefix = await self._context.prefix(request, definition.project_id)
+        prefix = await self.context.prefix(request, definition.project_id)
         result = await self._events.query(
             definition.project_id,
             lambda source: persons_statement(source, definition, query),
             prefix and prefix.positions,
         )
-        complete = self._context.complete_until(definition.project_id, "store", prefix=prefix)
+        complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(query, result, complete))
+
+    async def trace(self, request: Request) -> Response:
+        """Show what each event of a person did in a funnel, from ClickHouse."""
+        after = read_place(request)
+        limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+        definition = self.find(request)
+        return encode_response(await trace_person(self.context, request, definition, after, limit))
+
+    def selectors(self, definition: FunnelDefinition) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a funnel counts; None for a strict one."""
+        funnel = definition.funnel
+        return None if funnel.order == "strict" else (*funnel.steps, *funnel.exclusions)
+
+    def on_stream(self, definition: FunnelDefinition, moment: Moment) -> FunnelResultsResponse:  # noqa: ARG002 (no figure depends on it)
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._results.aggregates(definition))
+
+    async def in_store(
+        self,
+        definition: FunnelDefinition,
+        moment: Moment,  # noqa: ARG002 (no figure depends on it)
+        positions: Mapping[int, int],
+    ) -> FunnelResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        return assemble(definition, "store", await self.count(definition, positions=positions))
 
     def _complete_until(
         self, definition: FunnelDefinition, counts: FunnelAggregates
     ) -> datetime.datetime | None:
-        return self._context.complete_until(definition.project_id, "stream", counts.status.state)
+        return self.context.complete_until(definition.project_id, "stream", counts.status.state)
 
     async def _count(
         self,
@@ -157,7 +187,7 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         last: datetime.date,
     ) -> tuple[AskedPrefix | None, FunnelAggregates]:
         """Count a funnel in ClickHouse, over the prefix of the log that the request asks for."""
-        prefix = await self._context.prefix(request, definition.project_id)
+        prefix = await self.context.prefix(request, definition.project_id)
         counts = await self.count(definition, first, last, prefix and prefix.positions)
         return prefix, counts
 

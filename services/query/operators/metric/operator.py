@@ -10,6 +10,9 @@ from services.query.operators.metric.openapi import RESULTS
 from services.query.operators.metric.resource import MetricListResponse, Metrics
 from services.query.operators.metric.response import MetricResponse, MetricResultsResponse
 from services.query.operators.metric.view import METRIC_RESULTS
+from services.query.verify.diff import DiffResponse
+from services.query.verify.openapi import diff_endpoint, verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 METRIC: Final = QueryOperator(
     spec=SPEC,
@@ -19,6 +22,7 @@ METRIC: Final = QueryOperator(
     request=Metric,
     response=MetricResponse,
     list_response=MetricListResponse,
-    types=(MetricResultsResponse,),
+    types=(MetricResultsResponse, DiffResponse, VerificationResponse),
+    endpoints=(verify_endpoint("metric"), diff_endpoint("metric")),
     live=LiveSpec(Metrics.live_state, REFRESH_S),
 )

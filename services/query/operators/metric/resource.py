@@ -3,7 +3,7 @@
 Not those of this process for Prometheus, which are in `services.query.http.telemetry`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.errors import InvalidRequest
+from schemas.event_filter import EventSelector
 from schemas.operators.metric import (
     KEPT,
     MAX_WINDOW,
@@ -45,7 +46,8 @@ from services.query.operators.metric.sql import (
     seen_statement,
 )
 from services.query.operators.metric.view import METRIC_RESULTS, MetricRecord, MetricResultsView
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.verify.resource import Moment, VerifiedResource
 
 DEFAULT_BUCKETS: Final = 100
 
@@ -64,7 +66,7 @@ def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
 _SPEC: Final = ResourceSpec(METRIC, decode_metric, _define, show, MetricListResponse)
 
 
-class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
+class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
     """The endpoints under `/api/projects/{project}/metrics`."""
 
     def __init__(self, context: Context) -> None:
@@ -72,12 +74,11 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         super().__init__(_SPEC, METRIC_RESULTS, self._results, context)
         self._events = context.events
         self._projects = context.projects
-        self._context = context
 
     def live_state(self, definition: MetricDefinition) -> bytes:
         """Return a `LiveMetric` in JSON."""
         now = now_ms()
-        query = self._as_of(now, self._context.clocks.at(definition.project_id, now), "stream")
+        query = self._as_of(now, self.context.clocks.at(definition.project_id, now), "stream")
         return live_metric(definition, self.previous(definition), self._results, query)
 
     def _as_of(self, now: int, clock: int | None, source: Source) -> MetricQuery:
@@ -85,8 +86,8 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         return MetricQuery(
             now,
             clock=clock,
-            lateness_ms=self._context.lateness_ms,
-            read_until=self._context.reading.until(source),
+            lateness_ms=self.context.lateness_ms,
+            read_until=self.context.reading.until(source),
         )
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
@@ -98,10 +99,10 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         source = read_source(request)
         definition = self.find(request)
         now = now_ms()
-        newest = self._as_of(now, self._context.clock(definition.project_id, now), source)
+        newest = self._as_of(now, self.context.clock(definition.project_id, now), source)
         query = _read_query(request, definition.metric, newest)
         if source == "store":
-            prefix = await self._context.prefix(request, definition.project_id)
+            prefix = await self.context.prefix(request, definition.project_id)
             if prefix is not None:
                 at = now if prefix.clock is None else prefix.clock
                 query = query._replace(as_of=at, clock=prefix.clock, read_until=at)
@@ -122,6 +123,26 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         window = _window(request, before.metric) or 1
         previous = respond(before, query._replace(window=window))
         return encode_response(respond(definition, query, previous))
+
+    # On the stream they are sketches.
+    not_compared = ("percentiles", "top", "off_by", "approximate")
+
+    def selectors(self, definition: MetricDefinition) -> Sequence[EventSelector]:
+        """Return what selects the events that a metric measures."""
+        return (definition.metric.filter,)
+
+    def on_stream(self, definition: MetricDefinition, moment: Moment) -> MetricResultsResponse:
+        """Return the response with the stream's figures of all buckets that are kept."""
+        query = MetricQuery(moment.now, limit=KEPT)
+        return assemble(definition, "stream", self._results.aggregates(definition, query), query)
+
+    async def in_store(
+        self, definition: MetricDefinition, moment: Moment, positions: Mapping[int, int]
+    ) -> MetricResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        query = MetricQuery(moment.now, limit=KEPT)
+        measured = await self.measure(definition, query, positions)
+        return assemble(definition, "store", measured, query)
 
     async def measure(
         self,

@@ -11,11 +11,14 @@ from starlette.responses import Response
 
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
+from schemas.event_filter import EventSelector
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
     decode_segment,
+    predictions,
 )
 from services.commands import Write
 from services.query.clickhouse.queries import AskedPrefix
@@ -28,7 +31,7 @@ from services.query.http.params import (
     read_source,
 )
 from services.query.operators.context import Context
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
@@ -44,15 +47,24 @@ from services.query.operators.segment.response import (
     sets_of,
     show,
 )
+from services.query.operators.segment.selectors import selectors_of
 from services.query.operators.segment.sql import members_statement, sizes_statement
 from services.query.operators.segment.view import (
     SEGMENT_SIZES,
     SegmentResultsView,
     SegmentSizeRecord,
 )
+from services.query.verify.resource import Moment, VerifiedResource
+from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
+from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, has_previous
+from services.query.views.crowd import Crowd
 from services.query.views.progress import LIVE
+
+# Members who are compared one by one, and how late those whose time is over may be published.
+MAX_COMPARED: Final = 200_000
+GRACE_MS: Final = 5_000
 
 
 class SegmentListResponse(msgspec.Struct, frozen=True):
@@ -69,7 +81,7 @@ def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
 _SPEC: Final = ResourceSpec(SEGMENT, decode_segment, _define, show, SegmentListResponse)
 
 
-class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):
+class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     """The endpoints under `/api/projects/{project}/segments`.
 
     On the topic, a segment's rule has no references. So changing a segment also writes, with the
@@ -78,14 +90,16 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
     def __init__(self, context: Context) -> None:
         self._sizes = SegmentResultsView(context.partitions)
+        self._predictions = Definitions[PredictionDefinition](PredictionDefinition.KIND)
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
-        self._context, self._events = context, context.events
+        self._events = context.events
         self._clock_of = context.clock
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
+        self._predictions.apply(changes)
         for change in changes:
             before = self.definitions.find(change.key) if change.kind == self.name else None
             if before is not None and isinstance(change.definition, SegmentDefinition):
@@ -131,7 +145,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
-        return References(rules)
+        return References(rules, set(self._predictions.ids(project_id)))
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -144,10 +158,11 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
-            prefix = await self._context.prefix(request, project)
+            _refuse_scores([definition])
+            prefix = await self.context.prefix(request, project)
             clock = _known(clock, prefix)
             counts = await self.count(definition, clock, prefix and prefix.positions)
-            complete = self._context.complete_until(project, source, prefix=prefix)
+            complete = self.context.complete_until(project, source, prefix=prefix)
             return encode_response(
                 assemble(definition, source, counts, clock, first, last, None, complete)
             )
@@ -157,7 +172,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             one: SegmentDefinition, previous: SegmentResultsResponse | None
         ) -> SegmentResultsResponse:
             counts = self._sizes.aggregates(one)
-            complete = self._context.complete_until(project, source, counts.status.state)
+            complete = self.context.complete_until(project, source, counts.status.state)
             return assemble(one, source, counts, clock, first, last, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
@@ -170,7 +185,8 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
-            prefix = await self._context.prefix(request, project)
+            _refuse_scores([definition])
+            prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
                 project,
@@ -179,7 +195,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
                 ),
                 prefix and prefix.positions,
             )
-            complete = self._context.complete_until(project, source, prefix=prefix)
+            complete = self.context.complete_until(project, source, prefix=prefix)
             return encode_response(
                 members_response(
                     *(definition, source, "live", result.only, page, asked),
@@ -198,7 +214,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             return members_response(
                 *(one, source, state, found, page, clock, previous),
                 positions=self._sizes.positions(one),
-                complete_until=self._context.complete_until(project, source, state),
+                complete_until=self.context.complete_until(project, source, state),
             )
 
         before = self.previous(definition)
@@ -215,7 +231,8 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         project = definitions[0].project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
-            prefix = await self._context.prefix(request, project)
+            _refuse_scores(definitions)
+            prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
             result = await self._events.query(
                 project,
@@ -223,7 +240,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
                 prefix and prefix.positions,
             )
             counts = [int(column[0]) for column in result.columns]
-            complete = self._context.complete_until(project, source, prefix=prefix)
+            complete = self.context.complete_until(project, source, prefix=prefix)
             return encode_response(
                 overlap_response(
                     *(source, "live", names, counts, asked),
@@ -266,10 +283,74 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
                 for number in positions[0]
                 if all(number in one for one in positions)
             },
-            complete_until=self._context.complete_until(
+            complete_until=self.context.complete_until(
                 definitions[0].project_id, "stream", least.state
             ),
         )
+
+    async def verify(self, request: Request) -> Response:
+        """Count a segment in ClickHouse at the stream's positions, and show what differs."""
+        _refuse_scores([self.find(request)], "")
+        return await super().verify(request)
+
+    # ClickHouse does not count who was in at the end of a day.
+    not_compared = ("days",)
+
+    def selectors(self, definition: SegmentDefinition) -> Sequence[EventSelector] | None:
+        """Return what selects the events that a segment looks at; None if it looks at all."""
+        return selectors_of(definition.rule)
+
+    def on_stream(self, definition: SegmentDefinition, moment: Moment) -> SegmentResultsResponse:
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._sizes.aggregates(definition), moment.clock)
+
+    async def in_store(
+        self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
+    ) -> SegmentResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        clock = _known(moment.clock)
+        counts = await self.count(definition, clock, positions)
+        return assemble(definition, "store", counts, clock)
+
+    def persons_on_stream(self, definition: SegmentDefinition) -> Crowd | None:
+        """Return the members, if they are known and not too many to be compared one by one."""
+        if self._members_view.trouble:
+            return None
+        crowd = self._members.of(definition)
+        return crowd if len(crowd.numbers) <= MAX_COMPARED else None
+
+    async def differing_persons(
+        self,
+        definition: SegmentDefinition,
+        moment: Moment,
+        positions: Mapping[int, int],
+        stream: Crowd,
+    ) -> list[PersonDifference] | None:
+        """Return who is in the segment on the stream or in ClickHouse only.
+
+        Who has left or entered because time has passed may be published some seconds later.
+        """
+        clock = _known(moment.clock)
+        stored = [
+            await self._members_at(definition, at, positions) for at in (clock, clock - GRACE_MS)
+        ]
+        if any(len(some) > MAX_COMPARED for some in stored):
+            return None
+        members = {stream.names[number] for number in stream.numbers}
+        return [
+            *(missing(person) for person in sorted(members - stored[0] - stored[1])),
+            *(added(person) for person in sorted((stored[0] & stored[1]) - members)),
+        ]
+
+    async def _members_at(
+        self, definition: SegmentDefinition, clock: int, positions: Mapping[int, int]
+    ) -> set[str]:
+        result = await self._events.query(
+            definition.project_id,
+            lambda source: members_statement(source, definition, clock, "", MAX_COMPARED + 1),
+            positions,
+        )
+        return set(map(str, result.only))
 
     async def count(
         self,
@@ -294,6 +375,17 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
+
+
+def _refuse_scores(definitions: Sequence[SegmentDefinition], field: str = "source") -> None:
+    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
+    for definition in definitions:
+        if predictions(definition.rule, "rule"):
+            raise InvalidRequest(
+                f"segment {definition.id} asks for scores, which count on the stream only, from "
+                "its definition on" + (": accepted is `stream`" if field else ""),
+                field,
+            )
 
 
 def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:

@@ -52,10 +52,12 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
 
     `days` has the days on which anybody entered or left, by the clock of that time; ClickHouse
     (`source=store`) counts who is in at `clock`, and no days. `late_dropped` counts the events
-    that came too late to be a step of a `sequence` at once. `positions` has, for each partition of
-    the event store, the offset before which all events are included, and no later ones: `as_of`
-    takes them, together with `clock`. `complete_until` is the time before which all events are
-    included but those that come later than the allowed lateness; null while it is not known.
+    that came too late to be a step of a `sequence` at once. Scores of predictions count from
+    `scores_since` on; it is null if the rule asks for none, and until then. `positions` has, for
+    each partition of the event store, the offset before which all events are included, and no later
+    ones: `as_of` takes them, together with `clock`. `complete_until` is the time before which all
+    events are included but those that come later than the allowed lateness; null while it is not
+    known.
     """
 
     segment: SegmentResponse
@@ -65,6 +67,7 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
     persons: int
     days: list[SegmentDayResponse]
     late_dropped: int
+    scores_since: datetime.datetime | None
     clock: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
@@ -160,6 +163,7 @@ def assemble(
         persons=aggregates.persons,
         days=[one for one in shown if first <= one.day <= last],
         late_dropped=aggregates.late_dropped,
+        scores_since=_instant(aggregates.scores_since),
         clock=_instant(clock),
         updated_at=_instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.conditions import Condition
+from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.segment import (
     SET,
@@ -116,6 +117,12 @@ class _Columns:
             return self._seen(rule.first_seen, "minIf")
         if rule.last_seen is not None:
             return self._seen(rule.last_seen, "maxIf")
+        if rule.predicted is not None:
+            raise InvalidRequest(
+                "a rule that asks for scores cannot be asked of ClickHouse: scores count on the "
+                "stream only, from the segment's definition on",
+                "rule.predicted",
+            )
         return f"({' AND '.join(self._condition(condition) for condition in rule.person)})"
 
     def _column(self, sql: str) -> str:

@@ -9,10 +9,9 @@ import msgspec
 from schemas.queries.formula import Figure, evaluate
 from schemas.queries.trends import LETTERS, Interval, TrendsQuery
 from schemas.value_tokens import to_json
-from services.query.http.params import instant
 from services.query.queries.contract import QueryContext
 from services.query.queries.intervals import Slot
-from services.query.queries.response import IntervalResponse, QueryResponse
+from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
 from services.query.queries.trends.figures import Figures, Label, Measured, Place, nothing
 from services.query.queries.trends.plan import TrendsPlan
 
@@ -69,11 +68,11 @@ def assemble(plan: TrendsPlan, figures: Figures, context: QueryContext) -> Trend
     """Return the response for the figures that were found."""
     query = plan.query
     labels = _labels(query, figures)
-    intervals = [_interval(slot, context) for slot in plan.slots]
+    intervals = [interval_response(slot, context.is_complete(slot.end)) for slot in plan.slots]
     previous = None
     if plan.previous:
         previous = TrendsPeriodResponse(
-            [_interval(slot, context) for slot in plan.previous],
+            [interval_response(slot, context.is_complete(slot.end)) for slot in plan.previous],
             list(_trends(query, plan.previous, figures, labels, is_now=False)),
         )
     return TrendsResponse(
@@ -84,11 +83,6 @@ def assemble(plan: TrendsPlan, figures: Figures, context: QueryContext) -> Trend
         trends=list(_trends(query, plan.slots, figures, labels, is_now=True)),
         previous=previous,
     )
-
-
-def _interval(slot: Slot, context: QueryContext) -> IntervalResponse:
-    incomplete = slot.is_cut or not context.is_complete(slot.end)
-    return IntervalResponse(instant(slot.begin), instant(slot.end), incomplete)
 
 
 def _labels(query: TrendsQuery, figures: Figures) -> list[Label]:

@@ -18,4 +18,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "person": {"person": "ann", "limit": 1},
     "properties": {"event": "buy", "search": "pl"},
     "values": {"property": "plan"},
+    "lifecycle": {"event": "buy", "interval": "week", **_NOVEMBER},
+    "stickiness": _NOVEMBER,
+    "sessions": {"gap_s": 60, "interval": "month", **_NOVEMBER},
+    "paths": {
+        "through": "buy",
+        "steps": 2,
+        "persons": {"step": 0, "event": "buy"},
+        **_NOVEMBER,
+    },
 }

@@ -1,0 +1,1 @@
+"""Queries about how persons come back."""

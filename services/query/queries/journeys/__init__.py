@@ -1,0 +1,1 @@
+"""Queries about what persons do in a row."""

@@ -1,0 +1,205 @@
+"""Sessions: how many, how long, how many with one event, and with what they begin and end."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from schemas.queries.journeys import SESSIONS as SPEC
+from schemas.queries.journeys import SessionsQuery
+from services.query.clickhouse.tree import Events, Person, Select, Value, column, sql
+from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.intervals import Intervals, Slot
+from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
+
+# How long after the range the events of a session count.
+_TAIL_MS: Final = 86_400_000
+
+
+class SessionFigures(msgspec.Struct, frozen=True):
+    """Figures of sessions; `persons` is how many have one.
+
+    `bounces` is how many have a single event. Lengths are the seconds from the first to the last
+    event, and null without sessions; the median is the least length that half of the sessions do
+    not exceed.
+    """
+
+    sessions: int
+    persons: int
+    events: int
+    bounces: int
+    average_length_s: float | None
+    median_length_s: float | None
+
+
+class SessionEventResponse(msgspec.Struct, frozen=True):
+    """How many sessions begin or end with an event; of all events not shown, if `other`."""
+
+    event: str | None
+    other: bool
+    sessions: int
+
+
+class SessionsResponse(QueryResponse, frozen=True, kw_only=True):
+    """Sessions that begin in each interval (`values`), and in the whole range (`total`).
+
+    `entries` and `exits` have the events that sessions of the range begin and end with, the most
+    frequent first; equal ones by name. An interval is `incomplete` as long as its last session may
+    still go on.
+    """
+
+    interval: str
+    timezone: str
+    intervals: list[IntervalResponse]
+    values: list[SessionFigures]
+    total: SessionFigures
+    entries: list[SessionEventResponse]
+    exits: list[SessionEventResponse]
+
+
+def _plan(query: SessionsQuery, now: int) -> list[Slot]:
+    intervals = Intervals(query.interval, query.timezone, query.week_start)
+    return intervals.of_query(query, query.last, now)
+
+
+def _sessions(query: SessionsQuery, slots: list[Slot]) -> Select:
+    """Return a row for each session that begins in the range.
+
+    Whether an event begins one depends on the events of the gap before it.
+    """
+    begin, end = slots[0].first, slots[-1].last
+    gap_ms = 1_000 * query.gap_s
+    gap = Value(gap_ms, "Int64")
+    found = Select(
+        {
+            "person": Person(),
+            "act": sql("(toUnixTimestamp64Milli(timestamp), _offset, toString(event))"),
+        },
+        Events([(begin - gap_ms, end + _TAIL_MS)], query.where),
+    )
+    persons = Select(
+        {"who": column("person"), "acts": sql("arraySort(groupArray(act))")},
+        found,
+        group_by=("who",),
+    )
+    split = Select(
+        {
+            "who": column("who"),
+            "session": sql(
+                "arrayJoin(arraySplit((one, before) -> one.1 - before > {gap}, acts,"
+                " arrayPushFront(arrayPopBack(arrayMap(one -> one.1, acts)), toInt64(0))))",
+                gap=gap,
+            ),
+        },
+        persons,
+    )
+    return Select(
+        {
+            "person": column("who"),
+            "at": sql("session[1].1"),
+            "length": sql("session[-1].1 - session[1].1"),
+            "acts": sql("length(session)"),
+            "entry": sql("session[1].3"),
+            "exit": sql("session[-1].3"),
+        },
+        split,
+        where=(
+            sql(
+                "at >= {begin} AND at < {end}", begin=Value(begin, "Int64"), end=Value(end, "Int64")
+            ),
+        ),
+    )
+
+
+def sessions_select(query: SessionsQuery, slots: list[Slot]) -> Select:
+    """Return the query of the figures of each interval, and of the range."""
+    begins = Value([slot.begin for slot in slots], "Array(Int64)")
+    numbered = Select(
+        {
+            "slot": sql("roundDown(at, {begins})", begins=begins),
+            **{name: column(name) for name in ("person", "length", "acts")},
+        },
+        _sessions(query, slots),
+    )
+    return Select(
+        {
+            "is_total": sql("grouping(slot)"),
+            "begin": column("slot"),
+            "sessions": sql("count()"),
+            "persons": sql("uniqExact(person)"),
+            "events": sql("sum(acts)"),
+            "bounces": sql("countIf(acts = 1)"),
+            "average": sql("avg(length)"),
+            "median": sql("arraySort(groupArray(length))[intDiv(count() + 1, 2)]"),
+        },
+        numbered,
+        grouping_sets=(("slot",), ()),
+    )
+
+
+def ends_select(query: SessionsQuery, slots: list[Slot]) -> Select:
+    """Return the query of how many sessions begin and end with each event."""
+    pairs = Select(
+        {"pair": sql("arrayJoin([('entry', entry), ('exit', exit)])")}, _sessions(query, slots)
+    )
+    return Select(
+        {"side": sql("pair.1"), "name": sql("pair.2"), "total": sql("count()")},
+        pairs,
+        group_by=("side", "name"),
+        order_by=(sql("total DESC"), column("name")),
+    )
+
+
+def _figures(row: Sequence[Any]) -> SessionFigures:
+    sessions, persons, events, bounces, average, median = row
+    known = int(sessions) > 0
+    return SessionFigures(
+        int(sessions),
+        int(persons),
+        int(events),
+        int(bounces),
+        float(average) / 1_000 if known else None,
+        float(median) / 1_000 if known else None,
+    )
+
+
+_NONE: Final = SessionFigures(0, 0, 0, 0, None, None)
+
+
+def _shown(rows: Iterable[tuple[str, str, int]], side: str, top: int) -> list[SessionEventResponse]:
+    counts = [(name, int(total)) for of, name, total in rows if of == side]
+    shown = [SessionEventResponse(name, False, total) for name, total in counts[:top]]
+    rest = sum(total for _, total in counts[top:])
+    return [*shown, SessionEventResponse(None, True, rest)] if rest else shown
+
+
+async def _answer(context: QueryContext, query: SessionsQuery) -> SessionsResponse:
+    slots = _plan(query, context.now)
+    result = await context.run(sessions_select(query, slots))
+    found: dict[int | None, SessionFigures] = {}
+    for is_total, begin, *row in zip(*result.columns, strict=True):
+        found[None if is_total else int(begin)] = _figures(row)
+    ends = await context.run(ends_select(query, slots))
+    rows = list(zip(*ends.columns, strict=True))
+    gap_ms = 1_000 * query.gap_s
+    intervals = [interval_response(slot, context.is_complete(slot.end + gap_ms)) for slot in slots]
+    return SessionsResponse(
+        **context.parts(incomplete=any(one.incomplete for one in intervals)),
+        interval=query.interval,
+        timezone=query.timezone,
+        intervals=intervals,
+        values=[found.get(slot.begin, _NONE) for slot in slots],
+        total=found.get(None, _NONE),
+        entries=_shown(rows, "entry", query.top),
+        exits=_shown(rows, "exit", query.top),
+    )
+
+
+SESSIONS: Final = QueryKind(
+    SPEC,
+    _answer,
+    "QuerySessions",
+    SessionsResponse,
+    (SessionsQuery, SessionsResponse, SessionFigures, SessionEventResponse, IntervalResponse),
+    check=_plan,
+)
