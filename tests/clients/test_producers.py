@@ -48,7 +48,7 @@ def accepted(settings: Settings) -> list[dict[str, Any]]:
     with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:
         codec = Codec(files.load("event"), registry.find)
         for message in read_all(settings.bootstrap, topic):
-            records = Records(TopicPartition(topic, message.partition() or 0), [message])
+            records = Records.of(TopicPartition(topic, message.partition() or 0), [message])
             decoded = decode(codec, records)
             assert not decoded.rejections
             times = records.timestamps[decoded.rows]
