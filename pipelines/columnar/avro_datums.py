@@ -183,7 +183,9 @@ def _is_utf8(data: Bytes, p: Int, size: Int) -> bool:
     begin, bits = np.uint64(p), np.uint8(0)
     for i in range(np.uint64(size)):  # many bytes at once, as most texts are ASCII
         bits |= data[begin + i]
-    return bits < _ASCII_END or _is_valid_utf8(data, p, p + size)
+    if bits < _ASCII_END:
+        return True
+    return _is_valid_utf8(data, p, p + size)
 
 
 @kernel

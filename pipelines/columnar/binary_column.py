@@ -1,12 +1,13 @@
 """A column of byte strings, any of which may be missing, in one block of memory."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
 
 from pipelines.columnar.jit import Bools, Bytes, Int32s
+from pipelines.columnar.string_column import ArrowColumn
 
 
 class BinaryColumn(NamedTuple):
@@ -38,11 +39,15 @@ class BinaryColumn(NamedTuple):
             return None
         return self.data[self.starts[row] : self.starts[row + 1]].tobytes()
 
+    def to_arrow(self) -> ArrowColumn:
+        """View the column as an Arrow binary array; copies nothing."""
+        nulls = int(np.count_nonzero(self.nulls))
+        validity = np.packbits(~self.nulls, bitorder="little") if nulls else None
+        arrays: list[Any] = [validity, self.starts, self.data]  # no buffers to the stubs
+        buffers = [None if array is None else pa.py_buffer(array) for array in arrays]
+        return pa.Array.from_buffers(pa.binary(), len(self.nulls), buffers, nulls)
+
     def to_list(self) -> list[bytes | None]:
         """Return all strings, each as an object."""
-        starts = self.starts.tolist()
-        whole = self.data[: starts[-1]].tobytes()
-        strings: list[bytes | None] = [whole[begin:end] for begin, end in pairwise(starts)]
-        for row in np.flatnonzero(self.nulls).tolist():
-            strings[row] = None
+        strings: list[bytes | None] = self.to_arrow().to_pylist()
         return strings

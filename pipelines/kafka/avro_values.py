@@ -201,9 +201,10 @@ def _array(
 ) -> ArrowColumn:
     """Return an Arrow array that views these buffers."""
     nulls = count - int(np.count_nonzero(valid))
-    validity = pa.py_buffer(np.packbits(valid, bitorder="little")) if nulls else None
-    views: list[Any] = list(buffers)  # no buffers to the stubs
-    return pa.Array.from_buffers(type_, count, [validity, *map(pa.py_buffer, views)], nulls)
+    bits: list[AnyArray] = [np.packbits(valid, bitorder="little")] if nulls else []
+    views: list[Any] = [*bits, *buffers]  # no buffers to the stubs
+    absent = [] if nulls else [None]
+    return pa.Array.from_buffers(type_, count, [*absent, *map(pa.py_buffer, views)], nulls)
 
 
 @register_example
