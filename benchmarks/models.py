@@ -2,6 +2,8 @@
 
 Models learn and score the same rows of 24 features, ours in batches and River's one by one, in one
 process and without Kafka. River's rows are dicts already, which it is not charged for.
+
+Then how good models are on real events: log loss beside that of the base rate, ROC AUC, mean score.
 """
 
 import argparse
@@ -15,6 +17,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.real_predictions import (
+    BUYS_AGAIN,
+    BUYS_SOON,
+    LEAVES,
+    Judged,
+    cdnow,
+    learn,
+    shop,
+)
 from pipelines.models.arrays import Float64s, Rows
 from pipelines.models.create import create
 from pipelines.models.drift import DriftDetector
@@ -67,7 +78,17 @@ def main() -> None:
         "quality_us": time_quality(rows, labels),
         "drift_us": time_drift(few),
     }
-    show(costs, other)
+    show(costs, other, qualities())
+
+
+def qualities() -> dict[str, dict[str, Judged]]:
+    """Return how good the models of some predictions are on real events."""
+    visits, purchases = shop(), cdnow()
+    return {
+        "shop: buys within 30 minutes": learn(BUYS_SOON, visits),
+        "shop: no visit within 14 days": learn(LEAVES, visits),
+        "CDNOW: buys again within 90 days": learn(BUYS_AGAIN, purchases),
+    }
 
 
 def examples(count: int) -> tuple[Rows, Float64s]:
@@ -153,14 +174,28 @@ def names() -> tuple[str, ...]:
     return tuple(f"feature_{n}" for n in range(FEATURES))
 
 
-def show(costs: dict[str, Cost], other: dict[str, float]) -> None:
-    """Print a table for people, and the figures as one JSON object on the last line."""
+def show(
+    costs: dict[str, Cost], other: dict[str, float], found: dict[str, dict[str, Judged]]
+) -> None:
+    """Print tables for people, and the figures as one JSON object on the last line."""
     table = Table("model", "learn µs", "predict µs", "River learn µs", "River predict µs")
     for name, cost in costs.items():
         table.add_row(name, *(f"{part:.3f}" if part else "-" for part in cost))
     console = Console(width=110)
     console.print(f"{FEATURES} features, {platform.machine()}, Python {platform.python_version()}")
     console.print(table)
+    quality = Table(
+        "prediction", "model", "log loss", "base rate", "ROC AUC", "mean", "rate", "shown"
+    )
+    for prediction, models in found.items():
+        for model, judged in models.items():
+            quality.add_row(
+                prediction,
+                model,
+                *(f"{number:.3f}" for number in _of(judged).values()),
+                "yes" if judged.better_than_base else "withheld",
+            )
+    console.print(quality)
     default = costs[ModelSpec("logistic_sgd").name]
     figures = {
         "learn_us": default.learn,
@@ -169,8 +204,26 @@ def show(costs: dict[str, Cost], other: dict[str, float]) -> None:
         "predict_ratio": default.river_predict / default.predict,
         "cost_us": {name: cost._asdict() for name, cost in costs.items()},
         **other,
+        "quality": {
+            prediction: {
+                model: _of(judged) | {"shown": judged.better_than_base}
+                for model, judged in models.items()
+            }
+            for prediction, models in found.items()
+        },
     }
     print(json.dumps(figures))
+
+
+def _of(judged: Judged) -> dict[str, float]:
+    figures = judged.figures
+    return {
+        "log_loss": figures.log_loss,
+        "base_log_loss": figures.base_log_loss,
+        "roc_auc": figures.roc_auc or 0.0,
+        "mean_score": judged.mean_score,
+        "rate": figures.positives / figures.examples,
+    }
 
 
 if __name__ == "__main__":

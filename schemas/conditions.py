@@ -112,6 +112,18 @@ def check_conditions(conditions: Sequence[Condition], path: str) -> None:
         _check_value(condition, f"{place}.value")
 
 
+def check_condition(condition: Condition, path: str, depth: int = 1) -> int:
+    """Refuse a condition that means nothing; return how many properties it compares.
+
+    Raises:
+        InvalidRequest: names the field and what is accepted.
+    """
+    found = list(_walk(condition, path, depth))
+    for comparison, place in found:
+        _check_value(comparison, f"{place}.value")
+    return len(found)
+
+
 def comparisons(
     conditions: Sequence[Condition], path: str, depth: int = 1
 ) -> Iterator[tuple[Condition, str]]:

@@ -37,6 +37,11 @@ def stored_name(name: str) -> str:
     return name.replace(".", _DOT)
 
 
+def sent_name(name: str) -> str:
+    """Return the name of a property, as it is sent, that ClickHouse stores under this one."""
+    return name.replace(_DOT, ".")
+
+
 def is_spelled_variously(name: str) -> bool:
     """Whether members of the JSON object with different names can be this property."""
     return "." in name or _DOT in name

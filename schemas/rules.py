@@ -86,6 +86,20 @@ class EventSequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     window_s: Annotated[int, Meta(ge=1, le=MAX_WINDOW_S)] = 7 * 86_400
 
 
+class Predicted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """The newest score of a prediction for the person is `at_least` a number, `below` one, or both.
+
+    It never holds without a score, nor of one that was withheld when it was given. Only scores that
+    were given since the segment was defined count.
+    """
+
+    prediction: Id
+    at_least: float | None = None
+    below: float | None = None
+
+
 class Rule(
     msgspec.Struct,
     frozen=True,
@@ -94,7 +108,7 @@ class Rule(
     kw_only=True,
     rename={"and_": "and", "or_": "or", "not_": "not"},
 ):
-    """A rule on a person, in one of nine forms.
+    """A rule on a person, in one of ten forms.
 
     - `{"and": […]}`, `{"or": […]}`, `{"not": …}`: rules, up to 8 levels deep, with up to 32
       conditions on the person in all, those of referenced segments included.
@@ -106,6 +120,7 @@ class Rule(
     - `performed`: how often the person performed an event, once or n times.
     - `first_seen`, `last_seen`: when the person first, or last, performed an event.
     - `sequence`: the person performed several events in order.
+    - `predicted`: the person's newest score of a prediction is in a range.
     - `segment`: the person is in the segment with this id.
 
     Everybody with at least one event in the project is a person.
@@ -119,6 +134,7 @@ class Rule(
     first_seen: Seen | None = None
     last_seen: Seen | None = None
     sequence: EventSequence | None = None
+    predicted: Predicted | None = None
     segment: Id | None = None
 
 
@@ -139,6 +155,15 @@ def references(rule: Rule, path: str) -> list[tuple[str, str]]:
     """Return the ids of the segments that a checked rule refers to, with their paths."""
     leaves = _walk(rule, path, 1)
     return [(leaf.segment, f"{place}.segment") for leaf, place in leaves if leaf.segment]
+
+
+def predictions(rule: Rule, path: str) -> list[tuple[str, str]]:
+    """Return the ids of the predictions whose scores a checked rule asks for, with their paths."""
+    return [
+        (leaf.predicted.prediction, f"{place}.predicted.prediction")
+        for leaf, place in _walk(rule, path, 1)
+        if leaf.predicted is not None
+    ]
 
 
 def resolve(rule: Rule, rule_of: Callable[[str], Rule]) -> Rule:
@@ -235,6 +260,8 @@ def _check_leaf(leaf: Rule, path: str) -> int:
     for name in ("first_seen", "last_seen"):
         if (seen := getattr(leaf, name)) is not None:
             _check_seen(seen, f"{path}.{name}")
+    if leaf.predicted is not None:
+        _check_predicted(leaf.predicted, f"{path}.predicted")
     return 1
 
 
@@ -257,6 +284,15 @@ def _check_seen(seen: Seen, path: str) -> None:
             raise InvalidRequest(f"must be a time: {TIME_FORMATS}", f"{path}.{name}")
 
 
+def _check_predicted(predicted: Predicted, path: str) -> None:
+    least, below = predicted.at_least, predicted.below
+    if least is None and below is None:
+        raise InvalidRequest("must have `at_least` or `below`", path)
+    if least is not None and below is not None and least >= below:
+        raise InvalidRequest("must be greater than `at_least`", f"{path}.below")
+
+
 _FORMS: Final = (
-    "`and`, `or`, `not`, `person`, `performed`, `first_seen`, `last_seen`, `sequence` and `segment`"
+    "`and`, `or`, `not`, `person`, `performed`, `first_seen`, `last_seen`, `sequence`, `predicted` "
+    "and `segment`"
 )

@@ -22,6 +22,7 @@ from services.child_process import MISCONFIGURED
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_predict import predict
+from services.cli_query import query
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +38,7 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (keys, tokens, projects, import_file, predict):
+for command in (keys, tokens, projects, import_file, predict, query):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]
@@ -122,7 +123,7 @@ def worker(settings: Settings) -> None:
     run_worker(settings)
 
 
-@part("sink", "Run the sink, which writes events to ClickHouse.")
+@part("sink", "Run the sink, which writes events and scores to ClickHouse.")
 def sink(settings: Settings) -> None:
     """Run the ClickHouse sink."""
     from sinks.run import run_sink  # noqa: PLC0415
@@ -136,14 +137,6 @@ def ingest(settings: Settings) -> None:
     from services.ingest.server import run_ingest  # noqa: PLC0415
 
     run_ingest(settings)
-
-
-@part("query", "Run the query service (HTTP, WebSocket and gRPC).")
-def query(settings: Settings) -> None:
-    """Run the query service."""
-    from services.query.server import run_query  # noqa: PLC0415
-
-    run_query(settings)
 
 
 @part("registry", "Run the schema registry (HTTP).")

@@ -1,1 +1,1 @@
-"""Delivery of the event store to sinks such as ClickHouse, exactly once."""
+"""Delivery of events and scores to sinks such as ClickHouse, exactly once."""

@@ -1,6 +1,6 @@
 """The contract of a sink, and the steps by which every row is written exactly once.
 
-`sinks.delivery` delivers the event store to a sink in chunks. A chunk is a range of committed
+`sinks.delivery` delivers a topic to a sink in chunks. A chunk is a range of committed
 records of one Kafka partition. Every chunk goes through these steps, in this order:
 
 1. Set up: before the first chunk, the sink creates what it writes to (`Sink.setup`).
@@ -13,6 +13,8 @@ records of one Kafka partition. Every chunk goes through these steps, in this or
 A process that stops between two steps leaves either nothing (before 3) or a persisted plan. The
 next owner of the partition reads the plan and completes it with the same rows. A sink therefore
 need not be transactional, but it must recognise a batch that it has written before.
+
+A sink that is `repeatable` has no need of plans: for it, steps 2 and 3 are left out.
 """
 
 import time
@@ -35,7 +37,7 @@ class Batch(NamedTuple):
     Attributes:
         topic: the topic of the chunk; `partition`, `first` and `last` are its place on it.
         checksum: of the offsets and bytes of the records on the topic.
-        rows: rows of the schema `sinks.rows.ROWS`, in the order of the topic; may be empty.
+        rows: rows of the schema that the sink takes, in the order of the topic; may be empty.
         planned_at_s: `boot_clock_s` before the plan was persisted. Before that nobody has written
             the batch; afterwards another process may have, if this one was considered dead.
         again: the sink may have written the batch before, completely or in part.
@@ -67,6 +69,10 @@ class Row(NamedTuple):
 class Sink(Protocol):
     """A destination of rows. `setup` is called first; `write` is called from one thread."""
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether readers see the same if rows are written again at any time, in any batches."""
+
     def setup(self) -> None:
         """Create what is needed to write; may block, and may be called again.
 
@@ -85,6 +91,13 @@ class Sink(Protocol):
             Unavailable: it is not known whether the rows were written; repeat with `again` set.
         """
 
+    def close(self) -> None:
+        """Close connections; rows that were written are not affected."""
+
+
+class ResumableSink(Sink, Protocol):
+    """A sink that knows what it has, which says where to continue (`sinks.resume`)."""
+
     def stored(self, partition: int, count: int) -> dict[int, Row]:
         """Return up to `count` rows of a partition, those with the highest offsets, by offset.
 
@@ -92,8 +105,5 @@ class Sink(Protocol):
             Unavailable: try again later.
         """
 
-    def reopened(self) -> "Sink":
+    def reopened(self) -> "ResumableSink":
         """Return a sink of the same rows that another thread may use meanwhile."""
-
-    def close(self) -> None:
-        """Close connections; rows that were written are not affected."""

@@ -21,27 +21,19 @@ range of DateTime64 becomes the nearest in it.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.binding import quote_identifier
-from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from schemas.errors import Unavailable
 from schemas.settings import Settings
 from sinks.base import Batch, Row, boot_clock_s
-from sinks.connection import connect
+from sinks.store import INSERT_SETTINGS, Store, arrow_stream, within_range
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
-# The time from knowing that nobody has written a batch to the arrival of its insert.
-WRITE_TIMEOUT_S: Final = 120
-_RUN_TIMEOUT_S: Final = 120
 _TOKENS: Final = 3
-_CLOCK_MAX_AGE_S: Final = 60
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 _JSON: Final = "JSON(max_dynamic_paths = 256)"
@@ -69,18 +61,13 @@ _INPUT_COLUMNS: Final = {
     "_offset": "UInt64",
 }
 
-_SETTINGS: Final[dict[str, Any]] = {
+_SETTINGS: Final = INSERT_SETTINGS | {
     # Text remains text, whatever it looks like.
     "input_format_try_infer_dates": 0,
     "input_format_try_infer_datetimes": 0,
     # {"a.b": 1} and {"a": {"b": 1}} remain different; of a repeated key the first one counts.
     "json_type_escape_dots_in_keys": 1,
     "type_json_skip_duplicated_paths": 1,
-    # One block a statement, written before the response.
-    "async_insert": 0,
-    "max_threads": 1,
-    "max_insert_threads": 1,
-    "max_execution_time": _RUN_TIMEOUT_S,
 }
 
 # The columns by which a row is found again.
@@ -89,10 +76,6 @@ _MANY_ROWS: Final = 1_000  # of a month that has an INSERT of its own
 _MAX_GROUP: Final = 50  # months of an INSERT; ClickHouse allows 100 by default
 
 _TIMES: Final = ("timestamp", "sent_at", "received_at")
-
-# The range of DateTime64.
-_FIRST_MS: Final = int(np.datetime64("1900-01-01", "ms").astype(np.int64))
-_LAST_MS: Final = int(np.datetime64("2299-12-31T23:59:59.999", "ms").astype(np.int64))
 
 
 class Month(NamedTuple):
@@ -105,24 +88,21 @@ class Month(NamedTuple):
 class ClickHouseSink:
     """Writes to the ClickHouse of the settings; connects at first use."""
 
+    repeatable: Final = False
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = quote_identifier(settings.clickhouse_database)
-        self._table = f"{self._database}.events"
+        self._table = f"{quote_identifier(settings.clickhouse_database)}.events"
         self._insert_text = _insert_text(self._table)
-        self._client: Client | None = None
-        self._clock_ahead_s = 0.0
-        self._clock_read_at_s = -float(_CLOCK_MAX_AGE_S)
+        self._store = Store(settings)
 
     def setup(self) -> None:
         """Create the database and the table unless they exist."""
-        text = _SCHEMA.read_text("utf-8").replace("{database}", self._database)
-        for statement in text.strip().removesuffix(";").split(";\n"):
-            self._command(statement)
+        self._store.run_file(_SCHEMA)
 
     def write(self, batch: Batch) -> None:
         """Insert the batch month by month; see the module for why each row is there once."""
-        for months in _grouped(_by_month(_within_range(batch.rows))):
+        for months in _grouped(_by_month(within_range(batch.rows, _TIMES))):
             token = f"events:{batch.name}:{months[0].number}"
             if batch.again:
                 self._insert_if_missing(months, token)
@@ -131,7 +111,7 @@ class ClickHouseSink:
 
     def stored(self, partition: int, count: int) -> dict[int, Row]:
         """Return the rows of a partition with the highest offsets, by offset."""
-        text = self._command(
+        text = self._store.command(
             "SELECT _offset, project_id, distinct_id, event "  # noqa: S608 - numbers and our name
             f"FROM {self._table} WHERE _partition = {partition} "
             f"ORDER BY _offset DESC LIMIT {count} FORMAT JSONCompactEachRow",
@@ -150,9 +130,7 @@ class ClickHouseSink:
 
     def close(self) -> None:
         """Close the connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._store.close()
 
     def _insert_if_missing(self, months: Sequence[Month], token: str) -> None:
         for number in range(_TOKENS):
@@ -179,7 +157,7 @@ class ClickHouseSink:
             for time_ms in set(rows["timestamp"].cast(pa.int64()).to_pylist())
         )
         offsets = rows["_offset"].to_pylist()
-        found = self._command(
+        found = self._store.command(
             "SELECT arrayStringConcat(groupUniqArray(toString(_offset)), ',') "  # noqa: S608 - hexadecimal and numbers
             f"FROM {self._table} WHERE project_id IN ({projects}) AND event IN ({events}) "
             f"AND timestamp IN ({times}) AND _partition = {rows['_partition'][0]} "
@@ -191,36 +169,11 @@ class ClickHouseSink:
         return [month for month, offset in zip(months, offsets, strict=True) if offset not in there]
 
     def _insert(self, months: Sequence[Month], token: str, since_s: float) -> None:
-        self._read_clock()
-        until_ms = int((since_s + WRITE_TIMEOUT_S + self._clock_ahead_s) * 1_000)
-        self._command(
-            f"{self._insert_text} WHERE throwIf(now64(3) > fromUnixTimestamp64Milli({until_ms}), "
-            "'too late: look first') = 0 FORMAT ArrowStream",
-            data=_arrow_stream([month.rows for month in months]),
+        self._store.command(
+            f"{self._insert_text} WHERE {self._store.in_time(since_s)} FORMAT ArrowStream",
+            data=arrow_stream([month.rows for month in months]),
             settings=_SETTINGS | {"insert_deduplication_token": token},
         )
-
-    def _read_clock(self) -> None:
-        """Measure the difference between the store's clock and `boot_clock_s`."""
-        if boot_clock_s() - self._clock_read_at_s < _CLOCK_MAX_AGE_S:
-            return
-        now_ms = int(self._command("SELECT toUnixTimestamp64Milli(now64(3))"))
-        # Read after the response, so that deadlines are never late (but early by its way back).
-        self._clock_read_at_s = boot_clock_s()
-        self._clock_ahead_s = now_ms / 1_000 - self._clock_read_at_s
-
-    def _command(self, statement: str, **arguments: Any) -> Any:
-        try:
-            if self._client is None:
-                self._client = connect(
-                    self._settings, timeout_s=_RUN_TIMEOUT_S + 5, name="avila-sink"
-                )
-            return self._client.command(statement, **arguments)
-        except ProgrammingError:
-            raise
-        except DatabaseError as error:
-            self._clock_read_at_s = -float(_CLOCK_MAX_AGE_S)
-            raise Unavailable(f"ClickHouse did not execute the statement: {error}") from error
 
 
 def _insert_text(table: str) -> str:
@@ -232,32 +185,6 @@ def _insert_text(table: str) -> str:
         f"INSERT INTO {table} ({', '.join(names)}) "  # noqa: S608 - made of constants
         f"SELECT {', '.join(values)} FROM input('{inputs}')"
     )
-
-
-def _arrow_stream(parts: Sequence[pa.RecordBatch]) -> bytes:
-    """Return rows as one block."""
-    rows = pa.Table.from_batches(parts).combine_chunks()
-    out = pa.BufferOutputStream()
-    with pa.ipc.new_stream(out, rows.schema) as stream:
-        stream.write_table(rows)
-    return out.getvalue().to_pybytes()
-
-
-def _within_range(rows: pa.RecordBatch) -> pa.RecordBatch:
-    for name in _TIMES:
-        place = rows.schema.get_field_index(name)
-        times = rows.column(place).view(pa.int64())
-        known = times.fill_null(0).to_numpy()
-        if known.min(initial=0) < _FIRST_MS or known.max(initial=0) > _LAST_MS:
-            missing = times.is_null().to_numpy(zero_copy_only=False)
-            clipped = pa.array(np.clip(known, _FIRST_MS, _LAST_MS), pa.int64(), mask=missing)
-            field = rows.schema.field(place)
-            rows = rows.set_column(place, field, clipped.view(field.type))
-    return rows
-
-
-def _hexadecimal(texts: Iterable[object]) -> set[str]:
-    return {str(text).encode().hex() for text in texts}
 
 
 def _by_month(rows: pa.RecordBatch) -> Iterator[Month]:

@@ -79,6 +79,6 @@ def raise_if_final(error: KafkaError) -> None:
         KafkaException: the consumer can no longer be used.
     """
     if error.code() in _FINAL:
-        raise Misconfigured(f"the event store cannot be read: {error.str()}")
+        raise Misconfigured(f"the topic cannot be read: {error.str()}")
     if error.fatal():
         raise KafkaException(error)

@@ -1,4 +1,4 @@
-"""The loop that delivers the event store to a sink, each record exactly once.
+"""The loop that delivers a topic to a sink, each record exactly once.
 
     fetch ─▶ plan ─▶ persist the plan ─▶ write ─▶ commit the end ─▶ fetch
 
@@ -29,27 +29,29 @@ lost. If that takes too long, or another Kafka call fails, the consumer is repla
 the committed offsets. Writes to a sink that does not answer are repeated with growing pauses;
 meanwhile the partitions are paused and the membership is kept alive.
 
-A record that is not an event (the Tracker writes none) is logged and sent to the rejected topic,
+**A repeatable sink** (`sinks.base.Sink.repeatable`) gets no plans: what is written again, by the
+next owner or by a zombie, changes nothing for its readers.
+
+A record that cannot be decoded (the workers write none) is logged and sent to the rejected topic,
 with the reason and its position, before its chunk is committed. After a crash in between it can be
-there twice with the same position. The record itself remains in the event store.
+there twice with the same position. The record itself remains on its topic.
 """
 
 import contextlib
 import itertools
 import threading
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Message
 
-from schemas.avro.codec import Codec
 from schemas.errors import Unavailable
 from sinks.base import Batch, Sink, boot_clock_s
-from sinks.partitions import Chunk
+from sinks.partitions import Begin, Chunk
 from sinks.rejects import Rejects
-from sinks.resume import resuming
-from sinks.rows import decode
+from sinks.rows import Decoded
 from sinks.source import Source, SourceSettings
 from sinks.telemetry import Metrics
 from sinks.writer import Writer, pause_s
@@ -60,20 +62,32 @@ STOP_TIMEOUT_S: Final = 4.0
 _SERVE_EVERY_S: Final = 0.5
 
 
+class Decode(Protocol):
+    """Decodes records of a partition into rows; equal records give equal rows."""
+
+    def __call__(self, partition: int, messages: Sequence[Message]) -> Decoded:
+        """Return the rows, and which records are none. May block, and raise; it can be repeated."""
+
+
 class Delivery:
-    """Delivers a process' share of the event store to one sink."""
+    """Delivers a process' share of a topic to one sink.
+
+    `decode` makes the sink's rows of records, and `begin` says where to begin to read a partition.
+    """
 
     def __init__(
         self,
         settings: SourceSettings,
         sink: Sink,
-        codec: Codec,
+        decode: Decode,
+        begin: Begin,
         rejects: Rejects,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._sink = sink
-        self._codec = codec
+        self._decode = decode
+        self._begin = begin
         self._rejects = rejects
         self._metrics = metrics
         self._not_before_s = 0.0
@@ -94,8 +108,7 @@ class Delivery:
         if not self._set_up():
             return
         writer = Writer(self._sink, self._metrics)
-        resume = resuming(self._settings, self._sink, self._codec)
-        source = Source(self._settings, self._metrics.skipped, resume)
+        source = Source(self._settings, self._metrics.skipped, self._begin)
         with contextlib.closing(writer), contextlib.closing(source):
             while not self._stop.is_set():
                 try:
@@ -115,8 +128,11 @@ class Delivery:
         self._not_before_s = time.monotonic() + self._settings.chunk_interval_ms / 1_000
         # Step 3. Persist. The clock is read before: nobody can have written the chunk earlier.
         planned_at_s = boot_clock_s()
-        plans = {one.partition: (one.first, one.plan.text) for one in chunks if not one.replayed}
-        source.commit(plans, self._is_late)
+        if not self._sink.repeatable:
+            plans = {
+                one.partition: (one.first, one.plan.text) for one in chunks if not one.replayed
+            }
+            source.commit(plans, self._is_late)
         # Step 4. Write.
         tasks = [writer.submit(self._batch(one, planned_at_s), one) for one in chunks if one.owned]
         for task in tasks:
@@ -131,7 +147,7 @@ class Delivery:
         self._metrics.delivered(one.replayed for one in written)
 
     def _batch(self, chunk: Chunk, planned_at_s: float) -> Batch:
-        rows, failures = decode(self._codec, chunk.partition.number, chunk.messages)
+        rows, failures = self._decode(chunk.partition.number, chunk.messages)
         for failure in failures:
             self._rejects.add(chunk.messages[failure.row], failure)
             self._metrics.rejected(failure.reason)

@@ -1,6 +1,7 @@
 """A sink that keeps its rows in memory: for tests, and as the shortest example of a sink."""
 
 import threading
+from typing import Final
 
 import pyarrow as pa
 
@@ -10,6 +11,8 @@ from sinks.rows import ROWS
 
 class MemorySink:
     """Keeps each batch once. Several deliveries can share it."""
+
+    repeatable: Final = False
 
     def __init__(self) -> None:
         self._batches: dict[str, pa.RecordBatch] = {}

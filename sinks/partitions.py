@@ -1,7 +1,7 @@
 """The partitions that a sink's consumer owns, and the chunks that their records form."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import structlog
 from confluent_kafka import Message
@@ -9,6 +9,23 @@ from confluent_kafka import Message
 from sinks.chunks import Plan, checksum, length, offsets
 
 log = structlog.get_logger(__name__)
+
+
+class Assigned(NamedTuple):
+    """A partition that has just been assigned, and what Kafka knows of it.
+
+    `committed` is the group's offset, -1 without one. Records before `first` have been deleted, and
+    `end` is the offset of the next record.
+    """
+
+    partition: int
+    committed: int
+    first: int
+    end: int
+
+
+# Returns the offset to read a partition from. It may block, and raise `Unavailable`.
+Begin: TypeAlias = Callable[[Assigned], int]
 
 
 class Partition:

@@ -1,4 +1,4 @@
-"""The rejected topic: records that are not events, with the reason."""
+"""The rejected topic: records that cannot be decoded, with the reason."""
 
 from typing import Final, cast
 
@@ -27,7 +27,7 @@ class Rejects:
     def add(self, message: Message, failure: Failure) -> None:
         """Send the record, cut if it is long; it has arrived when `flush` returns."""
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
-        log.error("not an event", record=place, reason=failure.reason, detail=failure.detail)
+        log.error("record rejected", record=place, reason=failure.reason, detail=failure.detail)
         if self._producer is None:
             self._producer = Producer(
                 client_config(

@@ -7,7 +7,7 @@ chunk, which are read and compared. What is missing is written, and the delivery
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Final
 
@@ -18,9 +18,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.avro.codec import Codec
 from schemas.cluster import client_config
 from schemas.errors import Misconfigured, Unavailable
-from sinks.base import Batch, Row, Sink, boot_clock_s
+from sinks.base import Batch, ResumableSink, Row, boot_clock_s
 from sinks.chunks import checksum, offsets
 from sinks.consumer import SourceSettings
+from sinks.partitions import Assigned, Begin
 from sinks.rows import decode
 
 log = structlog.get_logger(__name__)
@@ -29,18 +30,18 @@ _READ_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.5
 _BATCH: Final = 10_000
 
-# Returns the offset to continue at: of a partition, its first offset and its end.
-Resume = Callable[[int, int, int], int]
 
-
-def resuming(settings: SourceSettings, sink: Sink, codec: Codec) -> Resume:
-    """Return what finds the offsets that are forgotten, in what `sink` has.
+def resuming(settings: SourceSettings, sink: ResumableSink, codec: Codec) -> Begin:
+    """Return what continues at the committed offset or, if it is forgotten, after what `sink` has.
 
     It blocks, and raises `Unavailable` if the sink or Kafka does not answer, and `Misconfigured` if
     the sink has other events than the topic and the settings do not say where to begin.
     """
 
-    def resume(partition: int, low: int, high: int) -> int:
+    def resume(assigned: Assigned) -> int:
+        partition, committed, low, high = assigned
+        if committed >= 0:
+            return committed
         with closing(sink.reopened()) as own:
             stored = own.stored(partition, settings.chunk_rows + 1)
             if not stored:
@@ -60,7 +61,7 @@ def resuming(settings: SourceSettings, sink: Sink, codec: Codec) -> Resume:
 
 def _complete(
     settings: SourceSettings,
-    sink: Sink,
+    sink: ResumableSink,
     rows: pa.RecordBatch,
     found: list[Message],
     stored: Mapping[int, Row],

@@ -4,7 +4,9 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -13,12 +15,16 @@ import structlog
 from schemas.avro.codec import Codec
 from schemas.avro.files import history
 from schemas.errors import Misconfigured
-from schemas.registry.client import open_registry
+from schemas.operators.prediction import PREDICTION
+from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.clickhouse import ClickHouseSink
 from sinks.delivery import Delivery
+from sinks.predictions import PredictionsSink
 from sinks.rejects import Rejects
-from sinks.rows import EVENT
+from sinks.resume import resuming
+from sinks.rows import EVENT, decode
+from sinks.score_rows import SCORE, decode_scores
 from sinks.source import SourceSettings
 from sinks.telemetry import Metrics
 
@@ -28,7 +34,7 @@ _PROMETHEUS: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
 def run_sink(settings: Settings) -> None:
-    """Deliver the event store to ClickHouse until SIGTERM or SIGINT; call it in the main thread.
+    """Deliver events and scores to ClickHouse until SIGTERM or SIGINT; call it in the main thread.
 
     Several processes share the partitions. It returns within five seconds of the signal as long as
     Kafka answers, whether ClickHouse does or not.
@@ -36,37 +42,74 @@ def run_sink(settings: Settings) -> None:
     Raises:
         Misconfigured: names the port, topic or credential to correct.
     """
-    metrics = Metrics()
+    metrics, of_scores = Metrics(), Metrics("avila_sink_predictions")
     with (
-        _serve(settings.host, settings.port(SINK_PORT), metrics),
+        _serve(settings.host, settings.port(SINK_PORT), [metrics, of_scores]),
         contextlib.closing(open_registry(settings)) as registry,
     ):
-        delivery = Delivery(
-            SourceSettings(
-                cluster=settings.cluster,
-                topic=settings.topics.events.name,
-                group=f"{settings.app_id}-sink-clickhouse",
-                session_timeout_ms=settings.session_timeout_ms,
-                missing_offsets=settings.missing_offsets,
-            ),
-            ClickHouseSink(settings),
-            Codec(EVENT, registry.find, shipped=history("event")),
-            Rejects(settings.cluster, settings.topics.rejected.name),
-            metrics,
-        )
-        with _signals(delivery):
-            log.info("sink started", topic=settings.topics.events.name)
-            delivery.run()
+        deliveries = [
+            _of_events(settings, registry, metrics),
+            _of_scores(settings, registry, of_scores),
+        ]
+        with _signals(deliveries):
+            log.info("sink started")
+            _run_all(deliveries)
             log.info("sink stopped")
 
 
+def _of_events(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -> Delivery:
+    source = _source(settings, settings.topics.events.name, "clickhouse")
+    sink = ClickHouseSink(settings)
+    codec = Codec(EVENT, registry.find, shipped=history("event"))
+    rejects = Rejects(settings.cluster, settings.topics.rejected.name)
+    begin = resuming(source, sink, codec)
+    return Delivery(source, sink, partial(decode, codec), begin, rejects, metrics)
+
+
+def _of_scores(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -> Delivery:
+    topic = PREDICTION.changes[0].topic(settings.topics).name
+    source = _source(settings, topic, "predictions")
+    sink = PredictionsSink(settings)
+    codec = Codec(SCORE, registry.find, shipped=history("prediction-score"))
+    rejects = Rejects(settings.cluster, settings.topics.rejected.name)
+    return Delivery(source, sink, partial(decode_scores, codec), sink.begin, rejects, metrics)
+
+
+def _source(settings: Settings, topic: str, group: str) -> SourceSettings:
+    return SourceSettings(
+        cluster=settings.cluster,
+        topic=topic,
+        group=f"{settings.app_id}-sink-{group}",
+        session_timeout_ms=settings.session_timeout_ms,
+        missing_offsets=settings.missing_offsets,
+    )
+
+
+def _run_all(deliveries: Sequence[Delivery]) -> None:
+    """Run each delivery in a thread until all have ended; one that fails stops the others.
+
+    Raises:
+        Exception: what the first to fail has raised.
+    """
+    with ThreadPoolExecutor(len(deliveries), "sink") as threads:
+        running = [threads.submit(delivery.run) for delivery in deliveries]
+        wait(running, return_when=FIRST_EXCEPTION)
+        for delivery in deliveries:
+            delivery.stop()
+    failures = filter(None, (one.exception() for one in running))
+    for failure in failures:
+        raise failure
+
+
 @contextlib.contextmanager
-def _signals(delivery: Delivery) -> Iterator[None]:
-    """Stop the delivery on SIGTERM and SIGINT within the block."""
-    before = {
-        number: signal.signal(number, lambda *_: delivery.stop())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+def _signals(deliveries: Sequence[Delivery]) -> Iterator[None]:
+    """Stop the deliveries on SIGTERM and SIGINT within the block."""
+
+    def stop(*_: object) -> None:
+        for delivery in deliveries:
+            delivery.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -75,13 +118,13 @@ def _signals(delivery: Delivery) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _serve(host: str, port: int, metrics: Metrics) -> Iterator[None]:
+def _serve(host: str, port: int, metrics: Sequence[Metrics]) -> Iterator[None]:
     """Serve /metrics and /healthz on one port within the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             pages: dict[str, Callable[[], bytes]] = {
-                "/metrics": metrics.text,
+                "/metrics": lambda: b"".join(one.text() for one in metrics),
                 "/healthz": lambda: b"ok\n",
             }
             page = pages.get(self.path)

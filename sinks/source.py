@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.errors import Misconfigured, Unavailable
 from sinks.chunks import read_plan
 from sinks.consumer import NO_TOPIC, SourceSettings, join, raise_if_final
-from sinks.partitions import Chunk, Partition
+from sinks.partitions import Assigned, Begin, Chunk, Partition
 
 __all__ = ["Source", "SourceSettings"]
 
@@ -33,17 +33,17 @@ class Source:
     """Reads committed records as a member of the group. Not thread-safe; calls may block.
 
     `on_skipped` is called with the number of offsets that were deleted before they were read, and
-    `resume` with a partition that has no committed offset, its first offset and its end.
+    `begin` with each partition that is assigned.
     """
 
     def __init__(
         self,
         settings: SourceSettings,
         on_skipped: Callable[[int], None],
-        resume: Callable[[int, int, int], int] = lambda *_: 0,
+        begin: Begin = lambda assigned: max(0, assigned.committed),
     ) -> None:
         self._settings = settings
-        self._resume = resume
+        self._begin = begin
         self._on_skipped = on_skipped
         self._partitions: dict[int, Partition] = {}
         self._paused = False
@@ -150,11 +150,10 @@ class Source:
             for place in committed:
                 if place.error:
                     raise KafkaException(place.error)
-                plan = read_plan(place.metadata) if place.offset >= 0 else None
                 low, high = consumer.get_watermark_offsets(place, timeout=_CALL_TIMEOUT_S)
-                start = place.offset
-                if start < 0:
-                    start = self._resume(place.partition, low, high)
+                known = max(-1, place.offset)
+                start = self._begin(Assigned(place.partition, known, low, high))
+                plan = read_plan(place.metadata) if start == known else None
                 self._partitions[place.partition] = Partition(place.partition, start, plan)
                 if start < low:
                     self._skip_deleted(self._partitions[place.partition], low)
@@ -172,7 +171,11 @@ class Source:
         if starts:
             # In either case: the library remembers a pause from an earlier assignment.
             (consumer.pause if self._paused else consumer.resume)(starts)
-            log.info("partitions assigned", offsets={at.partition: at.offset for at in starts})
+            log.info(
+                "partitions assigned",
+                topic=self._settings.topic,
+                offsets={at.partition: at.offset for at in starts},
+            )
 
     def _revoked(self, _: Consumer, places: list[TopicPartition]) -> None:
         # The next owner completes persisted plans; of other records nothing has been written.
@@ -235,9 +238,10 @@ class Source:
             raise Unavailable(f"partition {number}: {error.str()}")
         elif error.code() in NO_TOPIC:
             raise Misconfigured(
-                f"there is no event store ({error.str()}): create it with `avila topics`, or "
-                "correct AVILA_TOPIC_PREFIX"
+                f"there is no topic {self._settings.topic} ({error.str()}): create it with "
+                "`avila topics`, or correct AVILA_TOPIC_PREFIX"
             )
         else:
             raise_if_final(error)
-            log.warning("the event store cannot be read yet", error=error.str())
+            topic = self._settings.topic
+            log.warning("the topic cannot be read yet", topic=topic, error=error.str())

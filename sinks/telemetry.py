@@ -9,42 +9,42 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one delivery, in a registry of their own; their names begin with `name`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "avila_sink") -> None:
         self._registry = CollectorRegistry()
-        self._rows = Counter("avila_sink_rows_total", "Rows written.", registry=self._registry)
+        self._rows = Counter(f"{name}_rows_total", "Rows written.", registry=self._registry)
         self._chunks = Counter(
-            "avila_sink_chunks_total",
+            f"{name}_chunks_total",
             "Chunks delivered: fresh, or replayed after a crash or a rebalance.",
             ["kind"],
             registry=self._registry,
         )
         self._seconds = Histogram(
-            "avila_sink_write_seconds",
+            f"{name}_write_seconds",
             "Duration of the write of a batch.",
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._retries = Counter(
-            "avila_sink_retries_total",
+            f"{name}_retries_total",
             "Failed writes (repeated).",
             registry=self._registry,
         )
         self._rejected = Counter(
-            "avila_sink_rejected_total",
-            "Records that are not events, by reason.",
+            f"{name}_rejected_total",
+            "Records that cannot be decoded, by reason.",
             ["reason"],
             registry=self._registry,
         )
         self._skipped = Counter(
-            "avila_sink_skipped_offsets_total",
-            "Offsets of the event store that were deleted before they were read.",
+            f"{name}_skipped_offsets_total",
+            "Offsets of the topic that were deleted before they were read.",
             registry=self._registry,
         )
         self._lag = Gauge(
-            "avila_sink_lag_offsets",
-            "Offsets of the event store not delivered yet, by partition.",
+            f"{name}_lag_offsets",
+            "Offsets of the topic not delivered yet, by partition.",
             ["partition"],
             registry=self._registry,
         )
@@ -64,7 +64,7 @@ class Metrics:
         self._retries.inc()
 
     def rejected(self, reason: str) -> None:
-        """Count a record that is not an event."""
+        """Count a record that cannot be decoded."""
         self._rejected.labels(reason).inc()
 
     def skipped(self, offsets: int) -> None:

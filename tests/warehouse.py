@@ -28,6 +28,7 @@ class Event(NamedTuple):
     at_ms: int
     properties: str = "{}"
     partition: int = 0
+    offset: int | None = None  # the next one of the warehouse unless it is given
 
 
 class Warehouse:
@@ -40,17 +41,18 @@ class Warehouse:
         self._sink.setup()
         self._offsets = itertools.count()
 
-    def write(self, events: Iterable[Event]) -> None:
-        """Write `events`, each at the next offset, through the real sink."""
+    def write(self, events: Iterable[Event]) -> list[int]:
+        """Write `events` through the real sink; returns the offsets that they have."""
         rows = pa.RecordBatch.from_pylist([self._row(event) for event in events], schema=ROWS)
         if not rows.num_rows:
-            return
+            return []
         first, last = (int(rows.column("_offset")[at].as_py()) for at in (0, -1))
         # Planned later than now: a busy machine must not make the insert come too late.
         planned_at_s = boot_clock_s() + 600
         self._sink.write(
             Batch("events", 0, first, last, 0, rows, planned_at_s=planned_at_s, again=False)
         )
+        return [int(offset) for offset in rows.column("_offset").to_numpy()]
 
     def ask(self, statement: Statement) -> list[Any]:
         """Return the columns of the answer, as the query service would have them."""
@@ -82,7 +84,7 @@ class Warehouse:
             "properties": event.properties,
             "context": "{}",
             "_partition": event.partition,
-            "_offset": next(self._offsets),
+            "_offset": next(self._offsets) if event.offset is None else event.offset,
         }
 
 

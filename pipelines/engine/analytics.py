@@ -28,6 +28,7 @@ from pipelines.engine.operator import AnyOperator, PartitionContext
 from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
 from pipelines.engine.recount_queue import RecountQueue
+from pipelines.engine.score_input import ScoreInput
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.matching.match import Key
@@ -35,6 +36,7 @@ from pipelines.worker.snapshots import Snapshots
 from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.follower import TopicReader
+from schemas.operators.prediction import PREDICTION
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
@@ -81,6 +83,9 @@ class Analytics(Table):
         self._publishers = Publishers(self._operators, self._settings, registry, self._outbox)
         definitions = TopicReader(self._settings.cluster, [topics.definitions.name])
         self._catalog = DefinitionCatalog(self._operators, definitions)
+        self._scores = ScoreInput(
+            self._settings.cluster, PREDICTION.changes[0].topic(topics).name, registry
+        )
         clocks = TopicReader(self._settings.cluster, [topics.clocks.name])
         self._clocks = EventClocks(topics.clocks.name, clocks, registry, self._outbox)
 
@@ -140,12 +145,14 @@ class Analytics(Table):
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
         self._clocks.follow()
+        self._scores.follow()
         for number, partition in self._partitions.items():
             self._clocks.publish(number, partition, now_ms)
         for number, partition in self._partitions.items():
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
                 self._apply_definitions(number)
+            self._scores.take(number, partition, now_ms)
             context = self._context(number, now_ms)
             self._publishers.publish(context, partition.expire(now_ms))
             changelog = self._changelogs[number]
@@ -309,6 +316,7 @@ class Analytics(Table):
         self._partitions.pop(partition, None)
         self._changelogs.pop(partition, None)
         self._outdated.discard(partition)
+        self._scores.drop(partition)
         self._backfills.drop(partition)
         self._recounts.drop(partition)
 
@@ -331,18 +339,23 @@ class Analytics(Table):
     def catch_up(self) -> None:
         """Process a batch of past events for what is not live yet, or for what is behind.
 
-        Backfills and recounts take turns. The results are in the outbox on return.
+        Backfills and recounts take turns, and so do partitions: the one whose history is the least
+        far in time is next. The results are in the outbox on return.
         """
         self._recount_next = not (self._recount_next and self._is_backfilling)
         if self._recount_next and self._recounts.due(self._partitions):
             with stage("analytics: recount"):
                 self._recounts.step(self._partitions)
             return
-        for number, partition in self._partitions.items():
-            if partition.backfilling:
-                with stage("analytics: backfill"):
-                    self._backfills.step(number, partition)
-                return
+        backfilling = [
+            (partition.history_clock, number)
+            for number, partition in self._partitions.items()
+            if partition.backfilling
+        ]
+        if backfilling:
+            _, number = min(backfilling)
+            with stage("analytics: backfill"):
+                self._backfills.step(number, self._partitions[number])
 
 
 def _now_ms() -> int:

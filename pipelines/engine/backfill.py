@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 _CATCH_UP_BATCH: Final = 20_000  # events
 _MAX_WAITS: Final = 20  # of a tenth of a second each
 _CLOCKS_DIFFER_MS: Final = 3_600_000
+_QUEUED_KBYTES: Final = 16_384  # of each partition: several are read in turns
 _END: Final = object()
 
 
@@ -74,7 +75,7 @@ class Backfills:
         The last few batches are processed in one step: the partition must not move on meanwhile.
         """
         source = TopicPartition(self._topic, number)
-        with closing(Reader(self._cluster)) as reader:
+        with closing(Reader(self._cluster, _QUEUED_KBYTES)) as reader:
             while backfilling := partition.backfilling.values():
                 begin, end = min(backfill.at for backfill in backfilling), partition.position
                 waits = 0

@@ -198,6 +198,7 @@ class PersonChangelog:
         meta = self._meta or LogMeta(committed, [], {}, {})
         for project, offset_ms in meta.clock_offsets.items():
             partition.advance_event_clock(project, offset_ms)
+        partition.scores_position = meta.scores_position
         live, past = [committed], []
         for key, instance in partition.instances.items():
             instance.recounted_to = meta.recounted.get(key.name, 0)

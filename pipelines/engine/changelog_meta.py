@@ -52,6 +52,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
             could not be evaluated when the worker started.
         superseding: the definitions for which an earlier version still counted.
         recounted: `OperatorInstance.recounted_to` of the definitions that were ever recounted.
+        scores_position: `Partition.scores_position`.
     """
 
     recovery_offset: int
@@ -62,6 +63,7 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
     failed: list[str] = []
     superseding: list[str] = []
     recounted: dict[str, int] = {}
+    scores_position: int | None = None
 
     def knows(self, name: str) -> bool:
         """Whether the log has met a definition."""
@@ -81,13 +83,26 @@ class LogMeta(msgspec.Struct, frozen=True, rename=_LOGGED_NAMES):
         """Whether both say the same of every definition; clocks may differ."""
         return other is not None and all(
             getattr(self, field) == getattr(other, field)
-            for field in ("live", "backfills", "failed", "superseding", "recounted")
+            for field in (
+                "live",
+                "backfills",
+                "failed",
+                "superseding",
+                "recounted",
+                "scores_position",
+            )
         )
 
 
 def meta_of(partition: Partition) -> LogMeta:
     """Return the record for the log of a partition as it is now."""
-    meta = LogMeta(partition.recovery_offset, [], {}, dict(partition.clock_offsets))
+    meta = LogMeta(
+        partition.recovery_offset,
+        [],
+        {},
+        dict(partition.clock_offsets),
+        scores_position=partition.scores_position,
+    )
     for key, instance in partition.instances.items():
         if isinstance(instance, FailedInstance):
             if instance.counted:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from pipelines.columnar.arithmetic import Float64s
 from pipelines.columnar.jit import Int32s, Int64s
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.constants import NEVER, NONE, TOTAL
@@ -95,7 +96,13 @@ class OperatorInstance(Generic[D, C]):
         failed: why nothing more is counted; empty as long as it runs.
         suspended: it has failed only because its definition cannot be read at present.
         has_previous: an earlier version of the definition still counts in its place.
+        predictions: those whose scores the definition asks for, by id.
+        scores_since: since when these count (ms); None before the first commit.
+        merges_history: its history is best read in the order of time over all partitions.
     """
+
+    predictions: frozenset[str] = frozenset()
+    merges_history = False
 
     state: PersonState[C]
     aggregates: Aggregates[C]
@@ -122,6 +129,7 @@ class OperatorInstance(Generic[D, C]):
         self.failed = ""
         self.suspended = False
         self.has_previous = False
+        self.scores_since: int | None = None
 
     @property
     def live(self) -> bool:
@@ -184,6 +192,13 @@ class OperatorInstance(Generic[D, C]):
         An event moves the state's clock up to the time of day at which it came, at most.
         """
         return self.state.fold(persons, *events)
+
+    def take_scores(self, persons: int, prediction: str, slots: Int32s, scores: Float64s) -> None:
+        """Take the newest scores of a prediction, of some persons, each once; NaN for none.
+
+        `persons` is the size of the index of their slots. Called only for one of `predictions`.
+        """
+        raise NotImplementedError(f"{self.key.operator} takes no scores")
 
     def leave_out(self, late: int, overflow: int) -> None:
         """Note events that came too late; for `overflow` of them there was no room in their row."""

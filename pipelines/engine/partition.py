@@ -78,6 +78,8 @@ class Partition:
             broker's clock when it was stored (ms): 0 or less. The greatest offset of all partitions
             (`clock_offset_of`), added to the time of day, is the project's own time, which goes on
             without events.
+        scores_position: the offset of `avila.predictions` below which the definitions that ask for
+            scores hold them; None if there is no such definition.
     """
 
     def __init__(self, elsewhere: Callable[[str], int] = _no_clock) -> None:
@@ -85,6 +87,7 @@ class Partition:
         self.persons = KeyIndex()
         self.instances: dict[Key, AnyInstance] = {}
         self.clock_offsets: dict[str, int] = {}
+        self.scores_position: int | None = None
         self._elsewhere = elsewhere
         self._risen: set[str] = set()  # the projects whose own offset has risen
         self._expire_first: Key | None = None  # the first key that the last call left out
@@ -104,6 +107,19 @@ class Partition:
             for key, instance in self.instances.items()
             if instance.backfill is not None and instance.backfilling
         }
+
+    @property
+    def history_clock(self) -> int:
+        """The least clock (ms) of the definitions whose history is merged over partitions.
+
+        NEVER if one of them has seen no event yet, or if there are none.
+        """
+        clocks = (
+            self.instances[key].state.clock
+            for key in self.backfilling
+            if self.instances[key].merges_history
+        )
+        return min((NEVER if clock is None else clock for clock in clocks), default=NEVER)
 
     @property
     def behind(self) -> dict[str, list[AnyInstance]]:

@@ -9,13 +9,15 @@ from pipelines.columnar.jit import Int64s, UInt64s
 from schemas.examples.columns import Float32s, Float64s
 
 UNANSWERED: Final = 2**62  # as `answered_at`, later than any time (ms)
+SERVED: Final = 2**62  # as `score_at`: the question was scored when it was asked
 
 
 class QuestionColumns(NamedTuple):
     """Questions in any order; the columns have shape (n,), `features` (n, features).
 
     `records` are the offsets of the records of `avila.examples` that the questions are in. The
-    answer is the earliest outcome so far: its time, its offset and its value.
+    answer is the earliest outcome so far: its time, its offset and its value. `score_at` is the
+    time (ms) as of which the trainer scores a question of history.
     """
 
     offsets: Int64s
@@ -28,6 +30,7 @@ class QuestionColumns(NamedTuple):
     answered_at: Int64s
     answers: Int64s
     values: Float64s
+    score_at: Int64s
 
     @classmethod
     def empty(cls, features: int) -> "QuestionColumns":
@@ -44,6 +47,7 @@ class QuestionColumns(NamedTuple):
             answered_at=longs,
             answers=longs,
             values=doubles,
+            score_at=longs,
         )
 
     def grown(self, least: int) -> "QuestionColumns":

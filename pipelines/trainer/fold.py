@@ -1,24 +1,33 @@
 """The fold of one definition's examples: questions in, outcomes marked, what is due learned.
 
 Pure: it knows no topic and no time but the clocks of its records. A log that is cut into other
-records gives the same labels, the same counts, and the same order within each source partition.
+records gives the same labels, the same counts, the same order and the same models.
+
+Questions that were asked live have the scores that were served. Those of history are scored here,
+each by the champion as of the time when it was asked: delayed progressive validation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 
-from pipelines.columnar.jit import Bools
-from pipelines.trainer.learner import Learner, Lesson
-from pipelines.trainer.questions import MAX_OPEN, DueQuestions, OpenQuestions
+from pipelines.columnar.jit import Bools, Int64s
+from pipelines.trainer.columns import SERVED
+from pipelines.trainer.learner import Asked, Learner, Lesson
+from pipelines.trainer.merge import Step, asked_of, merged, split
+from pipelines.trainer.questions import (
+    MAX_ASKED,
+    DueQuestions,
+    OpenQuestions,
+    max_waiting_of,
+)
+from pipelines.trainer.source_clocks import NOT_BEGUN, Merge, SourceClock, SourceClocks
 from schemas.examples.checksum import added, checksum
 from schemas.examples.columns import Examples, Float64s, Questions, Target, Task
 
 log = structlog.get_logger(__name__)
-
-_NOT_BEGUN = -(2**62)  # a clock that no event has set
 
 
 @dataclass
@@ -47,7 +56,10 @@ class Progress:
     `position` is the offset of `avila.examples` below which all is folded, `begin` that of the
     first record, `open_from` that of the first record with a question that is still open. Of each
     of the source `partitions`: its clock, and the offset of its last question. The checksums are
-    those of `schemas.examples.checksum`.
+    those of `schemas.examples.checksum`. `merge` is None in records that an earlier version has
+    written: then each partition is learned up to its clock. `unmerged` questions of history were
+    learned after later ones, and `scores` are those of the open questions that the trainer has
+    scored, in the order of partition and due time: float64, little-endian.
     """
 
     position: int
@@ -59,20 +71,26 @@ class Progress:
     counts: Counts
     checksum: int
     asked_checksum: int
+    merge: Merge | None = None
+    unmerged: int = 0
+    scores: bytes = b""
 
 
 class _Source:
     """What is known of one source partition."""
 
-    def __init__(self, task: Task, max_open: int) -> None:
+    def __init__(self, task: Task, max_open: int, clock: SourceClock) -> None:
         self.questions = OpenQuestions(task, max_open)
-        self.clock = _NOT_BEGUN
+        self.clock = clock
         self.asked_to = -1  # the offset of the last question
         self.asked_again_to = -1  # the same, of the records that are folded a second time
 
 
 class TaskFold:
-    """Folds the records of one definition's tag, in the order of the log."""
+    """Folds the records of one definition's tag, in the order of the log.
+
+    At most `max_waiting` questions that are due wait for other source partitions.
+    """
 
     def __init__(
         self,
@@ -80,15 +98,21 @@ class TaskFold:
         learners: Sequence[Learner],
         begin: int,
         progress: Progress | None = None,
-        max_open: int = MAX_OPEN,
+        max_open: int | None = None,
+        max_waiting: int | None = None,
     ) -> None:
         self.task = task
         self.learners = list(learners)
         self.counts = Counts()
+        self.unmerged = 0
         self.checksum = self.asked_checksum = 0
         self.position = self.begin = begin
-        self._max_open = max_open
+        most = max_waiting_of(len(task.features))
+        self._max_waiting = most if max_waiting is None else max_waiting
+        self._max_open = MAX_ASKED + self._max_waiting if max_open is None else max_open
+        self._clocks = SourceClocks()
         self._sources: dict[int, _Source] = {}
+        self._kept_scores: Float64s | None = None  # until the questions are open again
         if progress is not None:
             self._resume(progress)
 
@@ -98,23 +122,37 @@ class TaskFold:
         A fold that resumes must be given the records from `open_from` on again. Those below its
         position only open their questions again: nothing is learned or counted twice.
         """
-        source = self._sources.setdefault(examples.partition, _Source(self.task, self._max_open))
+        source = self._source(examples.partition)
         if offset < self.position:
             self._reopen(source, examples, offset)
             return
+        self._restore_scores()
         self.position = offset + 1
         self._count(examples)
         new = self._new(source, examples)
         self.asked_checksum = added(self.asked_checksum, checksum(examples.partition, new.offsets))
-        dropped = source.questions.take_in(new, examples.model_version, offset)
+        dropped = source.questions.take_in(
+            new, examples.model_version, offset, history=examples.history
+        )
         self.counts.asked += len(new.offsets)
         self.counts.dropped += dropped
         self.counts.late_outcomes += source.questions.answer(examples.outcomes)
-        source.clock = max(source.clock, examples.clock)
-        self._learn(examples.partition, source.questions.take_due(source.clock))
+        merged_to = self._clocks.merged_to
+        self._clocks.take_in(
+            examples.partition, examples.clock, examples.partitions, history=examples.history
+        )
+        self._make_room()
+        self._learn(offset, merged_to)
+
+    def adopt_scores(self, scores: bytes) -> None:
+        """Take over the `Progress.scores` of another fold of the same records."""
+        self._restore_scores()
+        self._kept_scores = _floats(scores)
+        self._restore_scores()
 
     def progress(self, position: int) -> Progress:
         """Return how far the fold is, given that the log below `position` is folded."""
+        self._restore_scores()
         sources = sorted(self._sources.items())
         opened = [source.questions.first_record for _, source in sources]
         return Progress(
@@ -122,11 +160,17 @@ class TaskFold:
             self.begin,
             min((record for record in opened if record is not None), default=position),
             tuple(number for number, _ in sources),
-            tuple(source.clock for _, source in sources),
+            tuple(source.clock.clock for _, source in sources),
             tuple(source.asked_to for _, source in sources),
             replace(self.counts),
             self.checksum,
             self.asked_checksum,
+            self._clocks.merge(),
+            self.unmerged,
+            b"".join(
+                source.questions.scores_of(keys).astype("<f8").tobytes()
+                for source, keys in self._scored_by_trainer()
+            ),
         )
 
     @property
@@ -143,11 +187,40 @@ class TaskFold:
         self.position, self.begin = progress.position, progress.begin
         self.counts = replace(progress.counts)
         self.checksum, self.asked_checksum = progress.checksum, progress.asked_checksum
-        for number, clock, asked_to in zip(
-            progress.partitions, progress.clocks, progress.asked_to, strict=True
-        ):
-            source = self._sources[number] = _Source(self.task, self._max_open)
-            source.clock, source.asked_to = clock, asked_to
+        self.unmerged = progress.unmerged
+        clocks = progress.clocks
+        merge = progress.merge or Merge(NOT_BEGUN, 0, (False,) * len(clocks), clocks)
+        self._clocks.resume(progress.partitions, clocks, merge)
+        for number, asked_to in zip(progress.partitions, progress.asked_to, strict=True):
+            self._source(number).asked_to = asked_to
+        self._kept_scores = _floats(progress.scores)
+
+    def _source(self, number: int) -> _Source:
+        source = self._sources.get(number)
+        if source is None:
+            source = _Source(self.task, self._max_open, self._clocks.of(number))
+            self._sources[number] = source
+        return source
+
+    def _scored_by_trainer(self) -> Iterator[tuple[_Source, Int64s]]:
+        """Yield the open questions that the trainer has scored, in the order of partitions."""
+        for _, source in sorted(self._sources.items()):
+            yield source, source.questions.scored_by_trainer(source.clock.limit)
+
+    def _restore_scores(self) -> None:
+        """Give the questions that are open again their scores.
+
+        If not all of them are kept, the champion is learned again, which brings them.
+        """
+        kept, self._kept_scores = self._kept_scores, None
+        if kept is None:
+            return
+        scored = list(self._scored_by_trainer())
+        if sum(len(keys) for _, keys in scored) != len(kept):
+            return
+        for source, keys in scored:
+            source.questions.set_scores(keys, kept[: len(keys)])
+            kept = kept[len(keys) :]
 
     def _reopen(self, source: _Source, examples: Examples, offset: int) -> None:
         """Take in what is still open; what is due by the clock was learned already."""
@@ -156,9 +229,9 @@ class TaskFold:
         if len(asked.offsets):
             source.asked_again_to = max(source.asked_again_to, int(asked.offsets[-1]))
         again = asked.rows(begin, len(asked.offsets))
-        source.questions.take_in(again, examples.model_version, offset)
+        source.questions.take_in(again, examples.model_version, offset, history=examples.history)
         source.questions.answer(examples.outcomes)
-        source.questions.take_due(source.clock)
+        source.questions.take_due(source.clock.limit)
 
     def _count(self, examples: Examples) -> None:
         self.counts.capped += examples.not_asked.capped
@@ -174,29 +247,71 @@ class TaskFold:
             source.asked_to = max(source.asked_to, int(asked.offsets[-1]))
         return asked.rows(begin, len(asked.offsets))
 
-    def _learn(self, partition: int, due: DueQuestions) -> None:
-        if not len(due.offsets):
+    def _make_room(self) -> None:
+        """Let the earliest of the questions that wait be learned, if too many do."""
+        if not self._clocks.merging:
             return
+        waiting = [
+            source.questions.due_between(self._clocks.next_limit(number), source.clock.clock)
+            for number, source in self._sources.items()
+        ]
+        over = sum(map(len, waiting)) - self._max_waiting
+        if over > 0:
+            due_at = np.partition(np.concatenate(waiting), over - 1)
+            self._clocks.merged_to = max(self._clocks.merged_to, int(due_at[over - 1]))
+
+    def _learn(self, record: int, merged_to: int) -> None:
+        """Learn what is due now, and score what was asked meanwhile, all in the order of time.
+
+        `merged_to` is up to where partitions were merged before the record.
+        """
+        steps = []
+        for number, source in self._sources.items():
+            since, limit = source.clock.limit, self._clocks.next_limit(number)
+            unscored = source.questions.unscored(since, limit, record)
+            due = source.questions.take_due(limit)
+            source.clock.limit = limit
+            if len(due.keys) or len(unscored.keys):
+                steps.append(Step(number, due, unscored))
+        if not steps:
+            return
+        numbers, due = merged(steps)
+        is_late = (due.score_at != SERVED) & (due.due_at <= merged_to)
+        self.unmerged += int(is_late.sum())
         answered = ~np.isnan(due.values)
         if self.task.target == "value":
             self.counts.unanswered += int((~answered).sum())
-            due, answered = due.filter(answered), answered[answered]
+            numbers, due, answered = numbers[answered], due.filter(answered), answered[answered]
         labels = _labels(self.task.target, due, answered)
         lesson = Lesson(due.features, labels, due.scores, due.versions)
-        if len(labels):
-            self.learners = [learner for learner in self.learners if self._teach(learner, lesson)]
+        self._teach_all(lesson, asked_of(steps, due), steps)
         self.counts.learned += len(labels)
-        self.checksum = added(self.checksum, checksum(partition, due.offsets))
+        for number in np.unique(numbers).tolist():
+            learned = checksum(number, due.offsets[numbers == number])
+            self.checksum = added(self.checksum, learned)
 
-    def _teach(self, learner: Learner, lesson: Lesson) -> bool:
-        """Return whether a model has learned a lesson. One that fails learns no more."""
+    def _teach_all(self, lesson: Lesson, asked: Asked | None, steps: Sequence[Step]) -> None:
+        """Teach a lesson; those that fail learn no more. The champion scores what was asked."""
+        kept = []
+        for learner in self.learners:
+            is_champion = learner.name == self.task.models[0]
+            own = lesson._replace(asked=asked) if is_champion else lesson
+            if not (len(own.labels) or own.asked) or self._teach(learner, own, steps):
+                kept.append(learner)
+        self.learners = kept
+
+    def _teach(self, learner: Learner, lesson: Lesson, steps: Sequence[Step]) -> bool:
+        """Return whether a model has learned a lesson."""
         try:
-            learner.learn(lesson)
+            scores = learner.learn(lesson)
         except MemoryError:
             raise
         except Exception as error:
             log.error("model failed", definition=self.task.name, model=learner.name, exc_info=error)
             return False
+        if scores is not None:
+            for step, of in split(steps, scores):
+                self._sources[step.number].questions.set_scores(step.unscored.keys, of)
         return True
 
 
@@ -208,3 +323,7 @@ def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:
             return (~answered).astype(np.float64)
         case "value":
             return due.values
+
+
+def _floats(data: bytes) -> Float64s:
+    return np.frombuffer(data, "<f8").astype(np.float64)

@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.models.arrays import Arrays
+from pipelines.models.arrays import Float64s
 from pipelines.models.parts import ArrayReader
 from pipelines.models.stored import check_fits
 from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Learner
 from pipelines.trainer.model_learner import ModelLearner
 from pipelines.trainer.model_log import StoredModel, TaskId
+from pipelines.trainer.source_clocks import Merge
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.errors import InvalidRecord, InvalidRequest
@@ -30,6 +31,7 @@ _REASON: Final = "invalid_model"
 _CALIBRATED: Final = "_calibrated"
 _KINDS: Final[tuple[ModelKind, ...]] = (*OUTCOME_KINDS, *VALUE_KINDS)
 _COUNTS: Final = tuple(Counts.__dataclass_fields__)
+_MAX_SCORES: Final = 40_000  # so that a record has room for them
 
 
 class RecordCodec:
@@ -51,6 +53,9 @@ class RecordCodec:
         """Return a record's value; see `ModelCodec`."""
         assert isinstance(learner, ModelLearner), "this codec has created it"
         training = _training_arrays(task, progress, log_id)
+        is_champion = learner.name == task.models[0]
+        if is_champion and not learner.model.spec.rebuilt:
+            training |= _scores(progress)
         record = ModelRecord(
             task.project_id,
             task.prediction_id,
@@ -81,6 +86,8 @@ class RecordCodec:
         def restore(task: Task) -> Learner:
             spec = spec_named(record.spec.name)
             check_fits(record, spec, task.version, task.feature_schema, task.features)
+            if spec.name == task.models[0]:
+                _check_scores(record, progress)
             return ModelLearner.of_record(task, record)
 
         return StoredModel(id_, record.spec.name, is_of, progress, restore)
@@ -109,9 +116,19 @@ def _rates_in(rest: str) -> Iterator[float | None]:
         yield float(rest.removeprefix("_"))
 
 
-def _training_arrays(task: Task, progress: Progress, log_id: str) -> Arrays:
+def _scores(progress: Progress) -> dict[str, Float64s]:
+    """Return the scores as a record has them: none if the champion has to be learned again."""
+    scores = np.frombuffer(progress.scores, "<f8").astype(np.float64)
+    fits = len(scores) <= _MAX_SCORES and np.isfinite(scores).all()
+    return {"scores": scores} if fits else {}
+
+
+def _training_arrays(task: Task, progress: Progress, log_id: str) -> dict[str, Int64s | Float64s]:
     checksums = to_signed(progress.checksum), to_signed(progress.asked_checksum)
     counts = [getattr(progress.counts, name) for name in _COUNTS]
+    merge = progress.merge
+    assert merge is not None, "only records of earlier versions have none"
+    merged = (merge.merged_to, merge.partitions, progress.unmerged, len(progress.scores) // 8)
     return {
         "tag": np.array([task.tag], np.int64),
         "log": _log_digest(log_id),
@@ -121,6 +138,8 @@ def _training_arrays(task: Task, progress: Progress, log_id: str) -> Arrays:
         ).reshape(3, -1),
         "counts": np.array(counts, np.int64),
         "checksums": np.array(checksums, np.int64),
+        "merged": np.array(merged, np.int64),
+        "merge": np.array([merge.history, merge.limits], np.int64).reshape(2, -1),
     }
 
 
@@ -132,6 +151,7 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
     """
     arrays = record.part(_TRAINING)
     sources = arrays.get("sources", np.empty((0, 0), np.int64))
+    merge, unmerged, scores = None, 0, b""
     with ArrayReader(arrays) as reader:
         (tag,) = reader.ints("tag", (1,), -(2**63), 2**63 - 1).tolist()
         log = reader.ints("log", (2,), -(2**63), 2**63 - 1)
@@ -140,6 +160,13 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         partitions, clocks, asked_to = reader.ints("sources", shape, -(2**62), 2**62).tolist()
         counts = reader.ints("counts", (len(_COUNTS),), 0, 2**62).tolist()
         learned, asked = reader.ints("checksums", (2,), -(2**63), 2**63 - 1).tolist()
+        if "merged" in arrays:  # an earlier version has not written it
+            merged = reader.ints("merged", (4,), -(2**62), 2**62).tolist()
+            history, limits = reader.ints("merge", (2, sources.shape[-1]), -(2**62), 2**62).tolist()
+            merge = Merge(merged[0], merged[1], tuple(map(bool, history)), tuple(limits))
+            unmerged = merged[2]
+        if "scores" in arrays:
+            scores = reader.floats("scores", arrays["scores"].shape[:1]).astype("<f8").tobytes()
     if not begin <= open_from or len(set(partitions)) != len(partitions):
         raise InvalidRecord(_REASON, "training.records, training.sources: are not in order")
     progress = Progress(
@@ -152,8 +179,22 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         Counts(*counts),
         from_signed(learned),
         from_signed(asked),
+        merge,
+        unmerged,
+        scores,
     )
     return tag, log, progress
+
+
+def _check_scores(record: ModelRecord, progress: Progress) -> None:
+    """Check that the record of a champion has all scores that it has given.
+
+    Raises:
+        InvalidRecord: it has not, since they were too many.
+    """
+    merged = record.part(_TRAINING).get("merged")
+    if merged is not None and int(merged[3]) * 8 != len(progress.scores):
+        raise InvalidRecord(_REASON, "training.scores: the model must be learned again")
 
 
 def _log_digest(log_id: str) -> Int64s:

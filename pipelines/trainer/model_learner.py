@@ -9,7 +9,8 @@ from typing import Final, Self, TypeAlias
 
 import numpy as np
 
-from pipelines.models.arrays import Arrays
+from pipelines.columnar.jit import Int64s
+from pipelines.models.arrays import Arrays, Float64s
 from pipelines.models.base_rate import BaseRate
 from pipelines.models.create import create
 from pipelines.models.drift import DriftDetector
@@ -18,7 +19,7 @@ from pipelines.models.quality import OutcomeQuality
 from pipelines.models.rows import interleaved
 from pipelines.models.stored import MODEL_PART, model_of, model_part
 from pipelines.models.value_quality import ValueQuality
-from pipelines.trainer.learner import Lesson
+from pipelines.trainer.learner import Asked, Lesson
 from schemas.examples.columns import Task
 from schemas.model_record import ModelRecord, named_part
 from schemas.model_spec import ModelSpec
@@ -117,17 +118,47 @@ class ModelLearner:
                 named |= named_part(name, part.arrays())
         return named
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Lesson) -> Float64s | None:
         """Judge the model by each row, then let it learn the row; see `Learner`."""
-        order = interleaved(len(lesson.labels))
-        scores = self.model.fold(lesson.rows, lesson.labels, order)
-        base_scores = self.base.fold(lesson.rows, lesson.labels, order)
-        losses = self.maturity.add(scores, base_scores, lesson.labels)
+        count = len(lesson.labels)
+        order = interleaved(count)
+        if lesson.asked is None:
+            scores = self.model.fold(lesson.rows, lesson.labels, order)
+            served, asked_scores = lesson.scores, None
+        else:
+            rows = np.concatenate([lesson.rows, lesson.asked.rows])
+            labels = np.concatenate([lesson.labels, np.zeros(len(lesson.asked.rows))])
+            found = self.model.fold(rows, labels, _order_with(order, lesson.asked))
+            scores, asked_scores = found[:count], found[count:]
+            served = _served(lesson, lesson.asked, asked_scores)
+        if count:
+            self._judge(
+                lesson.labels, scores, self.base.fold(lesson.rows, lesson.labels, order), served
+            )
+        return asked_scores
+
+    def _judge(
+        self, labels: Float64s, scores: Float64s, base_scores: Float64s, served: Float64s
+    ) -> None:
+        losses = self.maturity.add(scores, base_scores, labels)
         if self.drift is not None:
             self.drift.add(losses)
         if self.served is not None:
-            known = ~np.isnan(lesson.scores)
-            self.served.add(lesson.scores[known], base_scores[known], lesson.labels[known])
+            known = ~np.isnan(served)
+            self.served.add(served[known], base_scores[known], labels[known])
+
+
+def _order_with(order: Int64s, asked: Asked) -> Int64s:
+    """Return the order of a lesson with each asked row in it, scored at its place."""
+    rows = len(order) // 2 + np.arange(len(asked.rows))
+    return np.insert(order, 2 * asked.after, rows)
+
+
+def _served(lesson: Lesson, asked: Asked, asked_scores: Float64s) -> Float64s:
+    """Return the scores of a lesson, those that were given during it included."""
+    served, in_lesson = lesson.scores.copy(), asked.places >= 0
+    served[asked.places[in_lesson]] = asked_scores[in_lesson]
+    return served
 
 
 def _base_spec(spec: ModelSpec) -> ModelSpec:

@@ -7,7 +7,6 @@ import structlog
 
 from pipelines.trainer.examples_reader import Logged, skip
 from pipelines.trainer.fold import TaskFold
-from pipelines.trainer.learner import Learner
 from pipelines.trainer.model_log import ModelCodec, StoredModel, TaskId, newest
 from schemas.errors import AvilaError
 from schemas.examples.columns import Task
@@ -95,12 +94,14 @@ class TrainerPartition:
         wait_ms = max(PUBLISH_INTERVAL_MS, 1_000 * size // _BYTES_PER_S)
         self._next_at[task] = now_ms + wait_ms
 
-    def join(self, task: TaskId, learners: Sequence[Learner]) -> None:
+    def join(self, task: TaskId, rebuilt: TaskFold) -> None:
         """Let models that were learned again up to `position` go on with the others."""
         self.rebuilds.pop(task, None)
         fold = self.folds[task]
-        together = {learner.name: learner for learner in (*fold.learners, *learners)}
+        together = {learner.name: learner for learner in (*fold.learners, *rebuilt.learners)}
         fold.learners = [together[name] for name in fold.task.models if name in together]
+        if any(learner.name == fold.task.models[0] for learner in rebuilt.learners):
+            fold.adopt_scores(rebuilt.progress(self.position).scores)
         self._dirty.add(task)
 
     def _begin(self, task: Task, offset: int) -> TaskFold | None:
@@ -120,6 +121,9 @@ class TrainerPartition:
         """Continue from the newest records; models without one are learned again."""
         progress = newest(stored)
         learners = {}
+        for model in stored:
+            if model.progress.position == progress.position and model.name == task.models[0]:
+                progress = model.progress  # it alone has the scores that it has given
         for model in stored:
             if model.progress.position == progress.position and model.name in task.models:
                 try:

@@ -84,7 +84,7 @@ class Rebuilds:
                 begin = end
         for task, fold in folds.items():
             if task in partition.folds and partition.folds[task].begin == fold.begin:
-                partition.join(task, fold.learners)
+                partition.join(task, fold)
                 log.info("models learned again", definition=task.name, learned=fold.counts.learned)
 
     def _begin(self, partition: TrainerPartition) -> dict[TaskId, TaskFold]:

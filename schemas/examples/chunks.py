@@ -9,19 +9,19 @@ from schemas.examples.columns import (
     MAX_OUTCOMES,
     MAX_QUESTIONS,
     Examples,
-    Int64s,
     NotAsked,
     Outcomes,
+    Questions,
 )
 
 
-def chunks(examples: Examples, question_clocks: Int64s) -> Iterator[Examples]:
+def chunks(examples: Examples) -> Iterator[Examples]:
     """Yield a batch as records, in order, none of which is larger than a record may be.
 
-    `question_clocks` is what the source partition's clock said just before each question (ms).
     They are cut by offset, so that no outcome comes before the questions that it can answer. The
-    clock and position of each record but the last are those after its last item: whoever folds
-    the records learns the same as from one that holds all. The last has the counts.
+    position of each record but the last is that after its last item, its clock that just before
+    this item. Whoever folds the records learns
+    the same as from one that holds all. The last has the counts.
     """
     most = min(MAX_QUESTIONS, MAX_FEATURE_BYTES // max(4 * examples.questions.features.shape[1], 1))
     at_question = at_outcome = 0
@@ -42,10 +42,9 @@ def chunks(examples: Examples, question_clocks: Int64s) -> Iterator[Examples]:
         end = min(ends)
         questions = questions.rows(0, int(np.searchsorted(questions.offsets, end)))
         outcomes = outcomes.rows(0, int(np.searchsorted(outcomes.offsets, end)))
-        clocks = question_clocks[at_question : at_question + len(questions.offsets)]
         yield examples._replace(
             position=end,
-            clock=_clock_after(questions.at, clocks, outcomes),
+            clock=_last_clock(questions, outcomes),
             questions=questions,
             outcomes=outcomes,
             not_asked=NotAsked(),
@@ -55,7 +54,6 @@ def chunks(examples: Examples, question_clocks: Int64s) -> Iterator[Examples]:
         at_outcome += len(outcomes.offsets)
 
 
-def _clock_after(at: Int64s, clocks: Int64s, outcomes: Outcomes) -> int:
-    """Return the clock after some questions and outcomes, at least one: they advance it."""
-    columns = (at, clocks, outcomes.at, outcomes.clocks)
-    return max(int(column.max()) for column in columns if len(column))
+def _last_clock(questions: Questions, outcomes: Outcomes) -> int:
+    """Return the clock just before the last of some questions and outcomes, at least one."""
+    return max(int(clocks.max()) for clocks in (questions.clocks, outcomes.clocks) if len(clocks))

@@ -47,6 +47,7 @@ _QUESTION_COLUMNS: Final[dict[str, DTypeLike]] = {
     "persons": "<u8",
     "features": "<f4",
     "scores": "<f8",
+    "clocks": "<i8",
 }
 _OUTCOME_COLUMNS: Final[dict[str, DTypeLike]] = {
     "offsets": "<i8",
@@ -88,6 +89,8 @@ def to_record(examples: Examples) -> dict[str, Any]:
         "model_version": examples.model_version,
         **examples.not_asked._asdict(),
         "ended": examples.ended,
+        "history": examples.history,
+        "partitions": examples.partitions,
     }
 
 
@@ -115,6 +118,8 @@ def from_record(record: Record) -> Examples:
             f"must be {shape[0]} rows of {shape[1]}, and are {len(questions['features'])} numbers",
         )
     questions["features"] = questions["features"].reshape(shape)
+    if not len(questions["clocks"]):  # an earlier version has not written them
+        questions["clocks"] = questions["at"]
     examples = Examples(
         task,
         record["partition"],
@@ -125,6 +130,8 @@ def from_record(record: Record) -> Examples:
         record["model_version"],
         NotAsked(**{name: record[name] for name in NotAsked._fields}),
         record["ended"],
+        record["history"],
+        record["partitions"],
     )
     _check_columns(examples)
     return examples
@@ -164,6 +171,7 @@ def _check_columns(examples: Examples) -> None:
     _check_range("position", examples.position, 0, _MAX_LONG)
     _check_range("clock", examples.clock, -_MAX_LONG, _LATEST_MS)
     _check_range("model_version", examples.model_version, -1, _MAX_LONG)
+    _check_range("partitions", examples.partitions, 0, _MAX_INT)
     for field, count in examples.not_asked._asdict().items():
         _check_range(field, count, 0, _MAX_INT)
     _check_lengths("question", questions, MAX_QUESTIONS)
@@ -172,16 +180,15 @@ def _check_columns(examples: Examples) -> None:
         raise _refused("question_features", f"must have {len(examples.task.features)} a row")
     if questions.features.nbytes > MAX_FEATURE_BYTES:
         raise _refused("question_features", f"must have {MAX_FEATURE_BYTES} bytes or fewer")
-    for kind, offsets, at in (
-        ("question", questions.offsets, questions.at),
-        ("outcome", outcomes.offsets, outcomes.at),
+    for kind, offsets, at, clocks in (
+        ("question", questions.offsets, questions.at, questions.clocks),
+        ("outcome", outcomes.offsets, outcomes.at, outcomes.clocks),
     ):
         _check_offsets(f"{kind}_offsets", offsets, examples.position)
         if len(at) and not (at.min() >= 0 and at.max() <= _LATEST_MS):
             raise _refused(f"{kind}_at", f"must be 0 to {_LATEST_MS}")
-    clocks = outcomes.clocks
-    if len(clocks) and not (clocks.min() >= -_MAX_LONG and clocks.max() <= _LATEST_MS):
-        raise _refused("outcome_clocks", f"must be at most {_LATEST_MS}")
+        if len(clocks) and not (clocks.min() >= -_MAX_LONG and clocks.max() <= _LATEST_MS):
+            raise _refused(f"{kind}_clocks", f"must be at most {_LATEST_MS}")
     if not np.isfinite(questions.features).all():
         raise _refused("question_features", "must be finite")
     if not (np.abs(outcomes.values) <= MAX_VALUE).all():  # which NaN is not

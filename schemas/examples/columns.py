@@ -68,7 +68,8 @@ class Questions(NamedTuple):
     """Questions, ascending by offset; the columns have shape (n,), `features` (n, features).
 
     `offsets` and `at` (ms since 1970) are those of the events that ask, `persons` keyed hashes,
-    `scores` what the champion said, NaN where there was no model yet.
+    `scores` what the champion said, NaN where there was no model yet, and `clocks` (ms since 1970)
+    what the source partition's clock said just before each event.
     """
 
     offsets: Int64s
@@ -76,12 +77,13 @@ class Questions(NamedTuple):
     persons: UInt64s
     features: Float32s
     scores: Float64s
+    clocks: Int64s
 
     @classmethod
     def none(cls, features: int) -> "Questions":
         """Return no questions, whose rows would have this number of features."""
         times, rows = np.empty(0, np.int64), np.empty((0, features), np.float32)
-        return cls(times, times, np.empty(0, np.uint64), rows, np.empty(0))
+        return cls(times, times, np.empty(0, np.uint64), rows, np.empty(0), times)
 
     def rows(self, begin: int, end: int) -> "Questions":
         """Return the questions from place `begin` to `end`, which share memory with these."""
@@ -129,6 +131,8 @@ class Examples(NamedTuple):
         model_version: how many examples the champion had learned when it gave the scores; -1 if
             there was no model yet.
         ended: whether the source partition asks nothing more under this tag.
+        history: whether the source partition still reads events from before the definition.
+        partitions: how many source partitions there are; 0 if it is not known.
     """
 
     task: Task
@@ -140,3 +144,5 @@ class Examples(NamedTuple):
     model_version: int = -1
     not_asked: NotAsked = NotAsked()
     ended: bool = False
+    history: bool = False
+    partitions: int = 0

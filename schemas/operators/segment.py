@@ -4,7 +4,7 @@ A rule may refer to other segments. The definition on the topic therefore also h
 their rules in place of the references, so that it can be evaluated without any other definition.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from schemas.rules import (
     SET_ONCE,
     EventSequence,
     Performed,
+    Predicted,
     Rule,
     Seen,
     check_rule,
@@ -27,6 +28,7 @@ from schemas.rules import (
     event_filters,
     holds_without_events,
     parts,
+    predictions,
     references,
     resolve,
 )
@@ -38,10 +40,12 @@ __all__ = [
     "SET_ONCE",
     "EventSequence",
     "Performed",
+    "Predicted",
     "Rule",
     "Seen",
     "Segment",
     "SegmentDefinition",
+    "asking_for",
     "check_rule",
     "conditions",
     "decode",
@@ -50,6 +54,7 @@ __all__ = [
     "event_filters",
     "holds_without_events",
     "parts",
+    "predictions",
     "references",
     "resolve",
 ]
@@ -64,7 +69,8 @@ class Segment(
 
     Persons enter and leave with an event, or as time passes. The time is the project's own: that of
     its latest event, which also advances while there are no events; an event dated ahead of it
-    counts at once. The order in which events arrive makes no difference to who is in a segment;
+    counts at once. The order in which events arrive makes no difference to who is in a segment,
+    but for the scores that its rule may ask for, of which the last to come counts;
     a `sequence` counts those that arrive later than the allowed lateness some seconds later.
     """
 
@@ -80,6 +86,15 @@ class SegmentDefinition(Definition, frozen=True, kw_only=True):
 
     segment: Segment
     rule: Rule
+
+
+def asking_for(segments: Iterable[SegmentDefinition], prediction: str) -> list[str]:
+    """Return the segments whose own rules ask for the scores of a prediction, by id."""
+    return sorted(
+        segment.id
+        for segment in segments
+        if prediction in {name for name, _ in predictions(segment.segment.rule, "rule")}
+    )
 
 
 def decode_segment(body: bytes) -> Segment:

@@ -1,4 +1,4 @@
-"""All routes under `/api`: those of the registered operators, and those of projects."""
+"""All routes under `/api`: those of the registered operators and queries, and of projects."""
 
 from typing import Final
 
@@ -11,10 +11,12 @@ from services.query.projects.routes import (
     SETTINGS_ROUTES,
     STATUS_ROUTES,
 )
+from services.query.queries.resource import QUERY_ROUTES
 
 OPERATOR_GROUPS: Final[tuple[AnyGroup, ...]] = tuple(routes_of(one) for one in OPERATORS)
 GROUPS: Final[tuple[AnyGroup, ...]] = (
     *OPERATOR_GROUPS,
+    QUERY_ROUTES,
     SETTINGS_ROUTES,
     PLAN_ROUTES,
     REJECTED_ROUTES,

@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
 from schemas.errors import AvilaError
+from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.plans import PlanDefinition
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
@@ -40,6 +41,7 @@ from services.query.http.telemetry import QueryTelemetry
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
 from services.query.live.socket import Live
+from services.query.log.event_log import EventLog
 from services.query.operators import OPERATORS
 from services.query.operators.context import Context
 from services.query.operators.contract import AnyOperator
@@ -55,6 +57,7 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.queries.resource import QUERY_ROUTES, Queries
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -78,11 +81,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     registry = open_registry(settings, timeout_s=_REGISTRY_TIMEOUT_S)
     keys = Keys()
     plan_definitions = Definitions[PlanDefinition]("plan")
+    segments = Definitions[SegmentDefinition](SEGMENT.name)
     resources: list[_Resource] = []
 
     def apply(changes: _Changes) -> None:
         keys.apply(changes.keys)
         plan_definitions.apply(changes.definitions)
+        segments.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -90,7 +95,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "definitions", settings.cluster, [topics.definitions.name], _read, apply
     )
     store = Store(settings)
-    events = EventStore(store, settings.clickhouse_database)
+    events = EventStore(store, settings.clickhouse_database, EventLog(settings))
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
@@ -139,23 +144,25 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for topic_view in (*topic_views, *side_views):
             topic_view.start()
-        promoting = asyncio.create_task(promotions.run())
+        running = [asyncio.create_task(one) for one in (promotions.run(), context.reading.run())]
         try:
             async with rpc.serving(grpc_address, app) if grpc_address else nullcontext():
                 yield
         finally:
-            promoting.cancel()
-            await asyncio.gather(promoting, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await tail.stop()
             for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
             await store.close()
             registry.close()
 
-    auth = Middleware(AuthMiddleware, keys=keys, view=definitions_view)
+    auth = partial(Middleware, AuthMiddleware, keys=keys, view=definitions_view)
     answering = [
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
+        (QUERY_ROUTES, Queries(context, segments)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
@@ -206,13 +213,13 @@ def _make_resource(operator: AnyOperator, context: Context) -> _Resource:
     return resource
 
 
-def _routes(group: AnyGroup, resource: object, auth: Middleware) -> list[Route]:
+def _routes(group: AnyGroup, resource: object, auth: Callable[..., Middleware]) -> list[Route]:
     return [
         Route(
             route.matched_path,
             checked(partial(route.handle, resource), route.operation),
             methods=[route.method],
-            middleware=[auth],
+            middleware=[auth(scope=route.scope)],
         )
         for route in group.routes
     ]

@@ -25,6 +25,7 @@ from services.query.http.describe import (
 from services.query.http.forms import one_of_forms
 from services.query.http.health import Alive, Readiness
 from services.query.operators import OPERATORS
+from services.query.queries import resource as queries
 
 VERSION: Final = "3.1.0"
 
@@ -68,8 +69,8 @@ def document() -> Json:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": f"{TOKEN_PREFIX}…",
-                    "description": "A query token, as `avila tokens create` makes them. GET needs "
-                    "the scope `read`, everything else the scope `write`.",
+                    "description": "A query token, as `avila tokens create` makes them. GET and "
+                    "queries need the scope `read`, everything else the scope `write`.",
                 }
             },
         },
@@ -82,7 +83,8 @@ def _description() -> str:
     subscriptions = ", ".join(f'`{{"subscribe": "{name}"}}`' for name in (*live, "events"))
     return (
         f"Define {', '.join(plurals[:-1])} and {plurals[-1]}, and read the results that the stream "
-        "keeps; define tracking plans, which say what the properties of events must be. The "
+        "keeps; ask ClickHouse any question about the past with a query; define tracking plans, "
+        "which say what the properties of events must be. The "
         "WebSocket `/api/projects/{project}/live`, which OpenAPI cannot describe, sends results "
         f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first.'
     )
@@ -110,6 +112,7 @@ def _schemas() -> dict[str, Json]:
             schema["description"] = inspect.cleandoc(schema["description"])
     conditions = {"property": ("op", "value"), "and": (), "or": (), "not": ()}
     schemas["Condition"] = one_of_forms(schemas["Condition"], conditions)
+    queries.refine(schemas)
     for operator in OPERATORS:
         operator.refine(schemas)
         title = operator.request.__name__

@@ -130,6 +130,29 @@ class Life:
             for value in announced[of.topic(self._topics).name]
         ]
 
+    def score(self, prediction: str, scores: Mapping[str, float | None]) -> None:
+        """Take the newest scores of some persons in, None where one has ended; commit nothing."""
+        partition = self._partition
+        slots = partition.persons.intern(
+            StringColumn.of(texts([PROJECT] * len(scores))),
+            StringColumn.of(texts(list(scores))),
+            np.arange(len(scores)),
+        )
+        numbers = np.array([np.nan if one is None else one for one in scores.values()], np.float64)
+        for instance in partition.instances.values():
+            instance.take_scores(len(partition.persons), prediction, slots, numbers)
+        partition.scores_position = (partition.scores_position or 0) + len(scores)
+
+    @property
+    def predictions(self) -> frozenset[str]:
+        """The predictions whose scores the definition asks for."""
+        return self._new_instance().predictions
+
+    @property
+    def scores_position(self) -> int | None:
+        """How many scores are in the state, as the log has it after a crash."""
+        return self._partition.scores_position
+
     def define(self) -> None:
         """Define what is not defined yet: it begins with the history before it."""
         self._defined = True

@@ -66,7 +66,7 @@ def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Shown:
 # ── cases ────────────────────────────────────────────────────────────────────────────────────────
 
 _moments = st.integers(0, 12).map(lambda n: NOW + 1_000 * n) | st.integers(NOW, NOW + 9_999)
-_events = st.builds(
+events = st.builds(
     Event,
     st.sampled_from(PERSONS),
     st.sampled_from("abc"),
@@ -130,7 +130,7 @@ _conditions = st.sampled_from(
         ],
     ]
 )
-_leaves = st.one_of(
+leaves = st.one_of(
     _one("performed", _with(_names, _wheres, _counts, _spans)),
     _one("first_seen", _with(_names, _wheres, _times)),
     _one("last_seen", _with(_names, _wheres, _times)),
@@ -139,19 +139,19 @@ _leaves = st.one_of(
 )
 
 
-def _nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     several = st.lists(inner, min_size=1, max_size=3)
     return st.one_of(_one("and", several), _one("or", several), _one("not", inner))
 
 
-rules = st.recursive(_leaves, _nested, max_leaves=5)
+rules = st.recursive(leaves, nested, max_leaves=5)
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """A rule, and what persons did within some seconds."""
-    events = draw(st.lists(_events, min_size=1, max_size=12))
-    return Case({"rule": draw(rules)}, events, FOR_EVER_MS)
+    drawn = draw(st.lists(events, min_size=1, max_size=12))
+    return Case({"rule": draw(rules)}, drawn, FOR_EVER_MS)
 
 
 ENTRY = Entry(

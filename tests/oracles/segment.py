@@ -1,30 +1,54 @@
 """Who must be in a segment at one moment: its rule asked of whole lists of events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tests.oracles.conditions import holds, instant
 from tests.oracles.events import Event, Json, selected
 
 
-def members(rule: Json, events: Sequence[Event], now: int) -> set[str]:
-    """The persons of whom a rule without references holds at `now` (ms), as it reads in JSON."""
+def members(
+    rule: Json,
+    events: Sequence[Event],
+    now: int,
+    scores: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> set[str]:
+    """The persons of whom a rule without references holds at `now` (ms), as it reads in JSON.
+
+    `scores` has the newest score that each prediction gave a person, by person.
+    """
     return {
         person
         for person in {event.person for event in events}
-        if rule_holds(rule, [event for event in events if event.person == person], now)
+        if rule_holds(
+            rule,
+            [event for event in events if event.person == person],
+            now,
+            scores.get(person, {}),
+        )
     }
 
 
-def rule_holds(rule: Json, own: Sequence[Event], now: int) -> bool:
+def rule_holds(
+    rule: Json,
+    own: Sequence[Event],
+    now: int,
+    scores: Mapping[str, float] = MappingProxyType({}),
+) -> bool:
     """Whether a rule holds of the person who did all this, in the order of arrival."""
     match rule:
         case {"and": rules}:
-            return all(rule_holds(inner, own, now) for inner in rules)
+            return all(rule_holds(inner, own, now, scores) for inner in rules)
         case {"or": rules}:
-            return any(rule_holds(inner, own, now) for inner in rules)
+            return any(rule_holds(inner, own, now, scores) for inner in rules)
         case {"not": inner}:
-            return not rule_holds(inner, own, now)
+            return not rule_holds(inner, own, now, scores)
+        case {"predicted": asked}:
+            score = scores.get(asked["prediction"])
+            if score is None or score < asked.get("at_least", score):
+                return False
+            return bool("below" not in asked or score < asked["below"])
         case {"person": conditions}:
             return holds(conditions, properties_of(own))
         case {"performed": asked}:

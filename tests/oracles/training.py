@@ -7,6 +7,7 @@ each with what its partition's clock said just before it.
 from typing import NamedTuple
 
 _MASK = (1 << 64) - 1
+_NEVER = -(2**62)
 
 
 class Asked(NamedTuple):
@@ -77,6 +78,57 @@ def judge(
     late = [outcome for outcome in happened if outcome.at + lateness_ms < outcome.clock]
     missed = [one for one in late if not any(answers(question, one) for question in asked)]
     return Judged(learned, unanswered, still_open, len(missed))
+
+
+class MergedLearning:
+    """What each record of a log lets learn, in order, while history is merged over partitions.
+
+    It does not bound what waits, so that all of history is learned in the order of time.
+    """
+
+    def __init__(self, target: str, horizon_ms: int, lateness_ms: int) -> None:
+        self._rules = target, horizon_ms, lateness_ms
+        self._asked: dict[int, list[Asked]] = {}
+        self._happened: dict[int, list[Happened]] = {}
+        self._clocks: dict[int, int] = {}
+        self._reading: set[int] = set()
+        self._limits: dict[int, int] = {}
+        self._known: dict[int, int] = {}
+        self._merged_to = _NEVER
+
+    def take_in(
+        self,
+        partition: int,
+        asked: list[Asked],
+        happened: list[Happened],
+        clock: int,
+        *,
+        history: bool,
+        partitions: int,
+    ) -> list[tuple[int, Learned]]:
+        """Take in a record, and return what is learned then, with its source partition."""
+        self._asked.setdefault(partition, []).extend(asked)
+        self._happened.setdefault(partition, []).extend(happened)
+        self._clocks[partition] = max(clock, self._clocks.get(partition, clock))
+        self._reading -= {partition}
+        if history:
+            self._reading |= {partition}
+        everyone = len(self._clocks) >= partitions
+        if everyone and self._reading:
+            least = min(self._clocks[number] for number in self._reading)
+            self._merged_to = max(self._merged_to, least)
+        due = []
+        for number, own in self._clocks.items():
+            limit = own if everyone and not self._reading else min(own, self._merged_to)
+            self._limits[number] = max(limit, self._limits.get(number, limit))
+            asked, happened = self._asked[number], self._happened[number]
+            learned = judge(asked, happened, self._limits[number], *self._rules).learned
+            at = {question.offset: question.at for question in asked}
+            known = self._known.get(number, 0)
+            due += [(at[one.offset], number, one) for one in learned[known:]]
+            self._known[number] = len(learned)
+        due.sort(key=lambda one: (one[0], one[1], one[2].offset))
+        return [(number, one) for _, number, one in due]
 
 
 def checksum(ids: list[tuple[int, int]]) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipelines.trainer.learner import Lesson
 from schemas.examples.columns import (
     Examples,
+    Float64s,
     NotAsked,
     Outcomes,
     Questions,
@@ -53,6 +54,10 @@ class Source:
                 self.ask_clocks.append(before)
             self.clocks.append(clock)
 
+    def moment(self, asked: Asked) -> int:
+        """When its source partition asked a question, by its clock."""
+        return max(asked.at, dict(zip(self.asked, self.ask_clocks, strict=True))[asked])
+
     def cut(self, ends: Iterable[int]) -> list[Examples]:
         """The records if batches end before these offsets; the last ends with the events."""
         bounds = [0, *sorted({end for end in ends if 0 < end < len(self.clocks)}), len(self.clocks)]
@@ -60,21 +65,23 @@ class Source:
 
     def record(self, begin: int, end: int) -> Examples:
         """The record of the events from offset `begin` to `end`."""
-        asked = [one for one in self.asked if begin <= one.offset < end]
+        by_clock = zip(self.asked, self.ask_clocks, strict=True)
+        pairs = [(one, clock) for one, clock in by_clock if begin <= one.offset < end]
+        asked, ask_clocks = [one for one, _ in pairs], [clock for _, clock in pairs]
         happened = [one for one in self.happened if begin <= one.offset < end]
         return Examples(
             self.task,
             self.number,
             end,
             self.clocks[end - 1],
-            questions_of(self.task, asked),
+            questions_of(self.task, asked, ask_clocks),
             outcomes_of(happened),
             model_version=begin,
             not_asked=NotAsked(capped=1, sampled_out=2, late_triggers=3),
         )
 
 
-def questions_of(task: Task, asked: Sequence[Asked]) -> Questions:
+def questions_of(task: Task, asked: Sequence[Asked], clocks: Sequence[int]) -> Questions:
     return Questions(
         np.array([one.offset for one in asked], np.int64),
         np.array([one.at for one in asked], np.int64),
@@ -83,6 +90,7 @@ def questions_of(task: Task, asked: Sequence[Asked]) -> Questions:
             len(asked), len(task.features)
         ),
         np.array([score_of(one) for one in asked], np.float64),
+        np.array(clocks, np.int64),
     )
 
 
@@ -112,9 +120,10 @@ class Recorder:
     def version(self) -> int:
         return len(self.learned)
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Lesson) -> Float64s | None:
         first = lesson.rows[:, 0].tolist()
         self.learned += zip(first, lesson.labels.tolist(), lesson.scores.tolist(), strict=True)
+        return None
 
 
 FEATURES = ("recency", "age")

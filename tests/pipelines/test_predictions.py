@@ -15,11 +15,21 @@ from pipelines.trainer.model_codec import spec_named
 from schemas.model_record import ModelRecord
 from schemas.operators.prediction import PREDICTION
 from schemas.settings import Settings
+from services.query.operators.prediction.models import TRAINING_COUNTS
 from tests.conftest import HELD_PARTITIONS
-from tests.events import Results, Sent, await_equal, decode, define_prediction, send
+from tests.events import (
+    Results,
+    Sent,
+    await_equal,
+    decode,
+    define_metric,
+    define_prediction,
+    measured,
+    send,
+)
 from tests.oracles import prediction as oracle
 from tests.oracles.events import Event
-from tests.oracles.training import Asked, Happened, Learned, checksum, judge
+from tests.oracles.training import Asked, Happened, Learned, MergedLearning, checksum
 from tests.pipelines.models.as_river import pipeline, same_bits, state
 from tests.pipelines.river_training import state_in
 from tests.pipelines.training import published
@@ -127,19 +137,17 @@ def of_source(log: list[Example], source: int) -> list[Example]:
 
 def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
     """What each record of the log lets learn, by the oracle."""
-    sources: dict[int, tuple[list[Asked], list[Happened]]] = {}
-    known: Counter[int] = Counter()
-    clocks: dict[int, int] = {}
+    learning = MergedLearning("performs", 1_800_000, 60_000)
     for example in log:
-        source = example.fields["partition"]
-        asked, happened = sources.setdefault(source, ([], []))
-        asked += example.asked
-        happened += example.happened
-        clock = round(example.fields["clock"].timestamp() * 1_000)
-        clocks[source] = max(clock, clocks.get(source, clock))
-        found = judge(asked, happened, clocks[source], "performs", 1_800_000, 60_000).learned
-        yield [(source, one) for one in found[known[source] :]]
-        known[source] = len(found)
+        fields = example.fields
+        yield learning.take_in(
+            fields["partition"],
+            example.asked,
+            example.happened,
+            round(fields["clock"].timestamp() * 1_000),
+            history=fields["history"],
+            partitions=fields["partitions"],
+        )
 
 
 def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
@@ -215,7 +223,8 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
             row = dict(zip(record.features, one.features, strict=True))
             features[of.fields["partition"], one.offset] = row
             scored[of.fields["model_version"]].append((row, score))
-    assert all(np.isnan(score) for _, score in scored.pop(-1))
+    # Before the trainer has published a model, there are no scores.
+    assert all(np.isnan(score) for _, score in scored.pop(-1, ()))
     versions = len(scored)
     order = [one for batch in learned_in_order(log) for one in batch]
     for source, example in [*order, (-1, Learned(0, 0))]:
@@ -246,4 +255,89 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
         for message in results.read(PREDICTION.changes[0].topic(settings.topics))
     }
     assert found == {f"shop/buys/{person}".encode(): score for person, score in last.items()}
+    results.close()
+
+
+def seen(results: Results) -> int:
+    """How many events the metric `seen` has counted."""
+    found = measured(results, "seen").values()
+    return round(sum(part["sum"] or 0 for parts in found for part in parts))
+
+
+KILLS = 5  # each lets partitions move twice: when the worker is gone, and when it is back
+
+
+def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_that_are_killed(
+    settings: Settings, begin_ms: int
+) -> None:
+    events = history(begin_ms)
+    past, live = events[: EVENTS // 2], events[EVENTS // 2 :]
+    results = Results(settings)
+
+    def model() -> ModelRecord | None:
+        found = published(settings)
+        return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
+
+    with (
+        WorkerProcess(settings, "one") as one,
+        WorkerProcess(settings, "two") as two,
+    ):
+        define_metric(settings, "seen", {"measure": "sum", "property": "one", "bucket_s": 86_400})
+        send(settings, [one._replace(properties='{"one": 1}') for one in past])
+        await_equal(len(past), lambda: seen(results))  # by the worker: it is history from now on
+        define_prediction(settings, "buys", BODY)
+        for number in range(KILLS):
+            worker = (one, two)[number % 2]
+            await_equal(True, lambda: bool(examples_of(results)))
+            worker.kill()
+            send(settings, live[number::KILLS])
+            worker.start()
+        await_equal(EVENTS, lambda: len(results.read(results.topics.events)))
+        logs = logs_of(results)
+        expected = {source: oracle.asked(BODY, log) for source, (_, log) in logs.items()}
+        count = sum(map(len, expected.values()))
+        await_equal(count, lambda: sum(len(one.asked) for one in examples_of(results)))
+
+        def is_trained() -> bool:
+            learned = sum(map(len, learned_in_order(examples_of(results))))
+            return (found := model()) is not None and found.learned == learned
+
+        await_equal(True, is_trained)
+        assert (one.stop(), two.stop()) == (0, 0)
+        assert "Traceback" not in one.output + two.output
+    log, record = examples_of(results), model()
+    assert record is not None
+
+    # The ledger: every question of every partition once, learned or still open.
+    ids = {
+        (source, offsets[question.place])
+        for source, (offsets, _) in logs.items()
+        for question in expected[source]
+    }
+    asked = [(of.fields["partition"], one.offset) for of in log for one in of.asked]
+    assert (len(asked), set(asked)) == (len(ids), ids)
+    order = [one for batch in learned_in_order(log) for one in batch]
+    learned = [(source, one.offset) for source, one in order]
+    assert len(set(learned)) == len(learned)
+    counts = dict(zip(TRAINING_COUNTS, record.part("training")["counts"].tolist(), strict=True))
+    assert counts["asked"] == len(ids)
+    assert counts["learned"] == len(learned)
+    assert counts["dropped"] == counts["repeated"] == counts["capped"] == 0
+    in_record = checksum(learned).to_bytes(8, "little") + len(learned).to_bytes(8, "little")
+    assert record.learned_ids == in_record
+    checksums = record.part("training")["checksums"].tolist()
+    assert [one % 2**64 for one in checksums] == [checksum(learned), checksum(asked)]
+
+    # The model is River's over this order, of which the beginning is history.
+    features = {
+        (of.fields["partition"], one.offset): (one.at, one.features)
+        for of in log
+        for one in of.asked
+    }
+    river = pipeline(spec_named(SGD))
+    for source, example in order:
+        _, row = features[source, example.offset]
+        river.learn_one(dict(zip(record.features, row, strict=True)), bool(example.label))
+    assert same_bits(state_in(record.part("model")), state(river))
+    assert all(of_source(log, source)[0].fields["history"] for source in logs)
     results.close()

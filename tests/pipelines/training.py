@@ -116,6 +116,11 @@ def published(settings: Settings) -> dict[bytes, ModelRecord]:
 
 
 def a_history(of: Task, number: int, events: int = 600) -> Source:
+    """A source partition with `some_events`."""
+    return Source(of, number, some_events(of, number, events))
+
+
+def some_events(of: Task, number: int, events: int = 600) -> list[Seen]:
     """Events of a few persons: who has just asked more often answers soon. Some come late."""
     rng = random.Random(f"{of.name}/{number}")
     at, history = 1_000, []
@@ -124,7 +129,7 @@ def a_history(of: Task, number: int, events: int = 600) -> Source:
         late = rng.randrange(of.lateness_ms + 9) if rng.random() < 0.1 else 0
         value = float(rng.randrange(1, 5)) if rng.random() < 0.2 else None
         history.append(Seen(at - late, rng.randrange(1, 9), rng.random() < 0.5, value))
-    return Source(of, number, history)
+    return history
 
 
 def a_log(sources: Sequence[Source], seed: int = 0) -> list[Examples]:

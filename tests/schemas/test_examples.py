@@ -134,7 +134,7 @@ def test_a_large_batch_is_cut_into_records_that_teach_the_same(features: int) ->
     history = [Seen(at, at % 7, asks=at % 3 > 0, value=1.0 * at) for at in range(9_000)]
     source = Source(of, 0, history)
     whole = source.record(0, len(history))
-    parts = list(chunks(whole, np.array(source.ask_clocks, np.int64)))
+    parts = list(chunks(whole))
     assert len(parts) > 1
     for part in parts:
         assert len(part.questions.offsets) <= MAX_QUESTIONS
@@ -154,7 +154,7 @@ def test_a_large_batch_is_cut_into_records_that_teach_the_same(features: int) ->
 
 def test_a_small_batch_is_one_record() -> None:
     whole = one()
-    (part,) = chunks(whole, np.zeros(9, np.int64))
+    (part,) = chunks(whole)
     assert_same(part, whole)
 
 

@@ -4,16 +4,18 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 from schemas.avro.codec import Codec
 from schemas.registry.log import Registry
 from schemas.settings import Settings
-from sinks.base import Batch, Sink
+from sinks.base import Batch, ResumableSink
 from sinks.delivery import Delivery
 from sinks.memory import MemorySink
 from sinks.rejects import Rejects
-from sinks.rows import EVENT
+from sinks.resume import resuming
+from sinks.rows import EVENT, decode
 from sinks.source import SourceSettings
 from sinks.telemetry import Metrics
 
@@ -45,7 +47,7 @@ class Running:
     def __init__(
         self,
         settings: Settings,
-        sink: Sink,
+        sink: ResumableSink,
         *,
         chunk_rows: int = 50_000,
         missing_offsets: Literal["refuse", "beginning", "end"] = "refuse",
@@ -89,17 +91,20 @@ class Running:
     def _run(self) -> None:
         settings = self._settings
         with Registry(settings.bootstrap) as registry:
+            source = SourceSettings(
+                settings.bootstrap,
+                settings.topics.events.name,
+                GROUP,
+                session_timeout_ms=6_000,
+                chunk_rows=self._chunk_rows,
+                missing_offsets=self._missing_offsets,
+            )
+            codec = Codec(EVENT, registry.find)
             self._delivery = Delivery(
-                SourceSettings(
-                    settings.bootstrap,
-                    settings.topics.events.name,
-                    GROUP,
-                    session_timeout_ms=6_000,
-                    chunk_rows=self._chunk_rows,
-                    missing_offsets=self._missing_offsets,
-                ),
+                source,
                 self._sink,
-                Codec(EVENT, registry.find),
+                partial(decode, codec),
+                resuming(source, self._sink, codec),
                 Rejects(settings.bootstrap, settings.topics.rejected.name),
                 self.metrics,
             )

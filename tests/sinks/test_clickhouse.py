@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import Misconfigured, Unavailable
 from schemas.settings import Secret, Settings
-from sinks.clickhouse import WRITE_TIMEOUT_S, ClickHouseSink, Month
+from sinks.clickhouse import ClickHouseSink, Month
+from sinks.store import WRITE_TIMEOUT_S
 from tests.ports import free_ports
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
 from tests.sinks.tables import query

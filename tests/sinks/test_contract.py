@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from schemas.settings import Settings
-from sinks.base import Batch, Row, Sink
+from sinks.base import Batch, ResumableSink, Row
 from sinks.clickhouse import ClickHouseSink
 from sinks.memory import MemorySink
 from tests.sinks.events import MONTH_MS, NOV_2025_MS, batch, event
@@ -18,7 +18,7 @@ from tests.sinks.tables import query
 class SinkUnderTest(NamedTuple):
     """How to open a sink, as another process would, and its rows by partition and offset."""
 
-    open: Callable[[], Sink]
+    open: Callable[[], ResumableSink]
     written: Callable[[], list[tuple[int, int, str]]]
 
 
@@ -53,7 +53,7 @@ def tested(request: pytest.FixtureRequest) -> Iterator[SinkUnderTest]:
 
 
 @pytest.fixture
-def sink(tested: SinkUnderTest) -> Iterator[Sink]:
+def sink(tested: SinkUnderTest) -> Iterator[ResumableSink]:
     sink = tested.open()
     sink.setup()
     yield sink
@@ -64,12 +64,12 @@ EVENTS = [event(number) for number in range(20)]
 PLACES = [(0, number, event["event_id"]) for number, event in enumerate(EVENTS)]
 
 
-def test_rows_that_are_written_are_there(tested: SinkUnderTest, sink: Sink) -> None:
+def test_rows_that_are_written_are_there(tested: SinkUnderTest, sink: ResumableSink) -> None:
     sink.write(batch(EVENTS))
     assert tested.written() == PLACES
 
 
-def test_setting_up_again_changes_nothing(tested: SinkUnderTest, sink: Sink) -> None:
+def test_setting_up_again_changes_nothing(tested: SinkUnderTest, sink: ResumableSink) -> None:
     sink.write(batch(EVENTS))
     sink.setup()
     assert tested.written() == PLACES
@@ -77,7 +77,7 @@ def test_setting_up_again_changes_nothing(tested: SinkUnderTest, sink: Sink) -> 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_batch_written_twice_is_there_once(
-    tested: SinkUnderTest, sink: Sink, *, again: bool
+    tested: SinkUnderTest, sink: ResumableSink, *, again: bool
 ) -> None:
     for _ in range(2):
         sink.write(batch(EVENTS, again=again))
@@ -85,7 +85,7 @@ def test_a_batch_written_twice_is_there_once(
 
 
 def test_a_batch_that_may_have_been_written_but_was_not_is_written(
-    tested: SinkUnderTest, sink: Sink
+    tested: SinkUnderTest, sink: ResumableSink
 ) -> None:
     sink.write(batch(EVENTS, again=True))
     assert tested.written() == PLACES
@@ -96,7 +96,7 @@ def test_a_batch_written_by_two_processes_at_once_is_there_once(tested: SinkUnde
     others = [tested.open() for _ in range(2)]
     start = threading.Barrier(2)
 
-    def write(other: Sink, again: bool) -> None:
+    def write(other: ResumableSink, again: bool) -> None:
         start.wait()
         other.write(batch(EVENTS, again=again))
 
@@ -113,28 +113,32 @@ def test_a_batch_written_by_two_processes_at_once_is_there_once(tested: SinkUnde
     assert tested.written() == PLACES
 
 
-def test_a_batch_of_several_months_is_there_once(tested: SinkUnderTest, sink: Sink) -> None:
+def test_a_batch_of_several_months_is_there_once(
+    tested: SinkUnderTest, sink: ResumableSink
+) -> None:
     events = [event(n, timestamp=NOV_2025_MS + (n % 4 - 2) * MONTH_MS) for n in range(20)]
     for again in (False, True, False):
         sink.write(batch(events, again=again))
     assert tested.written() == PLACES
 
 
-def test_equal_rows_of_different_chunks_are_all_there(tested: SinkUnderTest, sink: Sink) -> None:
+def test_equal_rows_of_different_chunks_are_all_there(
+    tested: SinkUnderTest, sink: ResumableSink
+) -> None:
     sink.write(batch(EVENTS))
     sink.write(batch(EVENTS, first=20))
     sink.write(batch(EVENTS, partition=1))
     assert len(tested.written()) == 60
 
 
-def test_an_empty_batch_leaves_nothing(tested: SinkUnderTest, sink: Sink) -> None:
+def test_an_empty_batch_leaves_nothing(tested: SinkUnderTest, sink: ResumableSink) -> None:
     empty: Batch = batch([], last=0)
     sink.write(empty)
     sink.write(empty._replace(again=True))
     assert tested.written() == []
 
 
-def test_the_newest_rows_of_a_partition_are_known(sink: Sink) -> None:
+def test_the_newest_rows_of_a_partition_are_known(sink: ResumableSink) -> None:
     assert sink.stored(0, 3) == {}
     sink.write(batch(EVENTS))
     sink.write(batch(EVENTS, partition=1, first=50))

@@ -16,6 +16,7 @@ from schemas.examples.columns import Task
 from schemas.follower import TopicReader
 from schemas.model_keys import ModelKey
 from schemas.model_record import from_fields
+from schemas.model_verdict import is_better
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
@@ -54,6 +55,7 @@ class Champions:
             files.load("model"), registry.find, shipped=files.history("model")
         ).decode
         self._scorers: dict[ModelKey, Scorer] = {}
+        self._better: dict[ModelKey, bool] = {}
         self._tasks: set[ModelKey] = set()
 
     def require(self, task: Task) -> None:
@@ -102,7 +104,8 @@ class Champions:
             for failure in decoded.failures:
                 log.error("not a model", key=key, reason=failure.detail)
             for fields in decoded.batch.to_pylist():
-                self._scorers[of] = scorer_of(from_fields(fields))
+                record = from_fields(fields)
+                self._scorers[of], self._better[of] = scorer_of(record), is_better(record)
         except AvilaError as error:
             log.error("model refused", key=key, reason=str(error))
 
@@ -113,6 +116,10 @@ class Champions:
             return Scores(NO_MODEL, np.full(len(features), np.nan))
         scores = scorer.predict_many(features)
         return Scores(scorer.version, np.where(np.isfinite(scores), scores, np.nan))
+
+    def withholds(self, task: Task) -> bool:
+        """Return whether the model that scores has not shown to be better than its base rate."""
+        return not self._better.get(ModelKey.of(task, task.models[0]), False)
 
     def contributions(self, task: Task, features: Float32s) -> list[list[Contribution]]:
         """Return the features of each row that contribute most; none if the model is not linear."""

@@ -17,8 +17,11 @@ from schemas.operators.prediction import PredictionDefinition, features_of, mode
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
     """A prediction as one partition runs it.
 
-    `clock_published` is the clock that the trainer was last told of.
+    `clock_published` is the clock that the trainer was last told of, `history_published` whether
+    it was told that this partition reads history; None as long as it was told neither.
     """
+
+    merges_history = True
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
         self.clock_published = NEVER
+        self.history_published: bool | None = None
 
     def fold(
         self, persons: int, events: SelectedEvents, times_of_day: Int64s

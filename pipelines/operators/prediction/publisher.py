@@ -14,7 +14,7 @@ from pipelines.columnar.jit import Int32s, UInt64s
 from pipelines.columnar.mix import mix_strings
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
-from pipelines.engine.constants import NEVER, TOTAL
+from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import Changed, PartitionContext, Record
 from pipelines.engine.person_topic import PersonTopic
 from pipelines.kafka.reader import Reader
@@ -35,6 +35,7 @@ from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 
 _CLOCK_INTERVAL_MS: Final = 1_000
+_BEFORE_EVENTS: Final = 0  # a clock by which nothing is due
 
 
 class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChanges]):
@@ -48,6 +49,8 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self._examples = Encoder(example, registry.register(value_subject(self._topic), example))
         self._persons = PersonTopic(PREDICTION, settings.topics, registry, outbox)
         self._champions = Champions(settings, registry)
+        self._source = settings.topics.events.name
+        self._source_partitions = 0
 
     def follow(self) -> None:
         """Adopt the newest models."""
@@ -59,9 +62,16 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         return self._champions.caught_up
 
     def aggregates(self, context: PartitionContext, instance: PredictionInstance) -> None:
-        """Publish what was asked; follow the model of a prediction that is new."""
+        """Publish what was asked; follow the model of a prediction that is new.
+
+        The trainer is told when history begins, and when it has been read.
+        """
         self._champions.require(instance.task)
         super().aggregates(context, instance)
+        history = instance.backfill is not None
+        if history != instance.history_published and not instance.failed:
+            self._send([self._without_events(context, instance)])
+            instance.history_published = history
 
     def changes(
         self,
@@ -88,10 +98,15 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         examples = Examples(
             prediction.task,
             context.partition,
-            context.position if prediction.backfill is None else prediction.backfill.at,
+            _position(context, prediction),
             changes.clock,
             Questions(
-                asked.offsets, asked.at, persons[: len(asked)], asked.features, scores.scores
+                asked.offsets,
+                asked.at,
+                persons[: len(asked)],
+                asked.features,
+                scores.scores,
+                asked.clocks,
             ),
             Outcomes(
                 answered.offsets,
@@ -102,9 +117,26 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             ),
             scores.version,
             NotAsked(changes.capped, changes.sampled_out, changes.late_triggers),
+            history=prediction.backfill is not None,
+            partitions=self._source_partitions,
         )
-        self._send(list(chunks(examples, asked.clocks)))
+        self._send(list(chunks(examples)))
         prediction.clock_published = changes.clock
+
+    def _without_events(
+        self, context: PartitionContext, prediction: PredictionInstance
+    ) -> Examples:
+        """Return a record that says no more than how far the source partition is."""
+        return Examples(
+            prediction.task,
+            context.partition,
+            _position(context, prediction),
+            prediction.state.clock or _BEFORE_EVENTS,
+            Questions.none(len(prediction.task.features)),
+            Outcomes.none(),
+            history=prediction.backfill is not None,
+            partitions=self._source_partitions,
+        )
 
     def _send(self, examples: list[Examples]) -> None:
         records = [to_record(one) for one in examples]
@@ -134,6 +166,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             "version": task.version,
             "model": task.models[0],
             "model_version": scores.version,
+            "withheld": self._champions.withholds(task),
         }
         self._persons.send(
             context.partition,
@@ -180,6 +213,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         self, partition: int, instances: Mapping[Key, PredictionInstance], reader: Reader
     ) -> Generator[None, None, None]:
         """Load the published aggregates in steps; delete the scores of ended predictions."""
+        self._source_partitions = max(self._source_partitions, reader.partitions(self._source))
         for instance in instances.values():
             if isinstance(instance, PredictionInstance):  # one that failed has no model
                 self._champions.require(instance.task)
@@ -191,20 +225,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         """Delete what is published of a prediction that ends, and tell the trainer."""
         super().forget(context, instance)
         self._champions.forget(instance.task)
-        clock = instance.state.clock
-        self._send(
-            [
-                Examples(
-                    instance.task,
-                    context.partition,
-                    context.position,
-                    NEVER if clock is None else clock,
-                    Questions.none(len(instance.task.features)),
-                    Outcomes.none(),
-                    ended=True,
-                )
-            ]
-        )
+        self._send([self._without_events(context, instance)._replace(ended=True)])
         if not instance.has_previous:
             self._persons.forget(context, instance)
 
@@ -216,6 +237,11 @@ def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChange
     if changes.capped or changes.sampled_out or changes.late_triggers:
         return True
     return changes.clock >= prediction.clock_published + _CLOCK_INTERVAL_MS
+
+
+def _position(context: PartitionContext, prediction: PredictionInstance) -> int:
+    """Return the offset below which a prediction holds the source partition's events."""
+    return context.position if prediction.backfill is None else prediction.backfill.at
 
 
 def _hashes(context: PartitionContext, prediction: PredictionInstance, rows: Int32s) -> UInt64s:

@@ -36,10 +36,12 @@ from schemas.operators.segment import (
     SET,
     EventSequence,
     Performed,
+    Predicted,
     Rule,
     Seen,
     holds_without_events,
 )
+from schemas.score_order import LOWEST, NO_SCORE, ordered
 from schemas.time.rfc3339 import read_time
 
 
@@ -59,6 +61,7 @@ class _Compiler:
         self._code: list[tuple[int, int, int]] = []
         self._property_tests: list[PropertyTest] = []
         self._sequences: list[StepSequence] = []
+        self._scores: dict[str, int] = {}
         self._operands = 0
         self._depth = 0
 
@@ -78,6 +81,7 @@ class _Compiler:
             self._sequences,
             sets_properties,
             self._depth,
+            self._scores,
         )
 
     def add_rule(self, rule: Rule) -> None:
@@ -93,6 +97,8 @@ class _Compiler:
             self._add_performed(rule.performed)
         elif rule.sequence is not None:
             self._add_sequence(rule.sequence)
+        elif rule.predicted is not None:
+            self._add_predicted(rule.predicted)
         elif rule.person:
             self._add_conditions(AND, rule.person)
         elif rule.first_seen is not None:
@@ -144,6 +150,18 @@ class _Compiler:
         cell = self._add_register(COMPLETED, len(self._sequences), [0])
         self._sequences.append(StepSequence(bits, 1_000 * sequence.window_s))
         self._emit(AT_LEAST, cell, 1)
+
+    def _add_predicted(self, predicted: Predicted) -> None:
+        cell = self._scores.get(predicted.prediction)
+        if cell is None:
+            cell = self._scores[predicted.prediction] = len(self._blank)
+            self._blank.append(NO_SCORE)
+        least = LOWEST if predicted.at_least is None else ordered(predicted.at_least)
+        self._emit(AT_LEAST, cell, least)
+        if predicted.below is not None:
+            self._emit(AT_LEAST, cell, ordered(predicted.below))
+            self._emit(NOT)
+            self._emit_combination(AND, 2)
 
     def _add_conditions(self, op: int, conditions: Sequence[Condition]) -> None:
         for condition in conditions:

@@ -12,11 +12,15 @@ A person has a number of int64 cells. Registers write them as events come, and t
 Cells do not depend on the order in which events come, except at equal times: then `$set` keeps the
 last event to come and `$set_once` the first.
 
+A cell that no register writes has the person's newest score of a prediction, in the order of
+`schemas.score_order`: it comes from `avila.predictions`, and from no event.
+
 The code is the rule in postfix order. Only tests of how long ago something was change with time,
 and each changes once, so a rule needs no evaluation before the earliest of those times. `at most n`
 is `not at least n + 1`.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -66,6 +70,7 @@ class Program(NamedTuple):
         blank: the cells of a person without events.
         sets_properties: the bit of the selector for events that set properties, 0 without one.
         depth: how many operands wait at most.
+        scores: the cells of the newest scores, by the ids of the predictions.
     """
 
     selectors: list[EventSelector]
@@ -76,6 +81,7 @@ class Program(NamedTuple):
     sequences: list[StepSequence]
     sets_properties: int
     depth: int
+    scores: Mapping[str, int]
 
     @property
     def reads(self) -> list[ObjectMember]:

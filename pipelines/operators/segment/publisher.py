@@ -67,12 +67,19 @@ class SegmentPublisher(AggregatesPublisher[SegmentInstance, ChangeRecords]):
     def record(self, instance: SegmentInstance, period: int) -> Record:
         """Return how many entered and left on a day."""
         moves = instance.aggregates.of(period)
-        clock = instance.state.clock if period == TOTAL else None
-        return {"entered": moves.entered, "left": moves.left, "clock": clock}
+        whole = period == TOTAL
+        return {
+            "entered": moves.entered,
+            "left": moves.left,
+            "clock": instance.state.clock if whole else None,
+            "scores_since": instance.scores_since if whole else None,
+        }
 
     def load(self, instance: SegmentInstance, record: Record) -> None:
         """Continue from a published day."""
         day = TOTAL if record["day"] is None else record["day"]
+        if day == TOTAL:
+            instance.scores_since = record["scores_since"]
         instance.aggregates.load(day, Moves(record["entered"], record["left"]))
 
     def restore(

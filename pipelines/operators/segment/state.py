@@ -5,6 +5,7 @@ log is the published one. Events that are folded again while a partition is rest
 nothing: what they did to membership is undone, and it is evaluated again afterwards.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -42,6 +43,7 @@ from pipelines.operators.segment.columns import (
     FAILS,
     HEADS,
     HOLDS,
+    RECHECK,
     ROW,
     UNSET,
     CompiledRule,
@@ -53,6 +55,7 @@ from pipelines.operators.segment.kernel import expire, fold
 from pipelines.operators.segment.program import Program
 from pipelines.operators.segment.sequences import Sequences
 from schemas.operators.segment import Performed, Rule
+from schemas.score_order import NO_SCORE
 
 _LOGGED: Final = ("member", "published", "until")
 TIMERS_BATCH: Final = 20_000  # timers that one call of `expire` handles at most
@@ -83,6 +86,11 @@ class SegmentState(FixedRows):
         """Memory held, the spare room of growing columns included."""
         own = self._changes.nbytes + 12 * len(self._timers)
         return super().nbytes + own + self._sequences.nbytes
+
+    @property
+    def scores(self) -> Mapping[str, int]:
+        """The cells of scores, by the predictions that give them."""
+        return self._program.scores
 
     @property
     def clock(self) -> int | None:
@@ -170,6 +178,41 @@ class SegmentState(FixedRows):
         selected = masks & ~np.uint32(self._program.sets_properties) != 0
         relevant = selected | (verdicts != UNSET).any(axis=1)
         return relevant, verdicts
+
+    def take_scores(self, persons: int, cell: int, slots: Int32s, scores: Int64s) -> Int32s:
+        """Write the newest scores of some persons, each once, into a cell; return the rows to log.
+
+        Whether these persons are in is evaluated when time passes next, or with their next event.
+        """
+        self.reserve(persons, len(slots))
+        known = self.row_of[slots] != NONE
+        self._add_rows(slots[~known & (scores != NO_SCORE)])
+        rows = self.row_of[slots]
+        changed = rows != NONE
+        changed[changed] = self.words[rows[changed], cell] != scores[changed]
+        rows = rows[changed]
+        self.words[rows, cell] = scores[changed]
+        self.rows["until"][rows] = self.rows["timer"][rows] = RECHECK
+        self._timers.add(np.full(len(rows), RECHECK), rows)
+        found: Int32s = rows
+        return found
+
+    def _add_rows(self, slots: Int32s) -> None:
+        """Add rows for persons of whom there is no event."""
+        begin = self.size
+        rows = np.arange(begin, begin + len(slots), dtype=np.int32)
+        self.row_of[slots] = rows
+        self.rows[rows] = np.zeros(len(rows), ROW)
+        self.rows["slot"][rows], self.rows["until"][rows] = slots, FOREVER
+        self.words[rows] = self._program.blank
+        self.heads[0] += len(rows)
+
+    def take_scores_of(self, other: "SegmentState") -> None:
+        """Take over the scores of a state of the same segment and the same persons."""
+        for cell in self._program.scores.values():
+            rows = np.flatnonzero(other.words[: other.size, cell] != NO_SCORE).astype(np.int32)
+            slots, scores = other.persons_of(rows), other.words[rows, cell]
+            self.take_scores(len(other.row_of), cell, slots, scores.astype(np.int64))
 
     def expire(self, now: int) -> Expired[ChangeRecords] | None:
         """Let time pass up to `now` (ms), for a bounded number of rows; None if none is due."""

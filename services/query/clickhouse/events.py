@@ -3,15 +3,15 @@
 Names and values of a definition are bound parameters of a statement, never its text.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
-from schemas.properties import stored_name
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
 from schemas.value_tokens import DIGEST_BYTES, MAX_CHARS
-from services.query.clickhouse.conditions import Binder, Identifier, condition_sql
+from services.query.clickhouse.conditions import Binder, Identifier, condition_sql, property_sql
 
 
 class Statement(NamedTuple):
@@ -21,16 +21,45 @@ class Statement(NamedTuple):
     parameters: dict[str, object]
 
 
-def events(database: str, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
+class Prefix(NamedTuple):
+    """The events of a database below some offsets of the event store, by partition.
+
+    Of a partition without an offset there are none.
+    """
+
+    database: str
+    positions: Mapping[int, int]
+
+
+# Where a statement reads events: in a database, all of them or a prefix of the log.
+EventSource: TypeAlias = str | Prefix
+
+
+def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
     """Return the FROM clause for the events of one project, from `since_ms` on.
 
-    All statements read events this way, so none reads those of another project.
+    All statements read events this way, so none reads those of another project, and each can be
+    asked over exactly the events of a prefix.
     """
+    database = source.database if isinstance(source, Prefix) else source
     table = f"{bind(Identifier(database), 'Identifier')}.events"
     own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    if isinstance(source, Prefix):
+        own = f"{own} AND {_below(source.positions, bind)}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
+
+
+def _below(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression that is 1 for events below the offsets of their partitions."""
+    if not positions:
+        return "0"
+    partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
+    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+
+
+_OFFSETS: Final = "Array(UInt64)"
 
 
 def holds(selector: EventSelector, bind: Binder) -> str:
@@ -91,12 +120,13 @@ def fingerprint_sql(tokens: str) -> str:
     return f"reinterpretAsUInt64(substring(MD5({digests}), 1, 8))"
 
 
-def token_sql(name: str, bind: Binder) -> str:
+def token_sql(name: str, bind: Binder, within: str = "") -> str:
     """Return an expression for a property's value as text that is the same for equal values.
 
-    Equal to `schemas.value_tokens.token`.
+    The property is one of the event's, or of its property `within`, which is an object. Equal to
+    `schemas.value_tokens.token`.
     """
-    value = _property(name, bind)
+    value = property_sql(name, bind, within)
     text = f"{value}.:String"
     digest = f"lower(hex(substring(MD5({text}), 1, {DIGEST_BYTES})))"
     shown = f"""if(
@@ -111,7 +141,7 @@ def whole_token_sql(name: str, bind: Binder) -> str:
 
     Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
     """
-    value = _property(name, bind)
+    value = property_sql(name, bind)
     return f"""ifNull(multiIf({_scalar_tokens(value, f"{value}.:String")},
         startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
         ''
@@ -128,10 +158,6 @@ def _scalar_tokens(value: str, shown: str) -> str:
         {value}.:UInt64 IS NOT NULL, {_whole_number_token(f"{value}.:UInt64")}"""
 
 
-def _property(name: str, bind: Binder) -> str:
-    return f"properties.{bind(Identifier(stored_name(name)), 'Identifier')}"
-
-
 def _whole_number_token(number: str) -> str:
     is_double = f"toInt128(toFloat64({number})) = toInt128({number})"
     return f"if({is_double}, {_double_token(number)}, concat('i', toString({number})))"
@@ -142,11 +168,34 @@ def _double_token(number: str) -> str:
     return f"concat('n', lower(leftPad({digits}, 16, '0')))"
 
 
+def newest_event_statement(source: EventSource, project_id: str) -> Statement:
+    """Return the statement for the time (ms) of a project's newest event, null without events.
+
+    An event that is dated ahead of its receipt counts as of then.
+    """
+    bind = Binder()
+    newest = "toUnixTimestamp64Milli(max(least(timestamp, received_at)))"
+    return Statement(
+        f"SELECT if(count() = 0, NULL, {newest}) FROM {events(source, project_id, bind)}",  # noqa: S608
+        bind.parameters,
+    )
+
+
 def positions_statement(database: str, project_id: str) -> Statement:
     """Return the statement for the offsets before which all events of a project are stored."""
     bind = Binder()
     return Statement(
         f"SELECT _partition, max(_offset) + 1 FROM {events(database, project_id, bind)} "  # noqa: S608
         "GROUP BY _partition",
+        bind.parameters,
+    )
+
+
+def stored_statement(database: str) -> Statement:
+    """Return the statement for the offsets before which the store has events, of all projects."""
+    bind = Binder()
+    table = f"{bind(Identifier(database), 'Identifier')}.events"
+    return Statement(
+        f"SELECT _partition, max(_offset) + 1 FROM {table} GROUP BY _partition",  # noqa: S608
         bind.parameters,
     )

@@ -1,11 +1,21 @@
-"""Queries of a project's events in ClickHouse."""
+"""Queries of a project's events in ClickHouse, each over exactly a prefix of the log."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from schemas.errors import Unavailable
 from services.query.clickhouse.client import Store
-from services.query.clickhouse.events import Statement, positions_statement
+from services.query.clickhouse.events import (
+    Prefix,
+    Statement,
+    newest_event_statement,
+    positions_statement,
+    stored_statement,
+)
+from services.query.log.as_of import AsOf
+from services.query.log.event_log import STORED_TIMEOUT_S, EventLog
 
 
 class QueryResult(NamedTuple):
@@ -26,24 +36,109 @@ class QueryResult(NamedTuple):
         return texts, texts[-1] if len(self.only) > limit else None
 
 
-class EventStore:
-    """The events in one database of a store."""
+class AskedPrefix(NamedTuple):
+    """The events that a request asks for: those below some positions.
 
-    def __init__(self, store: Store, database: str) -> None:
+    `clock` is the time (ms) of the newest event of the project among them; None if there is none.
+    """
+
+    positions: dict[int, int]
+    clock: int | None
+
+
+class EventStore:
+    """The events in one database of a store, which is filled from `log`.
+
+    Without a log nothing is known of positions but what the rows say.
+    """
+
+    def __init__(self, store: Store, database: str, log: EventLog | None = None) -> None:
         self._store = store
         self._database = database
+        self._log = log
 
-    async def query(self, project_id: str, state: Callable[[str], Statement]) -> QueryResult:
-        """Run the statement that `state` makes for the database's name; may take seconds.
+    @property
+    def log(self) -> EventLog:
+        """The log that the store is filled from."""
+        assert self._log is not None, "the store was made without its log"
+        return self._log
+
+    async def query(
+        self,
+        project_id: str,
+        state: Callable[[Prefix], Statement],
+        positions: Mapping[int, int] | None = None,
+    ) -> QueryResult:
+        """Run the statement that `state` makes for a prefix of the log; may take seconds.
+
+        Without `positions` it is all that the store has. The result has exactly the events below
+        its positions.
 
         Raises what `Store.columns` does.
         """
-        # Read first: the result then has everything that is stored before these offsets.
-        ends = await self._store.columns(
-            project_id, *positions_statement(self._database, project_id)
+        below = await self.positions(project_id) if positions is None else dict(positions)
+        columns = await self._store.columns(project_id, *state(Prefix(self._database, below)))
+        return QueryResult(columns, below)
+
+    async def positions(self, project_id: str) -> dict[int, int]:
+        """Return the offsets below which the store has all events of a project, by partition.
+
+        They are what the sink has committed: it writes the months of a chunk one after the other,
+        so that the newest row may be there before older ones. Partitions of which it has committed
+        nothing, for Kafka has forgotten its group or does not answer, end with their newest row.
+        """
+        committed = {}
+        if self._log is not None:
+            with contextlib.suppress(Unavailable):
+                committed = await self._log.stored()
+            if len(committed) == self._log.partitions:
+                return committed
+        rows = await self._positions(project_id, positions_statement(self._database, project_id))
+        return {**rows, **committed}
+
+    async def prefix(self, project_id: str, asked: AsOf) -> AskedPrefix:
+        """Return the events that a request asks for, as soon as the store has them.
+
+        Raises:
+            InvalidRequest: Kafka does not keep these positions; says which are accepted.
+            BackOff: the store does not have them yet.
+            Unavailable: Kafka or the store does not answer.
+        """
+        positions = await self.log.resolve(asked)
+        await self.await_stored(project_id, positions)
+        clock = await self.newest_event(project_id, positions)
+        return AskedPrefix(positions, clock)
+
+    async def await_stored(
+        self, project_id: str, positions: Mapping[int, int], timeout_s: float = STORED_TIMEOUT_S
+    ) -> None:
+        """Wait until the store has all events below some positions, of all projects.
+
+        Raises:
+            BackOff: it has not had them in time.
+            Unavailable: Kafka or the store does not answer.
+        """
+
+        async def stored() -> dict[int, int]:
+            committed = await self.log.stored()
+            if positions.keys() <= committed.keys():
+                return committed
+            rows = await self._positions(project_id, stored_statement(self._database))
+            return {**rows, **committed}
+
+        await self.log.await_stored(positions, stored, timeout_s)
+
+    async def newest_event(self, project_id: str, positions: Mapping[int, int]) -> int | None:
+        """Return the time (ms) of a project's newest event below some positions."""
+        result = await self.query(
+            project_id, lambda source: newest_event_statement(source, project_id), positions
         )
-        columns = await self._store.columns(project_id, *state(self._database))
-        return QueryResult(columns, dict(itertools.starmap(_whole, zip(*ends, strict=True))))
+        newest = next(iter(result.only), None)
+        return None if newest is None else int(newest)
+
+    async def _positions(self, project_id: str, statement: Statement) -> dict[int, int]:
+        columns = await self._store.columns(project_id, *statement)
+        return dict(itertools.starmap(_whole, zip(*columns, strict=True)))
 
 
 def _whole(partition: int, offset: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from schemas.keys import Scope as TokenScope
 from services.keys.tokens import authorize
 from services.keys.view import Keys
 from services.query.http.params import now_ms
@@ -18,7 +19,8 @@ _READING: Final = {"GET", "HEAD"}
 class AuthMiddleware:
     """Middleware for a route with a `{project}`: the token must be for this project.
 
-    Reading needs the scope `read`, everything else `write`. Raises, before the endpoint is called,
+    It must have the route's scope. Without one, reading needs `read`, and everything else `write`.
+    Raises, before the endpoint is called,
     what `authorize` and `view.require` raise.
     """
 
@@ -28,11 +30,13 @@ class AuthMiddleware:
         keys: Keys,
         view: TopicView[Any],
         clock: Callable[[], int] = now_ms,
+        scope: TokenScope | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._view = view
         self._clock = clock
+        self._scope = scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its token allows it."""
@@ -40,7 +44,7 @@ class AuthMiddleware:
         authorize(
             self._keys,
             Headers(scope=scope).get("authorization", ""),
-            "read" if scope["method"] in _READING else "write",
+            self._scope or ("read" if scope["method"] in _READING else "write"),
             scope["path_params"]["project"],
             self._clock(),
         )

@@ -142,6 +142,19 @@ SOURCE: Final = choice(
     ("stream", "store"),
     "`stream`: the results of the stream. `store`: counted now, in ClickHouse.",
 )
+AS_OF: Final = parameter(
+    "as_of",
+    {"type": "string"},
+    "Count exactly the events below these positions, in ClickHouse: `positions` of an earlier "
+    "answer, as `0:120,1:98` or as the answer has them; or a time, which means the events that "
+    "were appended to the event store before it.",
+)
+CLOCK: Final = parameter(
+    "clock",
+    TIME,
+    "With `as_of`, the time as of which to count: the `clock` of an earlier answer. By default "
+    "that of the project's newest event among those.",
+)
 IF_MATCH: Final[Json] = {
     "name": "If-Match",
     "in": "header",

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from schemas.definitions import decode_with, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
+from schemas.time.rfc3339 import read_time
 from services.query.views.changes import Key, Numbers
 
 Source = Literal["stream", "store"]
@@ -173,8 +174,21 @@ def one_of(choices: Sequence[str]) -> str:
 
 
 def read_source(request: Request) -> Source:
-    """Read whether the stream or the store is to answer."""
-    return read_choice(request, "source", SOURCES)
+    """Read whether the stream or the store is to answer.
+
+    With `as_of` it is the store.
+
+    Raises:
+        InvalidRequest: the stream is asked for a figure as of earlier positions.
+    """
+    source = read_choice(request, "source", SOURCES)
+    if "as_of" not in request.query_params:
+        if "clock" in request.query_params:
+            raise InvalidRequest("is accepted with `as_of` only", "clock")
+        return source
+    if "source" in request.query_params and source == "stream":
+        raise InvalidRequest("is answered from ClickHouse: accepted is `source=store`", "as_of")
+    return "store"
 
 
 def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.date:
@@ -186,6 +200,21 @@ def read_day(request: Request, name: str, otherwise: datetime.date) -> datetime.
         return datetime.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
     except ValueError:
         raise InvalidRequest("accepted is a day as YYYY-MM-DD", name) from None
+
+
+def read_moment(request: Request, name: str) -> int | None:
+    """Read a time (ms) from the query parameters; None without it.
+
+    Raises:
+        InvalidRequest: it is no time since 1970.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    at = read_time(text)
+    if at is None or at < 0:
+        raise InvalidRequest("accepted is a time, as 2026-11-22 or 2026-11-22T10:00:00Z", name)
+    return at
 
 
 def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """What the query service gives the resources of operators: views, commands, the event store."""
 
+import datetime
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from starlette.requests import Request
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
@@ -9,9 +12,13 @@ from schemas.clocks import SCHEMA, ClockChange, ClockReader, ProjectClocks
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from services.commands import Commands
-from services.query.clickhouse.queries import EventStore
+from services.query.clickhouse.queries import AskedPrefix, EventStore
+from services.query.http.params import Source, instant, now_ms, read_moment
+from services.query.log.as_of import read_as_of
+from services.query.log.reading import Reading
 from services.query.projects.settings import Projects
 from services.query.promotion import Promotions
+from services.query.views.progress import LIVE_STATES, State
 from services.query.views.reader import R, ResultReader, ResultSource, Update
 from services.topic_view import TopicView
 
@@ -42,6 +49,8 @@ class Context:
         self.promotions = promotions
         self._settings = settings
         self._registry = registry
+        self.reading = Reading(settings)
+        self.event_codec = Codec(load("event"), registry.find, shipped=history("event"))
         self.clocks = ProjectClocks()
         self.clocks_view = self._follow_clocks()
         self.views: list[TopicView[Any]] = [self.clocks_view]
@@ -69,6 +78,48 @@ class Context:
         self.clocks_view.require()
         return self.clocks.at(project, now_ms)
 
+    async def prefix(self, request: Request, project_id: str) -> AskedPrefix | None:
+        """Return the events that a request asks for by `as_of`; None if it does not.
+
+        With `clock`, the time as of which they are counted is that.
+
+        Raises:
+            InvalidRequest: they are not kept; says what is accepted.
+            BackOff: the store does not have them yet.
+            Unavailable: Kafka or the store does not answer.
+        """
+        asked = read_as_of(request)
+        clock = read_moment(request, "clock")
+        if asked is None:
+            return None
+        found = await self.events.prefix(project_id, asked)
+        return found if clock is None else found._replace(clock=clock)
+
+    def complete_until(
+        self,
+        project_id: str,
+        source: Source,
+        state: State = "live",
+        prefix: AskedPrefix | None = None,
+    ) -> datetime.datetime | None:
+        """Return the time before which an answer has all events but those that come too late.
+
+        It is the allowed lateness before the project's clock, but no later than that before the
+        oldest event that the worker (of the store: the sink) may have yet to read; or before the
+        newest event of a prefix. None as long as it is unknown, and while a definition does not
+        count the events that come.
+        """
+        if state not in LIVE_STATES:
+            return None
+        if prefix is not None:
+            clock = prefix.clock
+        elif self.clocks_view.trouble:
+            return None
+        else:
+            clock = self.clocks.at(project_id, now_ms())
+            clock = earlier(clock, self.reading.until(source))
+        return None if clock is None else instant(clock - self.lateness_ms)
+
     def follow(
         self, source: ResultSource[R], apply: Callable[[Sequence[Update[R]]], None]
     ) -> TopicView[Sequence[Update[R]]]:
@@ -76,6 +127,11 @@ class Context:
         view = results_view(self._settings, self._registry, source, apply)
         self.views.append(view)
         return view
+
+
+def earlier(clock: int | None, read_until: int | None) -> int | None:
+    """Return the earlier of two moments; None if one is unknown."""
+    return None if clock is None or read_until is None else min(clock, read_until)
 
 
 def results_view(

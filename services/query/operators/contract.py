@@ -24,13 +24,15 @@ S = TypeVar("S", bound=DefinitionResource[Any, Any, Any])
 class Endpoint(NamedTuple, Generic[S]):
     """An endpoint besides those that all operators have: `GET …/{id}/<name>`.
 
-    `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it.
+    `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it,
+    which several operators may share: then `kind` is the operator's name.
     """
 
     name: str
     handle: Callable[[S, Request], Awaitable[Response]]
     operation: Json
     rpc: str
+    kind: str = ""
 
 
 class LiveSpec(NamedTuple, Generic[S]):

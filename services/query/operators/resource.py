@@ -81,6 +81,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         self._latest = latest
         self.definitions = Definitions[D](spec.operator.name)
         self._view = context.definitions_view
+        self.context = context
         self._commands = context.commands
         self._promotions = context.promotions
         self.results_view = context.follow(source, self._apply_results)

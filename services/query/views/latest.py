@@ -76,6 +76,10 @@ class LatestByKey(Generic[A]):
         key = VersionKey(definition.project_id, definition.id, definition.version)
         return self._by_version.get(key, {})
 
+    def positions(self, definition: Definition) -> dict[int, int]:
+        """Return the offset below which this version counts all events, by partition."""
+        return {one.partition: one.progress.position for one in self.at(definition, None)}
+
     def status(self, definition: Definition) -> StatusResponse:
         """Return how far this version of the definition is."""
         progress = {one.partition: one.progress for one in self.at(definition, None)}

@@ -114,6 +114,7 @@ class Publisher:
                     {"feature": "recency", "value": 0.5, "contribution": score or 0.0},
                     {"feature": "trend_1h", "value": 1.5, "contribution": -0.25},
                 ][: 0 if person == "bare" else 2],
+                "withheld": False,
             }
             for person, score in scores.items()
         ]

@@ -172,7 +172,7 @@ def test_the_persons_of_a_cell_are_those_it_counts(
         }
         for counted, wanted in cells.items():
             found = find(warehouse, definition, cell._replace(counted=counted))
-            assert found == CohortPersonsResponse(sorted(map(str, wanted)), None)
+            assert found == CohortPersonsResponse(sorted(map(str, wanted)), None, {})
 
 
 def test_the_persons_of_a_cell_come_page_by_page(warehouse: Warehouse) -> None:

@@ -355,7 +355,7 @@ def test_persons_are_those_who_entered_on_the_days_asked_for(warehouse: Warehous
         asked = PersonsQuery(1, "reached", "", 9, day, day)
         statement = persons_statement(warehouse.settings.clickhouse_database, definition, asked)
         found = read_persons(asked, QueryResult(ask(warehouse, statement), {}))
-        assert found == FunnelPersonsResponse(["ada"], None)
+        assert found == FunnelPersonsResponse(["ada"], None, {})
 
 
 MANY = tuple(Step(str(number)) for number in range(32))

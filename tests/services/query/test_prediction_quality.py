@@ -10,10 +10,9 @@ from pipelines.models import quality as trained
 from pipelines.models import value_quality
 from pipelines.trainer.fold import Counts
 from schemas.errors import InvalidRecord
+from schemas.model_verdict import MIN_EXAMPLES, MIN_OF_EITHER
 from services.query.operators.prediction.models import TRAINING_COUNTS
 from services.query.operators.prediction.quality import (
-    MIN_EXAMPLES,
-    MIN_OF_EITHER,
     OutcomeQuality,
     QualityResponse,
     ValueQuality,

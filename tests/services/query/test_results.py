@@ -54,6 +54,7 @@ async def test_a_funnel_that_nobody_entered_has_figures_of_nought(
         "late_dropped": 0,
         "updated_at": None,
         "positions": {},
+        "complete_until": None,
         "previous": None,
     }
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.query.http.describe import (
+    AS_OF,
     DAY,
     SOURCE,
     choice,
@@ -21,7 +22,11 @@ RESULTS: Final = operation(
     "A cohort's retention grid",
     {"200": json_response(CohortResultsResponse)},
     404,
-    parameters=(SOURCE, *day_parameters("first day of a period to show", "all are counted")),
+    parameters=(
+        SOURCE,
+        AS_OF,
+        *day_parameters("first day of a period to show", "all are counted"),
+    ),
 )
 PERSONS: Final = operation(
     "listCohortPersons",
@@ -33,5 +38,6 @@ PERSONS: Final = operation(
         choice("counted", FIELDS, "The field of the row."),
         number("column", "The place in that field, from 0; `persons` has none.", 0, default=0),
         *page_parameters("persons"),
+        AS_OF,
     ),
 )

@@ -10,6 +10,8 @@ from services.query.operators.cohort.resource import CohortListResponse, Cohorts
 from services.query.operators.cohort.response import CohortResponse, CohortResultsResponse
 from services.query.operators.cohort.view import COHORT_RESULTS
 from services.query.operators.contract import Endpoint, QueryOperator
+from services.query.verify.openapi import verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 COHORT: Final = QueryOperator(
     spec=SPEC,
@@ -19,6 +21,9 @@ COHORT: Final = QueryOperator(
     request=Cohort,
     response=CohortResponse,
     list_response=CohortListResponse,
-    types=(CohortResultsResponse, CohortPersonsResponse),
-    endpoints=(Endpoint("persons", Cohorts.persons, PERSONS, "ListCohortPersons"),),
+    types=(CohortResultsResponse, CohortPersonsResponse, VerificationResponse),
+    endpoints=(
+        Endpoint("persons", Cohorts.persons, PERSONS, "ListCohortPersons"),
+        verify_endpoint("cohort"),
+    ),
 )

@@ -13,7 +13,7 @@ from schemas.errors import InvalidRequest
 from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import begin_of, number_of
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement
+from services.query.clickhouse.events import EventSource, Statement
 from services.query.clickhouse.queries import QueryResult
 from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.cohort.sql import persons_sql
@@ -29,10 +29,16 @@ _CONDITIONS: Final[dict[CellField, str]] = {
 
 
 class CohortPersonsResponse(msgspec.Struct, frozen=True):
-    """Some persons of a cohort, by id; `next` is the next page's `after`, null at the end."""
+    """Some persons of a cohort, by id; `next` is the next page's `after`, null at the end.
+
+    `positions` and `complete_until` say which events are included, as with the results: with the
+    positions as `as_of`, further pages are of the same events.
+    """
 
     persons: list[str]
     next: str | None
+    positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
 
 
 class Cell(NamedTuple):
@@ -63,18 +69,20 @@ def read_cell(request: Request, definition: CohortDefinition) -> Cell:
     return Cell(period, counted, column, *read_page(request))
 
 
-def cell_statement(database: str, definition: CohortDefinition, cell: Cell) -> Statement:
+def cell_statement(source: EventSource, definition: CohortDefinition, cell: Cell) -> Statement:
     """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
     holds = _CONDITIONS[cell.counted].format(column=bind(cell.column, "UInt16"))
     text = f"""
-SELECT person_id FROM ({persons_sql(database, definition, bind)})
+SELECT person_id FROM ({persons_sql(source, definition, bind)})
 WHERE began = {bind(cell.period, "Int32")} AND {holds} AND person_id > {bind(cell.after, "String")}
 ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
 
-def read_persons(cell: Cell, result: QueryResult) -> CohortPersonsResponse:
+def read_persons(
+    cell: Cell, result: QueryResult, complete_until: datetime.datetime | None = None
+) -> CohortPersonsResponse:
     """Read the result of a `cell_statement`."""
-    return CohortPersonsResponse(*result.page(cell.limit))
+    return CohortPersonsResponse(*result.page(cell.limit), result.positions, complete_until)

@@ -1,6 +1,7 @@
 """The endpoints of cohorts: definitions, retention grids, and the persons of a cell."""
 
 import datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from schemas.operators.cohort import (
     decode_cohort,
 )
 from services.query.http.params import encode_response, now_ms, read_day, read_source
+from services.query.operators.cohort.aggregates import CohortAggregates
 from services.query.operators.cohort.persons import cell_statement, read_cell, read_persons
 from services.query.operators.cohort.response import (
     CohortResponse,
@@ -24,7 +26,8 @@ from services.query.operators.cohort.response import (
 from services.query.operators.cohort.sql import cohort_statement, read_counts
 from services.query.operators.cohort.view import COHORT_RESULTS, CohortRecord, CohortResultsView
 from services.query.operators.context import Context
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.verify.resource import Moment, VerifiedResource
 
 
 class CohortListResponse(msgspec.Struct, frozen=True):
@@ -41,7 +44,7 @@ def _define(parts: dict[str, Any], cohort: Cohort) -> CohortDefinition:
 _SPEC: Final = ResourceSpec(COHORT, decode_cohort, _define, show, CohortListResponse)
 
 
-class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
+class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
     """The endpoints under `/api/projects/{project}/cohorts`."""
 
     def __init__(self, context: Context) -> None:
@@ -61,18 +64,20 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
         if source == "store":
-            result = await self._events.query(
-                definition.project_id, lambda database: cohort_statement(database, definition)
+            prefix = await self.context.prefix(request, definition.project_id)
+            counts = await self.count(definition, prefix and prefix.positions)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
+            return encode_response(
+                assemble(definition, source, counts, first, last, None, complete)
             )
-            counts = read_counts(definition, result, now_ms())
-            return encode_response(assemble(definition, source, counts, first, last))
         self.results_view.require()
 
         def respond(
             one: CohortDefinition, previous: CohortResultsResponse | None
         ) -> CohortResultsResponse:
             counts = self._results.aggregates(one)
-            return assemble(one, source, counts, first, last, previous)
+            complete = self.context.complete_until(one.project_id, source, counts.status.state)
+            return assemble(one, source, counts, first, last, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -80,7 +85,35 @@ class Cohorts(DefinitionResource[Cohort, CohortDefinition, CohortRecord]):
         """Show the persons who are counted in a cell of the grid, from ClickHouse."""
         definition = self.find(request)
         cell = read_cell(request, definition)
+        prefix = await self.context.prefix(request, definition.project_id)
         result = await self._events.query(
-            definition.project_id, lambda database: cell_statement(database, definition, cell)
+            definition.project_id,
+            lambda source: cell_statement(source, definition, cell),
+            prefix and prefix.positions,
         )
-        return encode_response(read_persons(cell, result))
+        complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
+        return encode_response(read_persons(cell, result, complete))
+
+    def on_stream(self, definition: CohortDefinition, moment: Moment) -> CohortResultsResponse:  # noqa: ARG002 (no figure depends on it)
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._results.aggregates(definition))
+
+    async def in_store(
+        self,
+        definition: CohortDefinition,
+        moment: Moment,  # noqa: ARG002 (no figure depends on it)
+        positions: Mapping[int, int],
+    ) -> CohortResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        return assemble(definition, "store", await self.count(definition, positions))
+
+    async def count(
+        self, definition: CohortDefinition, positions: Mapping[int, int] | None = None
+    ) -> CohortAggregates:
+        """Count a cohort in ClickHouse, over the events below some positions."""
+        result = await self._events.query(
+            definition.project_id,
+            lambda source: cohort_statement(source, definition),
+            positions,
+        )
+        return read_counts(definition, result, now_ms())

@@ -74,7 +74,9 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
 
     Periods in which nobody began are left out. `late_dropped` counts the events that came too
     late; while the state is `behind`, they are about to be counted. `positions` has, for each
-    partition of the event store, the offset before which all events are included.
+    partition of the event store, the offset before which all events are included, and no later
+    ones: `as_of` takes them. `complete_until` is the time before which all events are included but
+    those that come later than the allowed lateness; null while it is not known.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
     may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.
@@ -88,6 +90,7 @@ class CohortResultsResponse(msgspec.Struct, frozen=True):
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "CohortResultsResponse | None" = None
     approximate: bool | UnsetType = UNSET
     error: int | UnsetType = UNSET
@@ -122,6 +125,7 @@ def assemble(
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: CohortResultsResponse | None = None,
+    complete_until: datetime.datetime | None = None,
 ) -> CohortResultsResponse:
     """Return the response for the periods that begin from `first` to `last`, both included."""
     shown = _top_values(aggregates.values)
@@ -138,6 +142,7 @@ def assemble(
         late_dropped=aggregates.late_dropped,
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
+        complete_until=complete_until,
         previous=previous,
         approximate=UNSET if aggregates.values_error is None else True,
         error=UNSET if aggregates.values_error is None else aggregates.values_error,

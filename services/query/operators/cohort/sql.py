@@ -13,6 +13,7 @@ from schemas.time.calendar import Period, WeekStart, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
+    EventSource,
     Statement,
     day_sql,
     events,
@@ -36,11 +37,11 @@ _NUMBERS: Final[dict[Period, str]] = {
 _DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
 
 
-def cohort_statement(database: str, definition: CohortDefinition) -> Statement:
+def cohort_statement(source: EventSource, definition: CohortDefinition) -> Statement:
     """Return the statement whose result `read_counts` understands."""
     bind = Binder()
     columns = bind(definition.cohort.periods, "UInt16")
-    persons = persons_sql(database, definition, bind)
+    persons = persons_sql(source, definition, bind)
     label = f"'{_OTHER}'"
     if definition.cohort.breakdown is not None:
         top = f"SELECT value FROM ({persons}) GROUP BY value ORDER BY count() DESC, value"  # noqa: S608 (of placeholders)
@@ -60,7 +61,7 @@ GROUP BY began, label
     return Statement(text, bind.parameters)
 
 
-def persons_sql(database: str, definition: CohortDefinition, bind: Binder) -> str:
+def persons_sql(source: EventSource, definition: CohortDefinition, bind: Binder) -> str:
     """Return a table of the persons who began.
 
     It has the period in which they `began`, those in which they came `back`, and the `last` of
@@ -90,7 +91,7 @@ FROM (
         {holds(cohort.start, bind)} AS starts,
         {holds(cohort.returning, bind)} AS returns,
         {of_event} AS token
-    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+    FROM {events(source, definition.project_id, bind, definition.since_ms)}
 )
 GROUP BY person_id
 HAVING countIf(starts) > 0

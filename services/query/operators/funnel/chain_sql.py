@@ -27,6 +27,7 @@ from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
     Days,
+    EventSource,
     Statement,
     events,
     fingerprint_sql,
@@ -51,7 +52,7 @@ _ALL, _VALUE, _OTHER = "all", "is:", "other"
 
 
 def chain_statement(
-    database: str,
+    source: EventSource,
     definition: FunnelDefinition,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
@@ -84,7 +85,7 @@ FROM (
             SELECT person_id, label, day, step, count() AS chains, min((at, -begin)) AS best
             FROM (
                 SELECT *, arrayJoin([entry_day, total]) AS day, arrayJoin({labels}) AS label
-                FROM ({reached_sql(database, definition, bind)})
+                FROM ({reached_sql(source, definition, bind)})
             )
             WHERE day = total OR day BETWEEN {days}
             GROUP BY person_id, label, day, step
@@ -96,7 +97,7 @@ GROUP BY shown, day, step, time
     return Statement(text, bind.parameters)
 
 
-def reached_sql(database: str, definition: FunnelDefinition, bind: Binder) -> str:
+def reached_sql(source: EventSource, definition: FunnelDefinition, bind: Binder) -> str:
     """Return a table with a row for each step that a chain reached.
 
     Its columns are `person_id`, `entry_day`, `begin`, `step` (from 1), `at` and `value`, the token
@@ -110,7 +111,7 @@ SELECT
     toInt32({entry_day}) AS entry_day
 FROM (
     SELECT person_id, begin, {_chain(definition.funnel, bind)}.4 AS takings
-    FROM ({_entries(database, definition, bind)})
+    FROM ({_entries(source, definition, bind)})
 )
 ARRAY JOIN takings AS taken
 """  # noqa: S608
@@ -226,7 +227,7 @@ def _let(name: str, value: str, body: str) -> str:
     return f"arrayMap({name} -> {body}, [{value}])[1]"
 
 
-def _entries(database: str, definition: FunnelDefinition, bind: Binder) -> str:
+def _entries(source: EventSource, definition: FunnelDefinition, bind: Binder) -> str:
     """Return a table with a row for each entry: `begin`, and arrays of the events in its window.
 
     The window includes all events of the moment at which the entry is; it is the one at `start`.
@@ -278,7 +279,7 @@ FROM (
             person_id, toUnixTimestamp64Milli(timestamp) AS at, {mask} AS mask,
             {held} AS held,
             {_token(funnel.breakdown, bind)} AS token
-        FROM {events(database, definition.project_id, bind, definition.since_ms)}
+        FROM {events(source, definition.project_id, bind, definition.since_ms)}
             {"" if funnel.order == "strict" else named}
     )
     {"" if funnel.order == "strict" else "WHERE mask > 0"}

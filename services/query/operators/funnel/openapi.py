@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.query.http.describe import (
+    AS_OF,
     SOURCE,
     choice,
     day_parameters,
@@ -24,6 +25,7 @@ RESULTS: Final = operation(
     404,
     parameters=(
         SOURCE,
+        AS_OF,
         *day_parameters(f"{_DAY} to show", "totals are over all days"),
         choice(
             "period",
@@ -39,6 +41,7 @@ TIMES: Final = operation(
     404,
     parameters=(
         SOURCE,
+        AS_OF,
         *day_parameters(f"{_DAY} to count", "all are counted by default"),
         number("step", "The step; by default the last one.", 2),
         number("bins", "The most bins to return.", 1, maximum=MAX_BINS, default=DEFAULT_BINS),
@@ -59,5 +62,6 @@ PERSONS: Final = operation(
         ),
         *day_parameters(f"{_DAY} to count", "all are counted by default"),
         *page_parameters("persons"),
+        AS_OF,
     ),
 )

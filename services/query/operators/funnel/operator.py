@@ -11,6 +11,10 @@ from services.query.operators.funnel.resource import FunnelListResponse, Funnels
 from services.query.operators.funnel.response import FunnelResponse, FunnelResultsResponse
 from services.query.operators.funnel.times import FunnelTimesResponse
 from services.query.operators.funnel.view import FUNNEL_RESULTS
+from services.query.trace.endpoint import TRACE
+from services.query.trace.response import FunnelTraceResponse
+from services.query.verify.openapi import verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 FUNNEL: Final = QueryOperator(
     spec=SPEC,
@@ -20,10 +24,18 @@ FUNNEL: Final = QueryOperator(
     request=Funnel,
     response=FunnelResponse,
     list_response=FunnelListResponse,
-    types=(FunnelResultsResponse, FunnelTimesResponse, FunnelPersonsResponse),
+    types=(
+        FunnelResultsResponse,
+        FunnelTimesResponse,
+        FunnelPersonsResponse,
+        FunnelTraceResponse,
+        VerificationResponse,
+    ),
     endpoints=(
         Endpoint("times", Funnels.times, TIMES, "GetFunnelTimes"),
         Endpoint("persons", Funnels.persons, PERSONS, "ListFunnelPersons"),
+        Endpoint("persons/{person}/trace", Funnels.trace, TRACE, "GetFunnelTrace"),
+        verify_endpoint("funnel"),
     ),
     live=LiveSpec(Funnels.live_state),
 )

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from schemas.operators.funnel import FunnelDefinition, Step
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Statement
+from services.query.clickhouse.events import EventSource, Statement
 from services.query.clickhouse.queries import QueryResult
 from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.funnel.chain_sql import reached_sql
@@ -23,10 +23,16 @@ OUTCOMES: Final[tuple[Outcome, ...]] = ("reached", "dropped")
 
 
 class FunnelPersonsResponse(msgspec.Struct, frozen=True):
-    """Some persons of a funnel, by id; `next` is the next page's `after`, null at the end."""
+    """Some persons of a funnel, by id; `next` is the next page's `after`, null at the end.
+
+    `positions` and `complete_until` say which events are included, as with the results: with the
+    positions as `as_of`, further pages are of the same events.
+    """
 
     persons: list[str]
     next: str | None
+    positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
 
 
 class PersonsQuery(NamedTuple):
@@ -59,7 +65,7 @@ def read_persons_query(request: Request, definition: FunnelDefinition) -> Person
 
 
 def persons_statement(
-    database: str, definition: FunnelDefinition, query: PersonsQuery
+    source: EventSource, definition: FunnelDefinition, query: PersonsQuery
 ) -> Statement:
     """Return the statement for a page of persons, and one more if there are more."""
     bind = Binder()
@@ -71,7 +77,7 @@ def persons_statement(
     plain = definition.funnel.plain
     text = f"""
 WITH {constants(definition, bind) if plain else "0 AS nothing"}
-SELECT person_id FROM ({(_plain if plain else _chains)(database, definition, query, bind)})
+SELECT person_id FROM ({(_plain if plain else _chains)(source, definition, query, bind)})
 WHERE {holds} AND person_id > {bind(query.after, "String")}
 ORDER BY person_id LIMIT {bind(query.limit + 1, "UInt32")}
 """  # noqa: S608
@@ -83,14 +89,18 @@ def previous(steps: Sequence[Step], step: int) -> int:
     return next(number for number in range(step - 1, 0, -1) if not steps[number - 1].optional)
 
 
-def read_persons(query: PersonsQuery, result: QueryResult) -> FunnelPersonsResponse:
+def read_persons(
+    query: PersonsQuery, result: QueryResult, complete_until: datetime.datetime | None = None
+) -> FunnelPersonsResponse:
     """Read the result of a `persons_statement`."""
-    return FunnelPersonsResponse(*result.page(query.limit))
+    return FunnelPersonsResponse(*result.page(query.limit), result.positions, complete_until)
 
 
-def _plain(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+def _plain(
+    source: EventSource, definition: FunnelDefinition, query: PersonsQuery, bind: Binder
+) -> str:
     """Return each person's steps reached on any of the days."""
-    times = times_sql(database, definition, query.first, query.last, bind)
+    times = times_sql(source, definition, query.first, query.last, bind)
     return f"""
 SELECT
     person_id, maxForEach(times) AS best,
@@ -99,9 +109,11 @@ FROM ({times}) WHERE day != total GROUP BY person_id
 """  # noqa: S608
 
 
-def _chains(database: str, definition: FunnelDefinition, query: PersonsQuery, bind: Binder) -> str:
+def _chains(
+    source: EventSource, definition: FunnelDefinition, query: PersonsQuery, bind: Binder
+) -> str:
     days = f"{bind(day_number(query.first), 'Int32')} AND {bind(day_number(query.last), 'Int32')}"
     return f"""
 SELECT person_id, groupUniqArray(step) AS reached
-FROM ({reached_sql(database, definition, bind)}) WHERE entry_day BETWEEN {days} GROUP BY person_id
+FROM ({reached_sql(source, definition, bind)}) WHERE entry_day BETWEEN {days} GROUP BY person_id
 """  # noqa: S608

@@ -1,6 +1,7 @@
 """The endpoints of funnels: definitions, results, times and persons."""
 
 import datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,10 @@ from schemas.operators.funnel import (
     FunnelDefinition,
     decode_funnel,
 )
+from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
     encode_response,
     now_ms,
     read_choice,
@@ -45,7 +49,9 @@ from services.query.operators.funnel.times import (
     histogram,
 )
 from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.trace.endpoint import read_place, trace_person
+from services.query.verify.resource import Moment, VerifiedResource
 
 
 class FunnelListResponse(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ def _define(parts: dict[str, Any], funnel: Funnel) -> FunnelDefinition:
 _SPEC: Final = ResourceSpec(FUNNEL, decode_funnel, _define, show, FunnelListResponse)
 
 
-class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
+class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
     """The endpoints under `/api/projects/{project}/funnels`."""
 
     def __init__(self, context: Context) -> None:
@@ -85,15 +91,19 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         first, last = _read_days(request)
         definition = self.find(request)
         if source == "store":
-            counts = await self._count(definition, first, last)
-            return encode_response(assemble(definition, source, counts, first, last, period))
+            prefix, counts = await self._count(request, definition, first, last)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
+            return encode_response(
+                assemble(definition, source, counts, first, last, period, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelResultsResponse | None
         ) -> FunnelResultsResponse:
             counts = self._results.aggregates(one)
-            return assemble(one, source, counts, first, last, period, previous)
+            complete = self._complete_until(one, counts)
+            return assemble(one, source, counts, first, last, period, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -106,15 +116,19 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         steps = len(definition.funnel.steps)
         step = read_number(request, "step", 2, steps, steps)
         if source == "store":
-            counts = await self._count(definition, first, last)
-            return encode_response(histogram(counts, source, step, bins, first, last))
+            prefix, counts = await self._count(request, definition, first, last)
+            complete = self.context.complete_until(definition.project_id, source, prefix=prefix)
+            return encode_response(
+                histogram(counts, source, step, bins, first, last, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: FunnelDefinition, previous: FunnelTimesResponse | None = None
         ) -> FunnelTimesResponse:
             aggregates = self._results.aggregates(one)
-            return histogram(aggregates, source, step, bins, first, last, previous)
+            complete = self._complete_until(one, aggregates)
+            return histogram(aggregates, source, step, bins, first, last, previous, complete)
 
         before = self.previous(definition)
         if before is None or step > len(before.funnel.steps):
@@ -125,15 +139,60 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
         query = read_persons_query(request, definition)
+        prefix = await self.context.prefix(request, definition.project_id)
         result = await self._events.query(
             definition.project_id,
-            lambda database: persons_statement(database, definition, query),
+            lambda source: persons_statement(source, definition, query),
+            prefix and prefix.positions,
         )
-        return encode_response(read_persons(query, result))
+        complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
+        return encode_response(read_persons(query, result, complete))
+
+    async def trace(self, request: Request) -> Response:
+        """Show what each event of a person did in a funnel, from ClickHouse."""
+        after = read_place(request)
+        limit = read_number(request, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+        definition = self.find(request)
+        return encode_response(await trace_person(self.context, request, definition, after, limit))
+
+    def on_stream(self, definition: FunnelDefinition, moment: Moment) -> FunnelResultsResponse:  # noqa: ARG002 (no figure depends on it)
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._results.aggregates(definition))
+
+    async def in_store(
+        self,
+        definition: FunnelDefinition,
+        moment: Moment,  # noqa: ARG002 (no figure depends on it)
+        positions: Mapping[int, int],
+    ) -> FunnelResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        return assemble(definition, "store", await self.count(definition, positions=positions))
+
+    def _complete_until(
+        self, definition: FunnelDefinition, counts: FunnelAggregates
+    ) -> datetime.datetime | None:
+        return self.context.complete_until(definition.project_id, "stream", counts.status.state)
 
     async def _count(
-        self, definition: FunnelDefinition, first: datetime.date, last: datetime.date
+        self,
+        request: Request,
+        definition: FunnelDefinition,
+        first: datetime.date,
+        last: datetime.date,
+    ) -> tuple[AskedPrefix | None, FunnelAggregates]:
+        """Count a funnel in ClickHouse, over the prefix of the log that the request asks for."""
+        prefix = await self.context.prefix(request, definition.project_id)
+        counts = await self.count(definition, first, last, prefix and prefix.positions)
+        return prefix, counts
+
+    async def count(
+        self,
+        definition: FunnelDefinition,
+        first: datetime.date = datetime.date.min,
+        last: datetime.date = datetime.date.max,
+        positions: Mapping[int, int] | None = None,
     ) -> FunnelAggregates:
+        """Count a funnel in ClickHouse, over the events below some positions."""
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
@@ -141,7 +200,8 @@ class Funnels(DefinitionResource[Funnel, FunnelDefinition, FunnelRecord]):
         )
         result = await self._events.query(
             definition.project_id,
-            lambda database: statement(database, definition, first, last),
+            lambda source: statement(source, definition, first, last),
+            positions,
         )
         return read(definition, result, now_ms())
 

@@ -121,7 +121,9 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
 
     `totals` are over all days, whichever are asked for. `late_dropped` counts the events that came
     too late; while the state is `behind`, some of them are about to be counted. `positions` has,
-    for each partition of the event store, the offset before which all events are included.
+    for each partition of the event store, the offset before which all events are included, and no
+    later ones: `as_of` takes them. `complete_until` is the time before which all events are
+    included but those that come later than the allowed lateness; null while it is not known.
 
     Figures by value are `approximate` if a partition has met more values than it tracks: a value
     may then lack up to `error` persons, who are counted as `other`. Both are left out otherwise.
@@ -136,6 +138,7 @@ class FunnelResultsResponse(msgspec.Struct, frozen=True):
     late_dropped: int
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "FunnelResultsResponse | None" = None
     approximate: bool | UnsetType = UNSET
     error: int | UnsetType = UNSET
@@ -174,6 +177,7 @@ def assemble(
     last: datetime.date = datetime.date.max,
     period: Period = "day",
     previous: FunnelResultsResponse | None = None,
+    complete_until: datetime.datetime | None = None,
 ) -> FunnelResultsResponse:
     """Return the response for the entry days from `first` to `last`, both included.
 
@@ -201,6 +205,7 @@ def assemble(
         late_dropped=aggregates.late_dropped,
         updated_at=None if aggregates.updated_at is None else instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
+        complete_until=complete_until,
         previous=previous,
         approximate=UNSET if aggregates.values_error is None else True,
         error=UNSET if aggregates.values_error is None else aggregates.values_error,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Days, Statement, events, holds
+from services.query.clickhouse.events import Days, EventSource, Statement, events, holds
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.aggregates import DayCounts, FunnelAggregates
 
@@ -35,7 +35,7 @@ _COLUMNS: Final = 7
 
 
 def funnel_statement(
-    database: str,
+    source: EventSource,
     definition: FunnelDefinition,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
@@ -50,7 +50,7 @@ def funnel_statement(
 WITH {constants(definition, bind)}
 SELECT day, step, if(day = total, 0, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}))
     AS time, count() AS persons, sum(took) AS sum_ms, min(took) AS min_ms, max(took) AS max_ms
-FROM ({times_sql(database, definition, first, last, bind)})
+FROM ({times_sql(source, definition, first, last, bind)})
 ARRAY JOIN times AS took, arrayEnumerate(times) AS step
 WHERE took >= 0
 GROUP BY day, step, time
@@ -68,7 +68,7 @@ def constants(definition: FunnelDefinition, bind: Binder) -> str:
 
 
 def times_sql(
-    database: str,
+    source: EventSource,
     definition: FunnelDefinition,
     first: datetime.date,
     last: datetime.date,
@@ -80,14 +80,14 @@ def times_sql(
     not reached.
     """
     steps = len(definition.funnel.steps)
-    chains = _first_step(_entries(database, definition, first, last, bind))
+    chains = _first_step(_entries(source, definition, first, last, bind))
     for number in range(1, steps):
         chains = _next_step(number, chains)
     return f"SELECT person_id, day, {_times(steps)} AS times FROM ({chains})"  # noqa: S608
 
 
 def _entries(
-    database: str,
+    source: EventSource,
     definition: FunnelDefinition,
     first: datetime.date,
     last: datetime.date,
@@ -118,7 +118,7 @@ FROM (
         )) AS entries
     FROM (
         SELECT person_id, event, properties, toUnixTimestamp64Milli(timestamp) AS at
-        FROM {events(database, definition.project_id, bind, definition.since_ms)}
+        FROM {events(source, definition.project_id, bind, definition.since_ms)}
             AND event IN {names}
     )
     GROUP BY person_id

@@ -28,7 +28,8 @@ class FunnelTimesResponse(msgspec.Struct, frozen=True):
 
     The bins follow each other without gaps, from the shortest time to the longest; each is some
     number of times as long as the one before it. The persons of each bin are exact. `previous` is
-    as in the funnel's results; it is null if the previous version has no such step.
+    as in the funnel's results; it is null if the previous version has no such step. `positions`
+    and `complete_until` say which events are included, as with the results.
     """
 
     step: int
@@ -39,6 +40,8 @@ class FunnelTimesResponse(msgspec.Struct, frozen=True):
     median_ms: int | None
     p90_ms: int | None
     bins: list[TimeBin]
+    positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "FunnelTimesResponse | None" = None
 
 
@@ -50,6 +53,7 @@ def histogram(
     first: datetime.date,
     last: datetime.date,
     previous: FunnelTimesResponse | None = None,
+    complete_until: datetime.datetime | None = None,
 ) -> FunnelTimesResponse:
     """Return the times to a step (from 1) of the persons who entered from `first` to `last`."""
     times = merge(
@@ -66,6 +70,8 @@ def histogram(
         median_ms=rounded(quantile(times, 0.5)),
         p90_ms=rounded(quantile(times, 0.9)),
         bins=binned(times, bins),
+        positions=dict(sorted(aggregates.positions.items())),
+        complete_until=complete_until,
         previous=previous,
     )
 

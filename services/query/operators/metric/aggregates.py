@@ -49,7 +49,8 @@ class MetricQuery(NamedTuple):
 
     They have `window` buckets each, and end with the last `limit` buckets that begin from `first`
     to `last` (ms) and have begun by `as_of`, a time of day. `clock` is the project's time then,
-    None before its first event, and `lateness_ms` how late events may come.
+    None before its first event, and `lateness_ms` how late events may come. All events that were
+    acknowledged before `read_until` have been read, None if that is unknown.
     """
 
     as_of: int
@@ -59,11 +60,14 @@ class MetricQuery(NamedTuple):
     limit: int = 100
     clock: int | None = None
     lateness_ms: int = 0
+    read_until: int | None = 2**62
 
     @property
     def complete_until(self) -> int | None:
         """The time (ms) before which buckets are final, but for events that come too late."""
-        return None if self.clock is None else self.clock - self.lateness_ms
+        if self.clock is None or self.read_until is None:
+            return None
+        return min(self.clock, self.read_until) - self.lateness_ms
 
     def numbers(self, buckets: Buckets) -> tuple[int, int]:
         """Return the first and the last bucket that may be shown."""

@@ -4,6 +4,8 @@ from typing import Final
 
 from schemas.operators.metric import KEPT, MAX_WINDOW
 from services.query.http.describe import (
+    AS_OF,
+    CLOCK,
     SOURCE,
     TIME,
     json_response,
@@ -21,6 +23,8 @@ RESULTS: Final = operation(
     404,
     parameters=(
         SOURCE,
+        AS_OF,
+        CLOCK,
         parameter("from", TIME, "The earliest begin of a bucket to show."),
         parameter("to", TIME, "The latest begin of a bucket to show."),
         number(

@@ -10,6 +10,8 @@ from services.query.operators.metric.openapi import RESULTS
 from services.query.operators.metric.resource import MetricListResponse, Metrics
 from services.query.operators.metric.response import MetricResponse, MetricResultsResponse
 from services.query.operators.metric.view import METRIC_RESULTS
+from services.query.verify.openapi import verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 METRIC: Final = QueryOperator(
     spec=SPEC,
@@ -19,6 +21,7 @@ METRIC: Final = QueryOperator(
     request=Metric,
     response=MetricResponse,
     list_response=MetricListResponse,
-    types=(MetricResultsResponse,),
+    types=(MetricResultsResponse, VerificationResponse),
+    endpoints=(verify_endpoint("metric"),),
     live=LiveSpec(Metrics.live_state, REFRESH_S),
 )

@@ -3,6 +3,7 @@
 Not those of this process for Prometheus, which are in `services.query.http.telemetry`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +19,14 @@ from schemas.operators.metric import (
     MetricDefinition,
     decode_metric,
 )
-from schemas.time.rfc3339 import read_time
-from services.query.http.params import encode_response, now_ms, read_number, read_source
+from services.query.http.params import (
+    Source,
+    encode_response,
+    now_ms,
+    read_moment,
+    read_number,
+    read_source,
+)
 from services.query.operators.context import Context
 from services.query.operators.metric.aggregates import MetricAggregates, MetricQuery
 from services.query.operators.metric.live import live_metric
@@ -38,7 +45,8 @@ from services.query.operators.metric.sql import (
     seen_statement,
 )
 from services.query.operators.metric.view import METRIC_RESULTS, MetricRecord, MetricResultsView
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
+from services.query.verify.resource import Moment, VerifiedResource
 
 DEFAULT_BUCKETS: Final = 100
 
@@ -57,7 +65,7 @@ def _define(parts: dict[str, Any], metric: Metric) -> MetricDefinition:
 _SPEC: Final = ResourceSpec(METRIC, decode_metric, _define, show, MetricListResponse)
 
 
-class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
+class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
     """The endpoints under `/api/projects/{project}/metrics`."""
 
     def __init__(self, context: Context) -> None:
@@ -65,17 +73,21 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         super().__init__(_SPEC, METRIC_RESULTS, self._results, context)
         self._events = context.events
         self._projects = context.projects
-        self._context = context
 
     def live_state(self, definition: MetricDefinition) -> bytes:
         """Return a `LiveMetric` in JSON."""
         now = now_ms()
-        query = self._as_of(now, self._context.clocks.at(definition.project_id, now))
+        query = self._as_of(now, self.context.clocks.at(definition.project_id, now), "stream")
         return live_metric(definition, self.previous(definition), self._results, query)
 
-    def _as_of(self, now: int, clock: int | None) -> MetricQuery:
+    def _as_of(self, now: int, clock: int | None, source: Source) -> MetricQuery:
         """Return a query of the newest buckets at a time of day, and at the project's time then."""
-        return MetricQuery(now, clock=clock, lateness_ms=self._context.lateness_ms)
+        return MetricQuery(
+            now,
+            clock=clock,
+            lateness_ms=self.context.lateness_ms,
+            read_until=self.context.reading.until(source),
+        )
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         """Add the project's time zone to a metric that names none."""
@@ -86,10 +98,14 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         source = read_source(request)
         definition = self.find(request)
         now = now_ms()
-        newest = self._as_of(now, self._context.clock(definition.project_id, now))
+        newest = self._as_of(now, self.context.clock(definition.project_id, now), source)
         query = _read_query(request, definition.metric, newest)
         if source == "store":
-            values = await self._measure(definition, query)
+            prefix = await self.context.prefix(request, definition.project_id)
+            if prefix is not None:
+                at = now if prefix.clock is None else prefix.clock
+                query = query._replace(as_of=at, clock=prefix.clock, read_until=at)
+            values = await self.measure(definition, query, prefix and prefix.positions)
             return encode_response(assemble(definition, source, values, query))
         self.results_view.require()
 
@@ -107,22 +123,47 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
         previous = respond(before, query._replace(window=window))
         return encode_response(respond(definition, query, previous))
 
-    async def _measure(self, definition: MetricDefinition, query: MetricQuery) -> MetricAggregates:
+    # On the stream they are sketches.
+    not_compared = ("percentiles", "top", "off_by", "approximate")
+
+    def on_stream(self, definition: MetricDefinition, moment: Moment) -> MetricResultsResponse:
+        """Return the response with the stream's figures of all buckets that are kept."""
+        query = MetricQuery(moment.now, limit=KEPT)
+        return assemble(definition, "stream", self._results.aggregates(definition, query), query)
+
+    async def in_store(
+        self, definition: MetricDefinition, moment: Moment, positions: Mapping[int, int]
+    ) -> MetricResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        query = MetricQuery(moment.now, limit=KEPT)
+        measured = await self.measure(definition, query, positions)
+        return assemble(definition, "store", measured, query)
+
+    async def measure(
+        self,
+        definition: MetricDefinition,
+        query: MetricQuery,
+        positions: Mapping[int, int] | None = None,
+    ) -> MetricAggregates:
+        """Measure a metric in ClickHouse, over the events below some positions."""
         project = definition.project_id
         result = await self._events.query(
-            project, lambda database: metric_statement(database, definition, query)
+            project, lambda source: metric_statement(source, definition, query), positions
         )
+        positions = result.positions  # so that all statements are of the same events
         kept_since = read_kept_since(definition, result)
         if kept_since is None:  # nothing is shown, but there may be older events
             newest = await self._events.query(
-                project, lambda database: newest_statement(database, definition)
+                project, lambda source: newest_statement(source, definition), positions
             )
             kept_since = read_kept_since(definition, newest)
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
                 await self._events.query(
-                    project, lambda database: seen_statement(database, definition, query.as_of)
+                    project,
+                    lambda source: seen_statement(source, definition, query.as_of),
+                    positions,
                 )
             )
         return MetricAggregates(
@@ -138,8 +179,8 @@ class Metrics(DefinitionResource[Metric, MetricDefinition, MetricRecord]):
 def _read_query(request: Request, metric: Metric, newest: MetricQuery) -> MetricQuery:
     return newest._replace(
         window=_read_window(request, metric),
-        first=_read_instant(request, "from", 0),
-        last=_read_instant(request, "to", 2**62),
+        first=read_moment(request, "from") or 0,
+        last=_or_latest(read_moment(request, "to")),
         limit=read_number(request, "limit", 1, KEPT, DEFAULT_BUCKETS),
     )
 
@@ -176,11 +217,5 @@ def _window(request: Request, metric: Metric) -> int | None:
     return None
 
 
-def _read_instant(request: Request, name: str, otherwise: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return otherwise
-    at = read_time(text)
-    if at is None or at < 0:
-        raise InvalidRequest("accepted is a time, as 2026-11-22 or 2026-11-22T10:00:00Z", name)
-    return at
+def _or_latest(at: int | None) -> int:
+    return 2**62 if at is None else at

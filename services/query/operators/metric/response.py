@@ -121,11 +121,12 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     never ahead of the time of day; null before its first event. Buckets that end before
     `complete_until`, which is the allowed lateness earlier, are final, except for events that come
     later than that lateness; those whose bucket is no longer kept are not counted, but in
-    `late_dropped`. It is null as long as the metric is backfilling, if it has failed, and with
-    `source=store`. `approximate` says how results are approximated; null if they are exact, as
+    `late_dropped`. It is null as long as the metric is backfilling, and if it has failed.
+    `approximate` says how results are approximated; null if they are exact, as
     those of ClickHouse always are. `positions` has, for each partition of the event store, the
-    offset before which all events are included. If the requested window does not fit the buckets
-    of `previous`, its `window_s` is one bucket.
+    offset before which all events are included, and no later ones: the parameter `as_of` takes
+    them, and `clock` the moment `as_of` of an earlier answer. If the requested window does not
+    fit the buckets of `previous`, its `window_s` is one bucket.
     """
 
     metric: MetricResponse
@@ -190,7 +191,7 @@ def assemble(
         values = aggregates.windows.get(number, WindowValues())
         return _bucket(metric, values, begin, end, query.as_of)
 
-    counting = source == "stream" and aggregates.status.state in LIVE_STATES
+    counting = aggregates.status.state in LIVE_STATES
     complete = query.complete_until if counting else None
     kept, updated = aggregates.kept_since, aggregates.updated_at
     return MetricResultsResponse(

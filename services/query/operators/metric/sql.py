@@ -21,12 +21,14 @@ from schemas.properties import stored_name
 from schemas.sketches.top_values import MAX_TEXT, value_of
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.conditions import Binder, Identifier
-from services.query.clickhouse.events import Statement, day_sql, events, holds
+from services.query.clickhouse.events import EventSource, Statement, day_sql, events, holds
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
 
-def metric_statement(database: str, definition: MetricDefinition, query: MetricQuery) -> Statement:
+def metric_statement(
+    source: EventSource, definition: MetricDefinition, query: MetricQuery
+) -> Statement:
     """Return the statement whose result `read_windows` and `read_kept_since` understand."""
     metric, bind = definition.metric, Binder()
     buckets = Buckets(metric.bucket_s, metric.timezone)
@@ -40,11 +42,11 @@ def metric_statement(database: str, definition: MetricDefinition, query: MetricQ
     end = buckets.begin(current + 1)
     distinct, columns, measured = _measured(metric, bind)
     text = f"""
-WITH ({_newest(database, definition, bind)}) AS newest
+WITH ({_newest(source, definition, bind)}) AS newest
 SELECT number + shift AS ending, {measured}, newest
 FROM (
     SELECT {distinct} {_number(metric, bind)} AS number{columns}
-    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+    FROM {events(source, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(begin, "Int64")})
         AND timestamp < fromUnixTimestamp64Milli({bind(end, "Int64")})
         AND {holds(metric.filter, bind)}
@@ -65,10 +67,10 @@ def read_windows(definition: MetricDefinition, result: QueryResult) -> dict[int,
     return {int(ending): read(*values) for ending, *values, _ in zip(*result.columns, strict=True)}
 
 
-def newest_statement(database: str, definition: MetricDefinition) -> Statement:
+def newest_statement(source: EventSource, definition: MetricDefinition) -> Statement:
     """Return the statement whose result `read_kept_since` understands, too."""
     bind = Binder()
-    return Statement(f"{_newest(database, definition, bind)}\nHAVING count() > 0", bind.parameters)
+    return Statement(f"{_newest(source, definition, bind)}\nHAVING count() > 0", bind.parameters)
 
 
 def read_kept_since(definition: MetricDefinition, result: QueryResult) -> int | None:
@@ -79,14 +81,14 @@ def read_kept_since(definition: MetricDefinition, result: QueryResult) -> int | 
     return Buckets(definition.metric.bucket_s, definition.metric.timezone).begin(newest - KEPT + 1)
 
 
-def _newest(database: str, definition: MetricDefinition, bind: Binder) -> str:
+def _newest(source: EventSource, definition: MetricDefinition, bind: Binder) -> str:
     return f"""
     SELECT max({_number(definition.metric, bind)}) AS newest
-    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+    FROM {events(source, definition.project_id, bind, definition.since_ms)}
         AND {holds(definition.metric.filter, bind)}"""  # noqa: S608
 
 
-def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> Statement:
+def seen_statement(source: EventSource, definition: MetricDefinition, as_of: int) -> Statement:
     """Return the statement whose result `read_seen` understands."""
     bind = Binder()
     since = as_of // 1_000 - ACTIVE_S[-1]
@@ -94,7 +96,7 @@ def seen_statement(database: str, definition: MetricDefinition, as_of: int) -> S
 SELECT second, count()
 FROM (
     SELECT intDiv(toUnixTimestamp64Milli(max(timestamp)), 1000) AS second
-    FROM {events(database, definition.project_id, bind, definition.since_ms)}
+    FROM {events(source, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(1_000 * since, "Int64")})
         AND {holds(definition.metric.filter, bind)}
     GROUP BY person_id

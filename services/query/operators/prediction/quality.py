@@ -5,7 +5,6 @@ Figures are worked out from them once, when they are first asked for, which take
 milliseconds; logarithms are the C library's, so that the figures have the trainer's bits.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,15 +17,19 @@ from numpy.typing import NDArray
 
 from schemas.errors import InvalidRecord
 from schemas.model_record import Array
+from schemas.model_verdict import (
+    MIN_EXAMPLES,
+    MIN_OF_EITHER,
+    log_losses,
+    mean_of,
+    positives_of,
+    squares,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# A window of fewer examples, or of fewer of either label, shows nothing.
-MIN_EXAMPLES: Final = 500
-MIN_OF_EITHER: Final = 20
 BINS: Final = 10
-_LEAST_SCORE: Final = 1e-15
 _REASON: Final = "invalid_model"
 
 
@@ -106,8 +109,7 @@ class OutcomeQuality(Quality):
         self._scores = _floats(arrays, "window_scores")
         self._base_losses = _floats(arrays, "window_base_losses", self._scores.shape)
         words = _ints(arrays, "window_labels", (-(-len(self._scores) // 64),))
-        bits = np.unpackbits(words.astype("<i8").view(np.uint8), bitorder="little")
-        self._positive = bits[: len(self._scores)] != 0
+        self._positive = positives_of(words, len(self._scores))
 
     @cached_property
     def window(self) -> QualityResponse:
@@ -121,10 +123,8 @@ class OutcomeQuality(Quality):
             axis=1,
         )
         sums = np.bincount(places, weights=self._scores, minlength=BINS).astype(np.float64)
-        limited = np.clip(self._scores, _LEAST_SCORE, 1 - _LEAST_SCORE)
-        right = np.where(self._positive, limited, 1 - limited)
-        losses = np.array([-math.log(score) for score in right.tolist()], np.float64)
-        response = _outcomes(counts, sums, _mean(losses), _mean(self._base_losses))
+        losses = log_losses(self._scores, self._positive)
+        response = _outcomes(counts, sums, mean_of(losses), mean_of(self._base_losses))
         roc_auc, pr_auc = _areas(self._scores, self._positive)
         return msgspec.structs.replace(response, roc_auc=roc_auc, pr_auc=pr_auc)
 
@@ -178,8 +178,7 @@ class ValueQuality(Quality):
         means: list[float] = []
         for scores in (self._scores, self._base_scores):
             errors = self._labels - scores
-            squares = np.array([error**2.0 for error in errors.tolist()], np.float64)
-            means += [_mean(np.abs(errors)), _mean(squares)]
+            means += [mean_of(np.abs(errors)), mean_of(squares(errors))]
         return _values(len(self._scores), means)
 
     @cached_property
@@ -253,11 +252,6 @@ def _areas(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float | None, f
     # Twice the pairs that are ranked right; of equal scores, half of the pairs are.
     ranked = int((ones * (2 * np.cumsum(zeros) - zeros)).sum())
     return ranked / (2 * positives * negatives), precision
-
-
-def _mean(values: Floats) -> float:
-    """Return the mean of values that are added up one after the other; 0 of none."""
-    return float(np.cumsum(values)[-1] / len(values)) if len(values) else 0.0
 
 
 def _not_less(

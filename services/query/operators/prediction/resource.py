@@ -9,13 +9,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import InvalidRequest
+from schemas.errors import Conflict, InvalidRequest
 from schemas.operators.prediction import (
     PREDICTION,
     Prediction,
     PredictionDefinition,
     decode_prediction,
 )
+from schemas.operators.segment import SegmentDefinition, asking_for
 from services.query.http.params import encode_response, read_day
 from services.query.operators.context import Context
 from services.query.operators.prediction.live import live_prediction
@@ -47,7 +48,8 @@ from services.query.operators.prediction.view import (
     QuestionsView,
 )
 from services.query.operators.resource import DefinitionResource, ResourceSpec
-from services.query.views.changes import Key
+from services.query.views.catalog import Definitions
+from services.query.views.changes import Change, Key
 from services.query.views.reader import Update
 
 _NOBODY: Final = ScorePage([], more=False)
@@ -73,10 +75,21 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
     def __init__(self, context: Context) -> None:
         self._questions = QuestionsView(context.partitions)
         super().__init__(_SPEC, PREDICTION_QUESTIONS, self._questions, context)
+        self._segments = Definitions[SegmentDefinition](SegmentDefinition.KIND)
         self._models = Models()
         self._models_view = context.follow(PREDICTION_MODELS, self._apply_models)
         self._scores = Scores()
         self._scores_view = context.follow(PREDICTION_SCORES, self._apply_scores)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take in changes of definitions, in the topic's order."""
+        self._segments.apply(changes)
+        super().apply(changes)
+
+    def _check_unused(self, definition: PredictionDefinition) -> None:
+        asking = asking_for(self._segments.of(definition.project_id), definition.id)
+        if asking:
+            raise Conflict(f"segments ask for scores of {definition.id}: {', '.join(asking)}")
 
     def _apply_models(self, updates: Sequence[Update[ModelState]]) -> None:
         self._models.apply(updates)

@@ -18,11 +18,15 @@ class Moves(msgspec.Struct, frozen=True):
 
 
 class SegmentAggregates(NamedTuple):
-    """All that is counted of a segment, by days since 1970, and how far it is (`status`)."""
+    """All that is counted of a segment, by days since 1970, and how far it is (`status`).
+
+    `scores_since` is the time (ms) from which on scores count in all partitions.
+    """
 
     persons: int
     days: dict[int, Moves]
     late_dropped: int
     updated_at: int | None
     positions: dict[int, int]
+    scores_since: int | None = None
     status: StatusResponse = LIVE

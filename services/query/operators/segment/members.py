@@ -5,7 +5,6 @@ any segment about 200 bytes with the name. The view holds up to `MAX_PERSONS` pe
 refuses to answer, and ClickHouse must be asked.
 """
 
-import heapq
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from pyroaring import BitMap
 
 from schemas.errors import Unavailable
 from schemas.operators.segment import SEGMENT, SegmentDefinition
+from services.query.views.crowd import Crowd
 from services.query.views.reader import ResultSource, Update, VersionKey
 
 log = structlog.get_logger(__name__)
@@ -28,18 +28,6 @@ class Membership(NamedTuple):
 
     version_key: VersionKey
     entered: bool
-
-
-class Crowd(NamedTuple):
-    """Some persons: their numbers, and the names of all numbers. Safe to give to another thread."""
-
-    numbers: BitMap
-    names: Sequence[str]
-
-    def page(self, after: str, limit: int) -> list[str]:
-        """Return the first names after `after`, in order; takes longer the larger the crowd is."""
-        names = (self.names[number] for number in self.numbers)
-        return heapq.nsmallest(limit, (name for name in names if name > after))
 
 
 class _Project:

@@ -3,6 +3,8 @@
 from typing import Final
 
 from services.query.http.describe import (
+    AS_OF,
+    CLOCK,
     SOURCE,
     Json,
     day_parameters,
@@ -25,6 +27,8 @@ RESULTS: Final = operation(
     404,
     parameters=(
         SOURCE,
+        AS_OF,
+        CLOCK,
         *day_parameters("day (UTC) to show", "who is in now is counted in any case"),
     ),
 )
@@ -33,7 +37,7 @@ MEMBERS: Final = operation(
     "The persons in a segment, by id",
     {"200": json_response(SegmentMembersResponse)},
     404,
-    parameters=(*page_parameters("persons"), SOURCE),
+    parameters=(*page_parameters("persons"), SOURCE, AS_OF, CLOCK),
 )
 _OTHERS: Final[Json] = {
     "type": "array",
@@ -50,5 +54,7 @@ OVERLAP: Final = operation(
         parameter("with", _OTHERS, "One or two other segments: `a,b`.", required=True)
         | {"explode": False},
         SOURCE,
+        AS_OF,
+        CLOCK,
     ),
 )

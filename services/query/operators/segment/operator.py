@@ -18,6 +18,8 @@ from services.query.operators.segment.response import (
     SegmentResultsResponse,
 )
 from services.query.operators.segment.view import SEGMENT_SIZES
+from services.query.verify.openapi import verify_endpoint
+from services.query.verify.response import VerificationResponse
 
 
 def _refine(schemas: Json) -> None:
@@ -34,10 +36,16 @@ SEGMENT: Final = QueryOperator(
     request=Segment,
     response=SegmentResponse,
     list_response=SegmentListResponse,
-    types=(SegmentResultsResponse, SegmentMembersResponse, SegmentOverlapResponse),
+    types=(
+        SegmentResultsResponse,
+        SegmentMembersResponse,
+        SegmentOverlapResponse,
+        VerificationResponse,
+    ),
     endpoints=(
         Endpoint("members", Segments.members, MEMBERS, "ListSegmentMembers"),
         Endpoint("overlap", Segments.overlap, OVERLAP, "GetSegmentOverlap"),
+        verify_endpoint("segment"),
     ),
     refine=_refine,
 )

@@ -1,16 +1,23 @@
-"""References between segments: which segment uses which, and rules without references."""
+"""References between segments: which segment uses which, and rules without references.
 
-from collections.abc import Mapping
+A rule also refers to the predictions whose scores it asks for.
+"""
+
+from collections.abc import Collection, Mapping
 
 from schemas.errors import InvalidRequest
-from schemas.operators.segment import Rule, check_rule, references, resolve
+from schemas.operators.segment import Rule, check_rule, predictions, references, resolve
 
 
 class References:
-    """The references in a project's rules, which are given as they were written."""
+    """The references in a project's rules, which are given as they were written.
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
+    `predictions` are the ids of the project's predictions.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], predictions: Collection[str] = ()) -> None:
         self._rules = rules
+        self._predictions = predictions
         self._used = {name: references(rule, "rule") for name, rule in rules.items()}
         self._resolved: dict[str, Rule] = {}
 
@@ -42,6 +49,9 @@ class References:
         known = self._resolved.get(name)
         if known is not None:
             return known
+        for prediction, path in predictions(self._rules[name], "rule"):
+            if prediction not in self._predictions:
+                raise InvalidRequest(f"there is no prediction {prediction}", path)
         here = (*above, name)
         for other, path in self._used[name]:
             if other in here:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,13 +11,16 @@ from starlette.responses import Response
 
 from schemas.definitions import is_id
 from schemas.errors import Conflict, InvalidRequest
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
     SEGMENT,
     Segment,
     SegmentDefinition,
     decode_segment,
+    predictions,
 )
 from services.commands import Write
+from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -27,7 +30,7 @@ from services.query.http.params import (
     read_source,
 )
 from services.query.operators.context import Context
-from services.query.operators.resource import DefinitionResource, ResourceSpec
+from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
@@ -49,9 +52,17 @@ from services.query.operators.segment.view import (
     SegmentResultsView,
     SegmentSizeRecord,
 )
+from services.query.verify.resource import Moment, VerifiedResource
+from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
+from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, has_previous
+from services.query.views.crowd import Crowd
 from services.query.views.progress import LIVE
+
+# Members who are compared one by one, and how late those whose time is over may be published.
+MAX_COMPARED: Final = 200_000
+GRACE_MS: Final = 5_000
 
 
 class SegmentListResponse(msgspec.Struct, frozen=True):
@@ -68,7 +79,7 @@ def _define(parts: dict[str, Any], segment: Segment) -> SegmentDefinition:
 _SPEC: Final = ResourceSpec(SEGMENT, decode_segment, _define, show, SegmentListResponse)
 
 
-class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]):
+class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     """The endpoints under `/api/projects/{project}/segments`.
 
     On the topic, a segment's rule has no references. So changing a segment also writes, with the
@@ -77,6 +88,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
     def __init__(self, context: Context) -> None:
         self._sizes = SegmentResultsView(context.partitions)
+        self._predictions = Definitions[PredictionDefinition](PredictionDefinition.KIND)
         super().__init__(_SPEC, SEGMENT_SIZES, self._sizes, context)
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
@@ -85,6 +97,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
+        self._predictions.apply(changes)
         for change in changes:
             before = self.definitions.find(change.key) if change.kind == self.name else None
             if before is not None and isinstance(change.definition, SegmentDefinition):
@@ -130,7 +143,7 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         rules = {one.id: one.segment.rule for one in self.definitions.of(project_id)}
         if new is not None:
             rules[new.id] = new.segment.rule
-        return References(rules)
+        return References(rules, set(self._predictions.ids(project_id)))
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────
 
@@ -140,18 +153,25 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         first = read_day(request, "from", datetime.date.min)
         last = read_day(request, "to", datetime.date.max)
         definition = self.find(request)
-        clock = self._clock_of(definition.project_id, now_ms())
+        project = definition.project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            clock = _known(clock)
-            counts = await self._count(definition, clock)
-            return encode_response(assemble(definition, source, counts, clock, first, last))
+            _refuse_scores([definition])
+            prefix = await self.context.prefix(request, project)
+            clock = _known(clock, prefix)
+            counts = await self.count(definition, clock, prefix and prefix.positions)
+            complete = self.context.complete_until(project, source, prefix=prefix)
+            return encode_response(
+                assemble(definition, source, counts, clock, first, last, None, complete)
+            )
         self.results_view.require()
 
         def respond(
             one: SegmentDefinition, previous: SegmentResultsResponse | None
         ) -> SegmentResultsResponse:
             counts = self._sizes.aggregates(one)
-            return assemble(one, source, counts, clock, first, last, previous)
+            complete = self.context.complete_until(project, source, counts.status.state)
+            return assemble(one, source, counts, clock, first, last, previous, complete)
 
         return encode_response(self.with_previous(definition, respond))
 
@@ -160,17 +180,26 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         source = read_source(request)
         page = read_page(request)
         definition = self.find(request)
-        clock = self._clock_of(definition.project_id, now_ms())
+        project = definition.project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            asked = _known(clock)
+            _refuse_scores([definition])
+            prefix = await self.context.prefix(request, project)
+            asked = _known(clock, prefix)
             result = await self._events.query(
-                definition.project_id,
-                lambda database: members_statement(
-                    database, definition, asked, page.after, page.limit + 1
+                project,
+                lambda source: members_statement(
+                    source, definition, asked, page.after, page.limit + 1
                 ),
+                prefix and prefix.positions,
             )
+            complete = self.context.complete_until(project, source, prefix=prefix)
             return encode_response(
-                members_response(definition, source, "live", result.only, page, asked)
+                members_response(
+                    *(definition, source, "live", result.only, page, asked),
+                    positions=result.positions,
+                    complete_until=complete,
+                )
             )
         self._require_views()
 
@@ -180,7 +209,11 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
             crowd = self._members.of(one)
             found = await asyncio.to_thread(crowd.page, page.after, page.limit + 1)
             state = self._sizes.status(one).state
-            return members_response(one, source, state, found, page, clock, previous)
+            return members_response(
+                *(one, source, state, found, page, clock, previous),
+                positions=self._sizes.positions(one),
+                complete_until=self.context.complete_until(project, source, state),
+            )
 
         before = self.previous(definition)
         previous = None if before is None else await respond(before, None)
@@ -193,15 +226,26 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         names = [definition.id for definition in definitions]
         if len(names) > MAX_OVERLAPPED or len(set(names)) < len(names):
             raise InvalidRequest("accepted are one or two other segments, as in `a,b`", "with")
-        clock = self._clock_of(definitions[0].project_id, now_ms())
+        project = definitions[0].project_id
+        clock = self._clock_of(project, now_ms())
         if source == "store":
-            asked = _known(clock)
+            _refuse_scores(definitions)
+            prefix = await self.context.prefix(request, project)
+            asked = _known(clock, prefix)
             result = await self._events.query(
-                definitions[0].project_id,
-                lambda database: sizes_statement(database, definitions, asked),
+                project,
+                lambda source: sizes_statement(source, definitions, asked),
+                prefix and prefix.positions,
             )
             counts = [int(column[0]) for column in result.columns]
-            return encode_response(overlap_response(source, "live", names, counts, asked))
+            complete = self.context.complete_until(project, source, prefix=prefix)
+            return encode_response(
+                overlap_response(
+                    *(source, "live", names, counts, asked),
+                    positions=result.positions,
+                    complete_until=complete,
+                )
+            )
         self._require_views()
         before = [self.previous(definition) or definition for definition in definitions]
         previous = None if before == definitions else self._overlap(before, clock)
@@ -228,12 +272,91 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         ]
         statuses = [self._sizes.status(definition) for definition in definitions]
         least = next((one for one in statuses if one.state != "live"), LIVE)
-        return overlap_response("stream", least.state, [*by_name], counts, clock, previous)
+        # Every event below the least position of a partition is in all of them.
+        positions = [self._sizes.positions(definition) for definition in definitions]
+        return overlap_response(
+            *("stream", least.state, [*by_name], counts, clock, previous),
+            positions={
+                number: min(one[number] for one in positions)
+                for number in positions[0]
+                if all(number in one for one in positions)
+            },
+            complete_until=self.context.complete_until(
+                definitions[0].project_id, "stream", least.state
+            ),
+        )
 
-    async def _count(self, definition: SegmentDefinition, clock: int) -> SegmentAggregates:
+    async def verify(self, request: Request) -> Response:
+        """Count a segment in ClickHouse at the stream's positions, and show what differs."""
+        _refuse_scores([self.find(request)], "")
+        return await super().verify(request)
+
+    # ClickHouse does not count who was in at the end of a day.
+    not_compared = ("days",)
+
+    def on_stream(self, definition: SegmentDefinition, moment: Moment) -> SegmentResultsResponse:
+        """Return the response with the stream's figures."""
+        return assemble(definition, "stream", self._sizes.aggregates(definition), moment.clock)
+
+    async def in_store(
+        self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
+    ) -> SegmentResultsResponse:
+        """Return the response with ClickHouse's figures of the events below some positions."""
+        clock = _known(moment.clock)
+        counts = await self.count(definition, clock, positions)
+        return assemble(definition, "store", counts, clock)
+
+    def persons_on_stream(self, definition: SegmentDefinition) -> Crowd | None:
+        """Return the members, if they are known and not too many to be compared one by one."""
+        if self._members_view.trouble:
+            return None
+        crowd = self._members.of(definition)
+        return crowd if len(crowd.numbers) <= MAX_COMPARED else None
+
+    async def differing_persons(
+        self,
+        definition: SegmentDefinition,
+        moment: Moment,
+        positions: Mapping[int, int],
+        stream: Crowd,
+    ) -> list[PersonDifference] | None:
+        """Return who is in the segment on the stream or in ClickHouse only.
+
+        Who has left or entered because time has passed may be published some seconds later.
+        """
+        clock = _known(moment.clock)
+        stored = [
+            await self._members_at(definition, at, positions) for at in (clock, clock - GRACE_MS)
+        ]
+        if any(len(some) > MAX_COMPARED for some in stored):
+            return None
+        members = {stream.names[number] for number in stream.numbers}
+        return [
+            *(missing(person) for person in sorted(members - stored[0] - stored[1])),
+            *(added(person) for person in sorted((stored[0] & stored[1]) - members)),
+        ]
+
+    async def _members_at(
+        self, definition: SegmentDefinition, clock: int, positions: Mapping[int, int]
+    ) -> set[str]:
         result = await self._events.query(
             definition.project_id,
-            lambda database: sizes_statement(database, [definition], clock),
+            lambda source: members_statement(source, definition, clock, "", MAX_COMPARED + 1),
+            positions,
+        )
+        return set(map(str, result.only))
+
+    async def count(
+        self,
+        definition: SegmentDefinition,
+        clock: int,
+        positions: Mapping[int, int] | None = None,
+    ) -> SegmentAggregates:
+        """Count a segment in ClickHouse, over the events below some positions."""
+        result = await self._events.query(
+            definition.project_id,
+            lambda source: sizes_statement(source, [definition], clock),
+            positions,
         )
         return SegmentAggregates(
             persons=int(result.only[0]),
@@ -248,6 +371,18 @@ class Segments(DefinitionResource[Segment, SegmentDefinition, SegmentSizeRecord]
         self._members_view.require()
 
 
-def _known(clock: int | None) -> int:
+def _refuse_scores(definitions: Sequence[SegmentDefinition], field: str = "source") -> None:
+    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
+    for definition in definitions:
+        if predictions(definition.rule, "rule"):
+            raise InvalidRequest(
+                f"segment {definition.id} asks for scores, which count on the stream only, from "
+                "its definition on" + (": accepted is `stream`" if field else ""),
+                field,
+            )
+
+
+def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:
     """Return the time as of which ClickHouse is asked: that of day before the clock is known."""
-    return now_ms() if clock is None else clock
+    asked = clock if prefix is None else prefix.clock
+    return now_ms() if asked is None else asked

@@ -1,7 +1,7 @@
 """What the API answers about segments, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, combinations
 from typing import Final
 
@@ -52,8 +52,12 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
 
     `days` has the days on which anybody entered or left, by the clock of that time; ClickHouse
     (`source=store`) counts who is in at `clock`, and no days. `late_dropped` counts the events
-    that came too late to be a step of a `sequence` at once. `positions` has, for each partition of
-    the event store, the offset before which all events are included.
+    that came too late to be a step of a `sequence` at once. Scores of predictions count from
+    `scores_since` on; it is null if the rule asks for none, and until then. `positions` has, for
+    each partition of the event store, the offset before which all events are included, and no later
+    ones: `as_of` takes them, together with `clock`. `complete_until` is the time before which all
+    events are included but those that come later than the allowed lateness; null while it is not
+    known.
     """
 
     segment: SegmentResponse
@@ -63,9 +67,11 @@ class SegmentResultsResponse(msgspec.Struct, frozen=True):
     persons: int
     days: list[SegmentDayResponse]
     late_dropped: int
+    scores_since: datetime.datetime | None
     clock: datetime.datetime | None
     updated_at: datetime.datetime | None
     positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "SegmentResultsResponse | None" = None
 
 
@@ -74,7 +80,7 @@ class SegmentMembersResponse(msgspec.Struct, frozen=True):
 
     `clock` is the project's time as of which they are in, as with the results. While a changed
     segment is `backfilling`, `previous` has the page of the version before, after the same id;
-    otherwise it is null.
+    otherwise it is null. `positions` and `complete_until` are as with the results.
     """
 
     id: str
@@ -84,6 +90,8 @@ class SegmentMembersResponse(msgspec.Struct, frozen=True):
     persons: list[str]
     next: str | None
     clock: datetime.datetime | None
+    positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "SegmentMembersResponse | None" = None
 
 
@@ -106,6 +114,8 @@ class SegmentOverlapResponse(msgspec.Struct, frozen=True):
     state: State
     overlaps: list[OverlapResponse]
     clock: datetime.datetime | None
+    positions: dict[int, int]
+    complete_until: datetime.datetime | None = None
     previous: "SegmentOverlapResponse | None" = None
 
 
@@ -136,6 +146,7 @@ def assemble(
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
     previous: SegmentResultsResponse | None = None,
+    complete_until: datetime.datetime | None = None,
 ) -> SegmentResultsResponse:
     """Return the response with the days from `first` to `last`, both included."""
     days = sorted(aggregates.days.items())
@@ -152,9 +163,11 @@ def assemble(
         persons=aggregates.persons,
         days=[one for one in shown if first <= one.day <= last],
         late_dropped=aggregates.late_dropped,
+        scores_since=_instant(aggregates.scores_since),
         clock=_instant(clock),
         updated_at=_instant(aggregates.updated_at),
         positions=dict(sorted(aggregates.positions.items())),
+        complete_until=complete_until,
         previous=previous,
     )
 
@@ -167,6 +180,9 @@ def members_response(
     page: Page,
     clock: int | None,
     previous: SegmentMembersResponse | None = None,
+    *,
+    positions: Mapping[int, int],
+    complete_until: datetime.datetime | None,
 ) -> SegmentMembersResponse:
     """Return a page of members, from up to one more than it has room for."""
     persons = list(found[: page.limit])
@@ -178,6 +194,8 @@ def members_response(
         persons=persons,
         next=persons[-1] if len(found) > page.limit else None,
         clock=_instant(clock),
+        positions=dict(sorted(positions.items())),
+        complete_until=complete_until,
         previous=previous,
     )
 
@@ -189,13 +207,19 @@ def overlap_response(
     counts: Sequence[int],
     clock: int | None,
     previous: SegmentOverlapResponse | None = None,
+    *,
+    positions: Mapping[int, int],
+    complete_until: datetime.datetime | None,
 ) -> SegmentOverlapResponse:
     """Return how many are in each set of some segments, counted in the order of `sets_of`."""
     overlaps = [
         OverlapResponse(list(some), count)
         for some, count in zip(sets_of(names), counts, strict=True)
     ]
-    return SegmentOverlapResponse(source, state, overlaps, _instant(clock), previous)
+    included = dict(sorted(positions.items()))
+    return SegmentOverlapResponse(
+        source, state, overlaps, _instant(clock), included, complete_until, previous
+    )
 
 
 def _instant(ms: int | None) -> datetime.datetime | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.conditions import Condition
+from schemas.errors import InvalidRequest
 from schemas.event_filter import EventFilter
 from schemas.operators.segment import (
     SET,
@@ -21,7 +22,7 @@ from schemas.operators.segment import (
 )
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
-from services.query.clickhouse.events import Statement, events, holds
+from services.query.clickhouse.events import EventSource, Statement, events, holds
 from services.query.operators.segment.response import sets_of
 
 # Events with equal times are in the order in which they came.
@@ -29,42 +30,65 @@ _ORDER: Final = "(at, _offset)"
 
 
 def members_statement(
-    database: str, definition: SegmentDefinition, clock: int, after: str, limit: int
+    source: EventSource, definition: SegmentDefinition, clock: int, after: str, limit: int
 ) -> Statement:
     """Return the statement for up to `limit` members whose ids come after `after`, by id."""
     bind = Binder()
-    (rule,), persons = _persons(database, [definition], clock, bind)
     return Statement(
-        f"SELECT person_id FROM ({persons}) "  # noqa: S608
-        f"WHERE {rule} AND person_id > {bind(after, 'String')} "
+        f"{members_sql(source, definition, clock, bind)} AND person_id > {bind(after, 'String')} "
         f"ORDER BY person_id LIMIT {bind(limit, 'UInt32')}",
         bind.parameters,
     )
 
 
+def members_sql(
+    source: EventSource, definition: SegmentDefinition, clock: int, bind: Binder
+) -> str:
+    """Return the query of all members' ids, which ends with its WHERE clause."""
+    (rule,), persons = _persons(source, [definition], clock, bind)
+    return f"SELECT person_id FROM ({persons}) WHERE {rule}"  # noqa: S608
+
+
 def sizes_statement(
-    database: str, definitions: Sequence[SegmentDefinition], clock: int
+    source: EventSource, definitions: Sequence[SegmentDefinition], clock: int
 ) -> Statement:
     """Return the statement for how many are in each of the sets of some segments, in one row."""
     bind = Binder()
-    rules, persons = _persons(database, definitions, clock, bind)
+    rules, persons = _persons(source, definitions, clock, bind)
     counts = (f"countIf({' AND '.join(some)})" for some in sets_of(rules))
     return Statement(f"SELECT {', '.join(counts)} FROM ({persons})", bind.parameters)  # noqa: S608
 
 
+def memberships_statement(
+    source: EventSource, definitions: Sequence[SegmentDefinition], clock: int, person: str
+) -> Statement:
+    """Return the statement for whether a person is in each of some segments: 1 or 0, in one row."""
+    bind = Binder()
+    rules, persons = _persons(source, definitions, clock, bind, person)
+    return Statement(f"SELECT {', '.join(rules)} FROM ({persons})", bind.parameters)  # noqa: S608
+
+
 def _persons(
-    database: str, definitions: Sequence[SegmentDefinition], clock: int, bind: Binder
+    source: EventSource,
+    definitions: Sequence[SegmentDefinition],
+    clock: int,
+    bind: Binder,
+    person: str | None = None,
 ) -> tuple[list[str], str]:
-    """Return expressions for the rules, and the subquery of persons that they apply to."""
+    """Return expressions for the rules, and the subquery of persons that they apply to.
+
+    They are those of the project, or only `person`.
+    """
     needed = _Columns(bind, clock)
     rules = [needed.rule(definition.rule) for definition in definitions]
+    only = "" if person is None else f" AND person_id = {bind(person, 'String')}"
     columns = "".join(f",\n    {sql} AS {name}" for sql, name in needed.columns.items())
     persons = f"""
 SELECT
     person_id{columns}
 FROM (
     SELECT person_id, event, properties, _offset, toUnixTimestamp64Milli(timestamp) AS at
-    FROM {events(database, definitions[0].project_id, bind)}
+    FROM {events(source, definitions[0].project_id, bind)}{only}
 )
 GROUP BY person_id
 """  # noqa: S608
@@ -93,6 +117,12 @@ class _Columns:
             return self._seen(rule.first_seen, "minIf")
         if rule.last_seen is not None:
             return self._seen(rule.last_seen, "maxIf")
+        if rule.predicted is not None:
+            raise InvalidRequest(
+                "a rule that asks for scores cannot be asked of ClickHouse: scores count on the "
+                "stream only, from the segment's definition on",
+                "rule.predicted",
+            )
         return f"({' AND '.join(self._condition(condition) for condition in rule.person)})"
 
     def _column(self, sql: str) -> str:

@@ -22,6 +22,7 @@ class SegmentSizeRecord(NamedTuple):
     late_dropped: int
     updated_at: int
     progress: Progress
+    scores_since: int | None = None
 
     @property
     def period(self) -> int | None:
@@ -44,6 +45,9 @@ class SegmentResultsView(LatestByKey[SegmentSizeRecord]):
             persons=sum(record.moves.entered - record.moves.left for record in whole),
             days=dict(days),
             late_dropped=sum(record.late_dropped for record in whole),
+            scores_since=max(
+                (one.scores_since for one in whole if one.scores_since is not None), default=None
+            ),
             updated_at=max((record.updated_at for record in records), default=None),
             positions={record.partition: record.progress.position for record in whole},
             status=self.status(definition),
@@ -61,6 +65,7 @@ def read_size_records(batch: pa.RecordBatch) -> list[SegmentSizeRecord]:
             record["late_dropped"],
             record["updated_at"],
             progress_of(record),
+            record["scores_since"],
         )
         for record in batch.to_pylist()
     ]

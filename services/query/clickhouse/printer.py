@@ -1,0 +1,207 @@
+"""Prints trees of queries as ClickHouse statements.
+
+This is the one place that adds the project, the ranges of time, the filters and the person to a
+query. All names and values of a request are bound parameters of the statement, never its text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from schemas.conditions import Condition
+from schemas.event_filter import EventFilter
+from schemas.operators.segment import SET, SET_ONCE, Rule, Segment, SegmentDefinition
+from schemas.queries.filters import QueryFilter
+from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
+from services.query.clickhouse.events import EventSource, Statement, events, holds, token_sql
+from services.query.clickhouse.person import PERSON_SQL
+from services.query.clickhouse.tree import (
+    Events,
+    Expression,
+    Matches,
+    Member,
+    Number,
+    Person,
+    PersonValues,
+    Raw,
+    Select,
+    Sql,
+    Token,
+    Value,
+)
+
+# A number in JSON's grammar.
+_NUMBER: Final = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
+
+
+# The query of the members of a segment as of a time (ms): see `services.query.operators.segment`.
+MembersSql = Callable[[EventSource, SegmentDefinition, int, Binder], str]
+
+
+class QueryScope(NamedTuple):
+    """What a query may see: one project, as of a time.
+
+    `segments` are those that the query refers to, by id; `members_sql` returns who is in one as of
+    `clock`, the project's time (ms).
+    """
+
+    project_id: str
+    segments: Mapping[str, SegmentDefinition]
+    clock: int
+    members_sql: MembersSql
+
+
+def print_query(source: EventSource, scope: QueryScope, select: Select) -> Statement:
+    """Return the statement of a tree."""
+    printer = _Printer(source, scope)
+    return Statement(printer.select(select), printer.bind.parameters)
+
+
+class _Printer:
+    def __init__(self, source: EventSource, scope: QueryScope) -> None:
+        self._from = source
+        self._scope = scope
+        self.bind = Binder()
+        # Printed once each, because ClickHouse builds the set of equal texts once.
+        self._members: dict[str, str] = {}
+
+    def select(self, select: Select) -> str:
+        columns = ", ".join(
+            f"{self._expression(one)} AS {name}" for name, one in select.columns.items()
+        )
+        clauses = [f"SELECT {columns}", f"FROM {self._source(select)}"]
+        if select.where:
+            # Those of a source of events follow its own conditions.
+            keyword = "AND" if isinstance(select.source, Events) else "WHERE"
+            clauses.append(f"{keyword} {self._all(select.where)}")
+        if select.grouping_sets:
+            sets = ", ".join(f"({', '.join(names)})" for names in select.grouping_sets)
+            clauses.append(f"GROUP BY GROUPING SETS ({sets})")
+        elif select.group_by:
+            clauses.append(f"GROUP BY {', '.join(select.group_by)}")
+        if select.having:
+            clauses.append(f"HAVING {self._all(select.having)}")
+        if select.order_by:
+            order = ", ".join(self._expression(one) for one in select.order_by)
+            clauses.append(f"ORDER BY {order}")
+        if select.limit is not None:
+            clauses.append(f"LIMIT {self.bind(select.limit, 'UInt32')}")
+        return "\n".join(clauses)
+
+    def _source(self, select: Select) -> str:
+        if isinstance(select.source, Events):
+            return self._events(select.source)
+        source = f"({self.select(select.source)})"
+        if select.joined is None:
+            return source
+        persons = self._person_values(select.joined)
+        return f"{source} AS found LEFT JOIN ({persons}) AS persons USING (person)"
+
+    def _all(self, conditions: Sequence[Expression]) -> str:
+        return " AND ".join(f"({self._expression(one)})" for one in conditions)
+
+    def _expression(self, one: Expression) -> str:
+        match one:
+            case Value(value, kind):
+                return self.bind(value, kind)
+            case Person():
+                return PERSON_SQL
+            case Matches(event, where):
+                return f"({self._matches(event, where)})"
+            case Number(name, of_text):
+                return self._number(name, of_text=of_text)
+            case Token(name):
+                return token_sql(name, self.bind)
+            case Raw(name):
+                return property_sql(name, self.bind)
+            case Member(segment):
+                return f"({self._member(self._scope.segments[segment])})"
+            case Select():
+                return f"({self.select(one)})"
+            case Sql(text, parts):
+                return text.format_map({name: self._expression(of) for name, of in parts.items()})
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────────
+
+    def _events(self, of: Events) -> str:
+        source = events(self._from, self._scope.project_id, self.bind)
+        spans = " OR ".join(
+            f"timestamp >= fromUnixTimestamp64Milli({self.bind(first, 'Int64')}) "
+            f"AND timestamp < fromUnixTimestamp64Milli({self.bind(last, 'Int64')})"
+            for first, last in of.ranges
+        )
+        passed = (f"AND {self._filter(one)}" for one in of.where)
+        return "\n    ".join([source, f"AND ({spans})", *passed])
+
+    def _matches(self, event: str | None, where: Sequence[QueryFilter]) -> str:
+        named = holds(EventFilter(event), self.bind)
+        return " AND ".join([named, *map(self._filter, where)])
+
+    def _filter(self, one: QueryFilter) -> str:
+        if one.and_:
+            return f"({' AND '.join(map(self._filter, one.and_))})"
+        if one.or_:
+            return f"({' OR '.join(map(self._filter, one.or_))})"
+        if one.not_ is not None:
+            return f"(NOT {self._filter(one.not_)})"
+        if one.segment is not None:
+            return f"({self._member(self._scope.segments[one.segment])})"
+        if one.person is not None:
+            return f"({self._has_now(one.person)})"
+        return condition_sql(one.condition(), self.bind)
+
+    def _number(self, name: str, *, of_text: bool) -> str:
+        value = property_sql(name, self.bind)
+        text = f"{value}.:String"
+        spelled = f"match({text}, {self.bind(_NUMBER, 'String')})"
+        more = f", if({spelled}, toFloat64OrNull({text}), NULL)" if of_text else ""
+        return (
+            f"coalesce({value}.:Float64, toFloat64({value}.:Int64), toFloat64({value}.:UInt64)"
+            f"{more})"
+        )
+
+    # ── persons ──────────────────────────────────────────────────────────────────────────────────
+
+    def _member(self, definition: SegmentDefinition) -> str:
+        key = f"{definition.id}/{definition.version}"
+        if key not in self._members:
+            self._members[key] = self._is_in(definition)
+        return self._members[key]
+
+    def _is_in(self, definition: SegmentDefinition) -> str:
+        scope = self._scope
+        members = scope.members_sql(self._from, definition, scope.clock, self.bind)
+        return f"{PERSON_SQL} IN ({members})"
+
+    def _has_now(self, condition: Condition) -> str:
+        """Return whether the person's properties pass: the members of a segment of that rule."""
+        rule = Rule(person=(condition,))
+        definition = SegmentDefinition(
+            project_id=self._scope.project_id,
+            id="",
+            version=0,
+            created_at=0,
+            updated_at=0,
+            segment=Segment(rule=rule),
+            rule=rule,
+        )
+        return self._is_in(definition)
+
+    def _person_values(self, values: PersonValues) -> str:
+        """Return each person's values, by the rules of `Rule`: the last one set, else the first."""
+        columns = ", ".join(
+            f"{self._now(name)} AS {column}" for column, name in values.properties.items()
+        )
+        source = events(self._from, self._scope.project_id, self.bind)
+        return f"SELECT {PERSON_SQL} AS person, {columns} FROM {source} GROUP BY person"  # noqa: S608 (of placeholders)
+
+    def _now(self, name: str) -> str:
+        last = token_sql(name, self.bind, SET)
+        first = token_sql(name, self.bind, SET_ONCE)
+        set_last, set_first = (
+            f"{property_sql(name, self.bind, within)} IS NOT NULL" for within in (SET, SET_ONCE)
+        )
+        order = "(timestamp, _offset)"
+        return (
+            f"if(countIf({set_last}) > 0, argMaxIf({last}, {order}, {set_last}), "
+            f"argMinIf({first}, {order}, {set_first}))"
+        )

@@ -1,0 +1,1 @@
+"""The event store's log as the query service sees it: its offsets, and how far it has been read."""

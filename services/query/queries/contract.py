@@ -1,0 +1,94 @@
+"""What a kind of query is on the query side: one `QueryKind` each, in `queries.QUERIES`."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from schemas.operators.segment import SegmentDefinition
+from schemas.queries.query import Query, QuerySpec
+from services.query.clickhouse.events import EventSource, Statement
+from services.query.clickhouse.printer import QueryScope, print_query
+from services.query.clickhouse.queries import EventStore, QueryResult
+from services.query.clickhouse.tree import Select
+from services.query.http.describe import Json
+from services.query.http.params import instant
+from services.query.operators.segment.sql import members_sql
+from services.query.queries.ranges import read_range
+
+Q = TypeVar("Q", bound=Query)
+
+
+class QueryContext(NamedTuple):
+    """What a query is answered with.
+
+    The answer has exactly the events below `positions`, and none before `complete_until` (ms) is
+    missing but those that come later than the allowed lateness; None while that is unknown. `now`
+    is the time of day (ms), and `clock` the project's time, as of which persons are in segments.
+    `segments` are those that the query refers to, by id, and `project_segments` all that there are.
+    """
+
+    events: EventStore
+    project_id: str
+    positions: Mapping[int, int]
+    now: int
+    clock: int
+    complete_until: int | None
+    segments: Mapping[str, SegmentDefinition]
+    project_segments: Sequence[SegmentDefinition] = ()
+
+    async def run(self, select: Select) -> QueryResult:
+        """Run a query of the project; raises what `EventStore.query` does."""
+        scope = QueryScope(self.project_id, self.segments, self.clock, members_sql)
+        return await self.run_statement(lambda source: print_query(source, scope, select))
+
+    async def run_statement(self, state: Callable[[EventSource], Statement]) -> QueryResult:
+        """Run the statement that `state` makes; raises as `run` does."""
+        return await self.events.query(self.project_id, state, self.positions)
+
+    def is_complete(self, until: int) -> bool:
+        """Whether no event before a time (ms) is missing."""
+        return self.complete_until is not None and until <= self.complete_until
+
+    def parts(self, *, incomplete: bool = False) -> dict[str, Any]:
+        """Return the fields of a `QueryResponse`."""
+        until = self.complete_until
+        return {
+            "as_of": instant(self.now),
+            "complete_until": None if until is None else instant(until),
+            "positions": dict(sorted(self.positions.items())),
+            "incomplete": incomplete,
+        }
+
+
+def no_refinement(schemas: Json) -> None:
+    """Leave the document's schemas as their types express them."""
+
+
+def check_range(query: Query, _: int) -> None:
+    """Refuse a range that is none; raises `InvalidRequest`."""
+    read_range(query)
+
+
+class QueryKind(NamedTuple, Generic[Q]):
+    """A kind of query, as the query side knows it.
+
+    `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
+    `types` are those of requests and responses; `response` is the whole response. `refine` adds to
+    the document's schemas what their types cannot express. `errors` are the statuses that only this
+    kind fails with. `check` refuses, at a time of day (ms) and before anything is read, what the
+    request's type cannot.
+    """
+
+    spec: QuerySpec[Q]
+    answer: Callable[[QueryContext, Q], Coroutine[Any, Any, msgspec.Struct]]
+    rpc: str
+    response: type[msgspec.Struct]
+    types: tuple[type[msgspec.Struct], ...]
+    refine: Callable[[Json], None] = no_refinement
+    errors: tuple[int, ...] = ()
+    check: Callable[[Q, int], object] = check_range
+
+
+# Of any request: only the kind knows which.
+AnyQuery = QueryKind[Any]

@@ -1,0 +1,1 @@
+"""Queries that list what there is: events, persons, properties and their values."""

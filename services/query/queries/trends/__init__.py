@@ -1,0 +1,1 @@
+"""Trends: figures of events over time."""

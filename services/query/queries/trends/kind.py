@@ -1,0 +1,42 @@
+"""Trends, as they are registered on the query side."""
+
+from typing import Final
+
+from schemas.queries.trends import TRENDS as SPEC
+from schemas.queries.trends import TrendsQuery
+from services.query.http.describe import Json
+from services.query.http.forms import one_of_forms
+from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.response import IntervalResponse
+from services.query.queries.trends.figures import read_figures
+from services.query.queries.trends.plan import plan_trends
+from services.query.queries.trends.response import (
+    TrendResponse,
+    TrendsPeriodResponse,
+    TrendsResponse,
+    assemble,
+)
+from services.query.queries.trends.sql import trends_select
+
+
+async def _answer(context: QueryContext, query: TrendsQuery) -> TrendsResponse:
+    plan = plan_trends(query, context.now)
+    result = await context.run(trends_select(plan))
+    figures = read_figures(query, result)
+    return assemble(plan, figures, context)
+
+
+def _refine(schemas: Json) -> None:
+    forms: dict[str, tuple[str, ...]] = {"property": (), "person": (), "segment": ()}
+    schemas["BreakdownBy"] = one_of_forms(schemas["BreakdownBy"], forms)
+
+
+TRENDS: Final = QueryKind(
+    spec=SPEC,
+    answer=_answer,
+    rpc="QueryTrends",
+    response=TrendsResponse,
+    types=(TrendsQuery, TrendsResponse, TrendsPeriodResponse, TrendResponse, IntervalResponse),
+    refine=_refine,
+    check=plan_trends,
+)

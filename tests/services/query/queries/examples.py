@@ -1,0 +1,21 @@
+"""A body of each kind of query, which the tests of all kinds ask."""
+
+from typing import Any, Final
+
+_NOVEMBER: Final = {"from": "2026-11-01", "to": "2026-11-30"}
+
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "trends": {
+        "series": [{"event": "buy"}, {"measure": "persons"}],
+        "formulas": [{"formula": "A / B"}],
+        "breakdown": [{"property": "plan"}],
+        "where": [{"not": {"property": "plan", "value": "free"}}],
+        "compare": True,
+        **_NOVEMBER,
+    },
+    "events": {"event": "buy", "where": [{"property": "plan", "value": "pro"}], **_NOVEMBER},
+    "persons": {"search": "AN", "where": [{"property": "plan", "op": "is_set"}]},
+    "person": {"person": "ann", "limit": 1},
+    "properties": {"event": "buy", "search": "pl"},
+    "values": {"property": "plan"},
+}
