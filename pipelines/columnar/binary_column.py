@@ -29,6 +29,13 @@ class BinaryColumn(NamedTuple):
         nulls = np.fromiter((string is None for string in strings), np.bool_, len(strings))
         return cls(starts, data, nulls)
 
+    def locked(self) -> Self:
+        """Return read-only views of the arrays, so that kernels are compiled for these alone."""
+        column = type(self)(self.starts.view(), self.data.view(), self.nulls.view())
+        for array in column:
+            array.flags.writeable = False
+        return column
+
     def first(self, count: int) -> Self:
         """Return the first strings; copies nothing."""
         return self._replace(starts=self.starts[: count + 1], nulls=self.nulls[:count])

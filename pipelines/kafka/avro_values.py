@@ -72,6 +72,7 @@ class ValueDecoder:
 
         The rows of the result and of its failures are those of `values`.
         """
+        values = values.locked()
         left = np.arange(len(values.nulls), dtype=np.int32) if rows is None else rows
         parts: list[Part] = []
         unsure: list[Int32s] = []

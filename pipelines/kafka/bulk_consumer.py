@@ -25,6 +25,7 @@ OnRebalance: TypeAlias = Callable[[Any, list[KafkaPartition]], None]
 
 _ASSIGN: Final = KafkaError._ASSIGN_PARTITIONS  # noqa: SLF001 (its public name)
 _NOTHING: Final = Fetched([], [])
+_CLOSED: Final = "the consumer is closed"
 
 
 class BulkConsumer:
@@ -32,7 +33,7 @@ class BulkConsumer:
 
     Methods that confluent-kafka's `Consumer` has too do what they do there, as far as a worker uses
     them. Callbacks are called inside `wait`, `fetch` and `close`, and what they raise is raised
-    there.
+    there. After `close`, every other method raises `RuntimeError`.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class BulkConsumer:
         # They live as long as the consumer.
         self._rebalanced = c.REBALANCE_CALLBACK(self._call_rebalanced)
         self._failed = c.ERROR_CALLBACK(self._call_failed)
-        self._kafka = c.create_consumer(config, self._rebalanced, self._failed)
+        self._kafka: Pointer = c.create_consumer(config, self._rebalanced, self._failed)
         self._queue = c.queue_get_consumer(self._kafka)
         callbacks = self._rebalanced, self._failed
         # Not at exit: a thread may hang in a call of this consumer.
@@ -77,38 +78,38 @@ class BulkConsumer:
         """
         self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
         with listed([KafkaPartition(topic, c.ANY_PARTITION) for topic in topics]) as some:
-            c.check_code(c.subscribe(self._kafka, some))
+            c.check_code(c.subscribe(self._handle, some))
 
     def assign(self, partitions: Sequence[KafkaPartition]) -> None:
         """Read these partitions, without a group."""
         with listed(partitions) as some:
-            c.check_code(c.assign(self._kafka, some))
+            c.check_code(c.assign(self._handle, some))
 
     def unassign(self) -> None:
         """Read nothing."""
-        c.check_code(c.assign(self._kafka, None))
+        c.check_code(c.assign(self._handle, None))
 
     def incremental_assign(self, partitions: Sequence[KafkaPartition]) -> None:
         """Read these partitions as well, each from its offset on."""
         self._has_assigned = True
         with listed(partitions) as some:
-            c.check(c.incremental_assign(self._kafka, some))
+            c.check(c.incremental_assign(self._handle, some))
 
     def incremental_unassign(self, partitions: Sequence[KafkaPartition]) -> None:
         """Read these partitions no longer."""
         self._has_assigned = True
         with listed(partitions) as some:
-            c.check(c.incremental_unassign(self._kafka, some))
+            c.check(c.incremental_unassign(self._handle, some))
 
     def pause(self, partitions: Sequence[KafkaPartition]) -> None:
         """Return no records of these partitions until they are resumed."""
         with listed(partitions) as some:
-            c.check_code(c.pause_partitions(self._kafka, some))
+            c.check_code(c.pause_partitions(self._handle, some))
 
     def resume(self, partitions: Sequence[KafkaPartition]) -> None:
         """Return records of these partitions again."""
         with listed(partitions) as some:
-            c.check_code(c.resume_partitions(self._kafka, some))
+            c.check_code(c.resume_partitions(self._handle, some))
 
     # ── questions to the broker ──────────────────────────────────────────────────────────────────
 
@@ -121,7 +122,7 @@ class BulkConsumer:
             KafkaException: the broker does not answer, or has an error for a partition.
         """
         with listed(partitions) as some:
-            c.check_code(c.committed(self._kafka, some, _ms(timeout)))
+            c.check_code(c.committed(self._handle, some, _ms(timeout)))
             return partitions_of(some)
 
     def get_watermark_offsets(self, partition: KafkaPartition, timeout: float) -> tuple[int, int]:
@@ -133,13 +134,13 @@ class BulkConsumer:
         low, high = ctypes.c_int64(), ctypes.c_int64()
         place = partition.topic.encode(), partition.partition
         bounds = ctypes.byref(low), ctypes.byref(high)
-        c.check_code(c.query_watermark_offsets(self._kafka, *place, *bounds, _ms(timeout)))
+        c.check_code(c.query_watermark_offsets(self._handle, *place, *bounds, _ms(timeout)))
         return low.value, high.value
 
     def consumer_group_metadata(self) -> bytes:
         """Return what identifies this member of the group, for the commit of a transaction."""
         buffer, size = ctypes.c_void_p(), ctypes.c_size_t()
-        metadata = c.consumer_group_metadata(self._kafka)
+        metadata = c.consumer_group_metadata(self._handle)
         try:
             c.check(
                 c.consumer_group_metadata_write(metadata, ctypes.byref(buffer), ctypes.byref(size))
@@ -149,7 +150,7 @@ class BulkConsumer:
         try:
             return ctypes.string_at(buffer.value or 0, size.value)
         finally:
-            c.mem_free(self._kafka, buffer)
+            c.mem_free(self._handle, buffer)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -159,7 +160,7 @@ class BulkConsumer:
         The next `fetch` returns it; another `wait` instead drops it.
         """
         self._drop_first()
-        self._first = c.consumer_poll(self._kafka, _ms(timeout_s)) or 0
+        self._first = c.consumer_poll(self._handle, _ms(timeout_s)) or 0
         self._raise_raised()
         return self._first != 0
 
@@ -168,6 +169,8 @@ class BulkConsumer:
 
         Waits until there are so many, at most for the time given.
         """
+        if self._kafka is None:
+            raise RuntimeError(_CLOSED)
         if len(self._messages) < max_records:
             self._messages = np.zeros(max_records, np.uint64)
         self._messages[0], count = self._first, int(self._first != 0)
@@ -182,13 +185,24 @@ class BulkConsumer:
 
     def close(self) -> None:
         """Leave the group, which revokes all partitions; end threads and connections."""
-        if not self._kafka:
+        if self._kafka is None:
             return
         self._drop_first()
         c.consumer_close(self._kafka)
         self._end()
         self._kafka = None
         self._raise_raised()
+
+    @property
+    def _handle(self) -> Pointer:
+        """What librdkafka knows the consumer by; its functions crash without one.
+
+        Raises:
+            RuntimeError: the consumer is closed.
+        """
+        if self._kafka is None:
+            raise RuntimeError(_CLOSED)
+        return self._kafka
 
     def _drop_first(self) -> None:
         if self._first:

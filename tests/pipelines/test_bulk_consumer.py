@@ -243,6 +243,25 @@ def test_what_a_callback_raises_is_raised_by_the_poll(topic: EphemeralTopic) -> 
         reader.wait(0)  # it is raised once
 
 
+def test_a_consumer_that_is_closed_refuses_to_work(topic: EphemeralTopic) -> None:
+    with consumer(topic) as reader:
+        reader.close()
+        reader.close()
+        partitions = [KafkaPartition(topic.name, 0, 0)]
+        for call in (
+            lambda: reader.wait(0),
+            lambda: reader.fetch(1),
+            lambda: reader.pause(partitions),
+            lambda: reader.committed(partitions, timeout=1),
+            lambda: reader.incremental_assign(partitions),
+            lambda: reader.get_watermark_offsets(partitions[0], timeout=1),
+            reader.unassign,
+            reader.consumer_group_metadata,
+        ):
+            with pytest.raises(RuntimeError, match="closed"):
+                call()
+
+
 def test_an_unknown_property_is_refused_by_its_name(topic: EphemeralTopic) -> None:
     for kind in KINDS:
         with (
