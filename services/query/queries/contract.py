@@ -54,7 +54,7 @@ class QueryContext(NamedTuple):
         """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
 
         def of_passing(source: EventSource) -> Statement:
-            assert isinstance(source, Prefix), "a query always has positions"
+            assert isinstance(source, Prefix), "the query has positions"
             return state(filtered(source, self.scope, where))
 
         return await self.events.query(self.project_id, of_passing, self.positions)
