@@ -242,6 +242,18 @@ class OperatorInstance(Generic[D, C]):
             return expired
         return None
 
+    @property
+    def awaits_time(self) -> bool:
+        """Whether it needs to know that time passes, also in a partition without events."""
+        return False
+
+    def read_to(self, clock: int) -> C | None:  # noqa: ARG002 (for those that await it)
+        """Note that all events up to the project's time `clock` (ms) are folded.
+
+        They are those that were acknowledged before that time. Returns what is to be published.
+        """
+        return None
+
     def persons_due(self, now_ms: int) -> list[Int32s]:
         """Take the rows that are due to be logged, and return their persons."""
         persons = []

@@ -26,7 +26,7 @@ from pipelines.trainer.questions import (
 )
 from pipelines.trainer.source_clocks import NOT_BEGUN, Merge, SourceClock, SourceClocks
 from schemas.examples.checksum import added, checksum
-from schemas.examples.columns import Examples, Float64s, Questions, Target, Task
+from schemas.examples.columns import Examples, Float64s, Outcomes, Questions, Target, Task
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Counts:
     """What has become of the triggers and outcomes of a definition.
 
     asked = learned + unanswered + dropped + those that are open. Outcomes in `late_outcomes` came
-    too late to answer any question. `repeated` questions had been asked before.
+    too late to answer any question. `repeated` questions had been asked before. `dropped`
+    are also those that came when they were due already, by a clock that goes on without events.
     """
 
     asked: int = 0
@@ -135,12 +136,15 @@ class TaskFold:
             self._forfeit()
         new = self._new(source, examples)
         self.asked_checksum = added(self.asked_checksum, checksum(examples.partition, new.offsets))
+        in_time = source.questions.in_time(new, source.clock.limit)
+        late = len(new.offsets) - len(in_time.offsets)
         dropped = source.questions.take_in(
-            new, examples.model_version, offset, _scorer(examples), history=examples.history
+            in_time, examples.model_version, offset, _scorer(examples), history=examples.history
         )
         self.counts.asked += len(new.offsets)
-        self.counts.dropped += dropped
-        self.counts.late_outcomes += source.questions.answer(examples.outcomes)
+        self.counts.dropped += dropped + late
+        outcomes = _as_of(examples.outcomes, source.clock.limit)
+        self.counts.late_outcomes += source.questions.answer(outcomes)
         merged_to = self._clocks.merged_to
         self._clocks.take_in(
             examples.partition, examples.clock, examples.partitions, history=examples.history
@@ -330,6 +334,11 @@ def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:
             return (~answered).astype(np.float64)
         case "value":
             return due.values
+
+
+def _as_of(outcomes: Outcomes, clock: int) -> Outcomes:
+    """Return outcomes as of a clock that may have gone on without events."""
+    return outcomes._replace(clocks=np.maximum(outcomes.clocks, clock))
 
 
 def _floats(data: bytes) -> Float64s:

@@ -155,6 +155,11 @@ class OpenQuestions:
         self._order, self._order_at = order[dropped:], order_at[dropped:]
         return dropped
 
+    def in_time(self, questions: Questions, clock: int) -> Questions:
+        """Return those of some questions that are not due by a clock already."""
+        early = questions.at + self._wait_ms > clock
+        return questions if early.all() else Questions._make(column[early] for column in questions)
+
     def answer(self, outcomes: Outcomes) -> int:
         """Answer questions; return how many outcomes came too late to answer any.
 

@@ -146,9 +146,11 @@ def of_source(log: list[Example], source: int) -> list[Example]:
     return [example for example in log if example.fields["partition"] == source]
 
 
-def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
+def learned_in_order(
+    log: list[Example], within_s: int = 1_800, lateness_s: int = 60
+) -> Iterator[list[tuple[int, Learned]]]:
     """What each record of the log lets learn, by the oracle."""
-    learning = MergedLearning("performs", 1_800_000, 60_000)
+    learning = MergedLearning("performs", 1_000 * within_s, 1_000 * lateness_s)
     for example in log:
         fields = example.fields
         yield learning.take_in(
@@ -393,4 +395,48 @@ def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_t
         river.learn_one(dict(zip(record.features, row, strict=True)), bool(example.label))
     assert same_bits(state_in(record.part("model")), state(river))
     assert all(of_source(log, source)[0].fields["history"] for source in logs)
+    results.close()
+
+
+def test_a_partition_without_events_learns_what_is_due_and_first_what_waits_in_the_inbox(
+    settings: Settings,
+) -> None:
+    within_s, lateness_s = 30, 1
+    define_prediction(settings, "buys", BODY | {"within_s": within_s, "lateness_s": lateness_s})
+    results = Results(settings)
+    persons = [f"person-{number}" for number in range(40)]
+
+    def visits(event: str, of: list[str], first: int) -> list[Sent]:
+        now = time.time_ns() // 1_000_000
+        return [
+            Sent(person, event, now, "{}", f"00000000-0000-4000-8000-{first + number:012d}")
+            for number, person in enumerate(of)
+        ]
+
+    def model() -> ModelRecord | None:
+        found = published(settings)
+        return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
+
+    with WorkerProcess(settings) as worker:
+        worker.await_partitions(HELD_PARTITIONS)
+        send(settings, visits("view", persons, 0))
+        begin = time.monotonic()
+        await_equal(len(persons), lambda: sum(len(one.asked) for one in examples_of(results)))
+        worker.kill()
+        send(settings, visits("buy", persons[::2], 1_000))
+        assert time.monotonic() < begin + within_s
+        # The worker is away until long after the horizon.
+        back_at = begin + within_s + lateness_s + 5
+        await_equal(True, lambda: bool(examples_of(results)) and time.monotonic() > back_at)
+        worker.start()
+        await_equal(len(persons), lambda: 0 if (found := model()) is None else found.learned)
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output
+    log = examples_of(results)
+    learned = [one for batch in learned_in_order(log, within_s, lateness_s) for _, one in batch]
+    assert len(learned) == len(persons)
+    assert sum(one.label for one in learned) == len(persons[::2])
+    clocks = [round(one.fields["clock"].timestamp() * 1_000) for one in log]
+    newest = max(outcome.at for one in log for outcome in one.happened)
+    assert newest < max(clocks) <= time.time_ns() // 1_000_000
     results.close()

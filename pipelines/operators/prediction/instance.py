@@ -61,6 +61,16 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         clocks = np.minimum(events.at, times_of_day)
         return self.state.fold(persons, *events, clocks=clocks)
 
+    @property
+    def awaits_time(self) -> bool:
+        """Whether questions are open as far as the trainer knows."""
+        return self.state.open_until > self.clock_published
+
+    def read_to(self, clock: int) -> PredictionChanges | None:
+        """Return the clock by which the trainer may learn, if it is ahead of that of the events."""
+        known = max(self.clock_published, self.state.clock or NEVER)
+        return self.state.nothing(clock) if clock > known else None
+
     def _task(self) -> Task:
         """Return what the trainer must know."""
         of, definition = self.definition.prediction, self.definition

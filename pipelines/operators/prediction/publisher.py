@@ -110,7 +110,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             prediction.task,
             context.partition,
             _position(context, prediction),
-            changes.clock,
+            max(changes.clock, prediction.clock_published),
             Questions(
                 asked.offsets,
                 asked.at,
@@ -134,7 +134,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             scored_by=scores.model,
         )
         self._send(list(chunks(examples)))
-        prediction.clock_published = changes.clock
+        prediction.clock_published = examples.clock
         prediction.serving_published = examples.serving
 
     def _hashes(

@@ -88,6 +88,27 @@ class PredictionState(FixedRows):
         """The newest span of time, and how many questions were asked in each of the last spans."""
         return [int(number) for number in self.heads[pc.NEWEST_BUCKET :]]
 
+    @property
+    def open_until(self) -> int:
+        """A time (ms) by which all questions that were asked are due; NEVER without any."""
+        newest = int(self.heads[pc.NEWEST_BUCKET])
+        counted = [
+            number
+            for number in range(max(newest - pc.BUCKETS + 1, 0), newest + 1)
+            if self.heads[pc.FIRST_BUCKET + number % pc.BUCKETS]
+        ]
+        if not counted:
+            return NEVER
+        return (max(counted) + 1) * int(self.shape.bucket_ms) + int(self.shape.open_ms) + 1
+
+    def nothing(self, clock: int) -> PredictionChanges:
+        """Return that nothing was asked or answered up to a clock (ms)."""
+        questions = Questions(
+            *_room(0), np.empty(0, np.int64), np.empty((0, len(self._chosen)), np.float32)
+        )
+        outcomes = Outcomes(*_room(0), np.empty(0), np.empty(0, np.int64))
+        return PredictionChanges(questions, outcomes, 0, 0, 0, clock)
+
     def load_open_questions(self, numbers: list[int]) -> None:
         """Continue from published `open_questions` as soon as the state is restored."""
         self._open = np.array(numbers, np.int64)

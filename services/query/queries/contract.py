@@ -8,7 +8,7 @@ import msgspec
 from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilter
 from schemas.queries.query import Query, QuerySpec
-from services.query.clickhouse.events import Prefix, Statement
+from services.query.clickhouse.events import EventSource, Prefix, Statement
 from services.query.clickhouse.printer import QueryScope, filtered, print_query
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Select
@@ -53,7 +53,8 @@ class QueryContext(NamedTuple):
     ) -> QueryResult:
         """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
 
-        def of_passing(source: Prefix) -> Statement:
+        def of_passing(source: EventSource) -> Statement:
+            assert isinstance(source, Prefix), "the query has positions"
             return state(filtered(source, self.scope, where))
 
         return await self.events.query(self.project_id, of_passing, self.positions)

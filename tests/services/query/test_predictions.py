@@ -13,6 +13,7 @@ from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Lesson
 from pipelines.trainer.model_codec import RecordCodec
 from pipelines.trainer.model_learner import ModelLearner
+from pipelines.trainer.source_clocks import Merge
 from schemas.model_keys import ModelKey
 from schemas.model_record import Array
 from schemas.model_spec import ModelSpec
@@ -433,7 +434,8 @@ async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
     lesson = Lesson(rows, labels, scores, zeros, zeros)
     learner.serve(lesson, learner.learn(lesson))
     counts = Counts(asked=710, learned=700, late_outcomes=3)
-    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2)
+    merge = Merge(merged_to=0, partitions=1, history=(False,), limits=(5,))
+    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge)
     topic = place.settings.topics.models.name
     with Registry(place.settings.bootstrap) as registry:
         value = RecordCodec(registry, topic).encode(task, learner, progress, "log")
