@@ -15,7 +15,7 @@ from pipelines.trainer.fold import Counts, TaskFold
 from pipelines.trainer.learner import Judged, Lesson
 from pipelines.trainer.model_codec import spec_named
 from pipelines.trainer.model_learner import ModelLearner
-from schemas.examples.columns import Examples, Outcomes, Questions, Task
+from schemas.examples.columns import Examples, Outcomes, Questions, Serving, Task
 from schemas.settings import Settings
 from tests.oracles.training import judge
 from tests.pipelines.examples import Recorder, Seen, Source, histories, task, tasks
@@ -300,3 +300,38 @@ def test_a_trainer_that_restarts_in_history_has_the_same_scores_in_the_end(
     for name, column in served.arrays().items():
         np.testing.assert_array_equal(again.arrays()[name], column)
     training.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_promotes_in_history_at_the_same_answer_however_it_is_read(seed: int) -> None:
+    models = "linear_regression_1e-05", "linear_regression_0.01"
+    of = task("value")._replace(models=models)
+    sources = [a_history(of, number) for number in range(2)]
+    rule = Serving(1, "", 0, 0.001, 60)
+
+    def read(step: int, turns: int) -> TaskFold:
+        ends = range(step, 600, step)
+        log = shuffled([backfilled(one, 2, ends, len(one.clocks)) for one in sources], turns)
+        fold = TaskFold(of, [ModelLearner.new(of, spec_named(name)) for name in models], 0)
+        for offset, examples in enumerate(log):
+            fold.fold(examples._replace(serving=rule), offset)
+        return fold
+
+    coarse, fine = read(150, 0), read(11, seed)
+    reigns = [one.lineup.championship.reign for one in (coarse, fine)]
+    assert reigns[0].reason == "rule"
+    assert reigns[0].learned % 60 == 0
+    assert reigns[0]._replace(since=0) == reigns[1]._replace(since=0)
+    ours, theirs = (
+        {learner.name: learner for learner in one.learners if isinstance(learner, ModelLearner)}
+        for one in (coarse, fine)
+    )
+    for name in models:
+        arrays = theirs[name].arrays()
+        assert all(same_bits(column, arrays[part]) for part, column in ours[name].arrays().items())
+    champion = ours[reigns[0].model]
+    assert champion.served is not None
+    # It is judged by what it has said itself: not by what the one before has said of questions
+    # that were open when it was promoted.
+    after = coarse.counts.learned - reigns[0].learned
+    assert 0 < champion.served.examples < after
