@@ -50,6 +50,7 @@ format: $(STUBS) ## Put code into shape
 bench: $(STUBS) ## Measure the worker, its operators and the ingest service beside others, and how fresh results are
 	$(UV) sync --locked --group bench --quiet --compile-bytecode
 	$(RUN) python -m benchmarks.worker
+	$(RUN) python -m benchmarks.consume
 	$(RUN) python -m benchmarks.peers
 	$(RUN) python -m benchmarks.operators
 	$(RUN) python -m benchmarks.models

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import fastavro
 import numpy as np
@@ -23,6 +23,8 @@ from schemas.avro.schema import Schema
 from schemas.errors import InvalidRecord, InvalidRequest
 from schemas.model_spec import MAX_FEATURES, ModelKind, ModelSpec
 
+# Why a model is the champion: it is the definition's, or a command or the rule has promoted it.
+Reason: TypeAlias = Literal["defined", "command", "rule"]
 Array: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
 
 # Below what the broker takes in a batch, with room for the batch around it and other records.
@@ -40,16 +42,39 @@ _DTYPES: Final = {"float64": np.dtype("<f8"), "int64": np.dtype("<i8")}
 _KINDS: Final = frozenset(name for kinds in get_args(ModelKind) for name in get_args(kinds))
 _FEATURE_SCHEMA: Final = re.compile(r"[0-9a-f]{64}")
 _ARRAY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+# The fields of `Reign`, and what the record calls them.
+_REIGN_FIELDS: Final = {
+    "model": "champion",
+    "since": "champion_since",
+    "learned": "champion_learned",
+    "reason": "champion_reason",
+    "before": "champion_before",
+}
 # Avro's single-object encoding: two bytes of magic, and the fingerprint of the writer's schema.
 _MAGIC: Final = b"\xc3\x01"
 _HEADER_BYTES: Final = len(_MAGIC) + 8
+
+
+class Reign(NamedTuple):
+    """Which model scores, and since when.
+
+    `model` is empty for the first one of the definition, in records of earlier versions. It became
+    the champion with the record at offset `since` of `avila.examples`, when `learned` examples had
+    been learned; `before` is the champion before it, empty if there was none.
+    """
+
+    model: str = ""
+    since: int = 0
+    learned: int = 0
+    reason: Reason = "defined"
+    before: str = ""
 
 
 class ModelRecord(NamedTuple):
     """A model at a version, and where its trainer was.
 
     `arrays` are named by part: `model.weights`, `quality.since`. Two records of the same values
-    encode to the same bytes.
+    encode to the same bytes. `reign` says which model of the prediction scores as of `position`.
     """
 
     project_id: str
@@ -63,6 +88,7 @@ class ModelRecord(NamedTuple):
     position: int
     arrays: Mapping[str, Array]
     river_version: str = RIVER_VERSION
+    reign: Reign = Reign()
 
     def part(self, name: str) -> dict[str, Array]:
         """Return the arrays of a part, without its name."""
@@ -88,7 +114,9 @@ def to_fields(record: ModelRecord) -> dict[str, Any]:
     """
     fields = record._asdict()
     spec: ModelSpec = fields.pop("spec")
+    reign: Reign = fields.pop("reign")
     fields |= {
+        **{field: getattr(reign, name) for name, field in _REIGN_FIELDS.items()},
         "model": spec.name,
         "kind": spec.kind,
         "learning_rate": spec.rate,
@@ -132,6 +160,7 @@ def from_fields(fields: Mapping[str, Any]) -> ModelRecord:
         fields["position"],
         _arrays(fields["arrays"]),
         fields["river_version"],
+        _reign(fields),
     )
     if record.spec.name != fields["model"]:
         raise InvalidRecord(
@@ -181,6 +210,16 @@ def _check_texts(fields: Mapping[str, Any]) -> None:
         raise InvalidRecord(_REASON, "project_id, prediction_id, river_version: must not be empty")
     if not _FEATURE_SCHEMA.fullmatch(fields["feature_schema"]):
         raise InvalidRecord(_REASON, "feature_schema: must be 64 digits of hexadecimal")
+
+
+def _reign(fields: Mapping[str, Any]) -> Reign:
+    if fields["champion_reason"] not in get_args(Reason):
+        accepted = ", ".join(get_args(Reason))
+        raise InvalidRecord(_REASON, f"champion_reason: must be one of {accepted}")
+    for name in ("champion_since", "champion_learned"):
+        if fields[name] < 0:
+            raise InvalidRecord(_REASON, f"{name}: must be 0 or more, and is {fields[name]}")
+    return Reign(**{name: fields[field] for name, field in _REIGN_FIELDS.items()})
 
 
 def _spec(fields: Mapping[str, Any]) -> ModelSpec:

@@ -91,6 +91,15 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         """Whether it is restored by learning everything again."""
         return self.kind in REBUILT_KINDS
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether a rule compares it with others, and may promote it.
+
+        What base rates say is no score to serve. What trees have said is lost in a crash until they
+        have learned everything again: the rule could not go on as if nothing had happened.
+        """
+        return not self.rebuilt and self.kind not in BASE_KINDS
+
     def check(self, field: str = "") -> None:
         """Check what the types do not; `field` is the path of the spec in a request.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.model_record import Array, ModelRecord
 from schemas.model_spec import BASE_KINDS
+from schemas.significance import is_clearly_less, standard_error
 
 # A window of fewer examples, or of fewer of either label, shows nothing.
 MIN_EXAMPLES: Final = 500
@@ -21,15 +22,20 @@ LEAST_SCORE: Final = 1e-15
 
 
 class Window(NamedTuple):
-    """The newest examples: whether they are enough, and the losses of the model and its base."""
+    """The newest examples: whether they are enough, and the mean losses of the model and its base.
+
+    `error` is the standard error of the mean difference of these losses; of values, they are
+    squared errors.
+    """
 
     shows_enough: bool
     loss: float
     base_loss: float
+    error: float | None = None
 
 
 def is_better(record: ModelRecord) -> bool:
-    """Return whether the newest examples show that a model is better than its base rate.
+    """Return whether the newest examples show that a model is clearly better than its base rate.
 
     Scores as they were served decide as soon as there are enough of them; before that, what the
     model says of an example just before it learns it.
@@ -46,7 +52,7 @@ def is_better(record: ModelRecord) -> bool:
         except (KeyError, ValueError):
             return False  # the query service says what is wrong with the record
         if window.shows_enough or part == "maturity":
-            return window.shows_enough and window.loss < window.base_loss
+            return window.shows_enough and is_clearly_less(*window[1:])
     return False
 
 
@@ -84,15 +90,14 @@ def _outcomes(arrays: Mapping[str, Array]) -> Window:
     if not enough:
         return Window(enough, 0.0, 0.0)
     base_losses = arrays["window_base_losses"].astype(np.float64, copy=False)
-    return Window(enough, mean_of(log_losses(scores, positive)), mean_of(base_losses))
+    losses = log_losses(scores, positive)
+    error = standard_error(losses - base_losses)
+    return Window(enough, mean_of(losses), mean_of(base_losses), error)
 
 
 def _values(arrays: Mapping[str, Array]) -> Window:
     labels = arrays["window_labels"].astype(np.float64, copy=False)
     if len(labels) < MIN_EXAMPLES:
         return Window(False, 0.0, 0.0)
-    own, base = (
-        mean_of(squares(labels - arrays[name])) ** 0.5
-        for name in ("window_scores", "window_base_scores")
-    )
-    return Window(True, own, base)
+    own, base = (squares(labels - arrays[name]) for name in ("window_scores", "window_base_scores"))
+    return Window(True, mean_of(own), mean_of(base), standard_error(own - base))

@@ -59,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # How many brokers the embedded Kafka has: with three, every record survives the loss of one.
     brokers: int = 1
     topic_prefix: str = "avila"
+    # The secret by which records name persons who must not be recognized, the same in all processes
+    # of a deployment; with embedded brokers, one is kept in the data directory.
+    person_key: Secret = Secret()
     partitions: int = 4
     replication_factor: int = 1
 
@@ -196,6 +199,7 @@ _RANGES: dict[str, tuple[int, int]] = {
 }
 
 PREFIX = "AVILA_"
+MIN_PERSON_KEY_CHARS = 16
 
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -250,6 +254,10 @@ def _check(settings: Settings) -> None:
             key = PREFIX + name.upper()
             raise Misconfigured(f"{key} must be {least} to {most}, and is {value}")
     _check_data_dir(settings.data_dir)
+    if 0 < len(settings.person_key) < MIN_PERSON_KEY_CHARS:
+        raise Misconfigured(
+            f"AVILA_PERSON_KEY must have {MIN_PERSON_KEY_CHARS} characters or more, drawn at random"
+        )
     if settings.brokers == 2:
         raise Misconfigured("AVILA_BROKERS must be 1 or 3: of two, none may be down")
     if settings.kafka_bootstrap:

@@ -35,6 +35,8 @@ class Topics:
         # What predictions learn from, kept like the events: models can be learned again from it.
         self.examples = Topic(f"{prefix}.examples", "delete", FOREVER)
         self.models = Topic(f"{prefix}.models", "compact")
+        # What has happened to models, such as a drift or a promotion.
+        self.model_events = Topic(f"{prefix}.model-events", "delete", 90 * DAY_MS)
         self.clocks = Topic(f"{prefix}.clocks", "compact", partitions=1)
         self.schemas = SCHEMAS
 

@@ -1,8 +1,8 @@
-"""Reads a prediction's results and models from their topics, for the command line."""
+"""Reads a prediction's results and models, and promotes a model, for the command line."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,9 +12,11 @@ import pyarrow as pa
 from schemas.errors import Conflict, InvalidRequest, Unavailable
 from schemas.model_record import encode, from_fields
 from schemas.model_spec import BASE_KINDS
-from schemas.operators.prediction import PREDICTION, PredictionDefinition, models_of
+from schemas.operators.prediction import PREDICTION, PredictionDefinition, models_of, promoted
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import Settings
+from services.commands import Commands, Write
+from services.query.http.params import now_ms
 from services.query.operators.context import results_view
 from services.query.operators.prediction.models import (
     PREDICTION_MODELS,
@@ -75,6 +77,17 @@ def read_prediction(settings: Settings, project: str, prediction: str) -> Predic
     """
     with closing(open_registry(settings)) as registry:
         return asyncio.run(_read(settings, registry, Key(project, prediction)))
+
+
+def promote(settings: Settings, project: str, prediction: str, model: str) -> int:
+    """Make a model, by its name, the champion; return the definition's new revision. Blocks.
+
+    Raises:
+        NotFound: there is no such prediction.
+        InvalidRequest: it has no such model; says which it has.
+        Unavailable: Kafka does not answer.
+    """
+    return asyncio.run(_promote(settings, Key(project, prediction), model))
 
 
 def export(found: PredictionFound, model: str, file: Path) -> int:
@@ -140,32 +153,54 @@ class _ModelRecords:
         return {name: self._fields[key] for name, key in keys.items() if key in self._fields}
 
 
+async def _promote(settings: Settings, key: Key, model: str) -> int:
+    definitions = Definitions[PredictionDefinition](PREDICTION.name)
+    view = _definitions_view(settings, definitions)
+
+    def decide() -> Write[int]:
+        after = promoted(definitions.get(key), model, now_ms())
+        return Write(after.key, PREDICTION.encode(after), {}, after.revision)
+
+    async with _caught_up(settings, [view]):
+        return await Commands(settings, view).change(decide)
+
+
+def _definitions_view(
+    settings: Settings, definitions: Definitions[PredictionDefinition]
+) -> TopicView[Any]:
+    topics = [settings.topics.definitions.name]
+    return TopicView("definitions", settings.cluster, topics, read_changes, definitions.apply)
+
+
+@asynccontextmanager
+async def _caught_up(settings: Settings, views: Sequence[TopicView[Any]]) -> AsyncIterator[None]:
+    """Follow views inside the block, which begins when they have been read to the end."""
+    for view in views:
+        view.start()
+    try:
+        try:
+            async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
+                for view in views:
+                    await view.catch_up()
+        except TimeoutError as error:
+            raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
+        yield
+    finally:
+        for view in views:
+            await view.stop()
+
+
 async def _read(settings: Settings, registry: SchemaRegistry, key: Key) -> PredictionFound:
     definitions = Definitions[PredictionDefinition](PREDICTION.name)
     questions, stored = QuestionsView(settings.partitions), _ModelRecords(key)
     source = ResultSource(PREDICTION_MODELS.name, PREDICTION_MODELS.topic, stored.read)
     views: list[TopicView[Any]] = [
-        TopicView(
-            "definitions",
-            settings.cluster,
-            [settings.topics.definitions.name],
-            read_changes,
-            definitions.apply,
-        ),
+        _definitions_view(settings, definitions),
         results_view(settings, registry, PREDICTION_QUESTIONS, questions.apply),
         results_view(settings, registry, source, stored.apply),
     ]
-    for view in views:
-        view.start()
-    try:
-        async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
-            for view in views:
-                await view.catch_up()
-    except TimeoutError as error:
-        raise Unavailable(f"Kafka at {settings.bootstrap} does not answer") from error
-    finally:
-        for view in views:
-            await view.stop()
+    async with _caught_up(settings, views):
+        pass
     definition = definitions.get(key)
 
     def results(

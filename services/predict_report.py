@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from services.query.operators.prediction.promotion import ChampionResponse
 from services.query.operators.prediction.quality import BinResponse, QualityResponse
 from services.query.operators.prediction.response import ModelResponse, PredictionResultsResponse
 
@@ -102,8 +103,17 @@ def _head(results: PredictionResultsResponse) -> Iterator[Text]:
             f"{answers.unanswered:,}, dropped {answers.dropped:,}; {answers.late_outcomes:,} "
             "outcomes came too late"
         )
+    yield Text(_champion(results.champion))
     if results.withheld:
         yield Text(f"scores are withheld: {results.withheld_because}", style="bold red")
+
+
+def _champion(champion: ChampionResponse) -> str:
+    if champion.reason == "defined":
+        return f"{champion.model} scores"
+    by = "a command" if champion.reason == "command" else "the rule"
+    after = f"after {champion.learned:,} answers, at offset {champion.since:,} of the examples"
+    return f"{champion.model} scores: {by} promoted it {after}, in place of {champion.before}"
 
 
 def _table(

@@ -128,10 +128,14 @@ def define_segment(
 
 
 def define_prediction(
-    settings: Settings, prediction_id: str, prediction: dict[str, Any], project: str = "shop"
+    settings: Settings,
+    prediction_id: str,
+    prediction: dict[str, Any],
+    project: str = "shop",
+    **more: Any,
 ) -> None:
-    """Put a prediction on the definitions topic."""
-    _define(settings, project, "prediction", prediction_id, 1, prediction)
+    """Put a prediction on the definitions topic; `more` are other fields, such as `revision`."""
+    _define(settings, project, "prediction", prediction_id, 1, prediction, **more)
 
 
 def _define(
@@ -155,6 +159,12 @@ def _define(
     key = f"{project}/{kind}/{name}".encode()
     topic = settings.topics.definitions.name
     produce(settings.cluster, topic, [Record(json.dumps(definition).encode(), key)])
+
+
+def delete_definition(settings: Settings, kind: str, name: str, project: str = "shop") -> None:
+    """Delete a definition from the definitions topic."""
+    key = f"{project}/{kind}/{name}".encode()
+    produce(settings.cluster, settings.topics.definitions.name, [Record(None, key)])
 
 
 def decode(kind: str, message: Message) -> Parsed:

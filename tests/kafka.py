@@ -36,7 +36,7 @@ class Record(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     partition: int = -1
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp_ms: int = 0
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.columnar.jit import Int, kernel
+from pipelines.columnar.jit import Bytes, Int, Int32s, UInt64s, kernel, register_example
+from pipelines.columnar.mix import word_at
+from pipelines.columnar.string_column import StringColumn
 
 
 class HashKey(NamedTuple):
@@ -38,6 +40,30 @@ def siphash(key: HashKey, a: Int, b: Int, c: Int) -> Int:
     for _ in range(3):
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
     return v0 ^ v1 ^ v2 ^ v3
+
+
+@kernel
+def absorb(key: HashKey, hashed: Int, data: Bytes, begin: Int, end: Int) -> Int:
+    """Return the hash of a number and of some bytes. The result must never change: it is stored."""
+    size = np.uint64(end - begin)
+    while True:
+        hashed = siphash(key, hashed, word_at(data, begin, end), size)
+        begin += 8
+        if begin >= end:
+            return hashed
+
+
+@kernel
+def hash_strings(key: HashKey, starts: Int32s, data: Bytes, hashes: UInt64s) -> None:
+    """Hash each string of a column: without the key, nobody can tell which string a hash is of."""
+    for i in range(len(hashes)):
+        hashes[i] = absorb(key, np.uint64(1), data, starts[i], starts[i + 1])
+
+
+@register_example
+def _hash_one() -> None:
+    key = HashKey(np.uint64(0), np.uint64(0))
+    hash_strings(key, *StringColumn.empty(1), np.zeros(1, np.uint64))
 
 
 @kernel

@@ -27,6 +27,7 @@ from pipelines.engine.instance import AnyInstance, Backfill, reason_of
 from pipelines.engine.operator import AnyOperator, PartitionContext
 from pipelines.engine.partition import Partition, PartitionChanges, Pass
 from pipelines.engine.publishers import Publishers
+from pipelines.engine.read_marks import ReadMarks
 from pipelines.engine.recount_queue import RecountQueue
 from pipelines.engine.score_input import ScoreInput
 from pipelines.kafka.reader import Reader
@@ -74,6 +75,8 @@ class Analytics(Table):
             self._instance,
             self._publish_recounted,
         )
+        self._marks = ReadMarks(settings.cluster, settings.topics.inbox.name, self.source)
+        self._committed: Mapping[TopicPartition, int] = {}
         self._recount_next = False  # rather than a backfill
 
     def connect(self, registry: SchemaRegistry) -> None:
@@ -139,8 +142,13 @@ class Analytics(Table):
 
     # ── commits ──────────────────────────────────────────────────────────────────────────────────
 
+    def note_committed(self, committed: Mapping[TopicPartition, int]) -> None:
+        """Note up to where this worker has read the inbox and the event store."""
+        self._committed = committed
+
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Apply new definitions, let time pass, log rows that are due, publish aggregates."""
+        read_to = self._marks.take()
         self._publishers.follow()
         if self._catalog.follow():
             self._outdated |= self._partitions.keys()
@@ -152,14 +160,25 @@ class Analytics(Table):
             partition.position = positions.get(number, partition.position)
             if number in self._outdated:
                 self._apply_definitions(number)
+            self._redefine(partition)
             self._scores.take(number, partition, now_ms)
             context = self._context(number, now_ms)
             self._publishers.publish(context, partition.expire(now_ms))
+            if number in read_to:
+                self._publishers.publish(context, partition.read_to(read_to[number]))
             changelog = self._changelogs[number]
             changelog.write_rows(partition, now_ms)
             self._publishers.publish_aggregates(context, partition.instances.values())
             changelog.write_meta(partition)  # last: it says which definitions have failed by now
         self._outdated.clear()
+        self._marks.ask(self._waiting(positions), self._committed)
+
+    def _waiting(self, positions: Mapping[int, int]) -> Iterator[int]:
+        """Yield the partitions without new events that need to know that time passes."""
+        for number, partition in self._partitions.items():
+            committed = self._committed.get(TopicPartition(self.source, number))
+            if partition.awaits_time and committed == positions.get(number):
+                yield number
 
     def _apply_definitions(self, number: int) -> None:
         """End the definitions that are not in the catalog any more, and begin with new ones.
@@ -194,6 +213,15 @@ class Analytics(Table):
         partition.promote(partition.position)  # definitions without any history
         self._clocks.forget(number, partition)
 
+    def _redefine(self, partition: Partition) -> None:
+        """Give definitions that have changed in place their latest revision."""
+        for key, instance in partition.instances.items():
+            entry = self._catalog.get(key)
+            if entry is None or isinstance(instance, FailedInstance):
+                continue
+            if entry.definition is not instance.definition and entry.tag == int(instance.tag):
+                instance.redefine(entry.definition)
+
     def _is_current(self, instance: AnyInstance) -> bool:
         """Whether the catalog has the very definition, and not another one of the same key."""
         entry = self._catalog.get(instance.key)
@@ -215,6 +243,7 @@ class Analytics(Table):
         operator, definition, _ = self._catalog[key]
         try:
             instance: AnyInstance = operator.instance(definition, self._lateness_ms)
+            instance.set_partitions(self._settings.partitions)
         except MemoryError:
             raise
         except Exception as error:

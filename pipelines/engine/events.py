@@ -9,10 +9,10 @@ import structlog
 
 from pipelines.columnar.jit import Int64s
 from pipelines.columnar.string_column import ArrowColumn, StringColumn
+from pipelines.kafka.avro_values import ValueDecoder
 from pipelines.kafka.records import Records
 from pipelines.matching.match import Key, Match
 from schemas.avro import files
-from schemas.avro.codec import Codec
 from schemas.registry.client import SchemaRegistry
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class EventDecoder:
     """Decodes records of the event store."""
 
     def __init__(self, registry: SchemaRegistry) -> None:
-        self._decode = Codec(
+        self._decode = ValueDecoder(
             files.load("event"), registry.find, ours=True, shipped=files.history("event")
         ).decode
 
@@ -70,7 +70,7 @@ class EventDecoder:
 
         A record that is no event is logged and left out. The Tracker writes none.
         """
-        decoded = self._decode(records.values)
+        decoded = self._decode(records.value_column)
         for failure in decoded.failures:
             log.error(
                 "not an event",

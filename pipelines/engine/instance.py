@@ -131,6 +131,13 @@ class OperatorInstance(Generic[D, C]):
         self.has_previous = False
         self.scores_since: int | None = None
 
+    def set_partitions(self, count: int) -> None:
+        """Take in how many partitions the event store has, before the first event."""
+
+    def redefine(self, definition: D) -> None:
+        """Take over a later revision of the definition, which counts the same."""
+        self.definition = definition
+
     @property
     def live(self) -> bool:
         """Whether it counts events as they come."""
@@ -233,6 +240,18 @@ class OperatorInstance(Generic[D, C]):
             if len(expired.rows):
                 self.flush_now.append(expired.rows)
             return expired
+        return None
+
+    @property
+    def awaits_time(self) -> bool:
+        """Whether it needs to know that time passes, also in a partition without events."""
+        return False
+
+    def read_to(self, clock: int) -> C | None:  # noqa: ARG002 (for those that await it)
+        """Note that all events up to the project's time `clock` (ms) are folded.
+
+        They are those that were acknowledged before that time. Returns what is to be published.
+        """
         return None
 
     def persons_due(self, now_ms: int) -> list[Int32s]:

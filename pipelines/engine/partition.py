@@ -270,6 +270,27 @@ class Partition:
             {key: now_ms + offset for key, offset in offsets.items() if offset != NEVER}
         )
 
+    @property
+    def awaits_time(self) -> bool:
+        """Whether a live definition needs to know that time passes without events."""
+        return any(one.live and one.awaits_time for one in self.instances.values())
+
+    def read_to(self, now_ms: int) -> PartitionChanges:
+        """Note that all events that were acknowledged before `now_ms`, a time of day, are folded.
+
+        A project's time is as far behind it as the newest of the partition's own events was. Other
+        partitions do not count: one that is ahead with an import says nothing of this one.
+        """
+        changes = []
+        for key, instance in self.instances.items():
+            offset_ms = self.clock_offsets.get(key.project, NEVER)
+            if instance.live and instance.awaits_time and offset_ms != NEVER:
+                with instance.failing_alone():
+                    changed = instance.read_to(now_ms + offset_ms)
+                    if changed is not None:
+                        changes.append((instance, changed))
+        return PartitionChanges(changes, [])
+
     def expire_backfill(self, now_ms: int) -> PartitionChanges:
         """Let time pass up to `now_ms` of the past for the definitions that are catching up."""
         return self._expire(

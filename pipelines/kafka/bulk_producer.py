@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from pipelines.columnar.jit import Bools, Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.columnar.prefetch import Untyped
+from pipelines.columnar.raw_memory import int32_at, int64_at
 from pipelines.kafka import librdkafka as c
 
 
@@ -163,21 +160,9 @@ class BulkProducer:
 _TAG: Final = c.MESSAGE.fields["tag"][1] if c.MESSAGE.fields else 0
 
 
-@intrinsic  # type: ignore[untyped-decorator] # Numba's
-def _number_at(_: Untyped, address: Untyped) -> Untyped:
-    """Read the eight bytes at an address."""
-
-    def generate(
-        _context: Untyped, builder: Untyped, _signature: Untyped, given: Untyped
-    ) -> Untyped:
-        return builder.load(builder.inttoptr(given[0], ir.IntType(64).as_pointer()))
-
-    return types.int64(address), generate
-
-
 @kernel
 def _read_reports(messages: UInt64s, tags: Int64s, codes: Int32s) -> None:
     for i in range(len(messages)):
-        message: Int = messages[i]
-        codes[i] = np.int32(_number_at(message))
-        tags[i] = _number_at(message + np.uint64(_TAG))
+        message: Int = np.int64(messages[i])
+        codes[i] = int32_at(message)
+        tags[i] = int64_at(message + _TAG)

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from pipelines.kafka.consumers import open_consumer
+from pipelines.kafka.fetched import Fetched
 from pipelines.kafka.records import Records, TopicPartition
-from pipelines.kafka.retry import QUIET
+from pipelines.kafka.retry import QUIET, log_client_error
 from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 
@@ -39,7 +41,7 @@ class Reader:
         if queued_kbytes is not None:
             own["queued.max.messages.kbytes"] = queued_kbytes
         config = client_config(cluster, own)
-        self._consumer = Consumer(config)
+        self._consumer = open_consumer(config, log_client_error)
         # The end of a partition must include open transactions: see `read`.
         self._bounds = Consumer(config | {"isolation.level": "read_uncommitted"})
         self._admin = AdminClient(client_config(cluster, QUIET))
@@ -106,13 +108,13 @@ class Reader:
         self._consumer.assign([KafkaPartition(*source, position)])
         try:
             while position < end:
-                messages: list[Message] = []
-                for message in self._consumer.consume(_BATCH, 0.1):
-                    position = _position_after(message)
-                    if message.error() is None and position <= end:
-                        messages.append(message)
+                fetched = self._consumer.fetch(_BATCH, 0.1)
+                position = max(position, _position_after(fetched))
                 self.share = min(1.0, (position - begin) / (end - begin))
-                yield Records(source, messages) if messages else None
+                batches = [records.before(end) for records in fetched.records]
+                yield from filter(None, batches)
+                if not any(batches):
+                    yield None
         finally:
             self._consumer.unassign()
 
@@ -122,10 +124,14 @@ class Reader:
         self._bounds.close()
 
 
-def _position_after(message: Message) -> int:
-    offset = message.offset()
-    error = message.error()
-    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-        raise KafkaException(error)
-    assert offset is not None
-    return offset if error else offset + 1
+def _position_after(fetched: Fetched) -> int:
+    """Return where to continue: after the last record, or at the end of the partition.
+
+    Raises:
+        KafkaException: there is an error besides that end.
+    """
+    for failed in fetched.errors:
+        if failed.error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 (its public name)
+            raise KafkaException(failed.error)
+    ends = [failed.offset for failed in fetched.errors]
+    return max([*ends, *(records.next_offset for records in fetched.records)], default=0)

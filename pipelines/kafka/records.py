@@ -1,14 +1,13 @@
 """Batches of records of one topic-partition, as columns, and the outbox for what is written.
 
-A column is built when it is first used, so that a stage that needs no keys or headers does not pay
-for them. Batches are immutable: any number of agents may share one.
+Keys and values lie in one block of memory each, and become objects only where a stage asks for
+them. Batches are immutable: any number of agents may share one.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from operator import itemgetter
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +16,25 @@ import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
+from pipelines.columnar.binary_column import BinaryColumn
 from pipelines.columnar.string_column import ArrowColumn
+from pipelines.kafka.header_column import HeaderColumn, Headers
 from pipelines.kafka.topic_limits import MAX_REQUEST_BYTES, UNCHECKED_BYTES, TopicLimits
+
+__all__ = [
+    "BY_KEY",
+    "Column",
+    "Headers",
+    "Outbox",
+    "Outgoing",
+    "RecordTooLarge",
+    "Records",
+    "Refused",
+    "TopicPartition",
+]
 
 log = structlog.get_logger(__name__)
 
-Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Column: TypeAlias = Sequence[bytes | None]
 Int64s: TypeAlias = NDArray[np.int64]
 
@@ -42,62 +54,80 @@ class TopicPartition(NamedTuple):
 class Records:
     """Consecutive records of one topic-partition, the lowest offset first; never empty.
 
-    Offsets may have gaps, because transaction markers and aborted records are left out.
+    Offsets may have gaps, because transaction markers and aborted records are left out. All columns
+    have one entry a record: `offsets` are ascending, `timestamps` are in Unix milliseconds and 0
+    where there is none, a missing value is a tombstone.
     """
 
-    def __init__(self, source: TopicPartition, messages: list[Message]) -> None:
+    def __init__(
+        self,
+        source: TopicPartition,
+        offsets: Int64s,
+        timestamps: Int64s,
+        key_column: BinaryColumn,
+        value_column: BinaryColumn,
+        header_column: HeaderColumn | None = None,
+    ) -> None:
         self.source = source
-        self._messages = messages
+        self.offsets = offsets
+        self.timestamps = timestamps
+        self.key_column = key_column
+        self.value_column = value_column
+        self._headers = header_column
+
+    @classmethod
+    def of(cls, source: TopicPartition, messages: Sequence[Message]) -> Self:
+        """Copy messages that were fetched one by one."""
+        count = len(messages)
+        stamps = (stamp for _, stamp in map(Message.timestamp, messages))
+        headers = [cast(Headers, message.headers() or []) for message in messages]
+        return cls(
+            source,
+            np.fromiter(map(Message.offset, messages), np.int64, count),
+            np.maximum(np.fromiter(stamps, np.int64, count), 0),
+            BinaryColumn.of(list(map(Message.key, messages))),
+            BinaryColumn.of(list(map(Message.value, messages))),
+            HeaderColumn.of(headers) if any(headers) else None,
+        )
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.offsets)
 
     @property
     def next_offset(self) -> int:
         """The offset after the last record, from which reading continues."""
-        return _offset(self._messages[-1]) + 1
-
-    @cached_property
-    def offsets(self) -> Int64s:
-        """Shape (n,), ascending."""
-        # Row by row only where there are gaps: most batches have few.
-        offsets = np.empty(len(self), np.int64)
-        parts = [(0, len(self) - 1)]
-        while parts:
-            begin, last = parts.pop()
-            first = _offset(self._messages[begin])
-            if _offset(self._messages[last]) - first == last - begin:
-                offsets[begin : last + 1] = np.arange(first, first + last - begin + 1)
-            else:
-                middle = (begin + last) // 2
-                parts += [(begin, middle), (middle + 1, last)]
-        return offsets
-
-    @cached_property
-    def timestamps(self) -> Int64s:
-        """Shape (n,): the records' timestamps in Unix milliseconds, 0 where there is none."""
-        stamps = map(itemgetter(1), map(Message.timestamp, self._messages))
-        return np.maximum(np.fromiter(stamps, np.int64, len(self)), 0)
+        return int(self.offsets[-1]) + 1
 
     @cached_property
     def values(self) -> list[bytes | None]:
-        """The records' values; None is a tombstone."""
-        return list(map(Message.value, self._messages))
+        """The records' values, each as an object; None is a tombstone."""
+        return self.value_column.to_list()
 
     @cached_property
     def keys(self) -> list[bytes | None]:
-        """The records' keys."""
-        return list(map(Message.key, self._messages))
+        """The records' keys, each as an object."""
+        return self.key_column.to_list()
 
     def headers(self, row: int) -> Headers:
         """Return the headers of one record, in order; a value may be None."""
-        return cast(Headers, self._messages[row].headers() or [])
+        return [] if self._headers is None else self._headers.of_record(row)
 
+    def before(self, offset: int) -> Self | None:
+        """Return the records below an offset, or None if there is none; copies nothing."""
+        count = int(np.searchsorted(self.offsets, offset))
+        if count == len(self):
+            return self
+        return self._first(count) if count else None
 
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None, "a fetched record has an offset"
-    return offset
+    def _first(self, count: int) -> Self:
+        return type(self)(
+            self.source,
+            self.offsets[:count],
+            self.timestamps[:count],
+            self.key_column.first(count),
+            self.value_column.first(count),
+            self._headers,
+        )
 
 
 class Outgoing(NamedTuple):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.columnar.string_column import ArrowColumn
 from pipelines.kafka import librdkafka as c
 from pipelines.kafka.librdkafka import Pointer
+from pipelines.kafka.partition_lists import listed
 from pipelines.kafka.records import Headers
 
 _Spans: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -136,17 +137,12 @@ class TransactionalProducer:
         """
         metadata = ctypes.c_void_p()
         c.check(c.consumer_group_metadata_read(ctypes.byref(metadata), group, len(group)))
-        partitions = c.topic_partition_list_new(len(offsets))
         try:
-            for one in offsets:
-                place = one.topic.encode(), one.partition
-                c.topic_partition_list_add(partitions, *place)
-                c.topic_partition_list_set_offset(partitions, *place, one.offset)
-            c.check(
-                c.send_offsets_to_transaction(self._kafka, partitions, metadata, _ms(timeout_s))
-            )
+            with listed(offsets) as partitions:
+                c.check(
+                    c.send_offsets_to_transaction(self._kafka, partitions, metadata, _ms(timeout_s))
+                )
         finally:
-            c.topic_partition_list_destroy(partitions)
             c.consumer_group_metadata_destroy(metadata)
 
     def commit_transaction(self, timeout_s: float) -> None:

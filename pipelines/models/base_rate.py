@@ -78,6 +78,9 @@ class BaseRate:
         self.version += int((order < 0).sum())
         return scores
 
+    def contributions(self, rows: Rows, count: int) -> None:
+        """Return None: no part of a score is one feature's; see `Scorer`."""
+
     def arrays(self) -> Arrays:
         """Return the state, copied."""
         return {"learned": np.array([self.version], np.int64), "state": self._state.copy()}

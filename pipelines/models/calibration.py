@@ -21,6 +21,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int64s, kernel, register_example
 from pipelines.models.arrays import Arrays, Float, Float64s, Rows
+from pipelines.models.explain import Contributions
 from pipelines.models.linear_kernel import log_gradient, sigmoid
 from pipelines.models.model import Model, Scorer
 from pipelines.models.parts import REASON, ArrayReader
@@ -89,6 +90,10 @@ class CalibratedScorer:
         scores = np.empty(len(raw))
         fold(self.line, raw, raw, np.arange(len(raw)), raw, scores)
         return scores
+
+    def contributions(self, rows: Rows, count: int) -> Contributions | None:
+        """Return those of the model inside; see `Scorer`."""
+        return self._inner.contributions(rows, count)
 
     def arrays(self) -> Arrays:
         """Return the state, copied."""

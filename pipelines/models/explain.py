@@ -1,15 +1,17 @@
-"""Why a row has its score."""
+"""Why rows have their scores, as far as a model can say."""
 
-from pipelines.models.arrays import Rows
-from pipelines.models.calibration import CalibratedModel
-from pipelines.models.linear import Contributions, LinearModel
-from pipelines.models.model import Scorer
+from typing import NamedTuple
+
+from pipelines.columnar.jit import Int32s
+from pipelines.models.arrays import Float64s
 
 
-def contributions(scorer: Scorer, rows: Rows, count: int) -> Contributions | None:
-    """Return for each row the `count` features that contribute most; None if it is not linear.
+class Contributions(NamedTuple):
+    """Which features move the score of a row most: both arrays are (rows, k), largest first.
 
-    Those of a calibrated model are those of the model inside, before the calibration.
+    `features` are columns of a row, `values` the weight times the scaled value, in the unit of the
+    raw prediction (for a logistic regression, log odds).
     """
-    inner = scorer.inner if isinstance(scorer, CalibratedModel) else scorer
-    return inner.contributions(rows, count) if isinstance(inner, LinearModel) else None
+
+    features: Int32s
+    values: Float64s

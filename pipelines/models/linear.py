@@ -1,13 +1,14 @@
 """Linear models behind a standard scaler, as River has them."""
 
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import numpy as np
 
-from pipelines.columnar.jit import Int32s, Int64s, register_example
+from pipelines.columnar.jit import Int64s, register_example
 from pipelines.models import linear_kernel
 from pipelines.models.arrays import Arrays, Float64s, Rows
 from pipelines.models.columns import ADAGRAD, LOG, SGD, SQUARED, LinearColumns, Rule
+from pipelines.models.explain import Contributions
 from pipelines.models.parts import ArrayReader
 from pipelines.models.rows import checked_labels, checked_order, checked_rows
 from schemas.errors import Misconfigured
@@ -21,17 +22,6 @@ LINEAR_KINDS: Final[tuple[ModelKind, ...]] = (
 # River's defaults: of GLM's intercept, and of AdaGrad.
 _INTERCEPT_RATE: Final = 0.01
 _EPSILON: Final = 1e-8
-
-
-class Contributions(NamedTuple):
-    """Which features move the score of a row most: both arrays are (rows, k), largest first.
-
-    `features` are columns of a row, `values` the weight times the scaled value, in the unit of the
-    raw prediction (for a logistic regression, log odds).
-    """
-
-    features: Int32s
-    values: Float64s
 
 
 class LinearModel:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays, Float64s, Rows
+from pipelines.models.explain import Contributions
 from schemas.model_spec import ModelSpec
 
 
@@ -31,6 +32,16 @@ class Scorer(Protocol):
 
         Raises:
             ValueError: the rows do not have the model's features.
+        """
+
+    def contributions(self, rows: Rows, count: int) -> Contributions | None:
+        """Return for each row the `count` features that contribute most, all if there are fewer.
+
+        None if the model is not linear. Those of a calibrated model are those of the model inside,
+        before the calibration.
+
+        Raises:
+            ValueError: as `predict_many`.
         """
 
     def arrays(self) -> Arrays:

@@ -10,6 +10,7 @@ from pipelines.models.arrays import Arrays, Float64s
 from schemas.errors import InvalidRecord
 
 REASON: Final = "invalid_model"
+NOT_RESTORABLE: Final = "not_restorable"
 
 
 class ArrayReader:

@@ -18,6 +18,7 @@ from pipelines.models.ranking import average_precision, roc_auc
 from pipelines.models.rows import checked_labels
 from pipelines.models.window import Window
 from schemas.errors import InvalidRecord
+from schemas.significance import is_clearly_less, standard_error
 
 WINDOW: Final = 10_000
 # A window of fewer examples, or of fewer of either label, says nothing.
@@ -42,7 +43,8 @@ class OutcomeFigures(NamedTuple):
 
     Losses are mean log losses. `calibration_error` is the mean distance of score and rate of the
     bins, by examples. `roc_auc` and `pr_auc` are None where the span has no two labels (for the
-    second, no positive), and since the start.
+    second, no positive), and since the start. `standard_error` is that of the mean difference of
+    the two losses; None since the start.
     """
 
     examples: int
@@ -53,6 +55,7 @@ class OutcomeFigures(NamedTuple):
     pr_auc: float | None
     calibration: tuple[Bin, ...]
     calibration_error: float
+    standard_error: float | None = None
 
 
 class OutcomeQuality:
@@ -101,7 +104,7 @@ class OutcomeQuality:
         counts, sums = np.zeros((BINS, 2), np.int64), np.zeros(BINS)
         kernel.count_bins(scores, labels, counts, sums)
         positive = labels != 0
-        return _figures(
+        figures = _figures(
             counts,
             sums,
             float(kernel.mean_of(losses)),
@@ -109,6 +112,7 @@ class OutcomeQuality:
             roc_auc(scores, positive),
             average_precision(scores, positive),
         )
+        return figures._replace(standard_error=standard_error(losses - base_losses))
 
     def arrays(self) -> Arrays:
         """Return the state, copied; labels as bits, the first in the lowest of the first number."""
@@ -157,13 +161,14 @@ def better_than_base(figures: OutcomeFigures) -> bool:
     """Return whether a model has shown to be better than its base rate, by its window's figures.
 
     It has if the window holds at least 500 examples, of these 20 positives and 20 negatives, and
-    its log loss is less than that of the base rate. Otherwise its scores are withheld.
+    its log loss is less than that of the base rate by more than two standard errors of the mean
+    difference. Otherwise its scores are withheld.
     """
     negatives = figures.examples - figures.positives
     return (
         figures.examples >= MIN_EXAMPLES
         and min(figures.positives, negatives) >= MIN_OF_EITHER
-        and figures.log_loss < figures.base_log_loss
+        and is_clearly_less(figures.log_loss, figures.base_log_loss, figures.standard_error)
     )
 
 

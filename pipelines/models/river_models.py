@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Arrays, Float64s, Rows
-from pipelines.models.parts import ArrayReader
+from pipelines.models.parts import NOT_RESTORABLE, ArrayReader
 from pipelines.models.rows import checked_labels, checked_order, checked_rows
 from pipelines.models.tree_export import MAX_DEPTH, MAX_TREES, exported
 from schemas.errors import InvalidRecord
@@ -85,6 +85,9 @@ class RiverModel:
                 self.version += 1
         return scores
 
+    def contributions(self, rows: Rows, count: int) -> None:
+        """Return None: no part of a score is one feature's; see `Scorer`."""
+
     def arrays(self) -> Arrays:
         """Return what the model scores with; of naive Bayes, also what it learns with."""
         if self.spec.kind == "gaussian_naive_bayes":
@@ -101,7 +104,7 @@ class RiverModel:
             InvalidRecord: they are not the state of one, or the model is a tree or a forest.
         """
         if spec.rebuilt:
-            raise InvalidRecord("not_restorable", f"{spec.name}: is restored by learning again")
+            raise InvalidRecord(NOT_RESTORABLE, f"{spec.name}: is restored by learning again")
         model = cls(spec, features)
         with ArrayReader(arrays) as reader:
             model.version = reader.count("learned")

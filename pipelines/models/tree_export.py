@@ -84,6 +84,9 @@ class TreeScorer:
         )
         return scores
 
+    def contributions(self, rows: Rows, count: int) -> None:
+        """Return None: no part of a score is one feature's; see `Scorer`."""
+
     def arrays(self) -> Arrays:
         """Return the arrays that it was made of, copied."""
         return {

@@ -14,6 +14,7 @@ from pipelines.models.parts import ArrayReader
 from pipelines.models.quality import MIN_EXAMPLES, WINDOW
 from pipelines.models.rows import checked_labels
 from pipelines.models.window import Window
+from schemas.significance import is_clearly_less, standard_error
 
 # Squares of larger errors would overflow, and one alone would make the mean infinite for ever.
 MAX_ERROR: Final = 1e100
@@ -23,7 +24,8 @@ _TWO: Final = 2.0
 class ValueFigures(NamedTuple):
     """The quality of scores in one span, in the unit of the value.
 
-    `base_mae` and `base_rmse` are those of the running mean.
+    `base_mae` and `base_rmse` are those of the running mean. `standard_error` is that of the mean
+    difference of the squared errors; None since the start.
     """
 
     examples: int
@@ -31,6 +33,7 @@ class ValueFigures(NamedTuple):
     rmse: float
     base_mae: float
     base_rmse: float
+    standard_error: float | None = None
 
 
 class ValueQuality:
@@ -71,12 +74,14 @@ class ValueQuality:
     def window(self) -> ValueFigures:
         """Return the figures of the newest examples."""
         scores, base_scores, labels = self._window.columns()
-        means = []
+        means, squares = [], []
         for part in scores, base_scores:
             absolute, squared = np.empty((2, len(labels)))
             kernel.errors(part, labels, _TWO, absolute, squared)
             means += [float(kernel.mean_of(absolute)), float(kernel.mean_of(squared))]
-        return _figures(len(labels), means)
+            squares.append(squared)
+        error = standard_error(squares[0] - squares[1])
+        return _figures(len(labels), means)._replace(standard_error=error)
 
     def arrays(self) -> Arrays:
         """Return the state, copied."""
@@ -110,10 +115,13 @@ class ValueQuality:
 def better_than_mean(figures: ValueFigures) -> bool:
     """Return whether a model has shown to be better than the running mean, by its window's figures.
 
-    It has if the window holds at least 500 examples and its RMSE is less than that of the mean.
-    Otherwise its scores are withheld.
+    It has if the window holds at least 500 examples and the mean of its squared errors is less than
+    that of the running mean by more than two standard errors of their mean difference. Otherwise
+    its scores are withheld.
     """
-    return figures.examples >= MIN_EXAMPLES and figures.rmse < figures.base_rmse
+    return figures.examples >= MIN_EXAMPLES and is_clearly_less(
+        figures.rmse**2, figures.base_rmse**2, figures.standard_error
+    )
 
 
 def _figures(examples: int, means: list[float]) -> ValueFigures:

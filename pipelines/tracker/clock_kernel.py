@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int32s, Int64s, UInt64s, kernel
-from pipelines.columnar.mix import word_at
-from pipelines.columnar.siphash import HashKey, siphash
+from pipelines.columnar.siphash import HashKey, absorb
 from schemas.time.plausible import ROUNDING_MS
 
 # READING is `received_at - sent_at` when the offset was estimated. LATE is a later reading that may
@@ -41,20 +40,10 @@ def hash_devices(
     """Compute the key of each row's device: the hash of its project, person and device id."""
     for n in range(len(rows)):
         row = rows[n]
-        hashed = _absorb(key, np.uint64(1), project_data, projects[row], projects[row + 1])
-        hashed = _absorb(key, hashed, person_data, persons[row], persons[row + 1])
-        hashed = _absorb(key, hashed, device_data, devices[row], devices[row + 1])
+        hashed = absorb(key, np.uint64(1), project_data, projects[row], projects[row + 1])
+        hashed = absorb(key, hashed, person_data, persons[row], persons[row + 1])
+        hashed = absorb(key, hashed, device_data, devices[row], devices[row + 1])
         keys[n] = max(hashed, np.uint64(1))  # 0 marks an empty place
-
-
-@kernel
-def _absorb(key: HashKey, hashed: Int, data: Bytes, begin: Int, end: Int) -> Int:
-    size = np.uint64(end - begin)
-    while True:
-        hashed = siphash(key, hashed, word_at(data, begin, end), size)
-        begin += 8
-        if begin >= end:
-            return hashed
 
 
 @kernel

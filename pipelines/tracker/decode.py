@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipelines.columnar.jit import Int32s
+from pipelines.columnar.binary_column import BinaryColumn
+from pipelines.columnar.jit import Int32s, Int64s
+from pipelines.kafka.avro_values import ValueDecoder
 from pipelines.kafka.records import Records
 from pipelines.tracker import cloudevents
 from pipelines.tracker.rejections import Rejection
-from schemas.avro.codec import Codec
 from schemas.errors import InvalidRecord
 
 
@@ -24,23 +25,22 @@ class Decoded(NamedTuple):
     rejections: list[Rejection]
 
 
-def decode(codec: Codec, records: Records) -> Decoded:
+def decode(decoder: ValueDecoder, records: Records) -> Decoded:
     """Decode a batch. A record that cannot be decoded is rejected and costs no other one."""
-    values = records.values
+    values = records.value_column
     foreign = [
         row
-        for row, value in enumerate(values)
-        if (value is None or value[:1] != b"\0")
-        and cloudevents.is_cloud_event(value, records.headers(row))
+        for row in _not_avro(values).tolist()
+        if cloudevents.is_cloud_event(values.at(row), records.headers(row))
     ]
     if not foreign:
-        avro = codec.decode(values)
+        avro = decoder.decode(values)
         return Decoded(avro.batch, avro.rows, [Rejection(*failure) for failure in avro.failures])
     rejections, foreign_rows, cloud_events = [], [], []
     for row in foreign:
         try:
             events, fault = cloudevents.parse(
-                values[row], records.headers(row), int(records.timestamps[row])
+                values.at(row), records.headers(row), int(records.timestamps[row])
             )
         except InvalidRecord as error:
             rejections.append(Rejection(row, error.reason, error.detail))
@@ -49,13 +49,21 @@ def decode(codec: Codec, records: Records) -> Decoded:
             foreign_rows += [row] * len(events)
             if fault is not None:
                 rejections.append(Rejection(row, fault.reason, fault.detail))
-    others = sorted(set(range(len(values))) - set(foreign))
-    avro = codec.decode([values[row] for row in others])
-    rejections += [Rejection(others[row], *why) for row, *why in avro.failures]
+    others = np.delete(np.arange(len(records), dtype=np.int32), foreign)
+    avro = decoder.decode(values, others)
+    rejections += [Rejection(*failure) for failure in avro.failures]
     table = pa.Table.from_batches(
-        [avro.batch, pa.RecordBatch.from_pylist(cloud_events, schema=codec.arrow)]
+        [avro.batch, pa.RecordBatch.from_pylist(cloud_events, schema=decoder.arrow)]
     ).combine_chunks()
-    rows = np.array([*(others[row] for row in avro.rows), *foreign_rows], np.int32)
+    rows = np.concatenate([avro.rows, np.array(foreign_rows, np.int32)])
     order = np.argsort(rows, kind="stable")  # the events of one record stay in order
     (batch,) = table.take(order).to_batches() or [avro.batch]
     return Decoded(batch, rows[order], rejections)
+
+
+def _not_avro(values: BinaryColumn) -> Int64s:
+    """Return the rows of values that do not begin with byte 0: missing and empty ones as well."""
+    begins, ends = values.starts[:-1], values.starts[1:]
+    framed = ends > begins
+    framed[framed] = values.data[begins[framed]] == 0
+    return np.flatnonzero(~framed)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.columnar.string_column import ArrowColumn
+from pipelines.kafka.avro_values import ValueDecoder
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.tracker.clock_kernel import COLUMNS
@@ -29,7 +30,7 @@ from pipelines.worker.snapshots import Meta, Snapshot, Snapshots
 from pipelines.worker.tables import Table
 from pipelines.worker.telemetry import stage
 from schemas.avro import files
-from schemas.avro.codec import Codec, Encoder
+from schemas.avro.codec import Encoder
 from schemas.definitions import is_id
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
@@ -61,7 +62,7 @@ class Tracker(Table):
         registry.register(value_subject(topics.inbox.name), schema)
         schema_id = registry.register(value_subject(topics.events.name), schema)
         self._encode = Encoder(schema, schema_id).encode_column
-        self._codec = Codec(schema, registry.find)
+        self._decoder = ValueDecoder(schema, registry.find)
 
     def fold(self, records: Records) -> None:
         """Track a batch of the inbox: put its events and rejections into the outbox."""
@@ -82,7 +83,7 @@ class Tracker(Table):
     def _track(self, records: Records) -> Decoded:
         """Return the batch's new events, their rows, and why its other records are not events."""
         with stage("tracker: decode"):
-            events, rows, rejections = decode(self._codec, records)
+            events, rows, rejections = decode(self._decoder, records)
         with stage("tracker: check"):
             clocks = self._clocks[records.source.partition]
             events, faults = validate(events, records.timestamps[rows], self._settings, clocks)

@@ -9,12 +9,16 @@ from pipelines.columnar.jit import Int64s, UInt64s
 from schemas.examples.columns import Float32s, Float64s
 
 UNANSWERED: Final = 2**62  # as `answered_at`, later than any time (ms)
+# As the scorer of a question of history: the champion as of when it was asked.
+TRAINER: Final = -1
+FORFEITED: Final = -1e200  # as the score of a question that a former champion has scored
 SERVED: Final = 2**62  # as `score_at`: the question was scored when it was asked
 
 
 class QuestionColumns(NamedTuple):
     """Questions in any order; the columns have shape (n,), `features` (n, features).
 
+    `scorers` are the places of the models that scored, among those of the task.
     `records` are the offsets of the records of `avila.examples` that the questions are in. The
     answer is the earliest outcome so far: its time, its offset and its value. `score_at` is the
     time (ms) as of which the trainer scores a question of history.
@@ -26,6 +30,7 @@ class QuestionColumns(NamedTuple):
     features: Float32s
     scores: Float64s
     versions: Int64s
+    scorers: Int64s
     records: Int64s
     answered_at: Int64s
     answers: Int64s
@@ -43,6 +48,7 @@ class QuestionColumns(NamedTuple):
             features=np.empty((0, features), np.float32),
             scores=doubles,
             versions=longs,
+            scorers=longs,
             records=longs,
             answered_at=longs,
             answers=longs,

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import structlog
 
 from pipelines.columnar.jit import Bools, Int64s
+from pipelines.trainer.championship import Standing
 from pipelines.trainer.columns import SERVED
-from pipelines.trainer.learner import Asked, Learner, Lesson
+from pipelines.trainer.learner import Learner, Lesson
+from pipelines.trainer.lineup import FoldedRecord, Lineup
 from pipelines.trainer.merge import Step, asked_of, merged, split
 from pipelines.trainer.questions import (
     MAX_ASKED,
@@ -25,9 +26,7 @@ from pipelines.trainer.questions import (
 )
 from pipelines.trainer.source_clocks import NOT_BEGUN, Merge, SourceClock, SourceClocks
 from schemas.examples.checksum import added, checksum
-from schemas.examples.columns import Examples, Float64s, Questions, Target, Task
-
-log = structlog.get_logger(__name__)
+from schemas.examples.columns import Examples, Float64s, Outcomes, Questions, Target, Task
 
 
 @dataclass
@@ -35,7 +34,8 @@ class Counts:
     """What has become of the triggers and outcomes of a definition.
 
     asked = learned + unanswered + dropped + those that are open. Outcomes in `late_outcomes` came
-    too late to answer any question. `repeated` questions had been asked before.
+    too late to answer any question. `repeated` questions had been asked before. `dropped`
+    are also those that came when they were due already, by a clock that goes on without events.
     """
 
     asked: int = 0
@@ -59,7 +59,8 @@ class Progress:
     those of `schemas.examples.checksum`. `merge` is None in records that an earlier version has
     written: then each partition is learned up to its clock. `unmerged` questions of history were
     learned after later ones, and `scores` are those of the open questions that the trainer has
-    scored, in the order of partition and due time: float64, little-endian.
+    scored, in the order of partition and due time: float64, little-endian. `standing` says which
+    model scores; it is None in records of earlier versions.
     """
 
     position: int
@@ -74,6 +75,7 @@ class Progress:
     merge: Merge | None = None
     unmerged: int = 0
     scores: bytes = b""
+    standing: Standing | None = None
 
 
 class _Source:
@@ -102,7 +104,7 @@ class TaskFold:
         max_waiting: int | None = None,
     ) -> None:
         self.task = task
-        self.learners = list(learners)
+        self.lineup = Lineup(task, learners, begin)
         self.counts = Counts()
         self.unmerged = 0
         self.checksum = self.asked_checksum = 0
@@ -129,20 +131,26 @@ class TaskFold:
         self._restore_scores()
         self.position = offset + 1
         self._count(examples)
+        at = FoldedRecord(offset, examples.clock, self.counts.learned)
+        if self.lineup.obey(examples.serving, at):
+            self._forfeit()
         new = self._new(source, examples)
         self.asked_checksum = added(self.asked_checksum, checksum(examples.partition, new.offsets))
+        in_time = source.questions.in_time(new, source.clock.limit)
+        late = len(new.offsets) - len(in_time.offsets)
         dropped = source.questions.take_in(
-            new, examples.model_version, offset, history=examples.history
+            in_time, examples.model_version, offset, _scorer(examples), history=examples.history
         )
         self.counts.asked += len(new.offsets)
-        self.counts.dropped += dropped
-        self.counts.late_outcomes += source.questions.answer(examples.outcomes)
+        self.counts.dropped += dropped + late
+        outcomes = _as_of(examples.outcomes, source.clock.limit)
+        self.counts.late_outcomes += source.questions.answer(outcomes)
         merged_to = self._clocks.merged_to
         self._clocks.take_in(
             examples.partition, examples.clock, examples.partitions, history=examples.history
         )
         self._make_room()
-        self._learn(offset, merged_to)
+        self._learn(at, merged_to)
 
     def adopt_scores(self, scores: bytes) -> None:
         """Take over the `Progress.scores` of another fold of the same records."""
@@ -171,7 +179,13 @@ class TaskFold:
                 source.questions.scores_of(keys).astype("<f8").tobytes()
                 for source, keys in self._scored_by_trainer()
             ),
+            self.lineup.championship.standing,
         )
+
+    @property
+    def learners(self) -> list[Learner]:
+        """The models that learn, in the order of the task."""
+        return self.lineup.learners
 
     @property
     def open(self) -> int:
@@ -194,6 +208,8 @@ class TaskFold:
         for number, asked_to in zip(progress.partitions, progress.asked_to, strict=True):
             self._source(number).asked_to = asked_to
         self._kept_scores = _floats(progress.scores)
+        if progress.standing is not None:
+            self.lineup.championship.resume(progress.standing)
 
     def _source(self, number: int) -> _Source:
         source = self._sources.get(number)
@@ -229,7 +245,10 @@ class TaskFold:
         if len(asked.offsets):
             source.asked_again_to = max(source.asked_again_to, int(asked.offsets[-1]))
         again = asked.rows(begin, len(asked.offsets))
-        source.questions.take_in(again, examples.model_version, offset, history=examples.history)
+        scorer = _scorer(examples)
+        source.questions.take_in(
+            again, examples.model_version, offset, scorer, history=examples.history
+        )
         source.questions.answer(examples.outcomes)
         source.questions.take_due(source.clock.limit)
 
@@ -260,7 +279,7 @@ class TaskFold:
             due_at = np.partition(np.concatenate(waiting), over - 1)
             self._clocks.merged_to = max(self._clocks.merged_to, int(due_at[over - 1]))
 
-    def _learn(self, record: int, merged_to: int) -> None:
+    def _learn(self, at: FoldedRecord, merged_to: int) -> None:
         """Learn what is due now, and score what was asked meanwhile, all in the order of time.
 
         `merged_to` is up to where partitions were merged before the record.
@@ -268,7 +287,7 @@ class TaskFold:
         steps = []
         for number, source in self._sources.items():
             since, limit = source.clock.limit, self._clocks.next_limit(number)
-            unscored = source.questions.unscored(since, limit, record)
+            unscored = source.questions.unscored(since, limit, at.offset)
             due = source.questions.take_due(limit)
             source.clock.limit = limit
             if len(due.keys) or len(unscored.keys):
@@ -283,36 +302,28 @@ class TaskFold:
             self.counts.unanswered += int((~answered).sum())
             numbers, due, answered = numbers[answered], due.filter(answered), answered[answered]
         labels = _labels(self.task.target, due, answered)
-        lesson = Lesson(due.features, labels, due.scores, due.versions)
-        self._teach_all(lesson, asked_of(steps, due), steps)
+        lesson = Lesson(due.features, labels, due.scores, due.versions, due.scorers)
+        reign = self.lineup.championship.reign
+        scores = self.lineup.teach(lesson._replace(asked=asked_of(steps, due)), at)
+        if self.lineup.championship.reign != reign:
+            self._forfeit()
+        if scores is not None:
+            for step, of in split(steps, scores):
+                self._sources[step.number].questions.set_scores(step.unscored.keys, of)
         self.counts.learned += len(labels)
         for number in np.unique(numbers).tolist():
             learned = checksum(number, due.offsets[numbers == number])
             self.checksum = added(self.checksum, learned)
 
-    def _teach_all(self, lesson: Lesson, asked: Asked | None, steps: Sequence[Step]) -> None:
-        """Teach a lesson; those that fail learn no more. The champion scores what was asked."""
-        kept = []
-        for learner in self.learners:
-            is_champion = learner.name == self.task.models[0]
-            own = lesson._replace(asked=asked) if is_champion else lesson
-            if not (len(own.labels) or own.asked) or self._teach(learner, own, steps):
-                kept.append(learner)
-        self.learners = kept
+    def _forfeit(self) -> None:
+        """Let what the former champion has said of questions of history not count for the new."""
+        for source in self._sources.values():
+            source.questions.forfeit(source.clock.limit)
 
-    def _teach(self, learner: Learner, lesson: Lesson, steps: Sequence[Step]) -> bool:
-        """Return whether a model has learned a lesson."""
-        try:
-            scores = learner.learn(lesson)
-        except MemoryError:
-            raise
-        except Exception as error:
-            log.error("model failed", definition=self.task.name, model=learner.name, exc_info=error)
-            return False
-        if scores is not None:
-            for step, of in split(steps, scores):
-                self._sources[step.number].questions.set_scores(step.unscored.keys, of)
-        return True
+
+def _scorer(examples: Examples) -> int:
+    """Return the place of the model that scored the questions of a record."""
+    return examples.task.models.index(examples.scored_by) if examples.scored_by else 0
 
 
 def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:
@@ -323,6 +334,11 @@ def _labels(target: Target, due: DueQuestions, answered: Bools) -> Float64s:
             return (~answered).astype(np.float64)
         case "value":
             return due.values
+
+
+def _as_of(outcomes: Outcomes, clock: int) -> Outcomes:
+    """Return outcomes as of a clock that may have gone on without events."""
+    return outcomes._replace(clocks=np.maximum(outcomes.clocks, clock))
 
 
 def _floats(data: bytes) -> Float64s:

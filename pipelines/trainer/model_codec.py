@@ -11,17 +11,18 @@ from pipelines.columnar.jit import Int64s
 from pipelines.models.arrays import Float64s
 from pipelines.models.parts import ArrayReader
 from pipelines.models.stored import check_fits
+from pipelines.trainer.championship import Standing
 from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Learner
-from pipelines.trainer.model_learner import ModelLearner
+from pipelines.trainer.model_learner import DRIFT_PART, ModelLearner
 from pipelines.trainer.model_log import StoredModel, TaskId
 from pipelines.trainer.source_clocks import Merge
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
 from schemas.errors import InvalidRecord, InvalidRequest
 from schemas.examples.checksum import from_signed, to_signed
-from schemas.examples.columns import Task
-from schemas.model_record import ModelRecord, from_fields, named_part, to_fields
+from schemas.examples.columns import Serving, Task
+from schemas.model_record import ModelRecord, Reign, from_fields, named_part, to_fields
 from schemas.model_spec import OUTCOME_KINDS, VALUE_KINDS, ModelKind, ModelSpec
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
@@ -53,7 +54,8 @@ class RecordCodec:
         """Return a record's value; see `ModelCodec`."""
         assert isinstance(learner, ModelLearner), "this codec has created it"
         training = _training_arrays(task, progress, log_id)
-        is_champion = learner.name == task.models[0]
+        assert progress.standing is not None, "only records of earlier versions have none"
+        is_champion = learner.name == progress.standing.reign.model
         if is_champion and not learner.model.spec.rebuilt:
             training |= _scores(progress)
         record = ModelRecord(
@@ -67,6 +69,7 @@ class RecordCodec:
             progress.checksum.to_bytes(8, "little") + progress.counts.learned.to_bytes(8, "little"),
             progress.position,
             {**learner.arrays(), **named_part(_TRAINING, training)},
+            reign=progress.standing.reign,
         )
         (value,) = self._encoder.encode_records([to_fields(record)])
         return value
@@ -85,12 +88,17 @@ class RecordCodec:
 
         def restore(task: Task) -> Learner:
             spec = spec_named(record.spec.name)
+            champion = record.reign.model or task.models[0]
+            if champion not in task.models:
+                raise InvalidRecord(_REASON, "champion: must be a model of the definition")
             check_fits(record, spec, task.version, task.feature_schema, task.features)
-            if spec.name == task.models[0]:
+            if spec.name == champion:
                 _check_scores(record, progress)
             return ModelLearner.of_record(task, record)
 
-        return StoredModel(id_, record.spec.name, is_of, progress, restore)
+        counts = record.part(DRIFT_PART).get("counts", np.zeros(2))
+        drifts = int(counts[-1]) if counts.shape == (2,) else 0
+        return StoredModel(id_, record.spec.name, is_of, progress, restore, drifts)
 
 
 def spec_named(name: str) -> ModelSpec:
@@ -140,6 +148,7 @@ def _training_arrays(task: Task, progress: Progress, log_id: str) -> dict[str, I
         "checksums": np.array(checksums, np.int64),
         "merged": np.array(merged, np.int64),
         "merge": np.array([merge.history, merge.limits], np.int64).reshape(2, -1),
+        **({} if progress.standing is None else _standing_arrays(progress.standing)),
     }
 
 
@@ -160,6 +169,7 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         partitions, clocks, asked_to = reader.ints("sources", shape, -(2**62), 2**62).tolist()
         counts = reader.ints("counts", (len(_COUNTS),), 0, 2**62).tolist()
         learned, asked = reader.ints("checksums", (2,), -(2**63), 2**63 - 1).tolist()
+        standing = _standing_of(record.reign, reader)
         if "merged" in arrays:  # an earlier version has not written it
             merged = reader.ints("merged", (4,), -(2**62), 2**62).tolist()
             history, limits = reader.ints("merge", (2, sources.shape[-1]), -(2**62), 2**62).tolist()
@@ -182,6 +192,7 @@ def _training_of(record: ModelRecord) -> tuple[int, Int64s, Progress]:
         merge,
         unmerged,
         scores,
+        standing,
     )
     return tag, log, progress
 
@@ -195,6 +206,41 @@ def _check_scores(record: ModelRecord, progress: Progress) -> None:
     merged = record.part(_TRAINING).get("merged")
     if merged is not None and int(merged[3]) * 8 != len(progress.scores):
         raise InvalidRecord(_REASON, "training.scores: the model must be learned again")
+
+
+def _standing_arrays(standing: Standing) -> dict[str, Int64s | Float64s]:
+    serving = standing.serving
+    return {
+        "serving": np.array([serving.revision, serving.promoted, serving.compared], np.int64),
+        "named": np.frombuffer(serving.champion.encode(), np.uint8).astype(np.int64),
+        "margin": np.array([serving.margin]),
+        "span": np.array(standing.answers, np.int64),
+        "compared": np.array(standing.compared, np.int64),
+        "sums": np.array(standing.sums, np.float64).reshape(-1, 3),
+    }
+
+
+def _standing_of(reign: Reign, reader: ArrayReader) -> Standing | None:
+    """Return which model scores; None if an earlier version has written the record."""
+    models = reader.size("compared")
+    if not reign.model or not models:
+        return None
+    revision, promoted, compared = reader.ints("serving", (3,), 0, 2**62).tolist()
+    answers, positives = reader.ints("span", (2,), 0, 2**62).tolist()
+    named = bytes(reader.ints("named", (reader.size("named"),), 0, 255).tolist())
+    return Standing(
+        reign,
+        Serving(
+            revision,
+            named.decode(errors="replace"),
+            promoted,
+            float(reader.floats("margin", (1,), least=0.0)[0]),
+            compared,
+        ),
+        (answers, positives),
+        tuple(reader.ints("compared", (models,), 0, 2**62).tolist()),
+        tuple(map(tuple, reader.floats("sums", (models, 3)).tolist())),
+    )
 
 
 def _log_digest(log_id: str) -> Int64s:

@@ -1,25 +1,27 @@
 """A model with its quality: both take in the same lessons.
 
 Every model is judged by what it says of each example just before it learns it, beside a base rate
-that learns the same examples. The champion is also judged by the scores that were served when the
-questions were asked, and its losses are watched for drift.
+that learns the same examples. The champion is also judged by the scores that it has served when
+questions were asked, and its losses are watched for drift: from its promotion on.
 """
 
+from collections.abc import Sequence
 from typing import Final, Self, TypeAlias
 
 import numpy as np
 
 from pipelines.columnar.jit import Int64s
-from pipelines.models.arrays import Arrays, Float64s
+from pipelines.models.arrays import Arrays
 from pipelines.models.base_rate import BaseRate
 from pipelines.models.create import create
-from pipelines.models.drift import DriftDetector
+from pipelines.models.drift import Drift, DriftDetector
 from pipelines.models.model import Model
 from pipelines.models.quality import OutcomeQuality
 from pipelines.models.rows import interleaved
 from pipelines.models.stored import MODEL_PART, model_of, model_part
 from pipelines.models.value_quality import ValueQuality
-from pipelines.trainer.learner import Asked, Lesson
+from pipelines.trainer.columns import TRAINER
+from pipelines.trainer.learner import Asked, Judged, Lesson
 from schemas.examples.columns import Task
 from schemas.model_record import ModelRecord, named_part
 from schemas.model_spec import ModelSpec
@@ -35,7 +37,7 @@ Quality: TypeAlias = OutcomeQuality | ValueQuality
 
 
 class ModelLearner:
-    """Learns lessons, and is judged by them.
+    """Learns lessons, and is judged by them; `place` is that of the model in the task.
 
     Attributes:
         model: the model.
@@ -47,12 +49,14 @@ class ModelLearner:
 
     def __init__(
         self,
+        place: int,
         model: Model,
         base: BaseRate,
         maturity: Quality,
         served: Quality | None,
         drift: DriftDetector | None,
     ) -> None:
+        self._place = place
         self.model = model
         self.base = base
         self.maturity = maturity
@@ -69,6 +73,7 @@ class ModelLearner:
         champion = spec.name == task.models[0]
         quality = OutcomeQuality if spec.predicts_outcome else ValueQuality
         return cls(
+            task.models.index(spec.name),
             create(spec, task.features),
             BaseRate(_base_spec(spec), task.features),
             quality(),
@@ -84,9 +89,10 @@ class ModelLearner:
             InvalidRecord: a part is missing or invalid, or the model can only be rebuilt.
         """
         spec = record.spec
-        champion = spec.name == task.models[0]
+        champion = spec.name == (record.reign.model or task.models[0])
         quality = OutcomeQuality if spec.predicts_outcome else ValueQuality
         return cls(
+            task.models.index(spec.name),
             model_of(record),
             BaseRate.from_arrays(_base_spec(spec), record.features, record.part(BASE_PART)),
             quality.from_arrays(record.part(MATURITY_PART)),
@@ -104,6 +110,19 @@ class ModelLearner:
         """How many examples it has learned."""
         return self.model.version
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether a rule may promote it."""
+        return self.model.spec.is_compared
+
+    def set_champion(self, champion: bool) -> None:
+        """Begin to judge the scores that it serves, or stop to; see `Learner`."""
+        if champion == (self.served is not None):
+            return
+        outcome = self.model.spec.predicts_outcome
+        self.served = (OutcomeQuality() if outcome else ValueQuality()) if champion else None
+        self.drift = DriftDetector() if champion else None
+
     def arrays(self) -> Arrays:
         """Return the state of all parts, under the names that they have in a record."""
         parts = {
@@ -118,47 +137,37 @@ class ModelLearner:
                 named |= named_part(name, part.arrays())
         return named
 
-    def learn(self, lesson: Lesson) -> Float64s | None:
+    def learn(self, lesson: Lesson) -> Judged:
         """Judge the model by each row, then let it learn the row; see `Learner`."""
         count = len(lesson.labels)
         order = interleaved(count)
         if lesson.asked is None:
-            scores = self.model.fold(lesson.rows, lesson.labels, order)
-            served, asked_scores = lesson.scores, None
+            scores, asked_scores = self.model.fold(lesson.rows, lesson.labels, order), None
         else:
             rows = np.concatenate([lesson.rows, lesson.asked.rows])
             labels = np.concatenate([lesson.labels, np.zeros(len(lesson.asked.rows))])
             found = self.model.fold(rows, labels, _order_with(order, lesson.asked))
             scores, asked_scores = found[:count], found[count:]
-            served = _served(lesson, lesson.asked, asked_scores)
-        if count:
-            self._judge(
-                lesson.labels, scores, self.base.fold(lesson.rows, lesson.labels, order), served
-            )
-        return asked_scores
+        if not count:
+            return Judged(np.empty(0), np.empty(0), asked_scores)
+        base_scores = self.base.fold(lesson.rows, lesson.labels, order)
+        losses = self.maturity.add(scores, base_scores, lesson.labels)
+        return Judged(losses, base_scores, asked_scores)
 
-    def _judge(
-        self, labels: Float64s, scores: Float64s, base_scores: Float64s, served: Float64s
-    ) -> None:
-        losses = self.maturity.add(scores, base_scores, labels)
-        if self.drift is not None:
-            self.drift.add(losses)
+    def serve(self, lesson: Lesson, judged: Judged) -> Sequence[Drift]:
+        """Judge the scores that it has served; see `Learner`."""
+        drifts = [] if self.drift is None else self.drift.add(judged.losses)
         if self.served is not None:
-            known = ~np.isnan(served)
-            self.served.add(served[known], base_scores[known], labels[known])
+            own = (lesson.scorers == self._place) | (lesson.scorers == TRAINER)
+            own &= ~np.isnan(lesson.scores)
+            self.served.add(lesson.scores[own], judged.base_scores[own], lesson.labels[own])
+        return drifts
 
 
 def _order_with(order: Int64s, asked: Asked) -> Int64s:
     """Return the order of a lesson with each asked row in it, scored at its place."""
     rows = len(order) // 2 + np.arange(len(asked.rows))
     return np.insert(order, 2 * asked.after, rows)
-
-
-def _served(lesson: Lesson, asked: Asked, asked_scores: Float64s) -> Float64s:
-    """Return the scores of a lesson, those that were given during it included."""
-    served, in_lesson = lesson.scores.copy(), asked.places >= 0
-    served[asked.places[in_lesson]] = asked_scores[in_lesson]
-    return served
 
 
 def _base_spec(spec: ModelSpec) -> ModelSpec:

@@ -33,7 +33,8 @@ class StoredModel(NamedTuple):
 
     `is_of` returns whether its offsets belong to the log of an id (`Reader.log_id`).
     `restore` returns the model as it was at `progress`. It raises `InvalidRecord` if the record
-    does not fit the task, or does not hold what the model learns with.
+    does not fit the task, or does not hold what the model learns with. `drifts` is how many drifts
+    of its losses have been found since it is the champion.
     """
 
     task: TaskId
@@ -41,6 +42,7 @@ class StoredModel(NamedTuple):
     is_of: Callable[[str], bool]
     progress: Progress
     restore: Callable[[Task], Learner]
+    drifts: int = 0
 
 
 class ModelCodec(Protocol):

@@ -23,15 +23,24 @@ from schemas.examples.columns import Task
 log = structlog.get_logger(__name__)
 
 
+class RefusedModel(NamedTuple):
+    """A record that is not one of a model of ours, and why."""
+
+    task: TaskId
+    name: str
+    reason: str
+
+
 class StoredModels(NamedTuple):
     """The models of a partition.
 
     `readable` has the models from which training can continue, by definition; `unreadable` the
-    definitions all of whose records were refused.
+    definitions all of whose records were refused; `refused` each of these records.
     """
 
     readable: dict[TaskId, list[StoredModel]]
     unreadable: frozenset[TaskId]
+    refused: tuple[RefusedModel, ...] = ()
 
 
 class ModelsTopic:
@@ -80,7 +89,7 @@ class ModelsTopic:
 
     def _readable(self, latest: dict[bytes, bytes], committed: int, log_id: str) -> StoredModels:
         readable: defaultdict[TaskId, list[StoredModel]] = defaultdict(list)
-        refused: set[TaskId] = set()
+        refused: list[RefusedModel] = []
         for key, value in latest.items():
             try:
                 task, name = parse_model_key(key)
@@ -93,8 +102,9 @@ class ModelsTopic:
                 readable[task].append(model)
             except InvalidRecord as error:
                 log.warning("model refused", key=key.decode(), reason=error.detail)
-                refused.add(task)
-        return StoredModels(dict(readable), frozenset(refused - readable.keys()))
+                refused.append(RefusedModel(task, name, error.detail))
+        unreadable = frozenset({one.task for one in refused} - readable.keys())
+        return StoredModels(dict(readable), unreadable, tuple(refused))
 
 
 def _check(model: StoredModel, task: TaskId, name: str, committed: int, log_id: str) -> None:

@@ -1,15 +1,19 @@
 """All that is learned from one partition of `avila.examples`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
+from pipelines.models.parts import NOT_RESTORABLE
+from pipelines.trainer.events import ModelEvent
 from pipelines.trainer.examples_reader import Logged, skip
 from pipelines.trainer.fold import TaskFold
 from pipelines.trainer.model_log import ModelCodec, StoredModel, TaskId, newest
-from schemas.errors import AvilaError
+from pipelines.trainer.models_topic import RefusedModel
+from schemas.errors import AvilaError, InvalidRecord
 from schemas.examples.columns import Task
+from schemas.model_record import Reign
 
 log = structlog.get_logger(__name__)
 
@@ -18,15 +22,24 @@ PUBLISH_INTERVAL_MS: Final = 1_000
 _BYTES_PER_S: Final = 65_536
 
 
+class _PublishedDrifts(NamedTuple):
+    """How many drifts of a champion are published, as of the record that it is restored from."""
+
+    reign: Reign
+    drifts: int
+
+
 class TrainerPartition:
     """Folds the records of a partition, each into the fold of its definition.
 
     Folds continue from `stored`, the models of each definition as of some offset up to `committed`.
     Definitions in `refolded`, whose models cannot be read, are folded again from their first
-    record. All others whose records are below `committed` have ended.
+    record. All others whose records are below `committed` have ended. `refused` are the records of
+    models that cannot be read.
 
     Attributes:
         position: the offset below which all is folded.
+        events: what has happened to models and is not published yet.
         rebuilds: the models of each definition that have to be learned again.
     """
 
@@ -36,6 +49,7 @@ class TrainerPartition:
         committed: int = 0,
         stored: Mapping[TaskId, Sequence[StoredModel]] | None = None,
         refolded: frozenset[TaskId] = frozenset(),
+        refused: Sequence[RefusedModel] = (),
     ) -> None:
         self._codec = codec
         self._committed = committed
@@ -47,6 +61,11 @@ class TrainerPartition:
         self._dirty: set[TaskId] = set()
         self._next_at: dict[TaskId, int] = {}
         self._failed: set[TaskId] = set()
+        self._published: dict[TaskId, _PublishedDrifts] = {}
+        self.events = [
+            ModelEvent(*task, name, "refused", committed, reason=reason)
+            for task, name, reason in refused
+        ]
 
     def fold(self, logged: Logged) -> None:
         """Fold a record. A definition that fails is learned no further; the others continue."""
@@ -79,8 +98,12 @@ class TrainerPartition:
             self._drop(task)
             self._failed.add(task)
             return
+        events = fold.lineup.take_events()
         if offset >= self._committed or task in self._refolded:
             self._dirty.add(task)
+        if events and offset >= self._committed:  # others were published before
+            self.events += events
+            self._next_at.pop(task, None)  # so that the models are published with them
 
     def due(self, now_ms: int) -> Iterator[TaskFold]:
         """Yield the folds whose models are to be published: changed, and not published just now."""
@@ -94,15 +117,37 @@ class TrainerPartition:
         wait_ms = max(PUBLISH_INTERVAL_MS, 1_000 * size // _BYTES_PER_S)
         self._next_at[task] = now_ms + wait_ms
 
+    def take_events(self) -> list[ModelEvent]:
+        """Return what has happened to models since the last call."""
+        events, self.events = self.events, []
+        return events
+
     def join(self, task: TaskId, rebuilt: TaskFold) -> None:
-        """Let models that were learned again up to `position` go on with the others."""
+        """Let models that were learned again up to `position` go on with the others.
+
+        If the champion is one of them, the drifts that have been found meanwhile are published now.
+        """
         self.rebuilds.pop(task, None)
         fold = self.folds[task]
-        together = {learner.name: learner for learner in (*fold.learners, *rebuilt.learners)}
-        fold.learners = [together[name] for name in fold.task.models if name in together]
-        if any(learner.name == fold.task.models[0] for learner in rebuilt.learners):
+        learned, reign = fold.counts.learned, fold.lineup.championship.reign
+        self.events += [
+            ModelEvent(*task, learner.name, "learned_again", self.position, learned)
+            for learner in rebuilt.learners
+        ]
+        if reign.model in {learner.name for learner in rebuilt.learners}:
+            drifts = [
+                event
+                for event in rebuilt.lineup.take_events()
+                if (event.kind, event.model) == ("drift", reign.model)
+                and event.learned > reign.learned
+            ]
+            published = self._published.get(task, _PublishedDrifts(reign, 0))
+            self.events += drifts[published.drifts if published.reign == reign else 0 :]
+        fold.lineup.join(rebuilt.learners)
+        if reign.model in {learner.name for learner in rebuilt.learners}:
             fold.adopt_scores(rebuilt.progress(self.position).scores)
         self._dirty.add(task)
+        self._next_at.pop(task, None)
 
     def _begin(self, task: Task, offset: int) -> TaskFold | None:
         id_ = TaskId.of(task)
@@ -119,12 +164,16 @@ class TrainerPartition:
 
     def _resume(self, task: Task, stored: Sequence[StoredModel]) -> TaskFold:
         """Continue from the newest records; models without one are learned again."""
-        progress = newest(stored)
+        progress, id_ = newest(stored), TaskId.of(task)
         learners = {}
+        champion = task.models[0] if progress.standing is None else progress.standing.reign.model
         for model in stored:
-            if model.progress.position == progress.position and model.name == task.models[0]:
+            if model.progress.position == progress.position and model.name == champion:
                 progress = model.progress  # it alone has the scores that it has given
         for model in stored:
+            standing = model.progress.standing
+            if standing is not None and model.name == standing.reign.model:
+                self._published[id_] = _PublishedDrifts(standing.reign, model.drifts)
             if model.progress.position == progress.position and model.name in task.models:
                 try:
                     learners[model.name] = model.restore(task)
@@ -135,9 +184,12 @@ class TrainerPartition:
                         model=model.name,
                         reason=str(error),
                     )
+                    if not isinstance(error, InvalidRecord) or error.reason != NOT_RESTORABLE:
+                        event = ModelEvent(*id_, model.name, "refused", self._committed)
+                        self.events.append(event._replace(reason=str(error)))
         missing = [name for name in task.models if name not in learners]
         if missing:
-            self.rebuilds[TaskId.of(task)] = missing
+            self.rebuilds[id_] = missing
         ordered = [learners[name] for name in task.models if name in learners]
         return TaskFold(task, ordered, progress.begin, progress)
 

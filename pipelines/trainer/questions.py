@@ -12,7 +12,14 @@ import numpy as np
 
 from pipelines.columnar.jit import Bools, Int64s, register_example
 from pipelines.trainer import kernel
-from pipelines.trainer.columns import SERVED, UNANSWERED, OutcomeColumns, QuestionColumns
+from pipelines.trainer.columns import (
+    FORFEITED,
+    SERVED,
+    TRAINER,
+    UNANSWERED,
+    OutcomeColumns,
+    QuestionColumns,
+)
 from schemas.examples.columns import (
     MAX_QUESTIONS,
     Float32s,
@@ -49,6 +56,7 @@ class DueQuestions(NamedTuple):
     features: Float32s
     scores: Float64s
     versions: Int64s
+    scorers: Int64s
     values: Float64s
     score_at: Int64s
 
@@ -105,11 +113,18 @@ class OpenQuestions:
         return self._columns.offsets[self._order]
 
     def take_in(
-        self, questions: Questions, version: int, record: int, *, history: bool = False
+        self,
+        questions: Questions,
+        version: int,
+        record: int,
+        scorer: int = 0,
+        *,
+        history: bool = False,
     ) -> int:
         """Add questions whose offsets are above all earlier ones; return how many were dropped.
 
-        They were scored by the champion at `version`, and are in the record at offset `record`.
+        They were scored by the model at place `scorer` of the task, at `version`, and are in the
+        record at offset `record`.
         Those of `history` have no score yet: the trainer scores them as of when they were asked.
         Where more than `max_open` would be open, those that are due first are dropped.
         """
@@ -121,6 +136,7 @@ class OpenQuestions:
         columns.offsets[rows], columns.at[rows] = questions.offsets, questions.at
         columns.persons[rows], columns.features[rows] = questions.persons, questions.features
         columns.scores[rows], columns.versions[rows] = questions.scores, version
+        columns.scorers[rows] = TRAINER if history else scorer
         columns.records[rows], columns.values[rows] = record, np.nan
         columns.answered_at[rows], columns.answers[rows] = UNANSWERED, UNANSWERED
         columns.score_at[rows] = SERVED
@@ -138,6 +154,11 @@ class OpenQuestions:
         dropped = max(0, len(order) - self._max_open)
         self._order, self._order_at = order[dropped:], order_at[dropped:]
         return dropped
+
+    def in_time(self, questions: Questions, clock: int) -> Questions:
+        """Return those of some questions that are not due by a clock already."""
+        early = questions.at + self._wait_ms > clock
+        return questions if early.all() else Questions._make(column[early] for column in questions)
 
     def answer(self, outcomes: Outcomes) -> int:
         """Answer questions; return how many outcomes came too late to answer any.
@@ -172,6 +193,7 @@ class OpenQuestions:
             columns.features[rows],
             columns.scores[rows],
             columns.versions[rows],
+            columns.scorers[rows],
             columns.values[rows],
             columns.score_at[rows],
         )
@@ -195,6 +217,10 @@ class OpenQuestions:
     def set_scores(self, keys: Int64s, scores: Float64s) -> None:
         """Set the scores of questions that `unscored` has returned since the last `take_in`."""
         self._columns.scores[keys] = scores
+
+    def forfeit(self, limit: int) -> None:
+        """Let the scores that a former champion has given as of times up to `limit` not count."""
+        self._columns.scores[self.scored_by_trainer(limit)] = FORFEITED
 
     def scored_by_trainer(self, limit: int) -> Int64s:
         """Return the keys of the open questions that were scored as of times up to `limit`."""

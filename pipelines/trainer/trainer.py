@@ -1,6 +1,7 @@
 """The trainer: questions and outcomes in, models out.
 
     avila.examples ─▶ decode ─▶ fold ─▶ learn what is due ─▶ avila.models  once a second at most
+                                                          └▶ avila.model-events
 
 A pure fold of its log: no model depends on the time of day, nor on when models are published. The
 models are published in the transaction that commits how far the log is folded. After a restart
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, Records, TopicPartition
+from pipelines.trainer.events import ModelEventsTopic
 from pipelines.trainer.examples_reader import ExamplesReader
 from pipelines.trainer.model_log import ModelCodec, TaskId
 from pipelines.trainer.models_topic import ModelsTopic, StoredModels, earliest
@@ -48,6 +50,7 @@ class Trainer(Table):
         self._codec = codec
         self._examples = ExamplesReader(registry)
         self._models = ModelsTopic(topics.models.name, codec, self._outbox)
+        self._events = ModelEventsTopic(topics.model_events.name, registry, self._outbox)
         self._rebuilds = Rebuilds(self._settings.cluster, self.source, codec, self._examples)
 
     def bind(self, log_id: str) -> None:
@@ -63,6 +66,7 @@ class Trainer(Table):
                 partition.fold(logged)
                 if logged.examples.ended:
                     self._models.delete(number, logged.examples.task)
+            self._events.publish(number, partition.take_events())
             partition.position = records.next_offset
 
     def flush(self, positions: Mapping[int, int], now_ms: int) -> None:
@@ -70,6 +74,7 @@ class Trainer(Table):
         for number, position in positions.items():
             partition = self._partitions.get(number)
             if partition is not None:
+                self._events.publish(number, partition.take_events())
                 for fold in partition.due(now_ms):
                     size = self._models.publish(number, fold, position, self._log_id)
                     partition.published(TaskId.of(fold.task), size, now_ms)
@@ -96,7 +101,7 @@ class Trainer(Table):
 
     def restore(self, partition: int, committed: int, reader: Reader) -> Iterator[None]:
         """Restore models and open questions as of source offset `committed`, in steps."""
-        stored = StoredModels({}, frozenset())
+        stored = StoredModels({}, frozenset(), ())
         for step in self._models.read(partition, committed, self._log_id, reader):
             stored = stored if step is None else step
             yield

@@ -2,8 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer
-
+from pipelines.kafka.consumers import ColumnConsumer, open_consumer
 from pipelines.kafka.retry import QUIET, log_client_error
 from schemas.cluster import Address, client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
@@ -31,7 +30,7 @@ class EpochSettings(NamedTuple):
         return max(2 * self.session_timeout_ms, 45_000)
 
 
-def group_consumer(settings: EpochSettings) -> Consumer:
+def group_consumer(settings: EpochSettings) -> ColumnConsumer:
     """Create the consumer of a worker; it begins to connect, and commits nothing by itself."""
     own: dict[str, object] = {
         "group.id": settings.group,
@@ -52,7 +51,6 @@ def group_consumer(settings: EpochSettings) -> Consumer:
         "fetch.queue.backoff.ms": 5,
         "queued.max.messages.kbytes": 65_536,
         "max.partition.fetch.bytes": 4_194_304,
-        "error_cb": log_client_error,
         **QUIET,
     }
-    return Consumer(client_config(settings.cluster, own))
+    return open_consumer(client_config(settings.cluster, own), log_client_error)

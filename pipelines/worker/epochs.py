@@ -19,15 +19,14 @@ then, and reading continues from there. A worker promises no more than that.
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from itertools import groupby
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from pipelines.kafka.fetched import FetchError
 from pipelines.kafka.records import Outbox, Records, TopicPartition
 from pipelines.kafka.retry import (
     RETRY_AFTER_S,
@@ -119,7 +118,7 @@ class Epochs:
                 if deadline.ends_with(error):
                     raise
                 log.warning("restoring again", source=source, reason=str(error))
-                self._poll(RETRY_AFTER_S)
+                self._stay_in_group(RETRY_AFTER_S)
         if self._positions:
             self._consumer.resume([KafkaPartition(*source) for source in self._positions])
 
@@ -129,7 +128,7 @@ class Epochs:
         self._state.drop(source)
         started = time.monotonic()
         for _ in self._state.restore(source, committed):
-            self._poll(0)
+            self._stay_in_group(0)
             # If it was revoked, and even if it is assigned again, others may have written to it.
             if self._unrestored.get(source) is not marker or self._closing.is_set():
                 return
@@ -156,18 +155,17 @@ class Epochs:
             self._write()
         self._return_to_range()
         with stage("read"):
-            message = self._poll(0)
+            found = self._poll(0)
         if self._state.backfilling:
-            self._catch_up(nothing_else=message is None)
-        elif message is None:
+            self._catch_up(nothing_else=not found)
+        elif not found:
             self._commit()
             with stage("idle"):
-                message = self._poll(_IDLE_S)
-        if message is None or self._failure:
+                found = self._poll(_IDLE_S)
+        if not found or self._failure:
             return []
         with stage("read"):
-            more = self._consumer.consume(self._settings.max_records - 1, 0)
-            return self._group([message, *more])
+            return self._read()
 
     def _catch_up(self, *, nothing_else: bool) -> None:
         """Backfill, for a bounded share of the time while live events wait."""
@@ -195,39 +193,36 @@ class Epochs:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
-    def _poll(self, timeout_s: float) -> Message | None:
-        message = self._consumer.poll(timeout_s)
+    def _poll(self, timeout_s: float) -> bool:
+        """Wait for something to read; a record that is not read before the next poll is dropped."""
+        found = self._consumer.wait(timeout_s)
         if self._failure:
             self._start_over()
-        if message is not None and (error := message.error()) is not None:
-            self._on_error(message, error)
-        return message
+        return found
 
-    def _on_error(self, message: Message, error: KafkaError) -> None:
-        if error.code() == _OUT_OF_RANGE:
-            self._out_of_range.add(TopicPartition(*_source_of(message)))
-        else:
-            log_client_error(error)
+    def _stay_in_group(self, timeout_s: float) -> None:
+        """Poll while partitions are paused, so that nothing but an error can come."""
+        if self._poll(timeout_s):
+            for error in self._consumer.fetch(1).errors:
+                self._on_error(error)
 
-    def _group(self, messages: list[Message]) -> list[Records]:
-        if any(errors := list(map(Message.error, messages))):
-            for message, error in zip(
-                messages[1:], errors[1:], strict=True
-            ):  # `_poll` saw the first
-                if error is not None:
-                    self._on_error(message, error)
-            messages = [message for message in messages if message.error() is None]
-        # They come in runs of one partition each.
-        groups: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
-        for source, run in groupby(messages, _source_of):
-            groups[TopicPartition(*source)] += run
+    def _read(self) -> list[Records]:
+        fetched = self._consumer.fetch(self._settings.max_records)
+        for error in fetched.errors:
+            self._on_error(error)
         # A rebalance inside this fetch may have revoked a partition whose records it returned.
-        epoch = [Records(s, group) for s, group in groups.items() if s in self._positions]
+        epoch = [records for records in fetched.records if records.source in self._positions]
         for records in epoch:
             self._positions[records.source] = records.next_offset
             RECORDS.labels(records.source.topic).inc(len(records))
         self._advanced = self._advanced or bool(epoch)
         return epoch
+
+    def _on_error(self, failed: FetchError) -> None:
+        if failed.error.code() == _OUT_OF_RANGE:
+            self._out_of_range.add(failed.source)
+        else:
+            log_client_error(failed.error)
 
     def _return_to_range(self) -> None:
         """Continue where there are records, in partitions whose next offset is gone."""
@@ -332,23 +327,23 @@ class Epochs:
 
     # ── rebalances: only inside a poll, so between two epochs ────────────────────────────────────
 
-    def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        consumer.incremental_assign(partitions)
+    def _on_assign(self, _: object, partitions: list[KafkaPartition]) -> None:
+        self._consumer.incremental_assign(partitions)
         if partitions:
-            consumer.pause(partitions)
+            self._consumer.pause(partitions)
         gained = _sources(partitions)
         self.assignment |= gained
         self._unrestored |= {source: object() for source in gained}
         log.info("partitions assigned", gained=len(gained), now=len(self.assignment))
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_revoke(self, _: object, partitions: list[KafkaPartition]) -> None:
         if not self._failure:
             self._commit()
             self._settle()
         self._drop(_sources(partitions))
-        consumer.incremental_unassign(partitions)
+        self._consumer.incremental_unassign(partitions)
 
-    def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_lost(self, _: object, partitions: list[KafkaPartition]) -> None:
         # Other workers own them by now, and process again what was not committed.
         self._drop(_sources(partitions))
         self._failure = self._failure or "partitions were lost"
@@ -360,10 +355,6 @@ class Epochs:
             self._positions.pop(source, None)
             self._state.drop(source)
         log.info("partitions given up", gone=len(gone), now=len(self.assignment))
-
-
-def _source_of(message: Message) -> tuple[str, int]:
-    return message.topic(), message.partition()  # type: ignore[return-value] # a fetched one has both
 
 
 def _sources(partitions: list[KafkaPartition]) -> set[TopicPartition]:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import structlog
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from pipelines.kafka.consumers import ColumnConsumer
 from pipelines.kafka.records import TopicPartition
 from pipelines.kafka.retry import CALL_TIMEOUT_S
 from pipelines.worker.telemetry import SKIPPED
@@ -14,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def committed_offset(
-    consumer: Consumer, source: TopicPartition, missing: Callable[[TopicPartition], int]
+    consumer: ColumnConsumer, source: TopicPartition, missing: Callable[[TopicPartition], int]
 ) -> int:
     """Return where to continue; wait for a pending transaction that could still move it.
 
@@ -34,7 +35,7 @@ def committed_offset(
     return offset_in_range(consumer, source, offset)
 
 
-def offset_in_range(consumer: Consumer, source: TopicPartition, position: int) -> int:
+def offset_in_range(consumer: ColumnConsumer, source: TopicPartition, position: int) -> int:
     """Return where to continue, which is `position` if the log has it.
 
     Raises:

@@ -71,6 +71,11 @@ class Table(abc.ABC):
         outbox join the transaction.
         """
 
+    def note_committed(  # noqa: B027 (most tables need not know it)
+        self, committed: Mapping[TopicPartition, int]
+    ) -> None:
+        """Note the source offsets of the last commit, of all tables of this worker."""
+
     @abc.abstractmethod
     def snapshot(self, positions: Mapping[int, int], reader: Reader) -> None:
         """Begin to write the state to disk; it is what is committed at `positions`."""
@@ -99,6 +104,7 @@ class TableManager(FaustTableManager):
         self.positions_topic = ""  # where positions are logged; nowhere without a name
         self.missing_offsets: MissingOffsets = "refuse"
         self._snapshot_at = time.monotonic()
+        self._committed: dict[TopicPartition, int] = {}
 
     def add(self, table: T) -> T:
         """Register a table.
@@ -140,15 +146,18 @@ class TableManager(FaustTableManager):
     def drop(self, source: TopicPartition) -> None:
         """Drop the tables of the source partition, in memory only."""
         self._positions.drop(source)
+        self._committed.pop(source, None)
         for table in self._tables(source.topic):
             table.drop(source.partition)
 
     def flush(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Flush every table before a commit."""
+        """Flush every table before a commit; the one before is through."""
         now = _now_ms()
         for table in self.values():
+            table.note_committed(self._committed)
             table.flush(_of_topic(positions, table.source), now)
         self._positions.write(positions, self.outbox)
+        self._committed = dict(positions)
 
     @property
     def backfilling(self) -> bool:

@@ -108,7 +108,7 @@ class Codec:
             raise ValueError("a call must have less than 2 GiB of values")
         groups = _by_header(values)
         self._find_writers(groups)
-        parts: list[_Part] = []
+        parts: list[Part] = []
         for header, picked in groups.items():
             writer = self._writers.get(header) if header else None
             if writer is None and header and self._shipped and not _misframed(header):
@@ -116,16 +116,16 @@ class Codec:
             elif writer is None:
                 reason, detail = _reason(header)
                 failures = [Failure(row, reason, detail) for row in picked]
-                parts.append(_Part(None, _NO_ROWS, failures))
+                parts.append(Part(None, _NO_ROWS, failures))
             else:
                 own = values if len(groups) == 1 else [values[row] for row in picked]
                 datums = list(map(_DATUM, cast(Sequence[bytes], own)))
                 parts += writer.decode(datums, np.array(picked, np.int32))
-        return _joined(parts, self.arrow)
+        return joined(parts, self.arrow)
 
     def _decode_lost(
         self, header: bytes, values: Sequence[bytes | None], rows: Rows
-    ) -> Iterator["_Part"]:
+    ) -> Iterator["Part"]:
         """Decode rows whose schema the registry has lost, by the schemas that Avila ships."""
         for schema in reversed(self._shipped):
             datums = [cast(bytes, values[row])[HEADER_BYTES:] for row in rows]
@@ -135,7 +135,7 @@ class Codec:
             if not len(rows):
                 break
         reason, detail = _reason(header)
-        yield _Part(None, _NO_ROWS, [Failure(row, reason, detail) for row in sorted(rows.tolist())])
+        yield Part(None, _NO_ROWS, [Failure(row, reason, detail) for row in sorted(rows.tolist())])
 
     def _find_writers(self, headers: Collection[bytes | None]) -> None:
         new = {
@@ -151,7 +151,7 @@ class Codec:
                 self._writers[header] = _Writer(found[schema_id], self.reader, ours=self._ours)
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Decoded values of a call, at the positions `rows`, and failures."""
 
     batch: pa.RecordBatch | None
@@ -172,16 +172,16 @@ class _Writer:
         self._fast_written = fastavro.parse_schema(schema.plain)
         self._fast_read = fastavro.parse_schema(reader.plain)
 
-    def decode(self, datums: list[bytes], rows: Rows) -> Iterator[_Part]:
+    def decode(self, datums: list[bytes], rows: Rows) -> Iterator[Part]:
         if self._wrong_unit:
             failures = [Failure(row, "undecodable", self._wrong_unit) for row in rows.tolist()]
-            yield _Part(None, _NO_ROWS, failures)
+            yield Part(None, _NO_ROWS, failures)
         elif self._projection is None:
             yield self._one_by_one(datums, rows)
         else:
             yield from self._in_bulk(datums, rows, self._projection)
 
-    def _in_bulk(self, datums: list[bytes], rows: Rows, projection: Projection) -> Iterator[_Part]:
+    def _in_bulk(self, datums: list[bytes], rows: Rows, projection: Projection) -> Iterator[Part]:
         try:
             batch, sound = self._read(datums, projection)
         except ValueError:
@@ -193,9 +193,9 @@ class _Writer:
                 yield from self._in_bulk(datums[half:], rows[half:], projection)
             return
         if sound is None:
-            yield _Part(batch, rows, [])
+            yield Part(batch, rows, [])
         else:
-            yield _Part(batch.filter(sound), rows[sound], [])
+            yield Part(batch.filter(sound), rows[sound], [])
             yield self._one_by_one(
                 [datum for datum, good in zip(datums, sound, strict=True) if not good],
                 rows[~sound],
@@ -221,7 +221,7 @@ class _Writer:
             sound = ~refused if sound is None else sound & ~refused
         return batch, sound
 
-    def _one_by_one(self, datums: list[bytes], rows: Rows) -> _Part:
+    def _one_by_one(self, datums: list[bytes], rows: Rows) -> Part:
         records: list[Any] = []
         kept: list[int] = []
         failures: list[Failure] = []
@@ -239,7 +239,7 @@ class _Writer:
             except (SchemaResolutionError, UnicodeDecodeError) as error:
                 failures.append(Failure(row, "undecodable", f"cannot be resolved: {error}"))
         batch = pa.RecordBatch.from_pylist(records, schema=self._reader.arrow)
-        return _Part(batch, np.array(kept, np.int32), failures)
+        return Part(batch, np.array(kept, np.int32), failures)
 
 
 class Encoder:
@@ -335,7 +335,7 @@ def _reason(header: bytes | None) -> tuple[Reason, str]:
     return "unknown_schema", f"no schema has the id {int.from_bytes(header[1:])}"
 
 
-def _joined(parts: list[_Part], arrow: pa.Schema) -> Decoded:
+def joined(parts: list[Part], arrow: pa.Schema) -> Decoded:
     """Return the parts as one result, in the order of the call."""
     failures = sorted(failure for part in parts for failure in part.failures)
     full = [(part.batch, part.rows) for part in parts if part.batch is not None and len(part.rows)]

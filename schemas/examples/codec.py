@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from schemas.definitions import MAX_WINDOW_S, is_id
 from schemas.errors import InvalidRecord
 from schemas.examples.columns import (
+    MAX_COMPARED,
     MAX_FEATURE_BYTES,
     MAX_FEATURES,
     MAX_MODELS,
@@ -25,6 +26,7 @@ from schemas.examples.columns import (
     NotAsked,
     Outcomes,
     Questions,
+    Serving,
     Target,
     Task,
 )
@@ -55,6 +57,16 @@ _OUTCOME_COLUMNS: Final[dict[str, DTypeLike]] = {
     "persons": "<u8",
     "values": "<f8",
     "clocks": "<i8",
+}
+
+
+# The fields of `Serving`, and what the record calls them.
+_SERVING_FIELDS: Final = {
+    "revision": "revision",
+    "champion": "champion",
+    "promoted": "promoted",
+    "margin": "promotion_margin",
+    "compared": "promotion_examples",
 }
 
 
@@ -91,6 +103,8 @@ def to_record(examples: Examples) -> dict[str, Any]:
         "ended": examples.ended,
         "history": examples.history,
         "partitions": examples.partitions,
+        **{field: getattr(examples.serving, name) for name, field in _SERVING_FIELDS.items()},
+        "scored_by": examples.scored_by,
     }
 
 
@@ -132,6 +146,8 @@ def from_record(record: Record) -> Examples:
         record["ended"],
         record["history"],
         record["partitions"],
+        Serving(**{name: record[field] for name, field in _SERVING_FIELDS.items()}),
+        record["scored_by"],
     )
     _check_columns(examples)
     return examples
@@ -140,6 +156,18 @@ def from_record(record: Record) -> Examples:
 def _check(examples: Examples) -> None:
     _check_task(examples.task)
     _check_columns(examples)
+
+
+def _check_serving(examples: Examples) -> None:
+    serving, models = examples.serving, examples.task.models
+    for field, name in (("champion", serving.champion), ("scored_by", examples.scored_by)):
+        if name and name not in models:
+            raise _refused(field, f"must be empty or one of {', '.join(models)}")
+    _check_range("revision", serving.revision, 0, _MAX_LONG)
+    _check_range("promoted", serving.promoted, 0, serving.revision)
+    _check_range("promotion_examples", serving.compared, 0, MAX_COMPARED)
+    if not 0 <= serving.margin <= MAX_VALUE:  # which NaN is not
+        raise _refused("promotion_margin", f"must be 0 to {MAX_VALUE:g}")
 
 
 def _check_task(task: Task) -> None:
@@ -174,6 +202,7 @@ def _check_columns(examples: Examples) -> None:
     _check_range("partitions", examples.partitions, 0, _MAX_INT)
     for field, count in examples.not_asked._asdict().items():
         _check_range(field, count, 0, _MAX_INT)
+    _check_serving(examples)
     _check_lengths("question", questions, MAX_QUESTIONS)
     _check_lengths("outcome", outcomes, MAX_OUTCOMES)
     if questions.features.shape[1:] != (len(examples.task.features),):

@@ -14,6 +14,7 @@ MAX_QUESTIONS: Final = 2_000  # a record
 MAX_OUTCOMES: Final = 2_000  # a record
 MAX_FEATURES: Final = 256
 MAX_MODELS: Final = 16
+MAX_COMPARED: Final = 1_000_000  # answers
 # Of values and of scores of values: sums of their squares do not overflow.
 MAX_VALUE: Final = 1e100
 # Of the features of a record, so that it fits into every topic with Kafka's default limit.
@@ -42,7 +43,7 @@ class Task(NamedTuple):
 
     Attributes:
         models: the names of the models (`ModelSpec.name`); the first is the champion, whose scores
-            are served.
+            are served, until another is promoted.
         features: the names of a row's features, in order.
         feature_schema: `feature_schema_of` the features.
     """
@@ -68,8 +69,8 @@ class Questions(NamedTuple):
     """Questions, ascending by offset; the columns have shape (n,), `features` (n, features).
 
     `offsets` and `at` (ms since 1970) are those of the events that ask, `persons` keyed hashes,
-    `scores` what the champion said, NaN where there was no model yet, and `clocks` (ms since 1970)
-    what the source partition's clock said just before each event.
+    `scores` what the model that scored said, NaN where there was no model yet, and `clocks` (ms
+    since 1970) what the source partition's clock said just before each event.
     """
 
     offsets: Int64s
@@ -122,17 +123,40 @@ class NotAsked(NamedTuple):
     late_triggers: int = 0
 
 
+class Serving(NamedTuple):
+    """What the definition said about its champion when a record was written.
+
+    Records of several source partitions come in any order: of two, the one with the higher
+    `revision` is the newer. All is 0 or empty in records of earlier versions.
+
+    Attributes:
+        revision: the definition's revision.
+        champion: the model that the definition names as the champion; empty for the first one.
+        promoted: the revision that named it; 0 if none did.
+        margin: how much less the loss of a challenger must be for the rule to promote it.
+        compared: over how many answers the rule compares losses; 0 without a rule.
+    """
+
+    revision: int = 0
+    champion: str = ""
+    promoted: int = 0
+    margin: float = 0.0
+    compared: int = 0
+
+
 class Examples(NamedTuple):
     """One record: the questions and outcomes of a batch, for one definition and source partition.
 
     Attributes:
         position: the source offset below which all events are in this record or in earlier ones.
         clock: what the source partition's clock says after them (ms since 1970).
-        model_version: how many examples the champion had learned when it gave the scores; -1 if
-            there was no model yet.
+        model_version: how many examples the model that gave the scores had learned by then; -1 if
+            there was none yet.
         ended: whether the source partition asks nothing more under this tag.
         history: whether the source partition still reads events from before the definition.
         partitions: how many source partitions there are; 0 if it is not known.
+        serving: what the definition says about its champion.
+        scored_by: the model that gave the scores; empty for the first one of the task.
     """
 
     task: Task
@@ -146,3 +170,5 @@ class Examples(NamedTuple):
     ended: bool = False
     history: bool = False
     partitions: int = 0
+    serving: Serving = Serving()
+    scored_by: str = ""

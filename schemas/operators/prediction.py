@@ -58,6 +58,20 @@ class RecentlyPerformed(
     at_least: Annotated[int, Meta(ge=1, le=MAX_TIMES)] = 1
 
 
+class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A rule by which a challenger takes the champion's place.
+
+    `best`: over each `examples` answers, one such span after the other, the losses of all models
+    for the same questions are compared. The challenger with the least loss is promoted if its loss
+    is at least `margin` less than the champion's, and the mean difference of the losses is more
+    than two standard errors. The loss is the log loss, and the RMSE of a value, in its unit.
+    """
+
+    rule: Literal["best"] = "best"
+    margin: Annotated[float, Meta(gt=0, le=1e9)] = 0.01
+    examples: Annotated[int, Meta(ge=100, le=100_000)] = 1_000
+
+
 class Prediction(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
@@ -73,15 +87,17 @@ class Prediction(
     event that is older than the person's newest one asks nothing.
 
     `sample` is the share of those events that ask, chosen by a hash of their ids. Whatever the
-    sample, a partition has at most 12,500 open questions; what that leaves out is counted as
-    `capped`.
+    sample, a deployment has at most 50,000 open questions, each of its partitions an equal part of
+    them; what that leaves out is counted as `capped`.
 
     Features describe the person as of the event: see `features_of`. `events`, `steps`,
     `conditions`, `amount`, `property` and `category` add features to those that all predictions
     have; `features` chooses some by name.
 
-    `model` scores. `challengers` learn from the same questions and are judged beside it. With
-    `since`, events before that time do not count.
+    `model` scores. `challengers` learn from the same questions and are judged beside it. If
+    `champion` names one of them, it scores in place of `model`, and with `promotion`, a rule may
+    promote another one later: neither changes what is learned. With `since`, events before that
+    time do not count.
     """
 
     goal: EventFilter
@@ -102,17 +118,29 @@ class Prediction(
     clip: Annotated[float, Meta(gt=0, le=1e9)] = 1e6
     model: ModelSpec | None = None
     challengers: Annotated[tuple[ModelSpec, ...], Meta(max_length=MAX_CHALLENGERS)] = ()
+    champion: str | None = None
+    promotion: Promotion | None = None
     since: Since | None = None
     name: Text = ""
     description: Text = ""
 
 
 class PredictionDefinition(Definition, frozen=True, kw_only=True):
-    """A prediction on the definitions topic."""
+    """A prediction on the definitions topic.
+
+    `promoted` is the revision that made `prediction.champion` the champion: a rule may have
+    promoted another model since. It is 0 if no revision of this version has named a champion.
+
+    `person_key` is the fingerprint of the secret by which this version names persons in
+    `avila.examples` (`schemas.person_key`); empty for hashes without one, which versions have that
+    began before there was a secret.
+    """
 
     KIND = "prediction"
 
     prediction: Prediction
+    promoted: int = 0
+    person_key: str = ""
 
     @property
     def since_ms(self) -> int:
@@ -148,9 +176,42 @@ def all_features_of(prediction: Prediction) -> tuple[str, ...]:
 
 
 def models_of(prediction: Prediction) -> tuple[ModelSpec, ...]:
-    """Return the models that learn; the first one scores."""
+    """Return the models that learn; the first one scores until another is promoted."""
     kind: ModelKind = "linear_regression" if prediction.target == "value" else "logistic_sgd"
     return (prediction.model or ModelSpec(kind), *prediction.challengers)
+
+
+def promoted(definition: PredictionDefinition, model: str, now_ms: int) -> PredictionDefinition:
+    """Return the next revision of a definition, with a model as the champion.
+
+    Raises:
+        InvalidRequest: the definition has no such model, or its rule could not go on from it.
+    """
+    prediction = msgspec.structs.replace(definition.prediction, champion=model)
+    _check_promotion(prediction, "model")
+    revision = definition.revision + 1
+    return msgspec.structs.replace(
+        definition,
+        prediction=prediction,
+        revision=revision,
+        promoted=revision,
+        updated_at=max(now_ms, definition.updated_at),
+    )
+
+
+def succeeding(before: PredictionDefinition, after: PredictionDefinition) -> PredictionDefinition:
+    """Return `after`, which succeeds `before`, with what is not in a request.
+
+    The same version goes on to name persons as it did. A champion that is named as before has not
+    been promoted again: what a rule has promoted since stays the champion.
+    """
+    champion = after.prediction.champion
+    if after.version == before.version:
+        after = msgspec.structs.replace(after, person_key=before.person_key)
+    if after.version == before.version and champion == before.prediction.champion:
+        return msgspec.structs.replace(after, promoted=before.promoted)
+    named = champion is not None or after.version == before.version
+    return msgspec.structs.replace(after, promoted=after.revision if named else 0)
 
 
 def decode_prediction(body: bytes) -> Prediction:
@@ -181,6 +242,7 @@ def _check(prediction: Prediction) -> None:
     if (prediction.target == "value") != (prediction.value is not None):
         raise InvalidRequest("names a property if `target` is `value`, and only then", "value")
     _check_models(prediction)
+    _check_promotion(prediction, "champion")
     known = all_features_of(prediction)
     for place, name in enumerate(prediction.features):
         if name not in known:
@@ -217,8 +279,33 @@ def _check_models(prediction: Prediction) -> None:
             raise InvalidRequest("this model is given twice", field)
 
 
+def _check_promotion(prediction: Prediction, field: str) -> None:
+    """Check the champion, which is in `field` of the request, and the rule."""
+    specs = {spec.name: spec for spec in models_of(prediction)}
+    champion = prediction.champion
+    if champion is not None and champion not in specs:
+        raise InvalidRequest(
+            f"there is no model {champion[:80]!r}; accepted are {', '.join(specs)}", field
+        )
+    if prediction.promotion is None:
+        return
+    compared = [name for name, spec in specs.items() if spec.is_compared]
+    if champion is not None and champion not in compared:
+        accepted = ", ".join(compared)
+        raise InvalidRequest(f"a rule can go on from one of {accepted} only", field)
+    if not models_of(prediction)[0].is_compared or len(compared) == 1:
+        raise InvalidRequest(
+            "needs a model and a challenger that are neither base rates nor trees", "promotion"
+        )
+
+
 def _counts_alike(before: PredictionDefinition, after: PredictionDefinition) -> bool:
-    return counts_alike(before.prediction, after.prediction)
+    return counts_alike(_without_serving(before.prediction), _without_serving(after.prediction))
+
+
+def _without_serving(prediction: Prediction) -> Prediction:
+    """Return what determines questions and models, whichever of these scores."""
+    return msgspec.structs.replace(prediction, champion=None, promotion=None)
 
 
 _CODEC: Final = DefinitionCodec(

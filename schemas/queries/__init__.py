@@ -7,6 +7,7 @@ gRPC, the command line and the tests of all kinds iterate the two tuples.
 from typing import Any, Final
 
 from schemas.queries.activity import LIFECYCLE, STICKINESS
+from schemas.queries.adhoc import COHORT, FUNNEL, SEGMENT
 from schemas.queries.journeys import PATHS, SESSIONS
 from schemas.queries.lists import EVENTS, PERSON, PERSONS, PROPERTIES, VALUES
 from schemas.queries.query import Query, QuerySpec
@@ -26,4 +27,7 @@ QUERIES: Final[tuple[QuerySpec[Any], ...]] = (
     STICKINESS,
     SESSIONS,
     PATHS,
+    FUNNEL,
+    COHORT,
+    SEGMENT,
 )

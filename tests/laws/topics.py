@@ -67,7 +67,7 @@ class MemoryTopics:
             if end is None or offset < end
         ]
         for begin in range(0, len(messages), 3):
-            yield Records(source, messages[begin : begin + 3])
+            yield Records.of(source, messages[begin : begin + 3])
             yield None
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ def message(offset: int, stamp: int) -> Message:
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(-1, 1_000))
 def test_columns_are_those_of_the_records(offsets: set[int], stamp: int) -> None:
     messages = [message(offset, stamp + offset) for offset in sorted(offsets)]
-    records = Records(SOURCE, messages)
+    records = Records.of(SOURCE, messages)
     assert records.offsets.tolist() == sorted(offsets)
     assert records.next_offset == max(offsets) + 1
     assert records.timestamps.tolist() == [max(stamp + offset, 0) for offset in sorted(offsets)]

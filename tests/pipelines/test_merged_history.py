@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from river import evaluate, metrics
 
 from pipelines.trainer.fold import Counts, TaskFold
-from pipelines.trainer.learner import Lesson
+from pipelines.trainer.learner import Judged, Lesson
 from pipelines.trainer.model_codec import spec_named
 from pipelines.trainer.model_learner import ModelLearner
-from schemas.examples.columns import Examples, Float64s, Outcomes, Questions, Task
+from schemas.examples.columns import Examples, Outcomes, Questions, Task
 from schemas.settings import Settings
 from tests.oracles.training import judge
 from tests.pipelines.examples import Recorder, Seen, Source, histories, task, tasks
@@ -30,15 +30,13 @@ class Champion(Recorder):
     def __init__(self, of: Task, learned: Sequence[tuple[float, ...]] = ()) -> None:
         super().__init__(of.models[0], learned)
 
-    def learn(self, lesson: Lesson) -> Float64s | None:
+    def learn(self, lesson: Lesson) -> Judged:
         if lesson.asked is None:
-            super().learn(lesson)
-            return None
+            return super().learn(lesson)
         scores = len(self.learned) + lesson.asked.after.astype(np.float64)
         in_lesson = lesson.asked.places >= 0
         lesson.scores[lesson.asked.places[in_lesson]] = scores[in_lesson]
-        super().learn(lesson)
-        return scores
+        return super().learn(lesson)._replace(asked_scores=scores)
 
 
 def word(source: Source, partitions: int, *, history: bool, position: int = 0) -> Examples:

@@ -5,16 +5,21 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
+from pipelines.columnar.mix import mix_strings
+from pipelines.columnar.string_column import StringColumn
 from pipelines.trainer.model_codec import spec_named
-from schemas.model_record import ModelRecord
+from schemas.model_record import ModelRecord, Reign
 from schemas.operators.prediction import PREDICTION
-from schemas.settings import Settings
+from schemas.person_key import fingerprint, person_key
+from schemas.settings import Secret, Settings
 from services.query.operators.prediction.models import TRAINING_COUNTS
 from tests.conftest import HELD_PARTITIONS
 from tests.events import (
@@ -24,6 +29,7 @@ from tests.events import (
     decode,
     define_metric,
     define_prediction,
+    delete_definition,
     measured,
     send,
 )
@@ -36,6 +42,7 @@ from tests.pipelines.training import published
 from tests.workers import WorkerProcess
 
 SGD = "logistic_sgd_0.003"
+ADAGRAD = "logistic_adagrad_0.1"
 BODY: dict[str, Any] = {
     "goal": {"event": "buy"},
     "within_s": 1_800,
@@ -45,10 +52,12 @@ BODY: dict[str, Any] = {
     "steps": [{"event": "view"}, {"event": "cart"}],
     "conditions": [{"filter": {"event": "cart"}, "within_s": 3_600, "at_least": 2}],
     "amount": "price",
+    "challengers": [{"kind": "logistic_adagrad"}],
 }
 EVENTS = 2_000
 CUTS = [0, 400, 800, 1_000, 1_200, 1_400, 1_600, 1_800, EVENTS]
 KILLED_AFTER = (400, 800)  # events
+PROMOTED_AFTER = 1_200  # events
 
 
 def history(begin_ms: int) -> list[Sent]:
@@ -71,13 +80,14 @@ def history(begin_ms: int) -> list[Sent]:
 class Example(NamedTuple):
     """One decoded record of `avila.examples`."""
 
+    offset: int
     fields: Mapping[str, Any]
     asked: list[Asked]
     happened: list[Happened]
     scores: list[float]
 
 
-def read_example(fields: Mapping[str, Any]) -> Example:
+def read_example(offset: int, fields: Mapping[str, Any]) -> Example:
     def column(name: str, of: str) -> list[Any]:
         found: list[Any] = np.frombuffer(fields[name], of).tolist()
         return found
@@ -100,6 +110,7 @@ def read_example(fields: Mapping[str, Any]) -> Example:
         strict=True,
     )
     return Example(
+        offset,
         fields,
         [Asked(*one) for one in asked],
         [Happened(*one) for one in happened],
@@ -115,7 +126,7 @@ def begin_ms() -> int:
 def examples_of(results: Results) -> list[Example]:
     messages = results.read(results.topics.examples)
     messages.sort(key=lambda one: (one.partition(), one.offset()))
-    return [read_example(decode("example", message)) for message in messages]
+    return [read_example(message.offset() or 0, decode("example", message)) for message in messages]
 
 
 def logs_of(results: Results) -> dict[int, tuple[list[int], list[Event]]]:
@@ -135,9 +146,11 @@ def of_source(log: list[Example], source: int) -> list[Example]:
     return [example for example in log if example.fields["partition"] == source]
 
 
-def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
+def learned_in_order(
+    log: list[Example], within_s: int = 1_800, lateness_s: int = 60
+) -> Iterator[list[tuple[int, Learned]]]:
     """What each record of the log lets learn, by the oracle."""
-    learning = MergedLearning("performs", 1_800_000, 60_000)
+    learning = MergedLearning("performs", 1_000 * within_s, 1_000 * lateness_s)
     for example in log:
         fields = example.fields
         yield learning.take_in(
@@ -153,7 +166,9 @@ def learned_in_order(log: list[Example]) -> Iterator[list[tuple[int, Learned]]]:
 def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     settings: Settings, begin_ms: int
 ) -> None:
-    define_prediction(settings, "buys", BODY)
+    settings = replace(settings, person_key=Secret("a secret of this test"))
+    secret = fingerprint(person_key(settings))
+    define_prediction(settings, "buys", BODY, person_key=secret)
     events = history(begin_ms)
     results = Results(settings)
 
@@ -171,6 +186,10 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
     with WorkerProcess(settings) as worker:
         worker.await_partitions(HELD_PARTITIONS)
         for begin, end in pairwise(CUTS):
+            if begin == PROMOTED_AFTER:
+                named = BODY | {"champion": ADAGRAD}
+                more: dict[str, Any] = {"revision": 2, "promoted": 2, "person_key": secret}
+                define_prediction(settings, "buys", named, **more)
             send(settings, events[begin:end])
             if end in KILLED_AFTER:
                 stored = (begin + end) // 2
@@ -202,6 +221,21 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
             described = dict(zip(record.features, one.features, strict=True))
             assert described == pytest.approx(question.features, rel=1e-5, abs=1e-6)
 
+    # A person has one name in a partition, and not the one that anybody could compute.
+    tag = np.uint64(log[0].fields["tag"] % 2**64)
+    names: defaultdict[str, set[int]] = defaultdict(set)
+    for source, (offsets, stored_log) in logs.items():
+        events_at = dict(zip(offsets, stored_log, strict=True))
+        for part in of_source(log, source):
+            for asked in part.asked:
+                names[events_at[asked.offset].person].add(asked.person)
+            for happened in part.happened:
+                names[events_at[happened.offset].person].add(happened.person)
+    public = np.zeros(len(names), np.uint64)
+    mix_strings(tag, *StringColumn.of(pa.array(list(names))), public)
+    assert [len(found) for found in names.values()] == [1] * len(names)
+    assert not {int(one) for one in public} & {one for found in names.values() for one in found}
+
     # The labels of the events.
     labels = {
         (source, one.offset): one.label for batch in learned_in_order(log) for source, one in batch
@@ -214,47 +248,68 @@ def test_questions_labels_models_and_scores_equal_the_oracles_through_kills(
                 assert labels[id_] == (answer is not None)
     assert 0.05 < sum(labels.values()) / len(labels) < 0.95
 
-    # River's model, learned in the order of the log, at every version that scored.
-    river, version = pipeline(spec_named(SGD)), 0
+    # River's models, learned in the order of the log, at every version that scored.
     features: dict[tuple[int, int], dict[str, float]] = {}
     scored = defaultdict(list)
     for of in log:
         for one, score in zip(of.asked, of.scores, strict=True):
             row = dict(zip(record.features, one.features, strict=True))
             features[of.fields["partition"], one.offset] = row
-            scored[of.fields["model_version"]].append((row, score))
+            scored[of.fields["scored_by"], of.fields["model_version"]].append((row, score))
     # Before the trainer has published a model, there are no scores.
-    assert all(np.isnan(score) for _, score in scored.pop(-1, ()))
-    versions = len(scored)
+    assert all(np.isnan(score) for _, score in scored.pop(("", -1), ()))
+    assert {name for name, _ in scored} == {SGD, ADAGRAD}
+    assert len(scored) > 3
     order = [one for batch in learned_in_order(log) for one in batch]
-    for source, example in [*order, (-1, Learned(0, 0))]:
-        for row, score in scored.pop(version, ()):
-            assert same_bits([river.predict_proba_one(row)[True]], [score])
-        if source >= 0:
-            river.learn_one(features[source, example.offset], bool(example.label))
-            version += 1
+    models = published(settings)
+    for name in (SGD, ADAGRAD):
+        river = pipeline(spec_named(name))
+        for version, (source, example) in enumerate([*order, (-1, Learned(0, 0))]):
+            for row, score in scored.pop((name, version), ()):
+                assert same_bits([river.predict_proba_one(row)[True]], [score])
+            if source >= 0:
+                river.learn_one(features[source, example.offset], bool(example.label))
+        (stored_model,) = (one for one in models.values() if one.spec.name == name)
+        assert same_bits(state_in(stored_model.part("model")), state(river))
     assert not scored
-    assert versions > 3
-    assert same_bits(state_in(record.part("model")), state(river))
+
+    # The log says where the champion changed, and the models say the same.
+    (since,) = {one.reign.since for one in models.values()}
+    told = [of.fields["promoted"] for of in log].index(2)
+    assert log[told].offset == since
+    learned_before = sum(map(len, islice(learned_in_order(log), told)))
+    assert {one.reign for one in models.values()} == {
+        Reign(ADAGRAD, since, learned_before, "command", SGD)
+    }
     ids = checksum([(source, one.offset) for source, one in order])
     assert record.learned_ids[:8] == ids.to_bytes(8, "little")
 
     # The last score of each person is the one of their last question that was scored.
-    last: dict[str, float] = {}
+    last: dict[str, tuple[float, str]] = {}
     for source, (offsets, _) in logs.items():
         by_offset = {
-            one.offset: score
+            one.offset: (score, example.fields["scored_by"])
             for example in of_source(log, source)
             for one, score in zip(example.asked, example.scores, strict=True)
         }
         for question in expected[source]:
-            if not np.isnan(score := by_offset[offsets[question.place]]):
-                last[question.person] = score
-    found = {
-        message.key(): decode("prediction-score", message)["score"]
+            said = by_offset[offsets[question.place]]
+            if not np.isnan(said[0]):
+                last[question.person] = said
+    decoded = [
+        (message.key(), decode("prediction-score", message))
         for message in results.read(PREDICTION.changes[0].topic(settings.topics))
-    }
-    assert found == {f"shop/buys/{person}".encode(): score for person, score in last.items()}
+    ]
+    found = {key: (fields["score"], fields["model"]) for key, fields in decoded}
+    assert found == {f"shop/buys/{person}".encode(): said for person, said in last.items()}
+
+    # A prediction that is deleted while no worker runs leaves no models and no scores.
+    delete_definition(settings, "prediction", "buys")
+    with WorkerProcess(settings):
+        await_equal({}, lambda: published(settings))
+        topic = PREDICTION.changes[0].topic(settings.topics)
+        latest = {message.key(): message.value() for message in results.read(topic)}
+        assert set(latest.values()) == {None}
     results.close()
 
 
@@ -340,4 +395,48 @@ def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_t
         river.learn_one(dict(zip(record.features, row, strict=True)), bool(example.label))
     assert same_bits(state_in(record.part("model")), state(river))
     assert all(of_source(log, source)[0].fields["history"] for source in logs)
+    results.close()
+
+
+def test_a_partition_without_events_learns_what_is_due_and_first_what_waits_in_the_inbox(
+    settings: Settings,
+) -> None:
+    within_s, lateness_s = 30, 1
+    define_prediction(settings, "buys", BODY | {"within_s": within_s, "lateness_s": lateness_s})
+    results = Results(settings)
+    persons = [f"person-{number}" for number in range(40)]
+
+    def visits(event: str, of: list[str], first: int) -> list[Sent]:
+        now = time.time_ns() // 1_000_000
+        return [
+            Sent(person, event, now, "{}", f"00000000-0000-4000-8000-{first + number:012d}")
+            for number, person in enumerate(of)
+        ]
+
+    def model() -> ModelRecord | None:
+        found = published(settings)
+        return next((one for key, one in found.items() if key.endswith(SGD.encode())), None)
+
+    with WorkerProcess(settings) as worker:
+        worker.await_partitions(HELD_PARTITIONS)
+        send(settings, visits("view", persons, 0))
+        begin = time.monotonic()
+        await_equal(len(persons), lambda: sum(len(one.asked) for one in examples_of(results)))
+        worker.kill()
+        send(settings, visits("buy", persons[::2], 1_000))
+        assert time.monotonic() < begin + within_s
+        # The worker is away until long after the horizon.
+        back_at = begin + within_s + lateness_s + 5
+        await_equal(True, lambda: bool(examples_of(results)) and time.monotonic() > back_at)
+        worker.start()
+        await_equal(len(persons), lambda: 0 if (found := model()) is None else found.learned)
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output
+    log = examples_of(results)
+    learned = [one for batch in learned_in_order(log, within_s, lateness_s) for _, one in batch]
+    assert len(learned) == len(persons)
+    assert sum(one.label for one in learned) == len(persons[::2])
+    clocks = [round(one.fields["clock"].timestamp() * 1_000) for one in log]
+    newest = max(outcome.at for one in log for outcome in one.happened)
+    assert newest < max(clocks) <= time.time_ns() // 1_000_000
     results.close()

@@ -4,8 +4,10 @@ import random
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
-from pipelines.columnar.siphash import HashKey, siphash
+from pipelines.columnar.siphash import HashKey, hash_strings, siphash
+from pipelines.columnar.string_column import StringColumn
 
 _MASK: Final = 2**64 - 1
 
@@ -51,3 +53,21 @@ def test_it_is_the_one_of_the_paper() -> None:
         texts = [number.to_bytes(8, "little") for number in numbers]
         found = siphash(key, *map(np.uint64, numbers[2:]))
         assert int(found) == reference(b"".join(texts[:2]), b"".join(texts[2:]))
+
+
+def test_strings_are_hashed_word_by_word_with_their_length() -> None:
+    key = bytes(range(16))
+    names = ["", "ann", "12345678", "123456789", "x" * 40, "ann\0"]
+
+    def chained(name: str) -> int:
+        data, hashed = name.encode(), 1
+        for begin in range(0, max(len(data), 1), 8):
+            words = (hashed, int.from_bytes(data[begin : begin + 8], "little"), len(data))
+            hashed = reference(key, b"".join(word.to_bytes(8, "little") for word in words))
+        return hashed
+
+    hashes = np.zeros(len(names), np.uint64)
+    of = HashKey(*(np.uint64(int.from_bytes(key[i : i + 8], "little")) for i in (0, 8)))
+    hash_strings(of, *StringColumn.of(pa.array(names)), hashes)
+    assert hashes.tolist() == [chained(name) for name in names]
+    assert len(set(hashes.tolist())) == len(names)

@@ -9,18 +9,24 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipelines.trainer.events import ModelEvent
 from pipelines.trainer.examples_reader import SKIPPED, Logged
+from pipelines.trainer.fold import TaskFold
 from pipelines.trainer.model_codec import RecordCodec, spec_named
+from pipelines.trainer.model_learner import ModelLearner
 from pipelines.trainer.model_log import StoredModel, TaskId, model_key, parse_model_key
 from pipelines.trainer.partition import TrainerPartition
+from schemas.avro import files
+from schemas.avro.codec import Codec
 from schemas.errors import InvalidRequest
-from schemas.examples.columns import Examples, Outcomes, Questions, Target, Task
+from schemas.examples.columns import Examples, Outcomes, Questions, Serving, Target, Task
+from schemas.model_record import Reign
 from schemas.model_spec import ModelSpec
 from schemas.settings import Settings
 from services.broker import Broker
 from tests.kafka import Record, read_all
 from tests.oracles.training import checksum
-from tests.pipelines.examples import Source, histories, task, tasks
+from tests.pipelines.examples import Seen, Source, histories, task, tasks
 from tests.pipelines.in_process import produce, registry_of
 from tests.pipelines.models.as_river import same_bits, state
 from tests.pipelines.river_training import loss_in, river_after, state_in
@@ -312,3 +318,194 @@ def test_keys_that_are_not_ours_are_refused() -> None:
     for key in (b"", b"a/b/1/2/m", b"a/b/c/0000000000000000/m", b"\xff/b/1/0000000000000000/m"):
         with pytest.raises(ValueError, match=r".*"):
             parse_model_key(key)
+
+
+def test_a_model_that_is_promoted_is_judged_from_then_on_also_after_restarts(
+    settings: Settings,
+) -> None:
+    of = task()._replace(models=(SGD, "logistic_adagrad_0.1"))
+    other = of.models[1]
+    sources = [a_history(of, number) for number in range(2)]
+    begin, scored = 50, 60  # by the other model, a little after it is promoted
+    log = [
+        one._replace(
+            serving=Serving(2, other, 2) if place >= begin else Serving(1),
+            scored_by=other if place >= scored else SGD,
+        )
+        for place, one in enumerate(a_log(sources))
+    ]
+    store_examples(settings, log)
+    whole = Training(settings).fold()
+    training, now = Training(settings).fold(3).commit(0), 0
+    while training.position < len(log):
+        training.fold(17)
+        now += 700
+        training = training.commit(now).restarted()
+
+    order = maturity_order(sources, log)
+    before = len(maturity_order(sources, log[:begin]))
+    reign = Reign(other, begin, before, "command", SGD)
+    served_by = {
+        (log[place].partition, offset): log[place].scored_by
+        for place in range(len(log))
+        for offset in log[place].questions.offsets.tolist()
+    }
+    judged = [served_by[number, one.offset] == other for number, one in order[before:]]
+    for one in (whole, training):
+        assert one.fold_of(of).lineup.championship.reign == reign
+        champion, demoted = one.model_of(of, other), one.model_of(of, SGD)
+        assert champion.served is not None
+        assert champion.drift is not None
+        assert champion.drift.examples == len(order) - before
+        assert champion.served.examples == sum(judged) > 0
+        assert (demoted.served, demoted.drift) == (None, None)
+    ours, theirs = (one.model_of(of, other).arrays() for one in (whole, training))
+    assert all(same_bits(ours[name], theirs[name]) for name in ours)
+    whole.close()
+    training.commit(now + 1_000).close()
+    assert {record.reign for record in published(settings).values()} == {reign}
+
+
+def test_a_promotion_is_published_at_once(settings: Settings) -> None:
+    of = task()._replace(models=(SGD, "logistic_adagrad_0.1"))
+    log = a_log([a_history(of, 0)])
+    named = Serving(2, of.models[1], 2)
+    store_examples(settings, [*log[:40], *(one._replace(serving=named) for one in log[40:])])
+    training = Training(settings).fold(20).commit(0).fold(19).commit(10)
+    key = model_key(TaskId.of(of), SGD)
+    assert published(settings)[key].position == 20
+    training.fold(2).commit(20).close()
+    assert published(settings)[key].position == 41
+
+
+def test_the_rule_promotes_at_the_same_answer_wherever_the_trainer_is_restarted(
+    settings: Settings,
+) -> None:
+    of = task("value")._replace(
+        models=("linear_regression_1e-05", "linear_regression_0.01", "running_mean")
+    )
+    sources = [a_history(of, number, 2_000) for number in range(2)]
+    rule = Serving(1, "", 0, 0.001, 100)
+    log = [one._replace(serving=rule) for one in a_log(sources)]
+    store_examples(settings, log)
+    whole = Training(settings).fold()
+    standing = whole.fold_of(of).lineup.championship.standing
+    assert standing.reign.reason == "rule"
+    assert standing.reign.model == of.models[1]
+    assert standing.reign.learned % 100 == 0
+    training, now = Training(settings).fold(3).commit(0), 0
+    while training.position < len(log):
+        training.fold(97)
+        now += 700
+        training = training.commit(now).restarted()
+    assert training.fold_of(of).lineup.championship.standing == standing
+    ours, theirs = (one.model_of(of, of.models[1]).arrays() for one in (whole, training))
+    assert all(same_bits(ours[name], theirs[name]) for name in ours)
+    whole.close()
+    training.close()
+
+
+def events_of(settings: Settings) -> list[ModelEvent]:
+    """What is on the topic of events of models, in order."""
+    topic = settings.topics.model_events.name
+    codec = Codec(files.load("model-event"), registry_of(settings.bootstrap).find)
+    messages = read_all(settings.bootstrap, topic)
+    assert {message.key() for message in messages} <= {b"shop/buys"}
+    batch = codec.decode([message.value() for message in messages]).batch
+    return [ModelEvent(**row) for row in batch.to_pylist()]
+
+
+def a_log_that_turns(of: Task) -> list[Examples]:
+    """Records of a partition in which everybody answers, until nobody does any more."""
+    history = []
+    for number in range(4_000):
+        asks = number % 2 == 0
+        value = 1.0 if not asks and number < 2_000 else None
+        history.append(Seen(1_000 + 20 * (number // 2), 1, asks, value))
+    source = Source(of, 0, history)
+    return source.cut(range(37, 4_000, 37))
+
+
+def test_drifts_and_promotions_are_told_once_each_wherever_the_trainer_is_restarted(
+    settings: Settings,
+) -> None:
+    of = task()._replace(models=(SGD, "logistic_adagrad_0.1"))
+    other = of.models[1]
+    log = [
+        one._replace(serving=Serving(2, other, 2) if place >= 80 else Serving(1))
+        for place, one in enumerate(a_log_that_turns(of))
+    ]
+    store_examples(settings, log)
+    training, now = Training(settings).fold(3).commit(0), 0
+    while training.position < len(log):
+        begin = training.position
+        training.fold(7).close()  # of a worker that dies before it commits
+        now += 300
+        training = Training(settings, begin).fold(7).commit(now).restarted()
+    training.close()
+    events = events_of(settings)
+    drifts = [event for event in events if event.kind == "drift"]
+    (promotion,) = (event for event in events if event.kind == "promotion")
+    assert len(events) == len(drifts) + 1
+    assert {event.model for event in drifts} == {SGD}
+    turn = next(place for place, one in enumerate(log) if one.position >= 2_000)
+    assert all(turn <= event.position < 80 for event in drifts)
+    before, after = drifts[0].loss_before, drifts[0].loss_after
+    assert before is not None
+    assert after is not None
+    assert before < after
+    learned, clock = promotion.learned, log[80].clock
+    assert promotion == ModelEvent(
+        *of[:4], other, "promotion", 80, learned, clock, None, None, SGD, "command"
+    )
+
+    # A trainer that was never interrupted tells the same.
+    whole = TaskFold(of, [ModelLearner.new(of, spec_named(name)) for name in of.models], 0)
+    for offset, examples in enumerate(log):
+        whole.fold(examples, offset)
+    assert whole.lineup.take_events() == events
+
+
+def test_the_drifts_of_a_tree_that_is_learned_again_are_told_once(settings: Settings) -> None:
+    of = task()._replace(models=("hoeffding_tree",))
+    log = a_log_that_turns(of)
+    store_examples(settings, log)
+    whole = TaskFold(of, [ModelLearner.new(of, spec_named(of.models[0]))], 0)
+    for offset, examples in enumerate(log):
+        whole.fold(examples, offset)
+    expected = whole.lineup.take_events()
+    assert len(expected) > 0
+
+    drifted = expected[0].position
+    training = Training(settings).fold(drifted - 2).commit(0).restarted()
+    training = training.fold(1).commit(1).restarted()  # dies before it has learned the tree again
+    training.learn_again()
+    training.fold(2).commit(2_000)
+    training = training.restarted()
+    training.fold().commit(3_000)  # with drifts, perhaps, that only the tree can tell
+    training.learn_again()
+    training.commit(5_000).close()
+    events = events_of(settings)
+    assert [event for event in events if event.kind == "drift"] == expected
+    again = [event for event in events if event.kind == "learned_again"]
+    assert [event.position for event in again] == [drifted - 1, len(log)]
+    assert len(events) == len(expected) + len(again)
+
+
+def test_a_record_that_is_refused_is_told_with_the_reason(settings: Settings) -> None:
+    of = task()._replace(models=(SGD, "base_rate"))
+    log = a_log([a_history(of, 0)])
+    store_examples(settings, log)
+    training = Training(settings).fold(20).commit(0)
+    key = model_key(TaskId.of(of), SGD)
+    produce(settings, settings.topics.models.name, [Record(b"none of ours", key, PARTITION)])
+    training = training.restarted()
+    assert events_of(settings) == []
+    training.commit(10)
+    (refused,) = events_of(settings)
+    assert refused == ModelEvent(*of[:4], SGD, "refused", 20, reason=refused.reason)
+    assert refused.reason
+    training.learn_again()
+    training.fold().commit(20).close()
+    (_, learned) = events_of(settings)
+    assert (learned.kind, learned.model, learned.position) == ("learned_again", SGD, 20)

@@ -259,3 +259,15 @@ def test_memory_is_bounded_by_the_open_questions(features: int) -> None:
         store.take_in(source.record(begin, begin + 500).questions, 0, 0)
         store.take_due(begin + 500)
     assert store.nbytes < 4_000 * (4 * features + 80)
+
+
+def test_a_question_that_comes_below_a_clock_that_went_on_without_events_is_not_learned() -> None:
+    source = Source(task(), 0, [Seen(100, 1, asks=True), Seen(101, 1, asks=True, value=1.0)])
+    before, after = source.cut([1])
+    told = before._replace(clock=200, questions=before.questions.rows(0, 0))
+    fold, recorder = folded(source.task, [before, told, after])
+    assert [label for _, label, _ in recorder.learned] == [0.0]
+    assert (fold.counts.asked, fold.counts.learned, fold.counts.dropped) == (2, 1, 1)
+    assert (fold.counts.late_outcomes, fold.open) == (1, 0)
+    progress = fold.progress(9)
+    assert TaskFold(source.task, [], 0, progress).progress(9) == progress

@@ -14,7 +14,7 @@ from pipelines.models.create import create
 from pipelines.models.export import open_model
 from pipelines.models.rows import interleaved
 from schemas.model_spec import ModelSpec
-from schemas.operators.prediction import PREDICTION
+from schemas.operators.prediction import PREDICTION, decode
 from schemas.settings import Settings
 from services.predict_report import plot
 from services.query.operators.prediction.quality import BinResponse
@@ -94,6 +94,32 @@ def test_what_is_not_there_is_said_in_one_line(settings: Settings, tmp_path: Pat
     assert "River has no model that is a base_rate" in base.stderr
     assert not Path(file).exists()
     assert "scores are withheld: it has learned nothing yet" in run(settings, "shop", "buys").stdout
+
+
+def test_a_model_is_promoted_and_shown_as_the_champion_as_soon_as_its_record_says_so(
+    settings: Settings,
+) -> None:
+    publisher = define(settings, BODY)
+    publisher.live()
+    challenger = "logistic_adagrad_0.1"
+    promoted = run(settings, "shop", "buys", "--promote", challenger)
+    assert f"{challenger} is to score, by revision 2" in promoted.stderr
+    stored = decode(publisher.stored())
+    assert (stored.prediction.champion, stored.promoted, stored.version) == (challenger, 2, 1)
+
+    reign: dict[str, Any] = {
+        "champion": challenger,
+        "champion_since": 1_234,
+        "champion_learned": 900,
+        "champion_reason": "command",
+        "champion_before": CHAMPION.name,
+    }
+    publisher.model(good(), ModelSpec("logistic_adagrad"), **reign)
+    shown = run(settings, "shop", "buys").stdout
+    assert f"{challenger} scores: a command promoted it after 900 answers, at offset 1,234" in shown
+    assert f"{challenger} (champion)" in shown
+    wrong = run(settings, "shop", "buys", "--promote", "oracle", code=1)
+    assert "accepted are logistic_sgd_0.003, logistic_adagrad_0.1, base_rate" in wrong.stderr
 
 
 def test_an_exported_model_goes_on_in_river_as_it_would_have_here(

@@ -9,16 +9,17 @@ from pipelines.engine.instance import OperatorInstance
 from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.features import FORMULAS
-from pipelines.operators.prediction.state import PredictionChanges, PredictionState
-from schemas.examples.columns import Task, feature_schema_of
+from pipelines.operators.prediction.state import MAX_OPEN, PredictionChanges, PredictionState
+from schemas.examples.columns import Serving, Task, feature_schema_of
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 
 class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
     """A prediction as one partition runs it.
 
-    `clock_published` is the clock that the trainer was last told of, `history_published` whether
-    it was told that this partition reads history; None as long as it was told neither.
+    `clock_published` is the clock that the trainer was last told of, `serving_published` what it
+    was last told about the champion, and `history_published` whether it was told that this
+    partition reads history; None as long as it was told neither.
     """
 
     merges_history = True
@@ -33,7 +34,25 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         self.aggregates: PredictionAggregates = PredictionAggregates()
         self.task = self._task()
         self.clock_published = NEVER
+        self.serving_published: Serving | None = None
         self.history_published: bool | None = None
+
+    def set_partitions(self, count: int) -> None:
+        """Share the open questions of the deployment among its partitions."""
+        self.state.set_max_open(max(1, MAX_OPEN // count))
+
+    @property
+    def serving(self) -> Serving:
+        """What the definition says about its champion."""
+        prediction, promoted = self.definition.prediction, self.definition.promoted
+        rule = prediction.promotion
+        return Serving(
+            self.definition.revision,
+            prediction.champion or "",
+            promoted,
+            0.0 if rule is None else rule.margin,
+            0 if rule is None else rule.examples,
+        )
 
     def fold(
         self, persons: int, events: SelectedEvents, times_of_day: Int64s
@@ -41,6 +60,16 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
         """Fold events; one that is dated ahead of the time of day moves the clock no further."""
         clocks = np.minimum(events.at, times_of_day)
         return self.state.fold(persons, *events, clocks=clocks)
+
+    @property
+    def awaits_time(self) -> bool:
+        """Whether questions are open as far as the trainer knows."""
+        return self.state.open_until > self.clock_published
+
+    def read_to(self, clock: int) -> PredictionChanges | None:
+        """Return the clock by which the trainer may learn, if it is ahead of that of the events."""
+        known = max(self.clock_published, self.state.clock or NEVER)
+        return self.state.nothing(clock) if clock > known else None
 
     def _task(self) -> Task:
         """Return what the trainer must know."""

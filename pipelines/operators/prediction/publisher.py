@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.columnar.jit import Int32s, UInt64s
 from pipelines.columnar.mix import mix_strings
+from pipelines.columnar.siphash import HashKey, hash_strings
 from pipelines.columnar.string_column import StringColumn
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
 from pipelines.engine.constants import TOTAL
@@ -23,13 +24,16 @@ from pipelines.matching.match import Key
 from pipelines.operators.prediction.aggregates import Asked
 from pipelines.operators.prediction.champions import Champions, Scores
 from pipelines.operators.prediction.instance import PredictionInstance
+from pipelines.operators.prediction.orphans import find_orphans
 from pipelines.operators.prediction.state import PredictionChanges
 from schemas.avro import files
 from schemas.avro.codec import Encoder
+from schemas.errors import Misconfigured
 from schemas.examples.chunks import chunks
 from schemas.examples.codec import key_of, to_record
-from schemas.examples.columns import Examples, NotAsked, Outcomes, Questions
+from schemas.examples.columns import Examples, NotAsked, Outcomes, Questions, Task
 from schemas.operators.prediction import PREDICTION
+from schemas.person_key import fingerprint, hash_key_of, person_key
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
@@ -48,7 +52,9 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         example = files.load("example")
         self._examples = Encoder(example, registry.register(value_subject(self._topic), example))
         self._persons = PersonTopic(PREDICTION, settings.topics, registry, outbox)
+        self._models_topic = settings.topics.models.name
         self._champions = Champions(settings, registry)
+        self._person_key = person_key(settings)
         self._source = settings.topics.events.name
         self._source_partitions = 0
 
@@ -64,14 +70,15 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     def aggregates(self, context: PartitionContext, instance: PredictionInstance) -> None:
         """Publish what was asked; follow the model of a prediction that is new.
 
-        The trainer is told when history begins, and when it has been read.
+        The trainer is told when history begins, when it has been read, and which model is promoted.
         """
         self._champions.require(instance.task)
         super().aggregates(context, instance)
-        history = instance.backfill is not None
-        if history != instance.history_published and not instance.failed:
+        told = instance.history_published, instance.serving_published
+        now = instance.backfill is not None, instance.serving
+        if told != now and not instance.failed:
             self._send([self._without_events(context, instance)])
-            instance.history_published = history
+            instance.history_published, instance.serving_published = now
 
     def changes(
         self,
@@ -80,6 +87,10 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     ) -> None:
         """Publish the questions and outcomes of a batch, with their scores."""
         for prediction, changes in changed:
+            with prediction.failing_alone():
+                self._check_person_key(prediction)
+            if prediction.failed:
+                continue
             if _is_worth_a_record(prediction, changes):
                 scores = self._champions.score(prediction.task, changes.questions.features)
                 self._publish_examples(context, prediction, changes, scores)
@@ -94,12 +105,12 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         scores: Scores,
     ) -> None:
         asked, answered = changes.questions, changes.outcomes
-        persons = _hashes(context, prediction, np.concatenate([asked.rows, answered.rows]))
+        persons = self._hashes(context, prediction, np.concatenate([asked.rows, answered.rows]))
         examples = Examples(
             prediction.task,
             context.partition,
             _position(context, prediction),
-            changes.clock,
+            max(changes.clock, prediction.clock_published),
             Questions(
                 asked.offsets,
                 asked.at,
@@ -119,9 +130,34 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             NotAsked(changes.capped, changes.sampled_out, changes.late_triggers),
             history=prediction.backfill is not None,
             partitions=self._source_partitions,
+            serving=prediction.serving,
+            scored_by=scores.model,
         )
         self._send(list(chunks(examples)))
-        prediction.clock_published = changes.clock
+        prediction.clock_published = examples.clock
+        prediction.serving_published = examples.serving
+
+    def _hashes(
+        self, context: PartitionContext, prediction: PredictionInstance, rows: Int32s
+    ) -> UInt64s:
+        """Return what stands for the persons of some rows: other numbers in each prediction."""
+        hashes = np.zeros(len(rows), np.uint64)
+        persons = StringColumn.of(context.persons.second(prediction.state.persons_of(rows)))
+        if prediction.definition.person_key:
+            words = hash_key_of(self._person_key, int(prediction.tag))
+            hash_strings(HashKey(*map(np.uint64, words)), *persons, hashes)
+        else:
+            mix_strings(prediction.tag, *persons, hashes)
+        return hashes
+
+    def _check_person_key(self, prediction: PredictionInstance) -> None:
+        """Raise `Misconfigured` if persons would get other names than before."""
+        expected = prediction.definition.person_key
+        if expected and expected != fingerprint(self._person_key):
+            raise Misconfigured(
+                "AVILA_PERSON_KEY is not the one that this version of the prediction began with: "
+                "set it to what it was, or change the prediction, which begins a new version"
+            )
 
     def _without_events(
         self, context: PartitionContext, prediction: PredictionInstance
@@ -136,6 +172,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             Outcomes.none(),
             history=prediction.backfill is not None,
             partitions=self._source_partitions,
+            serving=prediction.serving,
         )
 
     def _send(self, examples: list[Examples]) -> None:
@@ -164,7 +201,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             "project_id": task.project_id,
             "prediction_id": task.prediction_id,
             "version": task.version,
-            "model": task.models[0],
+            "model": scores.model,
             "model_version": scores.version,
             "withheld": self._champions.withholds(task),
         }
@@ -212,7 +249,7 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
     def restore(
         self, partition: int, instances: Mapping[Key, PredictionInstance], reader: Reader
     ) -> Generator[None, None, None]:
-        """Load the published aggregates in steps; delete the scores of ended predictions."""
+        """Load the published aggregates in steps; delete those of ended predictions."""
         self._source_partitions = max(self._source_partitions, reader.partitions(self._source))
         for instance in instances.values():
             if isinstance(instance, PredictionInstance):  # one that failed has no model
@@ -220,6 +257,9 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
         ended = yield from self._aggregates.restore(partition, instances, reader, self.load)
         if ended:
             yield from self._persons.delete_ended(partition, ended, reader)
+            # One record is enough, whichever partition has found them.
+            for task in (yield from find_orphans(self._models_topic, ended, reader)):
+                self._send([_end_of(task, partition)])
 
     def forget(self, context: PartitionContext, instance: PredictionInstance) -> None:
         """Delete what is published of a prediction that ends, and tell the trainer."""
@@ -230,11 +270,19 @@ class PredictionPublisher(AggregatesPublisher[PredictionInstance, PredictionChan
             self._persons.forget(context, instance)
 
 
+def _end_of(task: Task, partition: int) -> Examples:
+    """Return the record that ends a task of which nothing else is known: its models are deleted."""
+    questions = Questions.none(len(task.features))
+    return Examples(task, partition, 0, _BEFORE_EVENTS, questions, Outcomes.none(), ended=True)
+
+
 def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChanges) -> bool:
-    """Return whether changes have more to tell than a clock that was told a moment ago."""
+    """Return whether there is more to publish than a clock that was published a moment ago."""
     if len(changes.questions) or len(changes.outcomes):
         return True
     if changes.capped or changes.sampled_out or changes.late_triggers:
+        return True
+    if prediction.serving != prediction.serving_published:
         return True
     return changes.clock >= prediction.clock_published + _CLOCK_INTERVAL_MS
 
@@ -242,11 +290,3 @@ def _is_worth_a_record(prediction: PredictionInstance, changes: PredictionChange
 def _position(context: PartitionContext, prediction: PredictionInstance) -> int:
     """Return the offset below which a prediction holds the source partition's events."""
     return context.position if prediction.backfill is None else prediction.backfill.at
-
-
-def _hashes(context: PartitionContext, prediction: PredictionInstance, rows: Int32s) -> UInt64s:
-    """Return what stands for the persons of some rows: other numbers in each prediction."""
-    hashes = np.zeros(len(rows), np.uint64)
-    persons = context.persons.second(prediction.state.persons_of(rows))
-    mix_strings(prediction.tag, *StringColumn.of(persons), hashes)
-    return hashes

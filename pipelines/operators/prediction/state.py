@@ -31,8 +31,7 @@ from schemas.operators.prediction import (
 )
 from schemas.value_tokens import token
 
-# Open questions of a partition: 50,000 of a deployment with the usual four partitions.
-MAX_OPEN: Final = 12_500
+MAX_OPEN: Final = 50_000  # questions of all partitions of a deployment
 _MAX_NUMBER: Final = 1e100  # more would overflow what learns it
 _NOT_SET: Final = (token(None),)
 
@@ -59,6 +58,7 @@ class PredictionState(FixedRows):
     """
 
     def __init__(self, prediction: Prediction, max_open: int = MAX_OPEN) -> None:
+        """Make an empty state, which has up to `max_open` open questions."""
         super().__init__(pc.ROW, pc.HEADS, (), pc.words_of(len(prediction.conditions)), np.float64)
         self.heads[pc.CLOCK] = NEVER
         self.shape = _shape_of(prediction, max_open)
@@ -73,6 +73,10 @@ class PredictionState(FixedRows):
         self._counters = np.zeros(COUNTERS, np.int64)
         self._open: Int64s | None = None  # as published, until the state is restored
 
+    def set_max_open(self, count: int) -> None:
+        """Set how many questions may be open, before the first event."""
+        self.shape = self.shape._replace(cap=count)
+
     @property
     def clock(self) -> int | None:
         """The time of the newest event (ms), None before the first."""
@@ -83,6 +87,27 @@ class PredictionState(FixedRows):
     def open_questions(self) -> list[int]:
         """The newest span of time, and how many questions were asked in each of the last spans."""
         return [int(number) for number in self.heads[pc.NEWEST_BUCKET :]]
+
+    @property
+    def open_until(self) -> int:
+        """A time (ms) by which all questions that were asked are due; NEVER without any."""
+        newest = int(self.heads[pc.NEWEST_BUCKET])
+        counted = [
+            number
+            for number in range(max(newest - pc.BUCKETS + 1, 0), newest + 1)
+            if self.heads[pc.FIRST_BUCKET + number % pc.BUCKETS]
+        ]
+        if not counted:
+            return NEVER
+        return (max(counted) + 1) * int(self.shape.bucket_ms) + int(self.shape.open_ms) + 1
+
+    def nothing(self, clock: int) -> PredictionChanges:
+        """Return that nothing was asked or answered up to a clock (ms)."""
+        questions = Questions(
+            *_room(0), np.empty(0, np.int64), np.empty((0, len(self._chosen)), np.float32)
+        )
+        outcomes = Outcomes(*_room(0), np.empty(0), np.empty(0, np.int64))
+        return PredictionChanges(questions, outcomes, 0, 0, 0, clock)
 
     def load_open_questions(self, numbers: list[int]) -> None:
         """Continue from published `open_questions` as soon as the state is restored."""

@@ -3,7 +3,7 @@
 Names and values of a definition are bound parameters of a statement, never its text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
@@ -24,11 +24,13 @@ class Statement(NamedTuple):
 class Prefix(NamedTuple):
     """The events of a database below some offsets of the event store, by partition.
 
-    Of a partition without an offset there are none.
+    Of a partition without an offset there are none. With `where`, which returns an expression, they
+    are those for which it is 1.
     """
 
     database: str
     positions: Mapping[int, int]
+    where: Callable[[Binder], str] | None = None
 
 
 # Where a statement reads events: in a database, all of them or a prefix of the log.
@@ -46,6 +48,8 @@ def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = A
     own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
     if isinstance(source, Prefix):
         own = f"{own} AND {below_sql(source.positions, bind)}"
+        if source.where is not None:
+            own = f"{own} AND {source.where(bind)}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"

@@ -12,7 +12,14 @@ from schemas.event_filter import EventFilter
 from schemas.operators.segment import SET, SET_ONCE, Rule, Segment, SegmentDefinition
 from schemas.queries.filters import QueryFilter
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
-from services.query.clickhouse.events import EventSource, Statement, events, holds, token_sql
+from services.query.clickhouse.events import (
+    EventSource,
+    Prefix,
+    Statement,
+    events,
+    holds,
+    token_sql,
+)
 from services.query.clickhouse.person import PERSON_SQL
 from services.query.clickhouse.tree import (
     Events,
@@ -56,11 +63,20 @@ def print_query(source: EventSource, scope: QueryScope, select: Select) -> State
     return Statement(printer.select(select), printer.bind.parameters)
 
 
+def filtered(source: Prefix, scope: QueryScope, where: Sequence[QueryFilter]) -> Prefix:
+    """Return the events of a source that pass all filters; who is a member is asked of all."""
+
+    def passing(bind: Binder) -> str:
+        return _Printer(source, scope, bind).passing(where)
+
+    return source._replace(where=passing) if where else source
+
+
 class _Printer:
-    def __init__(self, source: EventSource, scope: QueryScope) -> None:
+    def __init__(self, source: EventSource, scope: QueryScope, bind: Binder | None = None) -> None:
         self._from = source
         self._scope = scope
-        self.bind = Binder()
+        self.bind = bind or Binder()
         # Printed once each, because ClickHouse builds the set of equal texts once.
         self._members: dict[str, str] = {}
 
@@ -86,6 +102,9 @@ class _Printer:
         if select.limit is not None:
             clauses.append(f"LIMIT {self.bind(select.limit, 'UInt32')}")
         return "\n".join(clauses)
+
+    def passing(self, where: Sequence[QueryFilter]) -> str:
+        return f"({' AND '.join(map(self._filter, where))})"
 
     def _source(self, select: Select) -> str:
         if isinstance(select.source, Events):

@@ -217,6 +217,18 @@ def read_moment(request: Request, name: str) -> int | None:
     return at
 
 
+def read_clock(request: Request) -> int | None:
+    """Read the `clock` (ms) as of which to count; None without it.
+
+    Raises:
+        InvalidRequest: it is no time, or ahead of the time of day.
+    """
+    clock = read_moment(request, "clock")
+    if clock is not None and clock > now_ms():
+        raise InvalidRequest("accepted is a time that is not ahead of the time of day", "clock")
+    return clock
+
+
 def parts(key: Key, numbers: Numbers, created_at: int, updated_at: int) -> dict[str, Any]:
     """Return the fields that the definitions of all kinds have."""
     return {

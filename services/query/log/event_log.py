@@ -9,10 +9,12 @@ from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
 from schemas.time.rfc3339 import write_time
 from services.query.log.as_of import AsOf, text_of
-from services.query.log.offsets import Kept, Offsets
+from services.query.log.offsets import Commit, Kept, Offsets
 
 STORED_TIMEOUT_S: Final = 2.0
 _POLL_S: Final = 0.1
+_DOWN_S: Final = 5.0
+_SLOW_S: Final = 1.0
 
 
 class EventLog:
@@ -24,6 +26,7 @@ class EventLog:
         self.offsets = Offsets(settings.cluster, topic, settings.partitions)
         self.sink_group = f"{settings.app_id}-sink-clickhouse"
         self._stored: dict[int, int] = {}
+        self._down_until = 0.0
 
     async def unwritten(self) -> dict[int, int] | None:
         """Return what `stored` does, if the sink is writing nothing; None if it is, or may be.
@@ -31,7 +34,7 @@ class EventLog:
         It notes what it is about to write with the offset that it has committed, before it writes.
         """
         try:
-            commits = await asyncio.to_thread(self.offsets.commits, self.sink_group)
+            commits = await self._commits()
         except Unavailable:
             return None
         if any(one.metadata for one in commits.values()):
@@ -45,11 +48,24 @@ class EventLog:
         they are those of its last answer: what is stored stays so.
         """
         try:
-            self._stored = await asyncio.to_thread(self.offsets.committed, self.sink_group)
+            commits = await self._commits()
+            self._stored = {number: one.offset for number, one in commits.items()}
         except Unavailable:
             if not self._stored:
                 raise
         return dict(self._stored)
+
+    async def _commits(self) -> dict[int, Commit]:
+        """Return what the sink has committed; Kafka is left alone for a while if it was slow."""
+        if time.monotonic() < self._down_until:
+            raise Unavailable("Kafka does not answer")
+        asked_at = time.monotonic()
+        try:
+            return await asyncio.to_thread(self.offsets.commits, self.sink_group)
+        except Unavailable:
+            if time.monotonic() > asked_at + _SLOW_S:
+                self._down_until = time.monotonic() + _DOWN_S
+            raise
 
     async def resolve(self, asked: AsOf, field: str = "as_of") -> dict[int, int]:
         """Return the positions that a request asks for by a field.

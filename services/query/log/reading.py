@@ -40,11 +40,15 @@ class Reading:
 
     async def run(self) -> None:
         """Sample until this is cancelled. While Kafka does not answer, nothing moves."""
+        trouble = ""
         while True:
+            before, trouble = trouble, ""
             try:
                 self._until.add(await asyncio.to_thread(self._sample))
             except Unavailable as error:
-                log.warning("reading_unknown", reason=str(error))
+                trouble = str(error)
+                if not before:  # once an outage
+                    log.warning("reading_unknown", reason=trouble)
             await asyncio.sleep(_INTERVAL_S)
 
     def _sample(self) -> Sample:

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
 from schemas.clocks import SCHEMA, ClockChange, ClockReader, ProjectClocks
+from schemas.person_key import fingerprint, person_key
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 from services.commands import Commands
 from services.query.clickhouse.queries import AskedPrefix, EventStore
-from services.query.http.params import Source, instant, now_ms, read_moment
+from services.query.http.params import Source, instant, now_ms, read_clock
 from services.query.log.as_of import read_as_of
 from services.query.log.reading import Reading
 from services.query.projects.settings import Projects
@@ -26,6 +27,7 @@ from services.topic_view import TopicView
 class Context:
     """The parts of the service that operators make their resources from; one a process.
 
+    `person_key` is the fingerprint of the deployment's secret (`schemas.person_key`).
     `clocks` are the clocks of projects, as `clocks_view` reads them.
     `views` has the views that the resources follow, in the order of their `follow` calls, after
     that of the projects' clocks.
@@ -47,6 +49,7 @@ class Context:
         self.events = events
         self.projects = projects
         self.promotions = promotions
+        self.person_key = fingerprint(person_key(settings))
         self._settings = settings
         self._registry = registry
         self.reading = Reading(settings)
@@ -89,7 +92,7 @@ class Context:
             Unavailable: Kafka or the store does not answer.
         """
         asked = read_as_of(request)
-        clock = read_moment(request, "clock")
+        clock = read_clock(request)
         if asked is None:
             return None
         found = await self.events.prefix(project_id, asked)

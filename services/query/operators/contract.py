@@ -22,7 +22,7 @@ S = TypeVar("S", bound=DefinitionResource[Any, Any, Any])
 
 
 class Endpoint(NamedTuple, Generic[S]):
-    """An endpoint besides those that all operators have: `GET …/{id}/<name>`.
+    """An endpoint besides those that all operators have: `<method> …/{id}/<name>`.
 
     `handle` is a method of the operator's resource; `rpc` the method of `avila.v1.Query` for it,
     which several operators may share: then `kind` is the operator's name.
@@ -32,6 +32,7 @@ class Endpoint(NamedTuple, Generic[S]):
     handle: Callable[[S, Request], Awaitable[Response]]
     operation: Json
     rpc: str
+    method: str = "GET"
     kind: str = ""
 
 

@@ -37,7 +37,14 @@ def routes_of(operator: AnyOperator) -> RouteGroup[Any]:
         ApiRoute("GET", f"{one}/status", _call("status"), _status(operator), "GetStatus", kind),
         ApiRoute("GET", f"{one}/results", _call("results"), operator.results, "GetResults", kind),
         *(
-            ApiRoute("GET", f"{one}/{endpoint.name}", *endpoint[1:])
+            ApiRoute(
+                endpoint.method,
+                f"{one}/{endpoint.name}",
+                endpoint.handle,
+                endpoint.operation,
+                endpoint.rpc,
+                endpoint.kind,
+            )
             for endpoint in operator.endpoints
         ),
     )

@@ -8,6 +8,9 @@ from typing import Final
 
 from services.query.queries.activity.lifecycle import LIFECYCLE
 from services.query.queries.activity.stickiness import STICKINESS
+from services.query.queries.adhoc.cohort import COHORT
+from services.query.queries.adhoc.funnel import FUNNEL
+from services.query.queries.adhoc.segment import SEGMENT
 from services.query.queries.contract import AnyQuery
 from services.query.queries.journeys.paths import PATHS
 from services.query.queries.journeys.sessions import SESSIONS
@@ -31,4 +34,7 @@ QUERIES: Final[tuple[AnyQuery, ...]] = (
     STICKINESS,
     SESSIONS,
     PATHS,
+    FUNNEL,
+    COHORT,
+    SEGMENT,
 )

@@ -1,20 +1,22 @@
 """What a kind of query is on the query side: one `QueryKind` each, in `queries.QUERIES`."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from schemas.operators.segment import SegmentDefinition
+from schemas.queries.filters import QueryFilter
 from schemas.queries.query import Query, QuerySpec
-from services.query.clickhouse.events import EventSource, Statement
-from services.query.clickhouse.printer import QueryScope, print_query
+from services.query.clickhouse.events import EventSource, Prefix, Statement
+from services.query.clickhouse.printer import QueryScope, filtered, print_query
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Select
 from services.query.http.describe import Json
 from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
 from services.query.queries.ranges import read_range
+from services.query.queries.rows import Row
 
 Q = TypeVar("Q", bound=Query)
 
@@ -37,14 +39,25 @@ class QueryContext(NamedTuple):
     segments: Mapping[str, SegmentDefinition]
     project_segments: Sequence[SegmentDefinition] = ()
 
+    @property
+    def scope(self) -> QueryScope:
+        """What a query may see."""
+        return QueryScope(self.project_id, self.segments, self.clock, members_sql)
+
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
-        scope = QueryScope(self.project_id, self.segments, self.clock, members_sql)
-        return await self.run_statement(lambda source: print_query(source, scope, select))
+        return await self.run_statement(lambda source: print_query(source, self.scope, select))
 
-    async def run_statement(self, state: Callable[[EventSource], Statement]) -> QueryResult:
-        """Run the statement that `state` makes; raises as `run` does."""
-        return await self.events.query(self.project_id, state, self.positions)
+    async def run_statement(
+        self, state: Callable[[Prefix], Statement], where: Sequence[QueryFilter] = ()
+    ) -> QueryResult:
+        """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
+
+        def of_passing(source: EventSource) -> Statement:
+            assert isinstance(source, Prefix), "the query has positions"
+            return state(filtered(source, self.scope, where))
+
+        return await self.events.query(self.project_id, of_passing, self.positions)
 
     def is_complete(self, until: int) -> bool:
         """Whether no event before a time (ms) is missing."""
@@ -74,11 +87,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     """A kind of query, as the query side knows it.
 
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
-    `types` are those of requests and responses; `response` is the whole response. `refine` adds to
-    the document's schemas what their types cannot express. `errors` are the statuses that only this
-    kind fails with. `check` refuses, at a time of day (ms) and before anything is read, what the
-    request's type cannot. `closes` returns the time (ms) by which no event of the query is missing;
-    without it, answers are not kept for longer than the positions stay.
+    `types` are those of requests and responses; `response` is the whole response, and `rows` are
+    those of a table of it. `page` returns the `after` of the next page, for kinds that have pages.
+    `refine` adds to the document's schemas what their types cannot express. `errors` are the
+    statuses that only this kind fails with. `check` refuses, at a time of day (ms) and before
+    anything is read, what the request's type cannot. `closes` returns the time (ms) by which no
+    event of the query is missing; without it, answers are kept for seconds only.
     """
 
     spec: QuerySpec[Q]
@@ -86,10 +100,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     rpc: str
     response: type[msgspec.Struct]
     types: tuple[type[msgspec.Struct], ...]
+    rows: Callable[[Any], Iterable[Row]]
     refine: Callable[[Json], None] = no_refinement
     errors: tuple[int, ...] = ()
     check: Callable[[Q, int], object] = check_range
     closes: Callable[[Q, int], int] | None = None
+    page: Callable[[Any], str | None] | None = None
 
 
 # Of any request: only the kind knows which.

@@ -20,6 +20,7 @@ from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
 from services.query.queries.cache import CLOSED_S, OPEN_S, AnswerCache
 from services.query.queries.contract import AnyQuery, QueryContext
+from services.query.queries.formats import CSV, JSON, NDJSON, read_format, stream
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Key
 
@@ -41,8 +42,20 @@ class Queries:
         self._context.definitions_view.require()
         completed = self._context.projects.with_calendar(project, fields)
         query: Query = kind.spec.decode(msgspec.json.encode(completed))
-        body = await unless_left(request, self._body(kind, project, query))
-        return Response(body, media_type="application/json")
+        media_type = read_format(request)
+        if media_type == JSON:
+            body = await unless_left(request, self._body(kind, project, query))
+            return Response(body, media_type=JSON)
+        return await unless_left(request, self._stream(media_type, kind, project, query))
+
+    async def _stream(
+        self, media_type: str, kind: AnyQuery, project: str, query: Query
+    ) -> Response:
+        now = now_ms()
+        kind.check(query, now)
+        segments = self._segments_of(project, query)
+        context = await self._context_of(project, query, now, segments)
+        return await stream(media_type, kind, context, query)
 
     async def _body(self, kind: AnyQuery, project: str, query: Query) -> bytes:
         now = now_ms()
@@ -131,12 +144,19 @@ def _read_as_of(asked: dict[int, int] | str) -> AsOf:
     return parse(asked if isinstance(asked, str) else text_of(asked))
 
 
+def _responses(kind: AnyQuery) -> Json:
+    described = json_response(kind.response)
+    for media_type in (NDJSON, CSV):
+        described["content"][media_type] = {"schema": {"type": "string"}}
+    return described
+
+
 def _route(kind: AnyQuery) -> AnyRoute:
     name = kind.spec.name
     described = operation(
         f"query{name.capitalize()}",
         kind.spec.summary,
-        {"200": json_response(kind.response)},
+        {"200": _responses(kind)},
         *(*kind.errors, 413),
         body=kind.spec.request.__name__,
     )

@@ -113,7 +113,7 @@ def changing_events_statement(
     if selectors is not None:
         selected = " OR ".join(f"({holds(selector, bind)})" for selector in selectors) or "0"
     new = f"NOT ({below_sql(begin, bind)})"
-    number, offset = bind(after[0], "UInt32"), bind(after[1], "UInt64")
+    number, offset = bind(after[0], "UInt64"), bind(after[1], "UInt64")
     text = f"""
 SELECT _partition, _offset, id, person_id, event, at, late_by
 FROM (

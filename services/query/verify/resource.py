@@ -15,7 +15,7 @@ from services.query.http.params import (
     instant,
     now_ms,
     read_choice,
-    read_moment,
+    read_clock,
 )
 from services.query.log.as_of import ACCEPTED, read_as_of
 from services.query.operators.resource import B, DefinitionResource
@@ -133,7 +133,7 @@ class VerifiedResource(DefinitionResource[B, D, A], Generic[B, D, A]):
         """Show what changed between two answers, and by which events."""
         after = read_cursor(request.query_params.get("after"))
         which = read_choice(request, "events", WHICH)
-        asked, clock = read_as_of(request, "to"), read_moment(request, "clock")
+        asked, clock = read_as_of(request, "to"), read_clock(request)
         earlier = read_as_of(request, "from")
         if earlier is None:
             raise InvalidRequest(f"is required; {ACCEPTED}", "from")

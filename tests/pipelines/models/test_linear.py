@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from pipelines.models.arrays import Float64s, Rows
 from pipelines.models.create import create, restore
-from pipelines.models.explain import contributions
 from pipelines.models.linear import LinearModel
 from pipelines.models.rows import clipped, finite_rows, interleaved
 from schemas.model_spec import ModelSpec
@@ -223,7 +222,7 @@ def test_only_linear_models_say_what_contributes(spec: ModelSpec, linear: bool) 
     model, rows = create(spec, names(3)), np.ones((5, 3), np.float32)
     model.learn_many(rows, np.ones(5))
 
-    found = contributions(model, rows, 2)
+    found = model.contributions(rows, 2)
 
     assert (found is not None) is linear
     assert found is None or found.features.shape == found.values.shape == (5, 2)

@@ -108,3 +108,25 @@ async def test_positions_that_are_left_out_or_reversed_are_refused(
     ):
         answer = await service.get(f"{API}/metrics/it/diff", params=parameters)
         assert (answer.status_code, answer.json()["error"]["field"]) == (400, field), parameters
+
+
+async def test_numbers_out_of_all_ranges_are_answered(
+    service: httpx.AsyncClient, recorded: Recorded
+) -> None:
+    recorded.write([Event("ann", "home", NOON)])
+    most = "9" * 18
+    for path, parameters in (
+        ("metrics/it/diff", {"from": "0:0", "after": f"{most}:{most}"}),
+        ("funnels/it/verify", {"after": f"{most}:{most}"}),
+        ("funnels/it/persons/ann/trace", {"after": f"-{'9' * 17}:{'9' * 17}"}),
+        ("metrics/it/results", {"as_of": "0:1", "clock": "1970-01-01"}),
+        ("segments/it/members", {"as_of": "0:1", "clock": "1970-01-01"}),
+    ):
+        answer = await service.get(f"{API}/{path}", params=parameters)
+        assert answer.status_code == 200, (path, answer.text)
+    for clock in ("9999-12-31", "2200-01-01"):
+        parameters = {"as_of": "0:1", "clock": clock}
+        answer = await service.get(f"{API}/metrics/it/results", params=parameters)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (400, "clock")
+    answer = await service.get(f"{API}/funnels/it/results?as_of=" + f"{'9' * 6}:{'9' * 19}")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "as_of")

@@ -118,3 +118,70 @@ def test_arrays_that_do_not_fit_one_another_are_refused(
         arrays[name] = array
     with pytest.raises(InvalidRecord, match=name):
         OutcomeQuality(arrays)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gain", [0.0, 0.01, 0.03, 0.1])
+def test_what_is_clearly_better_is_what_the_trainer_finds(seed: int, gain: float) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(2_000) < 0.3).astype(np.float64)
+    scores = np.clip(0.3 + gain * (labels - 0.3) + rng.normal(0, 0.05, 2_000), 0.01, 0.99)
+    kept = trained.OutcomeQuality()
+    kept.add(scores, np.full(2_000, 0.3), labels)
+    shown = OutcomeQuality(kept.arrays())
+    assert (shown.trouble is None) == trained.better_than_base(kept.window())
+    values = value_quality.ValueQuality()
+    values.add(scores, np.full(2_000, 0.3), labels)
+    shown_values = ValueQuality(values.arrays())
+    assert (shown_values.trouble is None) == value_quality.better_than_mean(values.window())
+
+
+@pytest.mark.parametrize("share", [0.06, 0.1, 0.3, 0.5])
+def test_a_model_that_is_as_good_as_its_base_is_called_better_in_fewer_than_one_window_of_twenty(
+    share: float,
+) -> None:
+    rng = np.random.default_rng(5)
+    windows, better, less = 600, 0, 0
+    for _ in range(windows):
+        # Both are as far from the share as the other, on either side, and by chance.
+        labels = (rng.random(600) < share).astype(np.float64)
+        side = rng.choice([0.8, 1.25], 600)
+        kept = trained.OutcomeQuality(600)
+        kept.add(share * side, share / side, labels)
+        quality = OutcomeQuality(kept.arrays())
+        better += quality.trouble is None
+        less += kept.window().log_loss < kept.window().base_log_loss
+    assert less > 0.4 * windows  # which is what luck makes of it
+    assert better < 0.05 * windows
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_a_model_of_a_value_that_is_as_good_as_the_mean_is_hardly_ever_called_better(
+    scale: float,
+) -> None:
+    rng = np.random.default_rng(6)
+    windows, better, less = 600, 0, 0
+    for _ in range(windows):
+        labels = rng.gamma(2.0, scale, 600)
+        noise = rng.choice([-0.2, 0.2], 600) * scale
+        kept = value_quality.ValueQuality(600)
+        kept.add(2 * scale + noise, 2 * scale - noise, labels)
+        better += ValueQuality(kept.arrays()).trouble is None
+        less += kept.window().rmse < kept.window().base_rmse
+    assert less > 0.4 * windows
+    assert better < 0.05 * windows
+
+
+def test_a_loss_that_is_less_by_luck_is_withheld_with_the_reason() -> None:
+    labels = np.tile([0.0, 1.0], 300)
+    right = np.arange(600) < 318  # of 600, by a coin
+    scores = np.where(right == (labels == 1), 0.55, 0.45)
+    kept = trained.OutcomeQuality()
+    kept.add(scores, np.full(600, 0.5), labels)
+    trouble = OutcomeQuality(kept.arrays()).trouble
+    figures = kept.window()
+    assert figures.standard_error is not None
+    assert 0 < figures.base_log_loss - figures.log_loss < 2 * figures.standard_error
+    assert trouble is not None
+    assert "is not clearly less than that of its base rate" in trouble
+    assert "within two standard errors" in trouble

@@ -2,6 +2,7 @@
 
 import math
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from services.query.operators.prediction.scores import (
     ScoreRange,
     Scores,
     pack,
+    read_scores,
     unpack,
 )
 from services.query.views.changes import Key
@@ -176,3 +178,41 @@ def test_names_have_numbers_of_two_bytes() -> None:
         names.number(str(number))
     with pytest.raises(OverflowError):
         names.number("one more")
+
+
+def a_batch(rows: list[tuple[str, str, str]]) -> pa.RecordBatch:
+    """Decoded scores: a project, a model, and the feature that contributes."""
+    return pa.RecordBatch.from_pylist(
+        [
+            {
+                "project_id": project,
+                "prediction_id": "buys",
+                "version": 1,
+                "model": model,
+                "at": 5,
+                "model_version": 7,
+                "score": 0.25,
+                "contributions": [{"feature": feature, "value": 0.5, "contribution": 2.0}],
+            }
+            for project, model, feature in rows
+        ]
+    )
+
+
+def test_scores_with_more_names_than_there_are_numbers_are_kept_all_the_same() -> None:
+    many = [("loud", f"model_{n}", f"feature_{n}") for n in range(Names.MAX_OF_PROJECT)]
+    quiet = [("quiet", f"quiet_{n}", "recency") for n in range(100)]
+    packed = [one.packed for part in (many, quiet, many) for one in read_scores(a_batch(part))]
+    for data, (_, model, feature) in zip(packed, [*many, *quiet, *many], strict=True):
+        expected = Score(1, model, 5, 7, 0.25, (Contribution(feature, 0.5, 2.0),))
+        assert unpack(data) == expected
+    short = len(packed[0])
+    assert {len(data) for data in packed[len(many) : len(many) + 100]} == {short}
+    assert len(packed[len(many) - 1]) > short  # with its names
+    scores = Scores()
+    scores.apply(
+        Update(f"loud/buys/p{n:05}".encode(), PackedScore(VersionKey("loud", "buys", 1), data))
+        for n, data in enumerate(packed[: len(many)])
+    )
+    page = scores.of(Key("loud", "buys")).page(1, "highest", None, 2)
+    assert [score.model for _, score in page.persons] == ["model_0", "model_1"]

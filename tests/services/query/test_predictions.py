@@ -13,11 +13,13 @@ from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Lesson
 from pipelines.trainer.model_codec import RecordCodec
 from pipelines.trainer.model_learner import ModelLearner
+from pipelines.trainer.source_clocks import Merge
 from schemas.model_keys import ModelKey
 from schemas.model_record import Array
 from schemas.model_spec import ModelSpec
 from schemas.operators.prediction import decode
 from schemas.registry.log import Registry
+from services.query.operators.prediction.models import NOT_LEARNED
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Place, eventually
 from tests.services.query.predictions import (
@@ -34,6 +36,8 @@ from tests.services.query.predictions import (
 )
 from tests.services.query.test_openapi import check
 
+ADAGRAD = ModelSpec("logistic_adagrad")
+BASE = {"kind": "base_rate"}
 DAY = 20_779  # 2026-11-22
 
 
@@ -185,6 +189,23 @@ async def test_a_model_that_is_not_better_says_why(
     assert shown["models"][0]["better_than_base"] is False
     assert reason in shown["models"][0]["reason"]
     assert (shown["withheld"], shown["withheld_because"]) == (True, shown["models"][0]["reason"])
+    listed = (await query.get(PREDICTIONS)).json()["predictions"][0]
+    assert (listed["withheld"], listed["withheld_because"]) == (True, shown["withheld_because"])
+
+
+async def test_a_list_says_that_scores_are_not_withheld_and_takes_back_what_it_shows(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    created = await create(query)
+    assert (created["withheld"], created["withheld_because"]) == (True, NOT_LEARNED)
+    publisher.model(good())
+    await results(query)
+    answer = await query.get(PREDICTIONS)
+    check("/api/projects/{project}/predictions", answer)
+    (listed,) = answer.json()["predictions"]
+    assert (listed["withheld"], listed["withheld_because"]) == (False, None)
+    changed = (await query.put(f"{PREDICTIONS}/buys", json=listed)).json()
+    assert (changed["version"], changed["withheld"]) == (1, False)
 
 
 async def test_scores_as_they_were_served_decide_as_soon_as_there_are_enough(
@@ -220,8 +241,8 @@ async def test_models_of_a_value_are_compared_with_the_running_mean(
     (model,) = (await results(query))["models"]
     assert model["better_than_base"] is True
     figures = {"examples": 600, "mae": 0.5, "rmse": 0.5, "base_mae": 1.0}
-    assert model["window"] == figures | {"base_rmse": 1.0}
-    assert model["since"] == figures | {"base_rmse": 2.0}
+    assert model["window"] == figures | {"base_rmse": 1.0, "standard_error": 0.0}
+    assert model["since"] == figures | {"base_rmse": 2.0, "standard_error": None}
 
 
 async def test_a_record_that_is_not_one_of_a_model_is_refused_and_its_scores_are_withheld(
@@ -254,6 +275,147 @@ async def test_models_of_a_prediction_that_was_deleted_are_not_those_of_the_next
     await results(query, learned=0)
 
 
+# ── which model scores ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_challenger_is_promoted_in_place(query: httpx.AsyncClient) -> None:
+    await create(query, challengers=[{"kind": "logistic_adagrad"}])
+    url = f"{PREDICTIONS}/buys/promote"
+    answer = await query.post(url, json={"model": ADAGRAD.name}, headers={"if-match": '"1"'})
+    check(f"{ONE}/promote", answer)
+    shown = answer.json()
+    assert (shown["champion"], shown["revision"], shown["version"]) == (ADAGRAD.name, 2, 1)
+    assert answer.headers["etag"] == '"2"'
+    assert (await query.get(f"{PREDICTIONS}/buys")).json() == shown
+
+    answer = await query.post(url, json={"model": CHAMPION.name}, headers={"if-match": '"1"'})
+    assert answer.status_code == 409
+    answer = await query.post(url, json={"model": CHAMPION.name, "revision": 1})
+    assert answer.status_code == 409
+    assert (await query.post(url, json={"model": CHAMPION.name})).json()["revision"] == 3
+    assert (
+        await query.post(f"{PREDICTIONS}/other/promote", json={"model": "a"})
+    ).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "model"),
+        ({"model": "logistic_sgd"}, "model"),
+        ({"model": 3}, "model"),
+        ({"model": "logistic_sgd_0.003", "name": "a"}, "name"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_model_of_the_prediction_is_not_promoted(
+    query: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    await create(query)
+    answer = await query.post(f"{PREDICTIONS}/buys/promote", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+    assert (await query.get(f"{PREDICTIONS}/buys")).json()["revision"] == 1
+
+
+async def test_a_definition_may_name_the_champion_and_keeps_it_with_its_name(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    challengers = [{"kind": "logistic_adagrad"}]
+    shown = await create(query, challengers=challengers, champion=ADAGRAD.name)
+    assert decode(publisher.stored()).promoted == 1
+    renamed = await query.put(f"{PREDICTIONS}/buys", json=shown | {"name": "Buyers"})
+    assert (renamed.json()["champion"], decode(publisher.stored()).promoted) == (ADAGRAD.name, 1)
+    back = await query.put(f"{PREDICTIONS}/buys", json=renamed.json() | {"champion": None})
+    assert (back.json()["version"], decode(publisher.stored()).promoted) == (1, 3)
+    again = await query.put(f"{PREDICTIONS}/buys", json=BUYS | {"within_s": 60})
+    assert (again.json()["version"], decode(publisher.stored()).promoted) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"champion": "logistic_adagrad_0.1"}, "champion"),
+        ({"promotion": {}}, "promotion"),
+        ({"promotion": {}, "challengers": [{"kind": "hoeffding_tree"}]}, "promotion"),
+        (
+            {
+                "promotion": {},
+                "model": {"kind": "base_rate"},
+                "challengers": [{"kind": "logistic_sgd"}],
+            },
+            "promotion",
+        ),
+        ({"promotion": {"margin": 0}}, "promotion.margin"),
+        ({"promotion": {"examples": 99}}, "promotion.examples"),
+        ({"promotion": {"rule": "worst"}}, "promotion.rule"),
+    ],
+    ids=str,
+)
+async def test_a_champion_or_a_rule_that_cannot_be_is_refused(
+    query: httpx.AsyncClient, more: dict[str, Any], field: str
+) -> None:
+    answer = await query.post(PREDICTIONS, json=BUYS | {"id": "buys"} | more)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+
+
+async def test_with_a_rule_only_what_it_compares_is_promoted(query: httpx.AsyncClient) -> None:
+    challengers = [{"kind": "logistic_adagrad"}, {"kind": "hoeffding_tree"}]
+    shown = await create(query, challengers=challengers, promotion={})
+    assert shown["promotion"] == {}
+    answer = await query.post(f"{PREDICTIONS}/buys/promote", json={"model": "hoeffding_tree"})
+    assert answer.json()["error"]["field"] == "model"
+    without = await query.put(f"{PREDICTIONS}/buys", json=shown | {"promotion": None})
+    assert (without.json()["version"], without.json()["revision"]) == (1, 2)
+    answer = await query.post(f"{PREDICTIONS}/buys/promote", json={"model": "hoeffding_tree"})
+    assert answer.json()["champion"] == "hoeffding_tree"
+
+
+async def test_the_results_say_who_scores_since_when_and_why(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query, challengers=[{"kind": "logistic_adagrad"}])
+    url = f"{PREDICTIONS}/buys/results"
+    defined = {
+        "model": CHAMPION.name,
+        "since": 0,
+        "learned": 0,
+        "reason": "defined",
+        "before": None,
+    }
+    assert (await query.get(url)).json()["champion"] == defined
+    publisher.model(good())
+    shown = await results(query)
+    assert (shown["champion"], shown["withheld"]) == (defined, False)
+
+    reign: dict[str, Any] = {
+        "champion": ADAGRAD.name,
+        "champion_since": 9,
+        "champion_learned": 800,
+        "champion_reason": "rule",
+        "champion_before": CHAMPION.name,
+    }
+    publisher.model(bad(), ADAGRAD, position=10, **reign)
+    answer = await eventually(
+        lambda: query.get(url), lambda answer: answer.json()["champion"]["reason"] == "rule"
+    )
+    check(f"{ONE}/results", answer)
+    shown = answer.json()
+    assert shown["champion"] == {
+        "model": ADAGRAD.name,
+        "since": 9,
+        "learned": 800,
+        "reason": "rule",
+        "before": CHAMPION.name,
+    }
+    assert [(one["name"], one["champion"]) for one in shown["models"]] == [
+        (ADAGRAD.name, True),
+        (CHAMPION.name, False),
+    ]
+    assert shown["withheld"] is True  # of what scores now
+
+
 # ── what the worker and the trainer write ────────────────────────────────────────────────────────
 
 
@@ -268,9 +430,12 @@ async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
     rows = rng.normal(size=(700, len(task.features))).astype(np.float32)
     labels = (rows[:, 0] > 1).astype(np.float64)
     scores = np.where(np.arange(700) < 50, np.nan, 0.5)
-    learner.learn(Lesson(rows, labels, scores, np.zeros(700, np.int64)))
+    zeros = np.zeros(700, np.int64)
+    lesson = Lesson(rows, labels, scores, zeros, zeros)
+    learner.serve(lesson, learner.learn(lesson))
     counts = Counts(asked=710, learned=700, late_outcomes=3)
-    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2)
+    merge = Merge(merged_to=0, partitions=1, history=(False,), limits=(5,))
+    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge)
     topic = place.settings.topics.models.name
     with Registry(place.settings.bootstrap) as registry:
         value = RecordCodec(registry, topic).encode(task, learner, progress, "log")

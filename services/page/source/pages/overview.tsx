@@ -41,7 +41,7 @@ export function Overview(): JSX.Element {
             <span class="note">{t("per_second", { rate: decimal(rate.value, 1) })}</span>
           </header>
           {events.value.length ? (
-            <EventRows rows={events.value.slice(0, 10)} compact />
+            <EventRows rows={events.value.slice(0, 8)} compact />
           ) : (
             <p class="note">{t("feed_waits")}</p>
           )}

@@ -1,6 +1,6 @@
 /** The page in English. */
 export const en = {
-  active_in: "Active in the last {n} min",
+  active_in: "Active in {n} min",
   active_now: "Active now",
   add_condition: "Add a condition",
   add_step: "Add a step",

@@ -2,7 +2,7 @@
 import type { en } from "./en";
 
 export const pt: Record<keyof typeof en, string> = {
-  active_in: "Ativos nos últimos {n} min",
+  active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
   add_condition: "Adicionar condição",
   add_step: "Adicionar etapa",

@@ -84,6 +84,25 @@ ORDER BY person_id LIMIT {bind(query.limit + 1, "UInt32")}
     return Statement(text, bind.parameters)
 
 
+def reached_statement(
+    source: EventSource, definition: FunnelDefinition, first: datetime.date, last: datetime.date
+) -> Statement:
+    """Return the statement for how many persons reached each step on any day of a range.
+
+    It has a row with the number (from 1) and the persons of each step that anybody reached.
+    """
+    bind = Binder()
+    query = PersonsQuery(1, "reached", "", 0, first, last)
+    plain = definition.funnel.plain
+    text = f"""
+WITH {constants(definition, bind) if plain else "0 AS nothing"}
+SELECT step, count() FROM ({(_plain if plain else _chains)(source, definition, query, bind)})
+ARRAY JOIN reached AS step
+GROUP BY step
+"""  # noqa: S608
+    return Statement(text, bind.parameters)
+
+
 def previous(steps: Sequence[Step], step: int) -> int:
     """Return the nearest step before a step (from 1) that is not optional."""
     return next(number for number in range(step - 1, 0, -1) if not steps[number - 1].optional)

@@ -7,6 +7,7 @@ import msgspec
 from schemas.operators.prediction import PredictionDefinition
 from services.query.operators.prediction.bands import BandResponse
 from services.query.operators.prediction.models import Models
+from services.query.operators.prediction.promotion import ChampionResponse
 from services.query.operators.prediction.response import (
     ModelResponse,
     PredictionResultsResponse,
@@ -29,6 +30,7 @@ class LivePrediction(msgspec.Struct, frozen=True, kw_only=True):
     capped: int
     sampled_out: int
     late_triggers: int
+    champion: ChampionResponse
     models: list[ModelResponse]
     withheld: bool
     withheld_because: str | None
@@ -70,6 +72,7 @@ def _live(
         capped=response.capped,
         sampled_out=response.sampled_out,
         late_triggers=response.late_triggers,
+        champion=response.champion,
         models=response.models,
         withheld=response.withheld,
         withheld_because=response.withheld_because,

@@ -15,9 +15,9 @@ from schemas.definitions import tag_of
 from schemas.errors import InvalidRecord
 from schemas.examples.checksum import to_signed
 from schemas.model_keys import ModelKey
-from schemas.model_record import ModelRecord, from_fields
+from schemas.model_record import ModelRecord, Reign, from_fields
 from schemas.model_spec import BASE_KINDS, ModelSpec
-from schemas.operators.prediction import PredictionDefinition, models_of
+from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.spec import ResultTopic
 from services.query.operators.prediction.quality import OutcomeQuality, Quality, ValueQuality
 from services.query.views.reader import ResultSource, Update, VersionKey
@@ -44,6 +44,7 @@ class ModelState(NamedTuple):
 
     `maturity` is the quality of what the model says of an example just before it learns it, and
     `served` that of the champion's scores as they were served. Each is None if the record has none.
+    `reign` says which model scores as of `position`, an offset of `avila.examples`.
     `counts` has what became of all questions, by the names in `TRAINING_COUNTS`. `refused` is why
     the record is not one of a model; all else is then as of one that has learned nothing.
     """
@@ -56,6 +57,8 @@ class ModelState(NamedTuple):
     drifts: int = 0
     counts: Mapping[str, int] | None = None
     refused: str | None = None
+    position: int = 0
+    reign: Reign = Reign()
 
 
 NOT_LEARNED: Final = "it has learned nothing yet"
@@ -87,11 +90,6 @@ class Models:
     def of(self, definition: PredictionDefinition, spec: ModelSpec) -> ModelState | None:
         """Return a model of this version of the prediction; None before its first record."""
         return self._states.get(key_of(definition, spec))
-
-    def trouble(self, definition: PredictionDefinition) -> str | None:
-        """Return why the scores of a prediction are withheld; None if they are not."""
-        champion = models_of(definition.prediction)[0]
-        return trouble_of(champion, self.of(definition, champion))
 
 
 def _named(key: ModelKey) -> tuple[str, str, int, str]:
@@ -141,6 +139,8 @@ def state_of(fields: dict[str, object]) -> ModelState:
             _quality(record, "served"),
             _drifts(record),
             _counts(record),
+            position=record.position,
+            reign=record.reign,
         )
     except InvalidRecord as error:
         log.error("model_refused", of=named, reason=error.detail)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from services.query.http.describe import (
+    IF_MATCH,
     Json,
     choice,
     day_parameters,
@@ -11,6 +12,7 @@ from services.query.http.describe import (
     number,
     operation,
     parameter,
+    tagged_response,
 )
 from services.query.http.params import DEFAULT_PAGE, MAX_PAGE
 from services.query.operators.prediction.persons import (
@@ -18,7 +20,10 @@ from services.query.operators.prediction.persons import (
     PredictionPersonResponse,
     PredictionPersonsResponse,
 )
-from services.query.operators.prediction.response import PredictionResultsResponse
+from services.query.operators.prediction.response import (
+    PredictionResponse,
+    PredictionResultsResponse,
+)
 from services.query.operators.prediction.scores import ORDERS
 
 DEFINITION_EXAMPLE: Final[Json] = {
@@ -128,7 +133,20 @@ PERSON: Final = operation(
 )
 
 
+PROMOTE: Final = operation(
+    "promotePredictionModel",
+    "Make the champion or a challenger of a prediction, by its name, the model that scores",
+    {"200": tagged_response(PredictionResponse)},
+    *(404, 409, 413),
+    parameters=(IF_MATCH,),
+    body="PromoteRequest",
+)
+
+
 def refine(schemas: Json) -> None:
     """Add examples, which types cannot have."""
+    shown = {name: {"description": "Ignored."} for name in ("withheld", "withheld_because")}
+    schemas["Prediction"]["properties"] |= shown
     schemas["Prediction"]["examples"] = [DEFINITION_EXAMPLE]
+    schemas["PromoteRequest"]["examples"] = [{"model": "logistic_adagrad_0.1"}]
     schemas["QualityResponse"]["examples"] = [_QUALITY]

@@ -6,11 +6,12 @@ from schemas.operators.prediction import PREDICTION as SPEC
 from schemas.operators.prediction import Prediction
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
 from services.query.operators.prediction.live import LivePrediction
-from services.query.operators.prediction.openapi import PERSON, PERSONS, RESULTS, refine
+from services.query.operators.prediction.openapi import PERSON, PERSONS, PROMOTE, RESULTS, refine
 from services.query.operators.prediction.persons import (
     PredictionPersonResponse,
     PredictionPersonsResponse,
 )
+from services.query.operators.prediction.promotion import PromoteRequest
 from services.query.operators.prediction.resource import PredictionListResponse, Predictions
 from services.query.operators.prediction.response import (
     PredictionResponse,
@@ -27,6 +28,7 @@ PREDICTION: Final = QueryOperator(
     response=PredictionResponse,
     list_response=PredictionListResponse,
     types=(
+        PromoteRequest,
         PredictionResultsResponse,
         PredictionPersonsResponse,
         PredictionPersonResponse,
@@ -35,6 +37,7 @@ PREDICTION: Final = QueryOperator(
     endpoints=(
         Endpoint("persons", Predictions.persons, PERSONS, "ListPredictionPersons"),
         Endpoint("persons/{person}", Predictions.person, PERSON, "GetPredictionPerson"),
+        Endpoint("promote", Predictions.promote, PROMOTE, "PromotePredictionModel", method="POST"),
     ),
     live=LiveSpec(Predictions.live_state),
     refine=refine,

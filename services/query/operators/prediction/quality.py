@@ -25,6 +25,7 @@ from schemas.model_verdict import (
     positives_of,
     squares,
 )
+from schemas.significance import is_clearly_less, standard_error
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,6 +56,10 @@ class QualityResponse(msgspec.Struct, frozen=True, kw_only=True):
     are not both outcomes (of the second, no positive one); `calibration`, by tenths of the score,
     and `calibration_error`, the mean distance of score and rate. Of a model of a value: `mae` and
     `rmse`, and `base_mae` and `base_rmse`, which the running mean would have had.
+
+    `standard_error` is that of the mean difference of the losses of model and base rate (of a
+    value, of the squared errors), for the newest examples; null since the start, and of fewer than
+    two. A model is better than its base rate if its mean loss is less by more than two of these.
     """
 
     examples: int
@@ -69,6 +74,7 @@ class QualityResponse(msgspec.Struct, frozen=True, kw_only=True):
     rmse: float | UnsetType = UNSET
     base_mae: float | UnsetType = UNSET
     base_rmse: float | UnsetType = UNSET
+    standard_error: float | None = None
 
 
 class Quality(ABC):
@@ -126,7 +132,10 @@ class OutcomeQuality(Quality):
         losses = log_losses(self._scores, self._positive)
         response = _outcomes(counts, sums, mean_of(losses), mean_of(self._base_losses))
         roc_auc, pr_auc = _areas(self._scores, self._positive)
-        return msgspec.structs.replace(response, roc_auc=roc_auc, pr_auc=pr_auc)
+        error = standard_error(losses - self._base_losses)
+        return msgspec.structs.replace(
+            response, roc_auc=roc_auc, pr_auc=pr_auc, standard_error=error
+        )
 
     @cached_property
     def since(self) -> QualityResponse:
@@ -153,9 +162,10 @@ class OutcomeQuality(Quality):
                 f"where {MIN_EXAMPLES} are needed, and {MIN_OF_EITHER} of either"
             )
         window = self.window
-        return _not_less(
-            "log loss", window.log_loss, window.base_log_loss, window.examples, "its base rate"
-        )
+        own, base = _figure(window.log_loss), _figure(window.base_log_loss)
+        if is_clearly_less(own, base, window.standard_error):
+            return None
+        return _not_clearly_less("log loss", own, base, window.examples, "its base rate")
 
 
 class ValueQuality(Quality):
@@ -176,10 +186,14 @@ class ValueQuality(Quality):
     def window(self) -> QualityResponse:
         """The figures of the newest examples."""
         means: list[float] = []
+        squared = []
         for scores in (self._scores, self._base_scores):
             errors = self._labels - scores
-            means += [mean_of(np.abs(errors)), mean_of(squares(errors))]
-        return _values(len(self._scores), means)
+            squared.append(squares(errors))
+            means += [mean_of(np.abs(errors)), mean_of(squared[-1])]
+        response = _values(len(self._scores), means)
+        error = standard_error(squared[0] - squared[1])
+        return msgspec.structs.replace(response, standard_error=error)
 
     @cached_property
     def since(self) -> QualityResponse:
@@ -198,7 +212,10 @@ class ValueQuality(Quality):
             known = len(self._scores)
             return f"too few answers are known: {known}, where {MIN_EXAMPLES} are needed"
         window = self.window
-        return _not_less("RMSE", window.rmse, window.base_rmse, window.examples, "the running mean")
+        own, base = _figure(window.rmse), _figure(window.base_rmse)
+        if is_clearly_less(own**2, base**2, window.standard_error):
+            return None
+        return _not_clearly_less("RMSE", own, base, window.examples, "the running mean")
 
 
 def _outcomes(counts: Ints, sums: Floats, log_loss: float, base_log_loss: float) -> QualityResponse:
@@ -254,16 +271,18 @@ def _areas(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float | None, f
     return ranked / (2 * positives * negatives), precision
 
 
-def _not_less(
-    figure: str, own: float | UnsetType, base: float | UnsetType, examples: int, whose: str
-) -> str | None:
-    assert isinstance(own, float)
-    assert isinstance(base, float)
-    if own < base:
-        return None
+def _figure(value: float | UnsetType) -> float:
+    assert isinstance(value, float), "quality of this kind has it"
+    return value
+
+
+def _not_clearly_less(figure: str, own: float, base: float, examples: int, whose: str) -> str:
+    of = f"its {figure} of the newest {examples:,} answers, {own:.4f}"
+    if own >= base:
+        return f"{of}, is not less than that of {whose}, {base:.4f}"
     return (
-        f"its {figure} of the newest {examples:,} answers, {own:.4f}, is not less than that of "
-        f"{whose}, {base:.4f}"
+        f"{of}, is not clearly less than that of {whose}, {base:.4f}: the difference is within "
+        "two standard errors, so that chance can make it"
     )
 
 

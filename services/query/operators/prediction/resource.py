@@ -15,9 +15,19 @@ from schemas.operators.prediction import (
     Prediction,
     PredictionDefinition,
     decode_prediction,
+    promoted,
+    succeeding,
 )
 from schemas.operators.segment import SegmentDefinition, asking_for
-from services.query.http.params import encode_response, read_day
+from services.commands import Write
+from services.query.http.params import (
+    encode_response,
+    key_of,
+    now_ms,
+    read_day,
+    read_expected,
+    read_fields,
+)
 from services.query.operators.context import Context
 from services.query.operators.prediction.live import live_prediction
 from services.query.operators.prediction.models import PREDICTION_MODELS, Models, ModelState
@@ -30,6 +40,7 @@ from services.query.operators.prediction.persons import (
     read_verdict,
     shows_withheld,
 )
+from services.query.operators.prediction.promotion import read_model, trouble
 from services.query.operators.prediction.response import (
     PredictionResponse,
     PredictionResultsResponse,
@@ -63,10 +74,8 @@ class PredictionListResponse(msgspec.Struct, frozen=True):
 
 
 def _define(parts: dict[str, Any], prediction: Prediction) -> PredictionDefinition:
-    return PredictionDefinition(**parts, prediction=prediction)
-
-
-_SPEC: Final = ResourceSpec(PREDICTION, decode_prediction, _define, show, PredictionListResponse)
+    promoted = 0 if prediction.champion is None else parts["revision"]
+    return PredictionDefinition(**parts, prediction=prediction, promoted=promoted)
 
 
 class Predictions(DefinitionResource[Prediction, PredictionDefinition, QuestionsRecord]):
@@ -74,12 +83,26 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
 
     def __init__(self, context: Context) -> None:
         self._questions = QuestionsView(context.partitions)
-        super().__init__(_SPEC, PREDICTION_QUESTIONS, self._questions, context)
         self._segments = Definitions[SegmentDefinition](SegmentDefinition.KIND)
         self._models = Models()
+        spec = ResourceSpec(
+            PREDICTION, decode_prediction, _define, self._show, PredictionListResponse
+        )
+        super().__init__(spec, PREDICTION_QUESTIONS, self._questions, context)
+        self._person_key = context.person_key
         self._models_view = context.follow(PREDICTION_MODELS, self._apply_models)
         self._scores = Scores()
         self._scores_view = context.follow(PREDICTION_SCORES, self._apply_scores)
+
+    def _show(self, definition: PredictionDefinition) -> PredictionResponse:
+        return show(definition, trouble(definition, self._models.of))
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        # A definition may be sent back as it is shown.
+        shown = {"withheld", "withheld_because"}
+        return super()._completed(
+            project, {name: raw for name, raw in fields.items() if name not in shown}
+        )
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
@@ -107,6 +130,29 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         """Return a `LivePrediction` in JSON."""
         previous = self.previous(definition)
         return live_prediction(definition, previous, self._questions, self._models, self._scores)
+
+    def _succeed(
+        self, before: PredictionDefinition, after: PredictionDefinition
+    ) -> PredictionDefinition:
+        return succeeding(before, super()._succeed(before, after))
+
+    def _resolved(self, definition: PredictionDefinition) -> PredictionDefinition:
+        return msgspec.structs.replace(definition, person_key=self._person_key)
+
+    async def promote(self, request: Request) -> Response:
+        """Make a model the champion, in place: nothing is learned again."""
+        key = key_of(request)
+        fields = await read_fields(request)
+        expected = read_expected(request, fields)
+        model = read_model(fields)
+        self._view.require()
+
+        def decide() -> Write[PredictionDefinition]:
+            before = self.definitions.get(key)
+            expected.check(key.id, self.definitions.numbers(key))
+            return self._write(promoted(before, model, now_ms()))
+
+        return self._respond(await self._commands.change(decide))
 
     async def results(self, request: Request) -> Response:
         """Show what a prediction has asked, how good its models are, and its bands of scores."""
@@ -143,7 +189,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
         async def respond(
             one: PredictionDefinition, previous: PredictionPersonsResponse | None
         ) -> PredictionPersonsResponse:
-            verdict = read_verdict(request, self._models.trouble(one))
+            verdict = read_verdict(request, trouble(one, self._models.of))
             state = self._questions.status(one).state
             page = _NOBODY
             if not verdict.withheld:
@@ -172,7 +218,7 @@ class Predictions(DefinitionResource[Prediction, PredictionDefinition, Questions
                 one,
                 self._questions.status(one).state,
                 person,
-                read_verdict(request, self._models.trouble(one)),
+                read_verdict(request, trouble(one, self._models.of)),
                 score,
                 complete=self._scores.is_complete(key),
                 previous=previous,

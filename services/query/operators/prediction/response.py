@@ -1,7 +1,6 @@
 """What the API answers about predictions: what was asked, and how good the models are."""
 
 import datetime
-from collections.abc import Callable
 
 import msgspec
 
@@ -9,6 +8,7 @@ from schemas.event_filter import EventFilter
 from schemas.model_spec import NAIVE_KINDS, ModelKind, ModelSpec
 from schemas.operators.prediction import (
     PredictionDefinition,
+    Promotion,
     RecentlyPerformed,
     Target,
     features_of,
@@ -19,11 +19,14 @@ from services.query.http.params import Source, instant
 from services.query.operators.prediction.aggregates import PredictionAggregates
 from services.query.operators.prediction.bands import BandResponse, ScoreCounts, bands_of
 from services.query.operators.prediction.models import ModelState, trouble_of
+from services.query.operators.prediction.promotion import (
+    ChampionResponse,
+    FindModel,
+    champion_response,
+    reign_of,
+)
 from services.query.operators.prediction.quality import QualityResponse
 from services.query.views.progress import State
-
-# A model of the prediction as its latest record has it: None before the first.
-FindModel = Callable[[PredictionDefinition, ModelSpec], ModelState | None]
 
 _NAIVE: str = (
     "it assumes that features are independent and normally distributed, which they hardly ever "
@@ -32,7 +35,12 @@ _NAIVE: str = (
 
 
 class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A prediction; `revision` rises with every change, `version` when what is asked changes."""
+    """A prediction; `revision` rises with every change, `version` when what is asked changes.
+
+    `champion` is the model that was promoted by name, if any. A rule may have promoted another one
+    since: the results say which model scores. `withheld` is true as long as that model has not
+    shown to be better than its base rate, and `withheld_because` says why not.
+    """
 
     id: str
     revision: int
@@ -57,7 +65,11 @@ class PredictionResponse(msgspec.Struct, frozen=True, kw_only=True):
     clip: float
     model: ModelSpec | None
     challengers: tuple[ModelSpec, ...]
+    champion: str | None
+    promotion: Promotion | None
     since: str | None
+    withheld: bool
+    withheld_because: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
@@ -99,13 +111,14 @@ class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     `window` is its quality for the newest examples, up to 10,000, and `since` for all since the
     start, by what it says of each just before it learns it: both null before the first. `served` is
-    the same of the champion's scores as they were served; null for challengers.
+    the same of the champion's scores as they were served since it is the champion; null for
+    challengers.
 
     `better_than_base` says whether the newest examples show that it is better than its base rate
     (of a value: than the running mean): its log loss (RMSE) is less, and there are at least 500, 20
     of either outcome. Scores that were served decide as soon as there are as many. Otherwise
     `reason` says why not. `naive` is a caution about models of this kind; null for the others.
-    `drifts` is how often the champion's loss has changed, by ADWIN.
+    `drifts` is how often the champion's loss has changed since it is the champion, by ADWIN.
     """
 
     name: str
@@ -134,7 +147,7 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     too many questions were open, `sampled_out` because they are not in the sample, and
     `late_triggers` because they came too late. `answers` is what has become of the questions; null
     before the champion's first record. `features` are those of a question, in order.
-    `models` has the champion, which scores, and then its challengers.
+    `champion` is the model that scores, and `models` has it first, and then its challengers.
 
     Scores are `withheld` while the champion is not better than its base rate: `withheld_because`
     says why not. `bands` has how many persons have scores in each tenth, or, of a value, in each
@@ -155,6 +168,7 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     days: list[AskedResponse]
     answers: AnswersResponse | None
     features: tuple[str, ...]
+    champion: ChampionResponse
     models: list[ModelResponse]
     withheld: bool
     withheld_because: str | None
@@ -165,8 +179,8 @@ class PredictionResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     previous: "PredictionResultsResponse | None" = None
 
 
-def show(definition: PredictionDefinition) -> PredictionResponse:
-    """Return the response for a prediction."""
+def show(definition: PredictionDefinition, trouble: str | None) -> PredictionResponse:
+    """Return the response for a prediction; `trouble` is why its scores are withheld, if so."""
     of = definition.prediction
     return PredictionResponse(
         id=definition.id,
@@ -174,6 +188,8 @@ def show(definition: PredictionDefinition) -> PredictionResponse:
         version=definition.version,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
+        withheld=trouble is not None,
+        withheld_because=trouble,
         **{name: getattr(of, name) for name in of.__struct_fields__},
     )
 
@@ -194,7 +210,8 @@ def assemble(
     `counts` has the persons by their scores; without it, scores are not known.
     """
     days = ((begin_of("day", day), asked) for day, asked in sorted(aggregates.days.items()))
-    specs = models_of(definition.prediction)
+    reign = reign_of(definition, find_model)
+    specs = sorted(models_of(definition.prediction), key=lambda spec: spec.name != reign.model)
     models = [
         _model(spec, find_model(definition, spec), champion=place == 0)
         for place, spec in enumerate(specs)
@@ -203,7 +220,7 @@ def assemble(
     withheld = not (champion.better_than_base or show_withheld)
     target = definition.prediction.target
     return PredictionResultsResponse(
-        prediction=show(definition),
+        prediction=show(definition, champion.reason),
         source="stream",
         state=aggregates.status.state,
         backfilled=aggregates.status.backfilled,
@@ -214,6 +231,7 @@ def assemble(
         days=[AskedResponse(day, asked) for day, asked in days if first <= day <= last],
         answers=_answers(find_model(definition, specs[0])),
         features=features_of(definition.prediction),
+        champion=champion_response(reign),
         models=models,
         withheld=withheld,
         withheld_because=champion.reason,

@@ -8,10 +8,12 @@ go. A prediction whose scores are not all there says so: `complete` is false.
 import heapq
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import structlog
@@ -33,6 +35,17 @@ _CONTRIBUTIONS: Final = np.dtype([("name", "<u2"), ("value", "<f4"), ("contribut
 # The definition's version, the model's name, the time of the event (ms), the model's version, and
 # the score.
 _HEAD: Final = struct.Struct("<iHqqd")
+# In place of the model's name: the names follow, as they are.
+_SPELLED: Final = (1 << 16) - 1
+_FIELDS: Final = (
+    "project_id",
+    "prediction_id",
+    "version",
+    "model",
+    "at",
+    "model_version",
+    "score",
+)
 
 
 class Contribution(NamedTuple):
@@ -54,27 +67,53 @@ class Score(NamedTuple):
     contributions: tuple[Contribution, ...] = ()
 
 
+class _Spelled(NamedTuple):
+    """What follows the head of a score whose names have no numbers."""
+
+    model: str
+    contributions: tuple[Contribution, ...]
+
+
+_spelled: Final = msgspec.msgpack.Decoder(_Spelled)
+
+
 class Names:
     """Numbers for the names of models and features, of which there are few.
 
     A reader in another thread may add names while one that has a number looks its name up.
     """
 
-    MAX: Final = 1 << 16
+    MAX: Final = _SPELLED
+    MAX_OF_PROJECT: Final = 4_096
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._names: list[str] = []
+        self._of_project: Counter[str] = Counter()
 
-    def number(self, name: str) -> int:
-        """Return the number of a name, a new one if it has none."""
+    def number(self, name: str, project: str = "") -> int:
+        """Return the number of a name, a new one if it has none.
+
+        Raises:
+            OverflowError: there are as many as there can be, or as the project may bring.
+        """
         number = self._numbers.get(name)
         if number is None:
             if len(self._names) >= self.MAX:
                 raise OverflowError(f"more than {self.MAX} names of models and features")
+            if project:
+                if self._of_project[project] >= self.MAX_OF_PROJECT:
+                    raise OverflowError(f"more than {self.MAX_OF_PROJECT} names of {project}")
+                self._of_project[project] += 1
             number = self._numbers[name] = len(self._names)
             self._names.append(name)
         return number
+
+    def numbers(self, names: Iterable[str]) -> list[int] | None:
+        """Return the numbers of names; None if one of them has none yet."""
+        found = [self._numbers.get(name) for name in names]
+        known = [number for number in found if number is not None]
+        return known if len(known) == len(found) else None
 
     def __getitem__(self, number: int) -> str:
         return self._names[number]
@@ -218,46 +257,54 @@ def _count(bands: ScoreBands, packed: bytes, persons: int = 1) -> None:
     bands.add(head[0], head[-1], persons)
 
 
-def pack(score: Score) -> bytes:
-    """Return the score in few bytes."""
-    rows = np.array(
-        [(_NAMES.number(one.feature), one.value, one.contribution) for one in score.contributions],
-        _CONTRIBUTIONS,
-    )
-    model = _NAMES.number(score.model)
-    head = _HEAD.pack(score.version, model, score.at, score.model_version, score.score)
-    return head + rows.tobytes()
+def pack(score: Score, project: str = "") -> bytes:
+    """Return the score in few bytes; in more, if the project has brought too many names."""
+    try:
+        model = _NAMES.number(score.model, project)
+        names = [_NAMES.number(one.feature, project) for one in score.contributions]
+    except OverflowError:
+        names_follow = msgspec.msgpack.encode(_Spelled(score.model, score.contributions))
+        return _head(score, _SPELLED) + names_follow
+    rows = [(name, *one[1:]) for name, one in zip(names, score.contributions, strict=True)]
+    return _head(score, model) + np.array(rows, _CONTRIBUTIONS).tobytes()
+
+
+def _head(score: Score, model: int) -> bytes:
+    return _HEAD.pack(score.version, model, score.at, score.model_version, score.score)
 
 
 def unpack(packed: bytes) -> Score:
     """Return the score that was packed."""
     version, model, at, model_version, score = _HEAD.unpack_from(packed)
+    if model == _SPELLED:
+        spelled = _spelled.decode(packed[_HEAD.size :])
+        return Score(version, spelled.model, at, model_version, score, spelled.contributions)
     rows = np.frombuffer(packed, _CONTRIBUTIONS, offset=_HEAD.size).tolist()
     contributions = (Contribution(_NAMES[name], *numbers) for name, *numbers in rows)
     return Score(version, _NAMES[model], at, model_version, score, tuple(contributions))
 
 
 def read_scores(batch: pa.RecordBatch) -> list[PackedScore]:
-    """Read decoded rows as scores, a column at a time."""
+    """Read decoded rows as scores: a column at a time, or one by one if there are new names."""
+    columns: list[list[Any]] = [batch.column(name).to_pylist() for name in _FIELDS]
     lists = cast("pa.ListArray[pa.StructScalar]", batch.column("contributions"))
     # Both are of the whole array, whatever part of it this batch is.
     bounds, inside = lists.offsets.to_numpy(), cast(pa.StructArray, lists.values)
-    rows = np.empty(len(inside), _CONTRIBUTIONS)
     encoded = inside.field("feature").dictionary_encode()
-    numbers = np.array(
-        [_NAMES.number(str(name)) for name in encoded.dictionary.to_pylist()], np.uint16
-    )
+    numbers = _NAMES.numbers(map(str, encoded.dictionary.to_pylist()))
+    models = _NAMES.numbers(columns[3])
+    if numbers is None or models is None:
+        return _read_each(columns, batch.column("contributions").to_pylist())
+    rows = np.empty(len(inside), _CONTRIBUTIONS)
     if len(rows):
-        rows["name"] = numbers[encoded.indices.to_numpy()]
+        rows["name"] = np.array(numbers, np.uint16)[encoded.indices.to_numpy()]
         rows["value"] = inside.field("value").to_numpy()
         rows["contribution"] = inside.field("contribution").to_numpy()
-    names = ("project_id", "prediction_id", "version", "model", "at", "model_version", "score")
-    columns = [batch.column(name).to_pylist() for name in names]
+    columns[3] = models
     return [
         PackedScore(
             VersionKey(project, prediction, version),
-            _HEAD.pack(version, _NAMES.number(model), at, model_version, score)
-            + rows[begin:end].tobytes()
+            _HEAD.pack(version, model, at, model_version, score) + rows[begin:end].tobytes()
             if math.isfinite(score)
             else b"",
         )
@@ -265,6 +312,18 @@ def read_scores(batch: pa.RecordBatch) -> list[PackedScore]:
             *columns, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True
         )
     ]
+
+
+def _read_each(columns: Sequence[list[Any]], contributions: list[Any]) -> list[PackedScore]:
+    packed = []
+    for project, prediction, version, model, at, model_version, score, parts in zip(
+        *columns, contributions, strict=True
+    ):
+        named = tuple(Contribution(**part) for part in parts)
+        one = Score(version, model, at, model_version, score, named)
+        data = pack(one, project) if math.isfinite(score) else b""
+        packed.append(PackedScore(VersionKey(project, prediction, version), data))
+    return packed
 
 
 PREDICTION_SCORES: Final = ResultSource("scores", PREDICTION.changes[0], read_scores)

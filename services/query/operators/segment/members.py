@@ -75,6 +75,11 @@ class Members:
             if membership is not None and membership.entered:
                 versions.setdefault(membership.version_key.version, BitMap()).add(number)
 
+    @property
+    def full(self) -> bool:
+        """Whether the view does not hold all persons, so that `of` raises."""
+        return self._full
+
     def take_over(self, definition: SegmentDefinition, previous: int) -> None:
         """Include members of the `previous` version until the worker has published this one's.
 

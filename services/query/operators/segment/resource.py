@@ -315,7 +315,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
     def persons_on_stream(self, definition: SegmentDefinition) -> Crowd | None:
         """Return the members, if they are known and not too many to be compared one by one."""
-        if self._members_view.trouble:
+        if self._members_view.trouble or self._members.full:
             return None
         crowd = self._members.of(definition)
         return crowd if len(crowd.numbers) <= MAX_COMPARED else None

@@ -13,6 +13,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.intervals import Intervals, Slot
 from services.query.queries.ranges import ALL_TIME
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
+from services.query.queries.rows import joined
 
 
 class LifecycleResponse(QueryResponse, frozen=True, kw_only=True):
@@ -114,6 +115,13 @@ LIFECYCLE: Final = QueryKind(
     "QueryLifecycle",
     LifecycleResponse,
     _TYPES,
+    rows=lambda answer: joined(
+        answer.intervals,
+        new=answer.new,
+        returning=answer.returning,
+        resurrecting=answer.resurrecting,
+        dormant=answer.dormant,
+    ),
     check=periods,
     closes=lambda query, now: periods(query, now)[-1].end,
 )

@@ -9,6 +9,7 @@ from services.query.queries.activity.periods import number_of, periods
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.intervals import Slot
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
+from services.query.queries.rows import Row
 
 
 class StickinessResponse(QueryResponse, frozen=True, kw_only=True):
@@ -59,12 +60,21 @@ async def _answer(context: QueryContext, query: StickinessQuery) -> StickinessRe
     )
 
 
+def _rows(answer: StickinessResponse) -> list[Row]:
+    counts = zip(answer.exactly, answer.at_least, strict=True)
+    return [
+        {"intervals": number, "exactly": exactly, "at_least": at_least}
+        for number, (exactly, at_least) in enumerate(counts, 1)
+    ]
+
+
 STICKINESS: Final = QueryKind(
     SPEC,
     _answer,
     "QueryStickiness",
     StickinessResponse,
     (StickinessQuery, StickinessResponse, IntervalResponse),
+    rows=_rows,
     check=periods,
     closes=lambda query, now: periods(query, now)[-1].end,
 )

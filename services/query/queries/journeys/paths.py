@@ -11,6 +11,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.journeys.paths_sql import edges_select, persons_select
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 
 
 class PathEventResponse(msgspec.Struct, frozen=True):
@@ -113,5 +114,6 @@ PATHS: Final = QueryKind(
     "QueryPaths",
     PathsResponse,
     (PathsQuery, PathsResponse, PathEventResponse, PathEdgeResponse, PathPersonsResponse),
+    rows=lambda answer: rows_of(answer.edges),
     closes=lambda query, _: read_range(query).end + 1_000 * query.gap_s,
 )

@@ -11,6 +11,7 @@ from services.query.clickhouse.tree import Events, Person, Select, Value, column
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.intervals import Intervals, Slot
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
+from services.query.queries.rows import Row, rows_of
 
 # How long after the range the events of a session count.
 _TAIL_MS: Final = 86_400_000
@@ -195,12 +196,18 @@ async def _answer(context: QueryContext, query: SessionsQuery) -> SessionsRespon
     )
 
 
+def _rows(answer: SessionsResponse) -> list[Row]:
+    pairs = zip(rows_of(answer.intervals), rows_of(answer.values), strict=True)
+    return [{**interval, **figures} for interval, figures in pairs]
+
+
 SESSIONS: Final = QueryKind(
     SPEC,
     _answer,
     "QuerySessions",
     SessionsResponse,
     (SessionsQuery, SessionsResponse, SessionFigures, SessionEventResponse, IntervalResponse),
+    rows=_rows,
     check=_plan,
     closes=lambda query, now: _plan(query, now)[-1].end + _TAIL_MS + 1_000 * query.gap_s,
 )

@@ -18,6 +18,7 @@ from services.query.http.params import instant
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 from services.query.queries.stored_json import read_stored
 
 
@@ -143,5 +144,11 @@ async def _answer(context: QueryContext, query: EventsQuery) -> EventsResponse:
 
 
 EVENTS: Final = QueryKind(
-    SPEC, _answer, "QueryEvents", EventsResponse, (EventsQuery, EventsResponse, EventResponse)
+    SPEC,
+    _answer,
+    "QueryEvents",
+    EventsResponse,
+    (EventsQuery, EventsResponse, EventResponse),
+    rows=lambda answer: rows_of(answer.events),
+    page=lambda answer: answer.next,
 )

@@ -15,6 +15,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.lists.events import EventResponse, events_select, read_events
 from services.query.queries.ranges import ALL_TIME
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 from services.query.queries.stored_json import read_stored
 
 # A person's properties that are read.
@@ -145,5 +146,7 @@ PERSON: Final = QueryKind(
     "QueryPerson",
     PersonResponse,
     (PersonQuery, PersonResponse, EventResponse),
+    rows=lambda answer: rows_of(answer.events),
+    page=lambda answer: answer.next,
     errors=(404,),
 )

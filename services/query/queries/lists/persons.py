@@ -13,6 +13,7 @@ from services.query.http.params import instant
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 
 
 class PersonSummaryResponse(msgspec.Struct, frozen=True):
@@ -75,4 +76,6 @@ PERSONS: Final = QueryKind(
     "QueryPersons",
     PersonsResponse,
     (PersonsQuery, PersonsResponse, PersonSummaryResponse),
+    rows=lambda answer: rows_of(answer.persons),
+    page=lambda answer: answer.next,
 )

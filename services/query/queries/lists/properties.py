@@ -12,6 +12,7 @@ from services.query.clickhouse.tree import Events, Expression, Matches, Select, 
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 
 
 class PropertyResponse(msgspec.Struct, frozen=True):
@@ -124,4 +125,5 @@ PROPERTIES: Final = QueryKind(
     "QueryProperties",
     PropertiesResponse,
     (PropertiesQuery, PropertiesResponse, PropertyResponse),
+    rows=lambda answer: rows_of(answer.properties),
 )

@@ -23,6 +23,7 @@ from services.query.clickhouse.tree import (
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
+from services.query.queries.rows import rows_of
 
 
 class ValueResponse(msgspec.Struct, frozen=True):
@@ -89,5 +90,10 @@ async def _answer(context: QueryContext, query: ValuesQuery) -> ValuesResponse:
 
 
 VALUES: Final = QueryKind(
-    SPEC, _answer, "QueryValues", ValuesResponse, (ValuesQuery, ValuesResponse, ValueResponse)
+    SPEC,
+    _answer,
+    "QueryValues",
+    ValuesResponse,
+    (ValuesQuery, ValuesResponse, ValueResponse),
+    rows=lambda answer: rows_of(answer.values),
 )

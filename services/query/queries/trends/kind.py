@@ -1,5 +1,6 @@
 """Trends, as they are registered on the query side."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from schemas.queries.trends import TRENDS as SPEC
@@ -8,6 +9,7 @@ from services.query.http.describe import Json
 from services.query.http.forms import one_of_forms
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import IntervalResponse
+from services.query.queries.rows import Row, joined
 from services.query.queries.trends.figures import read_figures
 from services.query.queries.trends.plan import plan_trends
 from services.query.queries.trends.response import (
@@ -31,12 +33,25 @@ def _refine(schemas: Json) -> None:
     schemas["BreakdownBy"] = one_of_forms(schemas["BreakdownBy"], forms)
 
 
+def _rows(answer: TrendsResponse) -> Iterator[Row]:
+    for trend in answer.trends:
+        for row in joined(answer.intervals, value=trend.values):
+            yield {
+                "series": trend.series,
+                "name": trend.name,
+                "breakdown": trend.breakdown,
+                "other": trend.other,
+                **row,
+            }
+
+
 TRENDS: Final = QueryKind(
     spec=SPEC,
     answer=_answer,
     rpc="QueryTrends",
     response=TrendsResponse,
     types=(TrendsQuery, TrendsResponse, TrendsPeriodResponse, TrendResponse, IntervalResponse),
+    rows=_rows,
     refine=_refine,
     check=plan_trends,
     closes=lambda query, now: plan_trends(query, now).slots[-1].last,

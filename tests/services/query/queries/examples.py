@@ -21,6 +21,9 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "lifecycle": {"event": "buy", "interval": "week", **_NOVEMBER},
     "stickiness": _NOVEMBER,
     "sessions": {"gap_s": 60, "interval": "month", **_NOVEMBER},
+    "funnel": {"funnel": {"steps": [{"event": "buy"}, {"event": "view"}]}, **_NOVEMBER},
+    "cohort": {"cohort": {"start": {"event": "buy"}, "periods": 3}, **_NOVEMBER},
+    "segment": {"rule": {"performed": {"event": "buy"}}, "limit": 1},
     "paths": {
         "through": "buy",
         "steps": 2,

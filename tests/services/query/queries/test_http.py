@@ -2,6 +2,8 @@
 
 import ast
 import contextlib
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from schemas.errors import InvalidRequest
 from schemas.queries import QUERIES as SPECS
 from schemas.settings import Settings
 from services.query.openapi import document
-from services.query.queries import QUERIES
+from services.query.queries import QUERIES, formats
 from tests.conftest import free_ports
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.services.query.conftest import DEADLINE_S, eventually, ready, serve
@@ -166,6 +168,31 @@ async def test_a_segment_is_found_by_its_id_and_another_is_refused(
         answer = await ask(query, "trends", TRENDS | where, project=project)
         assert answer.status_code == 400
         assert answer.json()["error"]["field"] == "where[0].not.segment"
+
+
+async def test_every_kind_answers_in_rows_and_lists_come_to_their_end(
+    query: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "PAGE_ROWS", 1)
+    for kind, body in EXAMPLES.items():
+        path = f"/api/projects/shop/query/{kind}"
+        headers = {"accept": "application/x-ndjson"}
+        answer = await query.post(path, json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        rows = [json.loads(line) for line in answer.text.splitlines()]
+        assert rows, kind
+        table = await query.post(path, json=body, headers={"accept": "text/csv"})
+        lines = list(csv.DictReader(io.StringIO(table.text, newline="")))
+        assert [list(row) for row in lines] == [list(row) for row in rows], kind
+        assert answer.headers["x-avila-positions"]
+    events = await query.post(
+        "/api/projects/shop/query/events", json={}, headers={"accept": "application/x-ndjson"}
+    )
+    assert len(events.text.splitlines()) == 2
+    refused = await query.post(
+        "/api/projects/shop/query/events", json={}, headers={"accept": "image/png"}
+    )
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "Accept")
 
 
 async def test_positions_that_are_not_kept_are_refused(query: httpx.AsyncClient) -> None:

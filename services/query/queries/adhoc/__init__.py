@@ -1,0 +1,1 @@
+"""Funnels, cohorts and segments that are asked once."""
