@@ -3,17 +3,29 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from schemas.settings import Settings
 from tests.credentials import TOKEN
-from tests.services.query.conftest import prepared, serve_in_thread
+from tests.services.query.conftest import DEADLINE_S, prepared, serve_in_thread
 from tests.sinks.processes import environment
 from tests.warehouse import Event, Warehouse
 
 ROOT = Path(__file__).parents[2]
+
+
+def await_definitions(port: int) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        checks = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).json()["checks"]
+        if checks["view definitions"] == "ok":
+            return
+        assert time.monotonic() < deadline, checks
+        time.sleep(0.05)
 
 
 def test_sql_is_run_from_the_command_line(settings: Settings, warehouse: Warehouse) -> None:
@@ -39,6 +51,7 @@ def test_sql_is_run_from_the_command_line(settings: Settings, warehouse: Warehou
         return ended.stdout or ended.stderr
 
     with serve_in_thread(stored) as port:
+        await_definitions(port)
         columns = "person_id, {text:String} AS text, [1] AS list, NULL AS no"
         sql = f"SELECT {columns} FROM events ORDER BY 1"
         shown = run(sql, "--set", "text=a b").splitlines()

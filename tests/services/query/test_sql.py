@@ -166,7 +166,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"sql": "SELECT * FROM system.tables"}, "sql", "line 1, column 15"),
     ({"sql": "SELECT arrayJoin(range(1000001))"}, "", "more than 1000000 rows"),
     ({"sql": MANY}, "", "more than 33554432 bytes"),
-    ({"sql": f"SELECT groupArray(x) FROM ({TOO_MANY})"}, "", "exceeds a limit"),
+    ({"sql": f"SELECT groupArray(x) FROM ({TOO_MANY})"}, "", "MEMORY_LIMIT_EXCEEDED"),
 ]
 
 
