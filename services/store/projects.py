@@ -57,6 +57,7 @@ class ProjectUsers:
         self._database = settings.clickhouse_database
         self._keys = Keys()
         self._view: TopicView[Any] | None = None
+        self._opening = asyncio.Lock()
         self.turns = Turns(_MAX_RUNNING, _MAX_WAITING_PER_PROJECT)
 
     @staticmethod
@@ -143,23 +144,29 @@ class ProjectUsers:
         return printed, parameters
 
     async def _catch_up(self) -> None:
-        if self._view is not None and self._view.failure:
-            await self._view.stop()
-            self._view = None
-        if self._view is None:
-            keys = self._keys = Keys()
-            topic = self._settings.topics.definitions.name
-            self._view = TopicView("keys", self._settings.cluster, [topic], read_keys, keys.apply)
-            self._view.start()
+        view = await self._open()
         try:
             async with asyncio.timeout(_CATCH_UP_TIMEOUT_S):
-                await self._view.catch_up()
+                await view.catch_up()
         except (TimeoutError, Unavailable) as error:
             raise StoreError(
                 Code.SOCKET_TIMEOUT,
                 f"The tokens of projects cannot be read: Kafka at {self._settings.bootstrap} does "
                 "not answer",
             ) from error
+
+    async def _open(self) -> TopicView[Any]:
+        """Return the view of the tokens; a new one if there is none, or the last one has failed."""
+        async with self._opening:
+            if self._view is not None and not self._view.failure:
+                return self._view
+            if self._view is not None:
+                await self._view.stop()
+            keys = self._keys = Keys()
+            topic = self._settings.topics.definitions.name
+            self._view = TopicView("keys", self._settings.cluster, [topic], read_keys, keys.apply)
+            self._view.start()
+            return self._view
 
 
 def _without_format(statement: Query) -> str:
