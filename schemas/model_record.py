@@ -116,7 +116,7 @@ def to_fields(record: ModelRecord) -> dict[str, Any]:
     spec: ModelSpec = fields.pop("spec")
     reign: Reign = fields.pop("reign")
     fields |= {
-        **{field: getattr(reign, name) for name, field in _REIGN_FIELDS.items()},
+        **{_REIGN_FIELDS[name]: value for name, value in reign._asdict().items()},
         "model": spec.name,
         "kind": spec.kind,
         "learning_rate": spec.rate,

@@ -1,6 +1,8 @@
 """Reads a range of one partition outside of any consumer group, to restore state."""
 
+import time
 from collections.abc import Iterator
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
@@ -18,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 20_000
 _METADATA_TIMEOUT_S = 30.0
+_RETRY_S = 0.1
 
 
 class Reader:
@@ -48,10 +51,21 @@ class Reader:
         self.share = 0.0  # of the range being read, 0 to 1
 
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
-        """Return the first offset that is kept, and the offset that the next record will get."""
-        return self._bounds.get_watermark_offsets(
-            KafkaPartition(*source), timeout=_METADATA_TIMEOUT_S
-        )
+        """Return the first offset that is kept, and the offset that the next record will get.
+
+        While the partition has no leader, which is so for a moment after it was made or when a
+        broker goes, the call is repeated for up to half a minute.
+        """
+        deadline = time.monotonic() + _METADATA_TIMEOUT_S
+        while True:
+            try:
+                return self._bounds.get_watermark_offsets(
+                    KafkaPartition(*source), timeout=_METADATA_TIMEOUT_S
+                )
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_S)
 
     def offset_at(self, source: TopicPartition, timestamp_ms: int) -> int:
         """Return the first offset whose record is at least as new as `timestamp_ms`, or the end."""
@@ -135,3 +149,6 @@ def _position_after(fetched: Fetched) -> int:
             raise KafkaException(failed.error)
     ends = [failed.offset for failed in fetched.errors]
     return max([*ends, *(records.next_offset for records in fetched.records)], default=0)
+
+
+_LEADERLESS: Final = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}

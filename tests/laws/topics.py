@@ -43,6 +43,10 @@ class MemoryTopics:
             keep_latest(found, [key], [value])
         return found
 
+    def partitions(self, _: str) -> int:
+        """Return how many partitions a topic has."""
+        return 1
+
     def bounds(self, source: TopicPartition) -> tuple[int, int]:
         """Return the first offset and the one after the last."""
         return 0, len(self.written(source.topic))

@@ -87,7 +87,7 @@ class Store:
         """
         async with self._turns.turn(project_id):
             client = await self._connect()
-            with _as_avila_errors():
+            with _as_avila_errors(own_statement=False):
                 answer = await client.raw_stream(
                     statement,
                     parameters=dict(parameters) or None,
@@ -134,7 +134,8 @@ class Store:
 
 
 @contextlib.contextmanager
-def _as_avila_errors() -> Iterator[None]:
+def _as_avila_errors(*, own_statement: bool = True) -> Iterator[None]:
+    """Raise errors of ClickHouse as ours; names in a statement of our own are always right."""
     try:
         yield
     except Error as error:
@@ -148,7 +149,7 @@ def _as_avila_errors() -> Iterator[None]:
             ) from error
         if code in _BUSY:
             raise BackOff(f"ClickHouse is busy: {reason}", 1) from error
-        if code in _NO_TABLE:
+        if code in _NO_TABLE and own_statement:
             raise Unavailable(f"ClickHouse has no events yet: {reason}") from error
         if code:
             raise

@@ -141,7 +141,7 @@ class Sql:
             )
         except Error as error:
             reason = reason_of(error)
-            if error.code in _NO_TABLE:
+            if error.code in _NO_TABLE and self._database in str(error):
                 raise Unavailable(f"ClickHouse has no such events yet: {reason}") from error
             raise InvalidRequest(f"ClickHouse refuses it: {reason}", FIELD) from error
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.models.quality import OutcomeQuality
 from pipelines.operators.prediction.instance import PredictionInstance
+from pipelines.trainer.championship import Championship
 from pipelines.trainer.fold import Counts, Progress
 from pipelines.trainer.learner import Lesson
 from pipelines.trainer.model_codec import RecordCodec
@@ -435,7 +436,8 @@ async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
     learner.serve(lesson, learner.learn(lesson))
     counts = Counts(asked=710, learned=700, late_outcomes=3)
     merge = Merge(merged_to=0, partitions=1, history=(False,), limits=(5,))
-    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge)
+    standing = Championship(task, 0).standing
+    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge, standing=standing)
     topic = place.settings.topics.models.name
     with Registry(place.settings.bootstrap) as registry:
         value = RecordCodec(registry, topic).encode(task, learner, progress, "log")

@@ -16,6 +16,7 @@ from schemas.settings import Settings
 from services.query.clickhouse.client import MAX_MEMORY_BYTES, MAX_RUNNING, Store
 from services.query.http.leaving import unless_left
 from services.query.queries.cache import MAX_ANSWER_BYTES, AnswerCache
+from tests.services.query.conftest import eventually
 from tests.services.query.queries.asking import ms
 from tests.warehouse import Event, Warehouse
 
@@ -64,7 +65,10 @@ async def test_the_same_question_about_the_same_events_is_answered_once(
         found = (line.split() for line in lines if line.startswith("avila_query_cache_requests_t"))
         return {name.partition('"')[2].rstrip('"}'): float(count) for name, count in found}
 
-    first = await query.post(TRENDS, json=CLOSED)
+    first = await eventually(
+        lambda: query.post(TRENDS, json=CLOSED),
+        lambda one: one.json()["complete_until"] is not None,
+    )
     again = await query.post(TRENDS, json=CLOSED)
     assert again.content == first.content
     assert (await hits())["hit"] == 1
