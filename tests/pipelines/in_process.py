@@ -109,7 +109,9 @@ def write(settings: Settings, outgoing: Iterable[Outgoing]) -> None:
 
 @cache
 def _producer(bootstrap: str) -> Producer:
-    return Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 0})
+    # Idempotent, so that records keep their order when some are sent again.
+    own = {"enable.idempotence": True, "linger.ms": 0, "log_level": 0}
+    return Producer({"bootstrap.servers": bootstrap, **own})
 
 
 def produce(settings: Settings, topic: str, records: Iterable[Record]) -> None:

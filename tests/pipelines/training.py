@@ -99,8 +99,7 @@ def store_examples(settings: Settings, log: Iterable[Examples | bytes]) -> None:
         else:
             (value,) = encoder.encode_records([to_record(one)])
             records.append(Record(value, key_of(one.task), PARTITION))
-    # Only then do records keep their order when some are sent again.
-    produce(settings, topic, records, **{"enable.idempotence": True})
+    produce(settings, topic, records)
 
 
 def published(settings: Settings) -> dict[bytes, ModelRecord]:
