@@ -21,7 +21,7 @@ class QuestionColumns(NamedTuple):
     `scorers` are the places of the models that scored, among those of the task.
     `records` are the offsets of the records of `avila.examples` that the questions are in. The
     answer is the earliest outcome so far: its time, its offset and its value. `score_at` is the
-    time (ms) as of which the trainer scores a question of history.
+    time (ms) at which the trainer scores a question of history.
     """
 
     offsets: Int64s

@@ -91,7 +91,7 @@ class OpenQuestions:
         self._size = 0  # rows that are used; those of questions that were due, too
         self._order = np.empty(0, np.int64)  # the rows of open questions, in order
         self._order_at = np.empty(0, np.int64)  # their times
-        self._last_score_at = -SERVED  # the latest time as of which the trainer has to score any
+        self._last_score_at = -SERVED  # the trainer has to score none later than this
         self._history_record = -1  # the last record of history
 
     def __len__(self) -> int:

@@ -69,9 +69,9 @@ class Segment(
 
     Persons enter and leave with an event, or as time passes. The time is the project's own: that of
     its latest event, which also advances while there are no events; an event dated ahead of it
-    counts at once. The order in which events arrive makes no difference to who is in a segment,
-    but for the scores that its rule may ask for, of which the last to come counts;
-    a `sequence` counts those that arrive later than the allowed lateness some seconds later.
+    counts at once. The order in which events arrive makes no difference to who is in a segment; a
+    `sequence` counts those that arrive later than the allowed lateness some seconds later. Of the
+    scores that the rule may ask for, the one that came last counts.
     """
 
     rule: Rule

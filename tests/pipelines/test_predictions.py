@@ -383,7 +383,7 @@ def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_t
     checksums = record.part("training")["checksums"].tolist()
     assert [one % 2**64 for one in checksums] == [checksum(learned), checksum(asked)]
 
-    # The model is River's over this order, of which the beginning is history.
+    # The model is River's over this order, which begins with history.
     features = {
         (of.fields["partition"], one.offset): (one.at, one.features)
         for of in log

@@ -108,7 +108,7 @@ class EventStore:
         return await self._completed(project_id, committed)
 
     async def _completed(self, project_id: str, committed: dict[int, int]) -> dict[int, int]:
-        """Return positions with those of the partitions of which the sink has committed nothing."""
+        """Add the newest row's position for each partition where the sink has committed nothing."""
         if self._log is not None and len(committed) == self._log.partitions:
             return committed
         rows = await self._positions(project_id, positions_statement(self._database, project_id))

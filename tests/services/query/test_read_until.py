@@ -23,7 +23,7 @@ def sample(
     worker: int,
     sink: int | None = None,
 ) -> Sample:
-    """A sample of two partitions, of which the second is read and quiet."""
+    """A sample of two partitions; the second is read to its end, and quiet."""
 
     def both(end: int) -> Mapping[int, int]:
         return {0: end, 1: 7}

@@ -15,6 +15,7 @@ import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
 import { AsTable } from "../parts/table";
+import { DefinitionList } from "../parts/definition-list";
 
 export function Cohorts(): JSX.Element {
   const { id } = route.value;
@@ -22,50 +23,25 @@ export function Cohorts(): JSX.Element {
 }
 
 function CohortList(): JSX.Element {
-  const held = definitions.value?.cohorts;
   return (
-    <>
-      <Head title={t("page_cohorts")} note={t("cohorts_note")} />
-      {!held && <Loading />}
-      {held?.length === 0 && (
+    <DefinitionList
+      page="cohorts"
+      title={t("page_cohorts")}
+      note={t("cohorts_note")}
+      name={t("cohort")}
+      held={definitions.value?.cohorts}
+      latest={latest.value.cohorts}
+      columns={[
+        { title: t("begins_with"), cell: (one) => one.start.event ?? t("any_event") },
+        { title: t("returns_with"), cell: (one) => one.return.event ?? t("any_event") },
+        { title: t("persons"), class: "number", cell: (_, live) => count((live?.previous ?? live)?.persons) },
+      ]}
+      empty={
         <Empty title={t("no_cohorts")} action={<Starters kinds={["cohorts"]} />}>
           {t("no_cohorts_note")}
         </Empty>
-      )}
-      {held && held.length > 0 && (
-        <div class="card scroll">
-          <table class="figures">
-            <thead>
-              <tr>
-                <th scope="col">{t("cohort")}</th>
-                <th scope="col">{t("begins_with")}</th>
-                <th scope="col">{t("returns_with")}</th>
-                <th scope="col" class="number">
-                  {t("persons")}
-                </th>
-                <th scope="col">{t("state")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((one) => {
-                const live = latest.value.cohorts.get(one.id);
-                return (
-                  <tr key={one.id}>
-                    <th scope="row">
-                      <a href={address(project.value, "cohorts", one.id)}>{titleOf(one)}</a>
-                    </th>
-                    <td>{one.start.event ?? t("any_event")}</td>
-                    <td>{one.return.event ?? t("any_event")}</td>
-                    <td class="number">{count((live?.previous ?? live)?.persons)}</td>
-                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+    />
   );
 }
 

@@ -1,15 +1,16 @@
 import type { JSX } from "preact";
-import { definitions, titleOf } from "../state/definitions";
+import type { Schemas } from "../state/api";
+import { definitions } from "../state/definitions";
 import { latest } from "../state/live";
 import { count, share } from "../state/format";
 import { address, route } from "../state/router";
 import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Icon } from "../parts/icons";
-import { Empty, Loading, StateBadge } from "../parts/notes";
-import { Head } from "../parts/shell";
+import { Empty } from "../parts/notes";
 import { FunnelPage } from "./funnel";
 import { FunnelBuilder } from "./funnel-builder";
+import { DefinitionList } from "../parts/definition-list";
 
 export function Funnels(): JSX.Element {
   const { id, more } = route.value;
@@ -19,7 +20,6 @@ export function Funnels(): JSX.Element {
 }
 
 function FunnelList(): JSX.Element {
-  const held = definitions.value?.funnels;
   const create = mayWrite.value && (
     <a class="button primary" href={address(project.value, "funnels", "+new")}>
       <Icon name="plus" />
@@ -27,58 +27,29 @@ function FunnelList(): JSX.Element {
     </a>
   );
   return (
-    <>
-      <Head title={t("page_funnels")} note={t("funnels_note")}>
-        {held && held.length > 0 && create}
-      </Head>
-      {!held && <Loading />}
-      {held?.length === 0 && (
+    <DefinitionList
+      page="funnels"
+      title={t("page_funnels")}
+      note={t("funnels_note")}
+      name={t("funnel")}
+      held={definitions.value?.funnels}
+      latest={latest.value.funnels}
+      columns={[
+        { title: t("steps"), class: "wide", cell: (one) => one.steps.length },
+        { title: t("entered"), class: "number wide", cell: (_, live) => count(stepsOf(live)?.[0]?.reached) },
+        { title: t("converted"), class: "number wide", cell: (_, live) => count(stepsOf(live)?.at(-1)?.reached) },
+        { title: t("conversion"), class: "number", cell: (_, live) => share(stepsOf(live)?.at(-1)?.conversion) },
+      ]}
+      empty={
         <Empty title={t("no_funnels")} action={create}>
           {t("no_funnels_note")}
         </Empty>
-      )}
-      {held && held.length > 0 && (
-        <div class="card scroll">
-          <table class="figures">
-            <thead>
-              <tr>
-                <th scope="col">{t("funnel")}</th>
-                <th scope="col" class="wide">
-                  {t("steps")}
-                </th>
-                <th scope="col" class="number wide">
-                  {t("entered")}
-                </th>
-                <th scope="col" class="number wide">
-                  {t("converted")}
-                </th>
-                <th scope="col" class="number">
-                  {t("conversion")}
-                </th>
-                <th scope="col">{t("state")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((one) => {
-                const live = latest.value.funnels.get(one.id);
-                const steps = (live?.previous ?? live)?.totals.steps;
-                return (
-                  <tr key={one.id}>
-                    <th scope="row">
-                      <a href={address(project.value, "funnels", one.id)}>{titleOf(one)}</a>
-                    </th>
-                    <td class="wide">{one.steps.length}</td>
-                    <td class="number wide">{count(steps?.[0]?.reached)}</td>
-                    <td class="number wide">{count(steps?.at(-1)?.reached)}</td>
-                    <td class="number">{share(steps?.at(-1)?.conversion)}</td>
-                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+      create={create}
+    />
   );
+}
+
+function stepsOf(live: Schemas["LiveFunnel"] | undefined) {
+  return (live?.previous ?? live)?.totals.steps;
 }

@@ -15,6 +15,7 @@ import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
 import { AsTable, Table } from "../parts/table";
+import { DefinitionList } from "../parts/definition-list";
 
 type Metric = Schemas["MetricResponse"];
 type Bucket = Schemas["BucketResponse"];
@@ -25,50 +26,25 @@ export function Metrics(): JSX.Element {
 }
 
 function MetricList(): JSX.Element {
-  const held = definitions.value?.metrics;
   return (
-    <>
-      <Head title={t("page_metrics")} note={t("metrics_note")} />
-      {!held && <Loading />}
-      {held?.length === 0 && (
+    <DefinitionList
+      page="metrics"
+      title={t("page_metrics")}
+      note={t("metrics_note")}
+      name={t("metric")}
+      held={definitions.value?.metrics}
+      latest={latest.value.metrics}
+      columns={[
+        { title: t("measure"), cell: (one) => measured(one) },
+        { title: t("bucket"), cell: (one) => t(`bucket_${one.bucket_s}` as "bucket_60") },
+        { title: t("now"), class: "number", cell: (one, live) => nowOf(one, live) },
+      ]}
+      empty={
         <Empty title={t("no_metrics")} action={<Starters kinds={["metrics"]} />}>
           {t("no_metrics_note")}
         </Empty>
-      )}
-      {held && held.length > 0 && (
-        <div class="card scroll">
-          <table class="figures">
-            <thead>
-              <tr>
-                <th scope="col">{t("metric")}</th>
-                <th scope="col">{t("measure")}</th>
-                <th scope="col">{t("bucket")}</th>
-                <th scope="col" class="number">
-                  {t("now")}
-                </th>
-                <th scope="col">{t("state")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((one) => {
-                const live = latest.value.metrics.get(one.id);
-                return (
-                  <tr key={one.id}>
-                    <th scope="row">
-                      <a href={address(project.value, "metrics", one.id)}>{titleOf(one)}</a>
-                    </th>
-                    <td>{measured(one)}</td>
-                    <td>{t(`bucket_${one.bucket_s}` as "bucket_60")}</td>
-                    <td class="number">{nowOf(one, live)}</td>
-                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+    />
   );
 }
 

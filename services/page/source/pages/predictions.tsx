@@ -10,6 +10,7 @@ import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Table } from "../parts/table";
+import { DefinitionList } from "../parts/definition-list";
 
 type Model = Schemas["ModelResponse"];
 type Prediction = Schemas["PredictionResponse"];
@@ -20,52 +21,25 @@ export function Predictions(): JSX.Element {
 }
 
 function PredictionList(): JSX.Element {
-  const held = definitions.value?.predictions;
   return (
-    <>
-      <Head title={t("page_predictions")} note={t("predictions_note")} />
-      {!held && <Loading />}
-      {held?.length === 0 && (
+    <DefinitionList
+      page="predictions"
+      title={t("page_predictions")}
+      note={t("predictions_note")}
+      name={t("prediction")}
+      held={definitions.value?.predictions}
+      latest={latest.value.predictions}
+      columns={[
+        { title: t("questions"), class: "number", cell: (_, live) => count(live?.asked) },
+        { title: t("learned"), class: "number", cell: (_, live) => count(live?.models[0]?.learned) },
+        { title: t("quality"), cell: (_, live) => live && (live.withheld ? t("withheld") : t("better_than_base")) },
+      ]}
+      empty={
         <Empty title={t("no_predictions")}>
           {t("no_predictions_note")} <code>POST /api/projects/{project.value}/predictions</code>
         </Empty>
-      )}
-      {held && held.length > 0 && (
-        <div class="card scroll">
-          <table class="figures">
-            <thead>
-              <tr>
-                <th scope="col">{t("prediction")}</th>
-                <th scope="col" class="number">
-                  {t("questions")}
-                </th>
-                <th scope="col" class="number">
-                  {t("learned")}
-                </th>
-                <th scope="col">{t("quality")}</th>
-                <th scope="col">{t("state")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((one) => {
-                const live = latest.value.predictions.get(one.id);
-                return (
-                  <tr key={one.id}>
-                    <th scope="row">
-                      <a href={address(project.value, "predictions", one.id)}>{titleOf(one)}</a>
-                    </th>
-                    <td class="number">{count(live?.asked)}</td>
-                    <td class="number">{count(live?.models[0]?.learned)}</td>
-                    <td>{live && (live.withheld ? t("withheld") : t("better_than_base"))}</td>
-                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+    />
   );
 }
 

@@ -17,6 +17,7 @@ import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { AsTable } from "../parts/table";
 import { freeId } from "../parts/ids";
+import { DefinitionList } from "../parts/definition-list";
 
 export function Segments(): JSX.Element {
   const { id } = route.value;
@@ -25,7 +26,6 @@ export function Segments(): JSX.Element {
 }
 
 function SegmentList(): JSX.Element {
-  const held = definitions.value?.segments;
   const create = mayWrite.value && (
     <a class="button primary" href={address(project.value, "segments", "+new")}>
       <Icon name="plus" />
@@ -33,46 +33,23 @@ function SegmentList(): JSX.Element {
     </a>
   );
   return (
-    <>
-      <Head title={t("page_segments")} note={t("segments_note")}>
-        {held && held.length > 0 && create}
-      </Head>
-      {!held && <Loading />}
-      {held?.length === 0 && (
+    <DefinitionList
+      page="segments"
+      title={t("page_segments")}
+      note={t("segments_note")}
+      name={t("segment")}
+      held={definitions.value?.segments}
+      latest={latest.value.segments}
+      columns={[
+        { title: t("persons_now"), class: "number", cell: (_, live) => count((live?.previous ?? live)?.persons) },
+      ]}
+      empty={
         <Empty title={t("no_segments")} action={create}>
           {t("no_segments_note")}
         </Empty>
-      )}
-      {held && held.length > 0 && (
-        <div class="card scroll">
-          <table class="figures">
-            <thead>
-              <tr>
-                <th scope="col">{t("segment")}</th>
-                <th scope="col" class="number">
-                  {t("persons_now")}
-                </th>
-                <th scope="col">{t("state")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((one) => {
-                const live = latest.value.segments.get(one.id);
-                return (
-                  <tr key={one.id}>
-                    <th scope="row">
-                      <a href={address(project.value, "segments", one.id)}>{titleOf(one)}</a>
-                    </th>
-                    <td class="number">{count((live?.previous ?? live)?.persons)}</td>
-                    <td>{live && <StateBadge state={live.state} backfilled={live.backfilled} />}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+      create={create}
+    />
   );
 }
 
