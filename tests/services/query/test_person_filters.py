@@ -20,11 +20,12 @@ SEGMENTS: dict[str, Any] = {
 
 def definition(kind: str, where: list[Any]) -> dict[str, Any]:
     selected = {"event": "a", "where": where}
-    return {
+    bodies: dict[str, dict[str, Any]] = {
         "funnels": {"steps": [{"event": "b"}, selected]},
         "cohorts": {"start": selected},
         "metrics": {"measure": "events", "filter": selected},
-    }[kind]
+    }
+    return bodies[kind]
 
 
 PATHS = {"funnels": "steps[1].where", "cohorts": "start.where", "metrics": "filter.where"}
