@@ -61,6 +61,8 @@ class Documents(Generic[B, D]):
         max_per_project: how many a project may have.
     """
 
+    max_per_project: int
+
     def __init__(self, spec: DocumentSpec[B, D], view: TopicView[Any], commands: Commands) -> None:
         self.definitions = Definitions[D](spec.kind)
         self._spec = spec
