@@ -110,6 +110,39 @@ class Days:
         return f"transform({begin}, {self._begins}, {column}, toInt64(0))"
 
 
+class Spans(NamedTuple):
+    """Spans of equal length that follow each other, the first of which begins at `begin_ms`."""
+
+    begin_ms: int
+    length_ms: int
+
+
+class SpanNumbers:
+    """Spans in a statement, numbered from 0 and used in place of days.
+
+    Times before the first span have the number -1; times after the span 1 have the number 2.
+    """
+
+    def __init__(self, spans: Spans, bind: Binder) -> None:
+        self._begin = bind(spans.begin_ms, "Int64")
+        self._length = bind(spans.length_ms, "Int64")
+
+    def number(self, at: str) -> str:
+        """Return an expression for the span of a time in ms (Int64)."""
+        since = f"({at} - {self._begin})"
+        number = f"intDiv({since} - positiveModulo({since}, {self._length}), {self._length})"
+        return f"greatest(toInt64(-1), least(toInt64(2), {number}))"
+
+    def begin(self, number: str) -> str:
+        """Return an expression for the time in ms (Int64) at which a span begins."""
+        return f"({self._begin} + {number} * {self._length})"
+
+
+def entry_periods(timezone: str, spans: Spans | None, bind: Binder) -> Days | SpanNumbers:
+    """Return the periods by which entries are counted: `spans`, or without any, days."""
+    return Days(timezone, bind) if spans is None else SpanNumbers(spans, bind)
+
+
 def day_sql(timezone: str, bind: Binder) -> str:
     """Return an expression for an event's day in a time zone, in days since 1970 (Int64)."""
     return Days(timezone, bind).number("toUnixTimestamp64Milli(timestamp)")
