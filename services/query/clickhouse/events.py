@@ -66,6 +66,11 @@ def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
 _OFFSETS: Final = "Array(UInt64)"
 
 
+def limit_sql(limit: int | None, bind: Binder) -> str:
+    """Return the clause that ends a result after `limit` rows; nothing without a limit."""
+    return "" if limit is None else f" LIMIT {bind(limit, 'UInt32')}"
+
+
 def holds(selector: EventSelector, bind: Binder) -> str:
     """Return an expression that is 1 for the events that match, and else 0."""
     named = "1" if selector.event is None else f"event = {bind(selector.event, 'String')}"
