@@ -21,35 +21,52 @@ class Statement(NamedTuple):
     parameters: dict[str, object]
 
 
+class Selected(NamedTuple):
+    """Which events of a source are read: those for which `where` is 1.
+
+    `joins` are the JOIN clauses that `where` needs; they keep the number of rows.
+    """
+
+    where: str
+    joins: str = ""
+
+
 class Prefix(NamedTuple):
     """The events of a database below some offsets of the event store, by partition.
 
-    Of a partition without an offset there are none. With `where`, which returns an expression, they
-    are those for which it is 1.
+    Of a partition without an offset there are none. With `select`, they are those that it selects.
     """
 
     database: str
     positions: Mapping[int, int]
-    where: Callable[[Binder], str] | None = None
+    select: Callable[[Binder], Selected] | None = None
 
 
 # Where a statement reads events: in a database, all of them or a prefix of the log.
 EventSource: TypeAlias = str | Prefix
 
 
-def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
+def events(
+    source: EventSource,
+    project_id: str,
+    bind: Binder,
+    since_ms: int = ALL_TIME,
+    joins: str = "",
+) -> str:
     """Return the FROM clause for the events of one project, from `since_ms` on.
 
     All statements read events this way, so none reads those of another project, and each can be
-    asked over exactly the events of a prefix.
+    asked over exactly the events of a prefix. `joins` are JOIN clauses that add columns.
     """
     database = source.database if isinstance(source, Prefix) else source
     table = f"{bind(Identifier(database), 'Identifier')}.events"
-    own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    own = f"project_id = {bind(project_id, 'String')}"
     if isinstance(source, Prefix):
         own = f"{own} AND {below_sql(source.positions, bind)}"
-        if source.where is not None:
-            own = f"{own} AND {source.where(bind)}"
+        if source.select is not None:
+            selected = source.select(bind)
+            own, joins = f"{own} AND {selected.where}", f"{selected.joins}{joins}"
+    own = f"{table}{joins} WHERE {own}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
