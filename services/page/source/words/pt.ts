@@ -142,7 +142,7 @@ export const pt: Record<keyof typeof en, string> = {
   newest: "Mais recentes",
   no_breakdown: "nenhuma",
   no_cohorts: "Ainda não há coortes",
-  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas; a API aceita quaisquer eventos.",
+  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas, ou indique os eventos.",
   no_definitions: "Nada foi definido ainda",
   no_definitions_note: "Comece com um funil.",
   no_events_yet: "Ainda não há eventos",
