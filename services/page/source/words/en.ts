@@ -43,6 +43,8 @@ export const en = {
   bucket_60: "by minute",
   bucket_600: "by 10 minutes",
   bucket_86400: "by day",
+  bucket_month: "by month",
+  bucket_week: "by week",
   by_property: "By {property}",
   calibration_error: "Calibration error",
   cancel: "Cancel",

@@ -44,6 +44,8 @@ export const pt: Record<keyof typeof en, string> = {
   bucket_60: "por minuto",
   bucket_600: "por 10 minutos",
   bucket_86400: "por dia",
+  bucket_month: "por mês",
+  bucket_week: "por semana",
   by_property: "Por {property}",
   calibration_error: "Erro de calibração",
   cancel: "Cancelar",
