@@ -11,6 +11,7 @@ import { t } from "../words";
 import { Chart, type Line } from "../parts/chart";
 import { Delete } from "../parts/delete";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { OpenFigure } from "../parts/open-figure";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
@@ -140,6 +141,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           </>
         }
       >
+        <OpenFigure kind="metrics" id={id} />
         {mayWrite.value && (
           <Delete
             name={titleOf(defined)}

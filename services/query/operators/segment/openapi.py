@@ -19,6 +19,7 @@ from services.query.operators.segment.response import (
     SegmentOverlapResponse,
     SegmentResultsResponse,
 )
+from services.query.tables.media import table_response
 
 RESULTS: Final = operation(
     "readSegmentResults",
@@ -35,7 +36,7 @@ RESULTS: Final = operation(
 MEMBERS: Final = operation(
     "listSegmentMembers",
     "The persons in a segment, by id",
-    {"200": json_response(SegmentMembersResponse)},
+    {"200": table_response(SegmentMembersResponse)},
     404,
     parameters=(*page_parameters("persons"), SOURCE, AS_OF, CLOCK),
 )
