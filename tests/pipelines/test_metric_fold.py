@@ -20,7 +20,7 @@ from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, Metric
 from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
-from schemas.time.buckets import CalendarInterval
+from schemas.time.buckets import Buckets, CalendarInterval
 from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
 from tests.oracles.metric import Act, InTime, Measured, in_time, measure, percentile
