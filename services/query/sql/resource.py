@@ -4,7 +4,6 @@ import asyncio
 import csv
 import datetime
 import io
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from schemas.errors import InvalidRequest, Unavailable
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.events import positions_statement
+from services.query.clickhouse.reasons import reason_of
 from services.query.http.params import (
     encode_response,
     instant,
@@ -33,7 +33,6 @@ from services.sql.views import DATABASE, PROJECT_PARAMETER, view_queries
 Format = Literal["json", "csv", "ndjson"]
 FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
 
-_MAX_REASON_CHARS: Final = 500
 _OUTPUT: Final[Mapping[str, int | str]] = {
     "date_time_output_format": "iso",
     "output_format_json_quote_64bit_integers": 0,
@@ -43,10 +42,6 @@ _TEXT_FORMATS: Final = {
     "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
     "ndjson": ("JSONEachRow", "application/x-ndjson"),
 }
-# Where an error begins to quote the statement, which is ours and not what was received.
-_STATEMENT: Final = re.compile(
-    r"(?i)[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version "
-)
 _NO_TABLE: Final = {60, 81}
 _Scalar = str | int | float | bool | None
 
@@ -159,13 +154,6 @@ def _count_rows(format_name: str, text: bytes) -> int:
     if format_name == "ndjson" or lines <= MAX_RESULT_ROWS:
         return lines
     return sum(1 for _ in csv.reader(io.StringIO(text.decode(errors="replace"), newline=""))) - 1
-
-
-def reason_of(error: Error) -> str:
-    """Return the reason for which ClickHouse refuses a statement, without the statement."""
-    text = _STATEMENT.split(str(error), maxsplit=1)[0]
-    text = text.partition("DB::Exception: ")[2] or text
-    return " ".join(text.split())[:_MAX_REASON_CHARS]
 
 
 def _read(fields: dict[str, msgspec.Raw]) -> SqlRequest:
