@@ -5,7 +5,8 @@ host. Browsers keep such a cookie over https, and over http at `localhost` or a 
 
 Browsers add a cookie to requests of any page, so one is accepted only from our own: `Origin` must
 name the host that is asked, encrypted if the request was, and where reading has no `Origin`,
-`Sec-Fetch-Site` must not name another site. Other programs need no session: they send a query token.
+`Sec-Fetch-Site` must not name another site. Other programs need no session: they send a query
+token.
 """
 
 from typing import Final
