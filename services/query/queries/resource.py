@@ -128,7 +128,8 @@ def _asks_of_now(part: object) -> bool:
     """Whether a part of a query is about what persons are now: segments, or their properties."""
     match part:
         case dict():
-            of_now = part.get("segment") is not None or part.get("person") is not None
+            of_person = part.get("person") is not None and part.get("at") != "event"
+            of_now = of_person or part.get("segment") is not None
             return of_now or any(map(_asks_of_now, part.values()))
         case list() | tuple():
             return any(map(_asks_of_now, part))

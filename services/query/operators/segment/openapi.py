@@ -30,7 +30,7 @@ RESULTS: Final = operation(
         SOURCE,
         AS_OF,
         CLOCK,
-        *day_parameters("day (UTC) to show", "who is in now is counted in any case"),
+        *day_parameters("day to show", "who is in now is counted in any case"),
     ),
 )
 MEMBERS: Final = operation(

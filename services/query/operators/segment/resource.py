@@ -98,6 +98,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
         self._events = context.events
+        self._projects = context.projects
         self._clock_of = context.clock
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -115,6 +116,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
             self._members.take_over(after, previous.version)
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """Add the project's time zone to a segment that names none."""
+        return self._projects.with_time_zone(project, fields)
 
     def _resolved(self, definition: SegmentDefinition) -> SegmentDefinition:
         references = self._references(definition.project_id, definition)
