@@ -8,7 +8,7 @@ import msgspec
 from schemas.queries.lists import PERSONS as SPEC
 from schemas.queries.lists import PersonsQuery
 from services.query.clickhouse.queries import QueryResult
-from services.query.clickhouse.tree import Events, Expression, Person, Select, Value, sql
+from services.query.clickhouse.tree import Events, Expression, Person, Persons, Select, Value, sql
 from services.query.http.params import instant
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
@@ -32,14 +32,30 @@ class PersonsResponse(QueryResponse, frozen=True, kw_only=True):
     next: str | None
 
 
-def persons_select(query: PersonsQuery) -> Select:
-    """Return the query of a page of persons, and of one more."""
+def persons_select(query: PersonsQuery, *, kept: bool = False) -> Select:
+    """Return the query of a page of persons, and of one more.
+
+    If the store keeps persons (`kept`), they are read as they are kept where that is the answer.
+    """
     where: list[Expression] = []
     if query.after:
         where.append(sql("{id} > {after}", id=Person(), after=Value(query.after, "String")))
     if query.search:
         part = Value(query.search, "String")
         where.append(sql("positionCaseInsensitiveUTF8({id}, {part}) > 0", id=Person(), part=part))
+    if kept and not query.where and query.from_ is None and query.to is None:
+        return Select(
+            {
+                "person": Person(),
+                "first": sql("toUnixTimestamp64Milli(first_seen)"),
+                "last": sql("toUnixTimestamp64Milli(last_seen)"),
+                "total": sql("events"),
+            },
+            Persons(),
+            where=where,
+            order_by=(sql("person"),),
+            limit=query.limit + 1,
+        )
     return Select(
         {
             "person": Person(),
@@ -65,7 +81,7 @@ def read_persons(result: QueryResult, limit: int) -> tuple[list[PersonSummaryRes
 
 
 async def _answer(context: QueryContext, query: PersonsQuery) -> PersonsResponse:
-    result = await context.run(persons_select(query))
+    result = await context.run(persons_select(query, kept=await context.has_persons()))
     persons, after = read_persons(result, query.limit)
     return PersonsResponse(**context.parts(), persons=persons, next=after)
 
