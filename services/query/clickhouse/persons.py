@@ -28,7 +28,7 @@ def persons_sql(source: Prefix, project_id: str, bind: Binder) -> str:
     `set_first`, which the migration `persons` describes. The table is complete only where the store
     has the view `persons`.
     """
-    assert source.where is None, "the table has the states of all events"
+    assert source.select is None, "the table has the states of all events"
     table = f"{bind(Identifier(source.database), 'Identifier')}.person_states"
     own = f"project_id = {bind(project_id, 'String')}"
     end = end_sql(source.positions, bind)

@@ -1,6 +1,7 @@
 """Persons by id, page by page."""
 
 import datetime
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -10,10 +11,11 @@ from schemas.queries.lists import PersonsQuery
 from services.query.clickhouse.queries import QueryResult
 from services.query.clickhouse.tree import Events, Expression, Person, Persons, Select, Value, sql
 from services.query.http.params import instant
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
+from services.query.tables.columns import columns
 
 
 class PersonSummaryResponse(msgspec.Struct, frozen=True):
@@ -37,6 +39,16 @@ def persons_select(query: PersonsQuery, *, kept: bool = False) -> Select:
 
     If the store keeps persons (`kept`), they are read as they are kept where that is the answer.
     """
+    return _select(query, _in_ms, query.limit + 1, kept=kept)
+
+
+def _select(
+    query: PersonsQuery,
+    as_shown: Callable[[Expression], Expression],
+    limit: int | None = None,
+    *,
+    kept: bool,
+) -> Select:
     where: list[Expression] = []
     if query.after:
         where.append(sql("{id} > {after}", id=Person(), after=Value(query.after, "String")))
@@ -47,28 +59,36 @@ def persons_select(query: PersonsQuery, *, kept: bool = False) -> Select:
         return Select(
             {
                 "person": Person(),
-                "first": sql("toUnixTimestamp64Milli(first_seen)"),
-                "last": sql("toUnixTimestamp64Milli(last_seen)"),
+                "first": as_shown(sql("first_seen")),
+                "last": as_shown(sql("last_seen")),
                 "total": sql("events"),
             },
             Persons(),
             where=where,
             order_by=(sql("person"),),
-            limit=query.limit + 1,
+            limit=limit,
         )
     return Select(
         {
             "person": Person(),
-            "first_seen": sql("toUnixTimestamp64Milli(min(timestamp))"),
-            "last_seen": sql("toUnixTimestamp64Milli(max(timestamp))"),
+            "first_seen": as_shown(sql("min(timestamp)")),
+            "last_seen": as_shown(sql("max(timestamp)")),
             "events": sql("count()"),
         },
         Events([read_range(query)], query.where),
         where=where,
         group_by=("person",),
         order_by=(sql("person"),),
-        limit=query.limit + 1,
+        limit=limit,
     )
+
+
+def _in_ms(at: Expression) -> Expression:
+    return sql("toUnixTimestamp64Milli({at})", at=at)
+
+
+def _unchanged(at: Expression) -> Expression:
+    return at
 
 
 def read_persons(result: QueryResult, limit: int) -> tuple[list[PersonSummaryResponse], str | None]:
@@ -86,6 +106,10 @@ async def _answer(context: QueryContext, query: PersonsQuery) -> PersonsResponse
     return PersonsResponse(**context.parts(), persons=persons, next=after)
 
 
+async def _export(context: QueryContext, query: PersonsQuery) -> StateStatement:
+    return context.printed(_select(query, _unchanged, kept=await context.has_persons()))
+
+
 PERSONS: Final = QueryKind(
     SPEC,
     _answer,
@@ -93,5 +117,6 @@ PERSONS: Final = QueryKind(
     PersonsResponse,
     (PersonsQuery, PersonsResponse, PersonSummaryResponse),
     rows=lambda answer: rows_of(answer.persons),
-    page=lambda answer: answer.next,
+    table=columns(person="text", first_seen="time", last_seen="time", events="integer"),
+    export=_export,
 )
