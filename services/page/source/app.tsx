@@ -6,6 +6,7 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/figures.css";
 import "./styles/forms.css";
+import "./styles/explore.css";
 import { startDefinitions } from "./state/definitions";
 import { startHealth } from "./state/health";
 import { startLive } from "./state/live";
