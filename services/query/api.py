@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
@@ -23,5 +24,7 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     PLAN_ROUTES,
     REJECTED_ROUTES,
     STATUS_ROUTES,
+    DASHBOARD_ROUTES,
+    LINK_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
