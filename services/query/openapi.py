@@ -15,7 +15,7 @@ from schemas.keys import LINK_PREFIX, TOKEN_PREFIX
 from schemas.plans import Plan
 from services.errors import ErrorBody
 from services.query.api import GROUPS, ROUTES
-from services.query.dashboards.routes import SHARED_ROUTES, SHARED_TYPES
+from services.query.dashboards import routes as dashboards
 from services.query.http.describe import (
     ID_PATTERN,
     Json,
@@ -125,7 +125,7 @@ def _paths() -> dict[str, Json]:
     for session_route in sessions.ROUTES:
         path = paths.setdefault(session_route.path, {})
         path[session_route.method.lower()] = session_route.operation
-    for shared_route in SHARED_ROUTES:
+    for shared_route in dashboards.SHARED_ROUTES:
         paths[shared_route.path] = {"get": shared_route.operation}
     return paths
 
@@ -134,7 +134,16 @@ def _schemas() -> dict[str, Json]:
     types = {one for group in GROUPS for one in group.types}
     _, schemas = msgspec.json.schema_components(
         sorted(
-            {*types, *sessions.TYPES, *SHARED_TYPES, Alive, Dashboard, ErrorBody, Plan, Readiness},
+            {
+                *types,
+                *sessions.TYPES,
+                *dashboards.SHARED_TYPES,
+                Alive,
+                Dashboard,
+                ErrorBody,
+                Plan,
+                Readiness,
+            },
             key=lambda one: one.__name__,
         ),
         ref_template="#/components/schemas/{name}",
@@ -145,6 +154,7 @@ def _schemas() -> dict[str, Json]:
     conditions = {"property": ("op", "value"), "and": (), "or": (), "not": ()}
     schemas["Condition"] = one_of_forms(schemas["Condition"], conditions)
     queries.refine(schemas)
+    dashboards.refine(schemas)
     for operator in OPERATORS:
         operator.refine(schemas)
         title = operator.request.__name__

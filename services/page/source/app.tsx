@@ -6,8 +6,9 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/figures.css";
 import "./styles/forms.css";
+import "./styles/boards.css";
 import { startDefinitions } from "./state/definitions";
-import { startHealth } from "./state/health";
+import { startClock, startHealth } from "./state/health";
 import { startLive } from "./state/live";
 import { readSession, session } from "./state/session";
 import { route } from "./state/router";
@@ -15,6 +16,8 @@ import { Loading } from "./parts/notes";
 import { Shell } from "./parts/shell";
 import { SignIn } from "./pages/signin";
 import { Overview } from "./pages/overview";
+import { Dashboards } from "./pages/dashboards";
+import { Shared, sharedId } from "./pages/shared";
 import { Funnels } from "./pages/funnels";
 import { Segments } from "./pages/segments";
 import { Cohorts } from "./pages/cohorts";
@@ -28,6 +31,7 @@ import { Sessions } from "./pages/sessions";
 
 const PAGES: Record<string, () => JSX.Element | null> = {
   overview: Overview,
+  dashboards: Dashboards,
   funnels: Funnels,
   segments: Segments,
   cohorts: Cohorts,
@@ -64,5 +68,6 @@ async function start(): Promise<void> {
 }
 
 const place = document.getElementById("app");
-if (place) render(<App />, place);
-void start();
+if (place) render(sharedId() ? <Shared /> : <App />, place);
+if (sharedId()) startClock();
+else void start();

@@ -14,6 +14,7 @@ from schemas.dashboards import (
     FunnelTile,
     MetricTile,
     PredictionTile,
+    QueryTile,
     SegmentTile,
     TextTile,
     Tile,
@@ -26,7 +27,7 @@ from schemas.operators.funnel import FunnelDefinition
 from schemas.operators.metric import KEPT, Metric, MetricDefinition, asked_of
 from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilters
-from schemas.time.calendar import find_zone, midnight
+from schemas.time.calendar import Period, find_zone, midnight
 from schemas.time.rfc3339 import write_time
 
 D = TypeVar("D", bound=Definition)
@@ -55,8 +56,9 @@ class Scope(NamedTuple):
 class Ask(NamedTuple):
     """What to ask for a tile: the results of the definition `id`, or the query `body`.
 
-    `kind` is that of the definition or of the query. `ignores` are the parts of the dashboard's
-    scope that do not apply to the tile, although they are set.
+    `kind` is that of the definition or of the query; with `as_rows`, its answer is wanted as the
+    rows of a table. `period` is that of a cohort. `ignores` are the parts of the dashboard's scope
+    that do not apply to the tile, although they are set.
     """
 
     answered_by: AnsweredBy
@@ -65,6 +67,8 @@ class Ask(NamedTuple):
     parameters: Mapping[str, str] = MappingProxyType({})
     body: dict[str, Any] | None = None
     ignores: tuple[Part, ...] = ()
+    as_rows: bool = False
+    period: Period | None = None
 
 
 def ask_of(tile: Tile, scope: Scope, find: Find) -> Ask:
@@ -96,7 +100,7 @@ def ask_of(tile: Tile, scope: Scope, find: Find) -> Ask:
         case MetricTile(metric=name):
             return _metric(_found(find, name, MetricDefinition), scope)
     kind, body = query_of(tile) or ("", {})
-    return Ask("store", kind, body=_scoped(body, scope))
+    return Ask("store", kind, body=_scoped(body, scope), as_rows=isinstance(tile, QueryTile))
 
 
 def definition_of(tile: Tile) -> tuple[str, str] | None:
@@ -140,7 +144,7 @@ def _cohort(definition: CohortDefinition, scope: Scope) -> Ask:
         "timezone": cohort.timezone,
         "week_start": cohort.week_start,
     }
-    return Ask("store", "cohort", body=_scoped(body, scope))
+    return Ask("store", "cohort", body=_scoped(body, scope), period=cohort.period)
 
 
 def _segment(definition: SegmentDefinition, scope: Scope) -> Ask:

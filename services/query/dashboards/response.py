@@ -10,6 +10,7 @@ from schemas.dashboards import DashboardDefinition, DashboardRange, Tile
 from schemas.definitions import Text
 from schemas.keys import MAX_LINK_DAYS, DashboardLink, FrameOrigin
 from schemas.queries.filters import QueryFilters
+from schemas.time.calendar import Period
 from services.query.dashboards.asks import AnsweredBy, Part
 from services.query.http.params import instant
 
@@ -50,14 +51,17 @@ class TileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class TileResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of a tile.
 
-    `figures` are the answer of what the tile shows: of `stream`, the results of its definition; of
-    `store`, the answer to its query; null for a text. A segment that ClickHouse has counted has its
-    size only. `ignores` are the parts of the dashboard's scope that are set and do not apply.
+    `figures` are what answers the tile: of `stream`, the results of its definition; of `store`, the
+    answer to its query, or up to 200 rows of it for a tile of the kind `query`; null for a text.
+    No tile lists persons: a segment that ClickHouse has counted has its size only, and events have
+    their names and times. `period` is that of a grid from ClickHouse. `ignores` are the parts of
+    the dashboard's scope that are set and do not apply.
     """
 
     id: str
     answered_by: AnsweredBy
     kind: str
+    period: Period | None
     ignores: tuple[Part, ...]
     # The shape depends on the kind: see the responses to queries and results.
     figures: msgspec.Raw

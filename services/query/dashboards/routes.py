@@ -31,6 +31,7 @@ from services.query.http.describe import (
     page_parameters,
     path_parameter,
     public_operation,
+    reference,
     tagged_response,
 )
 from services.query.http.routes import ApiRoute, RouteGroup
@@ -145,6 +146,17 @@ LINK_ROUTES: Final = RouteGroup(
     ),
     (NewLink, NewLinkResponse, LinkResponse, LinkListResponse),
 )
+
+
+def refine(schemas: Json) -> None:
+    """Add to the document's schemas what the queries of tiles are, and what may be sent back."""
+    for tile, query in (
+        ("TrendTile", "TrendsQuery"),
+        ("NumberTile", "TrendsQuery"),
+        ("TopTile", "ValuesQuery"),
+    ):
+        schemas[tile]["properties"]["query"] = reference(query)
+    schemas["QueryTile"]["properties"]["query"] = {"type": "object", "additionalProperties": True}
 
 
 class SharedRoute(NamedTuple):
