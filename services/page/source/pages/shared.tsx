@@ -18,22 +18,17 @@ const QUERY_MS = 5_000;
 const BOARD_MS = 10_000;
 const STREAM_KINDS = new Set(["funnel", "cohort", "metric", "active", "segment", "prediction", "feed"]);
 
-export function sharedId(): string {
-  return /^\/shared\/([A-Za-z0-9._-]{1,64})$/.exec(location.pathname)?.[1] ?? "";
-}
-
-export function Shared(): JSX.Element {
+export function Shared({ id }: { id: string }): JSX.Element {
   const [secret, setSecret] = useState(location.hash.slice(1));
   useEffect(() => {
     const changed = () => setSecret(location.hash.slice(1));
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);
-  return <SharedBoard key={secret} secret={secret} />;
+  return <SharedBoard key={secret} id={id} secret={secret} />;
 }
 
-function SharedBoard({ secret }: { secret: string }): JSX.Element {
-  const id = sharedId();
+function SharedBoard({ id, secret }: { id: string; secret: string }): JSX.Element {
   const { value: board, error, at } = usePolled(BOARD_MS, () =>
     withCredential(secret, () => get("/shared/{id}/dashboard", { id })),
   );

@@ -1,5 +1,10 @@
 /** The page in English. */
+import { boardsEn } from "./boards-en";
+import { exploreEn } from "./explore-en";
+
 export const en = {
+  ...boardsEn,
+  ...exploreEn,
   active_in: "Active in {n} min",
   active_now: "Active now",
   add_condition: "Add a condition",
