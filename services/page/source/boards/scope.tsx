@@ -30,7 +30,7 @@ export function Scope({
     <div class="scope">
       <label>
         <span>{t("board_range")}</span>
-        <select value={chosen} onChange={(event) => choose(event.currentTarget.value)}>
+        <select aria-label={t("board_range")} value={chosen} onChange={(event) => choose(event.currentTarget.value)}>
           <option value="own">{t("range_own")}</option>
           {LAST.map((days) => (
             <option key={days} value={String(days)}>
