@@ -209,7 +209,7 @@ def test_a_dashboard_is_built_with_a_form_and_arranged_by_drag_and_by_keys(
     before = order(page)
 
     # By keys: one place earlier, then wider; a screen reader is told.
-    handle = page.get_by_role("button", name="Move Purchases by day")
+    handle = page.get_by_role("button", name="Move Purchases by day", exact=True)
     handle.focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("[data-tile]").nth(len(before) - 2)).to_have_attribute(
@@ -222,12 +222,10 @@ def test_a_dashboard_is_built_with_a_form_and_arranged_by_drag_and_by_keys(
         "width 3, height 1"
     )
     # By drag: to the first place.
-    place, first = handle.bounding_box(), page.locator("[data-tile]").first.bounding_box()
-    assert place is not None
-    assert first is not None
-    handle.scroll_into_view_if_needed()
     page.locator("[data-tile]").first.scroll_into_view_if_needed()
-    source = page.get_by_role("button", name="Move From view to purchase").bounding_box()
+    source = page.get_by_role(
+        "button", name="Move From view to purchase", exact=True
+    ).bounding_box()
     target = page.locator("[data-tile]").first.bounding_box()
     assert source is not None
     assert target is not None
