@@ -32,6 +32,7 @@ from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
 from services.query import openapi
+from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
@@ -103,6 +104,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         plan_definitions.apply(changes.definitions)
         dashboards.apply(changes.definitions)
         segments.apply(changes.definitions)
+        annotations.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -114,6 +116,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
+    annotations = Annotations(definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -200,6 +203,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
         (DASHBOARD_ROUTES, Dashboards(dashboards, keys, definitions_view, commands, figures)),
         (LINK_ROUTES, Links(dashboards, keys, definitions_view, commands)),
+        (ANNOTATION_ROUTES, annotations),
     ]
     public: dict[str, Handler] = {
         "/": page.index,

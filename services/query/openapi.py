@@ -14,7 +14,7 @@ from schemas.dashboards import Dashboard
 from schemas.keys import LINK_PREFIX, TOKEN_PREFIX
 from schemas.plans import Plan
 from services.errors import ErrorBody
-from services.query.api import GROUPS, ROUTES
+from services.query.api import DOCUMENTS, GROUPS, ROUTES
 from services.query.dashboards import routes as dashboards
 from services.query.http.describe import (
     ID_PATTERN,
@@ -162,6 +162,12 @@ def _schemas() -> dict[str, Json]:
         schemas[f"Changed{title}"] = _with(schemas[title], _SHOWN)
     schemas["NewPlan"] = _with(schemas["Plan"], _SHOWN)
     schemas["NewDashboard"] = _with(schemas["Dashboard"], _SHOWN)
+    for body in DOCUMENTS.values():
+        title = body.__name__
+        schemas[f"New{title}"] = _with(schemas[title], _NAMED)
+        schemas[f"Changed{title}"] = _with(schemas[title], _SHOWN)
+    # A new annotation without a time is of now.
+    schemas["NewAnnotation"] = schemas["NewAnnotation"] | {"required": ["text"]}
     return schemas
 
 

@@ -7,6 +7,7 @@ import "./styles/shell.css";
 import "./styles/figures.css";
 import "./styles/forms.css";
 import "./styles/boards.css";
+import "./styles/explore.css";
 import { startDefinitions } from "./state/definitions";
 import { startClock, startHealth } from "./state/health";
 import { startLive } from "./state/live";

@@ -15,12 +15,14 @@ from services.query.clickhouse.conditions import Binder, condition_sql, property
 from services.query.clickhouse.events import (
     EventSource,
     Prefix,
+    Selected,
     Statement,
     events,
     holds,
     token_sql,
 )
 from services.query.clickhouse.person import PERSON_SQL
+from services.query.clickhouse.person_history import PersonHistory
 from services.query.clickhouse.tree import (
     Events,
     Expression,
@@ -28,6 +30,7 @@ from services.query.clickhouse.tree import (
     Member,
     Number,
     Person,
+    PersonToken,
     PersonValues,
     Raw,
     Select,
@@ -66,10 +69,10 @@ def print_query(source: EventSource, scope: QueryScope, select: Select) -> State
 def filtered(source: Prefix, scope: QueryScope, where: Sequence[QueryFilter]) -> Prefix:
     """Return the events of a source that pass all filters; who is a member is asked of all."""
 
-    def passing(bind: Binder) -> str:
+    def passing(bind: Binder) -> Selected:
         return _Printer(source, scope, bind).passing(where)
 
-    return source._replace(where=passing) if where else source
+    return source._replace(select=passing) if where else source
 
 
 class _Printer:
@@ -79,16 +82,24 @@ class _Printer:
         self.bind = bind or Binder()
         # Printed once each, because ClickHouse builds the set of equal texts once.
         self._members: dict[str, str] = {}
+        self._history = self._new_history()
 
     def select(self, select: Select) -> str:
+        outer, self._history = self._history, self._new_history()
+        text = self._select(select)
+        self._history = outer
+        return text
+
+    def _select(self, select: Select) -> str:
         columns = ", ".join(
             f"{self._expression(one)} AS {name}" for name, one in select.columns.items()
         )
+        where = self._all(select.where)
         clauses = [f"SELECT {columns}", f"FROM {self._source(select)}"]
-        if select.where:
+        if where:
             # Those of a source of events follow its own conditions.
             keyword = "AND" if isinstance(select.source, Events) else "WHERE"
-            clauses.append(f"{keyword} {self._all(select.where)}")
+            clauses.append(f"{keyword} {where}")
         if select.grouping_sets:
             sets = ", ".join(f"({', '.join(names)})" for names in select.grouping_sets)
             clauses.append(f"GROUP BY GROUPING SETS ({sets})")
@@ -103,8 +114,12 @@ class _Printer:
             clauses.append(f"LIMIT {self.bind(select.limit, 'UInt32')}")
         return "\n".join(clauses)
 
-    def passing(self, where: Sequence[QueryFilter]) -> str:
-        return f"({' AND '.join(map(self._filter, where))})"
+    def passing(self, where: Sequence[QueryFilter]) -> Selected:
+        passed = f"({' AND '.join(map(self._filter, where))})"
+        return Selected(passed, self._history.joins())
+
+    def _new_history(self) -> PersonHistory:
+        return PersonHistory(self._from, self._scope.project_id, self.bind)
 
     def _source(self, select: Select) -> str:
         if isinstance(select.source, Events):
@@ -130,6 +145,8 @@ class _Printer:
                 return self._number(name, of_text=of_text)
             case Token(name):
                 return token_sql(name, self.bind)
+            case PersonToken(name):
+                return self._history.token(name)
             case Raw(name):
                 return property_sql(name, self.bind)
             case Member(segment):
@@ -142,13 +159,14 @@ class _Printer:
     # ── events ───────────────────────────────────────────────────────────────────────────────────
 
     def _events(self, of: Events) -> str:
-        source = events(self._from, self._scope.project_id, self.bind)
+        passed = [f"AND {self._filter(one)}" for one in of.where]
+        joins = self._history.joins()
+        source = events(self._from, self._scope.project_id, self.bind, joins=joins)
         spans = " OR ".join(
             f"timestamp >= fromUnixTimestamp64Milli({self.bind(first, 'Int64')}) "
             f"AND timestamp < fromUnixTimestamp64Milli({self.bind(last, 'Int64')})"
             for first, last in of.ranges
         )
-        passed = (f"AND {self._filter(one)}" for one in of.where)
         return "\n    ".join([source, f"AND ({spans})", *passed])
 
     def _matches(self, event: str | None, where: Sequence[QueryFilter]) -> str:
@@ -165,6 +183,8 @@ class _Printer:
         if one.segment is not None:
             return f"({self._member(self._scope.segments[one.segment])})"
         if one.person is not None:
+            if one.at == "event":
+                return self._history.condition(one.person)
             return f"({self._has_now(one.person)})"
         return condition_sql(one.condition(), self.bind)
 

@@ -45,6 +45,12 @@ class Token(NamedTuple):
     property: str
 
 
+class PersonToken(NamedTuple):
+    """A property that the event's person had at the event, as text like that of `Token`."""
+
+    property: str
+
+
 class Raw(NamedTuple):
     """A property of the event as it is stored, null if it is not set."""
 
@@ -64,7 +70,9 @@ class Sql(NamedTuple):
     parts: Mapping[str, "Expression"]
 
 
-Expression: TypeAlias = Union[Value, Person, Matches, Number, Token, Raw, Member, Sql, "Select"]
+Expression: TypeAlias = Union[
+    Value, Person, Matches, Number, Token, PersonToken, Raw, Member, Sql, "Select"
+]
 
 
 class Events(NamedTuple):

@@ -24,7 +24,7 @@ from schemas.definitions import Definition
 from schemas.errors import InvalidRequest
 from schemas.operators.cohort import CohortDefinition
 from schemas.operators.funnel import FunnelDefinition
-from schemas.operators.metric import KEPT, Metric, MetricDefinition, asked_of
+from schemas.operators.metric import KEPT, Metric, MetricDefinition, asked_of, length_of
 from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilters
 from schemas.time.calendar import Period, find_zone, midnight
@@ -40,7 +40,12 @@ Find = Callable[[str, str], Definition]
 
 FEED_EVENTS: Final = 20
 _NOT_IN_QUERIES: Final = ("timezone", "week_start", "since", "name", "description", "breakdown")
-_INTERVALS: Final = {60: "minute", 3_600: "hour"}
+_INTERVALS: Final[dict[int | str, str]] = {
+    60: "minute",
+    3_600: "hour",
+    "week": "week",
+    "month": "month",
+}
 _MEASURES: Final = ("events", "persons", "sum", "average", "minimum", "maximum")
 
 
@@ -183,8 +188,12 @@ def _trends(metric: Metric) -> dict[str, Any]:
         raise InvalidRequest(f"do not apply to metrics that measure `{metric.measure}`", "where")
     if metric.property is not None:
         series["property"] = metric.property
-    interval = _INTERVALS.get(metric.bucket_s, "day")
-    return {"series": [series], "interval": interval, "timezone": metric.timezone}
+    return {
+        "series": [series],
+        "interval": _INTERVALS.get(length_of(metric), "day"),
+        "timezone": metric.timezone,
+        "week_start": metric.week_start,
+    }
 
 
 def _found(find: Find, name: str, kind: type[D]) -> D:

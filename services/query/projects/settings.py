@@ -19,8 +19,9 @@ from services.topic_view import TopicView
 class ProjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a project.
 
-    `timezone` applies to the days of funnels, cohorts and metrics that name none when they are
-    created or replaced, and `week_start`, in the same way, to the weeks of funnels and cohorts.
+    `timezone` applies to the days of funnels, cohorts, segments and metrics that name none when
+    they are created or replaced, and `week_start`, in the same way, to the weeks of funnels,
+    cohorts and metrics.
     Existing definitions stay as they are.
     """
 

@@ -6,6 +6,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+def is_live(system: System, path: str) -> bool:
+    return bool(system.ask(path)["state"] == "live")
+
+
 @pytest.fixture
 def shop(system: System) -> str:
     """A project of the test's own, in which all that tiles show is defined and live."""
@@ -80,7 +85,7 @@ def shop(system: System) -> str:
         system.ask(f"{project}/{plural}", body)
     for plural, body in DEFINITIONS.items():
         path = f"{project}/{plural}/{body['id']}/status"
-        assert eventually(lambda path=path: system.ask(path)["state"] == "live", TIMEOUT_S)
+        assert eventually(partial(is_live, system, path), TIMEOUT_S)
     return project
 
 
@@ -122,7 +127,10 @@ def tile(page: Page, name: str) -> Locator:
 
 
 def order(page: Page) -> list[str]:
-    return page.locator("[data-tile]").evaluate_all("all => all.map(one => one.dataset.tile)")
+    names: list[str] = page.locator("[data-tile]").evaluate_all(
+        "all => all.map(one => one.dataset.tile)"
+    )
+    return names
 
 
 def test_every_tile_shows_its_figures_and_moves_by_itself(

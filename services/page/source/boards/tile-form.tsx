@@ -3,8 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { definitions, titleOf } from "../state/definitions";
 import { t } from "../words";
-import { EventNames } from "../parts/event-fields";
 import { Icon } from "../parts/icons";
+import { Suggest } from "../parts/suggest";
 import { MOST_HIGH, MOST_WIDE } from "./arrange";
 import { TileBody } from "./tile";
 import type { Draft, Tile, TileKind } from "./types";
@@ -93,7 +93,6 @@ export function TileForm({
           if (made) onSave(made);
         }}
       >
-        <EventNames id="tile-events" />
         <label>
           {t("tile_shows")}
           <select
@@ -178,12 +177,12 @@ function QueryFields({ fields, change }: { fields: Fields; change: (part: Partia
   const eventField = (
     <label>
       {t("event")}
-      <input
-        list="tile-events"
+      <Suggest
+        wanted={{ of: "event" }}
+        label={t("event")}
         placeholder={t("any_event")}
-        maxLength={200}
         value={fields.event}
-        onInput={(event) => change({ event: event.currentTarget.value })}
+        onValue={(event) => change({ event })}
       />
     </label>
   );
@@ -240,11 +239,12 @@ function QueryFields({ fields, change }: { fields: Fields; change: (part: Partia
         {eventField}
         <label>
           {t("property")}
-          <input
+          <Suggest
+            wanted={{ of: "property", event: fields.event.trim() || undefined }}
+            label={t("property")}
             placeholder={t("event_name")}
-            maxLength={200}
             value={fields.property}
-            onInput={(event) => change({ property: event.currentTarget.value })}
+            onValue={(property) => change({ property })}
           />
         </label>
       </>

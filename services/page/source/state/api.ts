@@ -43,8 +43,9 @@ export function post<P extends Having<"post">>(
   path: P,
   places: Places,
   body: Body<paths[P] extends { post: infer O } ? O : never>,
+  signal?: AbortSignal,
 ): Promise<Answer<paths[P] extends { post: infer O } ? O : never>> {
-  return send("POST", path, places, undefined, body) as never;
+  return send("POST", path, places, undefined, body, signal) as never;
 }
 
 export function put<P extends Having<"put">>(
@@ -79,6 +80,7 @@ async function send(
   places: Places,
   query?: object,
   body?: unknown,
+  cancelled?: AbortSignal,
 ): Promise<unknown> {
   const secret = credential;
   const filled = path.replace(/\{(\w+)\}/g, (_, name: string) =>
@@ -89,12 +91,13 @@ async function send(
     if (value !== undefined && value !== null && value !== "") asked.set(name, String(value));
   }
   const address = asked.size ? `${filled}?${asked}` : filled;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let answer: Response;
   try {
     answer = await fetch(address, {
       method,
       credentials: secret ? "omit" : "same-origin",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: cancelled ? AbortSignal.any([cancelled, timeout]) : timeout,
       headers: {
         ...(secret ? { authorization: `Bearer ${secret}` } : {}),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -102,6 +105,7 @@ async function send(
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
+    if (cancelled?.aborted) throw new ApiError("cancelled", "the request was cancelled");
     throw new ApiError("away", "the service does not answer");
   }
   if (answer.status === 204) return undefined;

@@ -10,6 +10,7 @@ export interface Route {
 
 const hash = signal(location.hash);
 addEventListener("hashchange", () => {
+  if (hash.value === location.hash) return;
   hash.value = location.hash;
   scrollTo(0, 0);
 });
@@ -32,6 +33,12 @@ function decoded(text: string): string {
 
 export function address(project: string, ...parts: string[]): string {
   return `#/${[project, ...parts].map(encodeURIComponent).join("/")}`;
+}
+
+/** Keep the state of the open page in its address, without a new entry in the browser's history. */
+export function keep(place: string): void {
+  history.replaceState(null, "", place);
+  hash.value = place;
 }
 
 export function go(project: string, ...parts: string[]): void {

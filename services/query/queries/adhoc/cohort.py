@@ -14,6 +14,7 @@ from services.query.queries.adhoc.days import parts_of, read_days
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row, rows_of
+from services.query.tables.columns import columns
 
 
 class CohortCellResponse(msgspec.Struct, frozen=True):
@@ -110,5 +111,13 @@ COHORT: Final = QueryKind(
     CohortQueryResponse,
     (CohortQuery, CohortQueryResponse, CohortRowResponse, CohortCellResponse),
     rows=_rows,
+    table=columns(
+        begin="day",
+        persons="integer",
+        period="integer",
+        returned="integer",
+        returned_or_later="integer",
+        incomplete="boolean",
+    ),
     check=read_days,
 )

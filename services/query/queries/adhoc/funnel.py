@@ -16,6 +16,7 @@ from services.query.queries.adhoc.days import parts_of, read_days
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row
+from services.query.tables.columns import columns
 
 
 class FunnelDayResponse(msgspec.Struct, frozen=True):
@@ -100,5 +101,6 @@ FUNNEL: Final = QueryKind(
     FunnelQueryResponse,
     (FunnelQuery, FunnelQueryResponse, FunnelDayResponse),
     rows=_rows,
+    table=columns(step="integer", event="text", reached="integer", conversion="number"),
     check=read_days,
 )
