@@ -170,7 +170,7 @@ function Active({
     <dl class="tile-windows">
       {windows.map((one) => (
         <div key={one.seconds}>
-          <dt>{t("active_in", { n: one.seconds / 60 })}</dt>
+          <dt>{t("active_in", { n: (one.seconds ?? 0) / 60 })}</dt>
           <dd class="big">{count(one.persons)}</dd>
         </div>
       ))}
