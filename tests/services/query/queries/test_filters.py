@@ -37,7 +37,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 SEGMENTS: Final = {"buyers": {"performed": {"event": "buy"}}}
 
 values = st.sampled_from(["pro", "free", 1, None, True, [1], {"a": 1}])
-said = st.one_of(
+said: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"$set": st.fixed_dictionaries({"plan": values})}),
     st.fixed_dictionaries({"$set_once": st.fixed_dictionaries({"plan": values})}),
