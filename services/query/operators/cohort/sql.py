@@ -8,7 +8,7 @@ persons are counted by themselves.
 from collections import defaultdict
 from typing import Final
 
-from schemas.operators.cohort import CohortDefinition
+from schemas.operators.cohort import Cohort, CohortDefinition
 from schemas.time.calendar import Period, WeekStart, begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
@@ -68,10 +68,6 @@ def persons_sql(source: EventSource, definition: CohortDefinition, bind: Binder)
     them; `value` is the token of the value that they began with, if the cohort has a breakdown.
     """
     cohort = definition.cohort
-    day = f"toDate32(toInt32({day_sql(cohort.timezone, bind)}))"
-    period = _NUMBERS[cohort.period].format(
-        day=day, days_before=bind(_DAYS_BEFORE[cohort.week_start], "Int32")
-    )
     of_event = value = "''"
     if cohort.breakdown is not None:
         of_event = token_sql(cohort.breakdown.property, bind)
@@ -87,7 +83,7 @@ FROM (
     SELECT
         person_id,
         timestamp,
-        toInt32({period}) AS period,
+        {period_sql(cohort, bind)} AS period,
         {holds(cohort.start, bind)} AS starts,
         {holds(cohort.returning, bind)} AS returns,
         {of_event} AS token
@@ -96,6 +92,15 @@ FROM (
 GROUP BY person_id
 HAVING countIf(starts) > 0
 """  # noqa: S608
+
+
+def period_sql(cohort: Cohort, bind: Binder) -> str:
+    """Return an expression for the number of the period that an event lies in (Int32)."""
+    day = f"toDate32(toInt32({day_sql(cohort.timezone, bind)}))"
+    number = _NUMBERS[cohort.period].format(
+        day=day, days_before=bind(_DAYS_BEFORE[cohort.week_start], "Int32")
+    )
+    return f"toInt32({number})"
 
 
 def read_counts(definition: CohortDefinition, result: QueryResult, now_ms: int) -> CohortAggregates:

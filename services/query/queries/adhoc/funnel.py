@@ -1,12 +1,10 @@
 """A funnel that is asked once."""
 
 import datetime
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
 
 from schemas.queries.adhoc import FUNNEL as SPEC
 from schemas.queries.adhoc import (
@@ -15,15 +13,20 @@ from schemas.queries.adhoc import (
     FunnelQuery,
 )
 from schemas.time.calendar import begin_of, find_zone, midnight
-from schemas.value_tokens import to_json
-from schemas.value_tokens import token as token_of_value
 from services.query.queries.adhoc.days import ONE_DAY, read_days
 from services.query.queries.adhoc.funnel_plan import FunnelPlan, plan_funnel
-from services.query.queries.adhoc.funnel_rows import EVERY, TOTAL
+from services.query.queries.adhoc.funnel_rows import TOTAL
 from services.query.queries.adhoc.funnel_sql import (
     figures_statement,
     persons_statement,
     top_statement,
+)
+from services.query.queries.adhoc.labels import (
+    EVERY,
+    OTHER,
+    BreakdownValue,
+    asked_label,
+    value_of,
 )
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
@@ -36,7 +39,7 @@ class FunnelValueResponse(msgspec.Struct, frozen=True, kw_only=True):
     `other` marks those of all values that are not shown. The lists are as in the whole answer.
     """
 
-    value: bool | int | float | str | None
+    value: BreakdownValue
     other: bool
     reached: list[int]
     conversion: list[float | None]
@@ -127,11 +130,11 @@ async def _answer(context: QueryContext, query: FunnelQuery) -> FunnelQueryRespo
         days=days,
         breakdown=[
             FunnelValueResponse(
-                value=json.loads(to_json(shown[label - 1])) if label and shown[label - 1] else None,
-                other=not label,
+                value=value_of(shown, label),
+                other=label == OTHER,
                 **found[TOTAL, label],
             )
-            for label in [*range(1, len(shown) + 1), 0]
+            for label in [*range(1, len(shown) + 1), OTHER]
             if (TOTAL, label) in found
         ],
         persons=await _persons(context, query, plan, shown),
@@ -185,11 +188,9 @@ async def _persons(
     asked = query.persons
     if asked is None:
         return None
-    label = 0 if asked.other else EVERY
-    if asked.value is not UNSET:
-        shown, label = [token_of_value(asked.value)], 1
+    among, label = asked_label(asked, shown)
     result = await context.run_labelled(
-        lambda source, token: persons_statement(source, plan, token, shown, label, asked),
+        lambda source, token: persons_statement(source, plan, token, among, label, asked),
         query.where,
         plan.span,
         plan.label,

@@ -6,17 +6,12 @@ import msgspec
 
 from schemas.operators.funnel import Breakdown, FunnelDefinition
 from schemas.queries.adhoc import FunnelQuery
+from schemas.queries.trends import BreakdownBy
 from schemas.time.calendar import find_zone, midnight
-from services.query.clickhouse.tree import (
-    FirstTouch,
-    Label,
-    Member,
-    PersonNow,
-    PersonToken,
-    Token,
-)
+from services.query.clickhouse.tree import FirstTouch, Label
 from services.query.operators.funnel.persons import previous
 from services.query.queries.adhoc.days import ONE_DAY, parts_of, read_days
+from services.query.queries.adhoc.labels import label_of
 
 
 class FunnelPlan(NamedTuple):
@@ -89,10 +84,6 @@ def _label(query: FunnelQuery) -> Label | None:
     by = query.by
     if by is None:
         return None
-    if by.segment is not None:
-        return Member(by.segment)
-    if by.person is not None:
-        return PersonNow(by.person) if by.at == "now" else PersonToken(by.person)
-    assert by.property is not None, "a breakdown is by one of three"
-    touched = by.attribution == "first_touch"
-    return FirstTouch(by.property) if touched else Token(by.property)
+    if by.property is not None and by.attribution == "first_touch":
+        return FirstTouch(by.property)
+    return label_of(BreakdownBy(by.property, by.person, by.at, by.segment))

@@ -5,7 +5,7 @@ of one label, or those of one day. It has the columns
 
 - `person_id`,
 - `counted`: what it is counted for, as pairs of a day since 1970 (`TOTAL`: the whole range) and a
-  label (`EVERY`: all labels; 0: those that are not shown; n: the n-th of those that are),
+  label (as in `labels`),
 - `times`: how long (ms) the first chain to reach each step took to it; -1 if none did,
 - `still`: whether the window of any of the chains is open, so that it may go on,
 - `chains`: how many of the chains reached each step; empty for plain funnels.
@@ -22,9 +22,9 @@ from services.query.clickhouse.events import Days, EventSource, events, holds
 from services.query.clickhouse.printer import TokenSql
 from services.query.operators.funnel.chain_sql import chains_sql
 from services.query.queries.adhoc.funnel_plan import FunnelPlan
+from services.query.queries.adhoc.labels import EVERY, number_sql
 
 TOTAL: Final = -(2**31)
-EVERY: Final = -1
 _UNSET: Final = -(2**63)
 _NEVER: Final = 2**62
 # A moment is the time, the step (5 bits), and the label of a first step (7 bits).
@@ -41,11 +41,6 @@ def rows_sql(
     """Return the table of a plan's rows; `shown` are the tokens of the labels that are shown."""
     rows = _plain_rows if plan.is_plain else _chain_rows
     return rows(source, plan, token, shown, bind)
-
-
-def label_sql(token: str, shown: Sequence[str], bind: Binder) -> str:
-    """Return an expression for the number of a label by its token."""
-    return f"toInt64(indexOf({bind(list(shown), 'Array(String)')}, {token}))" if shown else "0"
 
 
 # ── plain funnels ────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +67,7 @@ def _moments(
     """Return a table of each person's `moments`, in order, and the `firsts` that begin chains."""
     steps = plan.definition.funnel.steps
     names = sorted({step.event for step in steps})
-    label = label_sql(token(bind), shown, bind) if plan.label is not None else "0"
+    label = number_sql(token(bind), shown, bind) if plan.label is not None else "0"
 
     def moment(number: int) -> str:
         low = label if number == 0 else "0"
@@ -202,7 +197,7 @@ def _chain_rows(
     total, every = f"toInt32({TOTAL})", f"toInt64({EVERY})"
     keys = [f"({total}, {every})", f"({day}, {every})"]
     if plan.label is not None:
-        keys.append(f"({total}, {label_sql('value', shown, bind)})")
+        keys.append(f"({total}, {number_sql('value', shown, bind)})")
     return f"""
 SELECT
     person_id, [key] AS counted, chains, still,
