@@ -31,6 +31,7 @@ from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
 from services.query import openapi
+from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
@@ -94,6 +95,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         keys.apply(changes.keys)
         plan_definitions.apply(changes.definitions)
         segments.apply(changes.definitions)
+        annotations.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -105,6 +107,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     commands = Commands(settings, definitions_view)
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
+    annotations = Annotations(definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -179,6 +182,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
+        (ANNOTATION_ROUTES, annotations),
     ]
     page = Page()
     public: dict[str, Handler] = {

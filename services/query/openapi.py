@@ -13,7 +13,7 @@ import msgspec
 from schemas.keys import TOKEN_PREFIX
 from schemas.plans import Plan
 from services.errors import ErrorBody
-from services.query.api import GROUPS, ROUTES
+from services.query.api import DOCUMENTS, GROUPS, ROUTES
 from services.query.http.describe import (
     ID_PATTERN,
     Json,
@@ -140,6 +140,12 @@ def _schemas() -> dict[str, Json]:
         schemas[f"New{title}"] = _with(schemas[title], _NAMED)
         schemas[f"Changed{title}"] = _with(schemas[title], _SHOWN)
     schemas["NewPlan"] = _with(schemas["Plan"], _SHOWN)
+    for body in DOCUMENTS.values():
+        title = body.__name__
+        schemas[f"New{title}"] = _with(schemas[title], _NAMED)
+        schemas[f"Changed{title}"] = _with(schemas[title], _SHOWN)
+    # A new annotation without a time is of now.
+    schemas["NewAnnotation"] = schemas["NewAnnotation"] | {"required": ["text"]}
     return schemas
 
 

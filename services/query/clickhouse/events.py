@@ -83,6 +83,11 @@ def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
 _OFFSETS: Final = "Array(UInt64)"
 
 
+def limit_sql(limit: int | None, bind: Binder) -> str:
+    """Return the clause that ends a result after `limit` rows; nothing without a limit."""
+    return "" if limit is None else f" LIMIT {bind(limit, 'UInt32')}"
+
+
 def holds(selector: EventSelector, bind: Binder) -> str:
     """Return an expression that is 1 for the events that match, and else 0."""
     named = "1" if selector.event is None else f"event = {bind(selector.event, 'String')}"
@@ -125,6 +130,39 @@ class Days:
 
     def _of_run(self, begin: str, column: str) -> str:
         return f"transform({begin}, {self._begins}, {column}, toInt64(0))"
+
+
+class Spans(NamedTuple):
+    """Spans of equal length that follow each other, the first of which begins at `begin_ms`."""
+
+    begin_ms: int
+    length_ms: int
+
+
+class SpanNumbers:
+    """Spans in a statement, numbered from 0 and used in place of days.
+
+    Times before the first span have the number -1; times after the span 1 have the number 2.
+    """
+
+    def __init__(self, spans: Spans, bind: Binder) -> None:
+        self._begin = bind(spans.begin_ms, "Int64")
+        self._length = bind(spans.length_ms, "Int64")
+
+    def number(self, at: str) -> str:
+        """Return an expression for the span of a time in ms (Int64)."""
+        since = f"({at} - {self._begin})"
+        number = f"intDiv({since} - positiveModulo({since}, {self._length}), {self._length})"
+        return f"greatest(toInt64(-1), least(toInt64(2), {number}))"
+
+    def begin(self, number: str) -> str:
+        """Return an expression for the time in ms (Int64) at which a span begins."""
+        return f"({self._begin} + {number} * {self._length})"
+
+
+def entry_periods(timezone: str, spans: Spans | None, bind: Binder) -> Days | SpanNumbers:
+    """Return the periods by which entries are counted: `spans`, or without any, days."""
+    return Days(timezone, bind) if spans is None else SpanNumbers(spans, bind)
 
 
 def day_sql(timezone: str, bind: Binder) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from schemas.errors import Unavailable
@@ -93,6 +93,19 @@ class EventStore:
         below = await self.positions(project_id) if positions is None else dict(positions)
         columns = await self._store.columns(project_id, *state(Prefix(self._database, below)))
         return QueryResult(columns, below)
+
+    def stream(
+        self,
+        project_id: str,
+        state: Callable[[Prefix], Statement],
+        positions: Mapping[int, int],
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the result over the events below some positions, as an Arrow stream.
+
+        Raises what `Store.stream` does.
+        """
+        statement = state(Prefix(self._database, positions))
+        return self._store.stream(project_id, *statement)
 
     async def positions(self, project_id: str) -> dict[int, int]:
         """Return the offsets below which the store has all events of a project, by partition.

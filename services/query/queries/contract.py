@@ -23,8 +23,11 @@ from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
 from services.query.queries.ranges import read_range
 from services.query.queries.rows import Row
+from services.query.tables.columns import Column
 
 Q = TypeVar("Q", bound=Query)
+# Makes a statement over a prefix of the log.
+StateStatement = Callable[[Prefix], Statement]
 
 
 class QueryContext(NamedTuple):
@@ -52,13 +55,14 @@ class QueryContext(NamedTuple):
 
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
-        return await self.run_statement(lambda source: print_query(source, self.scope, select))
+        return await self.run_statement(self.printed(select))
 
     async def run_statement(
-        self, state: Callable[[Prefix], Statement], where: Sequence[QueryFilter] = ()
+        self, state: StateStatement, where: Sequence[QueryFilter] = ()
     ) -> QueryResult:
         """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
-        return await self.run_labelled(lambda source, _: state(source), where)
+        of_passing = self.passing(state, where)
+        return await self.run_labelled(lambda source, _: of_passing(source))
 
     async def run_labelled(
         self,
@@ -73,13 +77,21 @@ class QueryContext(NamedTuple):
         a `label`. Raises as `run` does.
         """
 
-        def of_passing(source: EventSource) -> Statement:
+        def of_source(source: EventSource) -> Statement:
             assert isinstance(source, Prefix), "the query has positions"
             passing = filtered(source, self.scope, where, span, label)
             token = token_of(source, self.scope, label) if label else lambda _: "''"
             return state(passing, token)
 
-        return await self.events.query(self.project_id, of_passing, self.positions)
+        return await self.events.query(self.project_id, of_source, self.positions)
+
+    def printed(self, select: Select) -> StateStatement:
+        """Return what makes the statement of a query of the project."""
+        return lambda source: print_query(source, self.scope, select)
+
+    def passing(self, state: StateStatement, where: Sequence[QueryFilter]) -> StateStatement:
+        """Return what makes the same statement over the events that pass all filters."""
+        return lambda source: state(filtered(source, self.scope, where))
 
     def is_complete(self, until: int) -> bool:
         """Whether no event before a time (ms) is missing."""
@@ -110,7 +122,8 @@ class QueryKind(NamedTuple, Generic[Q]):
 
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
     `types` are those of requests and responses; `response` is the whole response, and `rows` are
-    those of a table of it. `page` returns the `after` of the next page, for kinds that have pages.
+    those of a table of it, with the columns of `table`. A list that may be long has `export`, which
+    makes the statement for all of that table, whatever the query's `limit`.
     `refine` adds to the document's schemas what their types cannot express. `errors` are the
     statuses that only this kind fails with. `check` refuses, at a time of day (ms) and before
     anything is read, what the request's type cannot. `closes` returns the time (ms) by which no
@@ -123,11 +136,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     response: type[msgspec.Struct]
     types: tuple[type[msgspec.Struct], ...]
     rows: Callable[[Any], Iterable[Row]]
+    table: tuple[Column, ...]
     refine: Callable[[Json], None] = no_refinement
     errors: tuple[int, ...] = ()
     check: Callable[[Q, int], object] = check_range
     closes: Callable[[Q, int], int] | None = None
-    page: Callable[[Any], str | None] | None = None
+    export: Callable[[QueryContext, Q], Coroutine[Any, Any, StateStatement]] | None = None
 
 
 # Of any request: only the kind knows which.

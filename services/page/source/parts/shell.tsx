@@ -81,7 +81,7 @@ export function Shell({ children }: { children: ComponentChildren }): JSX.Elemen
               type="button"
               class="quiet"
               lang={language.value === "en" ? "pt" : "en"}
-              onClick={() => choose(language.value === "en" ? "pt" : "en")}
+              onClick={() => void choose(language.value === "en" ? "pt" : "en")}
             >
               {language.value === "en" ? "Português" : "English"}
             </button>

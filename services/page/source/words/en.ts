@@ -1,5 +1,8 @@
 /** The page in English. */
+import { exploreEn } from "./explore-en";
+
 export const en = {
+  ...exploreEn,
   active_in: "Active in {n} min",
   active_now: "Active now",
   add_condition: "Add a condition",

@@ -1,7 +1,9 @@
 /** A página em português. */
 import type { en } from "./en";
+import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...explorePt,
   active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
   add_condition: "Adicionar condição",

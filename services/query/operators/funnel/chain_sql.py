@@ -26,9 +26,10 @@ from schemas.sketches.durations import EMPTY, bucket_of, collect
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
-    Days,
     EventSource,
+    Spans,
     Statement,
+    entry_periods,
     events,
     fingerprint_sql,
     holds,
@@ -56,10 +57,12 @@ def chain_statement(
     definition: FunnelDefinition,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
+    spans: Spans | None = None,
 ) -> Statement:
     """Return the statement whose result `read_chain_counts` understands.
 
-    It has the entry days from `first` to `last`, and the total over all days.
+    It has the entry days from `first` to `last`, and the total over all days. With `spans`, days
+    are those: the first is 1970-01-01.
     """
     bind = Binder()
     window_ms = definition.funnel.window_s * 1_000
@@ -85,7 +88,7 @@ FROM (
             SELECT person_id, label, day, step, count() AS chains, min((at, -begin)) AS best
             FROM (
                 SELECT *, arrayJoin([entry_day, total]) AS day, arrayJoin({labels}) AS label
-                FROM ({reached_sql(source, definition, bind)})
+                FROM ({reached_sql(source, definition, bind, spans)})
             )
             WHERE day = total OR day BETWEEN {days}
             GROUP BY person_id, label, day, step
@@ -97,13 +100,15 @@ GROUP BY shown, day, step, time
     return Statement(text, bind.parameters)
 
 
-def reached_sql(source: EventSource, definition: FunnelDefinition, bind: Binder) -> str:
+def reached_sql(
+    source: EventSource, definition: FunnelDefinition, bind: Binder, spans: Spans | None = None
+) -> str:
     """Return a table with a row for each step that a chain reached.
 
     Its columns are `person_id`, `entry_day`, `begin`, `step` (from 1), `at` and `value`, the token
     of the chain's value.
     """
-    entry_day = Days(definition.funnel.timezone, bind).number("begin")
+    entry_day = entry_periods(definition.funnel.timezone, spans, bind).number("begin")
     return f"""
 SELECT
     person_id, begin, taken.1 AS step, taken.2 AS at, value, toInt32({entry_day}) AS entry_day

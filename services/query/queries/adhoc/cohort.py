@@ -25,6 +25,7 @@ from services.query.queries.adhoc.labels import (
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row, rows_of
+from services.query.tables.columns import columns
 
 
 class CohortCellResponse(msgspec.Struct, frozen=True):
@@ -232,5 +233,13 @@ COHORT: Final = QueryKind(
         CohortPersonsPage,
     ),
     rows=_rows,
+    table=columns(
+        begin="day",
+        persons="integer",
+        period="integer",
+        returned="integer",
+        returned_or_later="integer",
+        incomplete="boolean",
+    ),
     check=read_days,
 )

@@ -31,6 +31,7 @@ from services.query.queries.adhoc.labels import (
 from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row
+from services.query.tables.columns import columns
 
 
 class FunnelValueResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +241,7 @@ FUNNEL: Final = QueryKind(
         FunnelPersonsPage,
     ),
     rows=_rows,
+    table=columns(step="integer", event="text", reached="integer", conversion="number"),
     check=read_days,
     closes=_closes,
 )

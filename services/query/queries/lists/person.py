@@ -11,8 +11,14 @@ from services.query.clickhouse.queries import QueryResult
 from services.query.clickhouse.tree import Events, Expression, Person, Select, Value, column, sql
 from services.query.http.params import instant
 from services.query.operators.segment.sql import memberships_statement
-from services.query.queries.contract import QueryContext, QueryKind
-from services.query.queries.lists.events import EventResponse, events_select, read_events
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
+from services.query.queries.lists.events import (
+    TABLE,
+    EventResponse,
+    events_select,
+    export_select,
+    read_events,
+)
 from services.query.queries.ranges import ALL_TIME
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
@@ -99,8 +105,8 @@ def read_properties(result: QueryResult) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-async def _answer(context: QueryContext, query: PersonQuery) -> PersonResponse:
-    events_query = EventsQuery(
+def _events_query(query: PersonQuery) -> EventsQuery:
+    return EventsQuery(
         where=query.where,
         from_=query.from_,
         to=query.to,
@@ -109,20 +115,35 @@ async def _answer(context: QueryContext, query: PersonQuery) -> PersonResponse:
         limit=query.limit,
         after=query.after,
     )
-    select = events_select(events_query)
-    seen = await context.run(seen_select(query.person))
-    ((first,), (last,), (total,)) = seen.columns
+
+
+async def _seen(context: QueryContext, person: str) -> tuple[int, int, int]:
+    """Return the times (ms) of a person's first and last event, and their number."""
+    result = await context.run(seen_select(person))
+    ((first,), (last,), (total,)) = result.columns
     if not total:
         raise NotFound(f"project {context.project_id} has no event of that person")
+    return int(first), int(last), int(total)
+
+
+async def _export(context: QueryContext, query: PersonQuery) -> StateStatement:
+    select = export_select(_events_query(query))
+    await _seen(context, query.person)
+    return context.printed(select)
+
+
+async def _answer(context: QueryContext, query: PersonQuery) -> PersonResponse:
+    select = events_select(_events_query(query))
+    first, last, total = await _seen(context, query.person)
     properties = await context.run(properties_select(query.person))
     result = await context.run(select)
     events, after = read_events(result, query.limit)
     return PersonResponse(
         **context.parts(),
         person=query.person,
-        first_seen=instant(int(first)),
-        last_seen=instant(int(last)),
-        total_events=int(total),
+        first_seen=instant(first),
+        last_seen=instant(last),
+        total_events=total,
         properties=read_properties(properties),
         segments=await _segments(context, query.person),
         events=events,
@@ -147,6 +168,7 @@ PERSON: Final = QueryKind(
     PersonResponse,
     (PersonQuery, PersonResponse, EventResponse),
     rows=lambda answer: rows_of(answer.events),
-    page=lambda answer: answer.next,
+    table=TABLE,
+    export=_export,
     errors=(404,),
 )

@@ -1,6 +1,7 @@
 """Persons by id, page by page."""
 
 import datetime
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,10 +11,11 @@ from schemas.queries.lists import PersonsQuery
 from services.query.clickhouse.queries import QueryResult
 from services.query.clickhouse.tree import Events, Expression, Person, Select, Value, sql
 from services.query.http.params import instant
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
+from services.query.tables.columns import columns
 
 
 class PersonSummaryResponse(msgspec.Struct, frozen=True):
@@ -34,6 +36,16 @@ class PersonsResponse(QueryResponse, frozen=True, kw_only=True):
 
 def persons_select(query: PersonsQuery) -> Select:
     """Return the query of a page of persons, and of one more."""
+    seen: dict[str, Expression] = {
+        "first_seen": sql("toUnixTimestamp64Milli(min(timestamp))"),
+        "last_seen": sql("toUnixTimestamp64Milli(max(timestamp))"),
+    }
+    return _select(query, seen, query.limit + 1)
+
+
+def _select(
+    query: PersonsQuery, seen: Mapping[str, Expression], limit: int | None = None
+) -> Select:
     where: list[Expression] = []
     if query.after:
         where.append(sql("{id} > {after}", id=Person(), after=Value(query.after, "String")))
@@ -43,15 +55,14 @@ def persons_select(query: PersonsQuery) -> Select:
     return Select(
         {
             "person": Person(),
-            "first_seen": sql("toUnixTimestamp64Milli(min(timestamp))"),
-            "last_seen": sql("toUnixTimestamp64Milli(max(timestamp))"),
+            **seen,
             "events": sql("count()"),
         },
         Events([read_range(query)], query.where),
         where=where,
         group_by=("person",),
         order_by=(sql("person"),),
-        limit=query.limit + 1,
+        limit=limit,
     )
 
 
@@ -70,6 +81,14 @@ async def _answer(context: QueryContext, query: PersonsQuery) -> PersonsResponse
     return PersonsResponse(**context.parts(), persons=persons, next=after)
 
 
+async def _export(context: QueryContext, query: PersonsQuery) -> StateStatement:
+    seen: dict[str, Expression] = {
+        "first_seen": sql("min(timestamp)"),
+        "last_seen": sql("max(timestamp)"),
+    }
+    return context.printed(_select(query, seen))
+
+
 PERSONS: Final = QueryKind(
     SPEC,
     _answer,
@@ -77,5 +96,6 @@ PERSONS: Final = QueryKind(
     PersonsResponse,
     (PersonsQuery, PersonsResponse, PersonSummaryResponse),
     rows=lambda answer: rows_of(answer.persons),
-    page=lambda answer: answer.next,
+    table=columns(person="text", first_seen="time", last_seen="time", events="integer"),
+    export=_export,
 )
