@@ -33,11 +33,8 @@ from services.query.clickhouse.tree import (
     Member,
     Number,
     Person,
-<<<<<<< HEAD
-    Persons,
-=======
     PersonNow,
->>>>>>> adhoc
+    Persons,
     PersonToken,
     PersonValues,
     Raw,
