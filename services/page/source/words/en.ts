@@ -1,7 +1,9 @@
 /** The page in English. */
+import { boardsEn } from "./boards-en";
 import { exploreEn } from "./explore-en";
 
 export const en = {
+  ...boardsEn,
   ...exploreEn,
   active_in: "Active in {n} min",
   active_now: "Active now",

@@ -1,8 +1,10 @@
 /** A página em português. */
 import type { en } from "./en";
+import { boardsPt } from "./boards-pt";
 import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...boardsPt,
   ...explorePt,
   active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
