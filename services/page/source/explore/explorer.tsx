@@ -155,7 +155,7 @@ function Drawn({
 }): JSX.Element | null {
   switch (name) {
     case "trends":
-      return <Trends answer={answer as Answers["trends"]} />;
+      return <Trends answer={answer as Answers["trends"]} request={request as Requests["trends"]} />;
     case "funnel":
       return <Funnel answer={answer as Answers["funnel"]} />;
     case "cohort":
