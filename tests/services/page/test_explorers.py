@@ -215,6 +215,10 @@ def wait_all(found: Any) -> list[Any]:
     return list(found.all())
 
 
+def hold(held: list[Route], route: Route) -> None:
+    held.append(route)
+
+
 def test_the_old_figure_stays_until_the_new_one_is_there_and_what_is_replaced_is_cancelled(
     open_page: Open, filled: str
 ) -> None:
@@ -224,7 +228,7 @@ def test_the_old_figure_stays_until_the_new_one_is_there_and_what_is_replaced_is
     held: list[Route] = []
     cancelled: list[str] = []
     page.on("requestfailed", lambda request: cancelled.append(request.post_data or ""))
-    page.route("**/query/trends", lambda route: held.append(route))
+    page.route("**/query/trends", lambda route: hold(held, route))
     page.get_by_label("Event of series A").fill("purchase")
     expect(answer(page)).to_have_attribute("aria-busy", "true")
     page.wait_for_timeout(600)  # the debounce has passed, and the question is on its way

@@ -161,9 +161,9 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
             </header>
             {preview.error && <Failed message={preview.error} />}
             {reads && !property.trim() && <p class="note">{t("needs_trends")}</p>}
-            {preview.answer && (
+            {preview.answer && preview.of && (
               <div class={preview.busy ? "figures-of old" : "figures-of"}>
-                <Trends answer={preview.answer} request={lately(body)} />
+                <Trends answer={preview.answer} request={preview.of} />
               </div>
             )}
           </section>

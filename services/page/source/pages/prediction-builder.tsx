@@ -227,8 +227,8 @@ function Values({ draft }: { draft: Draft }): JSX.Element {
     interval: "day",
     last: PREVIEW_DAYS,
   };
-  const { answer, error } = usePreview("trends", property ? request : undefined);
+  const { answer, of, error } = usePreview("trends", property ? request : undefined);
   if (!property) return <p class="note">{t("needs_trends")}</p>;
   if (error) return <Failed message={error} />;
-  return answer ? <Trends answer={answer} request={request} /> : <Loading />;
+  return answer && of ? <Trends answer={answer} request={of} /> : <Loading />;
 }
