@@ -10,7 +10,6 @@ not on the topic at all, the rows of the partition are deleted and the topic is 
 beginning. The table is then without them for as long as that takes.
 """
 
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,7 +23,6 @@ from sinks.store import INSERT_SETTINGS, Store, arrow_stream, within_range
 
 log = structlog.get_logger(__name__)
 
-_SCHEMA: Final = Path(__file__).with_name("predictions.sql")
 # Half the time for which Kafka keeps tombstones by default (`delete.retention.ms`).
 MAX_AWAY_S: Final = 12 * 3_600
 
@@ -61,8 +59,8 @@ class PredictionsSink:
         self._store = Store(settings)
 
     def setup(self) -> None:
-        """Create the database, the table and the view unless they exist."""
-        self._store.run_file(_SCHEMA)
+        """Create the database, and make its tables those of this version."""
+        self._store.migrate()
 
     def write(self, batch: Batch) -> None:
         """Insert the batch as one part."""

@@ -2,6 +2,11 @@
 
 from typing import Final
 
+import msgspec
+
+from schemas.annotations import Annotation
+from services.query.annotations.resource import ANNOTATION_ROUTES
+from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
@@ -23,5 +28,10 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     PLAN_ROUTES,
     REJECTED_ROUTES,
     STATUS_ROUTES,
+    DASHBOARD_ROUTES,
+    LINK_ROUTES,
+    ANNOTATION_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
+# The bodies of definitions that no worker counts, by kind.
+DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"annotation": Annotation}

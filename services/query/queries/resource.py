@@ -10,7 +10,7 @@ from starlette.responses import Response
 from schemas.errors import InvalidRequest
 from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.queries.query import Query
-from services.query.http.describe import Json, json_response, operation
+from services.query.http.describe import Json, operation
 from services.query.http.forms import one_of_forms
 from services.query.http.leaving import unless_left
 from services.query.http.params import now_ms, project_of, read_fields
@@ -20,7 +20,8 @@ from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
 from services.query.queries.cache import CLOSED_S, OPEN_S, AnswerCache
 from services.query.queries.contract import AnyQuery, QueryContext
-from services.query.queries.formats import CSV, JSON, NDJSON, read_format, stream
+from services.query.queries.table import answer_table
+from services.query.tables.media import JSON, read_media_type, table_response
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Key
 
@@ -42,20 +43,15 @@ class Queries:
         self._context.definitions_view.require()
         completed = self._context.projects.with_calendar(project, fields)
         query: Query = kind.spec.decode(msgspec.json.encode(completed))
-        media_type = read_format(request)
+        media_type = read_media_type(request)
         if media_type == JSON:
             body = await unless_left(request, self._body(kind, project, query))
             return Response(body, media_type=JSON)
-        return await unless_left(request, self._stream(media_type, kind, project, query))
-
-    async def _stream(
-        self, media_type: str, kind: AnyQuery, project: str, query: Query
-    ) -> Response:
         now = now_ms()
         kind.check(query, now)
         segments = self._segments_of(project, query)
-        context = await self._context_of(project, query, now, segments)
-        return await stream(media_type, kind, context, query)
+        context = await unless_left(request, self._context_of(project, query, now, segments))
+        return await answer_table(request, media_type, kind, context, query)
 
     async def _body(self, kind: AnyQuery, project: str, query: Query) -> bytes:
         now = now_ms()
@@ -132,7 +128,8 @@ def _asks_of_now(part: object) -> bool:
     """Whether a part of a query is about what persons are now: segments, or their properties."""
     match part:
         case dict():
-            of_now = part.get("segment") is not None or part.get("person") is not None
+            of_person = part.get("person") is not None and part.get("at") != "event"
+            of_now = of_person or part.get("segment") is not None
             return of_now or any(map(_asks_of_now, part.values()))
         case list() | tuple():
             return any(map(_asks_of_now, part))
@@ -144,19 +141,12 @@ def _read_as_of(asked: dict[int, int] | str) -> AsOf:
     return parse(asked if isinstance(asked, str) else text_of(asked))
 
 
-def _responses(kind: AnyQuery) -> Json:
-    described = json_response(kind.response)
-    for media_type in (NDJSON, CSV):
-        described["content"][media_type] = {"schema": {"type": "string"}}
-    return described
-
-
 def _route(kind: AnyQuery) -> AnyRoute:
     name = kind.spec.name
     described = operation(
         f"query{name.capitalize()}",
         kind.spec.summary,
-        {"200": _responses(kind)},
+        {"200": table_response(kind.response)},
         *(*kind.errors, 413),
         body=kind.spec.request.__name__,
     )

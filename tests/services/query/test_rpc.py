@@ -15,7 +15,7 @@ from schemas import avila_pb2 as pb
 from schemas.operators import OPERATORS, OperatorSpec
 from schemas.settings import Settings
 from services.query import make_query_app
-from services.query.api import ROUTES
+from services.query.api import DOCUMENTS, ROUTES
 from services.query.http.describe import IF_MATCH, query_parameters
 from services.query.http.grpc import DESCRIPTOR, SERVICE, bindings
 from tests.conftest import free_ports
@@ -248,8 +248,9 @@ def test_every_rest_route_has_a_grpc_method_and_every_method_a_route(settings: S
     assert sum(map(len, bindings().values())) == len(ROUTES)
 
 
-def test_every_operator_has_its_kind_and_every_kind_its_operator() -> None:
-    kinds = {f"KIND_{spec.name.upper()}" for spec in OPERATORS}
+def test_every_kind_of_definition_is_known_by_grpc_and_no_other() -> None:
+    names = [*(spec.name for spec in OPERATORS), *DOCUMENTS]
+    kinds = {f"KIND_{name.upper()}" for name in names}
     assert kinds == set(pb.Kind.keys()) - {"KIND_UNSPECIFIED"}
 
 

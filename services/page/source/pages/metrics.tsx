@@ -47,7 +47,7 @@ function MetricList(): JSX.Element {
       latest={latest.value.metrics}
       columns={[
         { title: t("measure"), cell: (one) => measured(one) },
-        { title: t("bucket"), cell: (one) => t(`bucket_${one.bucket_s}` as "bucket_60") },
+        { title: t("bucket"), cell: (one) => t(`bucket_${one.interval ?? one.bucket_s}` as "bucket_60") },
         { title: t("now"), class: "number", cell: (one, live) => nowOf(one, live) },
       ]}
       empty={
@@ -179,7 +179,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           <>
             <StateBadge state={live?.state ?? value.state} backfilled={live?.backfilled} />
             {" · "}
-            {measured(defined)} · {t(`bucket_${defined.bucket_s}` as "bucket_60")}
+            {measured(defined)} · {t(`bucket_${defined.interval ?? defined.bucket_s}` as "bucket_60")}
           </>
         }
       >
@@ -203,7 +203,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           <dl class="numbers">
             {shown.active.map((one) => (
               <div class="figure" key={one.seconds}>
-                <dt>{t("active_in", { n: one.seconds / 60 })}</dt>
+                <dt>{t("active_in", { n: (one.seconds ?? 0) / 60 })}</dt>
                 <dd>
                   <span class="big">{count(one.persons)}</span>
                 </dd>

@@ -2,6 +2,8 @@ import type { JSX } from "preact";
 
 const PATHS = {
   overview: "M3 3h6v7H3zM11 3h6v4h-6zM11 9h6v8h-6zM3 12h6v5H3z",
+  dashboards: "M3 3h14v5H3zM3 11h6v6H3zM12 11h5v6h-5z",
+  move: "M10 3v14M3 10h14M8 5l2-2 2 2M8 15l2 2 2-2M5 8l-2 2 2 2M15 8l2 2-2 2",
   funnels: "M3 4h14M5.5 8.5h9M8 13h4M9 17h2",
   segments: "M8 11a4 4 0 1 1 0-8 4 4 0 0 1 0 8M12 17a4 4 0 1 1 0-8 4 4 0 0 1 0 8",
   cohorts: "M3 3h14v14H3zM3 8h14M8 3v14M13 3v5M8 12.5h4",

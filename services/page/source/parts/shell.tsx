@@ -13,7 +13,7 @@ import { Icon } from "./icons";
 import type { IconName } from "./icons";
 
 const GROUPS: { title?: Word; pages: IconName[] }[] = [
-  { pages: ["overview"] },
+  { pages: ["overview", "dashboards"] },
   { title: "group_analysis", pages: ["explore", "funnels", "segments", "cohorts", "metrics", "predictions"] },
   { title: "group_data", pages: ["persons", "feed", "definitions", "rejected"] },
   { title: "group_system", pages: ["system", "sessions"] },

@@ -1,7 +1,9 @@
 /** The page in English. */
+import { boardsEn } from "./boards-en";
 import { exploreEn } from "./explore-en";
 
 export const en = {
+  ...boardsEn,
   ...exploreEn,
   active_in: "Active in {n} min",
   active_now: "Active now",
@@ -43,6 +45,8 @@ export const en = {
   bucket_60: "by minute",
   bucket_600: "by 10 minutes",
   bucket_86400: "by day",
+  bucket_month: "by month",
+  bucket_week: "by week",
   by_property: "By {property}",
   calibration_error: "Calibration error",
   cancel: "Cancel",

@@ -4,17 +4,22 @@ from typing import Final
 
 from services.query.http.describe import (
     AS_OF,
+    CLOCK,
     SOURCE,
+    TIME,
     choice,
     day_parameters,
     json_response,
     number,
     operation,
     page_parameters,
+    parameter,
 )
+from services.query.operators.funnel.comparison import MAX_SPAN_S, ComparisonResponse
 from services.query.operators.funnel.persons import OUTCOMES, FunnelPersonsResponse
 from services.query.operators.funnel.response import PERIODS, FunnelResultsResponse
 from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, FunnelTimesResponse
+from services.query.tables.media import table_response
 
 _DAY: Final = "entry day (of the funnel's time zone)"
 
@@ -50,7 +55,7 @@ TIMES: Final = operation(
 PERSONS: Final = operation(
     "listFunnelPersons",
     "The persons who reached a step, or dropped out before it, from ClickHouse",
-    {"200": json_response(FunnelPersonsResponse)},
+    {"200": table_response(FunnelPersonsResponse)},
     404,
     parameters=(
         number("step", "The step; by default the last one.", 1),
@@ -63,5 +68,31 @@ PERSONS: Final = operation(
         *day_parameters(f"{_DAY} to count", "all are counted by default"),
         *page_parameters("persons"),
         AS_OF,
+    ),
+)
+COMPARE: Final = operation(
+    "compareFunnel",
+    "A funnel before and after a moment, at equal age: steps reached within `age_s` of the entry, "
+    "of persons who entered at least that long ago; from ClickHouse",
+    {"200": json_response(ComparisonResponse)},
+    404,
+    parameters=(
+        parameter("at", TIME, "The moment, such as that of an annotation.", required=True),
+        number(
+            "span_s",
+            "How long before and after the moment entries are counted; by default as long as "
+            "persons have reached the age.",
+            1,
+            maximum=MAX_SPAN_S,
+        ),
+        number(
+            "age_s",
+            "The age; by default the funnel's window, or half of the time since the moment if "
+            "that is less.",
+            1,
+            maximum=MAX_SPAN_S,
+        ),
+        AS_OF,
+        CLOCK,
     ),
 )

@@ -5,8 +5,9 @@ from typing import Final
 from schemas.operators.funnel import FUNNEL as SPEC
 from schemas.operators.funnel import Funnel
 from services.query.operators.contract import Endpoint, LiveSpec, QueryOperator
+from services.query.operators.funnel.comparison import ComparedGroup, ComparisonResponse
 from services.query.operators.funnel.live import LiveFunnel
-from services.query.operators.funnel.openapi import PERSONS, RESULTS, TIMES
+from services.query.operators.funnel.openapi import COMPARE, PERSONS, RESULTS, TIMES
 from services.query.operators.funnel.persons import FunnelPersonsResponse
 from services.query.operators.funnel.resource import FunnelListResponse, Funnels
 from services.query.operators.funnel.response import FunnelResponse, FunnelResultsResponse
@@ -31,6 +32,8 @@ FUNNEL: Final = QueryOperator(
         FunnelTimesResponse,
         FunnelPersonsResponse,
         FunnelTraceResponse,
+        ComparedGroup,
+        ComparisonResponse,
         DiffResponse,
         LiveFunnel,
         VerificationResponse,
@@ -39,6 +42,7 @@ FUNNEL: Final = QueryOperator(
         Endpoint("times", Funnels.times, TIMES, "GetFunnelTimes"),
         Endpoint("persons", Funnels.persons, PERSONS, "ListFunnelPersons"),
         Endpoint("persons/{person}/trace", Funnels.trace, TRACE, "GetFunnelTrace"),
+        Endpoint("compare", Funnels.compare, COMPARE, "CompareFunnel"),
         verify_endpoint("funnel"),
         diff_endpoint("funnel"),
     ),

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.errors import InvalidRequest
 from schemas.event_filter import EventSelector
 from schemas.operators.funnel import (
     FUNNEL,
@@ -15,6 +16,7 @@ from schemas.operators.funnel import (
     FunnelDefinition,
     decode_funnel,
 )
+from services.query.clickhouse.events import Spans
 from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
     DEFAULT_PAGE,
@@ -23,12 +25,21 @@ from services.query.http.params import (
     now_ms,
     read_choice,
     read_day,
+    read_moment,
     read_number,
     read_source,
 )
 from services.query.operators.context import Context
 from services.query.operators.funnel.aggregates import FunnelAggregates
 from services.query.operators.funnel.chain_sql import chain_statement, read_chain_counts
+from services.query.operators.funnel.comparison import (
+    FIRST,
+    LAST,
+    MAX_SPAN_S,
+    at_age,
+    choose,
+    respond,
+)
 from services.query.operators.funnel.live import live_funnel
 from services.query.operators.funnel.persons import (
     persons_statement,
@@ -51,6 +62,8 @@ from services.query.operators.funnel.times import (
 )
 from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
 from services.query.operators.resource import ResourceSpec
+from services.query.tables.media import JSON, read_media_type
+from services.query.tables.persons import answer_persons
 from services.query.trace.endpoint import read_place, trace_person
 from services.query.verify.resource import Moment, VerifiedResource
 
@@ -136,15 +149,42 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
             return encode_response(respond(definition))
         return encode_response(respond(definition, respond(before)))
 
+    async def compare(self, request: Request) -> Response:
+        """Show who entered before and after a moment, at equal age, from ClickHouse."""
+        at = read_moment(request, "at")
+        if at is None:
+            raise InvalidRequest("is required: a moment, such as that of an annotation", "at")
+        span_s, age_s = (_read_seconds(request, name) for name in ("span_s", "age_s"))
+        definition = self.find(request)
+        prefix = await self.context.prefix(request, definition.project_id)
+        clock = self.context.clock(definition.project_id, now_ms()) if prefix is None else None
+        now = now_ms() if clock is None else clock
+        if prefix is not None:
+            now = at if prefix.clock is None else prefix.clock
+        asked = choose(definition.funnel.window_s, at, now, span_s, age_s)
+        aged = at_age(definition, asked.age_s)
+        counts = await self.count(aged, FIRST, LAST, prefix and prefix.positions, asked.spans)
+        complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
+        return encode_response(respond(definition, asked, counts, complete))
+
     async def persons(self, request: Request) -> Response:
         """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
         query = read_persons_query(request, definition)
+        media_type = read_media_type(request)
         prefix = await self.context.prefix(request, definition.project_id)
+        positions = prefix and prefix.positions
+        if media_type != JSON:
+            everyone = query._replace(limit=None)
+            return await answer_persons(
+                *(request, media_type, self._events, definition.project_id),
+                lambda source: persons_statement(source, definition, everyone),
+                positions,
+            )
         result = await self._events.query(
             definition.project_id,
             lambda source: persons_statement(source, definition, query),
-            prefix and prefix.positions,
+            positions,
         )
         complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(query, result, complete))
@@ -197,8 +237,12 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
         first: datetime.date = datetime.date.min,
         last: datetime.date = datetime.date.max,
         positions: Mapping[int, int] | None = None,
+        spans: Spans | None = None,
     ) -> FunnelAggregates:
-        """Count a funnel in ClickHouse, over the events below some positions."""
+        """Count a funnel in ClickHouse, over the events below some positions.
+
+        With `spans`, entries are counted by those in place of days.
+        """
         statement, read = (
             (funnel_statement, read_counts)
             if definition.funnel.plain
@@ -206,7 +250,7 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
         )
         result = await self._events.query(
             definition.project_id,
-            lambda source: statement(source, definition, first, last),
+            lambda source: statement(source, definition, first, last, spans),
             positions,
         )
         return read(definition, result, now_ms())
@@ -215,3 +259,9 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
 def _read_days(request: Request) -> tuple[datetime.date, datetime.date]:
     first = read_day(request, "from", datetime.date.min)
     return first, read_day(request, "to", datetime.date.max)
+
+
+def _read_seconds(request: Request, name: str) -> int | None:
+    if name not in request.query_params:
+        return None
+    return read_number(request, name, 1, MAX_SPAN_S, 1)

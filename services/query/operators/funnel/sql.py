@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from schemas.operators.funnel import FunnelDefinition
 from schemas.sketches.durations import EDGES, EMPTY, bucket_of, collect
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import Days, EventSource, Statement, events, holds
+from services.query.clickhouse.events import (
+    EventSource,
+    Spans,
+    Statement,
+    entry_periods,
+    events,
+    holds,
+)
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.funnel.aggregates import DayCounts, FunnelAggregates
 
@@ -39,10 +46,12 @@ def funnel_statement(
     definition: FunnelDefinition,
     first: datetime.date = datetime.date.min,
     last: datetime.date = datetime.date.max,
+    spans: Spans | None = None,
 ) -> Statement:
     """Return the statement whose result `read_counts` understands.
 
-    It has the entry days from `first` to `last`, and the total over all days.
+    It has the entry days from `first` to `last`, and the total over all days. With `spans`, days
+    are those: the first is 1970-01-01.
     """
     bind = Binder()
     window_ms = definition.funnel.window_s * 1_000
@@ -50,7 +59,7 @@ def funnel_statement(
 WITH {constants(definition, bind)}
 SELECT day, step, if(day = total, 0, roundDown(took, {bind(floors(window_ms), "Array(Int64)")}))
     AS time, count() AS persons, sum(took) AS sum_ms, min(took) AS min_ms, max(took) AS max_ms
-FROM ({times_sql(source, definition, first, last, bind)})
+FROM ({times_sql(source, definition, first, last, bind, spans)})
 ARRAY JOIN times AS took, arrayEnumerate(times) AS step
 WHERE took >= 0
 GROUP BY day, step, time
@@ -73,6 +82,7 @@ def times_sql(
     first: datetime.date,
     last: datetime.date,
     bind: Binder,
+    spans: Spans | None = None,
 ) -> str:
     """Return a table with a row for each person's entry day, and one for the total.
 
@@ -80,7 +90,7 @@ def times_sql(
     not reached.
     """
     steps = len(definition.funnel.steps)
-    chains = _first_step(_entries(source, definition, first, last, bind))
+    chains = _first_step(_entries(source, definition, first, last, bind, spans))
     for number in range(1, steps):
         chains = _next_step(number, chains)
     return f"SELECT person_id, day, {_times(steps)} AS times FROM ({chains})"  # noqa: S608
@@ -92,13 +102,14 @@ def _entries(
     first: datetime.date,
     last: datetime.date,
     bind: Binder,
+    spans: Spans | None,
 ) -> str:
     """Return a table with a row for each person's entry day and one for the total: `moments`.
 
     `day_begin` and `day_end` are the times between which the day lies, without the latter.
     """
     steps = definition.funnel.steps
-    zone = Days(definition.funnel.timezone, bind)
+    zone = entry_periods(definition.funnel.timezone, spans, bind)
     moments = ", ".join(
         f"if({holds(step, bind)}, bitShiftLeft(at, {_STEP_BITS}) + {number}, unset)"
         for number, step in enumerate(steps)

@@ -1,0 +1,1 @@
+"""Annotations, and funnels before and after a moment."""

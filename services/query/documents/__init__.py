@@ -1,0 +1,1 @@
+"""Definitions that no worker counts: annotations, subscriptions, alerts."""
