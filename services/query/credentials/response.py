@@ -20,7 +20,6 @@ from schemas.keys import (
 from services.query.http.params import instant
 from services.query.sessions.response import Role, role_of
 
-
 # The end of the year 9998, the last whole one that a time in JSON can have.
 _FAR_MS: Final = 253_370_764_800_000
 
