@@ -75,10 +75,15 @@ def events(
 
 def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
     """Return an expression that is 1 for events below the offsets of their partitions."""
+    return f"_offset < {end_sql(positions, bind)}" if positions else "0"
+
+
+def end_sql(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression for the position of an event's partition; 0 if it has none."""
     if not positions:
-        return "0"
+        return "toUInt64(0)"
     partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
-    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+    return f"transform(_partition, {partitions}, {offsets}, toUInt64(0))"
 
 
 _OFFSETS: Final = "Array(UInt64)"
