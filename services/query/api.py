@@ -6,11 +6,13 @@ import msgspec
 
 from schemas.annotations import Annotation
 from services.query.annotations.resource import ANNOTATION_ROUTES
+from services.query.credentials.routes import CREDENTIAL_ROUTES
 from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
 from services.query.projects.routes import (
+    PLAN_CHECK_ROUTES,
     PLAN_ROUTES,
     REJECTED_ROUTES,
     SETTINGS_ROUTES,
@@ -30,6 +32,9 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     STATUS_ROUTES,
     DASHBOARD_ROUTES,
     LINK_ROUTES,
+    CREDENTIAL_ROUTES,
+    PLAN_CHECK_ROUTES,
+    CREDENTIAL_ROUTES,
     ANNOTATION_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)

@@ -28,6 +28,7 @@ from services.access_log import AccessLog
 from services.commands import Commands
 from services.errors import answer_defect, answer_error
 from services.keys import view as key_view
+from services.keys.commands import KeyCommands
 from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
@@ -36,6 +37,8 @@ from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
+from services.query.credentials.resource import Credentials
+from services.query.credentials.routes import CREDENTIAL_ROUTES
 from services.query.dashboards.figures import TileFigures
 from services.query.dashboards.links import Links
 from services.query.dashboards.resource import Dashboards
@@ -54,9 +57,12 @@ from services.query.operators import OPERATORS
 from services.query.operators.context import Context
 from services.query.operators.contract import AnyOperator
 from services.query.operators.resource import DefinitionResource
+from services.query.projects.plan_check import PlanChecks
 from services.query.projects.plans import Plans
+from services.query.projects.reinjection import Reinjection
 from services.query.projects.rejected import Rejected
 from services.query.projects.routes import (
+    PLAN_CHECK_ROUTES,
     PLAN_ROUTES,
     REJECTED_ROUTES,
     SETTINGS_ROUTES,
@@ -199,7 +205,9 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (QUERY_ROUTES, queries),
         (SQL_ROUTES, Sql(store, settings.clickhouse_database)),
         (PLAN_ROUTES, plans),
-        (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
+        (REJECTED_ROUTES, Rejected(rejected, rejected_view, Reinjection(settings, registry))),
+        (PLAN_CHECK_ROUTES, PlanChecks(context)),
+        (CREDENTIAL_ROUTES, Credentials(KeyCommands(keys, commands), definitions_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
         (DASHBOARD_ROUTES, Dashboards(dashboards, keys, definitions_view, commands, figures)),
         (LINK_ROUTES, Links(dashboards, keys, definitions_view, commands)),
