@@ -20,6 +20,7 @@ from schemas.logs import configure_logs
 from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
 from services.cli_annotate import annotate
+from services.cli_apply import apply
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_predict import predict
@@ -42,7 +43,19 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (annotate, keys, tokens, projects, import_file, predict, query, sql, store, verify):
+for command in (
+    annotate,
+    apply,
+    keys,
+    tokens,
+    projects,
+    import_file,
+    predict,
+    query,
+    sql,
+    store,
+    verify,
+):
     avila.add_command(command)
 
 Part = Callable[[Settings], None]

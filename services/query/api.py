@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.annotations import Annotation
 from services.query.annotations.resource import ANNOTATION_ROUTES
+from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
@@ -27,6 +28,8 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     PLAN_ROUTES,
     REJECTED_ROUTES,
     STATUS_ROUTES,
+    DASHBOARD_ROUTES,
+    LINK_ROUTES,
     ANNOTATION_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)

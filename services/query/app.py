@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from schemas.avro.codec import Codec
 from schemas.avro.files import history, load
+from schemas.dashboards import DashboardDefinition
 from schemas.errors import AvilaError
 from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.plans import PlanDefinition
@@ -35,6 +36,11 @@ from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
+from services.query.dashboards.figures import TileFigures
+from services.query.dashboards.links import Links
+from services.query.dashboards.resource import Dashboards
+from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES, SHARED_ROUTES
+from services.query.dashboards.shared import SharedDashboards
 from services.query.http import grpc as rpc
 from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Check, Health, broker_check
@@ -59,6 +65,7 @@ from services.query.projects.routes import (
 from services.query.projects.settings import Projects
 from services.query.projects.status import ProjectStatus
 from services.query.promotion import Promotions
+from services.query.queries import QUERIES
 from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
 from services.query.sessions.resource import Sessions
@@ -66,7 +73,7 @@ from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
 from services.query.views.catalog import Definitions
-from services.query.views.changes import Change, read_changes
+from services.query.views.changes import Change, Key, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
 from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
@@ -88,12 +95,14 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     registry = open_registry(settings, timeout_s=_REGISTRY_TIMEOUT_S)
     keys = Keys()
     plan_definitions = Definitions[PlanDefinition]("plan")
+    dashboards = Definitions[DashboardDefinition]("dashboard")
     segments = Definitions[SegmentDefinition](SEGMENT.name)
     resources: list[_Resource] = []
 
     def apply(changes: _Changes) -> None:
         keys.apply(changes.keys)
         plan_definitions.apply(changes.definitions)
+        dashboards.apply(changes.definitions)
         segments.apply(changes.definitions)
         annotations.apply(changes.definitions)
         for resource in resources:
@@ -174,17 +183,28 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             registry.close()
 
     auth = partial(Middleware, AuthMiddleware, keys=keys, view=definitions_view)
+    queries = Queries(context, segments, cache)
+    page = Page()
+    find = partial(_finder, dict(zip((one.spec.name for one in OPERATORS), resources, strict=True)))
+    figures = TileFigures(
+        {resource.name: resource.results for resource in resources},
+        {kind.spec.name: partial(queries.answer, kind) for kind in QUERIES},
+        find,
+        projects,
+    )
+    shared = SharedDashboards(dashboards, keys, definitions_view, figures, find, page)
     answering = [
         *zip(OPERATOR_GROUPS, resources, strict=True),
         (SETTINGS_ROUTES, projects),
-        (QUERY_ROUTES, Queries(context, segments, cache)),
+        (QUERY_ROUTES, queries),
         (SQL_ROUTES, Sql(store, settings.clickhouse_database)),
         (PLAN_ROUTES, plans),
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
+        (DASHBOARD_ROUTES, Dashboards(dashboards, keys, definitions_view, commands, figures)),
+        (LINK_ROUTES, Links(dashboards, keys, definitions_view, commands)),
         (ANNOTATION_ROUTES, annotations),
     ]
-    page = Page()
     public: dict[str, Handler] = {
         "/": page.index,
         "/healthz": health.alive,
@@ -203,6 +223,14 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
                     methods=[route.method],
                 )
                 for route in SESSION_ROUTES
+            ),
+            *(
+                Route(
+                    route.path,
+                    checked(partial(route.handle, shared), route.operation),
+                    methods=["GET"],
+                )
+                for route in SHARED_ROUTES
             ),
             WebSocketRoute(f"{PROJECT_PATH}/live", socket),
             Mount("/assets", page.asset),
@@ -240,6 +268,11 @@ def _make_resource(operator: AnyOperator, context: Context) -> _Resource:
         read = partial(operator.live.read, resource)
         resource.live = LiveResults(resource.definitions, read, operator.live.refresh_s)
     return resource
+
+
+def _finder(resources: Mapping[str, _Resource], project: str) -> Callable[[str, str], Any]:
+    """Return what finds the definitions of a project, by kind and id."""
+    return lambda kind, name: resources[kind].definitions.get(Key(project, name))
 
 
 def _routes(group: AnyGroup, resource: object, auth: Callable[..., Middleware]) -> list[Route]:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import FoldResult
+from pipelines.matching.selectors import ValueHash
+from pipelines.matching.value_hash import fingerprints
 from pipelines.operators.metric.operator import METRIC
 from pipelines.operators.metric.publisher import load, record_of
 from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, MetricDefinition
@@ -97,7 +99,12 @@ def feed(instance: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any
         np.array([act.at for act in acts], np.int64),
         np.ones(len(acts), np.uint32),
         np.arange(offset, offset + len(acts)),
-        [DictionaryColumn.of(columns[name]) for name in names],
+        [
+            fingerprints([[act.by for act in acts]])
+            if isinstance(name, ValueHash)
+            else DictionaryColumn.of(columns[name])
+            for name in names
+        ],
     )
     instance.late += folded.late
     instance.unpublished |= instance.aggregates.apply(folded.changes)

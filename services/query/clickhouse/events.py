@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
+from schemas.time.calendar import Period, WeekStart
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
@@ -74,10 +75,15 @@ def events(
 
 def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
     """Return an expression that is 1 for events below the offsets of their partitions."""
+    return f"_offset < {end_sql(positions, bind)}" if positions else "0"
+
+
+def end_sql(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression for the position of an event's partition; 0 if it has none."""
     if not positions:
-        return "0"
+        return "toUInt64(0)"
     partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
-    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+    return f"transform(_partition, {partitions}, {offsets}, toUInt64(0))"
 
 
 _OFFSETS: Final = "Array(UInt64)"
@@ -168,6 +174,22 @@ def entry_periods(timezone: str, spans: Spans | None, bind: Binder) -> Days | Sp
 def day_sql(timezone: str, bind: Binder) -> str:
     """Return an expression for an event's day in a time zone, in days since 1970 (Int64)."""
     return Days(timezone, bind).number("toUnixTimestamp64Milli(timestamp)")
+
+
+_PERIODS: Final[dict[Period, str]] = {
+    "day": "toInt32({day})",
+    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
+    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
+}
+# Days of week 0 before 1970.
+_DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
+
+
+def period_sql(period: Period, timezone: str, week_start: WeekStart, bind: Binder) -> str:
+    """Return an expression for an event's day, week or month, as `schemas.time.calendar` has it."""
+    day = f"toDate32(toInt32({day_sql(timezone, bind)}))"
+    days_before = bind(_DAYS_BEFORE[week_start], "Int32")
+    return f"toInt32({_PERIODS[period].format(day=day, days_before=days_before)})"
 
 
 def fingerprint_sql(tokens: str) -> str:

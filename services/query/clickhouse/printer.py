@@ -23,6 +23,7 @@ from services.query.clickhouse.events import (
 )
 from services.query.clickhouse.person import PERSON_SQL
 from services.query.clickhouse.person_history import PersonHistory
+from services.query.clickhouse.persons import persons_sql
 from services.query.clickhouse.tree import (
     Events,
     Expression,
@@ -33,6 +34,7 @@ from services.query.clickhouse.tree import (
     Number,
     Person,
     PersonNow,
+    Persons,
     PersonToken,
     PersonValues,
     Raw,
@@ -158,6 +160,8 @@ class _Printer:
     def _source(self, select: Select) -> str:
         if isinstance(select.source, Events):
             return self._events(select.source)
+        if isinstance(select.source, Persons):
+            return f"({self._persons()})"
         source = f"({self.select(select.source)})"
         if select.joined is None:
             return source
@@ -233,6 +237,10 @@ class _Printer:
             f"coalesce({value}.:Float64, toFloat64({value}.:Int64), toFloat64({value}.:UInt64)"
             f"{more})"
         )
+
+    def _persons(self) -> str:
+        assert isinstance(self._from, Prefix), "the query has positions"
+        return persons_sql(self._from, self._scope.project_id, self.bind)
 
     # ── persons ──────────────────────────────────────────────────────────────────────────────────
 

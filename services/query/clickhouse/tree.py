@@ -101,6 +101,13 @@ class Events(NamedTuple):
     where: Sequence[QueryFilter] = ()
 
 
+class Persons(NamedTuple):
+    """A row for each person of the project, as the store keeps them.
+
+    The columns are those of `services.query.clickhouse.persons`. A query of it has no filters.
+    """
+
+
 class PersonValues(NamedTuple):
     """A row for each person, with `person` and the tokens of properties that the person has now.
 
@@ -118,7 +125,7 @@ class Select(NamedTuple):
     """
 
     columns: Mapping[str, Expression]
-    source: Union[Events, "Select"]
+    source: Union[Events, Persons, "Select"]
     joined: PersonValues | None = None
     where: Sequence[Expression] = ()
     group_by: Sequence[str] = ()

@@ -53,6 +53,10 @@ class QueryContext(NamedTuple):
         """What a query may see."""
         return QueryScope(self.project_id, self.segments, self.clock, members_sql)
 
+    async def has_persons(self) -> bool:
+        """Return whether a query may have the source `Persons`; raises what `run` does."""
+        return await self.events.has_persons(self.project_id)
+
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
         return await self.run_statement(self.printed(select))

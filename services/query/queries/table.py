@@ -21,10 +21,8 @@ from services.query.queries.rows import Row
 from services.query.tables.columns import Column, batch_of
 from services.query.tables.encoders import make_encoder
 from services.query.tables.media import CSV, NDJSON
-from services.query.tables.response import respond
+from services.query.tables.response import POSITIONS_HEADER, respond
 from services.query.tables.stream import encoded
-
-POSITIONS_HEADER: Final = "X-Avila-Positions"
 
 _Writer = Callable[[Sequence[Column], Sequence[Row]], bytes]
 

@@ -20,6 +20,8 @@ from services.query.http.leaving import unless_left
 
 log = structlog.get_logger(__name__)
 
+# Has the positions below which the events are that are in a table.
+POSITIONS_HEADER: Final = "X-Avila-Positions"
 HELD_BYTES: Final = 1 << 18
 # A client that takes nothing for this long is disconnected: its query holds a place in the store.
 WRITE_TIMEOUT_S: Final = 30.0

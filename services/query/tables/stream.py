@@ -9,10 +9,10 @@ import asyncio
 import concurrent.futures
 import functools
 import io
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -85,18 +85,7 @@ def _as_sent(texts: "pa.Array[Any]") -> "pa.Array[Any]":
 def _sent(text: str | None) -> str | None:
     if text is None:
         return None
-    value = read_stored(text)
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # Half of a surrogate pair can only be written escaped.
-    return written if _is_utf8(written) else json.dumps(value, separators=(",", ":"))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return msgspec.json.encode(read_stored(text)).decode()
 
 
 class _Source(io.RawIOBase):

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import annotations, plans
+from schemas import annotations, dashboards, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
 from schemas.operators import OPERATORS
 
@@ -21,6 +21,7 @@ _REVISION: Final = "revision"
 _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     **{spec.name: spec.decode for spec in OPERATORS},
     "plan": plans.decode,
+    "dashboard": dashboards.decode,
     "annotation": annotations.decode,
 }
 

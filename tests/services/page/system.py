@@ -82,6 +82,17 @@ class System(NamedTuple):
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             return json.load(answer)
 
+    def change(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """Change what the path names, by a method such as PUT."""
+        request = urllib.request.Request(
+            f"{self.address}/api/projects/{path}",
+            json.dumps(body).encode(),
+            {"authorization": f"Bearer {self.token}", "content-type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            return json.load(answer)
+
     def child(self, *words: str) -> psutil.Process:
         """The process of one part, such as `-m services query`."""
         for process in psutil.Process(self.process.pid).children(recursive=True):

@@ -11,6 +11,7 @@ import { Bars } from "../parts/bars";
 import { Chart } from "../parts/chart";
 import { Delete } from "../parts/delete";
 import { Backfill, Failed, Loading, StateBadge } from "../parts/notes";
+import { OpenFigure } from "../parts/open-figure";
 import { Persons } from "../parts/persons";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
@@ -52,6 +53,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
           </>
         }
       >
+        <OpenFigure kind="funnels" id={id} />
         {mayWrite.value && (
           <>
             <a class="button" href={address(project.value, "funnels", id, "edit")}>
@@ -122,6 +124,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
           read={(after) =>
             get("/api/projects/{project}/funnels/{id}/persons", places, { step, outcome, after, limit: 100 })
           }
+          trace={id}
           onClose={() => setStep(0)}
         >
           {step > 1 && (

@@ -5,6 +5,9 @@ export type Page = () => JSX.Element | null;
 
 export const PAGES: Record<string, () => Promise<Page>> = {
   overview: async () => (await import("./overview")).Overview,
+  dashboards: async () => (await import("./dashboards")).Dashboards,
+  explore: async () => (await import("./explore")).Explore,
+  persons: async () => (await import("./persons")).Persons,
   funnels: async () => (await import("./funnels")).Funnels,
   segments: async () => (await import("./segments")).Segments,
   cohorts: async () => (await import("./cohorts")).Cohorts,

@@ -11,6 +11,7 @@ import { t } from "../words";
 import { Chart, type Line } from "../parts/chart";
 import { Delete } from "../parts/delete";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { OpenFigure } from "../parts/open-figure";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
@@ -36,7 +37,7 @@ function MetricList(): JSX.Element {
       latest={latest.value.metrics}
       columns={[
         { title: t("measure"), cell: (one) => measured(one) },
-        { title: t("bucket"), cell: (one) => t(`bucket_${one.bucket_s}` as "bucket_60") },
+        { title: t("bucket"), cell: (one) => t(`bucket_${one.interval ?? one.bucket_s}` as "bucket_60") },
         { title: t("now"), class: "number", cell: (one, live) => nowOf(one, live) },
       ]}
       empty={
@@ -136,10 +137,11 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           <>
             <StateBadge state={live?.state ?? value.state} backfilled={live?.backfilled} />
             {" · "}
-            {measured(defined)} · {t(`bucket_${defined.bucket_s}` as "bucket_60")}
+            {measured(defined)} · {t(`bucket_${defined.interval ?? defined.bucket_s}` as "bucket_60")}
           </>
         }
       >
+        <OpenFigure kind="metrics" id={id} />
         {mayWrite.value && (
           <Delete
             name={titleOf(defined)}
@@ -154,7 +156,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           <dl class="numbers">
             {shown.active.map((one) => (
               <div class="figure" key={one.seconds}>
-                <dt>{t("active_in", { n: one.seconds / 60 })}</dt>
+                <dt>{t("active_in", { n: (one.seconds ?? 0) / 60 })}</dt>
                 <dd>
                   <span class="big">{count(one.persons)}</span>
                 </dd>

@@ -13,9 +13,9 @@ import { Icon } from "./icons";
 import type { IconName } from "./icons";
 
 const GROUPS: { title?: Word; pages: IconName[] }[] = [
-  { pages: ["overview"] },
-  { title: "group_analysis", pages: ["funnels", "segments", "cohorts", "metrics", "predictions"] },
-  { title: "group_data", pages: ["feed", "definitions", "rejected"] },
+  { pages: ["overview", "dashboards"] },
+  { title: "group_analysis", pages: ["explore", "funnels", "segments", "cohorts", "metrics", "predictions"] },
+  { title: "group_data", pages: ["persons", "feed", "definitions", "rejected"] },
   { title: "group_system", pages: ["system", "sessions"] },
 ];
 

@@ -1,8 +1,10 @@
 /** A página em português. */
 import type { en } from "./en";
+import { boardsPt } from "./boards-pt";
 import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...boardsPt,
   ...explorePt,
   active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
@@ -44,6 +46,8 @@ export const pt: Record<keyof typeof en, string> = {
   bucket_60: "por minuto",
   bucket_600: "por 10 minutos",
   bucket_86400: "por dia",
+  bucket_month: "por mês",
+  bucket_week: "por semana",
   by_property: "Por {property}",
   calibration_error: "Erro de calibração",
   cancel: "Cancelar",
@@ -142,7 +146,7 @@ export const pt: Record<keyof typeof en, string> = {
   newest: "Mais recentes",
   no_breakdown: "nenhuma",
   no_cohorts: "Ainda não há coortes",
-  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas; a API aceita quaisquer eventos.",
+  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas, ou indique os eventos.",
   no_definitions: "Nada foi definido ainda",
   no_definitions_note: "Comece com um funil.",
   no_events_yet: "Ainda não há eventos",

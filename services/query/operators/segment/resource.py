@@ -55,6 +55,8 @@ from services.query.operators.segment.view import (
     SegmentResultsView,
     SegmentSizeRecord,
 )
+from services.query.tables.media import JSON, read_media_type
+from services.query.tables.persons import answer_persons
 from services.query.verify.resource import Moment, VerifiedResource
 from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
@@ -96,6 +98,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self._members = Members()
         self._members_view = context.follow(SEGMENT_MEMBERS, self._members.apply)
         self._events = context.events
+        self._projects = context.projects
         self._clock_of = context.clock
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -113,6 +116,10 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
             self._members.take_over(after, previous.version)
 
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
+
+    def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        """Add the project's time zone to a segment that names none."""
+        return self._projects.with_time_zone(project, fields)
 
     def _resolved(self, definition: SegmentDefinition) -> SegmentDefinition:
         references = self._references(definition.project_id, definition)
@@ -189,10 +196,19 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         definition = self.find(request)
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
+        media_type = read_media_type(request)
+        if media_type != JSON and source != "store":
+            raise InvalidRequest("accepted is `store` where the answer is a table", "source")
         if source == "store":
             _refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
             asked = _known(clock, prefix)
+            if media_type != JSON:
+                return await answer_persons(
+                    *(request, media_type, self._events, project),
+                    lambda source: members_statement(source, definition, asked, page.after, None),
+                    prefix and prefix.positions,
+                )
             result = await self._events.query(
                 project,
                 lambda source: members_statement(

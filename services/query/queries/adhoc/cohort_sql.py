@@ -18,9 +18,9 @@ from services.query.clickhouse.events import (
     events,
     fingerprint_sql,
     holds,
+    period_sql,
 )
 from services.query.clickhouse.printer import TokenSql
-from services.query.operators.cohort.sql import period_sql
 from services.query.queries.adhoc.cohort_plan import CohortPlan
 from services.query.queries.adhoc.labels import EVERY, number_sql
 
@@ -125,7 +125,8 @@ FROM (
     FROM (
         SELECT
             person_id, toUnixTimestamp64Milli(timestamp) AS at,
-            {period_sql(cohort, bind)} AS period, {holds(cohort.start, bind)} AS is_start,
+            {period_sql(cohort.period, cohort.timezone, cohort.week_start, bind)} AS period,
+            {holds(cohort.start, bind)} AS is_start,
             {holds(cohort.returning, bind)} AS is_return, {label} AS token
         FROM {events(source, plan.project_id, bind)}
     )
