@@ -32,6 +32,7 @@ from services.keys.commands import KeyCommands
 from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
+from services.places import Places
 from services.query import openapi
 from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
@@ -49,9 +50,10 @@ from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Check, Health, broker_check
 from services.query.http.routes import PROJECT_PATH, AnyGroup, Handler, checked
 from services.query.http.telemetry import QueryTelemetry
+from services.query.live.event_stream import EventStreams
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
-from services.query.live.socket import Live
+from services.query.live.socket import MAX_CONNECTIONS, Live
 from services.query.log.event_log import EventLog
 from services.query.operators import OPERATORS
 from services.query.operators.context import Context
@@ -168,7 +170,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     }
     live_views = [resource.results_view for resource in resources if resource.live is not None]
     views: list[TopicView[Any]] = [definitions_view, context.clocks_view, *live_views]
-    socket = Live(keys, views, live, tail, telemetry)
+    places = Places(MAX_CONNECTIONS)
+    telemetry.watch_live(lambda: places.taken)
+    socket = Live(keys, views, live, tail, telemetry, places)
+    event_streams = EventStreams(keys, views, live, tail, telemetry, places)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -241,6 +246,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
                 for route in SHARED_ROUTES
             ),
             WebSocketRoute(f"{PROJECT_PATH}/live", socket),
+            Route(f"{PROJECT_PATH}/live/{{topic}}", event_streams.answer, methods=["GET"]),
+            Route(f"{PROJECT_PATH}/live/{{topic}}/{{id}}", event_streams.answer, methods=["GET"]),
             Mount("/assets", page.asset),
             *(
                 Route(path, checked(public[path], operation), methods=["GET"])
