@@ -69,10 +69,13 @@ def test_a_client_reads_the_views_of_its_project(client: Client) -> None:
 
 def test_a_client_finds_what_there_is(client: Client) -> None:
     assert client.query("SHOW DATABASES").result_rows == [("avila",), ("system",)]
-    assert client.query("SHOW TABLES").result_rows == [("events",), ("persons",), ("predictions",)]
+    assert client.query("SHOW TABLES").result_rows == [
+        *(("events",), ("persons",), ("predictions",), ("segments",)),
+    ]
     assert client.query("SHOW TABLES FROM avila LIKE 'p%'").result_rows == [
         ("persons",),
         ("predictions",),
+        ("segments",),
     ]
     assert client.command("EXISTS TABLE avila.events") == 1
     assert client.command("EXISTS TABLE secrets") == 0
@@ -244,7 +247,9 @@ def test_sqlalchemy_reflects_and_reads_the_views(project_store: ProjectStore) ->
     store = project_store
     engine = create_engine(f"clickhouse+http://shop:{READER}@{store.host}:{store.port}/avila")
     try:
-        assert set(inspect(engine).get_view_names()) == {"events", "persons", "predictions"}
+        assert set(inspect(engine).get_view_names()) == {
+            *("events", "persons", "segments", "predictions"),
+        }
         events = Table("events", MetaData(), autoload_with=engine)
         assert "person_id" in events.columns
         with engine.connect() as connection:
