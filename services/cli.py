@@ -135,6 +135,14 @@ def ingest(settings: Settings) -> None:
     run_ingest(settings)
 
 
+@part("notifier", "Run the notifier, which evaluates alerts and delivers notices.")
+def notifier(settings: Settings) -> None:
+    """Run the notifier."""
+    from services.notifier.run import run_notifier  # noqa: PLC0415
+
+    run_notifier(settings)
+
+
 @part("registry", "Run the schema registry (HTTP).")
 def registry(settings: Settings) -> None:
     """Run the schema registry."""

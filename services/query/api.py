@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from schemas.annotations import Annotation
+from schemas.notices.subscription import Subscription
 from services.query.annotations.resource import ANNOTATION_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
@@ -17,6 +18,7 @@ from services.query.projects.routes import (
 )
 from services.query.queries.resource import QUERY_ROUTES
 from services.query.sql.routes import SQL_ROUTES
+from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 
 OPERATOR_GROUPS: Final[tuple[AnyGroup, ...]] = tuple(routes_of(one) for one in OPERATORS)
 GROUPS: Final[tuple[AnyGroup, ...]] = (
@@ -28,7 +30,11 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     REJECTED_ROUTES,
     STATUS_ROUTES,
     ANNOTATION_ROUTES,
+    SUBSCRIPTION_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
 # The bodies of definitions that no worker counts, by kind.
-DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"annotation": Annotation}
+DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "annotation": Annotation,
+    "subscription": Subscription,
+}

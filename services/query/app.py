@@ -65,6 +65,8 @@ from services.query.sessions.resource import Sessions
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
+from services.query.subscriptions.resource import Subscriptions
+from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -96,6 +98,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         plan_definitions.apply(changes.definitions)
         segments.apply(changes.definitions)
         annotations.apply(changes.definitions)
+        subscriptions.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -108,6 +111,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
     annotations = Annotations(definitions_view, commands)
+    subscriptions = Subscriptions(settings, definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -130,7 +134,11 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "dedup", settings.cluster, [topics.dedup.name], read_coverage, coverage.apply
     )
     # No definition needs these, so that the service is ready without them.
-    side_views: tuple[TopicView[Any], ...] = (rejected_view, coverage_view)
+    side_views: tuple[TopicView[Any], ...] = (
+        rejected_view,
+        coverage_view,
+        subscriptions.states_view,
+    )
     telemetry = QueryTelemetry((*topic_views, *side_views))
     checks: dict[str, Check] = {
         "broker": broker_check(settings.cluster),
@@ -183,6 +191,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (REJECTED_ROUTES, Rejected(rejected, rejected_view)),
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
         (ANNOTATION_ROUTES, annotations),
+        (SUBSCRIPTION_ROUTES, subscriptions),
     ]
     page = Page()
     public: dict[str, Handler] = {

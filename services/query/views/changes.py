@@ -9,6 +9,7 @@ from confluent_kafka import Message
 
 from schemas import annotations, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
+from schemas.notices import subscription
 from schemas.operators import OPERATORS
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     **{spec.name: spec.decode for spec in OPERATORS},
     "plan": plans.decode,
     "annotation": annotations.decode,
+    "subscription": subscription.decode,
 }
 
 
