@@ -9,7 +9,7 @@ what was committed.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -30,11 +30,20 @@ from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 CALL_TIMEOUT_S: Final = 10.0
 _TRANSACTION_TIMEOUT_MS: Final = 15_000
 _BATCH: Final = 500
 _ANY_PARTITION: Final = -1  # by the key
 _END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 (its public name)
+_PASSING: Final = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
 _UNSTABLE: Final = KafkaError.UNSTABLE_OFFSET_COMMIT
 
 
@@ -68,6 +77,7 @@ class GroupMember:
         self._topics = list(topics)
         self._assigned, self._revoked = assigned, revoked
         self._partitions: set[Partition] = set()
+        self._failure: KafkaException | None = None  # of a callback
         config: dict[str, object] = {
             "group.id": own,
             # A process that is started again has its partitions back at once.
@@ -143,9 +153,13 @@ class GroupMember:
             time.sleep(timeout_s)
             return []
         first = self._consumer.poll(timeout_s)
+        if self._failure is not None:
+            raise self._failure
         if first is None:
             return []
         found = [first, *self._consumer.consume(_BATCH - 1, 0)]
+        if self._failure is not None:
+            raise self._failure
         for message in found:
             if (error := message.error()) is not None and not error.retriable():
                 raise KafkaException(error)
@@ -159,12 +173,15 @@ class GroupMember:
     def end_of(self, partition: Partition) -> int:
         """Ask the broker for the end of a partition, of any topic."""
         place = TopicPartition(*partition)
-        return self._consumer.get_watermark_offsets(place, timeout=CALL_TIMEOUT_S)[1]
+        ends = _retrying(
+            lambda: self._consumer.get_watermark_offsets(place, timeout=CALL_TIMEOUT_S)
+        )
+        return ends[1]
 
     def offsets_since(self, since_ms: dict[Partition, int]) -> dict[Partition, int]:
         """Ask the broker for the first offsets of records that are not older than a time (ms)."""
         asked = [TopicPartition(*partition, ms) for partition, ms in since_ms.items()]
-        found = self._consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S)
+        found = _retrying(lambda: self._consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
         return {
             (at := Partition(place.topic, place.partition)): (
                 place.offset if place.offset >= 0 else self.end_of(at)
@@ -207,8 +224,12 @@ class GroupMember:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         found = {Partition(place.topic, place.partition): place for place in places}
-        committed = self._committed(consumer, places)
-        begins = self._assigned(committed)
+        try:
+            begins = self._assigned(self._committed(consumer, places))
+        except KafkaException as error:
+            # `poll` raises it: the library spoils what a callback raises.
+            self._failure = error
+            return
         self._partitions = set(found)
         consumer.assign([TopicPartition(*one, begins.get(one, OFFSET_BEGINNING)) for one in found])
         log.info("partitions assigned", topics=self._topics, count=len(found))
@@ -228,7 +249,9 @@ class GroupMember:
             try:
                 found = consumer.committed(places, CALL_TIMEOUT_S)
             except KafkaException as failure:
-                if not failure.args[0].retriable() or time.monotonic() > deadline:
+                error = failure.args[0]
+                passing = error.retriable() or error.code() in _PASSING
+                if not passing or time.monotonic() > deadline:
                     raise
             else:
                 errors = [place.error for place in found if place.error is not None]
@@ -243,6 +266,19 @@ class GroupMember:
                     raise KafkaException(errors[0])
             time.sleep(0.1)
         return {}
+
+
+def _retrying(call: Callable[[], T]) -> T:
+    """Repeat a call while brokers elect a leader, as they do for a new topic."""
+    deadline = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        try:
+            return call()
+        except KafkaException as failure:
+            error = failure.args[0]
+            if not (error.retriable() or error.code() in _PASSING) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def read_partitions(

@@ -11,6 +11,9 @@ import uvicorn
 
 from schemas.registry.client import open_registry
 from schemas.settings import NOTIFIER_PORT, Settings
+from services.alerts.client import QueryClient
+from services.alerts.evaluator import Evaluator
+from services.alerts.observe import Ask
 from services.listening import listen
 from services.notifier.loops import KafkaLoop
 from services.notifier.telemetry import make_notifier_app
@@ -67,13 +70,21 @@ class QuietServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def notifying(settings: Settings) -> AsyncIterator[Sequence[KafkaLoop]]:
-    """Run the loops inside the block; yields them."""
+async def notifying(
+    settings: Settings, ask: Ask | None = None
+) -> AsyncIterator[Sequence[KafkaLoop]]:
+    """Run the loops inside the block; yields them.
+
+    `ask` is asked for figures in place of the query service at the settings' address.
+    """
+    client = QueryClient(settings)
+    ask = client if ask is None else ask
     registry = open_registry(settings)
     sender = Sender(settings)
     loops: Sequence[KafkaLoop] = (
         Router(settings, registry),
         Deliverer(settings, sender, asyncio.get_running_loop()),
+        Evaluator(settings, registry, asyncio.get_running_loop(), ask),
     )
     for one in loops:
         one.start()
@@ -85,6 +96,7 @@ async def notifying(settings: Settings) -> AsyncIterator[Sequence[KafkaLoop]]:
         for one in loops:
             await asyncio.to_thread(one.join, _STOP_TIMEOUT_S)
         sender.close()
+        await client.close()
         registry.close()
 
 

@@ -4,8 +4,10 @@ from typing import Final
 
 import msgspec
 
+from schemas.alerts import Alert
 from schemas.annotations import Annotation
 from schemas.notices.subscription import Subscription
+from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
@@ -31,10 +33,12 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     STATUS_ROUTES,
     ANNOTATION_ROUTES,
     SUBSCRIPTION_ROUTES,
+    ALERT_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
 # The bodies of definitions that no worker counts, by kind.
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "annotation": Annotation,
     "subscription": Subscription,
+    "alert": Alert,
 }

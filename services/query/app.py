@@ -31,6 +31,8 @@ from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
 from services.query import openapi
+from services.query.alerts.resource import Alerts
+from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
@@ -99,6 +101,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         segments.apply(changes.definitions)
         annotations.apply(changes.definitions)
         subscriptions.apply(changes.definitions)
+        alerts.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -112,6 +115,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     plans = Plans(plan_definitions, definitions_view, commands)
     annotations = Annotations(definitions_view, commands)
     subscriptions = Subscriptions(settings, definitions_view, commands)
+    alerts = Alerts(settings, registry, subscriptions, definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -138,6 +142,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         rejected_view,
         coverage_view,
         subscriptions.states_view,
+        *alerts.views,
     )
     telemetry = QueryTelemetry((*topic_views, *side_views))
     checks: dict[str, Check] = {
@@ -192,6 +197,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (STATUS_ROUTES, ProjectStatus(coverage, coverage_view, settings.dedup_window_s)),
         (ANNOTATION_ROUTES, annotations),
         (SUBSCRIPTION_ROUTES, subscriptions),
+        (ALERT_ROUTES, alerts),
     ]
     page = Page()
     public: dict[str, Handler] = {

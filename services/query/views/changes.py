@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import annotations, plans
+from schemas import alerts, annotations, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
 from schemas.notices import subscription
 from schemas.operators import OPERATORS
@@ -24,6 +24,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     "plan": plans.decode,
     "annotation": annotations.decode,
     "subscription": subscription.decode,
+    "alert": alerts.decode,
 }
 
 

@@ -204,10 +204,14 @@ async def test_a_subscription_that_ends_is_told_of_nothing_more(settings: Settin
         gone = subscribe(settings, "gone", hook(receiver.url), ENTERED)
         subscribe(settings, "stays", hook(other.url), ENTERED)
         await in_thread(enter, settings, ["ada"])
-        await eventually(lambda: "gone" in states(settings), lambda: states(settings))
+        await eventually(
+            lambda: bool(states(settings).get("gone") and states(settings)["gone"].failures),
+            lambda: states(settings),
+        )
         unsubscribe(settings, gone)
         await eventually(lambda: "gone" not in states(settings), lambda: states(settings))
         before = len(receiver.received)
+        assert before
         await in_thread(enter, settings, ["bob"])
         await eventually(lambda: len(other.taken) == 2, lambda: other.received)
         assert len(receiver.received) == before
