@@ -180,11 +180,13 @@ class GroupMember:
 
     def offsets_since(self, since_ms: dict[Partition, int]) -> dict[Partition, int]:
         """Ask the broker for the first offsets of records that are not older than a time (ms)."""
+        # The ends first: a record that comes meanwhile must not be passed over.
+        ends = {partition: self.end_of(partition) for partition in since_ms}
         asked = [TopicPartition(*partition, ms) for partition, ms in since_ms.items()]
         found = _retrying(lambda: self._consumer.offsets_for_times(asked, timeout=CALL_TIMEOUT_S))
         return {
             (at := Partition(place.topic, place.partition)): (
-                place.offset if place.offset >= 0 else self.end_of(at)
+                place.offset if place.offset >= 0 else ends[at]
             )
             for place in found
         }

@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import hmac
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -19,8 +16,8 @@ from schemas.settings import Settings
 from services.notifier.run import notifying
 from services.query.subscriptions.commands import DeliveryCommands
 from services.webhooks import queue as queues
-from services.worker import as_environment
-from tests.ports import free_port_base, free_ports
+from tests.ports import free_ports
+from tests.services.webhooks.processes import start_notifier
 from tests.services.webhooks.publish import (
     dead_ids,
     define,
@@ -40,15 +37,6 @@ def hook(url: str) -> dict[str, str]:
 
 def persons(receiver: Receiver) -> list[str]:
     return [one.json["data"]["person_id"] for one in receiver.taken]
-
-
-def notifier(settings: Settings) -> "subprocess.Popen[bytes]":
-    """Start a notifier as a process of its own."""
-    ports = {"AVILA_PORT_BASE": str(free_port_base())}
-    return subprocess.Popen(
-        [sys.executable, "-m", "services", "notifier"],
-        env=os.environ | as_environment(settings) | ports,
-    )
 
 
 async def in_thread(work: object, *arguments: object) -> None:
@@ -239,7 +227,7 @@ async def test_everything_is_delivered_through_kills_and_twice_only_if_the_answe
         receiver.pause_s = 0.02
         subscribe(settings, "ops", hook(receiver.url), ENTERED)
         for part in range(3):
-            process = notifier(own)
+            process = start_notifier(own)
             try:
                 await in_thread(enter, settings, names[part * 40 : part * 40 + 40])
                 wanted = part * 40 + (15 if part < 2 else 40)
