@@ -17,10 +17,11 @@ from pipelines.tracker.tracker import Tracker
 from pipelines.trainer.model_codec import RecordCodec
 from pipelines.trainer.trainer import Trainer
 from pipelines.worker import telemetry
+from pipelines.worker.app import App
 from pipelines.worker.gc_tuning import settle
+from pipelines.worker.messages import Columns
 from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
-from pipelines.worker.transport import App, Columns
 from schemas.logs import configure_logs
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings

@@ -1,4 +1,4 @@
-"""The values that a type accepts at one place, for errors that say which they are."""
+"""The values and fields that a type accepts at one place, for errors that name them."""
 
 import re
 from collections.abc import Iterator
@@ -14,10 +14,30 @@ def accepted_at(of: Any, path: str) -> str:
 
     Empty if it has none there: if its value is not one of a few.
     """
+    return ", ".join(dict.fromkeys(text for place in _at(of, path) for text in _choices(place)))
+
+
+def fields_at(of: Any, path: str) -> str:
+    """Return the names of the fields that the type `of` has at a path; empty if it has none."""
+    return ", ".join(dict.fromkeys(text for place in _at(of, path) for text in _fields(place)))
+
+
+def _at(of: Any, path: str) -> list[inspect.Type]:
     places = [inspect.type_info(of)]
     for name, _ in _STEP.findall(path):
         places = [inner for place in places for inner in _inside(place, name)]
-    return ", ".join(dict.fromkeys(text for place in places for text in _choices(place)))
+    return places
+
+
+def _fields(place: inspect.Type) -> Iterator[str]:
+    match place:
+        case inspect.Metadata(type=inner):
+            yield from _fields(inner)
+        case inspect.UnionType(types=types):
+            for one in types:
+                yield from _fields(one)
+        case inspect.StructType(fields=fields):
+            yield from (f"`{field.encode_name}`" for field in fields)
 
 
 def _inside(place: inspect.Type, name: str) -> Iterator[inspect.Type]:

@@ -9,12 +9,12 @@ versions, in `schemas.keys`.
 
 import hashlib
 import re
-from typing import Annotated, ClassVar, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from schemas.choices import accepted_at
+from schemas.choices import accepted_at, fields_at
 from schemas.conditions import PATTERNS
 from schemas.errors import InvalidRequest
 from schemas.time.since import ALL_TIME
@@ -37,7 +37,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-# The name of an operator, or `plan`, `write-key`, `query-token`, `project` or `session`.
+# The name of an operator, or `plan`, `dashboard`, `dashboard-link`, `write-key`, `query-token`,
+# `project` or `session`.
 Kind: TypeAlias = str
 
 # The fields of a definition's body that do not change what is counted.
@@ -126,8 +127,10 @@ def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) ->
     """
     try:
         return decoder.decode(value)
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise msgspec.DecodeError(str(error)) from None
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
 
 
 def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -139,12 +142,21 @@ def read_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decode_with(decoder, body)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        path = path.rstrip("`").lstrip(".")
-        if message.startswith("Invalid enum value"):
-            message = f"{message}; accepted are {accepted_at(decoder.type, path)}"
-        for pattern, accepted in PATTERNS.items():
-            message = accepted if message.endswith(repr(pattern)) else message
-        raise InvalidRequest(message, path) from None
+        raise _invalid(decoder.type, str(error)) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
+
+
+def _invalid(of: Any, text: str) -> InvalidRequest:
+    """Return the error for what msgspec says of a value that is not of the type `of`."""
+    message, _, path = text.partition(" - at ")
+    if path.startswith("`key` in "):
+        message, path = f"a key is wrong: {message}", path.removeprefix("`key` in ")
+    path = path.strip("`").removeprefix("$").lstrip(".")
+    if message.startswith("Invalid enum value"):
+        message = f"{message}; accepted are {accepted_at(of, path)}"
+    elif message.startswith("Object contains unknown field") and (names := fields_at(of, path)):
+        message = f"{message}; accepted are {names}"
+    for pattern, accepted in PATTERNS.items():
+        message = accepted if message.endswith(repr(pattern)) else message
+    return InvalidRequest(message, path)

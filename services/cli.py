@@ -20,6 +20,7 @@ from schemas.logs import configure_logs
 from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
 from services.cli_annotate import annotate
+from services.cli_apply import apply
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
 from services.cli_notices import notices
@@ -45,11 +46,12 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
 
 for command in (
     annotate,
-    notices,
+    apply,
     keys,
     tokens,
     projects,
     import_file,
+    notices,
     predict,
     query,
     sql,

@@ -105,5 +105,12 @@ class ResumableSink(Sink, Protocol):
             Unavailable: try again later.
         """
 
+    def derive(self, partition: int, first: int, last: int) -> None:
+        """Derive again what is derived from the rows at a range of offsets, with both its ends.
+
+        Raises:
+            Unavailable: try again later.
+        """
+
     def reopened(self) -> "ResumableSink":
         """Return a sink of the same rows that another thread may use meanwhile."""

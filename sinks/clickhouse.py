@@ -10,7 +10,8 @@ ClickHouse applies it to each part, and ignores a part with a known token. In ad
   own clock, after which the store refuses it: tokens are kept for longer than inserts can be late.
 - A store that is killed can have the part without its token, or (in older versions) the token
   without the part. A process that may not be the first to write a batch therefore looks for its
-  last row before the insert and after it, and uses another token if the row is missing then.
+  last row before the insert and after it, and uses another token if the row is missing then. It
+  also derives again what is kept of the persons of these events (`sinks.persons`).
 - ClickHouse silently ignores other rows with the same token. The token therefore has the chunk's
   checksum.
 
@@ -20,7 +21,6 @@ range of DateTime64 becomes the nearest in it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -31,11 +31,11 @@ from clickhouse_connect.driver.binding import quote_identifier
 from schemas.errors import Unavailable
 from schemas.settings import Settings
 from sinks.base import Batch, Row, boot_clock_s
+from sinks.persons import FOLD_SETTINGS, refold_sql
 from sinks.store import INSERT_SETTINGS, Store, arrow_stream, within_range
 
 _TOKENS: Final = 3
 
-_SCHEMA: Final = Path(__file__).with_name("schema.sql")
 _JSON: Final = "JSON(max_dynamic_paths = 256)"
 
 # The expressions of columns that are not inserted unchanged.
@@ -92,13 +92,14 @@ class ClickHouseSink:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._table = f"{quote_identifier(settings.clickhouse_database)}.events"
+        self._database = quote_identifier(settings.clickhouse_database)
+        self._table = f"{self._database}.events"
         self._insert_text = _insert_text(self._table)
         self._store = Store(settings)
 
     def setup(self) -> None:
-        """Create the database and the table unless they exist."""
-        self._store.run_file(_SCHEMA)
+        """Create the database, and make its tables those of this version."""
+        self._store.migrate()
 
     def write(self, batch: Batch) -> None:
         """Insert the batch month by month; see the module for why each row is there once."""
@@ -108,6 +109,8 @@ class ClickHouseSink:
                 self._insert_if_missing(months, token)
             else:
                 self._insert(months, token, batch.planned_at_s)
+        if batch.again:
+            self.derive(batch.partition, batch.first, batch.last)
 
     def stored(self, partition: int, count: int) -> dict[int, Row]:
         """Return the rows of a partition with the highest offsets, by offset."""
@@ -123,6 +126,16 @@ class ClickHouseSink:
         lines = text.encode().splitlines() if isinstance(text, str) else []  # a summary if empty
         rows = msgspec.json.decode(b"[" + b",".join(lines) + b"]")
         return {offset: Row(*names) for offset, *names in rows}
+
+    def derive(self, partition: int, first: int, last: int) -> None:
+        """Derive from the events at a range of offsets what is kept of their persons.
+
+        Inserting events does it as well, unless the store is killed meanwhile. Doing it again
+        changes nothing.
+        """
+        self._store.command(
+            refold_sql(self._database, partition, first, last), settings=dict(FOLD_SETTINGS)
+        )
 
     def reopened(self) -> "ClickHouseSink":
         """Return another sink of the same table, with a connection of its own."""

@@ -34,6 +34,9 @@ class MemorySink:
         }
         return dict(sorted(found.items())[-count:])
 
+    def derive(self, partition: int, first: int, last: int) -> None:
+        """Do nothing."""
+
     def reopened(self) -> "MemorySink":
         """Return this sink, which any thread may use."""
         return self

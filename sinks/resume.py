@@ -53,6 +53,7 @@ def resuming(settings: SourceSettings, sink: ResumableSink, codec: Codec) -> Beg
             if not _agree({at: row for at, row in stored.items() if at >= first}, rows):
                 return _undecided(settings, partition, high)
             _complete(settings, own, rows, found, stored)
+            own.derive(partition, min(stored), newest)
         log.warning("continuing after what the sink has", partition=partition, offset=newest + 1)
         return newest + 1
 

@@ -4,19 +4,19 @@ A process that was stopped may send an insert hours after it decided to. Every i
 a deadline by the store's clock (`Store.in_time`), after which the store refuses it.
 """
 
+import contextlib
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from schemas.errors import Unavailable
 from schemas.settings import Settings
 from sinks.base import boot_clock_s
 from sinks.connection import connect
+from sinks.migrations import migrate
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The time from knowing that nobody has written a batch to the arrival of its insert.
 WRITE_TIMEOUT_S: Final = 120
 _RUN_TIMEOUT_S: Final = 120
+MIGRATE_TIMEOUT_S: Final = 4 * 3_600
 _CLOCK_MAX_AGE_S: Final = 60
 
 # One block a statement, written before the response. A setting has a value of any type.
@@ -42,22 +43,23 @@ _LAST_MS: Final = int(np.datetime64("2299-12-31T23:59:59.999", "ms").astype(np.i
 class Store:
     """The ClickHouse of the settings; connects at first use. For one thread; calls block."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timeout_s: int = _RUN_TIMEOUT_S) -> None:
         self._settings = settings
+        self._timeout_s = timeout_s
         self._client: Client | None = None
         self._clock_ahead_s = 0.0
         self._clock_read_at_s = -float(_CLOCK_MAX_AGE_S)
 
-    def run_file(self, file: Path) -> None:
-        """Run the statements of a file, in which `{database}` stands for the database.
+    def migrate(self) -> None:
+        """Make the tables of the database those of this version; may block for minutes.
 
         Raises:
-            Unavailable: some may not have been executed.
+            Misconfigured: a later version of Avila has migrated the database.
+            Unavailable: try again.
         """
-        database = quote_identifier(self._settings.clickhouse_database)
-        text = file.read_text("utf-8").replace("{database}", database)
-        for statement in text.strip().removesuffix(";").split(";\n"):
-            self.command(statement)
+        own = Store(self._settings, timeout_s=MIGRATE_TIMEOUT_S)
+        with contextlib.closing(own):
+            migrate(own, self._settings.clickhouse_database)
 
     def command(self, statement: str, **arguments: Any) -> Any:
         """Run a statement; the arguments are those of the client's `command`.
@@ -68,7 +70,7 @@ class Store:
         try:
             if self._client is None:
                 self._client = connect(
-                    self._settings, timeout_s=_RUN_TIMEOUT_S + 5, name="avila-sink"
+                    self._settings, timeout_s=self._timeout_s + 5, name="avila-sink"
                 )
             return self._client.command(statement, **arguments)
         except ProgrammingError:

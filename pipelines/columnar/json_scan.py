@@ -234,6 +234,18 @@ def skip_to(data: Bytes, p: Int, end: Int, controls: Int) -> Int:
 
 
 @kernel
+def skip_string(data: Bytes, p: Int, end: Int) -> Int:
+    """Return the position of the quotation mark that closes the string opened at `p`, else `end`.
+
+    What is between them need not be valid.
+    """
+    p = skip_to(data, p + 1, end, False)
+    while byte_at(data, p, end) == _BACKSLASH:
+        p = skip_to(data, p + 2, end, False)
+    return p
+
+
+@kernel
 def _word(data: Bytes, p: Int) -> Int:
     """Return eight bytes as a little-endian number; compiled to a single load."""
     word = np.uint64(data[p])

@@ -6,14 +6,12 @@ from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from pipelines.columnar.arithmetic import Float64s
 from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.columnar.string_column import ArrowColumn
 from pipelines.engine.constants import NEVER, NONE, TOTAL
+from pipelines.engine.differing_rows import differing_rows
 from pipelines.engine.events import OffsetRange
 from pipelines.engine.history import Corrections, SelectedEvents
 from pipelines.engine.operator import (
@@ -23,7 +21,6 @@ from pipelines.engine.operator import (
     D,
     Expired,
     FoldResult,
-    Packed,
     PersonState,
     Record,
 )
@@ -35,7 +32,6 @@ from schemas.time.since import ALL_TIME
 
 log = structlog.get_logger(__name__)
 
-_COMPARED_BATCH: Final = 20_000  # rows
 _MAX_REASON: Final = 1_000  # characters: it is published
 
 
@@ -322,7 +318,7 @@ class OperatorInstance(Generic[D, C]):
         before, after = self.state, recounted.state
         waiting = [before.unlogged(unlogged.rows) for unlogged in self.unlogged] + self.flush_now
         persons = before.persons_of(np.concatenate([NO_ROWS, *waiting]))
-        differ = _differing(before, after)
+        differ = differing_rows(before, after)
         recounted.aggregates.succeed(self.aggregates)
         self.state, self.aggregates = after, recounted.aggregates
         self.unlogged.clear()
@@ -356,30 +352,6 @@ class _FailingAlone:
             return False
         self._fail(error)
         return True
-
-
-def _differing(before: PersonState[C], after: PersonState[C]) -> Int32s:
-    """Return the rows of `after` that would be logged otherwise than those of `before`."""
-    differ = [NO_ROWS]
-    for begin in range(0, after.size, _COMPARED_BATCH):
-        rows = np.arange(begin, min(begin + _COMPARED_BATCH, after.size), dtype=np.int32)
-        old = before.rows_of(after.persons_of(rows))
-        known = old != NONE
-        differ.append(rows[~known])
-        rows = rows[known]
-        packed, packed_before = after.pack(rows, 0), before.pack(old[known], 0)
-        if len(rows):
-            alike: ArrowColumn = pc.equal(_column(packed), _column(packed_before))
-            differ.append(rows[~alike.to_numpy(zero_copy_only=False)])
-    return np.concatenate(differ)
-
-
-def _column(packed: Packed) -> ArrowColumn:
-    """View rows, which follow one another, as an Arrow column."""
-    bounds = np.append(packed.begins, packed.ends[-1:])
-    columns: list[Any] = [bounds, packed.data]  # to pyarrow's stubs, arrays are no buffers
-    buffers = [None, *map(pa.py_buffer, columns)]
-    return pa.Array.from_buffers(pa.large_binary(), len(packed), buffers)
 
 
 def reason_of(error: Exception) -> str:

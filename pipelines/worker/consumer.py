@@ -5,7 +5,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from faust.transport import base
 from faust.types import TP, ConsumerMessage, Message
@@ -13,11 +13,10 @@ from mode import Service
 from mode.utils.futures import notify
 
 from pipelines.kafka.records import Records
-from pipelines.worker.conductor import message
+from pipelines.worker.app import settings_of
 from pipelines.worker.epochs import Epochs
-
-if TYPE_CHECKING:
-    from pipelines.worker.transport import Transport
+from pipelines.worker.messages import message
+from pipelines.worker.tables import tables_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,10 +28,10 @@ _BY_EPOCHS = "the columnar transport reads and commits by epochs only: see pipel
 class Consumer(base.Consumer):
     """Runs the epochs; Faust starts and stops it as the consumer of the app."""
 
-    def __init__(self, transport: "Transport", *args: Passed, **kwargs: Passed) -> None:
+    def __init__(self, transport: base.Transport, *args: Passed, **kwargs: Passed) -> None:
         super().__init__(transport, *args, **kwargs)
-        self._tables = transport.tables
-        self._settings = transport.settings
+        self._tables = tables_of(self.app)
+        self._settings = settings_of(self.app)
         self._kafka_thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self._epochs: Epochs | None = None
         self._topics: list[str] = []

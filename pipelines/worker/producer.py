@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import faust
 from confluent_kafka import KafkaError, Message
@@ -11,10 +11,9 @@ from faust.transport import base
 from faust.types import TP, RecordMetadata
 
 from pipelines.kafka.records import BY_KEY
+from pipelines.worker.app import settings_of
+from pipelines.worker.tables import tables_of
 from schemas.cluster import client_config
-
-if TYPE_CHECKING:
-    from pipelines.worker.transport import Transport
 
 _Header: TypeAlias = tuple[str, bytes]
 Passed: TypeAlias = Any  # what Faust passes to `send`
@@ -47,7 +46,7 @@ class Producer(base.Producer):
         where = BY_KEY if partition is None else partition
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
         if self.app.in_worker:
-            cast("Transport", self.transport).tables.outbox.send(
+            tables_of(self.app).outbox.send(
                 topic, [key], [value], partition=where, headers=[pairs] if pairs else None
             )
             done.set_result(RecordMetadata(topic, where, TP(topic, where), -1))
@@ -90,7 +89,7 @@ class Producer(base.Producer):
         if self._client is None:
             self._client = KafkaProducer(
                 client_config(
-                    cast("Transport", self.transport).settings.cluster,
+                    settings_of(self.app).cluster,
                     {"enable.idempotence": True, "partitioner": "murmur2_random"},
                 )
             )

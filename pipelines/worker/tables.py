@@ -10,7 +10,7 @@ import abc
 import functools
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from faust.exceptions import ImproperlyConfigured
 from faust.tables.manager import TableManager as FaustTableManager
@@ -20,13 +20,11 @@ from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.kafka.topic_limits import TopicLimits
 from pipelines.worker import telemetry
+from pipelines.worker.app import settings_of
 from pipelines.worker.positions import MissingOffsets, PositionLog, decide_missing_offset
 from pipelines.worker.restore_progress import progress_of
 from pipelines.worker.snapshots import Snapshots
 from schemas.cluster import Address
-
-if TYPE_CHECKING:
-    from pipelines.worker.transport import Transport
 
 T = TypeVar("T")
 Passed: TypeAlias = Any  # what Faust passes to its own class
@@ -200,7 +198,7 @@ class TableManager(FaustTableManager):
 
     @property
     def _cluster(self) -> Address:
-        return cast("Transport", self.app.transport).settings.cluster
+        return settings_of(self.app).cluster
 
     def _tables(self, topic: str) -> list[Table]:
         return [table for table in self.values() if table.source == topic]
@@ -225,6 +223,21 @@ class TableManager(FaustTableManager):
     async def wait_until_recovery_completed(self) -> bool:
         """Return at once: a rebalance includes the restore."""
         return False
+
+
+def tables_of(app: AppT) -> TableManager:
+    """Return the tables of an app.
+
+    Raises:
+        ImproperlyConfigured: the app has another table manager.
+    """
+    tables = app.tables
+    if not isinstance(tables, TableManager):
+        raise ImproperlyConfigured(
+            "the columnar transport needs an app with "
+            "TableManager='pipelines.worker.tables:TableManager'"
+        )
+    return tables
 
 
 def _of_topic(positions: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:

@@ -5,9 +5,10 @@ their rules in place of the references, so that it can be evaluated without any 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from schemas.definition_codec import DefinitionCodec
 from schemas.definitions import Definition, Text, counts_alike
@@ -26,12 +27,14 @@ from schemas.rules import (
     check_rule,
     conditions,
     event_filters,
+    forms,
     holds_without_events,
     parts,
     predictions,
     references,
     resolve,
 )
+from schemas.time.calendar import find_zone
 
 __all__ = [
     "MAX_LEAVES",
@@ -52,6 +55,7 @@ __all__ = [
     "decode_segment",
     "encode",
     "event_filters",
+    "forms",
     "holds_without_events",
     "parts",
     "predictions",
@@ -72,9 +76,13 @@ class Segment(
     counts at once. The order in which events arrive makes no difference to who is in a segment; a
     `sequence` counts those that arrive later than the allowed lateness some seconds later. Of the
     scores that the rule may ask for, the one that came last counts.
+
+    How many enter and leave is counted by days of `timezone`. A segment that names none when it is
+    created or replaced has its project's.
     """
 
     rule: Rule
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     name: Text = ""
     description: Text = ""
 
@@ -122,10 +130,12 @@ def decode(value: bytes) -> SegmentDefinition:
 
 def _check_own(segment: Segment) -> None:
     check_rule(segment.rule, "rule")
+    find_zone(segment.timezone)
 
 
 def _check_stored(definition: SegmentDefinition) -> None:
     check_rule(definition.segment.rule, "segment.rule")
+    find_zone(definition.segment.timezone)
     check_rule(definition.rule, "rule")
     if references(definition.rule, "rule"):
         raise InvalidRequest("must not refer to another segment", "rule")
@@ -152,7 +162,8 @@ def _find_renamed(segment: Any) -> Iterator[RenamedField]:
 
 
 def _counts_alike(before: SegmentDefinition, after: SegmentDefinition) -> bool:
-    return counts_alike(before.rule, after.rule)
+    same_days = before.segment.timezone == after.segment.timezone
+    return same_days and counts_alike(before.rule, after.rule)
 
 
 _CODEC: Final = DefinitionCodec(

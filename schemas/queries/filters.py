@@ -1,7 +1,7 @@
 """Filters of queries: the condition language, and who the persons of the events are."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,9 @@ from schemas.conditions import (
 from schemas.definitions import Id
 from schemas.errors import InvalidRequest
 
+# When a person has a property: now, or at the time of each event.
+PersonAt = Literal["now", "event"]
+
 _FORMS: Final = "`property`, `person`, `segment`, `and`, `or` and `not`"
 
 
@@ -32,15 +35,18 @@ class QueryFilter(
 
     `{"property": …, "op": …, "value": …}` compares a property of the event, as a `Condition` does.
     `{"person": <Condition>}` holds if the condition holds for the properties that the event's
-    person has now: those that events have set with `$set` and `$set_once`. `{"segment": "vip"}`
-    holds if the event's person is in that segment now. `{"and": […]}`, `{"or": […]}` and
-    `{"not": …}` combine filters. They nest up to 8 levels deep and compare up to 16 values in all.
+    person has now: those that events have set with `$set` and `$set_once`. With `"at": "event"`,
+    they are the properties that the person had at the event: those set by the person's events up to
+    and including it, in order of time, equal times in order of arrival. `{"segment": "vip"}` holds
+    if the event's person is in that segment now. `{"and": […]}`, `{"or": […]}` and `{"not": …}`
+    combine filters. They nest up to 8 levels deep and compare up to 16 values in all.
     """
 
     property: PropertyName = ""
     op: Op = "equals"
     value: Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=100)] | None = None
     person: Condition | None = None
+    at: PersonAt = "now"
     segment: Id | None = None
     and_: Annotated[tuple["QueryFilter", ...], Meta(min_length=1, max_length=MAX_CONDITIONS)] = ()
     or_: Annotated[tuple["QueryFilter", ...], Meta(min_length=1, max_length=MAX_CONDITIONS)] = ()
@@ -94,6 +100,8 @@ def _check(one: QueryFilter, path: str, depth: int) -> int:
     forms = (one.property, one.person, one.segment, one.and_, one.or_, one.not_)
     if sum(map(bool, forms)) != 1:
         raise InvalidRequest(f"must have exactly one of {_FORMS}", path)
+    if one.at != "now" and one.person is None:
+        raise InvalidRequest("must be set with `person` only", f"{path}.at")
     if one.property:
         return check_condition(one.condition(), path, depth)
     if one.op != "equals" or one.value is not None:

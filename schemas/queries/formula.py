@@ -6,6 +6,7 @@ figure that is not known (null), and a division by zero, make the result null.
 
 import ast
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
@@ -19,6 +20,8 @@ FormulaText = Annotated[str, Meta(min_length=1, max_length=200)]
 Figure = int | float | None
 
 _MAX_NUMBER: Final = 1e15
+# Python reads comments, underscores and other alphabets' letters, which are no part of a formula.
+_CHARACTERS: Final = re.compile(r"[A-Za-z0-9.+\-*/() ]+")
 _ACCEPTED: Final = "accepted are letters of series, numbers, parentheses and + - * /"
 
 
@@ -28,6 +31,8 @@ def check_formula(text: str, letters: str, path: str) -> None:
     Raises:
         InvalidRequest: names the field and what is accepted.
     """
+    if not _CHARACTERS.fullmatch(text.strip()):
+        raise InvalidRequest(f"is not a formula: {_ACCEPTED}", path)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -9,7 +9,13 @@ from msgspec import Meta
 from schemas.conditions import PropertyName
 from schemas.definitions import EventName, Id, Text
 from schemas.errors import InvalidRequest
-from schemas.queries.filters import QueryFilters, Reference, check_filters, references
+from schemas.queries.filters import (
+    PersonAt,
+    QueryFilters,
+    Reference,
+    check_filters,
+    references,
+)
 from schemas.queries.formula import FormulaText, check_formula
 from schemas.queries.query import Query, query_spec
 
@@ -62,12 +68,13 @@ class TrendFormula(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 class BreakdownBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a breakdown is by, one of three.
 
-    `property` is a property of the event, `person` one that the event's person has now, and
-    `segment` whether the person is in that segment now.
+    `property` is a property of the event, `person` one that the event's person has now or, with
+    `at` `event`, had at the event, and `segment` whether the person is in that segment now.
     """
 
     property: PropertyName | None = None
     person: PropertyName | None = None
+    at: PersonAt = "now"
     segment: Id | None = None
 
 
@@ -100,9 +107,7 @@ class TrendsQuery(Query, frozen=True, forbid_unknown_fields=True, omit_defaults=
         for place, formula in enumerate(self.formulas):
             check_formula(formula.formula, letters, f"formulas[{place}].formula")
         for place, by in enumerate(self.breakdown):
-            if sum(one is not None for one in (by.property, by.person, by.segment)) != 1:
-                message = "must have exactly one of `property`, `person` and `segment`"
-                raise InvalidRequest(message, f"breakdown[{place}]")
+            check_breakdown(by, f"breakdown[{place}]")
 
     def references(self) -> Iterator[Reference]:
         """Yield the segments that the query refers to."""
@@ -112,6 +117,15 @@ class TrendsQuery(Query, frozen=True, forbid_unknown_fields=True, omit_defaults=
         for place, by in enumerate(self.breakdown):
             if by.segment is not None:
                 yield Reference(by.segment, f"breakdown[{place}].segment")
+
+
+def check_breakdown(by: BreakdownBy, path: str) -> None:
+    """Refuse a breakdown that is by nothing, or by more than one; raises `InvalidRequest`."""
+    if sum(one is not None for one in (by.property, by.person, by.segment)) != 1:
+        message = "must have exactly one of `property`, `person` and `segment`"
+        raise InvalidRequest(message, path)
+    if by.at != "now" and by.person is None:
+        raise InvalidRequest("must be set with `person` only", f"{path}.at")
 
 
 def _check_series(series: TrendSeries, path: str) -> None:

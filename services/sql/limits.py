@@ -11,6 +11,16 @@ MAX_RESULT_BYTES: Final = 32 << 20
 MAX_RESULT_ROWS: Final = 1_000_000
 MAX_ROWS_TO_READ: Final = 2_000_000_000
 
+# A result that is streamed has no limit in rows; its reader sets the pace.
+STREAMED: Final[Mapping[str, int]] = {
+    "max_execution_time": 300,
+    "max_memory_usage": 1 << 28,
+    "max_result_rows": 0,
+    "max_result_bytes": 0,
+    # The types of columns are converted in a query around the statement, whose order remains.
+    "query_plan_remove_redundant_sorting": 0,
+}
+
 # The limits that a client may lower for a statement.
 LOWERABLE: Final[Mapping[str, int]] = {
     "max_execution_time": MAX_EXECUTION_S,

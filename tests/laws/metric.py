@@ -14,26 +14,34 @@ from schemas.definitions import Definition
 from schemas.operators.metric import MAX_LATE_BUCKETS, MetricDefinition
 from schemas.time.buckets import Buckets
 from services.query.clickhouse.queries import QueryResult
-from services.query.operators.metric.aggregates import MetricQuery, active_in
+from services.query.operators.metric.aggregates import MetricQuery, WindowValues, active_in
 from services.query.operators.metric.sql import (
     metric_statement,
     read_seen,
     read_windows,
     seen_statement,
 )
+from services.query.operators.metric.sql_by_value import read_values, values_statement
 from tests.laws.driver import Published
-from tests.laws.entry import DAY_MS, NOON, PERSONS, Case, Entry
+from tests.laws.entry import DAY_MS, NOON, PERSONS, VALUES, WEEK_STARTS, Case, Entry
 from tests.oracles import metric as oracle
 from tests.oracles.events import Event, Json
 from tests.oracles.metric import ACTIVE_S, PERMILLES, Figure, Figures
+from tests.oracles.values import name_of_shown
 from tests.warehouse import Warehouse
 
 ZONES = ["UTC", "Europe/Lisbon", "Asia/Kathmandu", "Pacific/Apia"]
 MONTHS_MS = 100 * DAY_MS  # an insert makes a part a month
+BY_VALUE = {"property": "q"}
+
+
+def _buckets(body: Json) -> Buckets:
+    week_start = body.get("week_start", "monday")
+    return Buckets(body.get("interval", body.get("bucket_s")), body["timezone"], week_start)
 
 
 def _read(body: Json, published: Published, now: int) -> Figures:
-    buckets = Buckets(body["bucket_s"], body["timezone"])
+    buckets = _buckets(body)
     figures: dict[int, Figure] = {}
     seen: dict[int, int] = {}
     for record in published.aggregates:
@@ -63,6 +71,17 @@ def _figure(body: Json, record: Mapping[str, Any]) -> Figure:
         record["minimum"],
         record["maximum"],
         persons=tuple(record["persons"]),
+        by_value={
+            name_of_shown(one["value"]): Figure(
+                one["events"],
+                one["unmeasured"],
+                one["sum"],
+                one["minimum"],
+                one["maximum"],
+                persons=tuple(one["persons"]),
+            )
+            for one in record["breakdown"]
+        },
     )
     sketch = record["sketch"]
     if sketch is None:
@@ -91,28 +110,47 @@ def _typed(key: str) -> tuple[str, Any]:
 def _in_store(warehouse: Warehouse, definition: Definition, now: int) -> Figures:
     assert isinstance(definition, MetricDefinition)
     metric, database = definition.metric, warehouse.settings.clickhouse_database
-    query = MetricQuery(as_of=NOON + 40 * DAY_MS, limit=10_000)
+    query = MetricQuery(as_of=NOON + 800 * DAY_MS, limit=10_000)
     result = QueryResult(warehouse.ask(metric_statement(database, definition, query)), {})
+    windows = read_windows(definition, result)
     found = {
-        number: Figure(
-            one.events,
-            one.unmeasured,
-            one.sum or 0.0,
-            one.minimum,
-            one.maximum,
-            tuple(one.percentiles or ()),
-            frozenset(
+        number: _shown(one)._replace(
+            top=frozenset(
                 (value if metric.by_event else _with_type(value), count)
                 for value, count in one.top or ()
-            ),
-            tuple(one.persons or ()),
+            )
         )
-        for number, one in read_windows(definition, result).items()
+        for number, one in windows.items()
     }
+    if metric.breakdown is not None:
+        statement = values_statement(database, definition, query, windows)
+        values = read_values(definition, QueryResult(warehouse.ask(statement), {}))
+        found = {
+            number: figure._replace(
+                by_value={
+                    name_of_shown(value): _shown(of[number])
+                    for value, of in values.items()
+                    if value is not None and number in of
+                }
+            )
+            for number, figure in found.items()
+        }
     if metric.measure != "persons":
         return Figures(found)
     result = QueryResult(warehouse.ask(seen_statement(database, definition, now)), {})
     return Figures(found, tuple(one.persons for one in active_in(read_seen(result), now)))
+
+
+def _shown(one: WindowValues) -> Figure:
+    return Figure(
+        one.events,
+        one.unmeasured,
+        one.sum or 0.0,
+        one.minimum,
+        one.maximum,
+        tuple(one.percentiles or ()),
+        persons=tuple(one.persons or ()),
+    )
 
 
 def _with_type(value: Any) -> tuple[str, Any]:
@@ -134,33 +172,49 @@ _VALUES = st.one_of(
 _ANY_NUMBERS = st.sampled_from([2**53, -(2**63), 2**64 - 1, 2**64, 0.1, 1e300])
 
 
+_LENGTHS_S: dict[str, int] = {"week": 7 * 86_400, "month": 31 * 86_400}
+
+
 @st.composite
 def cases(draw: st.DrawFn, /, measure: str, values: st.SearchStrategy[Any], **more: Any) -> Case:
     """Events in up to some months: an insert makes a part a month."""
-    bucket_s = draw(st.sampled_from([1, 10, 60, 600, 3_600, 86_400]))
-    span = min(1_000 * bucket_s * draw(st.sampled_from([2, 20, 2 * oracle.KEPT])), MONTHS_MS)
-    body = {
-        "measure": measure,
-        "bucket_s": bucket_s,
-        "timezone": draw(st.sampled_from(ZONES)),
-        **more,
-    }
-    return Case(body, draw(_events(span, values)))
+    body = {"measure": measure, "timezone": draw(st.sampled_from(ZONES)), **more}
+    length = draw(_lengths([1, 10, 60, 600, 3_600, 86_400], body))
+    span = min(1_000 * length * draw(st.sampled_from([2, 20, 2 * oracle.KEPT])), MONTHS_MS)
+    return Case(body, draw(_events(span, values, VALUES if "breakdown" in more else [None])))
 
 
 @st.composite
-def cases_of_persons(draw: st.DrawFn) -> Case:
+def cases_of_persons(draw: st.DrawFn, /, **more: Any) -> Case:
     """Events within the lateness of each other."""
-    bucket_s = draw(st.sampled_from([60, 3_600, 86_400]))
-    lateness = 1_000 * bucket_s * draw(st.sampled_from([3, 40, MAX_LATE_BUCKETS]))
-    zone = draw(st.sampled_from(ZONES))
-    body = {"measure": "persons", "bucket_s": bucket_s, "timezone": zone}
-    return Case(body, draw(_events(lateness, st.none())), lateness)
+    body = {"measure": "persons", "timezone": draw(st.sampled_from(ZONES)), **more}
+    length = draw(_lengths([60, 3_600, 86_400], body))
+    lateness = 1_000 * length * draw(st.sampled_from([3, 40, MAX_LATE_BUCKETS]))
+    span = min(lateness, 2 * MONTHS_MS)
+    values = [None, "a", "b"] if "breakdown" in more else [None]
+    return Case(body, draw(_events(span, st.none(), values)), lateness)
 
 
-def _events(span_ms: int, values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Event]]:
-    make: Callable[..., Event] = lambda person, name, at, value: Event(  # noqa: E731
-        person, name, at, {} if value is None else {"p": value}
+@st.composite
+def _lengths(draw: st.DrawFn, lengths: list[int], body: dict[str, Any]) -> int:
+    """Give a metric its buckets; returns how many seconds one has, at most."""
+    either: list[int | str] = [*lengths, *_LENGTHS_S]
+    length = draw(st.sampled_from(either))
+    if isinstance(length, int):
+        body["bucket_s"] = length
+        return length
+    body["interval"], body["week_start"] = length, draw(st.sampled_from(WEEK_STARTS))
+    return _LENGTHS_S[length]
+
+
+def _events(
+    span_ms: int, values: st.SearchStrategy[Any], by: Sequence[Any]
+) -> st.SearchStrategy[list[Event]]:
+    make: Callable[..., Event] = lambda person, name, at, value, by: Event(  # noqa: E731
+        person,
+        name,
+        at,
+        {name: one for name, one in (("p", value), ("q", by)) if one is not None},
     )
     event = st.builds(
         make,
@@ -168,6 +222,7 @@ def _events(span_ms: int, values: st.SearchStrategy[Any]) -> st.SearchStrategy[l
         st.sampled_from(["a", "b", "c"]),
         st.integers(max(0, NOON - span_ms), NOON),
         values,
+        st.sampled_from(by),
     )
     return st.lists(event, min_size=1, max_size=25)
 
@@ -185,6 +240,9 @@ ENTRY = Entry(
         "percentiles": cases("percentiles", _VALUES, property="p"),
         "top": cases("top", _VALUES | _ANY_NUMBERS, property="p", limit=100),
         "persons": cases_of_persons(),
+        "events by value": cases("events", st.none(), breakdown=BY_VALUE),
+        "numbers by value": cases("sum", _VALUES, property="p", breakdown=BY_VALUE),
+        "persons by value": cases_of_persons(breakdown=BY_VALUE),
     },
     _oracle,
     _read,

@@ -4,27 +4,41 @@ import datetime
 import math
 import zoneinfo
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tests.oracles.conditions import value_of
 from tests.oracles.events import Event, Json, selected
+from tests.oracles.values import name_of, rank
 
 KEPT = 1_440
-WINDOWS = {60: (1, 5, 30), 3_600: (1, 6, 24), 86_400: (1, 7, 30)}  # of persons, in buckets
+# Of persons, in buckets.
+WINDOWS: dict[int | str, tuple[int, ...]] = {
+    60: (1, 5, 30),
+    3_600: (1, 6, 24),
+    86_400: (1, 7, 30),
+    "week": (1, 4, 12),
+    "month": (1, 3, 12),
+}
 ACTIVE_S = (60, 300, 1_800)
 PERMILLES = (500, 900, 950, 990)
 DAY_S = 86_400
 _EPOCH = datetime.date(1970, 1, 1)
+_FIRST_WEEK = {"monday": datetime.date(1969, 12, 29), "sunday": datetime.date(1969, 12, 28)}
 
 
 class Act(NamedTuple):
-    """What a person did: an instant (ms), the event's name, and its property `p` if it has one."""
+    """What a person did: an instant (ms), the event's name, and its property `p` if it has one.
+
+    `by` is the value that a breakdown is by.
+    """
 
     person: Any
     at: int
     event: str = "a"
     value: Any = None
+    by: Any = None
 
 
 class Measured(NamedTuple):
@@ -36,12 +50,20 @@ class Measured(NamedTuple):
     names: Counter[str]
 
 
-def bucket_of(at: int, bucket_s: int, timezone: str) -> int:
-    """The number of the bucket that an instant lies in, as a calendar on the wall says of days."""
-    if bucket_s < DAY_S:
+def bucket_of(at: int, bucket_s: int | str, timezone: str, week_start: str = "monday") -> int:
+    """The number of the bucket that an instant lies in, as a calendar on the wall says of days.
+
+    `bucket_s` may be `week` or `month`, too.
+    """
+    if isinstance(bucket_s, int) and bucket_s < DAY_S:
         return at // (1_000 * bucket_s)
-    local = datetime.datetime.fromtimestamp(at // 1_000, zoneinfo.ZoneInfo(timezone))
-    return (local.date() - _EPOCH).days
+    local = datetime.datetime.fromtimestamp(at // 1_000, zoneinfo.ZoneInfo(timezone)).date()
+    match bucket_s:
+        case "week":
+            return (local - _FIRST_WEEK[week_start]).days // 7
+        case "month":
+            return 12 * (local.year - 1970) + local.month - 1
+    return (local - _EPOCH).days
 
 
 class InTime(NamedTuple):
@@ -51,7 +73,7 @@ class InTime(NamedTuple):
     late: int
 
 
-def in_time(acts: Iterable[Act], bucket_s: int, timezone: str) -> InTime:
+def in_time(acts: Iterable[Act], bucket_s: int | str, timezone: str) -> InTime:
     """Leave out what comes when its bucket is not kept, and what is not kept in the end."""
     newest = -math.inf
     counted: list[Act] = []
@@ -70,12 +92,16 @@ def in_time(acts: Iterable[Act], bucket_s: int, timezone: str) -> InTime:
 
 
 def measure(
-    acts: Iterable[Act], bucket_s: int, timezone: str, window: int = 1
+    acts: Iterable[Act],
+    bucket_s: int | str,
+    timezone: str,
+    window: int = 1,
+    week_start: str = "monday",
 ) -> dict[int, Measured]:
     """Measure, for each bucket, the window of so many of them that ends with it."""
     found: defaultdict[int, Measured] = defaultdict(lambda: Measured(0, [], Counter(), Counter()))
     for act in acts:
-        own = bucket_of(act.at, bucket_s, timezone)
+        own = bucket_of(act.at, bucket_s, timezone, week_start)
         for ending in range(own, own + window):
             events, numbers, values, names = found[ending]
             if isinstance(act.value, int | float) and not isinstance(act.value, bool):
@@ -98,12 +124,16 @@ def percentile(numbers: Sequence[float], permille: int) -> float:
 
 
 def persons(
-    acts: Iterable[Act], bucket_s: int, timezone: str, windows: Sequence[int]
+    acts: Iterable[Act],
+    bucket_s: int | str,
+    timezone: str,
+    windows: Sequence[int],
+    week_start: str = "monday",
 ) -> dict[int, list[int]]:
     """How many persons were active in each of the windows that end with each bucket."""
     active: defaultdict[int, set[Any]] = defaultdict(set)
     for act in acts:
-        active[bucket_of(act.at, bucket_s, timezone)].add(act.person)
+        active[bucket_of(act.at, bucket_s, timezone, week_start)].add(act.person)
     endings = {number + later for number in active for later in range(max(windows))}
     return {
         ending: [
@@ -112,6 +142,33 @@ def persons(
         ]
         for ending in endings
     }
+
+
+def persons_by_value(
+    acts: Sequence[Act],
+    bucket_s: int | str,
+    timezone: str,
+    windows: Sequence[int],
+    week_start: str = "monday",
+) -> dict[int, dict[str, list[int]]]:
+    """The same for each value: a person counts for that of the last event in the window.
+
+    Of several events at the same time, the one whose value comes last by `rank`.
+    """
+    found: dict[int, dict[str, list[int]]] = {}
+    numbers = [bucket_of(act.at, bucket_s, timezone, week_start) for act in acts]
+    for ending in {number + later for number in numbers for later in range(max(windows))}:
+        counts: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(windows))
+        for place, window in enumerate(windows):
+            last: dict[Any, tuple[int, int, str]] = {}
+            for act, number in zip(acts, numbers, strict=True):
+                if ending - window < number <= ending:
+                    of = act.at, rank([name_of(act.by)]), name_of(act.by)
+                    last[act.person] = max(last.get(act.person, of), of)
+            for _, _, value in last.values():
+                counts[value][place] += 1
+        found[ending] = dict(counts)
+    return found
 
 
 def active(acts: Iterable[Act], as_of: int, seconds: int) -> int:
@@ -124,7 +181,7 @@ class Figure(NamedTuple):
     """What is measured of a bucket's events; what the metric does not ask for is empty.
 
     `top` is how often each value is, or each name. `persons` are active in the windows that end
-    with the bucket.
+    with the bucket. `by_value` has the same for each value of a breakdown, by `name_of`.
     """
 
     events: int = 0
@@ -135,6 +192,7 @@ class Figure(NamedTuple):
     percentiles: tuple[float, ...] = ()
     top: frozenset[tuple[Any, int]] = frozenset()
     persons: tuple[int, ...] = ()
+    by_value: Mapping[str, "Figure"] = MappingProxyType({})
 
 
 class Figures(NamedTuple):
@@ -149,30 +207,63 @@ def figures(metric: Json, events: Sequence[Event], now: int) -> Figures:
 
     They are those of the newest `KEPT` buckets.
     """
-    bucket_s, timezone = metric.get("bucket_s", 60), metric.get("timezone", "UTC")
+    length = metric.get("interval", metric.get("bucket_s", 60))
+    timezone, week_start = metric.get("timezone", "UTC"), metric.get("week_start", "monday")
+    by = metric["breakdown"]["property"] if "breakdown" in metric else None
     acts = [
-        Act(event.person, event.at, event.event, value_of(event.properties, metric["property"]))
-        if "property" in metric
-        else Act(event.person, event.at, event.event)
+        Act(
+            event.person,
+            event.at,
+            event.event,
+            value_of(event.properties, metric["property"]) if "property" in metric else None,
+            value_of(event.properties, by) if by else None,
+        )
         for event in events
         if selected(metric.get("of", {}), event)
     ]
+    newest = max((bucket_of(act.at, length, timezone, week_start) for act in acts), default=0)
     if metric["measure"] == "persons":
-        counted = persons(acts, bucket_s, timezone, WINDOWS[bucket_s])
+        windows = WINDOWS[length]
+        counted = persons(acts, length, timezone, windows, week_start)
+        valued = persons_by_value(acts, length, timezone, windows, week_start) if by else {}
         active_now = tuple(active(acts, now, seconds) for seconds in ACTIVE_S)
-        newest = max((bucket_of(act.at, bucket_s, timezone) for act in acts), default=0)
         return Figures(
             {
-                number: Figure(persons=tuple(counts))
+                number: Figure(
+                    persons=tuple(counts),
+                    by_value={
+                        value: Figure(persons=tuple(of))
+                        for value, of in valued.get(number, {}).items()
+                    },
+                )
                 for number, counts in counted.items()
                 if number > newest - KEPT
             },
             active_now,
         )
-    measured = measure(acts, bucket_s, timezone)
-    kept = max(measured, default=0) - KEPT
+
+    def measured(some: Sequence[Act]) -> dict[int, Figure]:
+        found = measure(some, length, timezone, 1, week_start)
+        return {number: _figure(metric, of) for number, of in found.items()}
+
+    kept = {number: of for number, of in measured(acts).items() if number > newest - KEPT}
+    if by is None:
+        return Figures(kept)
+    valued_figures = {
+        name: measured([act for act in acts if name_of(act.by) == name])
+        for name in {name_of(act.by) for act in acts}
+    }
     return Figures(
-        {number: _figure(metric, found) for number, found in measured.items() if number > kept}
+        {
+            number: of._replace(
+                by_value={
+                    name: figures[number]
+                    for name, figures in valued_figures.items()
+                    if number in figures
+                }
+            )
+            for number, of in kept.items()
+        }
     )
 
 

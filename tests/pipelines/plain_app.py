@@ -9,8 +9,8 @@ from typing import cast
 import faust
 
 from pipelines.kafka.records import Records
+from pipelines.worker.messages import Columns
 from pipelines.worker.tables import TableManager
-from pipelines.worker.transport import Columns
 from schemas.settings import read_settings
 
 settings = read_settings()

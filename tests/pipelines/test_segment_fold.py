@@ -122,7 +122,7 @@ class Stream:
         self.matcher = Matcher([Selection(KEY, self.program.selectors, self.program.reads)])
         self.lateness_ms = lateness_ms
         self.state = SegmentState(self.program, lateness_ms)
-        self.aggregates = SegmentAggregates()
+        self.aggregates = SegmentAggregates("UTC")
         self.members: set[int] = set()
         self.moves: list[tuple[int, bool, int, int | None]] = []
         self.offset = 0

@@ -6,13 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.choices import accepted_at
+from schemas.choices import accepted_at, fields_at
 from schemas.errors import InvalidRequest
 from schemas.operators.cohort import decode_cohort
 from schemas.operators.funnel import Funnel, decode_funnel
 from schemas.operators.metric import decode_metric
 from schemas.operators.segment import decode_segment
 from schemas.plans import decode_plan
+from schemas.queries.lists import EVENTS
+from schemas.queries.trends import TRENDS
 
 STEPS = [{"event": "a"}, {"event": "b"}]
 LEAF = {"property": "p", "op": "like"}
@@ -53,3 +55,39 @@ def test_the_choices_of_a_field_are_listed(
 @pytest.mark.parametrize("path", ["", "name", "steps", "steps[0]", "nothing.like[0].it"])
 def test_where_there_are_no_choices_none_are_listed(path: str) -> None:
     assert accepted_at(Funnel, path) == ""
+
+
+@pytest.mark.parametrize(
+    ("decode", "body", "field", "said"),
+    [
+        (TRENDS.decode, {}, "", "missing required field `series`"),
+        (decode_funnel, {"steps": [{"where": []}, *STEPS]}, "steps[0]", "field `event`"),
+        (TRENDS.decode, {"series": [{"evnt": "a"}]}, "series[0]", "accepted are `event`, `where`"),
+        (EVENTS.decode, {"were": []}, "", "accepted are `where`, `from`"),
+        (
+            EVENTS.decode,
+            {"where": [{"not": {"person": {"name": "a"}}}]},
+            "where[0].not.person",
+            "accepted are `property`, `op`",
+        ),
+        (EVENTS.decode, {"as_of": {"first": 1}}, "as_of", "a key is wrong: Expected `int`"),
+    ],
+)
+def test_a_field_that_is_missing_or_unknown_is_named_with_those_that_there_are(
+    decode: Callable[[bytes], Any], body: dict[str, Any], field: str, said: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        decode(msgspec.json.encode(body))
+    assert refused.value.field == field
+    assert said in refused.value.reason
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused_by_that_reason() -> None:
+    body = b'{"where": [' + b'{"not": ' * 5_000 + b"{}" + b"}" * 5_000 + b"]}"
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        EVENTS.decode(body)
+
+
+@pytest.mark.parametrize("path", ["name", "steps[0].event", "nothing"])
+def test_what_is_no_object_has_no_fields(path: str) -> None:
+    assert fields_at(Funnel, path) == ""

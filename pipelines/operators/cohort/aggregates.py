@@ -1,6 +1,7 @@
 """The aggregates of one cohort in one partition: counts of persons that add up over partitions."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import Record
 from pipelines.engine.value_counts import ValueCounts, by_period
 from pipelines.operators.cohort.columns import Shape, width
+
+_PERSONS: Final = 0  # the column of those who began
 
 
 class CohortAggregates:
@@ -105,10 +108,11 @@ class CohortAggregates:
             self._counts[period] = _joined(record)
         if self._by_value is None:
             return
+        self._by_value.drop([period], _PERSONS)  # as an earlier record of the period had it
         for value in record["breakdown"]:
             place = self._by_value.values.load(value["value"])
             if period != TOTAL:
-                self._by_value.of(period)[place] = _joined(value)
+                self._by_value.of(period)[place] += _joined(value)
                 self._by_value.load_persons(place, value["persons"])
                 if place == OTHER and value["persons"]:
                     self._untracked += value["persons"]

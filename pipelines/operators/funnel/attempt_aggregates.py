@@ -101,11 +101,13 @@ class AttemptAggregates(FunnelAggregates):
         super().load(day, record)
         if self._counts_entries:
             self._entries[day] = np.array(record["entries"], np.int64)
+        if day in self._by_value:  # as an earlier record of the day had it
+            self._by_value.of(day)[:] = 0
         for value in record["breakdown"]:
             place = self._by_value.values.load(value["value"])
             counts = self._by_value.of(day)
-            counts[place, _PERSONS] = value["reached"]
-            counts[place, _ATTEMPTS] = value["entries"] or 0
+            counts[place, _PERSONS] += value["reached"]
+            counts[place, _ATTEMPTS] += value["entries"] or 0
             if day == TOTAL:
                 persons = value["reached"][0]
                 self._by_value.load_persons(place, persons)

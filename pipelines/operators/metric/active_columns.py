@@ -23,12 +23,36 @@ ROW: Final = np.dtype(
 )
 # The person counts once more in the windows of one length that end with the buckets from `begin`
 # to `end`, which is not one of them. For LAST_ACTIVE: the second before, and the second now.
-CHANGE: Final = np.dtype([("window", np.int32), ("begin", np.int64), ("end", np.int64)])
+# Of a BY_VALUE change, they count for `value` once more, or once less: `added` is 1 or -1.
+CHANGE: Final = np.dtype(
+    [
+        ("window", np.int32),
+        ("scope", np.int32),  # ALL or BY_VALUE
+        ("begin", np.int64),
+        ("end", np.int64),
+        ("value", np.uint64),  # its hash
+        ("added", np.int64),
+    ]
+)
 LAST_ACTIVE: Final = -1  # in place of a window's number
+ALL, BY_VALUE = range(2)
+
+
+class ActiveShape(NamedTuple):
+    """What a metric of persons comes down to, for kernels.
+
+    `windows` are lengths in buckets, the longest last. A row has `words` of 64 bits, one bit a
+    bucket. With a breakdown, `places` is for how many buckets it has the last event's time and
+    value beside them; otherwise it is 0.
+    """
+
+    windows: Int64s
+    words: int
+    places: int
 
 
 class ActiveEvents(NamedTuple):
-    """Events in order of arrival, with the bucket and the second of each.
+    """Events in order of arrival, with the bucket, the time (ms) and the value's hash of each.
 
     `watermarks` are the buckets of the allowed lateness before each event.
     """
@@ -37,11 +61,16 @@ class ActiveEvents(NamedTuple):
     offsets: Int64s
     buckets: Int64s
     watermarks: Int64s
-    seconds: Int64s
+    at: Int64s
+    values: UInt64s
 
 
 class ActiveColumns(NamedTuple):
-    """All columns of one metric of persons in one partition; see `RowColumns`."""
+    """All columns of one metric of persons in one partition; see `RowColumns`.
+
+    `bits` has the words of a row, then the time of the last event in each of the row's buckets, and
+    then the hash of its value, as many as `ActiveShape.places`.
+    """
 
     rows: StructArray
     bits: UInt64s

@@ -6,11 +6,11 @@ events, given by their places in the batch.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipelines.columnar.arithmetic import Float64s
 from pipelines.columnar.dictionary import DictionaryColumn
 from pipelines.columnar.jit import Int64s
 from pipelines.matching.match import Values, dictionary_column
@@ -20,6 +20,8 @@ from schemas.sketches.percentiles import Percentiles
 from schemas.sketches.top_values import TopValues, key_of
 
 Summarize: TypeAlias = Callable[[Int64s], MetricAggregate]
+
+_COUNTED: Final[frozenset[Measure]] = frozenset({"events", "top"})  # what reads no numbers
 
 
 def summarizer(measure: Measure, *, by_event: bool) -> Callable[[Values], Summarize]:
@@ -35,6 +37,11 @@ def summarizer(measure: Measure, *, by_event: bool) -> Callable[[Values], Summar
             return _distributions
         case _:
             return _sums
+
+
+def read_numbers(measure: Measure, values: Values) -> Float64s | None:
+    """Return what a measure reads of events, NaN for no number; None if it reads no numbers."""
+    return None if measure in _COUNTED else _numbers(values)
 
 
 def _counts(_: Values) -> Summarize:
@@ -76,7 +83,7 @@ def _summarize_keys(
     return MetricAggregate(len(events), unmeasured, sketch=TopValues.of(known))
 
 
-def _numbers(values: Values) -> NDArray[np.float64]:
+def _numbers(values: Values) -> Float64s:
     """Return the values that are numbers, NaN in place of the others."""
     return _column(values).each(_number, np.float64)
 
@@ -85,7 +92,7 @@ def _number(value: object) -> float:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else np.nan
 
 
-def _summarize_numbers(numbers: NDArray[np.float64], events: Int64s) -> MetricAggregate:
+def _summarize_numbers(numbers: Float64s, events: Int64s) -> MetricAggregate:
     finite = numbers[events]
     finite = finite[np.isfinite(finite)]
     unmeasured = len(events) - len(finite)
@@ -96,7 +103,7 @@ def _summarize_numbers(numbers: NDArray[np.float64], events: Int64s) -> MetricAg
     )
 
 
-def _summarize_distribution(numbers: NDArray[np.float64], events: Int64s) -> MetricAggregate:
+def _summarize_distribution(numbers: Float64s, events: Int64s) -> MetricAggregate:
     measured = numbers[events]
     sketch = Percentiles.of(measured[np.isfinite(measured)])
     return _summarize_numbers(numbers, events)._replace(sketch=sketch)

@@ -3,20 +3,28 @@
 from typing import Final
 
 from pipelines.engine.aggregates_publisher import AggregatesPublisher
+from pipelines.engine.breakdown import ValuedChanges
 from pipelines.engine.constants import NEVER, TOTAL
-from pipelines.engine.operator import ChangeRecords, Record
+from pipelines.engine.operator import Record
 from pipelines.kafka.records import Outbox
 from pipelines.operators.metric.instance import MetricInstance
-from pipelines.operators.metric.state import BucketAggregates
+from pipelines.operators.metric.state import MetricChanges
 from schemas.operators.metric import METRIC
 from schemas.registry.client import SchemaRegistry
 from schemas.settings import Settings
 
 # The fields that not every measure has.
-_EMPTY: Final[Record] = {"events": 0, "unmeasured": 0, "sum": 0.0, "persons": [], "seen": []}
+_EMPTY: Final[Record] = {
+    "events": 0,
+    "unmeasured": 0,
+    "sum": 0.0,
+    "persons": [],
+    "breakdown": [],
+    "seen": [],
+}
 
 
-class MetricPublisher(AggregatesPublisher[MetricInstance, BucketAggregates | ChangeRecords]):
+class MetricPublisher(AggregatesPublisher[MetricInstance, MetricChanges | ValuedChanges]):
     """Writes to `avila.metrics`."""
 
     def __init__(self, settings: Settings, registry: SchemaRegistry, outbox: Outbox) -> None:

@@ -1,12 +1,7 @@
 """One prediction in one partition."""
 
-import numpy as np
-
-from pipelines.columnar.jit import Int64s
+from pipelines.engine.clocked_instance import ClockedInstance
 from pipelines.engine.constants import NEVER
-from pipelines.engine.history import SelectedEvents
-from pipelines.engine.instance import OperatorInstance
-from pipelines.engine.operator import FoldResult
 from pipelines.operators.prediction.aggregates import PredictionAggregates
 from pipelines.operators.prediction.features import FORMULAS
 from pipelines.operators.prediction.state import MAX_OPEN, PredictionChanges, PredictionState
@@ -14,7 +9,7 @@ from schemas.examples.columns import Serving, Task, feature_schema_of
 from schemas.operators.prediction import PredictionDefinition, features_of, models_of
 
 
-class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChanges]):
+class PredictionInstance(ClockedInstance[PredictionDefinition, PredictionChanges]):
     """A prediction as one partition runs it.
 
     `clock_published` is the clock that the trainer was last told of, `serving_published` what it
@@ -53,13 +48,6 @@ class PredictionInstance(OperatorInstance[PredictionDefinition, PredictionChange
             0.0 if rule is None else rule.margin,
             0 if rule is None else rule.examples,
         )
-
-    def fold(
-        self, persons: int, events: SelectedEvents, times_of_day: Int64s
-    ) -> FoldResult[PredictionChanges]:
-        """Fold events; one that is dated ahead of the time of day moves the clock no further."""
-        clocks = np.minimum(events.at, times_of_day)
-        return self.state.fold(persons, *events, clocks=clocks)
 
     @property
     def awaits_time(self) -> bool:

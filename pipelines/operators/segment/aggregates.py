@@ -1,12 +1,13 @@
-"""The aggregates of one segment in one partition: who entered and left, by day (UTC)."""
+"""The aggregates of one segment in one partition: who entered and left, by day."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.engine.constants import DAY_MS, TOTAL
+from pipelines.engine.constants import TOTAL
 from pipelines.engine.operator import ChangeRecords
+from schemas.time.buckets import DAY_S, Buckets
 
 
 class Moves(NamedTuple):
@@ -17,9 +18,13 @@ class Moves(NamedTuple):
 
 
 class SegmentAggregates:
-    """Counts of moves, which add up: who entered and has not left is in."""
+    """Counts of moves, which add up: who entered and has not left is in.
 
-    def __init__(self) -> None:
+    Days are those of a time zone.
+    """
+
+    def __init__(self, timezone: str) -> None:
+        self._calendar = Buckets(DAY_S, timezone)
         self._days: dict[int, Moves] = {}
 
     def __iter__(self) -> Iterator[int]:
@@ -28,7 +33,9 @@ class SegmentAggregates:
 
     def apply(self, changes: ChangeRecords) -> set[int]:
         """Count changes; return the days whose record differs now."""
-        days, places = np.unique(changes["at"] // DAY_MS, return_inverse=True)
+        days, places = np.unique(
+            self._calendar.numbers(changes["at"].astype(np.int64)), return_inverse=True
+        )
         entered = np.bincount(places, changes["entered"], len(days))
         left = np.bincount(places, 1 - changes["entered"], len(days))
         for day, came, went in zip(days.tolist(), entered.tolist(), left.tolist(), strict=True):

@@ -2,13 +2,10 @@
 
 from typing import Self
 
-import numpy as np
-
 from pipelines.columnar.arithmetic import Float64s
-from pipelines.columnar.jit import Int32s, Int64s
-from pipelines.engine.history import SelectedEvents
-from pipelines.engine.instance import OperatorInstance
-from pipelines.engine.operator import ChangeRecords, FoldResult
+from pipelines.columnar.jit import Int32s
+from pipelines.engine.clocked_instance import ClockedInstance
+from pipelines.engine.operator import ChangeRecords
 from pipelines.operators.segment.aggregates import SegmentAggregates
 from pipelines.operators.segment.compiler import compile_rule
 from pipelines.operators.segment.state import SegmentState
@@ -16,21 +13,14 @@ from schemas.operators.segment import SegmentDefinition
 from schemas.score_order import ordered_all
 
 
-class SegmentInstance(OperatorInstance[SegmentDefinition, ChangeRecords]):
+class SegmentInstance(ClockedInstance[SegmentDefinition, ChangeRecords]):
     """A segment as one partition runs it."""
 
     def __init__(self, definition: SegmentDefinition, lateness_ms: int) -> None:
         super().__init__(definition)
         self.state: SegmentState = SegmentState(compile_rule(definition.rule), lateness_ms)
-        self.aggregates: SegmentAggregates = SegmentAggregates()
+        self.aggregates: SegmentAggregates = SegmentAggregates(definition.segment.timezone)
         self.predictions = frozenset(self.state.scores)
-
-    def fold(
-        self, persons: int, events: SelectedEvents, times_of_day: Int64s
-    ) -> FoldResult[ChangeRecords]:
-        """Fold events; one that is dated ahead of the time of day moves nobody by that."""
-        clocks = np.minimum(events.at, times_of_day)
-        return self.state.fold(persons, *events, clocks=clocks)
 
     def take_scores(self, persons: int, prediction: str, slots: Int32s, scores: Float64s) -> None:
         """Take the newest scores of a prediction; the next commit logs the rows that differ."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
-from pipelines.columnar.json_scan import byte_at, skip_space, skip_to
+from pipelines.columnar.json_scan import byte_at, skip_space, skip_string, skip_to
 from services.ingest.fast_path.columns import (
     ANONYMOUS_ID,
     COLUMNS,
@@ -158,9 +158,7 @@ def _end_of_object(data: Bytes, p: Int, end: Int) -> Int:
     while p < end:
         byte = data[p]
         if byte == ord('"'):
-            p = skip_to(data, p + 1, end, False)
-            while byte_at(data, p, end) == ord("\\"):
-                p = skip_to(data, p + 2, end, False)
+            p = skip_string(data, p, end)
         elif byte == ord("{") or byte == ord("["):
             depth += 1
         elif byte == ord("}") or byte == ord("]"):

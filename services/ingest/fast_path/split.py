@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pipelines.columnar.jit import Bytes, Int, Int64s, kernel
-from pipelines.columnar.json_scan import byte_at, skip_space, skip_to
+from pipelines.columnar.json_scan import byte_at, skip_space, skip_string
 
 MALFORMED: Final = -1
 
@@ -31,9 +31,7 @@ def split(data: Bytes, begins: Int64s, ends: Int64s) -> Int:
         while p < end:
             byte = data[p]
             if byte == ord('"'):
-                p = skip_to(data, p + 1, end, False)
-                while byte_at(data, p, end) == ord("\\"):
-                    p = skip_to(data, p + 2, end, False)
+                p = skip_string(data, p, end)
             elif byte == ord("[") or byte == ord("{"):
                 depth += 1
             elif byte == ord("]") or byte == ord("}"):

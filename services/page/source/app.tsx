@@ -6,53 +6,43 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/figures.css";
 import "./styles/forms.css";
+import "./styles/boards.css";
+import "./styles/explore.css";
 import { startDefinitions } from "./state/definitions";
-import { startHealth } from "./state/health";
+import { startClock, startHealth } from "./state/health";
 import { startLive } from "./state/live";
 import { readSession, session } from "./state/session";
-import { route } from "./state/router";
+import { route, sharedId } from "./state/router";
+import { loadWords } from "./words";
 import { Loading } from "./parts/notes";
+import { PageOf } from "./parts/page-of";
 import { Shell } from "./parts/shell";
 import { SignIn } from "./pages/signin";
-import { Overview } from "./pages/overview";
-import { Funnels } from "./pages/funnels";
-import { Segments } from "./pages/segments";
-import { Cohorts } from "./pages/cohorts";
-import { Metrics } from "./pages/metrics";
-import { Predictions } from "./pages/predictions";
-import { Feed } from "./pages/feed";
-import { Definitions } from "./pages/definitions";
-import { Rejected } from "./pages/rejected";
-import { System } from "./pages/system";
-import { Sessions } from "./pages/sessions";
-
-const PAGES: Record<string, () => JSX.Element | null> = {
-  overview: Overview,
-  funnels: Funnels,
-  segments: Segments,
-  cohorts: Cohorts,
-  metrics: Metrics,
-  predictions: Predictions,
-  feed: Feed,
-  definitions: Definitions,
-  rejected: Rejected,
-  system: System,
-  sessions: Sessions,
-};
 
 function App(): JSX.Element {
   if (session.value === undefined) return <Loading />;
   if (session.value === null) return <SignIn />;
   const { page, id, more } = route.value;
-  const Page = PAGES[page] ?? Overview;
+  // What a page keeps of itself in the address is JSON: it follows that by itself.
+  const part = more.startsWith("{") ? "" : more;
   return (
     <Shell>
-      <Page key={`${page}/${id}/${more}`} />
+      <PageOf key={`${page}/${id}/${part}`} page={page} />
     </Shell>
   );
 }
 
 async function start(): Promise<void> {
+  await loadWords();
+  const place = document.getElementById("app");
+  const link = sharedId();
+  if (link) {
+    const { Shared } = await import("./pages/shared");
+    if (place) render(<Shared id={link} />, place);
+    startClock();
+    return;
+  }
+  if (place) render(<App />, place);
   try {
     await readSession();
   } catch {
@@ -63,6 +53,4 @@ async function start(): Promise<void> {
   startHealth();
 }
 
-const place = document.getElementById("app");
-if (place) render(<App />, place);
 void start();

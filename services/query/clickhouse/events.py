@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
+from schemas.time.calendar import Period, WeekStart
 from schemas.time.days import day_runs
 from schemas.time.since import ALL_TIME
 from schemas.topic import DAY_MS
@@ -21,35 +22,52 @@ class Statement(NamedTuple):
     parameters: dict[str, object]
 
 
+class Selected(NamedTuple):
+    """Which events of a source are read: those for which `where` is 1.
+
+    `joins` are the JOIN clauses that `where` needs; they keep the number of rows.
+    """
+
+    where: str
+    joins: str = ""
+
+
 class Prefix(NamedTuple):
     """The events of a database below some offsets of the event store, by partition.
 
-    Of a partition without an offset there are none. With `where`, which returns an expression, they
-    are those for which it is 1.
+    Of a partition without an offset there are none. With `select`, they are those that it selects.
     """
 
     database: str
     positions: Mapping[int, int]
-    where: Callable[[Binder], str] | None = None
+    select: Callable[[Binder], Selected] | None = None
 
 
 # Where a statement reads events: in a database, all of them or a prefix of the log.
 EventSource: TypeAlias = str | Prefix
 
 
-def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = ALL_TIME) -> str:
+def events(
+    source: EventSource,
+    project_id: str,
+    bind: Binder,
+    since_ms: int = ALL_TIME,
+    joins: str = "",
+) -> str:
     """Return the FROM clause for the events of one project, from `since_ms` on.
 
     All statements read events this way, so none reads those of another project, and each can be
-    asked over exactly the events of a prefix.
+    asked over exactly the events of a prefix. `joins` are JOIN clauses that add columns.
     """
     database = source.database if isinstance(source, Prefix) else source
     table = f"{bind(Identifier(database), 'Identifier')}.events"
-    own = f"{table} WHERE project_id = {bind(project_id, 'String')}"
+    own = f"project_id = {bind(project_id, 'String')}"
     if isinstance(source, Prefix):
         own = f"{own} AND {below_sql(source.positions, bind)}"
-        if source.where is not None:
-            own = f"{own} AND {source.where(bind)}"
+        if source.select is not None:
+            selected = source.select(bind)
+            own, joins = f"{own} AND {selected.where}", f"{selected.joins}{joins}"
+    own = f"{table}{joins} WHERE {own}"
     if since_ms == ALL_TIME:
         return own
     return f"{own} AND timestamp >= fromUnixTimestamp64Milli({bind(since_ms, 'Int64')})"
@@ -57,13 +75,23 @@ def events(source: EventSource, project_id: str, bind: Binder, since_ms: int = A
 
 def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
     """Return an expression that is 1 for events below the offsets of their partitions."""
+    return f"_offset < {end_sql(positions, bind)}" if positions else "0"
+
+
+def end_sql(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression for the position of an event's partition; 0 if it has none."""
     if not positions:
-        return "0"
+        return "toUInt64(0)"
     partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
-    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+    return f"transform(_partition, {partitions}, {offsets}, toUInt64(0))"
 
 
 _OFFSETS: Final = "Array(UInt64)"
+
+
+def limit_sql(limit: int | None, bind: Binder) -> str:
+    """Return the clause that ends a result after `limit` rows; nothing without a limit."""
+    return "" if limit is None else f" LIMIT {bind(limit, 'UInt32')}"
 
 
 def holds(selector: EventSelector, bind: Binder) -> str:
@@ -148,6 +176,22 @@ def day_sql(timezone: str, bind: Binder) -> str:
     return Days(timezone, bind).number("toUnixTimestamp64Milli(timestamp)")
 
 
+_PERIODS: Final[dict[Period, str]] = {
+    "day": "toInt32({day})",
+    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
+    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
+}
+# Days of week 0 before 1970.
+_DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
+
+
+def period_sql(period: Period, timezone: str, week_start: WeekStart, bind: Binder) -> str:
+    """Return an expression for an event's day, week or month, as `schemas.time.calendar` has it."""
+    day = f"toDate32(toInt32({day_sql(timezone, bind)}))"
+    days_before = bind(_DAYS_BEFORE[week_start], "Int32")
+    return f"toInt32({_PERIODS[period].format(day=day, days_before=days_before)})"
+
+
 def fingerprint_sql(tokens: str) -> str:
     """Return an expression for a number that is the same for equal values, from their tokens.
 
@@ -214,6 +258,20 @@ def newest_event_statement(source: EventSource, project_id: str) -> Statement:
     newest = "toUnixTimestamp64Milli(max(least(timestamp, received_at)))"
     return Statement(
         f"SELECT if(count() = 0, NULL, {newest}) FROM {events(source, project_id, bind)}",  # noqa: S608
+        bind.parameters,
+    )
+
+
+def earliest_statement(source: EventSource, project_id: str, known: Mapping[int, int]) -> Statement:
+    """Return the statement for the time (ms) of a project's earliest event that is not known yet.
+
+    Known are those below some positions. Null if there are no others.
+    """
+    bind = Binder()
+    earliest = "toUnixTimestamp64Milli(min(timestamp))"
+    others = f"{events(source, project_id, bind)} AND NOT {below_sql(known, bind)}"
+    return Statement(
+        f"SELECT if(count() = 0, NULL, {earliest}) FROM {others}",  # noqa: S608
         bind.parameters,
     )
 

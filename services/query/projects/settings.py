@@ -19,8 +19,9 @@ from services.topic_view import TopicView
 class ProjectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a project.
 
-    `timezone` applies to the days of funnels, cohorts and metrics that name none when they are
-    created or replaced, and `week_start`, in the same way, to the weeks of funnels and cohorts.
+    `timezone` applies to the days of funnels, cohorts, segments and metrics that name none when
+    they are created or replaced, and `week_start`, in the same way, to the weeks of funnels,
+    cohorts and metrics.
     Existing definitions stay as they are.
     """
 
@@ -41,18 +42,18 @@ class Projects:
 
     def with_time_zone(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
         """Return the fields of a definition, with the project's time zone if they name none."""
-        return {"timezone": self._settings(project).timezone, **fields}
+        return {"timezone": self.settings(project).timezone, **fields}
 
     def with_calendar(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
         """Return the same, with the project's `week_start`, too, if the fields name none."""
-        settings = self._settings(project)
+        settings = self.settings(project)
         return {"timezone": settings.timezone, "week_start": settings.week_start, **fields}
 
     async def read(self, request: Request) -> Response:
         """Show the settings."""
         project = project_of(request)
         self._view.require()
-        return encode_response(self._settings(project))
+        return encode_response(self.settings(project))
 
     async def put(self, request: Request) -> Response:
         """Set the settings; those that are left out return to their defaults."""
@@ -74,7 +75,8 @@ class Projects:
         await self._commands.change(decide)
         return encode_response(settings)
 
-    def _settings(self, project: str) -> ProjectSettings:
+    def settings(self, project: str) -> ProjectSettings:
+        """Return the settings of a project."""
         known = self._keys.projects.get(project)
         if known is None:
             return ProjectSettings()

@@ -9,16 +9,25 @@ from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilter
 from schemas.queries.query import Query, QuerySpec
 from services.query.clickhouse.events import EventSource, Prefix, Statement
-from services.query.clickhouse.printer import QueryScope, filtered, print_query
+from services.query.clickhouse.printer import (
+    QueryScope,
+    TokenSql,
+    filtered,
+    print_query,
+    token_of,
+)
 from services.query.clickhouse.queries import EventStore, QueryResult
-from services.query.clickhouse.tree import Select
+from services.query.clickhouse.tree import Label, Select
 from services.query.http.describe import Json
 from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
 from services.query.queries.ranges import read_range
 from services.query.queries.rows import Row
+from services.query.tables.columns import Column
 
 Q = TypeVar("Q", bound=Query)
+# Makes a statement over a prefix of the log.
+StateStatement = Callable[[Prefix], Statement]
 
 
 class QueryContext(NamedTuple):
@@ -44,20 +53,49 @@ class QueryContext(NamedTuple):
         """What a query may see."""
         return QueryScope(self.project_id, self.segments, self.clock, members_sql)
 
+    async def has_persons(self) -> bool:
+        """Return whether a query may have the source `Persons`; raises what `run` does."""
+        return await self.events.has_persons(self.project_id)
+
     async def run(self, select: Select) -> QueryResult:
         """Run a query of the project; raises what `EventStore.query` does."""
-        return await self.run_statement(lambda source: print_query(source, self.scope, select))
+        return await self.run_statement(self.printed(select))
 
     async def run_statement(
-        self, state: Callable[[Prefix], Statement], where: Sequence[QueryFilter] = ()
+        self, state: StateStatement, where: Sequence[QueryFilter] = ()
     ) -> QueryResult:
         """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
+        of_passing = self.passing(state, where)
+        return await self.run_labelled(lambda source, _: of_passing(source))
 
-        def of_passing(source: EventSource) -> Statement:
+    async def run_labelled(
+        self,
+        state: Callable[[Prefix, TokenSql], Statement],
+        where: Sequence[QueryFilter] = (),
+        span: tuple[int, int] | None = None,
+        label: Label | None = None,
+    ) -> QueryResult:
+        """Run a statement over the events that pass and lie in the times (ms) of `span`.
+
+        `state` makes it of them and of an expression for their labels, which is empty text without
+        a `label`. Raises as `run` does.
+        """
+
+        def of_source(source: EventSource) -> Statement:
             assert isinstance(source, Prefix), "the query has positions"
-            return state(filtered(source, self.scope, where))
+            passing = filtered(source, self.scope, where, span, label)
+            token = token_of(source, self.scope, label) if label else lambda _: "''"
+            return state(passing, token)
 
-        return await self.events.query(self.project_id, of_passing, self.positions)
+        return await self.events.query(self.project_id, of_source, self.positions)
+
+    def printed(self, select: Select) -> StateStatement:
+        """Return what makes the statement of a query of the project."""
+        return lambda source: print_query(source, self.scope, select)
+
+    def passing(self, state: StateStatement, where: Sequence[QueryFilter]) -> StateStatement:
+        """Return what makes the same statement over the events that pass all filters."""
+        return lambda source: state(filtered(source, self.scope, where))
 
     def is_complete(self, until: int) -> bool:
         """Whether no event before a time (ms) is missing."""
@@ -88,7 +126,8 @@ class QueryKind(NamedTuple, Generic[Q]):
 
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
     `types` are those of requests and responses; `response` is the whole response, and `rows` are
-    those of a table of it. `page` returns the `after` of the next page, for kinds that have pages.
+    those of a table of it, with the columns of `table`. A list that may be long has `export`, which
+    makes the statement for all of that table, whatever the query's `limit`.
     `refine` adds to the document's schemas what their types cannot express. `errors` are the
     statuses that only this kind fails with. `check` refuses, at a time of day (ms) and before
     anything is read, what the request's type cannot. `closes` returns the time (ms) by which no
@@ -101,11 +140,12 @@ class QueryKind(NamedTuple, Generic[Q]):
     response: type[msgspec.Struct]
     types: tuple[type[msgspec.Struct], ...]
     rows: Callable[[Any], Iterable[Row]]
+    table: tuple[Column, ...]
     refine: Callable[[Json], None] = no_refinement
     errors: tuple[int, ...] = ()
     check: Callable[[Q, int], object] = check_range
     closes: Callable[[Q, int], int] | None = None
-    page: Callable[[Any], str | None] | None = None
+    export: Callable[[QueryContext, Q], Coroutine[Any, Any, StateStatement]] | None = None
 
 
 # Of any request: only the kind knows which.

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from schemas.errors import InvalidRequest
 from schemas.operators.segment import SEGMENT, SegmentDefinition
 from schemas.queries.query import Query
-from services.query.http.describe import Json, json_response, operation
+from services.query.http.describe import Json, operation
 from services.query.http.forms import one_of_forms
 from services.query.http.leaving import unless_left
 from services.query.http.params import now_ms, project_of, read_fields
@@ -18,9 +18,11 @@ from services.query.http.routes import AnyRoute, ApiRoute, RouteGroup
 from services.query.log.as_of import AsOf, parse, text_of
 from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
+from services.query.queries.arrivals import Arrivals
 from services.query.queries.cache import CLOSED_S, OPEN_S, AnswerCache
 from services.query.queries.contract import AnyQuery, QueryContext
-from services.query.queries.formats import CSV, JSON, NDJSON, read_format, stream
+from services.query.queries.table import answer_table
+from services.query.tables.media import JSON, read_media_type, table_response
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Key
 
@@ -34,6 +36,7 @@ class Queries:
         self._context = context
         self._segments = segments
         self._cache = cache
+        self._arrivals = Arrivals(context.events, OPEN_S)
 
     async def answer(self, kind: AnyQuery, request: Request) -> Response:
         """Answer a query that is of this kind; a client that leaves ends it."""
@@ -42,52 +45,50 @@ class Queries:
         self._context.definitions_view.require()
         completed = self._context.projects.with_calendar(project, fields)
         query: Query = kind.spec.decode(msgspec.json.encode(completed))
-        media_type = read_format(request)
+        media_type = read_media_type(request)
         if media_type == JSON:
             body = await unless_left(request, self._body(kind, project, query))
             return Response(body, media_type=JSON)
-        return await unless_left(request, self._stream(media_type, kind, project, query))
-
-    async def _stream(
-        self, media_type: str, kind: AnyQuery, project: str, query: Query
-    ) -> Response:
         now = now_ms()
         kind.check(query, now)
         segments = self._segments_of(project, query)
-        context = await self._context_of(project, query, now, segments)
-        return await stream(media_type, kind, context, query)
+        context = await unless_left(request, self._context_of(project, query, now, segments))
+        return await answer_table(request, media_type, kind, context, query)
 
     async def _body(self, kind: AnyQuery, project: str, query: Query) -> bytes:
         now = now_ms()
         kind.check(query, now)
         segments = self._segments_of(project, query)
-        of_segments = tuple((name, one.version) for name, one in sorted(segments.items()))
-        key = (project, kind.spec.name, msgspec.json.encode(query), of_segments)
-        closed = self._is_closed(kind, project, query, now)
-        if closed and (kept := self._cache.get(key)) is not None:
+        defined = ((one.id, one.version) for one in self._segments.of(project))
+        key = (project, kind.spec.name, msgspec.json.encode(query), tuple(sorted(defined)))
+        version = await self._closed_version(kind, project, query, now)
+        if version is not None and (kept := self._cache.get((*key, version))) is not None:
             return kept
         context = await self._context_of(project, query, now, segments)
         at = tuple(sorted(context.positions.items()))
-        if not closed and (kept := self._cache.get((*key, at))) is not None:
+        if version is None and (kept := self._cache.get((*key, at))) is not None:
             return kept
         body = msgspec.json.encode(await kind.answer(context, query))
-        if closed:
-            self._cache.put(key, body, CLOSED_S)
-        else:
+        if version is None:
             self._cache.put((*key, at), body, OPEN_S)
+        else:
+            self._cache.put((*key, version), body, CLOSED_S)
         return body
 
-    def _is_closed(self, kind: AnyQuery, project: str, query: Query, now: int) -> bool:
-        """Whether no event that the query selects is missing any more, nor will it select others.
+    async def _closed_version(
+        self, kind: AnyQuery, project: str, query: Query, now: int
+    ) -> int | None:
+        """Return the version of the closed period that a query is about.
 
-        A query of what persons are now, or of a range that moves with the time of day, is not.
+        None if events that the query selects may be missing, or if it will select others: a query
+        of what persons are now, or of a range that moves with the time of day.
         """
         if kind.closes is None or query.from_ is None or query.to is None or query.as_of:
-            return False
-        complete = self._complete_until(project, now)
-        if complete is None or kind.closes(query, now) > complete:
-            return False
-        return not _asks_of_now(msgspec.to_builtins(query))
+            return None
+        complete, end = self._complete_until(project, now), kind.closes(query, now)
+        if complete is None or end > complete or _asks_of_now(msgspec.to_builtins(query)):
+            return None
+        return await self._arrivals.version(project, end, complete)
 
     def _complete_until(self, project: str, now: int) -> int | None:
         """Return the time (ms) before which the store has all events but those that are late."""
@@ -132,7 +133,8 @@ def _asks_of_now(part: object) -> bool:
     """Whether a part of a query is about what persons are now: segments, or their properties."""
     match part:
         case dict():
-            of_now = part.get("segment") is not None or part.get("person") is not None
+            of_person = part.get("person") is not None and part.get("at") != "event"
+            of_now = of_person or part.get("segment") is not None
             return of_now or any(map(_asks_of_now, part.values()))
         case list() | tuple():
             return any(map(_asks_of_now, part))
@@ -144,19 +146,12 @@ def _read_as_of(asked: dict[int, int] | str) -> AsOf:
     return parse(asked if isinstance(asked, str) else text_of(asked))
 
 
-def _responses(kind: AnyQuery) -> Json:
-    described = json_response(kind.response)
-    for media_type in (NDJSON, CSV):
-        described["content"][media_type] = {"schema": {"type": "string"}}
-    return described
-
-
 def _route(kind: AnyQuery) -> AnyRoute:
     name = kind.spec.name
     described = operation(
         f"query{name.capitalize()}",
         kind.spec.summary,
-        {"200": _responses(kind)},
+        {"200": table_response(kind.response)},
         *(*kind.errors, 413),
         body=kind.spec.request.__name__,
     )

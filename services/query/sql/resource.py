@@ -1,11 +1,9 @@
-"""Answers SQL over a project's views, as JSON, CSV or NDJSON."""
+"""Answers SQL over a project's views: as JSON, which is bounded, or as a table of any length."""
 
 import asyncio
-import csv
+import contextlib
 import datetime
-import io
-import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,7 +13,9 @@ from starlette.responses import Response
 
 from schemas.errors import InvalidRequest, Unavailable
 from services.query.clickhouse.client import Store
-from services.query.clickhouse.events import positions_statement
+from services.query.clickhouse.events import Statement, positions_statement
+from services.query.clickhouse.reasons import reason_of
+from services.query.http.leaving import unless_left
 from services.query.http.params import (
     encode_response,
     instant,
@@ -25,28 +25,30 @@ from services.query.http.params import (
     read_fields,
     take,
 )
+from services.query.log.as_of import text_of
+from services.query.sql.files import FORMATS, TYPED, ResultColumn, typed_statement
+from services.query.tables.media import ARROW, CSV, JSON, NDJSON, PARQUET, read_media_type
+from services.query.tables.response import POSITIONS_HEADER, respond
 from services.sql import Catalog, check
 from services.sql.errors import FIELD
-from services.sql.limits import MAX_RESULT_BYTES, MAX_RESULT_ROWS, statement_settings
+from services.sql.limits import MAX_RESULT_BYTES, MAX_RESULT_ROWS, STREAMED, statement_settings
 from services.sql.views import DATABASE, PROJECT_PARAMETER, view_queries
 
-Format = Literal["json", "csv", "ndjson"]
-FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
+FormatName = Literal["json", "csv", "ndjson", "parquet", "arrow"]
+FORMAT_NAMES: Final[tuple[FormatName, ...]] = ("json", "csv", "ndjson", "parquet", "arrow")
 
-_MAX_REASON_CHARS: Final = 500
 _OUTPUT: Final[Mapping[str, int | str]] = {
     "date_time_output_format": "iso",
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 0,
 }
-_TEXT_FORMATS: Final = {
-    "csv": ("CSVWithNames", "text/csv; charset=utf-8"),
-    "ndjson": ("JSONEachRow", "application/x-ndjson"),
+_MEDIA_TYPES: Final[Mapping[FormatName, str]] = {
+    "json": JSON,
+    "csv": CSV,
+    "ndjson": NDJSON,
+    "parquet": PARQUET,
+    "arrow": ARROW,
 }
-# Where an error begins to quote the statement, which is ours and not what was received.
-_STATEMENT: Final = re.compile(
-    r"(?i)[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version "
-)
 _NO_TABLE: Final = {60, 81}
 _Scalar = str | int | float | bool | None
 
@@ -99,9 +101,9 @@ class Sql:
         self._database = database
 
     async def answer(self, request: Request) -> Response:
-        """Run SQL and answer with its result."""
+        """Run SQL and answer with its result, as JSON or as a table that is streamed."""
         project = project_of(request)
-        format_name = read_choice(request, "format", FORMATS)
+        media_type = _read_media_type(request)
         asked = _read(await read_fields(request))
         catalog = Catalog(DATABASE, {DATABASE: view_queries(self._database)}, project)
         checked = await asyncio.to_thread(check, asked.sql, catalog)
@@ -110,16 +112,14 @@ class Sql:
         values = _values(checked.parameters, asked.parameters)
         if f"{{{PROJECT_PARAMETER}:" in checked.text:
             values[PROJECT_PARAMETER] = project
-        if format_name != "json":
-            name, media_type = _TEXT_FORMATS[format_name]
-            text = await self._run(project, checked.text, values, name)
-            _check_rows(await asyncio.to_thread(_count_rows, format_name, text))
-            return Response(text, media_type=media_type)
         # Read first: the result then has everything that is stored before these offsets.
-        statement = positions_statement(self._database, project)
-        ends = await self._store.columns(project, *statement)
-        positions = {int(one): int(end) for one, end in zip(*ends, strict=True)}
-        text = await self._run(project, checked.text, values, "JSONCompact")
+        positions = await unless_left(request, self._positions(project))
+        statement = Statement(checked.text, values)
+        if media_type != JSON:
+            headers = {POSITIONS_HEADER: text_of(positions)}
+            body = self._stream(project, statement, media_type)
+            return await respond(request, media_type, body, headers)
+        text = await unless_left(request, self._whole(project, statement))
         result = msgspec.json.decode(text, type=_Result)
         _check_rows(result.rows)
         return encode_response(
@@ -131,14 +131,45 @@ class Sql:
             }
         )
 
-    async def _run(
-        self, project: str, statement: str, values: Mapping[str, object], format_name: str
-    ) -> bytes:
+    async def _positions(self, project: str) -> dict[int, int]:
+        statement = positions_statement(self._database, project)
+        ends = await self._store.columns(project, *statement)
+        return {int(one): int(end) for one, end in zip(*ends, strict=True)}
+
+    async def _whole(self, project: str, statement: Statement) -> bytes:
         settings = {**statement_settings(self._database, project), **_OUTPUT}
-        try:
+        with self._refusing():
             return await self._store.text(
-                project, statement, values, settings, format_name, MAX_RESULT_BYTES
+                project, *statement, settings, "JSONCompact", MAX_RESULT_BYTES
             )
+
+    async def _stream(
+        self, project: str, statement: Statement, media_type: str
+    ) -> AsyncGenerator[bytes, None]:
+        settings = {**statement_settings(self._database, project), **_OUTPUT, **STREAMED}
+        with self._refusing():
+            if media_type in TYPED:
+                columns = await self._described(project, statement)
+                statement = statement._replace(text=typed_statement(statement.text, columns))
+            chunks = self._store.stream(project, *statement, settings, FORMATS[media_type])
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _described(self, project: str, statement: Statement) -> list[ResultColumn]:
+        settings = {**statement_settings(self._database, project), **_OUTPUT}
+        text = f"DESCRIBE TABLE (\n{statement.text}\n)"
+        described = await self._store.text(
+            project, text, statement.parameters, settings, "JSONCompactEachRow", MAX_RESULT_BYTES
+        )
+        rows = map(msgspec.json.decode, described.splitlines())
+        return [ResultColumn(str(row[0]), str(row[1])) for row in rows]
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Raise what ClickHouse refuses as an error of the request."""
+        try:
+            yield
         except Error as error:
             reason = reason_of(error)
             if error.code in _NO_TABLE and self._database in str(error):
@@ -146,26 +177,20 @@ class Sql:
             raise InvalidRequest(f"ClickHouse refuses it: {reason}", FIELD) from error
 
 
+def _read_media_type(request: Request) -> str:
+    """Return the media type that `format` asks for, or else the header `Accept`."""
+    if "format" not in request.query_params:
+        return read_media_type(request)
+    return _MEDIA_TYPES[read_choice(request, "format", FORMAT_NAMES)]
+
+
 def _check_rows(count: int) -> None:
     """Refuse too long a result: the embedded engine does not keep to `max_result_rows`."""
     if count > MAX_RESULT_ROWS:
         raise InvalidRequest(
-            f"the result has more than {MAX_RESULT_ROWS} rows: add a LIMIT, or aggregate"
+            f"the result has more than {MAX_RESULT_ROWS} rows: add a LIMIT, or aggregate, or ask "
+            "for a table, which is streamed"
         )
-
-
-def _count_rows(format_name: str, text: bytes) -> int:
-    lines = text.count(b"\n")
-    if format_name == "ndjson" or lines <= MAX_RESULT_ROWS:
-        return lines
-    return sum(1 for _ in csv.reader(io.StringIO(text.decode(errors="replace"), newline=""))) - 1
-
-
-def reason_of(error: Error) -> str:
-    """Return the reason for which ClickHouse refuses a statement, without the statement."""
-    text = _STATEMENT.split(str(error), maxsplit=1)[0]
-    text = text.partition("DB::Exception: ")[2] or text
-    return " ".join(text.split())[:_MAX_REASON_CHARS]
 
 
 def _read(fields: dict[str, msgspec.Raw]) -> SqlRequest:

@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from services.query.http.describe import choice, json_response, operation
+from services.query.http.describe import choice, operation
 from services.query.http.routes import ApiRoute, RouteGroup
-from services.query.sql.resource import FORMATS, Sql, SqlColumn, SqlRequest, SqlResponse
+from services.query.sql.resource import FORMAT_NAMES, Sql, SqlColumn, SqlRequest, SqlResponse
+from services.query.tables.media import table_response
 
 SQL_ROUTES: Final = RouteGroup(
     (
@@ -14,24 +15,18 @@ SQL_ROUTES: Final = RouteGroup(
             Sql.answer,
             operation(
                 "querySql",
-                "Run a SELECT over the views of the project: `events`, `persons`, `predictions`",
+                "Run a SELECT over the views of the project: `events`, `persons`, `segments`, `predictions`",
                 {
-                    "200": json_response(SqlResponse)
-                    | {
-                        "content": {
-                            **json_response(SqlResponse)["content"],
-                            "text/csv": {"schema": {"type": "string"}},
-                            "application/x-ndjson": {"schema": {"type": "string"}},
-                        }
-                    }
+                    "200": table_response(SqlResponse),
                 },
                 413,
                 parameters=(
                     choice(
                         "format",
-                        FORMATS,
-                        "`json`: columns and rows. `csv`: with a heading. `ndjson`: an object a "
-                        "row.",
+                        FORMAT_NAMES,
+                        "By default as `Accept` says. `json`: columns and rows, in a bounded "
+                        "number. The others are streamed to their end. `csv`: with a heading. "
+                        "`ndjson`: an object a row. `parquet`, `arrow`: with typed columns.",
                     ),
                 ),
                 body="SqlRequest",

@@ -17,7 +17,7 @@ _ABOUT: Final = {
     *("clock", "as_of", "step", "event", "other"),
 }
 # The fields that name the members of a list.
-_NAMES: Final = ("day", "begin", "step", "seconds")
+_NAMES: Final = ("day", "begin", "step", "seconds", "buckets")
 # Quantiles of times are within 1 % of the true one, on either side.
 _SKETCHED: Final = {"median_ms", "p90_ms"}
 _SKETCH_ERROR: Final = 0.021
@@ -64,7 +64,7 @@ def _figures(of: Any, without: Collection[str], path: str) -> Iterator[tuple[str
 def _name(item: Any, place: int) -> str:
     if isinstance(item, dict):
         for name in _NAMES:
-            if name in item:
+            if item.get(name) is not None:
                 return str(item[name])
         if "value" in item:
             return "other" if item.get("other") is True else repr(item["value"])

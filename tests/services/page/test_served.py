@@ -27,9 +27,39 @@ def page() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
 
+def imported(name: str) -> set[str]:
+    """The script of a name, and all that it imports, but for what it loads only when needed."""
+    found, left = set[str](), [name]
+    while left:
+        found.add(script := left.pop())
+        text = (assets.BUILT / "assets" / script).read_text("utf-8")
+        named = re.findall(r'(?:from|import)"/assets/([\w-]+\.js)"', text)
+        left += [one for one in named if one not in found]
+    return found
+
+
 def test_the_first_load_is_small() -> None:
-    built = [*(assets.BUILT / "assets").glob("*.gz"), assets.BUILT / "index.html.gz"]
-    assert 0 < sum(path.stat().st_size for path in built) < MAX_FIRST_LOAD
+    index = (assets.BUILT / "index.html").read_text("utf-8")
+    (entry,) = re.findall(r'src="/assets/([^"]+)"', index)
+    folder = assets.BUILT / "assets"
+    (overview,) = folder.glob("overview-*.js")
+    for words in folder.glob("??-*.js"):  # those of one language
+        scripts = imported(entry) | imported(overview.name) | {words.name}
+        assert len(scripts) < len([*folder.glob("*.js")])
+        others = [
+            path.name for path in folder.iterdir() if path.suffix in {".css", ".svg", ".woff2"}
+        ]
+        names = ["index.html", *(f"assets/{name}" for name in [*scripts, *others])]
+        loaded = sum((assets.BUILT / f"{name}.gz").stat().st_size for name in names)
+        assert 80_000 < loaded < MAX_FIRST_LOAD
+
+
+def test_no_page_is_loaded_before_it_is_opened() -> None:
+    index = (assets.BUILT / "index.html").read_text("utf-8")
+    (entry,) = re.findall(r'src="/assets/([^"]+)"', index)
+    pages = [path.stem for path in (build.PAGE / "source/pages").glob("*.tsx")]
+    loaded = {name.partition("-")[0] for name in imported(entry)}
+    assert loaded.isdisjoint(pages)
 
 
 async def test_the_document_is_always_asked_for_and_what_it_names_never_again(
@@ -86,8 +116,13 @@ async def test_the_licences_of_all_that_is_shipped_are_shipped(page: httpx.Async
 
 
 def words(language: str) -> dict[str, str]:
-    text = (WORDS / f"{language}.ts").read_text("utf-8")
-    return dict(re.findall(r'^  (\w+): "(.*)",$', text, re.MULTILINE))
+    files = [WORDS / f"{language}.ts", *sorted(WORDS.glob(f"*-{language}.ts"))]
+    texts = [path.read_text("utf-8") for path in files]
+    return {
+        word: said
+        for text in texts
+        for word, said in re.findall(r'^  (\w+): "(.*)",$', text, re.MULTILINE)
+    }
 
 
 def test_both_dictionaries_have_the_same_words_and_placeholders() -> None:

@@ -6,12 +6,13 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.operators.metric import METRIC, decode
+from schemas.operators.metric import METRIC, ByProperty, decode
 from schemas.registry.log import Registry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
 from tests.kafka import Record, produce, read_all
-from tests.pipelines.test_metric_fold import CASE, feed, minutes, start
+from tests.oracles.metric import Act
+from tests.pipelines.test_metric_fold import CASE, NOON, feed, minutes, start
 from tests.services.query.conftest import eventually
 from tests.services.query.test_metric_figures import SCHEMA, encoded
 from tests.services.query.test_openapi import check
@@ -114,3 +115,74 @@ async def test_every_answer_is_as_described(query: httpx.AsyncClient) -> None:
     check(f"{one}/results", await query.get(f"{METRICS}/m/results"))
     check(f"{one}/results", await query.get(f"{METRICS}/m/results", params={"limit": "0"}))
     check(f"{one}/results", await query.get(f"{METRICS}/m/results", params={"source": "store"}))
+
+
+WEEKLY: dict[str, Any] = {"measure": "events", "interval": "week", "breakdown": {"property": "q"}}
+
+
+async def test_weeks_and_days_are_those_of_the_project(query: httpx.AsyncClient) -> None:
+    settings = {"timezone": "Europe/Lisbon", "week_start": "sunday"}
+    assert (await query.put("/api/projects/shop/settings", json=settings)).status_code == 200
+    shown = await create(query, "w", WEEKLY)
+    assert shown | settings | WEEKLY | {"bucket_s": None} == shown
+    own = await create(query, "own", WEEKLY | {"timezone": "UTC", "week_start": "monday"})
+    assert (own["timezone"], own["week_start"]) == ("UTC", "monday")
+    again = await query.put(f"{METRICS}/w", json=shown)
+    assert (again.status_code, again.json()["version"]) == (200, 1)
+    assert (await query.get(f"{METRICS}/w/results")).json()["window_s"] is None
+    refused = await query.get(f"{METRICS}/w/results", params={"window_s": "604800"})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "window_s")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"interval": "year"}, "interval"),
+        ({"interval": "week", "bucket_s": 60}, "bucket_s"),
+        ({"interval": "week", "week_start": "saturday"}, "week_start"),
+        ({"breakdown": {"property": "q", "limit": 3}}, "breakdown"),
+        ({"breakdown": {"property": "q"}, "by_event": True}, "breakdown"),
+    ],
+)
+async def test_a_metric_by_value_or_week_that_makes_no_sense_is_refused(
+    query: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    answer = await query.post(METRICS, json={"measure": "events", **body})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
+
+
+async def test_figures_by_value_are_answered_with_the_most_frequent_value_first(
+    query: httpx.AsyncClient, settings: Settings
+) -> None:
+    body = {"measure": "sum", "property": "p", "breakdown": {"property": "q"}}
+    await create(query, "m", body)
+    topic = METRIC.aggregates.topic(settings.topics).name
+    with Registry(settings.bootstrap) as registry:
+        schema_id = registry.register(value_subject(topic), SCHEMA)
+    acts = [
+        [Act(0, NOON, "a", 1, "pro"), Act(1, NOON, "a", 2, "pro"), Act(2, NOON, "a", 4)],
+        [Act(3, NOON, "a", 8, "free"), Act(4, NOON, "a", "none", "free"), Act(5, NOON, "a", 3, 1)],
+    ]
+    many = [Act(9, NOON, "a", 1, value) for value in range(100, 125)]
+    for partition, own in enumerate([acts[0], [*acts[1], *many]]):
+        running = start(CASE, "sum", breakdown=ByProperty("q"))
+        feed(running, own)
+        records = encoded(running, partition, schema_id)
+        produce(
+            settings.bootstrap,
+            topic,
+            [Record(value, key, partition) for key, value in records.items()],
+        )
+    answer = await eventually(
+        lambda: query.get(f"{METRICS}/m/results"),
+        lambda answer: [figure["events"] for figure in answer.json()["buckets"]] == [31],
+    )
+    check("/api/projects/{project}/metrics/{id}/results", answer)
+    (bucket,) = answer.json()["buckets"]
+    shown = [(one["value"], one["events"], one["figure"]) for one in bucket["breakdown"]]
+    # Values of equal counts are in the order of their tokens: that of null is the least one.
+    assert shown[:4] == [("free", 2, 8), ("pro", 2, 3), (None, 1, 4), (1, 1, 3)]
+    other = bucket["breakdown"][-1]
+    assert (len(shown), other["other"], other["value"], other["events"]) == (26, True, None, 4)
+    assert "error" not in answer.json()
+    assert sum(one["events"] for one in bucket["breakdown"]) == 31

@@ -11,18 +11,28 @@ import { Delete } from "../parts/delete";
 import { Grid } from "../parts/grid";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { Persons } from "../parts/persons";
+import { OpenFigure } from "../parts/open-figure";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
 import { AsTable } from "../parts/table";
 import { DefinitionList } from "../parts/definition-list";
+import { Builder } from "../explore/builder";
+import { Icon } from "../parts/icons";
 
 export function Cohorts(): JSX.Element {
   const { id } = route.value;
+  if (id === "+new") return <Builder page="cohorts" name="cohort" title={t("new_cohort")} note={t("new_cohort_note")} />;
   return id ? <CohortPage id={id} /> : <CohortList />;
 }
 
 function CohortList(): JSX.Element {
+  const create = mayWrite.value && (
+    <a class="button primary" href={address(project.value, "cohorts", "+new")}>
+      <Icon name="plus" />
+      {t("new_cohort")}
+    </a>
+  );
   return (
     <DefinitionList
       page="cohorts"
@@ -37,10 +47,19 @@ function CohortList(): JSX.Element {
         { title: t("persons"), class: "number", cell: (_, live) => count((live?.previous ?? live)?.persons) },
       ]}
       empty={
-        <Empty title={t("no_cohorts")} action={<Starters kinds={["cohorts"]} />}>
+        <Empty
+          title={t("no_cohorts")}
+          action={
+            <div class="actions">
+              <Starters kinds={["cohorts"]} />
+              {create}
+            </div>
+          }
+        >
           {t("no_cohorts_note")}
         </Empty>
       }
+      create={create}
     />
   );
 }
@@ -76,6 +95,7 @@ function CohortPage({ id }: { id: string }): JSX.Element {
           </>
         }
       >
+        <OpenFigure kind="cohorts" id={id} />
         {mayWrite.value && (
           <Delete
             name={name}

@@ -5,11 +5,12 @@ import { definitions, readDefinitions, titleOf } from "../state/definitions";
 import { address, go } from "../state/router";
 import { project } from "../state/session";
 import { t } from "../words";
-import { Conditions, EventNames, type Row, conditionOf, rowOf } from "../parts/event-fields";
+import { Conditions, type Row, conditionOf, rowOf } from "../parts/event-fields";
 import { Icon } from "../parts/icons";
 import { freeId } from "../parts/ids";
 import { Failed, Loading } from "../parts/notes";
 import { Head } from "../parts/shell";
+import { Suggest } from "../parts/suggest";
 
 type Funnel = Schemas["FunnelResponse"];
 interface Step {
@@ -94,7 +95,6 @@ function Form({ before }: { before: Funnel | undefined }): JSX.Element {
         <Failed message={t("form_cannot_show")} />
       ) : (
         <form class="form" onSubmit={(event) => void save(event)}>
-          <EventNames id="event-names" />
           <label>
             {t("name")}
             <input value={name} maxLength={200} onInput={(event) => setName(event.currentTarget.value)} />
@@ -105,14 +105,13 @@ function Form({ before }: { before: Funnel | undefined }): JSX.Element {
               <div class="step" key={at}>
                 <div class="step-line">
                   <span class="step-number">{at + 1}</span>
-                  <input
-                    aria-label={t("event_of_step", { n: at + 1 })}
+                  <Suggest
+                    label={t("event_of_step", { n: at + 1 })}
                     placeholder={t("event_name")}
-                    list="event-names"
                     required
-                    maxLength={200}
+                    wanted={{ of: "event" }}
                     value={step.event}
-                    onInput={(event) => change(at, { event: event.currentTarget.value })}
+                    onValue={(event) => change(at, { event })}
                   />
                   <button
                     type="button"
@@ -142,7 +141,7 @@ function Form({ before }: { before: Funnel | undefined }): JSX.Element {
                     <Icon name="close" />
                   </button>
                 </div>
-                <Conditions rows={step.rows} onChange={(rows) => change(at, { rows })} />
+                <Conditions event={step.event} rows={step.rows} onChange={(rows) => change(at, { rows })} />
                 {at > 0 && order !== "any" && (
                   <label class="check condition-check">
                     <input
@@ -201,10 +200,12 @@ function Form({ before }: { before: Funnel | undefined }): JSX.Element {
             </label>
             <label>
               {t("breakdown")}
-              <input
-                value={breakdown}
+              <Suggest
+                label={t("breakdown")}
                 placeholder={t("no_breakdown")}
-                onInput={(event) => setBreakdown(event.currentTarget.value)}
+                wanted={{ of: "property" }}
+                value={breakdown}
+                onValue={setBreakdown}
               />
             </label>
           </div>

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
-import { ApiError, type Schemas, get, post, remove } from "../state/api";
-import { definitions, readDefinitions, titleOf } from "../state/definitions";
+import { get, remove } from "../state/api";
+import { definitions, titleOf } from "../state/definitions";
 import { latest } from "../state/live";
 import { count, day, moment } from "../state/format";
 import { address, go, route } from "../state/router";
@@ -9,19 +9,19 @@ import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Chart } from "../parts/chart";
 import { Delete } from "../parts/delete";
-import { Conditions, EventNames, type Row, conditionOf } from "../parts/event-fields";
 import { Icon } from "../parts/icons";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { Persons } from "../parts/persons";
+import { OpenFigure } from "../parts/open-figure";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { AsTable } from "../parts/table";
-import { freeId } from "../parts/ids";
 import { DefinitionList } from "../parts/definition-list";
+import { Builder } from "../explore/builder";
 
 export function Segments(): JSX.Element {
   const { id } = route.value;
-  if (id === "+new") return <SegmentBuilder />;
+  if (id === "+new") return <Builder page="segments" name="segment" title={t("new_segment")} note={t("new_segment_note")} />;
   return id ? <SegmentPage id={id} /> : <SegmentList />;
 }
 
@@ -83,6 +83,7 @@ function SegmentPage({ id }: { id: string }): JSX.Element {
         <button type="button" onClick={() => showMembers(true)}>
           {t("show_members")}
         </button>
+        <OpenFigure kind="segments" id={id} />
         {mayWrite.value && (
           <Delete
             name={titleOf(defined)}
@@ -133,83 +134,6 @@ function SegmentPage({ id }: { id: string }): JSX.Element {
           onClose={() => showMembers(false)}
         />
       )}
-    </>
-  );
-}
-
-/** The simplest rule: who performed an event at least so often in the last days. */
-function SegmentBuilder(): JSX.Element {
-  const [name, setName] = useState("");
-  const [event, setEvent] = useState("");
-  const [rows, setRows] = useState<Row[]>([]);
-  const [times, setTimes] = useState("1");
-  const [days, setDays] = useState("30");
-  const [error, setError] = useState("");
-  const save = async (submitted: Event) => {
-    submitted.preventDefault();
-    const body: Schemas["NewSegment"] = {
-      id: freeId(name, "segment", definitions.value?.segments ?? []),
-      name: name.trim(),
-      rule: {
-        performed: {
-          event: event.trim(),
-          where: rows.map(conditionOf),
-          at_least: Number(times),
-          within_s: Math.round(Number(days) * 86_400),
-        },
-      },
-    };
-    try {
-      const made = await post("/api/projects/{project}/segments", { project: project.value }, body);
-      await readDefinitions();
-      go(project.value, "segments", made.id);
-    } catch (failure) {
-      setError(failure instanceof ApiError ? failure.message : String(failure));
-    }
-  };
-  return (
-    <>
-      <Head title={t("new_segment")} note={t("new_segment_note")} back={address(project.value, "segments")} />
-      <form class="form" onSubmit={(submitted) => void save(submitted)}>
-        <EventNames id="event-names" />
-        <label>
-          {t("name")}
-          <input value={name} maxLength={200} onInput={(input) => setName(input.currentTarget.value)} />
-        </label>
-        <fieldset class="step">
-          <legend>{t("performed")}</legend>
-          <div class="step-line">
-            <input
-              aria-label={t("event_name")}
-              placeholder={t("event_name")}
-              list="event-names"
-              required
-              value={event}
-              onInput={(input) => setEvent(input.currentTarget.value)}
-            />
-          </div>
-          <Conditions rows={rows} onChange={setRows} />
-        </fieldset>
-        <div class="row">
-          <label class="narrow">
-            {t("at_least_times")}
-            <input type="number" min="1" required value={times} onInput={(input) => setTimes(input.currentTarget.value)} />
-          </label>
-          <label class="narrow">
-            {t("in_last_days")}
-            <input type="number" min="1" max="366" required value={days} onInput={(input) => setDays(input.currentTarget.value)} />
-          </label>
-        </div>
-        {error && <Failed message={error} />}
-        <div class="actions">
-          <button type="submit" class="primary">
-            {t("create_segment")}
-          </button>
-          <a class="button quiet" href={address(project.value, "segments")}>
-            {t("cancel")}
-          </a>
-        </div>
-      </form>
     </>
   );
 }

@@ -65,7 +65,7 @@ export function SignIn(): JSX.Element {
           type="button"
           class="quiet"
           lang={language.value === "en" ? "pt" : "en"}
-          onClick={() => choose(language.value === "en" ? "pt" : "en")}
+          onClick={() => void choose(language.value === "en" ? "pt" : "en")}
         >
           {language.value === "en" ? "Português" : "English"}
         </button>

@@ -1,10 +1,9 @@
 /** The fields of an event filter: its name, and conditions on its properties. */
 import type { JSX } from "preact";
 import type { Schemas } from "../state/api";
-import { definitions } from "../state/definitions";
-import { events } from "../state/live";
 import { t } from "../words";
 import { Icon } from "./icons";
+import { Suggest } from "./suggest";
 
 type Condition = Extract<Schemas["Condition"], { property: string }>;
 type Op = NonNullable<Condition["op"]>;
@@ -32,27 +31,18 @@ const OPS: Op[] = [
   "is_not_set",
 ];
 
-/** The names of events that are known here: those that came lately, and those of definitions. */
-export function EventNames({ id }: { id: string }): JSX.Element {
-  const names = new Set(events.value.map((one) => one.event));
-  for (const funnel of definitions.value?.funnels ?? []) {
-    for (const step of funnel.steps) names.add(step.event);
-  }
-  return (
-    <datalist id={id}>
-      {[...names].sort().map((name) => (
-        <option key={name} value={name} />
-      ))}
-    </datalist>
-  );
-}
-
 export function Conditions({
   rows,
   onChange,
+  event: about,
+  person = false,
 }: {
   rows: Row[];
   onChange: (rows: Row[]) => void;
+  /** The event that the properties are of, by which they are offered. */
+  event?: string;
+  /** Whether the properties are those of persons. */
+  person?: boolean;
 }): JSX.Element {
   const change = (at: number, part: Partial<Row>) =>
     onChange(rows.map((row, place) => (place === at ? { ...row, ...part } : row)));
@@ -60,35 +50,7 @@ export function Conditions({
     <>
       {rows.map((row, at) => (
         <div class="condition" key={at}>
-          <input
-            aria-label={t("property")}
-            placeholder={t("property")}
-            required
-            value={row.property}
-            onInput={(event) => change(at, { property: event.currentTarget.value })}
-          />
-          <select
-            aria-label={t("comparison")}
-            value={row.op}
-            onChange={(event) => change(at, { op: event.currentTarget.value as Op })}
-          >
-            {OPS.map((op) => (
-              <option key={op} value={op}>
-                {t(`op_${op}` as "op_equals")}
-              </option>
-            ))}
-          </select>
-          {takesValue(row.op) ? (
-            <input
-              aria-label={t("value")}
-              placeholder={row.op === "in" || row.op === "not_in" ? t("values_hint") : t("value")}
-              required
-              value={row.text}
-              onInput={(event) => change(at, { text: event.currentTarget.value })}
-            />
-          ) : (
-            <span />
-          )}
+          <Comparison row={row} onChange={(part) => change(at, part)} event={about} person={person} />
           <button
             type="button"
             class="quiet"
@@ -107,6 +69,54 @@ export function Conditions({
         <Icon name="plus" />
         {t("add_condition")}
       </button>
+    </>
+  );
+}
+
+/** The three fields of a condition: property, comparison and value. */
+export function Comparison({
+  row,
+  onChange,
+  event: about,
+  person = false,
+}: {
+  row: Row;
+  onChange: (part: Partial<Row>) => void;
+  event?: string;
+  person?: boolean;
+}): JSX.Element {
+  return (
+    <>
+      <Suggest
+        label={t("property")}
+        required
+        wanted={{ of: person ? "person_property" : "property", event: about }}
+        value={row.property}
+        onValue={(property) => onChange({ property })}
+      />
+      <select
+        aria-label={t("comparison")}
+        value={row.op}
+        onChange={(event) => onChange({ op: event.currentTarget.value as Op })}
+      >
+        {OPS.map((op) => (
+          <option key={op} value={op}>
+            {t(`op_${op}` as "op_equals")}
+          </option>
+        ))}
+      </select>
+      {takesValue(row.op) ? (
+        <Suggest
+          label={t("value")}
+          placeholder={row.op === "in" || row.op === "not_in" ? t("values_hint") : t("value")}
+          required
+          wanted={{ of: person ? "person_value" : "value", event: about, property: row.property }}
+          value={row.text}
+          onValue={(text) => onChange({ text })}
+        />
+      ) : (
+        <span />
+      )}
     </>
   );
 }

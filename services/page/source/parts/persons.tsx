@@ -1,8 +1,10 @@
 /** The persons behind a figure, page by page, in a dialog. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren, JSX } from "preact";
+import { address } from "../state/router";
+import { project } from "../state/session";
 import { t } from "../words";
-import { Icon } from "./icons";
+import { Dialog } from "./dialog";
 import { Failed, Loading } from "./notes";
 
 export interface PersonsPage {
@@ -15,14 +17,16 @@ export function Persons({
   read,
   onClose,
   children,
+  trace,
 }: {
   title: string;
   /** Ask for the page after a person; its identity is what the dialog shows. */
   read: (after: string) => Promise<PersonsPage>;
   onClose: () => void;
   children?: ComponentChildren;
+  /** The funnel in which each person's events are followed: why somebody is counted, or not. */
+  trace?: string;
 }): JSX.Element {
-  const dialog = useRef<HTMLDialogElement>(null);
   const [found, setFound] = useState<string[]>();
   const [next, setNext] = useState<string | null>(null);
   const [error, setError] = useState("");
@@ -41,23 +45,12 @@ export function Persons({
     }
   };
   useEffect(() => {
-    const shown = dialog.current;
-    shown?.showModal();
-    return () => shown?.close();
-  }, []);
-  useEffect(() => {
     setFound(undefined);
     void more("");
   }, [title]);
 
   return (
-    <dialog ref={dialog} class="drawer" aria-label={title} onClose={onClose}>
-      <header>
-        <h2>{title}</h2>
-        <button type="button" class="quiet" aria-label={t("close")} onClick={() => dialog.current?.close()}>
-          <Icon name="close" />
-        </button>
-      </header>
+    <Dialog title={title} onClose={onClose}>
       {children}
       {error && <Failed message={error} />}
       {!found && !error && <Loading />}
@@ -65,7 +58,17 @@ export function Persons({
       {found && found.length > 0 && (
         <ul class="persons" aria-label={t("persons")}>
           {found.map((person) => (
-            <li key={person}>{person}</li>
+            <li key={person}>
+              <a href={address(project.value, "persons", person)}>{person}</a>
+              {trace && (
+                <a
+                  class="why"
+                  aria-label={t("why_of", { person })}
+                  data-text={t("why")}
+                  href={address(project.value, "persons", person, trace)}
+                />
+              )}
+            </li>
           ))}
         </ul>
       )}
@@ -74,6 +77,6 @@ export function Persons({
           {t("show_more")}
         </button>
       )}
-    </dialog>
+    </Dialog>
   );
 }

@@ -13,10 +13,10 @@ import { Icon } from "./icons";
 import type { IconName } from "./icons";
 
 const GROUPS: { title?: Word; pages: IconName[] }[] = [
-  { pages: ["overview"] },
-  { title: "group_analysis", pages: ["funnels", "segments", "cohorts", "metrics", "predictions"] },
-  { title: "group_data", pages: ["feed", "definitions", "rejected"] },
-  { title: "group_system", pages: ["system", "sessions"] },
+  { pages: ["overview", "dashboards"] },
+  { title: "group_analysis", pages: ["explore", "funnels", "segments", "cohorts", "metrics", "predictions"] },
+  { title: "group_data", pages: ["persons", "feed", "definitions", "plans", "rejected"] },
+  { title: "group_system", pages: ["system", "keys", "sessions"] },
 ];
 
 export function Shell({ children }: { children: ComponentChildren }): JSX.Element {
@@ -81,7 +81,7 @@ export function Shell({ children }: { children: ComponentChildren }): JSX.Elemen
               type="button"
               class="quiet"
               lang={language.value === "en" ? "pt" : "en"}
-              onClick={() => choose(language.value === "en" ? "pt" : "en")}
+              onClick={() => void choose(language.value === "en" ? "pt" : "en")}
             >
               {language.value === "en" ? "Português" : "English"}
             </button>

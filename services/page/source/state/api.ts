@@ -43,8 +43,9 @@ export function post<P extends Having<"post">>(
   path: P,
   places: Places,
   body: Body<paths[P] extends { post: infer O } ? O : never>,
+  signal?: AbortSignal,
 ): Promise<Answer<paths[P] extends { post: infer O } ? O : never>> {
-  return send("POST", path, places, undefined, body) as never;
+  return send("POST", path, places, undefined, body, signal) as never;
 }
 
 export function put<P extends Having<"put">>(
@@ -59,6 +60,18 @@ export function remove<P extends Having<"delete">>(path: P, places: Places): Pro
   return send("DELETE", path, places) as never;
 }
 
+let credential = "";
+
+/** Ask with a secret in place of the session; `ask` sends one request before it waits. */
+export function withCredential<T>(secret: string, ask: () => Promise<T>): Promise<T> {
+  credential = secret;
+  try {
+    return ask();
+  } finally {
+    credential = "";
+  }
+}
+
 const TIMEOUT_MS = 30_000;
 
 async function send(
@@ -67,7 +80,9 @@ async function send(
   places: Places,
   query?: object,
   body?: unknown,
+  cancelled?: AbortSignal,
 ): Promise<unknown> {
+  const secret = credential;
   const filled = path.replace(/\{(\w+)\}/g, (_, name: string) =>
     encodeURIComponent(places[name] ?? ""),
   );
@@ -76,24 +91,28 @@ async function send(
     if (value !== undefined && value !== null && value !== "") asked.set(name, String(value));
   }
   const address = asked.size ? `${filled}?${asked}` : filled;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let answer: Response;
   try {
     answer = await fetch(address, {
       method,
-      credentials: "same-origin",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      credentials: secret ? "omit" : "same-origin",
+      signal: cancelled ? AbortSignal.any([cancelled, timeout]) : timeout,
+      headers: {
+        ...(secret ? { authorization: `Bearer ${secret}` } : {}),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
+    if (cancelled?.aborted) throw new ApiError("cancelled", "the request was cancelled");
     throw new ApiError("away", "the service does not answer");
   }
   if (answer.status === 204) return undefined;
   const said: unknown = await answer.json().catch(() => undefined);
   if (answer.ok) return said;
   const error = (said as { error?: { code: string; message: string; field?: string } })?.error;
-  if (answer.status === 401 && path !== "/session") signedOut?.();
+  if (answer.status === 401 && path !== "/session" && !secret) signedOut?.();
   throw new ApiError(
     error?.code ?? "away",
     error?.message ?? `the service answers ${answer.status}`,

@@ -1,5 +1,10 @@
-/** Numbers, times and shares as the chosen language writes them. */
+/** Numbers, times and shares as the chosen language, and the reader's region, write them. */
 import { language, t } from "../words";
+
+/** The reader's own variant of the chosen language, such as en-GB, if the browser names one. */
+export function locale(): string {
+  return navigator.languages.find((one) => one.toLowerCase().startsWith(language.value)) ?? language.value;
+}
 
 export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : numbers().format(value);
@@ -7,12 +12,12 @@ export function count(value: number | null | undefined): string {
 
 export function decimal(value: number | null | undefined, digits = 2): string {
   if (value === null || value === undefined) return "–";
-  return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
 }
 
 /** A large number in few characters: 12.3K. */
 export function short(value: number): string {
-  return new Intl.NumberFormat(language.value, {
+  return new Intl.NumberFormat(locale(), {
     notation: "compact",
     maximumFractionDigits: 1,
   }).format(value);
@@ -20,7 +25,7 @@ export function short(value: number): string {
 
 export function share(value: number | null | undefined, digits = 1): string {
   if (value === null || value === undefined) return "–";
-  return new Intl.NumberFormat(language.value, {
+  return new Intl.NumberFormat(locale(), {
     style: "percent",
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
@@ -48,7 +53,7 @@ export function age(ms: number): string {
   ];
   for (const [unit, size] of units) {
     if (seconds >= size || unit === "second") {
-      const format = new Intl.RelativeTimeFormat(language.value, { style: "narrow" });
+      const format = new Intl.RelativeTimeFormat(locale(), { style: "narrow" });
       return format.format(-Math.floor(seconds / size), unit);
     }
   }
@@ -56,26 +61,39 @@ export function age(ms: number): string {
 }
 
 export function time(value: number | string | Date): string {
-  return new Intl.DateTimeFormat(language.value, { timeStyle: "medium" }).format(new Date(value));
+  return new Intl.DateTimeFormat(locale(), { timeStyle: "medium" }).format(new Date(value));
 }
 
-export function moment(value: number | string | Date): string {
-  return new Intl.DateTimeFormat(language.value, {
+/** A moment, in the reader's time zone or another one. */
+export function moment(value: number | string | Date, timeZone?: string): string {
+  return new Intl.DateTimeFormat(locale(), {
     dateStyle: "medium",
     timeStyle: "medium",
+    timeZone,
   }).format(new Date(value));
+}
+
+/** The interval that begins at a time, in the time zone that it is of. */
+export function interval(begin: string, length: string, timeZone: string): string {
+  const options: Intl.DateTimeFormatOptions =
+    length === "month"
+      ? { month: "short", year: "numeric" }
+      : length === "minute" || length === "hour"
+        ? { dateStyle: "medium", timeStyle: "short" }
+        : { dateStyle: "medium" };
+  return new Intl.DateTimeFormat(locale(), { ...options, timeZone }).format(new Date(begin));
 }
 
 /** A day as the API has it, which is of no time zone: 2026-11-30. */
 export function day(value: string): string {
-  return new Intl.DateTimeFormat(language.value, { dateStyle: "medium", timeZone: "UTC" }).format(
+  return new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeZone: "UTC" }).format(
     new Date(`${value}T00:00:00Z`),
   );
 }
 
 /** The month that begins on a day. */
 export function month(value: string): string {
-  return new Intl.DateTimeFormat(language.value, {
+  return new Intl.DateTimeFormat(locale(), {
     month: "short",
     year: "numeric",
     timeZone: "UTC",
@@ -89,5 +107,5 @@ export function shown(value: unknown): string {
 }
 
 function numbers(): Intl.NumberFormat {
-  return new Intl.NumberFormat(language.value);
+  return new Intl.NumberFormat(locale());
 }

@@ -10,6 +10,7 @@ export interface Route {
 
 const hash = signal(location.hash);
 addEventListener("hashchange", () => {
+  if (hash.value === location.hash) return;
   hash.value = location.hash;
   scrollTo(0, 0);
 });
@@ -34,6 +35,17 @@ export function address(project: string, ...parts: string[]): string {
   return `#/${[project, ...parts].map(encodeURIComponent).join("/")}`;
 }
 
+/** Keep the state of the open page in its address, without a new entry in the browser's history. */
+export function keep(place: string): void {
+  history.replaceState(null, "", place);
+  hash.value = place;
+}
+
 export function go(project: string, ...parts: string[]): void {
   location.hash = address(project, ...parts);
+}
+
+/** The id of the link that the address is; "" if the page is opened by itself. */
+export function sharedId(): string {
+  return /^\/shared\/([A-Za-z0-9._-]{1,64})$/.exec(location.pathname)?.[1] ?? "";
 }

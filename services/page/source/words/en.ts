@@ -1,5 +1,10 @@
 /** The page in English. */
+import { boardsEn } from "./boards-en";
+import { exploreEn } from "./explore-en";
+
 export const en = {
+  ...boardsEn,
+  ...exploreEn,
   active_in: "Active in {n} min",
   active_now: "Active now",
   add_condition: "Add a condition",
@@ -40,6 +45,8 @@ export const en = {
   bucket_60: "by minute",
   bucket_600: "by 10 minutes",
   bucket_86400: "by day",
+  bucket_month: "by month",
+  bucket_week: "by week",
   by_property: "By {property}",
   calibration_error: "Calibration error",
   cancel: "Cancel",
@@ -138,7 +145,7 @@ export const en = {
   newest: "Newest",
   no_breakdown: "none",
   no_cohorts: "No cohorts yet",
-  no_cohorts_note: "A cohort shows who comes back. Begin with weekly retention of all persons; the API takes any events.",
+  no_cohorts_note: "A cohort shows who comes back. Begin with weekly retention of all persons, or name the events.",
   no_definitions: "Nothing is defined yet",
   no_definitions_note: "Begin with a funnel.",
   no_events_yet: "No events yet",
@@ -148,7 +155,7 @@ export const en = {
   no_metrics: "No metrics yet",
   no_metrics_note: "Begin with events by minute and active persons by day.",
   no_predictions: "No predictions yet",
-  no_predictions_note: "Define one over the API:",
+  no_predictions_note: "A prediction says how likely persons are to do something soon, and learns it from their events.",
   no_segments: "No segments yet",
   no_segments_note: "A segment is a group of persons of whom a rule holds now.",
   nobody: "Nobody.",

@@ -1,7 +1,11 @@
 /** A página em português. */
 import type { en } from "./en";
+import { boardsPt } from "./boards-pt";
+import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...boardsPt,
+  ...explorePt,
   active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
   add_condition: "Adicionar condição",
@@ -42,6 +46,8 @@ export const pt: Record<keyof typeof en, string> = {
   bucket_60: "por minuto",
   bucket_600: "por 10 minutos",
   bucket_86400: "por dia",
+  bucket_month: "por mês",
+  bucket_week: "por semana",
   by_property: "Por {property}",
   calibration_error: "Erro de calibração",
   cancel: "Cancelar",
@@ -140,7 +146,7 @@ export const pt: Record<keyof typeof en, string> = {
   newest: "Mais recentes",
   no_breakdown: "nenhuma",
   no_cohorts: "Ainda não há coortes",
-  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas; a API aceita quaisquer eventos.",
+  no_cohorts_note: "Uma coorte mostra quem volta. Comece com a retenção semanal de todas as pessoas, ou indique os eventos.",
   no_definitions: "Nada foi definido ainda",
   no_definitions_note: "Comece com um funil.",
   no_events_yet: "Ainda não há eventos",
@@ -150,7 +156,7 @@ export const pt: Record<keyof typeof en, string> = {
   no_metrics: "Ainda não há métricas",
   no_metrics_note: "Comece com eventos por minuto e pessoas ativas por dia.",
   no_predictions: "Ainda não há previsões",
-  no_predictions_note: "Defina uma pela API:",
+  no_predictions_note: "Uma previsão diz a probabilidade de as pessoas fazerem algo em breve, e aprende isso dos eventos.",
   no_segments: "Ainda não há segmentos",
   no_segments_note: "Um segmento é um grupo de pessoas para quem uma regra vale agora.",
   nobody: "Ninguém.",

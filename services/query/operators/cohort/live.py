@@ -1,12 +1,14 @@
 """That a cohort's grid has changed, as the live WebSocket says it."""
 
 import datetime
+from functools import partial
 
 import msgspec
 
 from schemas.operators.cohort import CohortDefinition
 from services.query.http.params import instant
 from services.query.operators.cohort.view import CohortResultsView
+from services.query.operators.live import encode_live
 from services.query.views.progress import State
 
 
@@ -31,12 +33,11 @@ def live_cohort(
     definition: CohortDefinition, previous: CohortDefinition | None, results: CohortResultsView
 ) -> bytes:
     """Return how far a cohort is, and the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, results)
-    return msgspec.json.encode(_live(definition, before, results))
+    return encode_live(definition, previous, partial(_live, results))
 
 
 def _live(
-    definition: CohortDefinition, previous: LiveCohort | None, results: CohortResultsView
+    results: CohortResultsView, definition: CohortDefinition, previous: LiveCohort | None
 ) -> LiveCohort:
     aggregates = results.aggregates(definition)
     updated_at = aggregates.updated_at

@@ -16,6 +16,7 @@ from services.query.http.describe import (
 )
 from services.query.operators.cohort.persons import FIELDS, CohortPersonsResponse
 from services.query.operators.cohort.response import CohortResultsResponse
+from services.query.tables.media import table_response
 
 RESULTS: Final = operation(
     "readCohortResults",
@@ -31,7 +32,7 @@ RESULTS: Final = operation(
 PERSONS: Final = operation(
     "listCohortPersons",
     "The persons who are counted in one cell of the grid, from ClickHouse",
-    {"200": json_response(CohortPersonsResponse)},
+    {"200": table_response(CohortPersonsResponse)},
     404,
     parameters=(
         parameter("begin", DAY, "The `begin` of the row.", required=True),

@@ -13,7 +13,7 @@ from schemas.errors import InvalidRequest
 from schemas.operators.cohort import CohortDefinition
 from schemas.time.calendar import begin_of, number_of
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import EventSource, Statement
+from services.query.clickhouse.events import EventSource, Statement, limit_sql
 from services.query.clickhouse.queries import QueryResult
 from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.cohort.sql import persons_sql
@@ -48,7 +48,7 @@ class Cell(NamedTuple):
     counted: CellField
     column: int
     after: str
-    limit: int
+    limit: int | None
 
 
 def read_cell(request: Request, definition: CohortDefinition) -> Cell:
@@ -70,13 +70,17 @@ def read_cell(request: Request, definition: CohortDefinition) -> Cell:
 
 
 def cell_statement(source: EventSource, definition: CohortDefinition, cell: Cell) -> Statement:
-    """Return the statement for a page of persons, and one more if there are more."""
+    """Return the statement for a page of persons, and one more if there are more.
+
+    Without a limit it is for all of them.
+    """
+    limit = None if cell.limit is None else cell.limit + 1
     bind = Binder()
     holds = _CONDITIONS[cell.counted].format(column=bind(cell.column, "UInt16"))
     text = f"""
 SELECT person_id FROM ({persons_sql(source, definition, bind)})
 WHERE began = {bind(cell.period, "Int32")} AND {holds} AND person_id > {bind(cell.after, "String")}
-ORDER BY person_id LIMIT {bind(cell.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
@@ -85,4 +89,5 @@ def read_persons(
     cell: Cell, result: QueryResult, complete_until: datetime.datetime | None = None
 ) -> CohortPersonsResponse:
     """Read the result of a `cell_statement`."""
-    return CohortPersonsResponse(*result.page(cell.limit), result.positions, complete_until)
+    page = result.page(cell.limit or len(result.only))
+    return CohortPersonsResponse(*page, result.positions, complete_until)

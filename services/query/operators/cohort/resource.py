@@ -29,6 +29,8 @@ from services.query.operators.cohort.sql import cohort_statement, read_counts
 from services.query.operators.cohort.view import COHORT_RESULTS, CohortRecord, CohortResultsView
 from services.query.operators.context import Context
 from services.query.operators.resource import ResourceSpec
+from services.query.tables.media import JSON, read_media_type
+from services.query.tables.persons import answer_persons
 from services.query.verify.resource import Moment, VerifiedResource
 
 
@@ -91,11 +93,20 @@ class Cohorts(VerifiedResource[Cohort, CohortDefinition, CohortRecord]):
         """Show the persons who are counted in a cell of the grid, from ClickHouse."""
         definition = self.find(request)
         cell = read_cell(request, definition)
+        media_type = read_media_type(request)
         prefix = await self.context.prefix(request, definition.project_id)
+        positions = prefix and prefix.positions
+        if media_type != JSON:
+            everyone = cell._replace(limit=None)
+            return await answer_persons(
+                *(request, media_type, self._events, definition.project_id),
+                lambda source: cell_statement(source, definition, everyone),
+                positions,
+            )
         result = await self._events.query(
             definition.project_id,
             lambda source: cell_statement(source, definition, cell),
-            prefix and prefix.positions,
+            positions,
         )
         complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(cell, result, complete))

@@ -9,16 +9,16 @@ from collections import defaultdict
 from typing import Final
 
 from schemas.operators.cohort import CohortDefinition
-from schemas.time.calendar import Period, WeekStart, begin_of
+from schemas.time.calendar import begin_of
 from schemas.value_tokens import to_json
 from services.query.clickhouse.conditions import Binder
 from services.query.clickhouse.events import (
     EventSource,
     Statement,
-    day_sql,
     events,
     fingerprint_sql,
     holds,
+    period_sql,
     token_sql,
 )
 from services.query.clickhouse.queries import QueryResult
@@ -27,14 +27,6 @@ from services.query.operators.cohort.aggregates import CohortAggregates, Grid, G
 
 _OTHER: Final = "other"
 _VALUE: Final = "value "
-
-_NUMBERS: Final[dict[Period, str]] = {
-    "day": "toInt32({day})",
-    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
-    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
-}
-# Days of week 0 before 1970.
-_DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
 
 
 def cohort_statement(source: EventSource, definition: CohortDefinition) -> Statement:
@@ -68,10 +60,7 @@ def persons_sql(source: EventSource, definition: CohortDefinition, bind: Binder)
     them; `value` is the token of the value that they began with, if the cohort has a breakdown.
     """
     cohort = definition.cohort
-    day = f"toDate32(toInt32({day_sql(cohort.timezone, bind)}))"
-    period = _NUMBERS[cohort.period].format(
-        day=day, days_before=bind(_DAYS_BEFORE[cohort.week_start], "Int32")
-    )
+    period = period_sql(cohort.period, cohort.timezone, cohort.week_start, bind)
     of_event = value = "''"
     if cohort.breakdown is not None:
         of_event = token_sql(cohort.breakdown.property, bind)
@@ -87,7 +76,7 @@ FROM (
     SELECT
         person_id,
         timestamp,
-        toInt32({period}) AS period,
+        {period} AS period,
         {holds(cohort.start, bind)} AS starts,
         {holds(cohort.returning, bind)} AS returns,
         {of_event} AS token

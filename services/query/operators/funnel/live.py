@@ -1,12 +1,14 @@
 """A funnel's results as the live WebSocket sends them."""
 
 import datetime
+from functools import partial
 
 import msgspec
 
 from schemas.operators.funnel import FunnelDefinition
 from services.query.operators.funnel.response import TotalsResponse, assemble
 from services.query.operators.funnel.view import FunnelResultsView
+from services.query.operators.live import encode_live
 from services.query.views.progress import State
 
 
@@ -27,12 +29,11 @@ def live_funnel(
     definition: FunnelDefinition, previous: FunnelDefinition | None, results: FunnelResultsView
 ) -> bytes:
     """Return a funnel's present results, and those of the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, results)
-    return msgspec.json.encode(_live(definition, before, results))
+    return encode_live(definition, previous, partial(_live, results))
 
 
 def _live(
-    definition: FunnelDefinition, previous: LiveFunnel | None, results: FunnelResultsView
+    results: FunnelResultsView, definition: FunnelDefinition, previous: LiveFunnel | None
 ) -> LiveFunnel:
     response = assemble(definition, "stream", results.totals(definition))
     return LiveFunnel(

@@ -19,6 +19,7 @@ from services.query.operators.funnel.comparison import MAX_SPAN_S, ComparisonRes
 from services.query.operators.funnel.persons import OUTCOMES, FunnelPersonsResponse
 from services.query.operators.funnel.response import PERIODS, FunnelResultsResponse
 from services.query.operators.funnel.times import DEFAULT_BINS, MAX_BINS, FunnelTimesResponse
+from services.query.tables.media import table_response
 
 _DAY: Final = "entry day (of the funnel's time zone)"
 
@@ -54,7 +55,7 @@ TIMES: Final = operation(
 PERSONS: Final = operation(
     "listFunnelPersons",
     "The persons who reached a step, or dropped out before it, from ClickHouse",
-    {"200": json_response(FunnelPersonsResponse)},
+    {"200": table_response(FunnelPersonsResponse)},
     404,
     parameters=(
         number("step", "The step; by default the last one.", 1),

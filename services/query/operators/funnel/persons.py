@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from schemas.operators.funnel import FunnelDefinition, Step
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import EventSource, Statement
+from services.query.clickhouse.events import EventSource, Statement, limit_sql
 from services.query.clickhouse.queries import QueryResult
 from services.query.http.params import read_choice, read_day, read_number, read_page
 from services.query.operators.funnel.chain_sql import reached_sql
@@ -41,7 +41,7 @@ class PersonsQuery(NamedTuple):
     step: int
     outcome: Outcome
     after: str
-    limit: int
+    limit: int | None
     first: datetime.date
     last: datetime.date
 
@@ -67,7 +67,11 @@ def read_persons_query(request: Request, definition: FunnelDefinition) -> Person
 def persons_statement(
     source: EventSource, definition: FunnelDefinition, query: PersonsQuery
 ) -> Statement:
-    """Return the statement for a page of persons, and one more if there are more."""
+    """Return the statement for a page of persons, and one more if there are more.
+
+    Without a limit it is for all of them.
+    """
+    limit = None if query.limit is None else query.limit + 1
     bind = Binder()
     step = bind(query.step, "UInt64")
     holds = f"has(reached, {step})"
@@ -79,7 +83,7 @@ def persons_statement(
 WITH {constants(definition, bind) if plain else "0 AS nothing"}
 SELECT person_id FROM ({(_plain if plain else _chains)(source, definition, query, bind)})
 WHERE {holds} AND person_id > {bind(query.after, "String")}
-ORDER BY person_id LIMIT {bind(query.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608
     return Statement(text, bind.parameters)
 
@@ -112,7 +116,8 @@ def read_persons(
     query: PersonsQuery, result: QueryResult, complete_until: datetime.datetime | None = None
 ) -> FunnelPersonsResponse:
     """Read the result of a `persons_statement`."""
-    return FunnelPersonsResponse(*result.page(query.limit), result.positions, complete_until)
+    page = result.page(query.limit or len(result.only))
+    return FunnelPersonsResponse(*page, result.positions, complete_until)
 
 
 def _plain(

@@ -62,6 +62,8 @@ from services.query.operators.funnel.times import (
 )
 from services.query.operators.funnel.view import FUNNEL_RESULTS, FunnelRecord, FunnelResultsView
 from services.query.operators.resource import ResourceSpec
+from services.query.tables.media import JSON, read_media_type
+from services.query.tables.persons import answer_persons
 from services.query.trace.endpoint import read_place, trace_person
 from services.query.verify.resource import Moment, VerifiedResource
 
@@ -169,11 +171,20 @@ class Funnels(VerifiedResource[Funnel, FunnelDefinition, FunnelRecord]):
         """Show who reached a step, or dropped out before it, from ClickHouse."""
         definition = self.find(request)
         query = read_persons_query(request, definition)
+        media_type = read_media_type(request)
         prefix = await self.context.prefix(request, definition.project_id)
+        positions = prefix and prefix.positions
+        if media_type != JSON:
+            everyone = query._replace(limit=None)
+            return await answer_persons(
+                *(request, media_type, self._events, definition.project_id),
+                lambda source: persons_statement(source, definition, everyone),
+                positions,
+            )
         result = await self._events.query(
             definition.project_id,
             lambda source: persons_statement(source, definition, query),
-            prefix and prefix.positions,
+            positions,
         )
         complete = self.context.complete_until(definition.project_id, "store", prefix=prefix)
         return encode_response(read_persons(query, result, complete))

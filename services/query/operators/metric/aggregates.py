@@ -1,8 +1,9 @@
 """What is measured of a metric, on the stream or by ClickHouse."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from schemas.operators.metric import ACTIVE_S, Metric, asked_of
 from schemas.sketches.metric_aggregate import MetricAggregate
@@ -27,21 +28,31 @@ class WindowValues(NamedTuple):
     persons: list[int] | None = None  # in each of the trailing windows
 
 
+# By the number of the bucket that ends a window.
+Windows: TypeAlias = Mapping[int, WindowValues]
+# By the value in JSON, the most frequent first; None for all others together.
+ValueWindows: TypeAlias = Mapping[str | None, Windows]
+
+
 class MetricAggregates(NamedTuple):
     """All that is measured of a metric, and how far it is (`status`).
 
     `windows` are by the number of the bucket that ends them; all of their buckets begin at
     `kept_since` (ms) or later, which is None before the first event. `seen` is for the measure
-    `persons`: how many were last active in each second since 1970.
+    `persons`: how many were last active in each second since 1970. `values` are the windows by
+    value of the metric's breakdown, and `values_error` says how many events or persons a value may
+    lack at most; None if they are exact.
     """
 
-    windows: Mapping[int, WindowValues]
+    windows: Windows
     seen: Mapping[int, int]
     late_dropped: int
     updated_at: int | None
     kept_since: int | None
     positions: Mapping[int, int]
     status: StatusResponse = LIVE
+    values: ValueWindows = MappingProxyType({})
+    values_error: int | None = None
 
 
 class MetricQuery(NamedTuple):
@@ -73,9 +84,27 @@ class MetricQuery(NamedTuple):
         """Return the first and the last bucket that may be shown."""
         last = min(self.last, self.as_of)
         first = buckets.number(self.first)
-        if buckets.begin(first) < self.first:
+        if self.first and buckets.begin(first) < self.first:
             first += 1
         return first, buckets.number(last)
+
+    def endings(self, buckets: Buckets, measured: Iterable[int]) -> list[int]:
+        """Return which of the buckets that end windows are shown, in order."""
+        first, last = self.numbers(buckets)
+        return sorted(number for number in measured if first <= number <= last)[-self.limit :]
+
+    def ranked(
+        self, metric: Metric, buckets: Buckets, measured: Iterable[int]
+    ) -> list[tuple[int, int]]:
+        """Return the buckets whose most frequent values are shown: from one to another, each.
+
+        They are those of all windows that are shown, and of the present one. For `persons` they are
+        the buckets that end these windows: only there a person counts once.
+        """
+        reach = 0 if metric.measure == "persons" else self.window - 1
+        current = buckets.number(self.as_of)
+        endings = self.endings(buckets, measured) or [current]
+        return [(endings[0] - reach, endings[-1]), (current - reach, current)]
 
     def needs(self, buckets: Buckets) -> tuple[int, int]:
         """Return the first and the last bucket of all windows that may be shown, or are present."""

@@ -1,13 +1,14 @@
 """A metric's results as the live WebSocket sends them."""
 
 import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from schemas.operators.metric import MetricDefinition
-from schemas.time.buckets import Buckets
+from schemas.operators.metric import MetricDefinition, buckets_of
 from services.query.http.params import instant
+from services.query.operators.live import encode_live
 from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.response import BucketResponse, WindowResponse, assemble
 from services.query.operators.metric.view import MetricResultsView
@@ -48,18 +49,16 @@ def live_metric(
     now: MetricQuery,
 ) -> bytes:
     """Return a metric's results as of `now`, and those of the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, results, now)
-    return msgspec.json.encode(_live(definition, before, results, now))
+    return encode_live(definition, previous, partial(_live, results, now))
 
 
 def _live(
-    definition: MetricDefinition,
-    previous: LiveMetric | None,
     results: MetricResultsView,
     now: MetricQuery,
+    definition: MetricDefinition,
+    previous: LiveMetric | None,
 ) -> LiveMetric:
-    metric = definition.metric
-    buckets = Buckets(metric.bucket_s, metric.timezone)
+    buckets = buckets_of(definition.metric)
     first = buckets.begin(buckets.number(now.as_of) - 1)
     query = now._replace(first=first, limit=2)
     complete = query.complete_until

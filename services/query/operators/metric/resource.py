@@ -19,6 +19,7 @@ from schemas.operators.metric import (
     Metric,
     MetricDefinition,
     decode_metric,
+    length_of,
 )
 from services.query.http.params import (
     Source,
@@ -29,7 +30,11 @@ from services.query.http.params import (
     read_source,
 )
 from services.query.operators.context import Context
-from services.query.operators.metric.aggregates import MetricAggregates, MetricQuery
+from services.query.operators.metric.aggregates import (
+    MetricAggregates,
+    MetricQuery,
+    ValueWindows,
+)
 from services.query.operators.metric.live import live_metric
 from services.query.operators.metric.response import (
     MetricResponse,
@@ -45,6 +50,7 @@ from services.query.operators.metric.sql import (
     read_windows,
     seen_statement,
 )
+from services.query.operators.metric.sql_by_value import read_values, values_statement
 from services.query.operators.metric.view import METRIC_RESULTS, MetricRecord, MetricResultsView
 from services.query.operators.resource import ResourceSpec
 from services.query.verify.resource import Moment, VerifiedResource
@@ -91,8 +97,8 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
         )
 
     def _completed(self, project: str, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-        """Add the project's time zone to a metric that names none."""
-        return self._projects.with_time_zone(project, fields)
+        """Add the project's time zone and start of the week to a metric that names none."""
+        return self._projects.with_calendar(project, fields)
 
     async def results(self, request: Request) -> Response:
         """Show a metric's results, of the stream or measured now in ClickHouse."""
@@ -162,6 +168,17 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
                 project, lambda source: newest_statement(source, definition), positions
             )
             kept_since = read_kept_since(definition, newest)
+        windows = read_windows(definition, result)
+        values: ValueWindows = {}
+        if definition.metric.breakdown is not None:
+            values = read_values(
+                definition,
+                await self._events.query(
+                    project,
+                    lambda source: values_statement(source, definition, query, windows),
+                    positions,
+                ),
+            )
         seen: dict[int, int] = {}
         if definition.metric.measure == "persons":
             seen = read_seen(
@@ -172,7 +189,8 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
                 )
             )
         return MetricAggregates(
-            windows=read_windows(definition, result),
+            windows=windows,
+            values=values,
             kept_since=kept_since,
             seen=seen,
             late_dropped=0,
@@ -201,9 +219,14 @@ def _read_window(request: Request, metric: Metric) -> int:
         return window
     if metric.measure == "persons":
         raise InvalidRequest("the windows of `persons` are always the same", "window_s")
+    length = length_of(metric)
+    if isinstance(length, str):
+        raise InvalidRequest(
+            f"must not be set: a {length} has no fixed length, and each window is one {length}",
+            "window_s",
+        )
     raise InvalidRequest(
-        f"accepted are multiples of {metric.bucket_s}, the length of a bucket, up to "
-        f"{MAX_WINDOW * metric.bucket_s}",
+        f"accepted are multiples of {length}, the length of a bucket, up to {MAX_WINDOW * length}",
         "window_s",
     )
 
@@ -213,10 +236,11 @@ def _window(request: Request, metric: Metric) -> int | None:
     text = request.query_params.get("window_s")
     if text is None:
         return 1
-    if metric.measure == "persons":
+    length = length_of(metric)
+    if metric.measure == "persons" or isinstance(length, str):
         return None
     if text.isascii() and text.isdigit() and len(text) < 12:
-        window, rest = divmod(int(text), metric.bucket_s)
+        window, rest = divmod(int(text), length)
         if not rest and 1 <= window <= MAX_WINDOW:
             return window
     return None

@@ -1,26 +1,33 @@
 """What the API answers about metrics, from the aggregates of the stream or of ClickHouse."""
 
 import datetime
+import json
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.event_filter import EventFilter
 from schemas.operators.metric import (
     WINDOWS,
     BucketLength,
+    ByProperty,
     Measure,
     Metric,
     MetricDefinition,
     asked_of,
+    buckets_of,
+    length_of,
 )
 from schemas.sketches.percentiles import RANK_ERROR, K
 from schemas.sketches.top_values import WORST
-from schemas.time.buckets import Buckets
+from schemas.time.buckets import CalendarInterval
+from schemas.time.calendar import WeekStart
 from services.query.http.params import Source, instant
 from services.query.operators.metric.aggregates import (
     MetricAggregates,
     MetricQuery,
+    ValueWindows,
     WindowValues,
     active_in,
 )
@@ -38,10 +45,30 @@ class TopValueResponse(msgspec.Struct, frozen=True):
 
 
 class WindowResponse(msgspec.Struct, frozen=True):
-    """Persons who were active in the last `seconds` of a bucket, or up to now."""
+    """Persons who were active in a window that ends with a bucket, or with the present moment.
 
-    seconds: int
+    The window lasts `seconds`. Weeks and months have no fixed length: there it is null, and
+    `buckets` says how many of them the window has.
+    """
+
+    seconds: int | None
     persons: int
+    buckets: int | UnsetType = UNSET
+
+
+class MetricValueResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured of the events with one value of the property; null if it is not set.
+
+    `other` marks all values together that are not shown by themselves. `figure` is what `value` is
+    in a `BucketResponse`, and the other fields are as they are there.
+    """
+
+    value: bool | int | float | str | None
+    other: bool
+    events: int | None
+    unmeasured: int | None
+    figure: float | None
+    persons: list[WindowResponse] | None
 
 
 class BucketResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +80,8 @@ class BucketResponse(msgspec.Struct, frozen=True, kw_only=True):
     `other` counts the events with other values, and each count of `top` is at most `off_by` too
     low. `unmeasured` counts the events without such a property. `per_second` is the number of
     events for each second since `begin`. `persons` has the persons who were active in each of the
-    windows that end with the bucket.
+    windows that end with the bucket. `breakdown` has the same by value, the value that is most
+    frequent in all that is shown first; null for metrics without one.
     """
 
     begin: datetime.datetime
@@ -67,6 +95,7 @@ class BucketResponse(msgspec.Struct, frozen=True, kw_only=True):
     other: int | None
     off_by: int | None
     persons: list[WindowResponse] | None
+    breakdown: list[MetricValueResponse] | None = None
 
 
 class SketchResponse(msgspec.Struct, frozen=True):
@@ -96,8 +125,11 @@ class MetricResponse(msgspec.Struct, frozen=True, kw_only=True):
     by_event: bool
     percentiles: tuple[float, ...]
     limit: int
-    bucket_s: BucketLength
+    bucket_s: BucketLength | None
+    interval: CalendarInterval | None
     timezone: str
+    week_start: WeekStart
+    breakdown: ByProperty | None
     since: str | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
@@ -126,7 +158,11 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     those of ClickHouse always are. `positions` has, for each partition of the event store, the
     offset before which all events are included, and no later ones: the parameter `as_of` takes
     them, and `clock` the moment `as_of` of an earlier answer. If the requested window does not
-    fit the buckets of `previous`, its `window_s` is one bucket.
+    fit the buckets of `previous`, its `window_s` is one bucket. It is null for weeks and months,
+    whose windows are one bucket.
+
+    Figures by value are too low by up to `error` events (of `persons`: persons of single buckets)
+    if a partition has met more values than it tracks. The field is left out if they are exact.
     """
 
     metric: MetricResponse
@@ -134,7 +170,7 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     backfilled: float
     as_of: datetime.datetime
-    window_s: int
+    window_s: int | None
     now: BucketResponse
     active: list[WindowResponse] | None
     buckets: list[BucketResponse]
@@ -146,11 +182,12 @@ class MetricResultsResponse(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime.datetime | None
     positions: dict[int, int]
     previous: "MetricResultsResponse | None" = None
+    error: int | UnsetType = UNSET
 
 
 def show(definition: MetricDefinition) -> MetricResponse:
     """Return the response for a metric."""
-    metric = definition.metric
+    metric, length = definition.metric, length_of(definition.metric)
     return MetricResponse(
         id=definition.id,
         revision=definition.revision,
@@ -163,8 +200,11 @@ def show(definition: MetricDefinition) -> MetricResponse:
         by_event=metric.by_event,
         percentiles=metric.percentiles,
         limit=metric.limit,
-        bucket_s=metric.bucket_s,
+        bucket_s=None if isinstance(length, str) else length,
+        interval=metric.interval,
         timezone=metric.timezone,
+        week_start=metric.week_start,
+        breakdown=metric.breakdown,
         since=metric.since,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
@@ -180,16 +220,18 @@ def assemble(
 ) -> MetricResultsResponse:
     """Return the response for what a request asks."""
     metric = definition.metric
-    buckets = Buckets(metric.bucket_s, metric.timezone)
-    first, last = query.numbers(buckets)
-    shown = sorted(number for number in aggregates.windows if first <= number <= last)
+    buckets, length = buckets_of(metric), length_of(metric)
     current = buckets.number(query.as_of)
 
     def bucket(number: int) -> BucketResponse:
         begin = buckets.begin(number + 1 - query.window)
         end = buckets.begin(number + 1)
         values = aggregates.windows.get(number, WindowValues())
-        return _bucket(metric, values, begin, end, query.as_of)
+        response = _bucket(metric, values, begin, end, query.as_of)
+        if metric.breakdown is None:
+            return response
+        by_value = _breakdown(metric, aggregates.values, number)
+        return msgspec.structs.replace(response, breakdown=by_value)
 
     counting = aggregates.status.state in LIVE_STATES
     complete = query.complete_until if counting else None
@@ -200,10 +242,10 @@ def assemble(
         state=aggregates.status.state,
         backfilled=aggregates.status.backfilled,
         as_of=instant(query.as_of),
-        window_s=query.window * metric.bucket_s,
+        window_s=None if isinstance(length, str) else query.window * length,
         now=bucket(current),
         active=_active(aggregates, query.as_of) if metric.measure == "persons" else None,
-        buckets=[bucket(number) for number in shown[-query.limit :]],
+        buckets=[bucket(number) for number in query.endings(buckets, aggregates.windows)],
         approximate=_approximate(metric) if source == "stream" else None,
         late_dropped=aggregates.late_dropped,
         kept_since=None if kept is None else instant(kept),
@@ -212,7 +254,27 @@ def assemble(
         updated_at=None if updated is None else instant(updated),
         positions=dict(sorted(aggregates.positions.items())),
         previous=previous,
+        error=UNSET if aggregates.values_error is None else aggregates.values_error,
     )
+
+
+def _breakdown(metric: Metric, values: ValueWindows, number: int) -> list[MetricValueResponse]:
+    of_persons = metric.measure == "persons"
+    shown = []
+    for value, windows in values.items():
+        measured = windows.get(number)
+        if measured is not None:
+            shown.append(
+                MetricValueResponse(
+                    value=None if value is None else json.loads(value),
+                    other=value is None,
+                    events=None if of_persons else measured.events,
+                    unmeasured=None if metric.property is None else measured.unmeasured,
+                    figure=_value(metric, measured),
+                    persons=_trailing_windows(metric, measured) if of_persons else None,
+                )
+            )
+    return shown
 
 
 def _bucket(
@@ -266,10 +328,12 @@ def _percentiles(metric: Metric, values: WindowValues) -> dict[str, float] | Non
 
 
 def _trailing_windows(metric: Metric, values: WindowValues) -> list[WindowResponse]:
-    windows = WINDOWS[metric.bucket_s]
-    persons = values.persons or [0] * len(windows)
-    seconds = (metric.bucket_s * window for window in windows)
-    return [WindowResponse(*pair) for pair in zip(seconds, persons, strict=True)]
+    length = length_of(metric)
+    windows = WINDOWS[length]
+    counted = zip(windows, values.persons or [0] * len(windows), strict=True)
+    if isinstance(length, str):
+        return [WindowResponse(None, persons, window) for window, persons in counted]
+    return [WindowResponse(length * window, persons) for window, persons in counted]
 
 
 def _approximate(metric: Metric) -> SketchResponse | None:

@@ -10,18 +10,26 @@ from typing import Final
 
 from schemas.operators.metric import (
     ACTIVE_S,
-    DAY_S,
     KEPT,
     WINDOWS,
     Metric,
     MetricDefinition,
     asked_of,
+    buckets_of,
+    length_of,
 )
 from schemas.properties import stored_name
 from schemas.sketches.top_values import MAX_TEXT, value_of
-from schemas.time.buckets import Buckets
+from schemas.time.buckets import DAY_S
 from services.query.clickhouse.conditions import Binder, Identifier
-from services.query.clickhouse.events import EventSource, Statement, day_sql, events, holds
+from services.query.clickhouse.events import (
+    EventSource,
+    Statement,
+    day_sql,
+    events,
+    holds,
+    period_sql,
+)
 from services.query.clickhouse.queries import QueryResult
 from services.query.operators.metric.aggregates import MetricQuery, WindowValues
 
@@ -31,21 +39,21 @@ def metric_statement(
 ) -> Statement:
     """Return the statement whose result `read_windows` and `read_kept_since` understand."""
     metric, bind = definition.metric, Binder()
-    buckets = Buckets(metric.bucket_s, metric.timezone)
+    buckets = buckets_of(metric)
     of_persons = metric.measure == "persons"
-    window = WINDOWS[metric.bucket_s][-1] if of_persons else query.window
+    window = WINDOWS[length_of(metric)][-1] if of_persons else query.window
     # A window of persons is counted when its bucket is, and needs no other one.
     kept = KEPT if of_persons else KEPT - query.window + 1
     first, last = query.numbers(buckets)
     current = buckets.number(query.as_of)
     begin = max(0, buckets.begin(min(first, current) - window + 1))
     end = buckets.begin(current + 1)
-    distinct, columns, measured = _measured(metric, bind)
+    distinct, columns, measured = measured_sql(metric, bind)
     text = f"""
 WITH ({_newest(source, definition, bind)}) AS newest
 SELECT number + shift AS ending, {measured}, newest
 FROM (
-    SELECT {distinct} {_number(metric, bind)} AS number{columns}
+    SELECT {distinct} {number_sql(metric, bind)} AS number{columns}
     FROM {events(source, definition.project_id, bind, definition.since_ms)}
         AND timestamp >= fromUnixTimestamp64Milli({bind(begin, "Int64")})
         AND timestamp < fromUnixTimestamp64Milli({bind(end, "Int64")})
@@ -63,7 +71,7 @@ LIMIT {bind(query.limit + 1, "UInt32")}
 
 def read_windows(definition: MetricDefinition, result: QueryResult) -> dict[int, WindowValues]:
     """Read the result of a `metric_statement`: windows by the bucket that ends them."""
-    read = _reader(definition.metric)
+    read = reader_of(definition.metric)
     return {int(ending): read(*values) for ending, *values, _ in zip(*result.columns, strict=True)}
 
 
@@ -78,12 +86,12 @@ def read_kept_since(definition: MetricDefinition, result: QueryResult) -> int | 
     if not result.columns or not len(result.columns[-1]):
         return None
     newest = int(result.columns[-1][0])
-    return Buckets(definition.metric.bucket_s, definition.metric.timezone).begin(newest - KEPT + 1)
+    return buckets_of(definition.metric).begin(newest - KEPT + 1)
 
 
 def _newest(source: EventSource, definition: MetricDefinition, bind: Binder) -> str:
     return f"""
-    SELECT max({_number(definition.metric, bind)}) AS newest
+    SELECT max({number_sql(definition.metric, bind)}) AS newest
     FROM {events(source, definition.project_id, bind, definition.since_ms)}
         AND {holds(definition.metric.filter, bind)}"""  # noqa: S608
 
@@ -111,17 +119,20 @@ def read_seen(result: QueryResult) -> dict[int, int]:
     return {int(second): int(persons) for second, persons in zip(*result.columns, strict=True)}
 
 
-def _number(metric: Metric, bind: Binder) -> str:
-    """Return the number of an event's bucket, as in `schemas.time.buckets`."""
-    if metric.bucket_s == DAY_S:
+def number_sql(metric: Metric, bind: Binder) -> str:
+    """Return an expression for the number of an event's bucket, as in `schemas.time.buckets`."""
+    length = length_of(metric)
+    if isinstance(length, str):
+        return f"toInt64({period_sql(length, metric.timezone, metric.week_start, bind)})"
+    if length == DAY_S:
         return day_sql(metric.timezone, bind)
-    return f"intDiv(toUnixTimestamp64Milli(timestamp), {bind(1_000 * metric.bucket_s, 'Int64')})"
+    return f"intDiv(toUnixTimestamp64Milli(timestamp), {bind(1_000 * length, 'Int64')})"
 
 
-def _measured(metric: Metric, bind: Binder) -> tuple[str, str, str]:
+def measured_sql(metric: Metric, bind: Binder) -> tuple[str, str, str]:
     """Return whether rows are distinct, the columns that they need, and what is measured."""
     if metric.measure == "persons":
-        windows = WINDOWS[metric.bucket_s]
+        windows = WINDOWS[length_of(metric)]
         counts = ", ".join(f"uniqExactIf(person_id, shift < {window})" for window in windows)
         return "DISTINCT", ", person_id", f"[{counts}]"
     if metric.by_event:
@@ -172,7 +183,8 @@ def _top(metric: Metric, bind: Binder) -> str:
     return f"count(), countIf(isNull(key)), arraySlice({in_order}, 1, {limit})"
 
 
-def _reader(metric: Metric) -> Callable[..., WindowValues]:
+def reader_of(metric: Metric) -> Callable[..., WindowValues]:
+    """Return a function of the columns that are measured (`measured_sql`)."""
     if metric.measure == "persons":
         return lambda persons: WindowValues(persons=[int(count) for count in persons])
     if metric.measure == "top" or metric.by_event:

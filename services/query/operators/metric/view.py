@@ -1,22 +1,26 @@
 """The view of the metrics' results: the latest records of each partition, merged on request."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition
+from schemas.operators.metric import KEPT, METRIC, Metric, MetricDefinition, buckets_of
 from schemas.sketches.metric_aggregate import MetricAggregate, read_aggregate
 from schemas.time.buckets import Buckets
+from services.query.operators.breakdown import add_errors
 from services.query.operators.metric.aggregates import (
     MetricAggregates,
     MetricQuery,
+    ValueWindows,
+    Windows,
     WindowValues,
     values_of,
 )
 from services.query.operators.metric.sliding import slide
+from services.query.operators.metric.view_by_value import persons_by_value, windows_by_value
 from services.query.views.latest import LatestByKey
 from services.query.views.progress import Progress, progress_of
 from services.query.views.reader import ResultSource, VersionKey
@@ -49,7 +53,7 @@ class MetricResultsView(LatestByKey[MetricRecord]):
         Only the buckets of windows that may be shown are merged, so a small query is cheap.
         """
         metric, whole = definition.metric, self.at(definition, None)
-        buckets = Buckets(metric.bucket_s, metric.timezone)
+        buckets = buckets_of(metric)
         newest = _known(one.record["newest_at"] for one in whole)
         # A partition without recent events still has buckets that the others have dropped.
         oldest = buckets.number(max(newest)) - KEPT + 1 if newest else 0
@@ -61,12 +65,18 @@ class MetricResultsView(LatestByKey[MetricRecord]):
             if bucket is not None and begin <= bucket <= end
             for one in self.at(definition, bucket)
         ]
+        windows: Windows
+        if metric.measure == "persons":
+            windows, by_value = _persons(records), persons_by_value
+        else:
+            windows, by_value = _windows(metric, buckets, records, query, oldest), windows_by_value
+        values: ValueWindows = {}
+        if metric.breakdown is not None:
+            values = by_value(metric, buckets, records, query, windows)
         return MetricAggregates(
-            windows=(
-                _persons(records)
-                if metric.measure == "persons"
-                else _windows(metric, buckets, records, query, oldest)
-            ),
+            windows=windows,
+            values=values,
+            values_error=add_errors(one.record["values_error"] for one in whole),
             seen=_seen(whole),
             late_dropped=sum(one.record["late_dropped"] for one in whole),
             updated_at=max((one.record["updated_at"] for one in whole), default=None),
@@ -80,7 +90,7 @@ def _known(times: Iterable[int | None]) -> list[int]:
     return [time for time in times if time is not None]
 
 
-def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, WindowValues]:
+def _persons(records: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[int, WindowValues]:
     added: dict[int, list[int]] = {}
     for number, record in records:
         known, persons = added.get(number), record["persons"]
@@ -91,7 +101,7 @@ def _persons(records: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[int, Wind
 def _windows(
     metric: Metric,
     buckets: Buckets,
-    records: Iterable[tuple[int, Mapping[str, Any]]],
+    records: Sequence[tuple[int, Mapping[str, Any]]],
     query: MetricQuery,
     oldest: int,
 ) -> dict[int, WindowValues]:

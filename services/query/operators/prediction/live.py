@@ -5,6 +5,7 @@ import datetime
 import msgspec
 
 from schemas.operators.prediction import PredictionDefinition
+from services.query.operators.live import encode_live
 from services.query.operators.prediction.bands import BandResponse
 from services.query.operators.prediction.models import Models
 from services.query.operators.prediction.promotion import ChampionResponse
@@ -54,8 +55,7 @@ def live_prediction(
         response = assemble(one, questions.aggregates(one), models.of, counts=counts)
         return _live(one, before, response)
 
-    earlier = None if previous is None else live(previous, None)
-    return msgspec.json.encode(live(definition, earlier))
+    return encode_live(definition, previous, live)
 
 
 def _live(

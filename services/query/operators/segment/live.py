@@ -1,11 +1,13 @@
 """A segment's size as the live WebSocket sends it."""
 
 import datetime
+from functools import partial
 
 import msgspec
 
 from schemas.operators.segment import SegmentDefinition
 from services.query.http.params import instant
+from services.query.operators.live import encode_live
 from services.query.operators.segment.view import SegmentResultsView
 from services.query.views.progress import State
 
@@ -27,12 +29,11 @@ def live_segment(
     definition: SegmentDefinition, previous: SegmentDefinition | None, results: SegmentResultsView
 ) -> bytes:
     """Return a segment's present size, and that of the version before, in JSON."""
-    before = None if previous is None else _live(previous, None, results)
-    return msgspec.json.encode(_live(definition, before, results))
+    return encode_live(definition, previous, partial(_live, results))
 
 
 def _live(
-    definition: SegmentDefinition, previous: LiveSegment | None, results: SegmentResultsView
+    results: SegmentResultsView, definition: SegmentDefinition, previous: LiveSegment | None
 ) -> LiveSegment:
     aggregates = results.aggregates(definition)
     updated_at = aggregates.updated_at

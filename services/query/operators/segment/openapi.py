@@ -19,6 +19,7 @@ from services.query.operators.segment.response import (
     SegmentOverlapResponse,
     SegmentResultsResponse,
 )
+from services.query.tables.media import table_response
 
 RESULTS: Final = operation(
     "readSegmentResults",
@@ -29,13 +30,13 @@ RESULTS: Final = operation(
         SOURCE,
         AS_OF,
         CLOCK,
-        *day_parameters("day (UTC) to show", "who is in now is counted in any case"),
+        *day_parameters("day to show", "who is in now is counted in any case"),
     ),
 )
 MEMBERS: Final = operation(
     "listSegmentMembers",
     "The persons in a segment, by id",
-    {"200": json_response(SegmentMembersResponse)},
+    {"200": table_response(SegmentMembersResponse)},
     404,
     parameters=(*page_parameters("persons"), SOURCE, AS_OF, CLOCK),
 )

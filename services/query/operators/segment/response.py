@@ -25,12 +25,16 @@ class SegmentResponse(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     rule: Rule
+    timezone: str
     created_at: datetime.datetime
     updated_at: datetime.datetime
 
 
 class SegmentDayResponse(msgspec.Struct, frozen=True):
-    """How often persons entered and left on a day (UTC), and how many were in at its end."""
+    """How often persons entered and left on a day, and how many were in at its end.
+
+    Days are those of the segment's time zone.
+    """
 
     day: datetime.date
     persons: int
@@ -133,6 +137,7 @@ def show(definition: SegmentDefinition) -> SegmentResponse:
         name=definition.segment.name,
         description=definition.segment.description,
         rule=definition.segment.rule,
+        timezone=definition.segment.timezone,
         created_at=instant(definition.created_at),
         updated_at=instant(definition.updated_at),
     )

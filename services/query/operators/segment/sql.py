@@ -22,7 +22,7 @@ from schemas.operators.segment import (
 )
 from schemas.time.rfc3339 import read_time
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
-from services.query.clickhouse.events import EventSource, Statement, events, holds
+from services.query.clickhouse.events import EventSource, Statement, events, holds, limit_sql
 from services.query.operators.segment.response import sets_of
 
 # Events with equal times are in the order in which they came.
@@ -30,13 +30,16 @@ _ORDER: Final = "(at, _offset)"
 
 
 def members_statement(
-    source: EventSource, definition: SegmentDefinition, clock: int, after: str, limit: int
+    source: EventSource, definition: SegmentDefinition, clock: int, after: str, limit: int | None
 ) -> Statement:
-    """Return the statement for up to `limit` members whose ids come after `after`, by id."""
+    """Return the statement for up to `limit` members whose ids come after `after`, by id.
+
+    Without a limit it is for all of them.
+    """
     bind = Binder()
     return Statement(
         f"{members_sql(source, definition, clock, bind)} AND person_id > {bind(after, 'String')} "
-        f"ORDER BY person_id LIMIT {bind(limit, 'UInt32')}",
+        f"ORDER BY person_id{limit_sql(limit, bind)}",
         bind.parameters,
     )
 

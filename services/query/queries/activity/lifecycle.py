@@ -14,6 +14,7 @@ from services.query.queries.intervals import Intervals, Slot
 from services.query.queries.ranges import ALL_TIME
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
 from services.query.queries.rows import joined
+from services.query.tables.columns import columns
 
 
 class LifecycleResponse(QueryResponse, frozen=True, kw_only=True):
@@ -121,6 +122,15 @@ LIFECYCLE: Final = QueryKind(
         returning=answer.returning,
         resurrecting=answer.resurrecting,
         dormant=answer.dormant,
+    ),
+    table=columns(
+        begin="time",
+        end="time",
+        incomplete="boolean",
+        new="integer",
+        returning="integer",
+        resurrecting="integer",
+        dormant="integer",
     ),
     check=periods,
     closes=lambda query, now: periods(query, now)[-1].end,

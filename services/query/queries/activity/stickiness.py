@@ -10,6 +10,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.intervals import Slot
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
 from services.query.queries.rows import Row
+from services.query.tables.columns import columns
 
 
 class StickinessResponse(QueryResponse, frozen=True, kw_only=True):
@@ -75,6 +76,7 @@ STICKINESS: Final = QueryKind(
     StickinessResponse,
     (StickinessQuery, StickinessResponse, IntervalResponse),
     rows=_rows,
+    table=columns(intervals="integer", exactly="integer", at_least="integer"),
     check=periods,
     closes=lambda query, now: periods(query, now)[-1].end,
 )

@@ -8,8 +8,9 @@ from schemas.queries.adhoc import SegmentQuery
 from services.query.operators.segment.references import References
 from services.query.operators.segment.sql import members_statement, sizes_statement
 from services.query.queries.adhoc.days import parts_of
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.response import QueryResponse
+from services.query.tables.columns import columns
 
 
 class SegmentQueryResponse(QueryResponse, frozen=True, kw_only=True):
@@ -23,14 +24,26 @@ class SegmentQueryResponse(QueryResponse, frozen=True, kw_only=True):
     next: str | None
 
 
-async def _answer(context: QueryContext, query: SegmentQuery) -> SegmentQueryResponse:
+def _definition(context: QueryContext, query: SegmentQuery) -> SegmentDefinition:
     rules = {one.id: one.segment.rule for one in context.project_segments}
     own: dict[str, Any] = parts_of(context.project_id)
-    definition = SegmentDefinition(
+    return SegmentDefinition(
         **own,
         segment=Segment(rule=query.rule),
         rule=References({**rules, "": query.rule}).resolved(""),
     )
+
+
+async def _export(context: QueryContext, query: SegmentQuery) -> StateStatement:
+    definition = _definition(context, query)
+    return context.passing(
+        lambda source: members_statement(source, definition, context.clock, query.after, None),
+        query.where,
+    )
+
+
+async def _answer(context: QueryContext, query: SegmentQuery) -> SegmentQueryResponse:
+    definition = _definition(context, query)
     sizes = await context.run_statement(
         lambda source: sizes_statement(source, [definition], context.clock), query.where
     )
@@ -53,5 +66,6 @@ SEGMENT: Final = QueryKind(
     SegmentQueryResponse,
     (SegmentQuery, SegmentQueryResponse),
     rows=lambda answer: [{"person": person} for person in answer.persons],
-    page=lambda answer: answer.next,
+    table=columns(person="text"),
+    export=_export,
 )

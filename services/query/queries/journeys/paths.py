@@ -12,6 +12,7 @@ from services.query.queries.journeys.paths_sql import edges_select, persons_sele
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
+from services.query.tables.columns import columns
 
 
 class PathEventResponse(msgspec.Struct, frozen=True):
@@ -115,5 +116,6 @@ PATHS: Final = QueryKind(
     PathsResponse,
     (PathsQuery, PathsResponse, PathEventResponse, PathEdgeResponse, PathPersonsResponse),
     rows=lambda answer: rows_of(answer.edges),
+    table=columns(step="integer", source="text", target="text", other="boolean", persons="integer"),
     closes=lambda query, _: read_range(query).end + 1_000 * query.gap_s,
 )

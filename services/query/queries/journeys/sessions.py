@@ -12,6 +12,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.intervals import Intervals, Slot
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
 from services.query.queries.rows import Row, rows_of
+from services.query.tables.columns import columns
 
 # How long after the range the events of a session count.
 _TAIL_MS: Final = 86_400_000
@@ -208,6 +209,17 @@ SESSIONS: Final = QueryKind(
     SessionsResponse,
     (SessionsQuery, SessionsResponse, SessionFigures, SessionEventResponse, IntervalResponse),
     rows=_rows,
+    table=columns(
+        begin="time",
+        end="time",
+        incomplete="boolean",
+        sessions="integer",
+        persons="integer",
+        events="integer",
+        bounces="integer",
+        average_length_s="number",
+        median_length_s="number",
+    ),
     check=_plan,
     closes=lambda query, now: _plan(query, now)[-1].end + _TAIL_MS + 1_000 * query.gap_s,
 )

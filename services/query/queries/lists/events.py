@@ -5,6 +5,7 @@ before ended, whatever has come meanwhile.
 """
 
 import datetime
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,11 +16,12 @@ from schemas.queries.lists import EventsQuery
 from services.query.clickhouse.queries import QueryResult
 from services.query.clickhouse.tree import Events, Expression, Matches, Person, Select, Value, sql
 from services.query.http.params import instant
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
 from services.query.queries.stored_json import read_stored
+from services.query.tables.columns import columns as columns_of
 
 
 class EventResponse(msgspec.Struct, frozen=True):
@@ -38,6 +40,20 @@ class EventResponse(msgspec.Struct, frozen=True):
     properties: Any
     partition: int
     offset: int
+
+
+# Of a row for each event, as files have it.
+TABLE: Final = columns_of(
+    event_id="text",
+    event="text",
+    person="text",
+    distinct_id="text",
+    timestamp="time",
+    received_at="time",
+    properties="json",
+    partition="integer",
+    offset="integer",
+)
 
 
 class EventsResponse(QueryResponse, frozen=True, kw_only=True):
@@ -79,6 +95,42 @@ def read_cursor(text: str) -> Position | None:
 
 def events_select(query: EventsQuery) -> Select:
     """Return the query of a page of events, and of one more."""
+    columns: dict[str, Expression] = {
+        "id": sql("toString(event_id)"),
+        "name": sql("event"),
+        "person": Person(),
+        "sender": sql("distinct_id"),
+        "at": sql("toUnixTimestamp64Milli(timestamp)"),
+        "received": sql("toUnixTimestamp64Milli(received_at)"),
+        "stored": sql("if(_properties = '', toJSONString(properties), _properties)"),
+        "place": sql("_partition"),
+        "position": sql("_offset"),
+    }
+    return _select(query, columns, query.limit + 1)
+
+
+def export_select(query: EventsQuery) -> Select:
+    """Return the query of all events, with the columns of `TABLE`.
+
+    A blank precedes properties that are no JSON object, so that they are looked at.
+    """
+    columns: dict[str, Expression] = {
+        "id": sql("toString(event_id)"),
+        "name": sql("toString(event)"),
+        "person": Person(),
+        "sender": sql("distinct_id"),
+        "at": sql("timestamp"),
+        "received": sql("received_at"),
+        "stored": sql("if(_properties = '', toJSONString(properties), concat(' ', _properties))"),
+        "place": sql("_partition"),
+        "position": sql("_offset"),
+    }
+    return _select(query, columns)
+
+
+def _select(
+    query: EventsQuery, columns: Mapping[str, Expression], limit: int | None = None
+) -> Select:
     where: list[Expression] = [Matches(query.event)]
     if query.person is not None:
         where.append(sql("{person} = {id}", person=Person(), id=Value(query.person, "String")))
@@ -94,21 +146,11 @@ def events_select(query: EventsQuery) -> Select:
             )
         )
     return Select(
-        {
-            "id": sql("toString(event_id)"),
-            "name": sql("event"),
-            "person": Person(),
-            "sender": sql("distinct_id"),
-            "at": sql("toUnixTimestamp64Milli(timestamp)"),
-            "received": sql("toUnixTimestamp64Milli(received_at)"),
-            "stored": sql("if(_properties = '', toJSONString(properties), _properties)"),
-            "place": sql("_partition"),
-            "position": sql("_offset"),
-        },
+        columns,
         Events([read_range(query)], query.where),
         where=where,
         order_by=(sql("timestamp DESC"), sql("_partition DESC"), sql("_offset DESC")),
-        limit=query.limit + 1,
+        limit=limit,
     )
 
 
@@ -143,6 +185,10 @@ async def _answer(context: QueryContext, query: EventsQuery) -> EventsResponse:
     return EventsResponse(**context.parts(), events=events, next=after)
 
 
+async def _export(context: QueryContext, query: EventsQuery) -> StateStatement:
+    return context.printed(export_select(query))
+
+
 EVENTS: Final = QueryKind(
     SPEC,
     _answer,
@@ -150,5 +196,6 @@ EVENTS: Final = QueryKind(
     EventsResponse,
     (EventsQuery, EventsResponse, EventResponse),
     rows=lambda answer: rows_of(answer.events),
-    page=lambda answer: answer.next,
+    table=TABLE,
+    export=_export,
 )

@@ -13,6 +13,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
+from services.query.tables.columns import columns
 
 
 class PropertyResponse(msgspec.Struct, frozen=True):
@@ -126,4 +127,5 @@ PROPERTIES: Final = QueryKind(
     PropertiesResponse,
     (PropertiesQuery, PropertiesResponse, PropertyResponse),
     rows=lambda answer: rows_of(answer.properties),
+    table=columns(name="text", events="integer", types="json"),
 )

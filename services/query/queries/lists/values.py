@@ -24,6 +24,7 @@ from services.query.queries.contract import QueryContext, QueryKind
 from services.query.queries.ranges import read_range
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import rows_of
+from services.query.tables.columns import columns
 
 
 class ValueResponse(msgspec.Struct, frozen=True):
@@ -96,4 +97,5 @@ VALUES: Final = QueryKind(
     ValuesResponse,
     (ValuesQuery, ValuesResponse, ValueResponse),
     rows=lambda answer: rows_of(answer.values),
+    table=columns(value="json", events="integer"),
 )

@@ -19,6 +19,7 @@ from services.query.queries.trends.response import (
     assemble,
 )
 from services.query.queries.trends.sql import trends_select
+from services.query.tables.columns import columns
 
 
 async def _answer(context: QueryContext, query: TrendsQuery) -> TrendsResponse:
@@ -52,6 +53,16 @@ TRENDS: Final = QueryKind(
     response=TrendsResponse,
     types=(TrendsQuery, TrendsResponse, TrendsPeriodResponse, TrendResponse, IntervalResponse),
     rows=_rows,
+    table=columns(
+        series="text",
+        name="text",
+        breakdown="json",
+        other="boolean",
+        begin="time",
+        end="time",
+        incomplete="boolean",
+        value="number",
+    ),
     refine=_refine,
     check=plan_trends,
     closes=lambda query, now: plan_trends(query, now).slots[-1].last,

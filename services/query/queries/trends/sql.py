@@ -17,6 +17,7 @@ from services.query.clickhouse.tree import (
     Member,
     Number,
     Person,
+    PersonToken,
     PersonValues,
     Select,
     Sql,
@@ -76,7 +77,7 @@ def _found(plan: TrendsPlan, periods: list[list[Slot]]) -> Select:
     }
     persons: dict[str, str] = {}
     for place, by in enumerate(query.breakdown):
-        if by.person is not None:
+        if by.person is not None and by.at == "now":
             persons[f"k{place}"] = by.person
         else:
             columns[f"k{place}"] = _key(by)
@@ -142,6 +143,8 @@ def _any(matches: list[Matches]) -> Expression:
 def _key(by: BreakdownBy) -> Expression:
     if by.segment is not None:
         return sql("if({member}, 't', 'f')", member=Member(by.segment))
+    if by.person is not None:
+        return PersonToken(by.person)
     assert by.property is not None, "a breakdown is by one of three"
     return Token(by.property)
 

@@ -24,7 +24,7 @@ from schemas.errors import InvalidRequest
 from schemas.queries import QUERIES as SPECS
 from schemas.settings import Settings
 from services.query.openapi import document
-from services.query.queries import QUERIES, formats
+from services.query.queries import QUERIES
 from tests.conftest import free_ports
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.services.query.conftest import DEADLINE_S, eventually, ready, serve
@@ -171,9 +171,8 @@ async def test_a_segment_is_found_by_its_id_and_another_is_refused(
 
 
 async def test_every_kind_answers_in_rows_and_lists_come_to_their_end(
-    query: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    query: httpx.AsyncClient,
 ) -> None:
-    monkeypatch.setattr(formats, "PAGE_ROWS", 1)
     for kind, body in EXAMPLES.items():
         path = f"/api/projects/shop/query/{kind}"
         headers = {"accept": "application/x-ndjson"}

@@ -8,8 +8,6 @@
 -- On a cluster, create the table beforehand, ON CLUSTER, with
 --     ENGINE = ReplicatedReplacingMergeTree(_offset, _deleted)
 -- Existing tables are not changed.
-CREATE DATABASE IF NOT EXISTS {database};
-
 CREATE TABLE IF NOT EXISTS {database}.predictions
 (
     project_id    LowCardinality(String),

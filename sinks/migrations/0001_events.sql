@@ -4,8 +4,6 @@
 --     ENGINE = ReplicatedMergeTree
 -- and `replicated_deduplication_window` instead of `non_replicated_deduplication_window`. Existing
 -- tables are not changed.
-CREATE DATABASE IF NOT EXISTS {database};
-
 CREATE TABLE IF NOT EXISTS {database}.events
 (
     event_id     UUID,

@@ -1,0 +1,39 @@
+"""Answers with all persons behind a figure, as ClickHouse finds them."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.query.clickhouse.events import Prefix, Statement
+from services.query.clickhouse.queries import EventStore
+from services.query.http.leaving import unless_left
+from services.query.log.as_of import text_of
+from services.query.tables.columns import columns
+from services.query.tables.encoders import make_encoder
+from services.query.tables.response import POSITIONS_HEADER, respond
+from services.query.tables.stream import encoded
+
+TABLE: Final = columns(person="text")
+
+
+async def answer_persons(
+    request: Request,
+    media_type: str,
+    events: EventStore,
+    project_id: str,
+    state: Callable[[Prefix], Statement],
+    positions: Mapping[int, int] | None,
+) -> Response:
+    """Return a table of the persons that a statement with one column finds.
+
+    It is over the events below some positions, by default over all that the store has. Raises what
+    `EventStore.positions` and the statement do, before anything is sent.
+    """
+    if positions is None:
+        positions = await unless_left(request, events.positions(project_id))
+    chunks = events.stream(project_id, state, positions)
+    headers = {POSITIONS_HEADER: text_of(positions)}
+    body = encoded(chunks, TABLE, make_encoder(media_type, TABLE))
+    return await respond(request, media_type, body, headers)
