@@ -22,6 +22,7 @@ from services.child_process import MISCONFIGURED
 from services.cli_annotate import annotate
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
+from services.cli_mcp import mcp
 from services.cli_predict import predict
 from services.cli_query import query
 from services.cli_sql import sql
@@ -42,7 +43,8 @@ def avila(context: click.Context, port_base: int | None, data_dir: Path | None) 
     context.obj = lambda **more: read_settings(**given | more)
 
 
-for command in (annotate, keys, tokens, projects, import_file, predict, query, sql, store, verify):
+_COMMANDS = (annotate, keys, tokens, projects, import_file, mcp, predict, query, sql, store, verify)
+for command in _COMMANDS:
     avila.add_command(command)
 
 Part = Callable[[Settings], None]
