@@ -1,7 +1,6 @@
 """The views that SQL reads: queries of one project's rows."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.sql.text import RESERVED_PREFIX, quoted, string
@@ -48,6 +47,20 @@ _EVENT_COLUMNS: Final = (
     ViewColumn("_offset", "UInt64", "The offset of its record."),
     ViewColumn("_properties", "String", "The text of properties that are no JSON object."),
 )
+_PERSON_COLUMNS: Final = (
+    ViewColumn("person_id", "String", "The person."),
+    ViewColumn("first_seen", "DateTime64(3, 'UTC')", "The time of the first event."),
+    ViewColumn("last_seen", "DateTime64(3, 'UTC')", "The time of the last event."),
+    ViewColumn("events", "UInt64", "How many events there are."),
+    ViewColumn("properties", _JSON, "The last value of each property that $set has set."),
+)
+_MEMBER_COLUMNS: Final = (
+    ViewColumn("segment_id", "LowCardinality(String)", "The id of the segment."),
+    ViewColumn("name", "String", "The name of the segment."),
+    ViewColumn("person_id", "String", "A person who is in it now."),
+    ViewColumn("version", "Int32", "The version of the definition that was evaluated."),
+    ViewColumn("entered_at", "DateTime64(3, 'UTC')", "Since when the person is in it."),
+)
 _SCORE_COLUMNS: Final = (
     ViewColumn("prediction_id", "LowCardinality(String)", "The id of the prediction."),
     ViewColumn("person_id", "String", "The person."),
@@ -84,15 +97,15 @@ EVENTS: Final = View(
 )
 PERSONS: Final = View(
     "persons",
-    "The persons of the project, computed from all of its events.",
-    (
-        ViewColumn("person_id", "String", "The person."),
-        ViewColumn("first_seen", "DateTime64(3, 'UTC')", "The time of the first event."),
-        ViewColumn("last_seen", "DateTime64(3, 'UTC')", "The time of the last event."),
-        ViewColumn("events", "UInt64", "How many events there are."),
-        ViewColumn("properties", _JSON, "The last value of each property that $set has set."),
-    ),
-    Path(__file__).with_name("persons.sql").read_text("utf-8"),
+    "The persons of the project.",
+    _PERSON_COLUMNS,
+    _of_project("persons", _PERSON_COLUMNS),
+)
+SEGMENTS: Final = View(
+    "segments",
+    "The members of the segments of the project.",
+    _MEMBER_COLUMNS,
+    _of_project("segments", _MEMBER_COLUMNS),
 )
 PREDICTIONS: Final = View(
     "predictions",
@@ -100,9 +113,13 @@ PREDICTIONS: Final = View(
     _SCORE_COLUMNS,
     _of_project("predictions", _SCORE_COLUMNS, final=True),
 )
-# What the views read.
-_TABLES: Final = ("events", "predictions")
-VIEWS: Final = (EVENTS, PERSONS, PREDICTIONS)
+# What the views read, and the views of the store that they read it through.
+_TABLES: Final = (
+    *("events", "predictions"),
+    *("person_states", "persons"),
+    *("segment_members", "definitions", "segments"),
+)
+VIEWS: Final = (EVENTS, PERSONS, SEGMENTS, PREDICTIONS)
 
 
 def view_queries(database: str) -> Mapping[str, str]:

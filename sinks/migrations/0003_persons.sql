@@ -79,8 +79,8 @@ FROM
         SELECT
             state.project_id AS project_id,
             state.person_id AS person_id,
-            min(state.first_seen) AS first_seen,
-            max(state.last_seen) AS last_seen,
+            CAST(min(state.first_seen) AS DateTime64(3, 'UTC')) AS first_seen,
+            CAST(max(state.last_seen) AS DateTime64(3, 'UTC')) AS last_seen,
             groupBitmapMerge(state.places) AS events,
             maxMapMerge(state.set_last) AS last,
             minMapMerge(state.set_first) AS first

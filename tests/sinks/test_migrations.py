@@ -21,7 +21,8 @@ from tests.sinks.tables import query
 DIGESTS = {
     "events": "57b561e13cee5e97",
     "predictions": "b877047eb53a6e5b",
-    "persons": "00516a3457c04c74",
+    "persons": "ca16415df9e399ab",
+    "segments": "33804c2d4f586073",
 }
 
 

@@ -75,10 +75,15 @@ def events(
 
 def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
     """Return an expression that is 1 for events below the offsets of their partitions."""
+    return f"_offset < {end_sql(positions, bind)}" if positions else "0"
+
+
+def end_sql(positions: Mapping[int, int], bind: Binder) -> str:
+    """Return an expression for the position of an event's partition; 0 if it has none."""
     if not positions:
-        return "0"
+        return "toUInt64(0)"
     partitions, offsets = bind([*positions], "Array(UInt32)"), bind([*positions.values()], _OFFSETS)
-    return f"_offset < transform(_partition, {partitions}, {offsets}, toUInt64(0))"
+    return f"transform(_partition, {partitions}, {offsets}, toUInt64(0))"
 
 
 _OFFSETS: Final = "Array(UInt64)"
@@ -253,6 +258,20 @@ def newest_event_statement(source: EventSource, project_id: str) -> Statement:
     newest = "toUnixTimestamp64Milli(max(least(timestamp, received_at)))"
     return Statement(
         f"SELECT if(count() = 0, NULL, {newest}) FROM {events(source, project_id, bind)}",  # noqa: S608
+        bind.parameters,
+    )
+
+
+def earliest_statement(source: EventSource, project_id: str, known: Mapping[int, int]) -> Statement:
+    """Return the statement for the time (ms) of a project's earliest event that is not known yet.
+
+    Known are those below some positions. Null if there are no others.
+    """
+    bind = Binder()
+    earliest = "toUnixTimestamp64Milli(min(timestamp))"
+    others = f"{events(source, project_id, bind)} AND NOT {below_sql(known, bind)}"
+    return Statement(
+        f"SELECT if(count() = 0, NULL, {earliest}) FROM {others}",  # noqa: S608
         bind.parameters,
     )
 

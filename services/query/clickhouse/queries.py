@@ -16,6 +16,7 @@ from services.query.clickhouse.events import (
     positions_statement,
     stored_statement,
 )
+from services.query.clickhouse.persons import has_persons_statement
 from services.query.log.as_of import AsOf
 from services.query.log.event_log import STORED_TIMEOUT_S, EventLog
 
@@ -62,6 +63,7 @@ class EventStore:
         self._database = database
         self._log = log
         self._busy_until = 0.0
+        self._has_persons = False  # once it is true, it remains so
 
     @property
     def log(self) -> EventLog:
@@ -126,6 +128,17 @@ class EventStore:
             return committed
         rows = await self._positions(project_id, positions_statement(self._database, project_id))
         return {**rows, **committed}
+
+    async def has_persons(self, project_id: str) -> bool:
+        """Return whether the store keeps persons, and has all of them (`Persons` of a tree).
+
+        Raises what `Store.columns` does.
+        """
+        if not self._has_persons:
+            statement = has_persons_statement(self._database)
+            ((count,),) = await self._store.columns(project_id, *statement)
+            self._has_persons = bool(count)
+        return self._has_persons
 
     async def prefix(self, project_id: str, asked: AsOf, field: str = "as_of") -> AskedPrefix:
         """Return the events that a request asks for by a field, as soon as the store has them.

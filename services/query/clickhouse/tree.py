@@ -51,6 +51,18 @@ class PersonToken(NamedTuple):
     property: str
 
 
+class PersonNow(NamedTuple):
+    """A property that the event's person has now, as text like that of `Token`."""
+
+    property: str
+
+
+class FirstTouch(NamedTuple):
+    """A property of the first event of the event's person that has it, as text like `Token`."""
+
+    property: str
+
+
 class Raw(NamedTuple):
     """A property of the event as it is stored, null if it is not set."""
 
@@ -75,6 +87,10 @@ Expression: TypeAlias = Union[
 ]
 
 
+# What a statement labels each event with, as text that is the same for equal values.
+Label: TypeAlias = Token | PersonToken | PersonNow | FirstTouch | Member
+
+
 class Events(NamedTuple):
     """The events of the project that pass all filters, and lie in one of the ranges.
 
@@ -83,6 +99,13 @@ class Events(NamedTuple):
 
     ranges: Sequence[tuple[int, int]]
     where: Sequence[QueryFilter] = ()
+
+
+class Persons(NamedTuple):
+    """A row for each person of the project, as the store keeps them.
+
+    The columns are those of `services.query.clickhouse.persons`. A query of it has no filters.
+    """
 
 
 class PersonValues(NamedTuple):
@@ -102,7 +125,7 @@ class Select(NamedTuple):
     """
 
     columns: Mapping[str, Expression]
-    source: Union[Events, "Select"]
+    source: Union[Events, Persons, "Select"]
     joined: PersonValues | None = None
     where: Sequence[Expression] = ()
     group_by: Sequence[str] = ()

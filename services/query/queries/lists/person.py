@@ -8,7 +8,16 @@ from schemas.properties import sent_name
 from schemas.queries.lists import PERSON as SPEC
 from schemas.queries.lists import EventsQuery, PersonQuery
 from services.query.clickhouse.queries import QueryResult
-from services.query.clickhouse.tree import Events, Expression, Person, Select, Value, column, sql
+from services.query.clickhouse.tree import (
+    Events,
+    Expression,
+    Person,
+    Persons,
+    Select,
+    Value,
+    column,
+    sql,
+)
 from services.query.http.params import instant
 from services.query.operators.segment.sql import memberships_statement
 from services.query.queries.contract import QueryContext, QueryKind, StateStatement
@@ -52,8 +61,21 @@ def _is(person: str) -> Expression:
     return sql("{person} = {id}", person=Person(), id=Value(person, "String"))
 
 
-def seen_select(person: str) -> Select:
-    """Return the query of a person's first and last event, and of their number."""
+def seen_select(person: str, *, kept: bool = False) -> Select:
+    """Return the query of a person's first and last event, and of their number.
+
+    It reads what the store keeps of persons, if it does (`kept`).
+    """
+    if kept:
+        return Select(
+            {
+                "first": sql("toUnixTimestamp64Milli(min(first_seen))"),
+                "last": sql("toUnixTimestamp64Milli(max(last_seen))"),
+                "total": sql("sum(events)"),
+            },
+            Persons(),
+            where=(_is(person),),
+        )
     return Select(
         {
             "first": sql("toUnixTimestamp64Milli(min(timestamp))"),
@@ -65,8 +87,13 @@ def seen_select(person: str) -> Select:
     )
 
 
-def properties_select(person: str) -> Select:
-    """Return the query of what events have set of a person: name, value as JSON, whether once."""
+def properties_select(person: str, *, kept: bool = False) -> Select:
+    """Return the query of what events have set of a person: name, value as JSON, whether once.
+
+    It reads what the store keeps of persons, if it does (`kept`).
+    """
+    if kept:
+        return _kept_properties_select(person)
     pairs = sql(
         "arrayJoin(arrayConcat("
         "arrayMap(one -> (one.1, one.2, 0),"
@@ -88,6 +115,26 @@ def properties_select(person: str) -> Select:
         found,
         where=(sql("NOT startsWith({value}, {brace})", value=sql("pair.2"), brace=_BRACE),),
         group_by=("name", "once"),
+        order_by=(column("name"),),
+        limit=_MAX_PROPERTIES,
+    )
+
+
+def _kept_properties_select(person: str) -> Select:
+    # The names of values that are no objects begin with an `s` of their own.
+    pairs = sql(
+        "arrayJoin(arrayConcat("
+        "arrayMap((name, one) -> (name, one.3, 0), mapKeys(set_last), mapValues(set_last)),"
+        "arrayMap((name, one) -> (name, one.3, 1), mapKeys(set_first), mapValues(set_first))))"
+    )
+    return Select(
+        {
+            "name": sql("substring(pair.1, 2)"),
+            "once": sql("pair.3"),
+            "set_to": sql("pair.2"),
+        },
+        Select({"pair": pairs}, Persons(), where=(_is(person),)),
+        where=(sql("startsWith(pair.1, 's')"),),
         order_by=(column("name"),),
         limit=_MAX_PROPERTIES,
     )
@@ -119,7 +166,7 @@ def _events_query(query: PersonQuery) -> EventsQuery:
 
 async def _seen(context: QueryContext, person: str) -> tuple[int, int, int]:
     """Return the times (ms) of a person's first and last event, and their number."""
-    result = await context.run(seen_select(person))
+    result = await context.run(seen_select(person, kept=await context.has_persons()))
     ((first,), (last,), (total,)) = result.columns
     if not total:
         raise NotFound(f"project {context.project_id} has no event of that person")
@@ -135,7 +182,8 @@ async def _export(context: QueryContext, query: PersonQuery) -> StateStatement:
 async def _answer(context: QueryContext, query: PersonQuery) -> PersonResponse:
     select = events_select(_events_query(query))
     first, last, total = await _seen(context, query.person)
-    properties = await context.run(properties_select(query.person))
+    kept = await context.has_persons()
+    properties = await context.run(properties_select(query.person, kept=kept))
     result = await context.run(select)
     events, after = read_events(result, query.limit)
     return PersonResponse(

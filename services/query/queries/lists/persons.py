@@ -1,7 +1,7 @@
 """Persons by id, page by page."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from schemas.queries.lists import PERSONS as SPEC
 from schemas.queries.lists import PersonsQuery
 from services.query.clickhouse.queries import QueryResult
-from services.query.clickhouse.tree import Events, Expression, Person, Select, Value, sql
+from services.query.clickhouse.tree import Events, Expression, Person, Persons, Select, Value, sql
 from services.query.http.params import instant
 from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.ranges import read_range
@@ -34,17 +34,20 @@ class PersonsResponse(QueryResponse, frozen=True, kw_only=True):
     next: str | None
 
 
-def persons_select(query: PersonsQuery) -> Select:
-    """Return the query of a page of persons, and of one more."""
-    seen: dict[str, Expression] = {
-        "first_seen": sql("toUnixTimestamp64Milli(min(timestamp))"),
-        "last_seen": sql("toUnixTimestamp64Milli(max(timestamp))"),
-    }
-    return _select(query, seen, query.limit + 1)
+def persons_select(query: PersonsQuery, *, kept: bool = False) -> Select:
+    """Return the query of a page of persons, and of one more.
+
+    If the store keeps persons (`kept`), they are read as they are kept where that is the answer.
+    """
+    return _select(query, _in_ms, query.limit + 1, kept=kept)
 
 
 def _select(
-    query: PersonsQuery, seen: Mapping[str, Expression], limit: int | None = None
+    query: PersonsQuery,
+    as_shown: Callable[[Expression], Expression],
+    limit: int | None = None,
+    *,
+    kept: bool,
 ) -> Select:
     where: list[Expression] = []
     if query.after:
@@ -52,10 +55,24 @@ def _select(
     if query.search:
         part = Value(query.search, "String")
         where.append(sql("positionCaseInsensitiveUTF8({id}, {part}) > 0", id=Person(), part=part))
+    if kept and not query.where and query.from_ is None and query.to is None:
+        return Select(
+            {
+                "person": Person(),
+                "first": as_shown(sql("first_seen")),
+                "last": as_shown(sql("last_seen")),
+                "total": sql("events"),
+            },
+            Persons(),
+            where=where,
+            order_by=(sql("person"),),
+            limit=limit,
+        )
     return Select(
         {
             "person": Person(),
-            **seen,
+            "first_seen": as_shown(sql("min(timestamp)")),
+            "last_seen": as_shown(sql("max(timestamp)")),
             "events": sql("count()"),
         },
         Events([read_range(query)], query.where),
@@ -64,6 +81,14 @@ def _select(
         order_by=(sql("person"),),
         limit=limit,
     )
+
+
+def _in_ms(at: Expression) -> Expression:
+    return sql("toUnixTimestamp64Milli({at})", at=at)
+
+
+def _unchanged(at: Expression) -> Expression:
+    return at
 
 
 def read_persons(result: QueryResult, limit: int) -> tuple[list[PersonSummaryResponse], str | None]:
@@ -76,17 +101,13 @@ def read_persons(result: QueryResult, limit: int) -> tuple[list[PersonSummaryRes
 
 
 async def _answer(context: QueryContext, query: PersonsQuery) -> PersonsResponse:
-    result = await context.run(persons_select(query))
+    result = await context.run(persons_select(query, kept=await context.has_persons()))
     persons, after = read_persons(result, query.limit)
     return PersonsResponse(**context.parts(), persons=persons, next=after)
 
 
 async def _export(context: QueryContext, query: PersonsQuery) -> StateStatement:
-    seen: dict[str, Expression] = {
-        "first_seen": sql("min(timestamp)"),
-        "last_seen": sql("max(timestamp)"),
-    }
-    return context.printed(_select(query, seen))
+    return context.printed(_select(query, _unchanged, kept=await context.has_persons()))
 
 
 PERSONS: Final = QueryKind(

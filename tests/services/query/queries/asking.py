@@ -1,6 +1,7 @@
 """Queries of a warehouse, answered as the query service answers them, at a time of the test's."""
 
 import asyncio
+import contextlib
 import datetime
 import json
 import uuid
@@ -26,6 +27,14 @@ def ms(text: str) -> int:
     return int(datetime.datetime.fromisoformat(text).timestamp() * 1_000)
 
 
+class EventStoreWithoutPersons(EventStore):
+    """Answers as if the store kept no persons."""
+
+    async def has_persons(self, project_id: str) -> bool:
+        """Return that it keeps none."""
+        return not project_id
+
+
 class Asker:
     """Writes events into projects of their own, and asks queries of them."""
 
@@ -39,10 +48,25 @@ class Asker:
     def write(self, events: Sequence[Event]) -> str:
         """Store events; returns their project."""
         project = uuid.uuid4().hex
+        self.write_more(project, events)
+        return project
+
+    def write_more(self, project: str, events: Sequence[Event]) -> None:
+        """Store events of a project, after those that it has."""
         self._warehouse.write(
             Row(project, one.person, one.event, one.at, one.text) for one in events
         )
-        return project
+
+    @contextlib.contextmanager
+    def without_persons(self) -> Iterator[None]:
+        """Answer from the events alone within the block, as over a store without persons."""
+        kept = self.events
+        store, database = self._store, self._warehouse.settings.clickhouse_database
+        self.events = EventStoreWithoutPersons(store, database, kept.log)
+        try:
+            yield
+        finally:
+            self.events = kept
 
     def ask(
         self,
