@@ -37,7 +37,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-# The name of an operator, or `plan`, `write-key`, `query-token`, `project` or `session`.
+# The name of an operator, or `plan`, `dashboard`, `dashboard-link`, `write-key`, `query-token`,
+# `project` or `session`.
 Kind: TypeAlias = str
 
 # The fields of a definition's body that do not change what is counted.

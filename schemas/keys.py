@@ -1,4 +1,4 @@
-"""Credentials (write keys, query tokens, sessions) and the limits and settings of projects.
+"""Credentials (write keys, query tokens, sessions, links) and the limits and settings of projects.
 
 They are records of the definitions topic. A write key sends events, a query token reads figures and
 changes definitions; neither is accepted instead of the other, and their prefixes differ.
@@ -25,10 +25,13 @@ from schemas.time.calendar import WeekStart
 
 WRITE_KEY_PREFIX: Final = "awk_"
 TOKEN_PREFIX: Final = "aqt_"  # noqa: S105  # of tokens, not one
+LINK_PREFIX: Final = "adl_"
 MIN_KEY_CHARS: Final = 8
 MAX_WRITE_KEYS_PER_PROJECT: Final = 100
 MAX_TOKENS_PER_PROJECT: Final = 100
 MAX_TOKEN_DAYS: Final = 366
+MAX_LINKS_PER_PROJECT: Final = 200
+MAX_LINK_DAYS: Final = 366
 # All projects; no project can have this id.
 ALL_PROJECTS: Final = "*"
 
@@ -39,6 +42,8 @@ Scope = Literal["read", "write"]
 PerSecond = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PerDay = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+$", max_length=255)]
+# Characters of a header's value that end a source or a directive of a policy are not accepted.
+FrameOrigin = Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", max_length=255)]
 TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
 ProjectOrAll = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
 
@@ -121,7 +126,27 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     client: Text = ""
 
 
-Definition = WriteKey | QueryToken | Project | Session
+class DashboardLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The record of a link that shows one dashboard to whoever has it, without signing in.
+
+    `digest` is the SHA-256 of its secret in hex, and `id` the beginning of that. Until `expires_at`
+    it shows the figures of the tiles of `dashboard` and nothing else. `embed` are the web pages
+    (`https://shop.example`) that may show it in a frame; none may if it is empty.
+    """
+
+    kind: ClassVar[Kind] = "dashboard-link"
+
+    project_id: Id
+    id: Id
+    digest: str
+    dashboard: Id
+    created_at: int
+    expires_at: int
+    name: Text = ""
+    embed: Annotated[tuple[FrameOrigin, ...], Meta(max_length=20)] = ()
+
+
+Definition = WriteKey | QueryToken | Project | Session | DashboardLink
 
 
 def mint_write_key() -> str:
@@ -137,6 +162,11 @@ def mint_token() -> str:
 def mint_session() -> str:
     """Return the secret of a new session, which is not stored."""
     return secrets.token_hex(_TOKEN_BYTES)
+
+
+def mint_link() -> str:
+    """Return the secret of a new link to a dashboard, which is not stored."""
+    return LINK_PREFIX + secrets.token_hex(_TOKEN_BYTES)
 
 
 def digest_of(token: str) -> str:
@@ -168,6 +198,7 @@ def secret_kind(text: str) -> str:
 
 _SECRETS: Final = {
     TOKEN_PREFIX: "a query token, which is secret",
+    LINK_PREFIX: "the secret of a link to a dashboard",
     "phx_": "a personal API key of PostHog's, which is secret",
     "phs_": "a secure API key of PostHog's, which is secret",
 }
@@ -207,5 +238,6 @@ def decode(kind: str, value: bytes) -> Definition | None:
 
 
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Definition]]] = {
-    struct.kind: msgspec.json.Decoder(struct) for struct in (WriteKey, QueryToken, Project, Session)
+    struct.kind: msgspec.json.Decoder(struct)
+    for struct in (WriteKey, QueryToken, Project, Session, DashboardLink)
 }

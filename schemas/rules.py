@@ -166,6 +166,16 @@ def predictions(rule: Rule, path: str) -> list[tuple[str, str]]:
     ]
 
 
+def forms(rule: Rule, path: str) -> list[tuple[str, str]]:
+    """Return the names of the conditions on a person in a checked rule, with their paths."""
+    return [
+        (name, f"{place}.{name}")
+        for leaf, place in _walk(rule, path, 1)
+        for name in leaf.__struct_fields__
+        if getattr(leaf, name) not in ((), None)
+    ]
+
+
 def resolve(rule: Rule, rule_of: Callable[[str], Rule]) -> Rule:
     """Return the rule with each reference replaced by `rule_of` it, which has none itself."""
     if rule.segment is not None:

@@ -1,8 +1,8 @@
 """The access log: one line a request, with its client, its path, its status and its duration.
 
-A line contains no query, header, body or key. The client's address is that of the last machine that
-is not a trusted proxy. At most `MAX_PER_S` lines are written a second, because anybody can cause
-them; the next line then counts the suppressed ones.
+A line contains no query, header, body or key, and no id of a person. The client's address is that
+of the last machine that is not a trusted proxy. At most `MAX_PER_S` lines are written a second,
+because anybody can cause them; the next line then counts the suppressed ones.
 """
 
 import time

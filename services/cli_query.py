@@ -1,18 +1,23 @@
 """`avila query`: the query service, and queries of it from the command line.
 
-Standard output holds the answer: a table for people, or with `--json` the answer as it came.
+Standard output holds the answer: a table for people, with `--json` the answer as it came, or with
+`--format` a table for programs.
 """
 
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+if TYPE_CHECKING:
+    import httpx
+
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized, Unavailable
 from schemas.settings import QUERY_PORT, Settings
+from services.cli_table import fetch_table, read_table_format, table_options
 
 ReadSettings = Callable[[], Settings]
 
@@ -85,7 +90,12 @@ def _command(kind: str, summary: str) -> click.Command:
         asked = _read_body(body)
         where = {name: options.pop(name) for name in ("project", "url", "token")}
         as_json: bool = options.pop("as_json")
+        output: Path | None = options.pop("output")
+        table_format = read_table_format(options.pop("table_format"), output)
         asked |= _fields(**options)
+        if table_format is not None:
+            fetch_table(settings(), f"query/{kind}", asked, table_format, output, **where)
+            return
         answer = ask(settings(), f"query/{kind}", asked, **where)
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=False))
@@ -97,7 +107,7 @@ def _command(kind: str, summary: str) -> click.Command:
     made: click.Command = command
     for option in reversed((*_OPTIONS, *(_TRENDS_OPTIONS if kind == "trends" else ()))):
         made = option(made)
-    return made
+    return table_options(made)
 
 
 def _read_body(text: str) -> dict[str, Any]:
@@ -168,17 +178,21 @@ def ask(
     headers = {"authorization": f"Bearer {token or read_token(settings)}"}
     try:
         answer = httpx.post(path, json=body, headers=headers, timeout=_TIMEOUT_S)
-        answered: dict[str, Any] = answer.json()
+        if answer.status_code < _OK:
+            answered: dict[str, Any] = answer.json()
+            return answered
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise Unavailable(f"the query service at {at} does not answer: {error}") from None
-    if answer.status_code < _OK:
-        return answered
-    message = str(answered.get("error", {}).get("message", answer.reason_phrase))
-    raise _error(answer.status_code, message)
+    raise refusal(answer)
 
 
-def _error(status: int, message: str) -> AvilaError:
-    match status:
+def refusal(answer: "httpx.Response") -> AvilaError:
+    """Return the error that an answer of the query service reports."""
+    try:
+        message = str(answer.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        message = f"the query service answers {answer.status_code} {answer.reason_phrase}"
+    match answer.status_code:
         case 400:
             return InvalidRequest(message)
         case 401 | 403:

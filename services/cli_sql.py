@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from schemas.errors import InvalidRequest
 from schemas.settings import Settings
+from services.cli_table import fetch_table, read_table_format, table_options
 
 
 @click.command("sql")
@@ -23,6 +25,7 @@ from schemas.settings import Settings
 @click.option("--url", help="Address of the query service (default: on this machine).")
 @click.option("--token", help="Query token (default: that of `avila up` on this machine).")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@table_options
 @click.pass_obj
 def sql(
     settings: Callable[[], Settings],
@@ -32,6 +35,8 @@ def sql(
     parameters: tuple[str, ...],
     url: str | None,
     token: str | None,
+    output: Path | None,
+    table_format: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -40,7 +45,12 @@ def sql(
     from services.query_report import table  # noqa: PLC0415
 
     body = {"sql": sql, "parameters": dict(map(_read_parameter, parameters))}
-    answer = ask(settings(), "sql", body, project=project, url=url, token=token)
+    where: dict[str, Any] = {"project": project, "url": url, "token": token}
+    table_format = read_table_format(table_format, output)
+    if table_format is not None:
+        fetch_table(settings(), "sql", body, table_format, output, **where)
+        return
+    answer = ask(settings(), "sql", body, **where)
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False))
         return

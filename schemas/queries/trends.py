@@ -107,11 +107,7 @@ class TrendsQuery(Query, frozen=True, forbid_unknown_fields=True, omit_defaults=
         for place, formula in enumerate(self.formulas):
             check_formula(formula.formula, letters, f"formulas[{place}].formula")
         for place, by in enumerate(self.breakdown):
-            if sum(one is not None for one in (by.property, by.person, by.segment)) != 1:
-                message = "must have exactly one of `property`, `person` and `segment`"
-                raise InvalidRequest(message, f"breakdown[{place}]")
-            if by.at != "now" and by.person is None:
-                raise InvalidRequest("must be set with `person` only", f"breakdown[{place}].at")
+            check_breakdown(by, f"breakdown[{place}]")
 
     def references(self) -> Iterator[Reference]:
         """Yield the segments that the query refers to."""
@@ -121,6 +117,15 @@ class TrendsQuery(Query, frozen=True, forbid_unknown_fields=True, omit_defaults=
         for place, by in enumerate(self.breakdown):
             if by.segment is not None:
                 yield Reference(by.segment, f"breakdown[{place}].segment")
+
+
+def check_breakdown(by: BreakdownBy, path: str) -> None:
+    """Refuse a breakdown that is by nothing, or by more than one; raises `InvalidRequest`."""
+    if sum(one is not None for one in (by.property, by.person, by.segment)) != 1:
+        message = "must have exactly one of `property`, `person` and `segment`"
+        raise InvalidRequest(message, path)
+    if by.at != "now" and by.person is None:
+        raise InvalidRequest("must be set with `person` only", f"{path}.at")
 
 
 def _check_series(series: TrendSeries, path: str) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from schemas.definitions import parse_key
 from schemas.keys import (
+    DashboardLink,
     Definition,
     Project,
     QueryToken,
@@ -23,7 +24,7 @@ from schemas.keys import (
 
 log = structlog.get_logger(__name__)
 
-_KINDS = {WriteKey.kind, QueryToken.kind, Project.kind, Session.kind}
+_KINDS = {WriteKey.kind, QueryToken.kind, Project.kind, Session.kind, DashboardLink.kind}
 
 
 class Change(NamedTuple):
@@ -45,6 +46,7 @@ class Keys:
         tokens: by id.
         projects: those with limits or settings, by id.
         sessions: of the page, by id.
+        links: to dashboards, by id.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class Keys:
         self.tokens: dict[str, QueryToken] = {}
         self.projects: dict[str, Project] = {}
         self.sessions: dict[str, Session] = {}
+        self.links: dict[str, DashboardLink] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply changes in the order of the topic; applying them again changes nothing."""
@@ -65,6 +68,8 @@ class Keys:
                     self.projects[name] = definition
                 case Session():
                     self.sessions[name] = definition
+                case DashboardLink():
+                    self.links[name] = definition
                 case None:
                     self._remove(project_id, kind, name)
 
@@ -74,6 +79,7 @@ class Keys:
             QueryToken.kind: self.tokens,
             Project.kind: self.projects,
             Session.kind: self.sessions,
+            DashboardLink.kind: self.links,
         }
         before: Definition | None = held[kind].get(name)
         if before is not None and before.project_id == project_id:
@@ -98,6 +104,17 @@ class Keys:
         """
         digest = digest_of(secret)
         found = self.sessions.get(token_id(digest))
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            return None
+        return found
+
+    def find_link(self, secret: str) -> DashboardLink | None:
+        """Return the link with this secret, even if it has expired; None if there is none.
+
+        Compares as `find_token` does.
+        """
+        digest = digest_of(secret)
+        found = self.links.get(token_id(digest))
         if found is None or not hmac.compare_digest(found.digest, digest):
             return None
         return found

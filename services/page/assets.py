@@ -4,6 +4,7 @@ The document is asked for again each time, so that a new version is seen at once
 by browsers for a year. The page may load from its own origin alone, and nothing of it is inline.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ POLICY: Final = (
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'"
 )
+_NO_FRAME: Final = "frame-ancestors 'none'"
 _SAFETY: Final = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -55,6 +57,16 @@ class Page:
     async def index(self, request: Request) -> Response:
         """Answer with the document."""
         return _respond(self._find("index.html"), request.headers, "no-cache")
+
+    def framed(self, request: Request, ancestors: Sequence[str]) -> Response:
+        """Answer with the document, which the pages of these origins may show in a frame."""
+        answer = _respond(self._find("index.html"), request.headers, "no-cache")
+        if ancestors:
+            allowed = f"frame-ancestors {' '.join(ancestors)}"
+            answer.headers["Content-Security-Policy"] = POLICY.replace(_NO_FRAME, allowed)
+            # A frame on another site may be embedded there by this header only.
+            answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return answer
 
     async def asset(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a file: an ASGI application, mounted at `/assets`."""

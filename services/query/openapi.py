@@ -10,10 +10,12 @@ from typing import Final
 
 import msgspec
 
-from schemas.keys import TOKEN_PREFIX
+from schemas.dashboards import Dashboard
+from schemas.keys import LINK_PREFIX, TOKEN_PREFIX
 from schemas.plans import Plan
 from services.errors import ErrorBody
 from services.query.api import DOCUMENTS, GROUPS, ROUTES
+from services.query.dashboards import routes as dashboards
 from services.query.http.describe import (
     ID_PATTERN,
     Json,
@@ -80,6 +82,13 @@ def document() -> Json:
                     "description": "A query token, as `avila tokens create` makes them. GET and "
                     "queries need the scope `read`, everything else the scope `write`.",
                 },
+                "dashboardLink": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": f"{LINK_PREFIX}…",
+                    "description": "The secret of a link, which follows the `#` of its address. It "
+                    "shows one dashboard.",
+                },
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",
@@ -101,7 +110,9 @@ def _description() -> str:
         "keeps; ask ClickHouse any question about the past with a query; define tracking plans, "
         "which say what the properties of events must be. The "
         "WebSocket `/api/projects/{project}/live`, which OpenAPI cannot describe, sends results "
-        f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first.'
+        f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first. '
+        "`GET /api/projects/{project}/live/{topic}` sends one of these topics as "
+        "Server-Sent Events, `…/live/{topic}/{id}` one definition."
     )
 
 
@@ -116,6 +127,8 @@ def _paths() -> dict[str, Json]:
     for session_route in sessions.ROUTES:
         path = paths.setdefault(session_route.path, {})
         path[session_route.method.lower()] = session_route.operation
+    for shared_route in dashboards.SHARED_ROUTES:
+        paths[shared_route.path] = {"get": shared_route.operation}
     return paths
 
 
@@ -123,7 +136,16 @@ def _schemas() -> dict[str, Json]:
     types = {one for group in GROUPS for one in group.types}
     _, schemas = msgspec.json.schema_components(
         sorted(
-            {*types, *sessions.TYPES, Alive, ErrorBody, Plan, Readiness},
+            {
+                *types,
+                *sessions.TYPES,
+                *dashboards.SHARED_TYPES,
+                Alive,
+                Dashboard,
+                ErrorBody,
+                Plan,
+                Readiness,
+            },
             key=lambda one: one.__name__,
         ),
         ref_template="#/components/schemas/{name}",
@@ -134,12 +156,14 @@ def _schemas() -> dict[str, Json]:
     conditions = {"property": ("op", "value"), "and": (), "or": (), "not": ()}
     schemas["Condition"] = one_of_forms(schemas["Condition"], conditions)
     queries.refine(schemas)
+    dashboards.refine(schemas)
     for operator in OPERATORS:
         operator.refine(schemas)
         title = operator.request.__name__
         schemas[f"New{title}"] = _with(schemas[title], _NAMED)
         schemas[f"Changed{title}"] = _with(schemas[title], _SHOWN)
     schemas["NewPlan"] = _with(schemas["Plan"], _SHOWN)
+    schemas["NewDashboard"] = _with(schemas["Dashboard"], _SHOWN)
     for body in DOCUMENTS.values():
         title = body.__name__
         schemas[f"New{title}"] = _with(schemas[title], _NAMED)

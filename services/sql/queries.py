@@ -119,6 +119,8 @@ class _Queries(Expressions):
             parts.append("DISTINCT")
             if on := distinct.args.get("on"):
                 parts.append(f"ON ({self.all(on.expressions)})")
+        if not node.expressions:
+            raise Refused("SELECT has no columns; a comment begins with -- and takes the rest")
         parts.append(", ".join(self.at(one, self._selected) for one in node.expressions))
         if source := node.args.get("from_"):
             parts.append(f"FROM {self._source(source.this)}")

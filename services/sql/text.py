@@ -1,5 +1,6 @@
 """Prints names and values so that they cannot end early, whatever is in them."""
 
+import math
 import re
 from typing import Final
 
@@ -40,9 +41,11 @@ def string(value: str) -> str:
 
 
 def number(text: str) -> str:
-    """Return a number as it is written; raises `Refused` for what is none."""
+    """Return a number as it is written; raises `Refused` for what is none, or for one too large."""
     if len(text) > 400 or not _NUMBER.fullmatch(text):
         raise Refused(f"{text[:100]!r} is no number")
+    if math.isinf(float(text)):
+        raise Refused(f"{text[:100]!r} is too large a number")
     return text
 
 

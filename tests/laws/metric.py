@@ -185,7 +185,7 @@ def cases(draw: st.DrawFn, /, measure: str, values: st.SearchStrategy[Any], **mo
 
 
 @st.composite
-def cases_of_persons(draw: st.DrawFn, **more: Any) -> Case:
+def cases_of_persons(draw: st.DrawFn, /, **more: Any) -> Case:
     """Events within the lateness of each other."""
     body = {"measure": "persons", "timezone": draw(st.sampled_from(ZONES)), **more}
     length = draw(_lengths([60, 3_600, 86_400], body))
@@ -198,7 +198,8 @@ def cases_of_persons(draw: st.DrawFn, **more: Any) -> Case:
 @st.composite
 def _lengths(draw: st.DrawFn, lengths: list[int], body: dict[str, Any]) -> int:
     """Give a metric its buckets; returns how many seconds one has, at most."""
-    length = draw(st.sampled_from([*lengths, *_LENGTHS_S]))
+    either: list[int | str] = [*lengths, *_LENGTHS_S]
+    length = draw(st.sampled_from(either))
     if isinstance(length, int):
         body["bucket_s"] = length
         return length

@@ -16,7 +16,9 @@ from pipelines.operators.segment.state import SegmentState
 from pipelines.operators.sequence import SequenceShape, SequenceState
 from schemas.event_filter import EventFilter
 from schemas.operators.funnel import Funnel, Step
+from schemas.operators.metric import WINDOWS
 from schemas.operators.segment import EventSequence, Rule
+from schemas.time.buckets import Buckets
 from schemas.time.calendar import calendar
 
 State: TypeAlias = SequenceState | FunnelState | CohortState | ActiveState | SegmentState
@@ -70,7 +72,7 @@ def renamed(column: NDArray[Any]) -> NDArray[Any]:
         lambda: SequenceState(SequenceShape(2, HOUR_MS, HOUR_MS)),
         lambda: FunnelState(rules_of(OPTIONS, HOUR_MS)),
         lambda: CohortState(3, calendar("day", "UTC"), HOUR_MS),
-        lambda: ActiveState(60, "UTC", HOUR_MS),
+        lambda: ActiveState(WINDOWS[60], Buckets(60, "UTC"), HOUR_MS),
         lambda: SegmentState(compile_rule(SEQUENCE), HOUR_MS),
     ],
     ids=["sequence", "funnel with options", "cohort", "active persons", "segment"],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.queries import QUERIES
@@ -39,7 +40,9 @@ def run(
     return ended
 
 
-def test_a_query_is_asked_from_the_command_line(settings: Settings, warehouse: Warehouse) -> None:
+def test_a_query_is_asked_from_the_command_line(
+    settings: Settings, warehouse: Warehouse, tmp_path: Path
+) -> None:
     at = ms("2026-11-10T10:00:00Z")
     warehouse.write(
         Event("shop", person, "buy", at, '{"plan": "pro"}') for person in ("ann", "bob")
@@ -67,6 +70,18 @@ def test_a_query_is_asked_from_the_command_line(settings: Settings, warehouse: W
 
         refused = run(stored, "trends", "{}", *there, code=1)
         assert "series" in refused.stderr
+        to = tmp_path / "events.parquet"
+        run(stored, "events", *there, "--format", "parquet", "-o", str(to))
+        assert pq.read_table(to)["person"].to_pylist() == ["bob", "ann"]
+        assert list(tmp_path.glob("*.part")) == []
+        lines = run(stored, "persons", *there, "--format", "csv").stdout.splitlines()
+        assert [line.split(",")[0] for line in lines] == ["person", '"ann"', '"bob"']
+        refused = run(stored, "trends", "{}", *there, "--format", "csv", code=1)
+        assert "series" in refused.stderr
+        assert "needs --format" in run(stored, "events", *there, "-o", str(to), code=1).stderr
+        nowhere = str(tmp_path / "none" / "file")
+        failed = run(stored, "events", *there, "--format", "csv", "-o", nowhere, code=1)
+        assert "cannot be written" in failed.stderr
         assert "BODY: is not JSON" in run(stored, "trends", "{", *there, code=1).stderr
         assert "cannot be read" in run(stored, "trends", "@/none", *there, code=1).stderr
         unknown = run(stored, "trends", body, *there[:-1], "aqt_none", code=1)

@@ -6,12 +6,13 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/figures.css";
 import "./styles/forms.css";
+import "./styles/boards.css";
 import "./styles/explore.css";
 import { startDefinitions } from "./state/definitions";
-import { startHealth } from "./state/health";
+import { startClock, startHealth } from "./state/health";
 import { startLive } from "./state/live";
 import { readSession, session } from "./state/session";
-import { route } from "./state/router";
+import { route, sharedId } from "./state/router";
 import { loadWords } from "./words";
 import { Loading } from "./parts/notes";
 import { PageOf } from "./parts/page-of";
@@ -34,6 +35,13 @@ function App(): JSX.Element {
 async function start(): Promise<void> {
   await loadWords();
   const place = document.getElementById("app");
+  const link = sharedId();
+  if (link) {
+    const { Shared } = await import("./pages/shared");
+    if (place) render(<Shared id={link} />, place);
+    startClock();
+    return;
+  }
   if (place) render(<App />, place);
   try {
     await readSession();

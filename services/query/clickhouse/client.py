@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 from schemas.errors import BackOff, InvalidRequest, Unavailable
 from schemas.settings import Settings
 from services.query.clickhouse.late_errors import LateError, without_late_error
+from services.query.clickhouse.reasons import is_short_of_memory, reason_of, too_much
 from services.turns import Turns
 from sinks.connection import location
 
@@ -225,14 +226,10 @@ def _as_avila_errors(*, own_statement: bool = True) -> Iterator[None]:
         yield
     except (Error, LateError) as error:
         code = error.code or 0
-        reason = str(error).splitlines()[0][:300]
-        if code in _TOO_MUCH:
-            raise InvalidRequest(
-                "the query needs more time or memory than a query may take: ask for a shorter "
-                "range, select fewer events, or break down by fewer values; ClickHouse says: "
-                f"{reason}"
-            ) from error
-        if code in _BUSY:
+        reason = reason_of(error)
+        if refusal := too_much(error):
+            raise InvalidRequest(refusal) from error
+        if code in _BUSY or is_short_of_memory(error):
             raise BackOff(f"ClickHouse is busy: {reason}", 1) from error
         if code in _NO_TABLE and own_statement:
             raise Unavailable(f"ClickHouse has no events yet: {reason}") from error
@@ -245,6 +242,5 @@ def _as_avila_errors(*, own_statement: bool = True) -> Iterator[None]:
         raise Unavailable(f"ClickHouse does not answer: {error!r}") from error
 
 
-_TOO_MUCH: Final = {159, 241, 307, 396, 158}  # time, memory, bytes, result rows, rows
 _BUSY: Final = {202, 203}  # too many queries at once, no free connection
 _NO_TABLE: Final = {60, 81}  # unknown table, unknown database

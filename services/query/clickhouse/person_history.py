@@ -56,10 +56,13 @@ class PersonHistory:
         differs = f"{self._value(condition.property, of_set, of_once, str(unset))} != {unset}"
         return f"({self._column(differs)} != {unset})"
 
-    def token(self, name: str) -> str:
-        """Return an expression for a property's token at the event; empty if it was not set."""
+    def token(self, name: str, column: str = "") -> str:
+        """Return an expression for a property's token at the event; empty if it was not set.
+
+        With `column` it is the column of that name.
+        """
         of_set, of_once = (token_sql(name, self._bind, within) for within in (SET, SET_ONCE))
-        return self._column(self._value(name, of_set, of_once, "''"))
+        return self._column(self._value(name, of_set, of_once, "''"), column)
 
     def joins(self) -> str:
         """Return the JOIN clause; empty if nothing was asked for."""
@@ -74,8 +77,8 @@ ASOF LEFT JOIN (
     WINDOW so_far AS ({_WINDOW})
 ) AS persons_then ON {PERSON_SQL} = then_person AND {_MOMENT} >= then_moment"""  # noqa: S608 (of placeholders)
 
-    def _column(self, sql: str) -> str:
-        return self._columns.setdefault(sql, f"then_{len(self._columns)}")
+    def _column(self, sql: str, name: str = "") -> str:
+        return self._columns.setdefault(sql, name or f"then_{len(self._columns)}")
 
     def _value(self, name: str, of_set: str, of_once: str, unset: str) -> str:
         """Return what is set last so far, or else first, of a property; `unset` if neither is."""

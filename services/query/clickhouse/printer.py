@@ -27,10 +27,13 @@ from services.query.clickhouse.persons import persons_sql
 from services.query.clickhouse.tree import (
     Events,
     Expression,
+    FirstTouch,
+    Label,
     Matches,
     Member,
     Number,
     Person,
+    PersonNow,
     Persons,
     PersonToken,
     PersonValues,
@@ -44,6 +47,9 @@ from services.query.clickhouse.tree import (
 # A number in JSON's grammar.
 _NUMBER: Final = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
 
+
+# The column that joins add for the label of an event.
+LABEL: Final = "label_token"
 
 # The query of the members of a segment as of a time (ms): see `services.query.operators.segment`.
 MembersSql = Callable[[EventSource, SegmentDefinition, int, Binder], str]
@@ -68,13 +74,34 @@ def print_query(source: EventSource, scope: QueryScope, select: Select) -> State
     return Statement(printer.select(select), printer.bind.parameters)
 
 
-def filtered(source: Prefix, scope: QueryScope, where: Sequence[QueryFilter]) -> Prefix:
-    """Return the events of a source that pass all filters; who is a member is asked of all."""
+def filtered(
+    source: Prefix,
+    scope: QueryScope,
+    where: Sequence[QueryFilter],
+    span: tuple[int, int] | None = None,
+    label: Label | None = None,
+) -> Prefix:
+    """Return the events of a source that pass all filters; who is a member is asked of all.
 
-    def passing(bind: Binder) -> Selected:
-        return _Printer(source, scope, bind).passing(where)
+    With `span` they have the times (ms) from its first to its second, which is not part of it. With
+    `label` they have what the expression of `token_of` needs.
+    """
 
-    return source._replace(select=passing) if where else source
+    def selecting(bind: Binder) -> Selected:
+        return _Printer(source, scope, bind).selected(where, span, label)
+
+    plain = not where and span is None and label is None
+    return source if plain else source._replace(select=selecting)
+
+
+TokenSql = Callable[[Binder], str]
+
+
+def token_of(source: Prefix, scope: QueryScope, label: Label) -> TokenSql:
+    """Return what makes an expression for the label of an event that is `filtered` with it."""
+    if isinstance(label, Token | Member):
+        return lambda bind: _Printer(source, scope, bind).label(label)
+    return lambda _: LABEL
 
 
 class _Printer:
@@ -94,7 +121,7 @@ class _Printer:
 
     def _select(self, select: Select) -> str:
         columns = ", ".join(
-            f"{self._expression(one)} AS {name}" for name, one in select.columns.items()
+            f"{self.expression(one)} AS {name}" for name, one in select.columns.items()
         )
         where = self._all(select.where)
         clauses = [f"SELECT {columns}", f"FROM {self._source(select)}"]
@@ -110,15 +137,22 @@ class _Printer:
         if select.having:
             clauses.append(f"HAVING {self._all(select.having)}")
         if select.order_by:
-            order = ", ".join(self._expression(one) for one in select.order_by)
+            order = ", ".join(self.expression(one) for one in select.order_by)
             clauses.append(f"ORDER BY {order}")
         if select.limit is not None:
             clauses.append(f"LIMIT {self.bind(select.limit, 'UInt32')}")
         return "\n".join(clauses)
 
-    def passing(self, where: Sequence[QueryFilter]) -> Selected:
-        passed = f"({' AND '.join(map(self._filter, where))})"
-        return Selected(passed, self._history.joins())
+    def selected(
+        self,
+        where: Sequence[QueryFilter],
+        span: tuple[int, int] | None,
+        label: Label | None,
+    ) -> Selected:
+        passed = [f"({self._within(*span)})"] if span else []
+        passed += map(self._filter, where)
+        joined = self._label_join(label)
+        return Selected(" AND ".join(passed) or "1", f"{self._history.joins()}{joined}")
 
     def _new_history(self) -> PersonHistory:
         return PersonHistory(self._from, self._scope.project_id, self.bind)
@@ -135,9 +169,9 @@ class _Printer:
         return f"{source} AS found LEFT JOIN ({persons}) AS persons USING (person)"
 
     def _all(self, conditions: Sequence[Expression]) -> str:
-        return " AND ".join(f"({self._expression(one)})" for one in conditions)
+        return " AND ".join(f"({self.expression(one)})" for one in conditions)
 
-    def _expression(self, one: Expression) -> str:
+    def expression(self, one: Expression) -> str:
         match one:
             case Value(value, kind):
                 return self.bind(value, kind)
@@ -158,7 +192,7 @@ class _Printer:
             case Select():
                 return f"({self.select(one)})"
             case Sql(text, parts):
-                return text.format_map({name: self._expression(of) for name, of in parts.items()})
+                return text.format_map({name: self.expression(of) for name, of in parts.items()})
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────
 
@@ -166,12 +200,14 @@ class _Printer:
         passed = [f"AND {self._filter(one)}" for one in of.where]
         joins = self._history.joins()
         source = events(self._from, self._scope.project_id, self.bind, joins=joins)
-        spans = " OR ".join(
+        spans = " OR ".join(self._within(first, last) for first, last in of.ranges)
+        return "\n    ".join([source, f"AND ({spans})", *passed])
+
+    def _within(self, first: int, last: int) -> str:
+        return (
             f"timestamp >= fromUnixTimestamp64Milli({self.bind(first, 'Int64')}) "
             f"AND timestamp < fromUnixTimestamp64Milli({self.bind(last, 'Int64')})"
-            for first, last in of.ranges
         )
-        return "\n    ".join([source, f"AND ({spans})", *passed])
 
     def _matches(self, event: str | None, where: Sequence[QueryFilter]) -> str:
         named = holds(EventFilter(event), self.bind)
@@ -232,6 +268,30 @@ class _Printer:
             rule=rule,
         )
         return self._is_in(definition)
+
+    def label(self, label: Token | Member) -> str:
+        found = self.expression(label)
+        return f"if({found}, 't', 'f')" if isinstance(label, Member) else found
+
+    def _label_join(self, label: Label | None) -> str:
+        """Return the JOIN clause that adds the column `LABEL`; empty if the label needs none."""
+        match label:
+            case PersonToken(name):
+                self._history.token(name, LABEL)
+            case PersonNow(name):
+                values = self._person_values(PersonValues({LABEL: name}))
+                return self._joined(values)
+            case FirstTouch(name):
+                source = events(self._from, self._scope.project_id, self.bind)
+                token = token_sql(name, self.bind)
+                return self._joined(
+                    f"SELECT {PERSON_SQL} AS person, argMin({token}, (timestamp, _offset)) "  # noqa: S608 (of placeholders)
+                    f"AS {LABEL} FROM {source} AND {token} != '' GROUP BY person"
+                )
+        return ""
+
+    def _joined(self, persons: str) -> str:
+        return f" LEFT JOIN ({persons}) AS labels ON {PERSON_SQL} = labels.person"
 
     def _person_values(self, values: PersonValues) -> str:
         """Return each person's values, by the rules of `Rule`: the last one set, else the first."""

@@ -51,6 +51,18 @@ class PersonToken(NamedTuple):
     property: str
 
 
+class PersonNow(NamedTuple):
+    """A property that the event's person has now, as text like that of `Token`."""
+
+    property: str
+
+
+class FirstTouch(NamedTuple):
+    """A property of the first event of the event's person that has it, as text like `Token`."""
+
+    property: str
+
+
 class Raw(NamedTuple):
     """A property of the event as it is stored, null if it is not set."""
 
@@ -73,6 +85,10 @@ class Sql(NamedTuple):
 Expression: TypeAlias = Union[
     Value, Person, Matches, Number, Token, PersonToken, Raw, Member, Sql, "Select"
 ]
+
+
+# What a statement labels each event with, as text that is the same for equal values.
+Label: TypeAlias = Token | PersonToken | PersonNow | FirstTouch | Member
 
 
 class Events(NamedTuple):

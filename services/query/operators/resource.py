@@ -16,6 +16,7 @@ from starlette.responses import Response
 from schemas.definitions import definition_key, is_id
 from schemas.errors import Conflict, InvalidRequest
 from schemas.operators import OperatorSpec
+from schemas.operators.segment import Rule, SegmentDefinition
 from services.commands import Write
 from services.query.http.params import (
     encode_response,
@@ -30,6 +31,7 @@ from services.query.http.params import (
 )
 from services.query.live.feed import LiveResults
 from services.query.operators.context import Context
+from services.query.operators.person_filters import refuse_person_filters
 from services.query.promotion import promote
 from services.query.versions import previous_of, succeed
 from services.query.views.catalog import D, Definitions
@@ -80,6 +82,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         self._spec = spec
         self._latest = latest
         self.definitions = Definitions[D](spec.operator.name)
+        self._segments = Definitions[SegmentDefinition](SegmentDefinition.KIND)
         self._view = context.definitions_view
         self.context = context
         self._commands = context.commands
@@ -91,6 +94,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in changes of definitions, in the topic's order."""
         self.definitions.apply(changes)
+        self._segments.apply(changes)
         if self.live is not None:
             self.live.changed(change.key for change in changes if change.kind == self.name)
         self._wake_promotions()
@@ -151,7 +155,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         if name is not None and not is_id(name):
             raise InvalidRequest("accepted are 1 to 64 letters, digits and `._-`", "id")
         self._view.require()
-        body = self._spec.read(msgspec.json.encode(self._completed(project, fields)))
+        body = self._read(project, fields)
         key = Key(project, name or secrets.token_hex(8))
 
         def decide() -> Write[D]:
@@ -184,7 +188,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         fields.pop("updated_at", None)
         self._view.require()
         self.results_view.require()
-        body = self._spec.read(msgspec.json.encode(self._completed(key.project_id, fields)))
+        body = self._read(key.project_id, fields)
 
         def decide() -> Write[D]:
             if self.definitions.unreadable(key):
@@ -215,6 +219,20 @@ class DefinitionResource(ABC, Generic[B, D, A]):
 
         await self._commands.change(decide)
         return Response(status_code=204)
+
+    def _read(self, project: str, fields: dict[str, msgspec.Raw]) -> B:
+        """Read what is defined from the fields of a request."""
+        body = msgspec.json.encode(self._completed(project, fields))
+
+        def rule_of(segment: str) -> Rule | None:
+            found = self._segments.find(Key(project, segment))
+            return None if found is None else found.rule
+
+        try:
+            return self._spec.read(body)
+        except InvalidRequest:
+            refuse_person_filters(body, rule_of)
+            raise
 
     def _new(self, key: Key, body: B) -> D:
         """Return a definition that follows nothing, or something that is unreadable."""

@@ -42,18 +42,18 @@ class Projects:
 
     def with_time_zone(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
         """Return the fields of a definition, with the project's time zone if they name none."""
-        return {"timezone": self._settings(project).timezone, **fields}
+        return {"timezone": self.settings(project).timezone, **fields}
 
     def with_calendar(self, project: str, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
         """Return the same, with the project's `week_start`, too, if the fields name none."""
-        settings = self._settings(project)
+        settings = self.settings(project)
         return {"timezone": settings.timezone, "week_start": settings.week_start, **fields}
 
     async def read(self, request: Request) -> Response:
         """Show the settings."""
         project = project_of(request)
         self._view.require()
-        return encode_response(self._settings(project))
+        return encode_response(self.settings(project))
 
     async def put(self, request: Request) -> Response:
         """Set the settings; those that are left out return to their defaults."""
@@ -75,7 +75,8 @@ class Projects:
         await self._commands.change(decide)
         return encode_response(settings)
 
-    def _settings(self, project: str) -> ProjectSettings:
+    def settings(self, project: str) -> ProjectSettings:
+        """Return the settings of a project."""
         known = self._keys.projects.get(project)
         if known is None:
             return ProjectSettings()

@@ -9,9 +9,15 @@ from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilter
 from schemas.queries.query import Query, QuerySpec
 from services.query.clickhouse.events import EventSource, Prefix, Statement
-from services.query.clickhouse.printer import QueryScope, filtered, print_query
+from services.query.clickhouse.printer import (
+    QueryScope,
+    TokenSql,
+    filtered,
+    print_query,
+    token_of,
+)
 from services.query.clickhouse.queries import EventStore, QueryResult
-from services.query.clickhouse.tree import Select
+from services.query.clickhouse.tree import Label, Select
 from services.query.http.describe import Json
 from services.query.http.params import instant
 from services.query.operators.segment.sql import members_sql
@@ -60,10 +66,26 @@ class QueryContext(NamedTuple):
     ) -> QueryResult:
         """Run the statement that `state` makes, over the events that pass; raises as `run` does."""
         of_passing = self.passing(state, where)
+        return await self.run_labelled(lambda source, _: of_passing(source))
+
+    async def run_labelled(
+        self,
+        state: Callable[[Prefix, TokenSql], Statement],
+        where: Sequence[QueryFilter] = (),
+        span: tuple[int, int] | None = None,
+        label: Label | None = None,
+    ) -> QueryResult:
+        """Run a statement over the events that pass and lie in the times (ms) of `span`.
+
+        `state` makes it of them and of an expression for their labels, which is empty text without
+        a `label`. Raises as `run` does.
+        """
 
         def of_source(source: EventSource) -> Statement:
             assert isinstance(source, Prefix), "the query has positions"
-            return of_passing(source)
+            passing = filtered(source, self.scope, where, span, label)
+            token = token_of(source, self.scope, label) if label else lambda _: "''"
+            return state(passing, token)
 
         return await self.events.query(self.project_id, of_source, self.positions)
 

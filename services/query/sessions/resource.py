@@ -92,7 +92,8 @@ class Sessions:
             expires_at=min(now + SESSION_S * 1_000, token.expires_at),
             client=request.headers.get("user-agent", "")[:_MAX_CLIENT_CHARS],
         )
-        await self._commands.change(lambda: self._begin(session))
+        replaced = secret_of(request.headers)
+        await self._commands.change(lambda: self._begin(session, replaced))
         body = SignedIn(
             session=show(session, token, current=True), projects=self._readable_by(token)
         )
@@ -152,8 +153,13 @@ class Sessions:
             if admin or one.token == token.id:
                 yield show(one, begun_with, current=one.id == own.id)
 
-    def _begin(self, session: Session) -> Write[None]:
-        """Return the record of a new session, and tombstones of those that must make room."""
+    def _begin(self, session: Session, replaced: str) -> Write[None]:
+        """Return the record of a new session, and tombstones of those that end with it.
+
+        They are those that must make room, and the one with the secret `replaced`, which the
+        browser forgets.
+        """
+        forgotten = self._keys.find_session(replaced) if replaced else None
         others = sorted(
             (one for one in self._keys.sessions.values() if one.token == session.token),
             key=lambda one: -one.created_at,
@@ -163,6 +169,8 @@ class Sessions:
             for place, one in enumerate(others)
             if place >= MAX_SESSIONS_PER_TOKEN - 1 or session.created_at >= one.expires_at
         ]
+        if forgotten is not None and forgotten not in ended:
+            ended.append(forgotten)
         tombstones = [Write(record_key(one), None, {}, None) for one in ended]
         return Write(record_key(session), encode(session), {}, None, tombstones)
 

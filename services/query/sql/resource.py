@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final, Literal
 
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from schemas.errors import InvalidRequest, Unavailable
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.events import Statement, positions_statement
+from services.query.clickhouse.reasons import reason_of
 from services.query.http.leaving import unless_left
 from services.query.http.params import (
     encode_response,
@@ -37,7 +37,6 @@ from services.sql.views import DATABASE, PROJECT_PARAMETER, view_queries
 FormatName = Literal["json", "csv", "ndjson", "parquet", "arrow"]
 FORMAT_NAMES: Final[tuple[FormatName, ...]] = ("json", "csv", "ndjson", "parquet", "arrow")
 
-_MAX_REASON_CHARS: Final = 500
 _OUTPUT: Final[Mapping[str, int | str]] = {
     "date_time_output_format": "iso",
     "output_format_json_quote_64bit_integers": 0,
@@ -50,10 +49,6 @@ _MEDIA_TYPES: Final[Mapping[FormatName, str]] = {
     "parquet": PARQUET,
     "arrow": ARROW,
 }
-# Where an error begins to quote the statement, which is ours and not what was received.
-_STATEMENT: Final = re.compile(
-    r"(?i)[:,]? (?:in scope|while executing|while processing) |\. Maybe you meant| \(version "
-)
 _NO_TABLE: Final = {60, 81}
 _Scalar = str | int | float | bool | None
 
@@ -196,13 +191,6 @@ def _check_rows(count: int) -> None:
             f"the result has more than {MAX_RESULT_ROWS} rows: add a LIMIT, or aggregate, or ask "
             "for a table, which is streamed"
         )
-
-
-def reason_of(error: Error) -> str:
-    """Return the reason for which ClickHouse refuses a statement, without the statement."""
-    text = _STATEMENT.split(str(error), maxsplit=1)[0]
-    text = text.partition("DB::Exception: ")[2] or text
-    return " ".join(text.split())[:_MAX_REASON_CHARS]
 
 
 def _read(fields: dict[str, msgspec.Raw]) -> SqlRequest:

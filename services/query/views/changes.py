@@ -7,8 +7,9 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import annotations, plans
+from schemas import alerts, annotations, dashboards, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
+from schemas.notices import subscription
 from schemas.operators import OPERATORS
 
 log = structlog.get_logger(__name__)
@@ -21,7 +22,10 @@ _REVISION: Final = "revision"
 _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     **{spec.name: spec.decode for spec in OPERATORS},
     "plan": plans.decode,
+    "dashboard": dashboards.decode,
     "annotation": annotations.decode,
+    "subscription": subscription.decode,
+    "alert": alerts.decode,
 }
 
 

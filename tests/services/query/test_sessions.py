@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from schemas.errors import Forbidden
 from schemas.settings import Settings
 from services.keys.admin import run_with_key_admin
 from services.query.sessions.attempts import MAX_FAILURES, PER_S, Attempts
+from services.query.sessions.cookie import check_own_page
 from services.query.sessions.resource import MAX_SESSIONS_PER_TOKEN
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.services.query.conftest import eventually, ready, serve_in_thread
@@ -112,6 +116,49 @@ async def test_another_page_changes_nothing_with_a_session(
         answer = await page.request(method, path, json=body, headers=session.headers(origin))
         assert (answer.status_code, code(answer)) == (403, "forbidden"), (method, path)
     assert (await page.get(FUNNELS, headers=session.headers())).json()["funnels"] == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "forwarded", "accepted"),
+    [
+        ("http://query", "", True),
+        ("https://query", "", True),
+        ("HTTPS://Query", "https", True),
+        ("https://query", "wss", True),
+        ("https://query", "https, http", True),
+        ("http://query", "https", False),
+        ("https://query", "http", True),
+        ("//query", "", False),
+        ("file://query", "", False),
+        ("x://query", "", False),
+        ("http://query/", "", False),
+        ("http://me@query", "", False),
+        ("http://query, http://evil.example", "", False),
+        ("query", "", False),
+    ],
+)
+def test_only_a_page_of_the_same_address_and_no_less_encrypted_is_our_own(
+    origin: str, forwarded: str, accepted: bool
+) -> None:
+    headers = {"host": "query", "origin": origin}
+    if forwarded:
+        headers["x-forwarded-proto"] = forwarded
+    for changing in (True, False):
+        with nullcontext() if accepted else pytest.raises(Forbidden):
+            check_own_page(Headers(headers), changing=changing)
+
+
+async def test_a_sign_in_ends_the_session_that_it_replaces_in_the_browser(
+    page: httpx.AsyncClient,
+) -> None:
+    first, other = await sign_in(page, VIEWER), await sign_in(page, VIEWER)
+    answer = await page.post("/session", json={"token": EDITOR}, headers=first.headers())
+    page.cookies.clear()
+    assert answer.status_code == 201
+    second = answer.headers["set-cookie"].partition(";")[0]
+    assert second != first.cookie
+    for cookie, status in ((first.cookie, 401), (other.cookie, 200), (second, 200)):
+        assert (await page.get(FUNNELS, headers={"cookie": cookie})).status_code == status
 
 
 async def test_another_site_reads_nothing_and_signs_nobody_in(page: httpx.AsyncClient) -> None:

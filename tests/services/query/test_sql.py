@@ -179,6 +179,35 @@ async def test_what_is_not_accepted_is_answered_400(query: httpx.AsyncClient) ->
         assert "__avila" not in answer.text
 
 
+INNER = ("__avila", "/dev/fd", "OUTFILE", "FORMAT", "version", "127.0.0.1", "project_id")
+FAILING = [
+    "SELECT",
+    "SELECT --",
+    "SELECT " + "-" * 3_000 + "1",
+    "SELECT toString(1e400)",
+    "SELECT repeat('x', 1000000000)",
+    "SELECT range(400000000) FROM events",
+    "SELECT arrayJoin(range(400000000)) FROM persons",
+    "SELECT toDate('soon') FROM events",
+    "SELECT nothing FROM events JOIN persons USING (person_id)",
+    "SELECT throw(event) FROM events",
+    "SELECT CAST(event AS UUID) FROM events",
+    "SELECT event, count() FROM events",
+    "SELECT sum(event) FROM events",
+    "SELECT {at:Date} FROM events",
+]
+
+
+async def test_an_error_says_why_and_nothing_of_what_ran(query: httpx.AsyncClient) -> None:
+    for sql in FAILING:
+        body = {"sql": sql, "parameters": {"at": "soon"} if "{at" in sql else {}}
+        answer = await query.post("/api/projects/shop/sql", json=body, headers=bearer(READER))
+        assert answer.status_code == 400, answer.text
+        said = answer.json()["error"]["message"]
+        assert len(said) > 30
+        assert not [word for word in INNER if word in said], said
+
+
 async def test_tokens_of_the_wrong_sort_run_nothing(query: httpx.AsyncClient) -> None:
     for token, status in ((WRITER, 403), (ELSEWHERE, 403), ("aqt_none", 401), ("", 401)):
         answer = await run(query, "SELECT 1", token=token)

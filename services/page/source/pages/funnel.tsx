@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { type Schemas, get, remove } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
@@ -6,11 +6,12 @@ import { latest } from "../state/live";
 import { count, day, duration, moment, share, shown } from "../state/format";
 import { address, go } from "../state/router";
 import { mayWrite, project } from "../state/session";
+import { endOf } from "../state/zone";
 import { t } from "../words";
 import { Bars } from "../parts/bars";
 import { Chart } from "../parts/chart";
 import { Delete } from "../parts/delete";
-import { Backfill, Failed, Loading, StateBadge } from "../parts/notes";
+import { Backfill, Failed, Incomplete, Loading, StateBadge } from "../parts/notes";
 import { OpenFigure } from "../parts/open-figure";
 import { Persons } from "../parts/persons";
 import { useAsked } from "../parts/resource";
@@ -18,6 +19,7 @@ import { Head } from "../parts/shell";
 import { AsTable, Table } from "../parts/table";
 
 type Results = Schemas["FunnelResultsResponse"];
+type Funnel = Schemas["FunnelResponse"];
 
 export function FunnelPage({ id }: { id: string }): JSX.Element {
   const places = { project: project.value, id };
@@ -96,7 +98,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
           {live?.updated_at && <p class="note">{t("updated_at", { time: moment(live.updated_at) })}</p>}
         </section>
         <TimeToConvert id={id} mark={`${live?.version}/${live?.updated_at}`} />
-        <Days results={detailed} title={titleOf(defined)} />
+        <Days results={detailed} defined={defined} />
         {defined.breakdown && totals.breakdown.length > 0 && (
           <section class="card">
             <header>
@@ -219,9 +221,25 @@ function TimeToConvert({ id, mark }: { id: string; mark: string }): JSX.Element 
   );
 }
 
-function Days({ results, title }: { results: Results | undefined; title: string }): JSX.Element | null {
-  if (!results || results.days.length < 2) return null;
-  const days = results.days;
+function Days({ results, defined }: { results: Results | undefined; defined: Funnel }): JSX.Element | null {
+  const days = results?.days ?? [];
+  const until = results?.complete_until ? Date.parse(results.complete_until) : 0;
+  const lines = useMemo(
+    () => [
+      {
+        title: t("conversion_percent"),
+        values: days.map((one) => 100 * (one.steps.at(-1)?.conversion ?? 0)),
+      },
+    ],
+    [results],
+  );
+  const times = useMemo(() => days.map((one) => Date.parse(`${one.day}T12:00:00Z`) / 1_000), [results]);
+  // Who entered on a day may convert until the window has passed.
+  const incomplete = useMemo(
+    () => days.map((one) => endOf(one.day, defined.timezone) + 1_000 * defined.window_s > until),
+    [results],
+  );
+  if (days.length < 2) return null;
   return (
     <section class="card">
       <header>
@@ -229,25 +247,28 @@ function Days({ results, title }: { results: Results | undefined; title: string 
       </header>
       <Chart
         label={t("conversion_by_day")}
-        times={days.map((one) => Date.parse(`${one.day}T12:00:00Z`) / 1_000)}
-        lines={[
-          { title: t("conversion_percent"), values: days.map((one) => 100 * (one.steps.at(-1)?.conversion ?? 0)) },
-        ]}
+        times={times}
+        lines={lines}
+        incomplete={incomplete}
+        timeZone="UTC"
         height={170}
       />
+      <Incomplete any={incomplete.some(Boolean)} />
       <AsTable
-        caption={`${title} ${t("conversion_by_day")}`}
+        caption={`${titleOf(defined)} ${t("conversion_by_day")}`}
         columns={[
           { title: t("day"), show: day },
           { title: t("entered"), numeric: true, show: count },
           { title: t("converted"), numeric: true, show: count },
           { title: t("conversion"), numeric: true, show: share },
+          { title: t("incomplete") },
         ]}
-        rows={days.map((one) => [
+        rows={days.map((one, at) => [
           one.day,
           one.steps[0]?.reached,
           one.steps.at(-1)?.reached,
           one.steps.at(-1)?.conversion,
+          incomplete[at] ? t("incomplete") : "",
         ])}
       />
     </section>

@@ -10,23 +10,33 @@ import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Chart, type Line } from "../parts/chart";
 import { Delete } from "../parts/delete";
-import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
+import { Backfill, Empty, Failed, Incomplete, Loading, StateBadge } from "../parts/notes";
 import { OpenFigure } from "../parts/open-figure";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 import { Starters } from "../parts/starters";
 import { AsTable, Table } from "../parts/table";
 import { DefinitionList } from "../parts/definition-list";
+import { Icon } from "../parts/icons";
+import { MetricBuilder } from "./metric-builder";
 
 type Metric = Schemas["MetricResponse"];
 type Bucket = Schemas["BucketResponse"];
 
 export function Metrics(): JSX.Element {
-  const { id } = route.value;
+  const { id, more } = route.value;
+  if (id === "+new") return <MetricBuilder />;
+  if (more === "edit") return <MetricBuilder id={id} />;
   return id ? <MetricPage id={id} /> : <MetricList />;
 }
 
 function MetricList(): JSX.Element {
+  const create = mayWrite.value && (
+    <a class="button primary" href={address(project.value, "metrics", "+new")}>
+      <Icon name="plus" />
+      {t("new_metric")}
+    </a>
+  );
   return (
     <DefinitionList
       page="metrics"
@@ -41,10 +51,19 @@ function MetricList(): JSX.Element {
         { title: t("now"), class: "number", cell: (one, live) => nowOf(one, live) },
       ]}
       empty={
-        <Empty title={t("no_metrics")} action={<Starters kinds={["metrics"]} />}>
+        <Empty
+          title={t("no_metrics")}
+          action={
+            <div class="actions">
+              <Starters kinds={["metrics"]} />
+              {create}
+            </div>
+          }
+        >
           {t("no_metrics_note")}
         </Empty>
       }
+      create={create}
     />
   );
 }
@@ -95,9 +114,31 @@ export function MetricChart({ metric, height = 200 }: { metric: Metric; height?:
   const buckets = useMemo(() => merged(kept ?? [], live), [kept, live]);
   const lines = useMemo(() => linesOf(metric, buckets), [metric, buckets]);
   const times = useMemo(() => buckets.map((one) => Date.parse(one.begin) / 1_000), [buckets]);
+  const incomplete = useMemo(() => unfinished(buckets, live ?? value), [buckets]);
   if (!value) return <Loading />;
   if (!buckets.length) return <p class="note">{t("nothing_measured")}</p>;
-  return <Chart label={titleOf(metric)} times={times} lines={lines} height={height} bars={buckets.length < 40} />;
+  return (
+    <Chart
+      label={titleOf(metric)}
+      times={times}
+      lines={lines}
+      height={height}
+      bars={buckets.length < 40}
+      incomplete={incomplete}
+      timeZone={dayZone(metric)}
+    />
+  );
+}
+
+/** Which buckets may still change. */
+function unfinished(buckets: Bucket[], of: { complete_until: string | null } | undefined): boolean[] {
+  const until = of?.complete_until ? Date.parse(of.complete_until) : 0;
+  return buckets.map((one) => Date.parse(one.end) > until);
+}
+
+/** The time zone of a metric by days, whose days are on the axis; of others the reader's. */
+function dayZone(metric: Metric): string | undefined {
+  return metric.bucket_s === 86_400 ? metric.timezone : undefined;
 }
 
 /** The buckets of REST, with those that the live connection has newer. */
@@ -124,6 +165,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
   const buckets = useMemo(() => merged(kept ?? [], live), [kept, live]);
   const lines = useMemo(() => (defined ? linesOf(defined, buckets) : []), [defined, buckets]);
   const times = useMemo(() => buckets.map((one) => Date.parse(one.begin) / 1_000), [buckets]);
+  const incomplete = useMemo(() => unfinished(buckets, live ?? value), [buckets]);
   if (error && !value) return <Failed message={error} />;
   if (!value || !defined) return <Loading />;
   const top = buckets.at(-1)?.top;
@@ -143,11 +185,16 @@ function MetricPage({ id }: { id: string }): JSX.Element {
       >
         <OpenFigure kind="metrics" id={id} />
         {mayWrite.value && (
-          <Delete
-            name={titleOf(defined)}
-            run={() => remove("/api/projects/{project}/metrics/{id}", places)}
-            then={() => go(project.value, "metrics")}
-          />
+          <>
+            <a class="button" href={address(project.value, "metrics", id, "edit")}>
+              {t("edit")}
+            </a>
+            <Delete
+              name={titleOf(defined)}
+              run={() => remove("/api/projects/{project}/metrics/{id}", places)}
+              then={() => go(project.value, "metrics")}
+            />
+          </>
         )}
       </Head>
       <div class="stack">
@@ -177,17 +224,33 @@ function MetricPage({ id }: { id: string }): JSX.Element {
             </div>
           </header>
           {buckets.length ? (
-            <Chart label={titleOf(defined)} times={times} lines={lines} height={260} bars={buckets.length < 40} />
+            <>
+              <Chart
+                label={titleOf(defined)}
+                times={times}
+                lines={lines}
+                height={260}
+                bars={buckets.length < 40}
+                incomplete={incomplete}
+                timeZone={dayZone(defined)}
+              />
+              <Incomplete any={incomplete.some(Boolean)} />
+            </>
           ) : (
             <p class="note">{t("nothing_measured")}</p>
           )}
           <AsTable
             caption={titleOf(defined)}
             columns={[
-              { title: t("from"), show: moment },
+              { title: t("from"), show: (begin: string) => moment(begin, dayZone(defined)) },
               ...lines.map((line) => ({ title: line.title, numeric: true, show: decimal })),
+              { title: t("incomplete") },
             ]}
-            rows={buckets.map((one, at) => [one.begin, ...lines.map((line) => line.values[at])])}
+            rows={buckets.map((one, at) => [
+              one.begin,
+              ...lines.map((line) => line.values[at]),
+              incomplete[at] ? t("incomplete") : "",
+            ])}
           />
           {value.approximate && <p class="note">{t("approximate", { by: value.approximate.sketch })}</p>}
         </section>

@@ -60,6 +60,18 @@ export function remove<P extends Having<"delete">>(path: P, places: Places): Pro
   return send("DELETE", path, places) as never;
 }
 
+let credential = "";
+
+/** Ask with a secret in place of the session; `ask` sends one request before it waits. */
+export function withCredential<T>(secret: string, ask: () => Promise<T>): Promise<T> {
+  credential = secret;
+  try {
+    return ask();
+  } finally {
+    credential = "";
+  }
+}
+
 const TIMEOUT_MS = 30_000;
 
 async function send(
@@ -70,6 +82,7 @@ async function send(
   body?: unknown,
   cancelled?: AbortSignal,
 ): Promise<unknown> {
+  const secret = credential;
   const filled = path.replace(/\{(\w+)\}/g, (_, name: string) =>
     encodeURIComponent(places[name] ?? ""),
   );
@@ -83,11 +96,13 @@ async function send(
   try {
     answer = await fetch(address, {
       method,
-      credentials: "same-origin",
+      credentials: secret ? "omit" : "same-origin",
       signal: cancelled ? AbortSignal.any([cancelled, timeout]) : timeout,
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      headers: {
+        ...(secret ? { authorization: `Bearer ${secret}` } : {}),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
     if (cancelled?.aborted) throw new ApiError("cancelled", "the request was cancelled");
@@ -97,7 +112,7 @@ async function send(
   const said: unknown = await answer.json().catch(() => undefined);
   if (answer.ok) return said;
   const error = (said as { error?: { code: string; message: string; field?: string } })?.error;
-  if (answer.status === 401 && path !== "/session") signedOut?.();
+  if (answer.status === 401 && path !== "/session" && !secret) signedOut?.();
   throw new ApiError(
     error?.code ?? "away",
     error?.message ?? `the service answers ${answer.status}`,

@@ -42,10 +42,14 @@ export const oldSince = computed(() => {
 
 const openedAt = Date.now();
 
-export function startHealth(): void {
+export function startClock(): void {
   setInterval(() => {
     now.value = Date.now();
   }, 1_000);
+}
+
+export function startHealth(): void {
+  startClock();
   const ask = async () => {
     if (session.peek() && !document.hidden) {
       const begun = Date.now();

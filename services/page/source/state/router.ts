@@ -44,3 +44,8 @@ export function keep(place: string): void {
 export function go(project: string, ...parts: string[]): void {
   location.hash = address(project, ...parts);
 }
+
+/** The id of the link that the address is; "" if the page is opened by itself. */
+export function sharedId(): string {
+  return /^\/shared\/([A-Za-z0-9._-]{1,64})$/.exec(location.pathname)?.[1] ?? "";
+}

@@ -1,12 +1,13 @@
 /** Light or dark: as the system has it, unless the reader has chosen. */
 import { effect, signal } from "@preact/signals";
+import { keep, kept } from "./kept";
 
 export type Theme = "light" | "dark";
 
 const KEPT = "avila.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
-const kept = localStorage.getItem(KEPT);
-const chosen = signal<Theme | null>(kept === "light" || kept === "dark" ? kept : null);
+const before = kept(KEPT);
+const chosen = signal<Theme | null>(before === "light" || before === "dark" ? before : null);
 
 export const theme = signal<Theme>(present());
 
@@ -23,6 +24,6 @@ effect(() => {
 
 export function switchTheme(): void {
   chosen.value = theme.value === "dark" ? "light" : "dark";
-  localStorage.setItem(KEPT, chosen.value);
+  keep(KEPT, chosen.value);
   theme.value = chosen.value;
 }

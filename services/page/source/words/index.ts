@@ -1,5 +1,6 @@
 /** The page's words, in the language that its reader has chosen. */
 import { signal } from "@preact/signals";
+import { keep, kept } from "../state/kept";
 import type { en } from "./en";
 
 export type Word = keyof typeof en;
@@ -15,8 +16,8 @@ const KEPT = "avila.language";
 export const language = signal<Language>(preferred());
 
 function preferred(): Language {
-  const kept = localStorage.getItem(KEPT);
-  if (kept === "en" || kept === "pt") return kept;
+  const before = kept(KEPT);
+  if (before === "en" || before === "pt") return before;
   return navigator.language.toLowerCase().startsWith("pt") ? "pt" : "en";
 }
 
@@ -30,7 +31,7 @@ export async function loadWords(of: Language = language.peek()): Promise<void> {
 /** Speak another language from now on; once its words are loaded. */
 export async function choose(next: Language): Promise<void> {
   await loadWords(next);
-  localStorage.setItem(KEPT, next);
+  keep(KEPT, next);
   language.value = next;
 }
 

@@ -1,8 +1,10 @@
 /** A página em português. */
 import type { en } from "./en";
+import { boardsPt } from "./boards-pt";
 import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...boardsPt,
   ...explorePt,
   active_in: "Ativos em {n} min",
   active_now: "Ativos agora",
@@ -154,7 +156,7 @@ export const pt: Record<keyof typeof en, string> = {
   no_metrics: "Ainda não há métricas",
   no_metrics_note: "Comece com eventos por minuto e pessoas ativas por dia.",
   no_predictions: "Ainda não há previsões",
-  no_predictions_note: "Defina uma pela API:",
+  no_predictions_note: "Uma previsão diz a probabilidade de as pessoas fazerem algo em breve, e aprende isso dos eventos.",
   no_segments: "Ainda não há segmentos",
   no_segments_note: "Um segmento é um grupo de pessoas para quem uma regra vale agora.",
   nobody: "Ninguém.",

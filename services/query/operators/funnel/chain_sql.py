@@ -111,15 +111,51 @@ def reached_sql(
     entry_day = entry_periods(definition.funnel.timezone, spans, bind).number("begin")
     return f"""
 SELECT
-    person_id, begin, taken.1 AS step, taken.2 AS at,
-    {_value(definition.funnel.breakdown, bind)} AS value,
-    toInt32({entry_day}) AS entry_day
-FROM (
-    SELECT person_id, begin, {_chain(definition.funnel, bind)}.4 AS takings
-    FROM ({_entries(source, definition, bind)})
-)
+    person_id, begin, taken.1 AS step, taken.2 AS at, value, toInt32({entry_day}) AS entry_day
+FROM ({chains_sql(source, definition, bind)})
 ARRAY JOIN takings AS taken
 """  # noqa: S608
+
+
+def chains_sql(
+    source: EventSource, definition: FunnelDefinition, bind: Binder, token: str | None = None
+) -> str:
+    """Return a table with a row for each chain.
+
+    Its columns are `person_id`, `begin`, `takings` (the number, time, token and place of each step
+    that it took), `value`, the token of the chain's value, and `ended`: whether it can take no
+    further step, whatever events come. `token` is an expression for the tokens of events, which are
+    otherwise those of the breakdown's property.
+    """
+    funnel = definition.funnel
+    return f"""
+SELECT
+    person_id, begin, takings, {_value(funnel.breakdown, bind)} AS value,
+    {_ended(funnel, bind)} AS ended
+FROM (
+    SELECT person_id, begin, ats, masks, places, {_chain(funnel, bind)}.4 AS takings
+    FROM ({_entries(source, definition, bind, token)})
+)
+"""  # noqa: S608
+
+
+def _ended(funnel: Funnel, bind: Binder) -> str:
+    """Whether a chain has all steps, or an event after its last one that ended it."""
+    ends = [f"takings[-1].1 = {bind(len(funnel.steps), 'UInt64')}"]
+    if funnel.order == "strict":
+        used = "arrayMap(one -> one.4, takings)"
+        ends.append(
+            "arrayExists((at, i) -> at > takings[-1].2 OR (at = takings[-1].2 AND at > begin"
+            f" AND NOT has({used}, i)), ats, places)"
+        )
+    excluded = " OR ".join(
+        f"(bitTest(mask, {bind(selector, 'UInt8')}) AND takings[-1].1 >= {bind(after, 'UInt64')}"
+        f" AND takings[-1].1 < {bind(before, 'UInt64')})"
+        for selector, after, before in exclusion_spans(funnel)
+    )
+    if excluded:
+        ends.append(f"arrayExists((mask, at) -> at > takings[-1].2 AND ({excluded}), masks, ats)")
+    return f"({' OR '.join(ends)})"
 
 
 def _value(breakdown: Breakdown | None, bind: Binder) -> str:
@@ -232,7 +268,9 @@ def _let(name: str, value: str, body: str) -> str:
     return f"arrayMap({name} -> {body}, [{value}])[1]"
 
 
-def _entries(source: EventSource, definition: FunnelDefinition, bind: Binder) -> str:
+def _entries(
+    source: EventSource, definition: FunnelDefinition, bind: Binder, token: str | None
+) -> str:
     """Return a table with a row for each entry: `begin`, and arrays of the events in its window.
 
     The window includes all events of the moment at which the entry is; it is the one at `start`.
@@ -283,7 +321,7 @@ FROM (
         SELECT
             person_id, toUnixTimestamp64Milli(timestamp) AS at, {mask} AS mask,
             {held} AS held,
-            {_token(funnel.breakdown, bind)} AS token
+            {_token(funnel.breakdown, bind) if token is None else token} AS token
         FROM {events(source, definition.project_id, bind, definition.since_ms)}
             {"" if funnel.order == "strict" else named}
     )

@@ -66,7 +66,7 @@ def values_statement(
     ends = f"""ending BETWEEN {bind(endings[0], "Int64")} AND {bind(endings[-1], "Int64")}
         OR ending = {bind(current, "Int64")}"""
     windows = f"""
-    SELECT *, number + shift AS ending, indexOf(shown, token) AS place
+    SELECT *, shift, number + shift AS ending, indexOf(shown, token) AS place
     FROM ({rows}) ARRAY JOIN range({bind(window, "UInt16")}) AS shift
     WHERE {ends}"""  # noqa: S608
     if of_persons:

@@ -14,6 +14,7 @@ from services.query.operators.breakdown import add_errors
 from services.query.operators.metric.aggregates import (
     MetricAggregates,
     MetricQuery,
+    ValueWindows,
     Windows,
     WindowValues,
     values_of,
@@ -69,7 +70,7 @@ class MetricResultsView(LatestByKey[MetricRecord]):
             windows, by_value = _persons(records), persons_by_value
         else:
             windows, by_value = _windows(metric, buckets, records, query, oldest), windows_by_value
-        values = {}
+        values: ValueWindows = {}
         if metric.breakdown is not None:
             values = by_value(metric, buckets, records, query, windows)
         return MetricAggregates(

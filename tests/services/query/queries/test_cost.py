@@ -14,6 +14,7 @@ from starlette.requests import Request
 from schemas.errors import InvalidRequest
 from schemas.settings import Settings
 from services.query.clickhouse.client import MAX_MEMORY_BYTES, MAX_RUNNING, Store
+from services.query.clickhouse.reasons import is_short_of_memory, too_much
 from services.query.http.leaving import unless_left
 from services.query.queries.cache import MAX_ANSWER_BYTES, AnswerCache
 from tests.services.query.conftest import eventually
@@ -42,6 +43,45 @@ async def test_a_query_that_needs_too_much_is_refused_and_says_what_to_narrow(
     finally:
         await store.close()
     assert MAX_RUNNING >= 2
+
+
+class Failed(Exception):
+    """An error as ClickHouse's client raises it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(
+            f"Received ClickHouse exception, code: {code}, server response: Code: {code}. "
+            f"DB::Exception: {text} (version 26.9.2.1) (for url http://127.0.0.1:8123)"
+        )
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        (241, "Query memory limit exceeded: would use 1 GiB (MEMORY_LIMIT_EXCEEDED)", "memory"),
+        (241, "Memory limit (for query) exceeded: would use 1 GiB", "memory"),
+        (159, "Timeout exceeded: elapsed 30.1 s, maximum: 30 s. (TIMEOUT_EXCEEDED)", "longer"),
+        (158, "Limit for rows or bytes to read exceeded: In scope SELECT secret", "reads more"),
+        (396, "Limit for result exceeded, max rows: 1.00: While executing X", "the result has"),
+    ],
+)
+def test_a_limit_is_named_without_what_clickhouse_adds(code: int, text: str, said: str) -> None:
+    error = Failed(code, text)
+    refusal = too_much(error) or ""
+    assert said in refusal.partition(":")[0]
+    assert "ask for a shorter range" in refusal
+    for added in ("server response", "version", "url", "secret", "While executing"):
+        assert added not in refusal
+
+
+@pytest.mark.parametrize(
+    "text", ["(total) memory limit exceeded: would use 4 GiB", "User memory limit exceeded: 2 GiB"]
+)
+def test_memory_that_others_use_is_no_fault_of_the_query(text: str) -> None:
+    error = Failed(241, text)
+    assert too_much(error) is None
+    assert is_short_of_memory(error)
 
 
 @pytest.fixture

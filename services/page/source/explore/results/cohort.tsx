@@ -4,8 +4,8 @@ import type { Schemas } from "../../state/api";
 import { count, day, month, share } from "../../state/format";
 import { t } from "../../words";
 import type { Period } from "../draft";
+import { Incomplete } from "../../parts/notes";
 import { AsTable } from "../../parts/table";
-import { Incomplete } from "./trends";
 
 type Cell = Schemas["CohortCellResponse"];
 

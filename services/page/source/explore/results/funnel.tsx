@@ -5,8 +5,8 @@ import { count, day, share } from "../../state/format";
 import { t } from "../../words";
 import { Bars } from "../../parts/bars";
 import { Chart } from "../../parts/chart";
+import { Incomplete } from "../../parts/notes";
 import { AsTable } from "../../parts/table";
-import { Incomplete } from "./trends";
 
 export function Funnel({ answer }: { answer: Schemas["FunnelQueryResponse"] }): JSX.Element {
   const { steps, reached, days } = answer;

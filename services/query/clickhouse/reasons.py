@@ -1,0 +1,62 @@
+"""Why ClickHouse has failed a query, in words for the person who asked.
+
+ClickHouse adds the statement that ran, which is ours, its version and its address. Nobody who asks
+has use for them, and none of them is in what these functions return.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+MAX_REASON_CHARS: Final = 500
+# Where a message begins to quote the statement, or what is around it.
+_QUOTED: Final = re.compile(
+    r"(?i)[:,.]? (?:in scope|in query|while executing|while processing|SELECT) "
+    r"|\. Maybe you meant| \(version | \(for url |\.? Expected one of: "
+)
+# The name of the error, which is the last word in capitals in brackets.
+_NAME: Final = re.compile(
+    r"\([A-Z][A-Z0-9]*_[A-Z0-9_]+\)(?!.*\([A-Z][A-Z0-9]*_[A-Z0-9_]+\))", re.DOTALL
+)
+# A syntax error quotes the statement at once, with the file that its result goes to.
+_SYNTAX_ERROR: Final = 62
+_NARROW: Final = (
+    "ask for a shorter range, select fewer events, or break down by fewer values; "
+    "ClickHouse says: {reason}"
+)
+_TOO_MUCH: Final[Mapping[int, str]] = {
+    158: "the query reads more rows than a query may",
+    159: "the query takes longer than a query may",
+    241: "the query needs more memory than a query may take",
+    307: "the query reads more bytes than a query may",
+    396: "the result has more rows or bytes than a result may",
+}
+_OUT_OF_MEMORY: Final = 241
+# Of the limits on memory, the one of the query itself is the only one that the query can keep to.
+_OWN_LIMIT: Final = re.compile(r"(?i)query memory limit|memory limit \(for query\)")
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason that an error of ClickHouse gives, without the statement."""
+    code = getattr(error, "code", None)
+    if code == _SYNTAX_ERROR:
+        return "it cannot be parsed (SYNTAX_ERROR)"
+    whole = str(error)
+    text = whole.partition("DB::Exception: ")[2] or whole
+    reason = " ".join(_QUOTED.split(text, maxsplit=1)[0].split())[:MAX_REASON_CHARS]
+    name = _NAME.search(whole)
+    return reason if name is None or name[0] in reason else f"{reason} {name[0]}"
+
+
+def too_much(error: Exception) -> str | None:
+    """Return the refusal of a query that exceeds a limit of its own; None for any other error."""
+    what = _TOO_MUCH.get(getattr(error, "code", None) or 0)
+    if what is None or is_short_of_memory(error):
+        return None
+    return f"{what}: {_NARROW.format(reason=reason_of(error))}"
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Return whether all queries together have used up the memory that there is."""
+    out_of_memory: bool = getattr(error, "code", None) == _OUT_OF_MEMORY
+    return out_of_memory and _OWN_LIMIT.search(str(error)) is None
