@@ -23,6 +23,7 @@ from services.cli_annotate import annotate
 from services.cli_apply import apply
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
+from services.cli_mcp import mcp
 from services.cli_notices import notices
 from services.cli_predict import predict
 from services.cli_query import query
@@ -51,6 +52,7 @@ for command in (
     tokens,
     projects,
     import_file,
+    mcp,
     notices,
     predict,
     query,
