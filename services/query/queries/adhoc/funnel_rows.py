@@ -72,7 +72,7 @@ WHERE begin >= {bind(plan.begin, "Int64")} AND begin < {bind(plan.end, "Int64")}
 def _chains(
     source: EventSource, plan: FunnelPlan, token: TokenSql, shown: Sequence[str], bind: Binder
 ) -> str:
-    """Return a row for each chain: `person_id`, `begin`, `label`, `ended`, `at_1`, `at_2` and so on.
+    """Return a row for each chain: `person_id`, `begin`, `label`, `ended`, and `at_1` to `at_n`.
 
     They are the times of its steps, `_NEVER` for those that it has not reached.
     """
