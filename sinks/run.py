@@ -16,11 +16,15 @@ from schemas.avro.codec import Codec
 from schemas.avro.files import history
 from schemas.errors import Misconfigured
 from schemas.operators.prediction import PREDICTION
+from schemas.operators.segment import SEGMENT
 from schemas.registry.client import SchemaRegistry, open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.clickhouse import ClickHouseSink
+from sinks.definitions import DefinitionsSink, decode_definitions
 from sinks.delivery import Delivery
 from sinks.follow_store import follow_restored_store
+from sinks.member_rows import CHANGE, decode_members
+from sinks.members import MembersSink
 from sinks.predictions import PredictionsSink
 from sinks.rejects import Rejects
 from sinks.resume import resuming
@@ -31,13 +35,15 @@ from sinks.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-# Of consumers, by what their names end in: of events, and of scores.
-_GROUPS: Final = ("clickhouse", "predictions")
+# Of consumers, by what their names end in: of events, of scores, of segments and of definitions.
+_GROUPS: Final = ("clickhouse", "predictions", "segments", "definitions")
 _PROMETHEUS: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
 def run_sink(settings: Settings) -> None:
-    """Deliver events and scores to ClickHouse until SIGTERM or SIGINT; call it in the main thread.
+    """Deliver events, scores, segments and definitions to ClickHouse until SIGTERM or SIGINT.
+
+    Call it in the main thread.
 
     Several processes share the partitions. It returns within five seconds of the signal as long as
     Kafka answers, whether ClickHouse does or not.
@@ -45,14 +51,19 @@ def run_sink(settings: Settings) -> None:
     Raises:
         Misconfigured: names the port, topic or credential to correct.
     """
-    metrics, of_scores = Metrics(), Metrics("avila_sink_predictions")
+    metrics = [
+        Metrics(),
+        *(Metrics(f"avila_sink_{name}") for name in ("predictions", "segments", "definitions")),
+    ]
     with (
-        _serve(settings.host, settings.port(SINK_PORT), [metrics, of_scores]),
+        _serve(settings.host, settings.port(SINK_PORT), metrics),
         contextlib.closing(open_registry(settings)) as registry,
     ):
         deliveries = [
-            _of_events(settings, registry, metrics),
-            _of_scores(settings, registry, of_scores),
+            make(settings, registry, own)
+            for make, own in zip(
+                (_of_events, _of_scores, _of_members, _of_definitions), metrics, strict=True
+            )
         ]
         follow_restored_store(settings, [f"{settings.app_id}-sink-{one}" for one in _GROUPS])
         with _signals(deliveries):
@@ -77,6 +88,22 @@ def _of_scores(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -
     codec = Codec(SCORE, registry.find, shipped=history("prediction-score"))
     rejects = Rejects(settings.cluster, settings.topics.rejected.name)
     return Delivery(source, sink, partial(decode_scores, codec), sink.begin, rejects, metrics)
+
+
+def _of_members(settings: Settings, registry: SchemaRegistry, metrics: Metrics) -> Delivery:
+    topic = SEGMENT.changes[0].topic(settings.topics).name
+    source = _source(settings, topic, _GROUPS[2])
+    sink = MembersSink(settings)
+    codec = Codec(CHANGE, registry.find, shipped=history("segment-change"))
+    rejects = Rejects(settings.cluster, settings.topics.rejected.name)
+    return Delivery(source, sink, partial(decode_members, codec), sink.begin, rejects, metrics)
+
+
+def _of_definitions(settings: Settings, _: SchemaRegistry, metrics: Metrics) -> Delivery:
+    source = _source(settings, settings.topics.definitions.name, _GROUPS[3])
+    sink = DefinitionsSink(settings)
+    rejects = Rejects(settings.cluster, settings.topics.rejected.name)
+    return Delivery(source, sink, decode_definitions, sink.begin, rejects, metrics)
 
 
 def _source(settings: Settings, topic: str, group: str) -> SourceSettings:

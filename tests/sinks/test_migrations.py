@@ -22,6 +22,7 @@ DIGESTS = {
     "events": "57b561e13cee5e97",
     "predictions": "b877047eb53a6e5b",
     "persons": "ca16415df9e399ab",
+    "segments": "33804c2d4f586073",
 }
 
 
