@@ -48,12 +48,21 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       const funnel = funnelOf(draft);
       if (!funnel) return undefined;
       if (foreign || (where.length && draft.order === "strict")) return { reason: t("save_filters") };
+      const by = draft.by.trim();
+      if (by && draft.byOf !== "property") return { reason: t("save_breakdown") };
+      const breakdown = by ? { property: by } : null;
       const steps = funnel.steps.map((step) => ({ ...step, where: both(step.where, where) }));
       return {
         kind: "funnels",
         name: steps.map((step) => step.event).join(" → "),
         create: (id, named) =>
-          post("/api/projects/{project}/funnels", places, { ...funnel, steps, id, name: named }),
+          post("/api/projects/{project}/funnels", places, {
+            ...funnel,
+            steps,
+            breakdown,
+            id,
+            name: named,
+          }),
       };
     }
     case "cohort": {
