@@ -100,7 +100,7 @@ def test_a_tenth_of_cdnow_bought_again_as_often_as_published(asker: Asker) -> No
 
 
 def test_the_clickstream_of_a_shop_has_the_figures_of_plain_python(asker: Asker) -> None:
-    acts = [Event(one.person, one.event, one.at) for one in shop()]
+    acts = [Event(one.person, one.name, one.at) for one in shop()]
     assert len(acts) == 31_106
     begin, end = (
         datetime.datetime.fromtimestamp(at / 1_000, datetime.UTC).date()
