@@ -234,7 +234,7 @@ CASES: Final = (
     Case(
         "revenue a week",
         "trends",
-        {"series": [_BUY | {"measure": "sum", "property": "price"}], "interval": "week"},
+        {"series": [{**_BUY, "measure": "sum", "property": "price"}], "interval": "week"},
         "SELECT toMonday(timestamp) AS week, sum(properties.price.:Float64) FROM {events}"
         " WHERE {within} AND event = 'purchase' GROUP BY week",
         _total(),

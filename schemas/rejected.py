@@ -88,3 +88,12 @@ def own_fields(headers: Iterable[Header]) -> dict[str, str]:
         text = content.decode(errors="replace") if isinstance(content, bytes) else content or ""
         fields.setdefault(name, text)
     return fields
+
+
+def received_headers(headers: Iterable[Header]) -> list[Header]:
+    """Return the headers that a rejected record came with, without ours."""
+    given = iter(headers)
+    for name, _ in given:
+        if name == _OWN_END:
+            break
+    return list(given)

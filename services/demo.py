@@ -26,6 +26,7 @@ from rich.table import Table
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
 from services.child_process import reap, spawn
+from services.demo_dashboard import DASHBOARD, DASHBOARD_ID
 from services.demo_visitors import Visitors, moved_to_now
 from services.imports import Columns, import_events
 from services.keys.first import read_token, token_file
@@ -110,7 +111,7 @@ def run_demo(settings: Settings) -> None:
     """
     console = Console()
     api = f"http://{settings.local_address(QUERY_PORT)}"
-    page = f"{api}/#/{PROJECT}/overview"
+    page = f"{api}/#/{PROJECT}/dashboards/{DASHBOARD_ID}"
     funnel = f"{api}/api/projects/{PROJECT}/funnels/{FUNNEL}"
     dataset = _dataset()
     with _system(settings, console) as system:
@@ -118,6 +119,7 @@ def run_demo(settings: Settings) -> None:
         token = read_token(settings)
         for path, body in DEFINITIONS:
             _define(f"{api}/api/projects/{PROJECT}/{path}", body, token)
+        _ensure_dashboard(f"{api}/api/projects/{PROJECT}/dashboards/{DASHBOARD_ID}", token)
         dataset = moved_to_now(dataset, settings.data_dir / "demo.csv.gz")
         console.print(f"Watch it fill: {page}")
         console.print(f"(sign in with the query token in {token_file(settings)})")
@@ -225,6 +227,22 @@ def _define(path: str, body: dict[str, Any], token: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 409:  # it stands from an earlier run
             raise
+
+
+def _ensure_dashboard(url: str, token: str) -> None:
+    """Define the dashboard, unless there is one: it may have been changed since an earlier run."""
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    try:
+        urllib.request.urlopen(  # noqa: S310
+            urllib.request.Request(url, headers=headers),  # noqa: S310
+            timeout=30,
+        ).close()
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        body = json.dumps(DASHBOARD).encode()
+        request = urllib.request.Request(url, body, headers, method="PUT")  # noqa: S310
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
 
 
 def _stored(settings: Settings, funnel: str, token: str, events: int) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """Decide what a query token may do: pure functions."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from schemas.errors import Forbidden, Unauthorized
 from schemas.keys import ALL_PROJECTS, TOKEN_PREFIX, WRITE_KEY_PREFIX, QueryToken, Scope, Session
 from services.keys.view import Keys
 
+# What a route needs: a scope, or to administer keys and tokens.
+Needed = Scope | Literal["admin"]
+
 _SEND: Final = f"send `Authorization: Bearer {TOKEN_PREFIX}…`"
 _CREATE: Final = "create one with `avila tokens create`"
 
 
-def authorize(keys: Keys, authorization: str, scope: Scope, project_id: str, now_ms: int) -> None:
+def authorize(keys: Keys, authorization: str, scope: Needed, project_id: str, now_ms: int) -> None:
     """Return if the token in an `Authorization` header has `scope` in a project.
 
     Raises:
@@ -57,8 +60,20 @@ def valid_session(keys: Keys, secret: str, now_ms: int) -> tuple[Session, QueryT
     return session, token
 
 
-def check_allowed(token: QueryToken, scope: Scope, project_id: str) -> None:
+def is_admin(token: QueryToken) -> bool:
+    """Whether a token may write in all projects, so that it also makes keys and tokens."""
+    return token.project_id == ALL_PROJECTS and "write" in token.scopes
+
+
+def check_allowed(token: QueryToken, scope: Needed, project_id: str) -> None:
     """Return if a valid token has `scope` in a project; raises `Forbidden` otherwise."""
+    if scope == "admin":
+        if not is_admin(token):
+            raise Forbidden(
+                f"the query token {token.id} is no administrator's: keys and tokens need one with "
+                "the scope `write` in all projects"
+            )
+        return
     if token.project_id not in {ALL_PROJECTS, project_id}:
         raise Forbidden(f"the query token {token.id} is for project {token.project_id}")
     if scope not in token.scopes:

@@ -6,8 +6,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from schemas.keys import Scope as TokenScope
-from services.keys.tokens import authorize, check_allowed, valid_session
+from services.keys.tokens import Needed, authorize, check_allowed, valid_session
 from services.keys.view import Keys
 from services.query.http.params import now_ms
 from services.query.sessions.cookie import check_own_page, secret_of
@@ -30,7 +29,7 @@ class AuthMiddleware:
         keys: Keys,
         view: TopicView[Any],
         clock: Callable[[], int] = now_ms,
-        scope: TokenScope | None = None,
+        scope: Needed | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -56,7 +55,7 @@ class AuthMiddleware:
 def check_access(
     keys: Keys,
     headers: Headers,
-    scope: TokenScope,
+    scope: Needed,
     project_id: str,
     now_ms: int,
     *,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.errors import InvalidRequest
-from schemas.keys import Scope
+from services.keys.tokens import Needed
 from services.query.http.describe import Json, query_parameters
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class ApiRoute(NamedTuple, Generic[T]):
     `handle` takes the resource that answers, and the request. `rpc` is the method of
     `avila.v1.Query` that asks for the same; where several kinds of definitions share one, `kind`
     tells which kind this route is for. `scope` is what a token must have; by default that of the
-    method: `read` for GET, else `write`.
+    method: `read` for GET, else `write`; `admin` is an administrator's.
     """
 
     method: str
@@ -32,7 +32,7 @@ class ApiRoute(NamedTuple, Generic[T]):
     operation: Json
     rpc: str
     kind: str = ""
-    scope: Scope | None = None
+    scope: Needed | None = None
 
     @property
     def full_path(self) -> str:

@@ -4,6 +4,7 @@ It knows what reached Kafka. What REST, WebSocket and gRPC refuse is answered wi
 and then, and is in no topic.
 """
 
+import asyncio
 import datetime
 from typing import Any, Final
 
@@ -11,7 +12,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.query.http.params import encode_response, instant, project_of, read_number
+from schemas.definitions import read_request
+from services.query.http.params import (
+    encode_response,
+    instant,
+    project_of,
+    read_fields,
+    read_number,
+)
+from services.query.projects.reinjection import Reinjection, ReinjectRequest, ReinjectResponse
 from services.query.views.rejected import MAX_SAMPLES, RejectedRecords
 from services.query.views.rejected import Sample as Record
 from services.topic_view import TopicView
@@ -52,12 +61,19 @@ class RejectedResponse(msgspec.Struct, frozen=True):
     reasons: list[RejectedReason]
 
 
-class Rejected:
-    """The endpoint `/api/projects/{project}/rejected`."""
+_reinject = msgspec.json.Decoder(ReinjectRequest)
 
-    def __init__(self, records: RejectedRecords, view: TopicView[Any]) -> None:
+
+class Rejected:
+    """The endpoints `/api/projects/{project}/rejected` and `…/rejected/reinject`."""
+
+    def __init__(
+        self, records: RejectedRecords, view: TopicView[Any], reinjection: Reinjection
+    ) -> None:
         self._records = records
         self._view = view
+        self._reinjection = reinjection
+        self._one_at_a_time = asyncio.Lock()
 
     async def read(self, request: Request) -> Response:
         """Show what was rejected."""
@@ -76,6 +92,16 @@ class Rejected:
         ]
         total = sum(one.count for one in reasons)
         return encode_response(RejectedResponse(total, reasons))
+
+    async def reinject(self, request: Request) -> Response:
+        """Send rejected records to the inbox again, after what was wrong has been mended."""
+        project = project_of(request)
+        asked = read_request(_reinject, msgspec.json.encode(await read_fields(request)))
+        async with self._one_at_a_time:
+            done = await asyncio.to_thread(
+                self._reinjection.run, project, asked.reason, asked.after, asked.limit
+            )
+        return encode_response(ReinjectResponse(*done))
 
 
 def _show(record: Record) -> RejectedSample:

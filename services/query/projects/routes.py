@@ -11,7 +11,15 @@ from services.query.http.describe import (
     tagged_response,
 )
 from services.query.http.routes import ApiRoute, RouteGroup
+from services.query.projects.plan_check import (
+    PlanCheck,
+    PlanCheckResponse,
+    PlanChecks,
+    PlanFault,
+    PlanTrait,
+)
 from services.query.projects.plans import PlanListResponse, PlanResponse, Plans
+from services.query.projects.reinjection import ReinjectRequest, ReinjectResponse
 from services.query.projects.rejected import (
     DEFAULT_SAMPLES,
     Rejected,
@@ -77,8 +85,41 @@ REJECTED_ROUTES: Final = RouteGroup(
             ),
             "GetRejected",
         ),
+        ApiRoute(
+            "POST",
+            "/rejected/reinject",
+            Rejected.reinject,
+            operation(
+                "reinjectRejected",
+                "Send rejected records to the inbox again; events that come twice count once",
+                {"200": json_response(ReinjectResponse)},
+                413,
+                body="ReinjectRequest",
+            ),
+            "ReinjectRejected",
+        ),
     ),
-    (RejectedResponse, RejectedReason, RejectedSample),
+    (RejectedResponse, RejectedReason, RejectedSample, ReinjectRequest, ReinjectResponse),
+)
+
+PLAN_CHECK_ROUTES: Final = RouteGroup(
+    (
+        ApiRoute(
+            "POST",
+            "/plan-check",
+            PlanChecks.check,
+            operation(
+                "checkPlan",
+                "How many events of the last days a plan would drop, why, and what they share",
+                {"200": json_response(PlanCheckResponse)},
+                413,
+                body="PlanCheck",
+            ),
+            "CheckPlan",
+            scope="read",
+        ),
+    ),
+    (PlanCheck, PlanCheckResponse, PlanFault, PlanTrait),
 )
 
 STATUS_ROUTES: Final = RouteGroup(

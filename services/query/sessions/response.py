@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from schemas.keys import ALL_PROJECTS, QueryToken, Scope, Session
+from schemas.keys import QueryToken, Scope, Session
+from services.keys.tokens import is_admin
 from services.query.http.params import instant
 
 Role = Literal["viewer", "editor", "admin"]
@@ -74,4 +75,4 @@ def role_of(token: QueryToken) -> Role:
     """Return what sessions of a token may do, in one word."""
     if "write" not in token.scopes:
         return "viewer"
-    return "admin" if token.project_id == ALL_PROJECTS else "editor"
+    return "admin" if is_admin(token) else "editor"

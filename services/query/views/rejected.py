@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import Message
 
 from schemas.definitions import is_id
-from schemas.rejected import DEFAULT_PROJECT, own_fields
+from schemas.rejected import DEFAULT_PROJECT, Header, own_fields
 
 MAX_SAMPLES: Final = 10  # of a reason
 MAX_VALUE_CHARS: Final = 2_000  # of a sample
@@ -90,11 +90,9 @@ class RejectedReader:
         return [self._read(message) for message in messages]
 
     def _read(self, message: Message) -> Rejection:
-        given = message.headers() or []
-        headers = own_fields(list(given.items()) if isinstance(given, dict) else given)
+        headers = own_fields(headers_of(message))
         key = (message.key() or b"").decode(errors="replace")
         value = message.value() or b""
-        project = headers.get("project") or key.partition(":")[0]
         sample = Sample(
             rejected_at=_number(headers, "rejected_at") or message.timestamp()[1],
             detail=headers.get("detail", ""),
@@ -106,7 +104,7 @@ class RejectedReader:
             value=self._text(value)[:MAX_VALUE_CHARS],
         )
         reason = headers.get("reason", "unknown")
-        return Rejection(project if is_id(project) else DEFAULT_PROJECT, reason, sample)
+        return Rejection(project_of(headers, key), reason, sample)
 
     def _text(self, value: bytes) -> str:
         if value[:1] == b"\0":
@@ -114,6 +112,18 @@ class RejectedReader:
             if event is not None:
                 return msgspec.json.encode(event).decode()
         return value[: 4 * MAX_VALUE_CHARS].decode(errors="replace")
+
+
+def headers_of(message: Message) -> list[Header]:
+    """Return the headers of a record."""
+    given = message.headers() or []
+    return list(given.items()) if isinstance(given, dict) else list(given)
+
+
+def project_of(headers: dict[str, str], key: str) -> str:
+    """Return the project of a rejected record, by its own fields and its key."""
+    project = headers.get("project") or key.partition(":")[0]
+    return project if is_id(project) else DEFAULT_PROJECT
 
 
 def _number(headers: dict[str, str], name: str) -> int:

@@ -1,11 +1,13 @@
-"""What a person sees of a dashboard: it moves, is arranged, shared, exported and imported."""
+"""What a person sees of dashboards, and of the pages that administer a project."""
 
 import http.server
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from schemas.avro.codec import Encoder
+from schemas.avro.files import load
+from schemas.registry.log import Registry
+from schemas.registry.subjects import value_subject
+from tests.kafka import Record, produce
 from tests.ports import free_port_base
 from tests.processes import eventually
 from tests.services.page.chromium import PACKAGES, launched
@@ -417,3 +424,121 @@ def serious(page: Page) -> list[str]:
             .flatMap(one => one.nodes.map(node => `${one.id}: ${node.html}`))"""
     )
     return found
+
+
+def test_an_administrator_makes_a_key_and_a_token_sees_it_once_and_revokes_it(
+    system: System, open_page: Open, browser: Browser, shop: str
+) -> None:
+    page = open_page(f"/#/{shop}/keys")
+    keys = page.get_by_role("region", name="Write keys").first
+    keys.get_by_label("What for").fill("the web shop")
+    keys.get_by_role("button", name="Make a write key").click()
+    row = keys.get_by_role("row", name="the web shop")
+    expect(row.locator("code")).to_have_text(re.compile("^awk_"))
+    key = row.locator("code").inner_text()
+    assert [one["id"] for one in system.ask(f"{shop}/write-keys")["keys"]] == [key]
+
+    tokens = page.get_by_role("region", name="Query tokens").first
+    tokens.get_by_label("What for").fill("the board")
+    tokens.get_by_label("Role").select_option("Viewer")
+    tokens.get_by_role("button", name="Make a token").click()
+    text = page.get_by_label("Query token", exact=True).input_value()
+    assert text.startswith("aqt_")
+
+    context = browser.new_context(base_url=system.address, locale="en-GB")
+    viewer = context.new_page()
+    viewer.goto(f"/#/{shop}/keys")
+    viewer.locator("input[name=token]").fill(text)
+    viewer.keyboard.press("Enter")
+    expect(viewer.get_by_role("heading", name="Only administrators")).to_be_visible()
+    page.reload()
+    made = page.get_by_role("row", name="the board")
+    expect(made.get_by_role("cell").nth(4)).to_have_text("1")
+    expect(page.get_by_text(text)).to_have_count(0)
+    made.get_by_role("button", name="Revoke").click()
+    made.get_by_role("button", name="Revoke: are you sure?").click()
+    expect(page.get_by_role("row", name="the board")).to_have_count(0)
+    expect(viewer.get_by_role("heading", name="Sign in to Avila")).to_be_visible()
+    context.close()
+    row.get_by_role("button", name="Revoke").click()
+    row.get_by_role("button", name="Revoke: are you sure?").click()
+    expect(keys.get_by_text("No key sends events")).to_be_visible()
+    assert serious_of(page) == []
+
+
+def serious_of(page: Page) -> list[str]:
+    """What axe-core finds, in a window of the same page without its policy."""
+    browser = page.context.browser
+    assert browser is not None
+    context = browser.new_context(bypass_csp=True, storage_state=page.context.storage_state())
+    try:
+        other = context.new_page()
+        other.goto(page.url)
+        other.get_by_role("heading", level=1).wait_for()
+        return serious(other)
+    finally:
+        context.close()
+
+
+def test_a_plan_is_tried_on_the_past_and_what_it_would_drop_is_said_in_a_sentence(
+    system: System, open_page: Open, shop: str
+) -> None:
+    system.send(
+        shop,
+        *(event("purchase", f"p-{n}", amount=n, app_version="3.1") for n in range(31)),
+        event("purchase", "old", app_version="2.9"),
+        event("purchase", "old", app_version="2.9"),
+    )
+    values = f"{shop}/query/values"
+    assert eventually(lambda: purchases(system, values) == 33, TIMEOUT_S)
+    page = open_page(f"/#/{shop}/plans")
+    page.get_by_role("link", name="New plan").click()
+    page.get_by_label("Name of the event").fill("purchase")
+    page.get_by_role("button", name="Try it on the past").click()
+    verdict = page.get_by_role("region", name="What it would have done")
+    expect(verdict.get_by_role("status")).to_have_text(
+        "6.1% of the last 7 days would be dropped: 2 of 33 events. "
+        "All of them have app_version = 2.9."
+    )
+    expect(verdict.locator("tbody tr")).to_have_text(
+        ["properties.amountis missing; it is required2"]
+    )
+    page.get_by_label("JSON Schema").fill("{")
+    page.get_by_role("button", name="Try it on the past").click()
+    expect(page.get_by_role("alert")).to_have_text("The schema is not JSON.")
+    page.get_by_label("JSON Schema").fill('{"required": ["amount"]}')
+    page.get_by_label("What it does").select_option("Drop events that do not satisfy it")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("link", name="purchase")).to_be_visible()
+    [plan] = system.ask(f"{shop}/plans")["plans"]
+    assert (plan["mode"], plan["schema"]) == ("enforce", {"required": ["amount"]})
+    assert serious_of(page) == []
+
+
+def purchases(system: System, path: str) -> int:
+    found = system.ask(path, {})["values"]
+    return sum(int(one["events"]) for one in found if one["value"] == "purchase")
+
+
+def test_rejected_records_are_sent_again_after_what_was_wrong_is_mended(
+    system: System, open_page: Open, shop: str
+) -> None:
+    """A producer wrote events with a schema that nobody has registered, until somebody does."""
+    settings = system.settings
+    topic = settings.topics.inbox.name
+    schema = load("event")
+    with closing(Registry(settings.bootstrap)) as registry:
+        known = registry.register(value_subject(topic), schema)
+    unknown = 4_000_000
+    fields = {"project_id": shop, "event": "purchase", "timestamp": time.time_ns() // 1_000_000}
+    [value] = Encoder(schema, known).encode_records([{**fields, "distinct_id": "eve"}])
+    lost = b"\0" + unknown.to_bytes(4, "big") + value[5:]
+    produce(settings.bootstrap, topic, [Record(lost, f"{shop}:eve".encode())])
+    page = open_page(f"/#/{shop}/rejected")
+    card = page.locator("section.card").first
+    expect(card.get_by_role("button", name="Send again")).to_be_visible()
+    card.get_by_role("button", name="Send again").click()
+    card.get_by_role("button", name="Send 1 records again").click()
+    expect(card.get_by_role("status")).to_contain_text("1 records were sent again")
+    expect(card.locator("header")).to_contain_text("2, the last")
+    assert system.ask(f"{shop}/funnels/buy/results")["totals"]["steps"][1]["reached"] == 0

@@ -15,6 +15,8 @@ export const PAGES: Record<string, () => Promise<Page>> = {
   predictions: async () => (await import("./predictions")).Predictions,
   feed: async () => (await import("./feed")).Feed,
   definitions: async () => (await import("./definitions")).Definitions,
+  plans: async () => (await import("./plans")).Plans,
+  keys: async () => (await import("./keys")).Keys,
   rejected: async () => (await import("./rejected")).Rejected,
   system: async () => (await import("./system")).System,
   sessions: async () => (await import("./sessions")).Sessions,

@@ -2,9 +2,10 @@ import type { JSX } from "preact";
 import { get } from "../state/api";
 import { count, moment } from "../state/format";
 import { now } from "../state/health";
-import { project } from "../state/session";
+import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Empty, Failed, Loading } from "../parts/notes";
+import { Reinject } from "../parts/reinject";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
 
@@ -31,6 +32,7 @@ export function Rejected(): JSX.Element {
                 {t("rejected_count", { n: count(one.count), time: moment(one.last_at) })}
               </span>
             </header>
+            {mayWrite.value && <Reinject reason={one.reason} known={one.count} />}
             {one.samples.map((sample) => (
               <div class="sample" key={`${sample.topic}/${sample.partition}/${sample.offset}`}>
                 <p>{sample.detail}</p>

@@ -14,7 +14,8 @@ export function EventRows({ rows, compact = false }: { rows: readonly LiveEvent[
           <time dateTime={new Date(one.timestamp).toISOString()}>{time(one.timestamp)}</time>
           <b title={one.event}>{one.event}</b>
           <span title={one.person_id}>
-            <a href={address(project.value, "persons", one.person_id)}>{one.person_id}</a>
+            {/* Whoever sees a dashboard by its link is not told who did it. */}
+            {one.person_id && <a href={address(project.value, "persons", one.person_id)}>{one.person_id}</a>}
           </span>
           <code>{typeof one.properties === "string" ? one.properties : JSON.stringify(one.properties)}</code>
         </li>

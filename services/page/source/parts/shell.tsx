@@ -15,8 +15,8 @@ import type { IconName } from "./icons";
 const GROUPS: { title?: Word; pages: IconName[] }[] = [
   { pages: ["overview", "dashboards"] },
   { title: "group_analysis", pages: ["explore", "funnels", "segments", "cohorts", "metrics", "predictions"] },
-  { title: "group_data", pages: ["persons", "feed", "definitions", "rejected"] },
-  { title: "group_system", pages: ["system", "sessions"] },
+  { title: "group_data", pages: ["persons", "feed", "definitions", "plans", "rejected"] },
+  { title: "group_system", pages: ["system", "keys", "sessions"] },
 ];
 
 export function Shell({ children }: { children: ComponentChildren }): JSX.Element {

@@ -72,9 +72,9 @@ WHERE begin >= {bind(plan.begin, "Int64")} AND begin < {bind(plan.end, "Int64")}
 def _chains(
     source: EventSource, plan: FunnelPlan, token: TokenSql, shown: Sequence[str], bind: Binder
 ) -> str:
-    """Return a row for each chain: `person_id`, `begin`, `label`, `ended`, and `at_1` to `at_n`.
+    """Return a row for each chain: `person_id`, `begin`, `label`, `ended` and its steps' times.
 
-    They are the times of its steps, `_NEVER` for those that it has not reached.
+    `at_1` is the time of the first step, and so on; `_NEVER` for steps that it has not reached.
     """
     ats = ", ".join(
         f"if(arrayExists(one -> one.1 = {step}, takings),"

@@ -1,0 +1,1 @@
+"""Write keys and query tokens over HTTP, for administrators."""
