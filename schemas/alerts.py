@@ -76,7 +76,7 @@ class PredictionMeasure(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 Measure = QueryMeasure | MetricMeasure | FunnelMeasure | SegmentMeasure | PredictionMeasure
 
 
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AlertCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What must hold of the value for the alert to fire."""
 
     op: Literal["gt", "gte", "lt", "lte"]
@@ -117,7 +117,7 @@ class Alert(
     """
 
     measure: Measure
-    condition: Condition
+    condition: AlertCondition
     every_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     compare: Comparison = "none"
     relative: bool = False

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from schemas.alerts import (
     MAX_ALERTS_PER_PROJECT,
     Alert,
+    AlertCondition,
     AlertDefinition,
     AlertState,
     Comparison,
-    Condition,
     Measure,
     NoData,
     Severity,
@@ -51,7 +51,7 @@ class AlertResponse(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     measure: Measure
-    condition: Condition
+    condition: AlertCondition
     every_s: int
     compare: Comparison
     relative: bool

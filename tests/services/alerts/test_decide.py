@@ -31,7 +31,8 @@ def define(rule: Alert) -> AlertDefinition:
 
 def run(rule: Alert, *seen: Observation) -> list[tuple[str, int, int]]:
     """The changes of incidents: what, of which incident, and at which step."""
-    state, found = begin(define(rule)), []
+    state = begin(define(rule))
+    found: list[tuple[str, int, int]] = []
     for step, one in enumerate(seen):
         state, changes = decide(rule, state, one, step)
         found += [(change.change, change.opened, change.step) for change in changes]
@@ -137,7 +138,8 @@ GAPS = st.lists(st.tuples(st.integers(1, 3), OBSERVED), max_size=40)
 def _all(
     rule: Alert, seen: list[tuple[int, Observation]], *, crashes: bool
 ) -> tuple[list[IncidentChange], AlertState]:
-    state, step, found = begin(define(rule)), 0, []
+    state, step = begin(define(rule)), 0
+    found: list[IncidentChange] = []
     for gap, one in seen:
         step += gap
         if crashes:  # decided, but not committed: the state before is read again

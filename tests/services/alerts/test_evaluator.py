@@ -70,7 +70,7 @@ class Sizes:
             self._encoder = Encoder(schema, registry.register(value_subject(self._topic), schema))
 
     def publish(self, size: int) -> None:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "project_id": "shop",
                 "segment_id": "buyers",

@@ -36,7 +36,7 @@ def subscribe(
     own = {key: fields.pop(key) for key in ("active", "max_age_s") if key in fields}
     subscription: Subscription = decode_subscription(msgspec.json.encode(body | own))
     now = time.time_ns() // 1_000_000
-    numbers = {"version": 1, "created_at": now, "updated_at": now} | fields
+    numbers: dict[str, Any] = {"version": 1, "created_at": now, "updated_at": now, **fields}
     made = SubscriptionDefinition(project_id="shop", id=name, subscription=subscription, **numbers)
     define(settings, made)
     return made
@@ -73,7 +73,7 @@ def enter(settings: Settings, persons: Sequence[str], change: str = "entered") -
 
 def states(settings: Settings) -> dict[str, DeliveryState]:
     """How far the subscriptions of `shop` are."""
-    found = {}
+    found: dict[str, DeliveryState] = {}
     for record in read_all(settings.cluster, settings.topics.delivery_state.name):
         name, value = (record.key() or b"").decode().removeprefix("shop/"), record.value()
         if value is None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from typing import Any
 
 from schemas.notices.secret import secret_text, secrets_of
 from schemas.notices.subscription import (
@@ -16,7 +17,7 @@ HOOK = Subscription(destination=WebhookDestination(url="https://hooks.shop.examp
 
 
 def definition(**changed: int) -> SubscriptionDefinition:
-    fields = {"version": 1, "created_at": 1, "updated_at": 1} | changed
+    fields: dict[str, Any] = {"version": 1, "created_at": 1, "updated_at": 1, **changed}
     return SubscriptionDefinition(project_id="shop", id="ops", subscription=HOOK, **fields)
 
 

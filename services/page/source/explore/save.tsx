@@ -30,7 +30,13 @@ const MEASURES: Partial<Record<string, Schemas["Metric"]["measure"]>> = {
   maximum: "maximum",
   percentile: "percentiles",
 };
-const BUCKETS = { minute: 60, hour: 3_600, day: 86_400 } as const;
+const BUCKETS = {
+  minute: { bucket_s: 60 },
+  hour: { bucket_s: 3_600 },
+  day: { bucket_s: 86_400 },
+  week: { interval: "week" },
+  month: { interval: "month" },
+} as const;
 
 export function savable(name: QueryName, draft: Draft): Savable | undefined {
   const places = { project: project.value };
@@ -105,9 +111,7 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
             filter: { event: series.event.trim() || undefined, where: both(conditionsOf(series.rows), where) },
             ...(of ? { property: of } : {}),
             ...(measure === "percentiles" ? { percentiles: [Number(series.percentile) || 50] } : {}),
-            ...(draft.interval === "week" || draft.interval === "month"
-              ? { interval: draft.interval }
-              : { bucket_s: BUCKETS[draft.interval] }),
+            ...BUCKETS[draft.interval],
             id,
             name: named,
           }),
