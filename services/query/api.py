@@ -34,7 +34,6 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     LINK_ROUTES,
     CREDENTIAL_ROUTES,
     PLAN_CHECK_ROUTES,
-    CREDENTIAL_ROUTES,
     ANNOTATION_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
