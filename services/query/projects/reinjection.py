@@ -1,9 +1,13 @@
 """Send rejected records to the inbox again, where they are tracked like any other record.
 
-A record that is sent again has the id that its first one has, or would have had: an event without
-an id gets it from the place where it was first read. So within the window of `AVILA_DEDUP_WINDOW_S`
-an event counts once, however often it is sent again. What is still no event is rejected again, and
-says in a header where it was first read; of several such records only the newest is sent.
+An event keeps its id; one without an id gets it from the place where it was first read, and the
+same one whenever it is sent again. So within the window of `AVILA_DEDUP_WINDOW_S` an event counts
+once, however often it is sent again. What is still no event is rejected again, and says in a header
+where it was first read; of several such records only the newest is sent.
+
+A Tracker that starts judges the last records of the inbox by its present settings, and takes those
+that it would accept for known. So the id of an event that had none is not the one that it would
+have had there.
 """
 
 import contextlib
@@ -213,14 +217,15 @@ class Reinjection:
         return len(records)
 
     def _identified(self, record: _Record, encoder: Encoder) -> bytes | None:
-        """Return the value with the id that the event has by the place where it was first read."""
+        """Return the value; an event without an id has one of the place where it was first read."""
         value = record.value
         if value is None or value[:1] != b"\0":
             return value
         rows: list[dict[str, Any]] = self._codec.decode([value]).batch.to_pylist()
         if not rows or rows[0].get("event_id"):
             return value
-        [identified] = encoder.encode_records([{**rows[0], "event_id": record.first_read}])
+        name = f"{record.first_read}/again"
+        [identified] = encoder.encode_records([{**rows[0], "event_id": name}])
         return identified
 
 

@@ -100,7 +100,7 @@ async def test_an_event_without_an_id_has_the_same_id_whenever_it_is_sent_again(
         assert (await reinject(query))["sent"] == 2
     decoded = Codec(schema, registry.find).decode([one.value() for one in inbox(settings)])
     ids = [row["event_id"] for row in decoded.batch.to_pylist()]
-    assert ids == [f"{topic}/0/7", "its-own"] * 2
+    assert ids == [f"{topic}/0/7/again", "its-own"] * 2
 
 
 async def test_of_a_record_that_was_rejected_repeatedly_the_newest_is_sent(
@@ -178,7 +178,7 @@ def publish(settings: Settings, tracker: TrackerInProcess) -> None:
 
 
 async def test_what_is_still_no_event_is_rejected_again_and_what_is_counts_once(
-    query: httpx.AsyncClient, settings: Settings, registry: Registry
+    query: httpx.AsyncClient, settings: Settings
 ) -> None:
     """The Tracker accepts larger events after the first records were rejected for their size."""
     topic = settings.topics.inbox.name
