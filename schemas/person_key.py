@@ -7,18 +7,13 @@ made when it is first needed. All workers and query services of a deployment mus
 definition has the fingerprint of the secret that it began with.
 """
 
-import contextlib
 import hashlib
-import os
-import secrets
-from pathlib import Path
 from typing import Final
 
-from schemas.errors import Misconfigured
+from schemas.secret_file import read_secret
 from schemas.settings import Settings
 
 _FILE: Final = "person-key"
-_BYTES: Final = 32
 
 
 def person_key(settings: Settings) -> bytes:
@@ -31,14 +26,7 @@ def person_key(settings: Settings) -> bytes:
         return hashlib.sha256(str.__str__(settings.person_key).encode()).digest()
     if settings.kafka_bootstrap:
         return b""
-    file = settings.data_dir / _FILE
-    try:
-        if not file.exists():
-            _make(file)
-        text = file.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        raise Misconfigured(f"the secret in {file} cannot be read or made: {error}") from error
-    return hashlib.sha256(text.encode()).digest()
+    return read_secret(settings.data_dir / _FILE)
 
 
 def fingerprint(key: bytes) -> str:
@@ -51,19 +39,3 @@ def hash_key_of(key: bytes, tag: int) -> tuple[int, int]:
     text = (tag % (1 << 64)).to_bytes(8, "little")
     digest = hashlib.blake2b(text, digest_size=16, key=key, person=b"avila.examples").digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
-def _make(file: Path) -> None:
-    """Make the file with a new secret, whole or not at all; another process may be first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{_FILE}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as written:
-            written.write(secrets.token_hex(_BYTES))
-            written.flush()
-            os.fsync(written.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(new, file)
-    finally:
-        new.unlink(missing_ok=True)

@@ -92,8 +92,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # ClickHouse
     clickhouse_database: str = "avila"
+    # How long the store keeps what results were over time; 0 keeps nothing.
+    result_history_days: int = 90
     clickhouse_user: str = "default"
     clickhouse_password: Secret = Secret()
+
+    # The notifier: webhooks, e-mail and alerts
+    # The secret from which signing secrets of webhooks are derived, the same in all processes of a
+    # deployment; with embedded brokers, one is kept in the data directory.
+    webhook_key: Secret = Secret()
+    # Private addresses and networks (10.1.0.0/16) that webhooks may be sent to; public ones always.
+    webhook_networks: str = ""
+    # smtp://user:password@host:587 (with STARTTLS where the server has it) or smtps://…
+    smtp_url: Secret = Secret()
+    smtp_from: str = ""
+    # Topics of other owners that subscriptions may write to, separated by commas.
+    notice_topics: str = ""
+    # Of the query service that alerts ask; unset: that of this machine, and its token.
+    query_url: str = ""
+    query_token: Secret = Secret()
 
     def port(self, default: int) -> int:
         """Return the port of the service whose default port is `default`.
@@ -150,6 +167,7 @@ CONTROLLER_PORT = 9093
 WORKER_PORT = 8090
 SINK_PORT = 8091
 QUERY_GRPC_PORT = 50052
+NOTIFIER_PORT = 8092
 # Of the embedded brokers, and of the controller of each.
 BROKER_PORTS = (BROKER_PORT, 9094, 9096)
 CONTROLLER_PORTS = (CONTROLLER_PORT, 9095, 9097)
@@ -166,6 +184,7 @@ _PORTS = (
     QUERY_GRPC_PORT,
     *BROKER_PORTS[1:],
     *CONTROLLER_PORTS[1:],
+    NOTIFIER_PORT,
 )
 PORTS_PER_SYSTEM = len(_PORTS)
 # The addresses that mean every interface of the machine, and the loopback address of the same kind.
@@ -196,6 +215,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "max_event_age_days": (1, 9_000),
     "clock_tolerance_s": (1, 86_400),
     "max_event_bytes": (1_024, 900_000),
+    "result_history_days": (0, 36_500),
 }
 
 PREFIX = "AVILA_"
@@ -272,14 +292,45 @@ def _check(settings: Settings) -> None:
                 "AVILA_SCHEMA_REGISTRY_URL must be the http:// or https:// addresses of one schema "
                 "registry, such as http://user:password@host:8081"
             )
-    for network in filter(None, settings.trusted_proxies.split(",")):
-        try:
-            ip_network(network.strip())
-        except ValueError as error:
+    for name in ("trusted_proxies", "webhook_networks"):
+        for network in filter(None, getattr(settings, name).split(",")):
+            try:
+                ip_network(network.strip())
+            except ValueError as error:
+                raise Misconfigured(
+                    f"{PREFIX}{name.upper()} must be addresses and networks, such as "
+                    f"192.0.2.1,10.0.0.0/8: {error}"
+                ) from None
+    _check_notifier(settings)
+
+
+def _check_notifier(settings: Settings) -> None:
+    if 0 < len(settings.webhook_key) < MIN_PERSON_KEY_CHARS:
+        raise Misconfigured(
+            f"AVILA_WEBHOOK_KEY must have {MIN_PERSON_KEY_CHARS} characters or more, drawn at "
+            "random"
+        )
+    if settings.smtp_url:
+        parts = urlsplit(settings.smtp_url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
             raise Misconfigured(
-                f"AVILA_TRUSTED_PROXIES must be addresses and networks, such as "
-                f"192.0.2.1,10.0.0.0/8: {error}"
-            ) from None
+                "AVILA_SMTP_URL must be the address of a mail server, such as "
+                "smtp://user:password@mail.example:587"
+            )
+        if "@" not in settings.smtp_from:
+            raise Misconfigured(
+                "AVILA_SMTP_FROM must be the address that e-mail comes from, such as "
+                "avila@shop.example"
+            )
+    if settings.query_url and urlsplit(settings.query_url).scheme not in {"http", "https"}:
+        raise Misconfigured(
+            "AVILA_QUERY_URL must be the http:// or https:// address of a query service"
+        )
+    for topic in filter(None, settings.notice_topics.split(",")):
+        if topic.strip().startswith(f"{settings.topic_prefix}.") or topic.strip() == "_schemas":
+            raise Misconfigured(
+                f"AVILA_NOTICE_TOPICS names {topic.strip()}, which is a topic of Avila's own"
+            )
 
 
 def _check_data_dir(path: Path) -> None:

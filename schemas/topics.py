@@ -38,6 +38,13 @@ class Topics:
         # What has happened to models, such as a drift or a promotion.
         self.model_events = Topic(f"{prefix}.model-events", "delete", 90 * DAY_MS)
         self.clocks = Topic(f"{prefix}.clocks", "compact", partitions=1)
+        # Alerts: what has opened and closed, and the state of each alert.
+        self.incidents = Topic(f"{prefix}.incidents", "delete", 365 * DAY_MS)
+        self.alert_state = Topic(f"{prefix}.state.alerts", "compact")
+        # Notices to send, by subscription; those that nobody took; how far each subscription is.
+        self.deliveries = Topic(f"{prefix}.deliveries", "delete", 7 * DAY_MS)
+        self.dead_deliveries = Topic(f"{prefix}.dead-deliveries", "delete", 30 * DAY_MS)
+        self.delivery_state = Topic(f"{prefix}.state.deliveries", "compact")
         self.schemas = SCHEMAS
 
     def __iter__(self) -> Iterator[Topic]:

@@ -23,6 +23,8 @@ from services.cli_annotate import annotate
 from services.cli_apply import apply
 from services.cli_import import import_file
 from services.cli_keys import keys, projects, tokens
+from services.cli_mcp import mcp
+from services.cli_notices import notices
 from services.cli_predict import predict
 from services.cli_query import query
 from services.cli_sql import sql
@@ -50,6 +52,8 @@ for command in (
     tokens,
     projects,
     import_file,
+    mcp,
+    notices,
     predict,
     query,
     sql,
@@ -146,6 +150,14 @@ def ingest(settings: Settings) -> None:
     from services.ingest.server import run_ingest  # noqa: PLC0415
 
     run_ingest(settings)
+
+
+@part("notifier", "Run the notifier, which evaluates alerts and delivers notices.")
+def notifier(settings: Settings) -> None:
+    """Run the notifier."""
+    from services.notifier.run import run_notifier  # noqa: PLC0415
+
+    run_notifier(settings)
 
 
 @part("registry", "Run the schema registry (HTTP).")

@@ -1,121 +1,32 @@
-"""The ClickHouse sink of scores: the newest score of each person, in the table `predictions`.
-
-A row is replaced by the one of its person with a higher offset (ReplacingMergeTree), so writing a
-row again, or an older one after a newer one, changes nothing: what readers see is each record once,
-and nothing that was replaced or deleted. A tombstone is a row, too, which hides the others.
-
-The topic is compacted, and Kafka drops a tombstone a day after it was compacted. A sink that was
-away for longer may never see it. So if the newest row of a partition was written long ago, or is
-not on the topic at all, the rows of the partition are deleted and the topic is read from its
-beginning. The table is then without them for as long as that takes.
-"""
+"""The ClickHouse sink of scores: the newest score of each person, in the table `predictions`."""
 
 from typing import Final
 
-import structlog
-from clickhouse_connect.driver.binding import quote_identifier
-
 from schemas.settings import Settings
-from sinks.base import Batch
-from sinks.partitions import Assigned
-from sinks.score_rows import SCORE_ROWS
-from sinks.store import INSERT_SETTINGS, Store, arrow_stream, within_range
+from sinks.latest import MAX_AWAY_S, LatestSink, LatestTable
 
-log = structlog.get_logger(__name__)
+__all__ = ["MAX_AWAY_S", "PredictionsSink"]
 
-# Half the time for which Kafka keeps tombstones by default (`delete.retention.ms`).
-MAX_AWAY_S: Final = 12 * 3_600
-
-_INPUT_COLUMNS: Final = {
-    "project_id": "String",
-    "prediction_id": "String",
-    "person_id": "String",
-    "version": "Int32",
-    "at": "DateTime64(3, 'UTC')",
-    "score": "Float64",
-    "model": "String",
-    "model_version": "Int64",
-    "contributions": "Array(Tuple(feature String, value Float32, contribution Float64))",
-    "withheld": "Bool",
-    "_partition": "UInt32",
-    "_offset": "UInt64",
-    "_deleted": "UInt8",
-}
-_SETTINGS: Final = INSERT_SETTINGS | {
-    # A cluster would else ignore rows that were written before and deleted since.
-    "insert_deduplicate": 0,
-}
+_TABLE: Final = LatestTable(
+    "predictions",
+    {
+        "project_id": "String",
+        "prediction_id": "String",
+        "person_id": "String",
+        "version": "Int32",
+        "at": "DateTime64(3, 'UTC')",
+        "score": "Float64",
+        "model": "String",
+        "model_version": "Int64",
+        "contributions": "Array(Tuple(feature String, value Float32, contribution Float64))",
+        "withheld": "Bool",
+    },
+    times=("at",),
+)
 
 
-class PredictionsSink:
-    """Writes to the ClickHouse of the settings; connects at first use."""
-
-    repeatable: Final = True
+class PredictionsSink(LatestSink):
+    """Writes `predictions` to the ClickHouse of the settings; connects at first use."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._table = f"{quote_identifier(settings.clickhouse_database)}.predictions"
-        self._insert = _insert_text(self._table)
-        self._store = Store(settings)
-
-    def setup(self) -> None:
-        """Create the database, and make its tables those of this version."""
-        self._store.migrate()
-
-    def write(self, batch: Batch) -> None:
-        """Insert the batch as one part."""
-        self._store.command(
-            f"{self._insert} WHERE {self._store.in_time(batch.planned_at_s)} FORMAT ArrowStream",
-            data=arrow_stream([within_range(batch.rows, ("at",))]),
-            settings=_SETTINGS,
-        )
-
-    def begin(self, assigned: Assigned) -> int:
-        """Return the offset to read from, after deleting rows that are no longer to be trusted.
-
-        Uses a connection of its own, so that any thread may call it.
-
-        Raises:
-            Unavailable: try again later.
-        """
-        own = Store(self._settings)
-        try:
-            newest, age_s = self._newest(own, assigned.partition)
-            if 0 <= newest < assigned.end and age_s < MAX_AWAY_S:
-                return max(0, assigned.committed)
-            if newest >= 0:
-                log.warning(
-                    "writing the scores of a partition from the beginning",
-                    partition=assigned.partition,
-                    newest_offset=newest,
-                    written_s_ago=age_s,
-                )
-                own.command(
-                    f"ALTER TABLE {self._table} DELETE WHERE _partition = {assigned.partition}",
-                    settings={"mutations_sync": 2},
-                )
-            return 0
-        finally:
-            own.close()
-
-    def close(self) -> None:
-        """Close the connection; rows that were written are not affected."""
-        self._store.close()
-
-    def _newest(self, store: Store, partition: int) -> tuple[int, int]:
-        """Return the highest offset of a partition, and the age of its newest row; -1 without."""
-        answer = store.command(
-            "SELECT if(count() = 0, -1, toInt64(max(_offset))), "  # noqa: S608 - a number and our name
-            "if(count() = 0, 0, dateDiff('second', max(_written_at), now())) "
-            f"FROM {self._table} WHERE _partition = {partition} FORMAT TSV",
-            settings={"select_sequential_consistency": 1},
-        )
-        newest, age_s = map(int, answer)
-        return newest, age_s
-
-
-def _insert_text(table: str) -> str:
-    names = ", ".join(SCORE_ROWS.names)
-    columns = ", ".join(f"{name} {_INPUT_COLUMNS[name]}" for name in SCORE_ROWS.names)
-    inputs = columns.replace("'", "\\'")
-    return f"INSERT INTO {table} ({names}) SELECT {names} FROM input('{inputs}')"  # noqa: S608 - made of constants
+        super().__init__(settings, _TABLE)

@@ -4,7 +4,10 @@ from typing import Final
 
 import msgspec
 
+from schemas.alerts import Alert
 from schemas.annotations import Annotation
+from schemas.notices.subscription import Subscription
+from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES
 from services.query.credentials.routes import CREDENTIAL_ROUTES
 from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
@@ -20,6 +23,7 @@ from services.query.projects.routes import (
 )
 from services.query.queries.resource import QUERY_ROUTES
 from services.query.sql.routes import SQL_ROUTES
+from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 
 OPERATOR_GROUPS: Final[tuple[AnyGroup, ...]] = tuple(routes_of(one) for one in OPERATORS)
 GROUPS: Final[tuple[AnyGroup, ...]] = (
@@ -35,7 +39,13 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     CREDENTIAL_ROUTES,
     PLAN_CHECK_ROUTES,
     ANNOTATION_ROUTES,
+    SUBSCRIPTION_ROUTES,
+    ALERT_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
 # The bodies of definitions that no worker counts, by kind.
-DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"annotation": Annotation}
+DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "annotation": Annotation,
+    "subscription": Subscription,
+    "alert": Alert,
+}

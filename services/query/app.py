@@ -32,7 +32,10 @@ from services.keys.commands import KeyCommands
 from services.keys.view import Keys, read_keys
 from services.metrics_middleware import MetricsMiddleware
 from services.page.assets import Page
+from services.places import Places
 from services.query import openapi
+from services.query.alerts.resource import Alerts
+from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES, Annotations
 from services.query.api import OPERATOR_GROUPS
 from services.query.clickhouse.client import Store
@@ -49,9 +52,10 @@ from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Check, Health, broker_check
 from services.query.http.routes import PROJECT_PATH, AnyGroup, Handler, checked
 from services.query.http.telemetry import QueryTelemetry
+from services.query.live.event_stream import EventStreams
 from services.query.live.event_tail import Tail
 from services.query.live.feed import LiveResults
-from services.query.live.socket import Live
+from services.query.live.socket import MAX_CONNECTIONS, Live
 from services.query.log.event_log import EventLog
 from services.query.operators import OPERATORS
 from services.query.operators.context import Context
@@ -78,6 +82,8 @@ from services.query.sessions.resource import Sessions
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
+from services.query.subscriptions.resource import Subscriptions
+from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
@@ -111,6 +117,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         dashboards.apply(changes.definitions)
         segments.apply(changes.definitions)
         annotations.apply(changes.definitions)
+        subscriptions.apply(changes.definitions)
+        alerts.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -123,6 +131,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     projects = Projects(keys, definitions_view, commands)
     plans = Plans(plan_definitions, definitions_view, commands)
     annotations = Annotations(definitions_view, commands)
+    subscriptions = Subscriptions(settings, definitions_view, commands)
+    alerts = Alerts(settings, registry, subscriptions, definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -145,7 +155,12 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         "dedup", settings.cluster, [topics.dedup.name], read_coverage, coverage.apply
     )
     # No definition needs these, so that the service is ready without them.
-    side_views: tuple[TopicView[Any], ...] = (rejected_view, coverage_view)
+    side_views: tuple[TopicView[Any], ...] = (
+        rejected_view,
+        coverage_view,
+        subscriptions.states_view,
+        *alerts.views,
+    )
     telemetry = QueryTelemetry((*topic_views, *side_views))
     checks: dict[str, Check] = {
         "broker": broker_check(settings.cluster),
@@ -168,7 +183,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     }
     live_views = [resource.results_view for resource in resources if resource.live is not None]
     views: list[TopicView[Any]] = [definitions_view, context.clocks_view, *live_views]
-    socket = Live(keys, views, live, tail, telemetry)
+    places = Places(MAX_CONNECTIONS)
+    telemetry.watch_live(lambda: places.taken)
+    socket = Live(keys, views, live, tail, telemetry, places)
+    event_streams = EventStreams(keys, views, live, tail, telemetry, places)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -212,6 +230,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (DASHBOARD_ROUTES, Dashboards(dashboards, keys, definitions_view, commands, figures)),
         (LINK_ROUTES, Links(dashboards, keys, definitions_view, commands)),
         (ANNOTATION_ROUTES, annotations),
+        (SUBSCRIPTION_ROUTES, subscriptions),
+        (ALERT_ROUTES, alerts),
     ]
     public: dict[str, Handler] = {
         "/": page.index,
@@ -241,6 +261,8 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
                 for route in SHARED_ROUTES
             ),
             WebSocketRoute(f"{PROJECT_PATH}/live", socket),
+            Route(f"{PROJECT_PATH}/live/{{topic}}", event_streams.answer, methods=["GET"]),
+            Route(f"{PROJECT_PATH}/live/{{topic}}/{{id}}", event_streams.answer, methods=["GET"]),
             Mount("/assets", page.asset),
             *(
                 Route(path, checked(public[path], operation), methods=["GET"])

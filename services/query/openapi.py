@@ -110,7 +110,9 @@ def _description() -> str:
         "keeps; ask ClickHouse any question about the past with a query; define tracking plans, "
         "which say what the properties of events must be. The "
         "WebSocket `/api/projects/{project}/live`, which OpenAPI cannot describe, sends results "
-        f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first.'
+        f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first. '
+        "`GET /api/projects/{project}/live/{topic}` sends one of these topics as "
+        "Server-Sent Events, `…/live/{topic}/{id}` one definition."
     )
 
 

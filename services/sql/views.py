@@ -54,6 +54,13 @@ _PERSON_COLUMNS: Final = (
     ViewColumn("events", "UInt64", "How many events there are."),
     ViewColumn("properties", _JSON, "The last value of each property that $set has set."),
 )
+_MEMBER_COLUMNS: Final = (
+    ViewColumn("segment_id", "LowCardinality(String)", "The id of the segment."),
+    ViewColumn("name", "String", "The name of the segment."),
+    ViewColumn("person_id", "String", "A person who is in it now."),
+    ViewColumn("version", "Int32", "The version of the definition that was evaluated."),
+    ViewColumn("entered_at", "DateTime64(3, 'UTC')", "Since when the person is in it."),
+)
 _SCORE_COLUMNS: Final = (
     ViewColumn("prediction_id", "LowCardinality(String)", "The id of the prediction."),
     ViewColumn("person_id", "String", "The person."),
@@ -94,6 +101,12 @@ PERSONS: Final = View(
     _PERSON_COLUMNS,
     _of_project("persons", _PERSON_COLUMNS),
 )
+SEGMENTS: Final = View(
+    "segments",
+    "The members of the segments of the project.",
+    _MEMBER_COLUMNS,
+    _of_project("segments", _MEMBER_COLUMNS),
+)
 PREDICTIONS: Final = View(
     "predictions",
     "The newest score of each person for each prediction of the project.",
@@ -101,8 +114,12 @@ PREDICTIONS: Final = View(
     _of_project("predictions", _SCORE_COLUMNS, final=True),
 )
 # What the views read, and the views of the store that they read it through.
-_TABLES: Final = ("events", "person_states", "persons", "predictions")
-VIEWS: Final = (EVENTS, PERSONS, PREDICTIONS)
+_TABLES: Final = (
+    *("events", "predictions"),
+    *("person_states", "persons"),
+    *("segment_members", "definitions", "segments"),
+)
+VIEWS: Final = (EVENTS, PERSONS, SEGMENTS, PREDICTIONS)
 
 
 def view_queries(database: str) -> Mapping[str, str]:

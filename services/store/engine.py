@@ -288,7 +288,8 @@ class Engine:
             running.mark_reading()
             try:
                 sql = query.writing(f"/dev/fd/{target}", job.format)
-                return _outcome(handle.query(sql, job.format, params=parameters))
+                outcome = _outcome(handle.query(sql, job.format, params=parameters))
+                return outcome.within(job.settings)
             except ChdbError as error:
                 if engine_error(str(error)).code != Code.SYNTAX_ERROR:
                     raise

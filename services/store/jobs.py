@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.store.errors import StoreError
+from services.store.errors import Code, StoreError
 from services.store.statements import Insert, Query
 
 
@@ -41,3 +41,17 @@ class Outcome(msgspec.Struct, frozen=True):
     written_bytes: int = 0
     result_rows: int = 0
     elapsed_ns: int = 0
+
+    def within(self, settings: Mapping[str, str]) -> "Outcome":
+        """Return this outcome, failed if the result has more rows than `max_result_rows`.
+
+        The engine checks that itself only where rows come from a table. What has been sent by then
+        ends with the error, as any result does that fails on the way.
+        """
+        most = settings.get("max_result_rows", "0")
+        if not most.isdecimal() or settings.get("result_overflow_mode", "throw") != "throw":
+            return self
+        if not 0 < int(most) < self.result_rows:
+            return self
+        message = f"Limit for result exceeded, max rows: {most}, current rows: {self.result_rows}"
+        return msgspec.structs.replace(self, error=StoreError(Code.TOO_MANY_ROWS_OR_BYTES, message))

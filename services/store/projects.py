@@ -133,6 +133,8 @@ class ProjectUsers:
             raise StoreError(Code.SYNTAX_ERROR, "The query is not UTF-8") from None
         except Refused as error:
             raise StoreError(Code.ACCESS_DENIED, str(error), 403) from error
+        if checked.format:
+            raise StoreError(Code.SYNTAX_ERROR, "The name of a format has no quotes")
         if missing := [name for name in checked.parameters if name not in job.parameters]:
             raise StoreError(
                 Code.UNKNOWN_QUERY_PARAMETER, f"Substitution `{missing[0]}` is not set"

@@ -13,6 +13,7 @@ from schemas.settings import (
     CONTROLLER_PORTS,
     GRPC_PORT,
     INGEST_PORT,
+    NOTIFIER_PORT,
     QUERY_GRPC_PORT,
     QUERY_PORT,
     REGISTRY_PORT,
@@ -43,6 +44,7 @@ def needed_ports(settings: Settings) -> list[Port]:
         ("query (gRPC)", QUERY_GRPC_PORT),
         ("worker (metrics)", WORKER_PORT),
         ("sink (metrics)", SINK_PORT),
+        ("notifier (metrics)", NOTIFIER_PORT),
     ]
     if not settings.schema_registry_url:
         parts.append(("registry", REGISTRY_PORT))

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.settings import (
     INGEST_PORT,
+    NOTIFIER_PORT,
     QUERY_PORT,
     REGISTRY_PORT,
     SINK_PORT,
@@ -22,6 +23,7 @@ _ENDPOINTS: Final = {
     "sink": (SINK_PORT, "/healthz"),
     "ingest": (INGEST_PORT, "/readyz"),
     "query": (QUERY_PORT, "/readyz"),
+    "notifier": (NOTIFIER_PORT, "/readyz"),
     "registry": (REGISTRY_PORT, "/readyz"),
 }
 

@@ -1,6 +1,6 @@
 """Starts the processes of a system in order, keeps them running, stops them.
 
-    broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query, registry
+    broker ─▶ topics ─▶ first keys ─▶ store ─▶ worker, sink, ingest, query, notifier, registry
 
 A process that ends by itself is restarted after a pause. The pause doubles with each restart, up to
 half a minute, and starts again from half a second once the process has run for a minute. A process
@@ -130,7 +130,7 @@ class _System:
         self._await_first_keys()
         if not settings.clickhouse_dsn:
             self._backends.append(Child("store", settings))
-        names = ["worker", "sink", "ingest", "query"]
+        names = ["worker", "sink", "ingest", "query", "notifier"]
         if not settings.schema_registry_url:
             names.append("registry")
         self._parts = [Child(name, settings) for name in names]

@@ -98,7 +98,7 @@ def test_node_reads_the_views_of_a_project(project_store: ProjectStore, node_mod
     printed = run("node", script, store.url, "shop", READER, NODE_PATH=str(node_modules))
     assert json.loads(printed) == {
         "counted": [{"event": "buy", "n": 10}],
-        "tables": [{"name": name} for name in ("events", "persons", "predictions")],
+        "tables": [{"name": name} for name in ("events", "persons", "predictions", "segments")],
         "refused": "497",
     }
 

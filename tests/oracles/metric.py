@@ -73,7 +73,7 @@ class InTime(NamedTuple):
     late: int
 
 
-def in_time(acts: Iterable[Act], bucket_s: int, timezone: str) -> InTime:
+def in_time(acts: Iterable[Act], bucket_s: int | str, timezone: str) -> InTime:
     """Leave out what comes when its bucket is not kept, and what is not kept in the end."""
     newest = -math.inf
     counted: list[Act] = []

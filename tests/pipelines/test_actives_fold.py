@@ -41,6 +41,7 @@ def cases(draw: st.DrawFn) -> Case:
         st.integers(NOON - lateness, NOON),
         st.just("a"),
         st.none(),
+        st.none(),
     )
     zone = draw(st.sampled_from(ZONES))
     return Case(bucket_s, zone, lateness, draw(st.lists(act, min_size=1, max_size=25)))

@@ -20,7 +20,7 @@ from schemas.operators.metric import KEPT, BucketLength, Measure, Metric, Metric
 from schemas.sketches.metric_aggregate import MetricAggregate
 from schemas.sketches.percentiles import RANK_ERROR, Percentiles
 from schemas.sketches.top_values import WORST, TopValues
-from schemas.time.buckets import Buckets
+from schemas.time.buckets import Buckets, CalendarInterval
 from services.query.operators.metric.aggregates import values_of
 from services.query.operators.metric.sliding import slide
 from tests.oracles.metric import Act, InTime, Measured, in_time, measure, percentile
@@ -35,7 +35,7 @@ MEASURES: list[Measure] = ["events", "sum", "percentiles", "top"]
 class Case(NamedTuple):
     """Buckets, a lateness, and events in the order of their arrival."""
 
-    bucket_s: BucketLength
+    bucket_s: BucketLength | CalendarInterval
     timezone: str
     lateness_ms: int
     acts: list[Act]
@@ -62,6 +62,7 @@ def cases(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> Case:
         st.integers(max(0, NOON - span), NOON),
         st.sampled_from(["a", "b", "c"]),
         values,
+        st.none(),
     )
     return Case(
         bucket_s,
@@ -77,7 +78,10 @@ Instance: TypeAlias = Any  # of a metric, whatever it measures
 def define(case: Case, measure: Measure, **more: Any) -> MetricDefinition:
     if measure not in {"events", "persons"}:
         more["property"] = "p"
-    metric = Metric(measure=measure, bucket_s=case.bucket_s, timezone=case.timezone, **more)
+    length: dict[str, Any] = {"bucket_s": case.bucket_s}
+    if isinstance(case.bucket_s, str):
+        length = {"interval": case.bucket_s}
+    metric = Metric(measure=measure, timezone=case.timezone, **length, **more)
     return MetricDefinition(
         project_id="shop", id="m", version=1, created_at=0, updated_at=0, metric=metric
     )
@@ -94,7 +98,7 @@ def feed(instance: Instance, acts: list[Act], offset: int = 0) -> FoldResult[Any
         "": [act.event for act in acts],
     }
     folded: FoldResult[Any] = instance.state.fold(
-        4,
+        max(4, 1 + max((act.person for act in acts), default=0)),
         np.array([act.person for act in acts], np.int32),
         np.array([act.at for act in acts], np.int64),
         np.ones(len(acts), np.uint32),
@@ -180,10 +184,7 @@ class Topic:
             if record is None:
                 del self.records[number]
             else:
-                buckets = Buckets(
-                    instance.definition.metric.bucket_s, instance.definition.metric.timezone
-                )
-                begin = None if number == TOTAL else buckets.begin(number)
+                begin = None if number == TOTAL else instance.buckets.begin(number)
                 rest = {"newest_at": None, "complete_until": None, "bucket": begin}
                 self.records[number] = rest | dict(record) | {"late_dropped": instance.late}
         instance.unpublished.clear()

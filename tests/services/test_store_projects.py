@@ -69,7 +69,12 @@ def test_a_client_reads_the_views_of_its_project(client: Client) -> None:
 
 def test_a_client_finds_what_there_is(client: Client) -> None:
     assert client.query("SHOW DATABASES").result_rows == [("avila",), ("system",)]
-    assert client.query("SHOW TABLES").result_rows == [("events",), ("persons",), ("predictions",)]
+    assert client.query("SHOW TABLES").result_rows == [
+        ("events",),
+        ("persons",),
+        ("predictions",),
+        ("segments",),
+    ]
     assert client.query("SHOW TABLES FROM avila LIKE 'p%'").result_rows == [
         ("persons",),
         ("predictions",),
@@ -174,6 +179,33 @@ def test_arguments_of_a_request_loosen_nothing(project_store: ProjectStore) -> N
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT arrayJoin(range(10)) AS n",
+        "SELECT arrayJoin(range(1, 11)) AS n ORDER BY n DESC",
+        "SELECT 1 AS n UNION ALL SELECT arrayJoin(range(9))",
+        "SELECT 1 FROM (SELECT arrayJoin(range(5))) AS a CROSS JOIN (SELECT arrayJoin([1, 2])) b",
+        "SELECT event FROM events LIMIT 10",
+    ],
+)
+def test_a_result_with_more_rows_than_allowed_ends_with_an_error(
+    project_store: ProjectStore, sql: str
+) -> None:
+    whole = ask(project_store, sql, max_result_rows=10)
+    assert (whole.status_code, len(whole.text.splitlines())) == (200, 10)
+    refused = ask(project_store, sql, max_result_rows=9, wait_end_of_query=1)
+    assert refused.headers["x-clickhouse-exception-code"] == "396"
+    assert refused.status_code == 400
+    assert "Limit for result exceeded" in refused.text
+
+
+def test_a_format_in_quotes_is_refused_and_not_ignored(project_store: ProjectStore) -> None:
+    answer = ask(project_store, "SELECT 1 FORMAT `JSON`")
+    assert answer.status_code == 400
+    assert "name of a format" in answer.text
+
+
+@pytest.mark.parametrize(
     ("user", "password"),
     [
         ("shop", WRITER),
@@ -217,7 +249,9 @@ def test_sqlalchemy_reflects_and_reads_the_views(project_store: ProjectStore) ->
     store = project_store
     engine = create_engine(f"clickhouse+http://shop:{READER}@{store.host}:{store.port}/avila")
     try:
-        assert set(inspect(engine).get_view_names()) == {"events", "persons", "predictions"}
+        assert set(inspect(engine).get_view_names()) == {
+            *("events", "persons", "segments", "predictions"),
+        }
         events = Table("events", MetaData(), autoload_with=engine)
         assert "person_id" in events.columns
         with engine.connect() as connection:

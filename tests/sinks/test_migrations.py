@@ -22,6 +22,8 @@ DIGESTS = {
     "events": "57b561e13cee5e97",
     "predictions": "b877047eb53a6e5b",
     "persons": "ca16415df9e399ab",
+    "segments": "33804c2d4f586073",
+    "result_history": "4ffb88b29ee3aa59",
 }
 
 

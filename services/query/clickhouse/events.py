@@ -262,6 +262,20 @@ def newest_event_statement(source: EventSource, project_id: str) -> Statement:
     )
 
 
+def earliest_statement(source: EventSource, project_id: str, known: Mapping[int, int]) -> Statement:
+    """Return the statement for the time (ms) of a project's earliest event that is not known yet.
+
+    Known are those below some positions. Null if there are no others.
+    """
+    bind = Binder()
+    earliest = "toUnixTimestamp64Milli(min(timestamp))"
+    others = f"{events(source, project_id, bind)} AND NOT {below_sql(known, bind)}"
+    return Statement(
+        f"SELECT if(count() = 0, NULL, {earliest}) FROM {others}",  # noqa: S608
+        bind.parameters,
+    )
+
+
 def positions_statement(database: str, project_id: str) -> Statement:
     """Return the statement for the offsets before which all events of a project are stored."""
     bind = Binder()

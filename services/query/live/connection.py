@@ -12,9 +12,9 @@ from services.query.http.telemetry import QueryTelemetry
 from services.query.live.subscriptions import Subscription
 from services.sockets import Socket
 
-_TICK_S: Final = 0.2
-_CHECK_S: Final = 0.5
-_BEGIN_TIMEOUT_S: Final = 10.0
+TICK_S: Final = 0.2
+CHECK_S: Final = 0.5
+BEGIN_TIMEOUT_S: Final = 10.0
 
 
 class LiveConnection:
@@ -52,7 +52,7 @@ class LiveConnection:
         self._leave(topic)
         self._subscriptions[topic] = subscription
         try:
-            async with asyncio.timeout(_BEGIN_TIMEOUT_S):
+            async with asyncio.timeout(BEGIN_TIMEOUT_S):
                 await subscription.begin()
         except TimeoutError:
             self._leave(topic)
@@ -75,7 +75,7 @@ class LiveConnection:
         """Send what there is, a few times a second, as long as the token is valid."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CHECK_S):
+                async with asyncio.timeout(CHECK_S):
                     await self._woken.wait()
             self._check()
             self._woken.clear()
@@ -86,7 +86,7 @@ class LiveConnection:
                 if message is not None:
                     await self.socket.send(msgspec.json.encode(message))
                     self._telemetry.live_sent(topic, message.get("dropped", 0))
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
 
     def _leave(self, topic: str) -> None:
         self._confirmed.discard(topic)

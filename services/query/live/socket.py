@@ -81,6 +81,7 @@ class Live:
     """The ASGI application of the route.
 
     `views` are those that results are read from: while one is not ready, no connection is accepted.
+    `places` has the connections that there may be, of all sorts.
     `results` has the live results of each operator that has some, by its plural. `clock` gives
     milliseconds since 1970.
     """
@@ -92,6 +93,7 @@ class Live:
         results: Mapping[str, LiveResults[Any]],
         tail: Tail,
         telemetry: QueryTelemetry,
+        places: Places,
         *,
         clock: Callable[[], int] = now_ms,
         write_timeout_s: float = WRITE_TIMEOUT_S,
@@ -104,8 +106,7 @@ class Live:
         self._telemetry = telemetry
         self._clock = clock
         self._write_timeout_s = write_timeout_s
-        self._places = Places(MAX_CONNECTIONS)
-        telemetry.watch_live(lambda: self._places.taken)
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection to its end."""

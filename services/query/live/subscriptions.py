@@ -1,4 +1,4 @@
-"""Subscriptions: the messages of one topic to one connection of the live WebSocket."""
+"""Subscriptions: the messages of one topic to one connection that follows live results."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +15,13 @@ Wake = Callable[[], None]
 
 
 class Subscription(Protocol):
-    """The messages of one topic to one connection, from `begin` to `end`."""
+    """The messages of one topic to one connection, from `begin` to `end`.
+
+    Attributes:
+        message_id: what the last message may be continued by; empty if it cannot be.
+    """
+
+    message_id: str
 
     async def begin(self) -> None:
         """Watch the topic, and call `wake` whenever there is something to send."""
@@ -28,15 +34,32 @@ class Subscription(Protocol):
 
 
 class ResultsSubscription:
-    """The results of all definitions of one operator, each once it differs from what was sent."""
+    """The results of all definitions of one operator, each once it differs from what was sent.
 
-    def __init__(self, name: str, feed: LiveResults[Any], project_id: str, wake: Wake) -> None:
-        self._name = name
+    With `only`, they are those of the definition with this id.
+
+    Attributes:
+        message_id: empty.
+        name: the plural of the operator.
+        sent: the latest results that were sent of each definition.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        feed: LiveResults[Any],
+        project_id: str,
+        wake: Wake,
+        only: str | None = None,
+    ) -> None:
+        self.name = name
+        self.message_id = ""
+        self.sent: dict[str, bytes] = {}
+        self._only = only
         self._feed = feed
         self._project_id = project_id
         self._wake = wake
         self._changed: set[str] = set()
-        self._sent: dict[str, bytes] = {}
 
     async def begin(self) -> None:
         """Watch the results."""
@@ -54,21 +77,25 @@ class ResultsSubscription:
         for name in sorted(self._changed):
             state = self._feed.state(self._project_id, name)
             if state is None:
-                self._sent.pop(name, None)
+                self.sent.pop(name, None)
                 deleted.append(name)
-            elif self._sent.get(name) != state:
-                self._sent[name] = state
+            elif self.sent.get(name) != state:
+                self.sent[name] = state
                 new.append(msgspec.Raw(state))
         self._changed.clear()
-        return {self._name: new, "deleted": deleted} if new or deleted else None
+        return {self.name: new, "deleted": deleted} if new or deleted else None
 
     def _touch(self, name: str) -> None:
+        if self._only is not None and name != self._only:
+            return
         self._changed.add(name)
         self._wake()
 
 
 class EventsSubscription:
     """Events that wait to be sent; beyond `_MAX_BYTES` the oldest are dropped."""
+
+    message_id = ""
 
     def __init__(self, tail: Tail, project_id: str, sample: float, wake: Wake) -> None:
         self._tail = tail

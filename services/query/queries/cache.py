@@ -1,8 +1,9 @@
 """Answers in memory, so that the same question about the same events runs once.
 
 An answer is kept under the query and the version of its data. That is the positions below which
-its events lie; or, for a query of which no event is missing any more, the closed period: such an
-answer stays as it is while events come, and keeps the positions at which it was worked out.
+its events lie; or, for a query of which no event is missing any more, the version of the closed
+period (see `arrivals`): such an answer stays as it is until an event comes too late, and keeps the
+positions at which it was worked out.
 """
 
 import time
@@ -12,9 +13,9 @@ from typing import Final, NamedTuple
 
 MAX_BYTES: Final = 32 << 20
 MAX_ANSWER_BYTES: Final = 1 << 20
-# Events that come later than the allowed lateness are in a closed period's answer after this time.
 CLOSED_S: Final = 600.0
-# An answer says until when its events are complete: it must not be much older than that.
+# An answer says until when its events are complete: it must not be much older than that. Nor may an
+# answer of a closed period lack events that came too late for longer.
 OPEN_S: Final = 10.0
 _ENTRY_BYTES: Final = 1_000  # of a key and its places, about
 

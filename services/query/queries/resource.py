@@ -18,6 +18,7 @@ from services.query.http.routes import AnyRoute, ApiRoute, RouteGroup
 from services.query.log.as_of import AsOf, parse, text_of
 from services.query.operators.context import Context, earlier
 from services.query.queries import QUERIES
+from services.query.queries.arrivals import Arrivals
 from services.query.queries.cache import CLOSED_S, OPEN_S, AnswerCache
 from services.query.queries.contract import AnyQuery, QueryContext
 from services.query.queries.table import answer_table
@@ -35,6 +36,7 @@ class Queries:
         self._context = context
         self._segments = segments
         self._cache = cache
+        self._arrivals = Arrivals(context.events, OPEN_S)
 
     async def answer(self, kind: AnyQuery, request: Request) -> Response:
         """Answer a query that is of this kind; a client that leaves ends it."""
@@ -57,33 +59,36 @@ class Queries:
         now = now_ms()
         kind.check(query, now)
         segments = self._segments_of(project, query)
-        of_segments = tuple((name, one.version) for name, one in sorted(segments.items()))
-        key = (project, kind.spec.name, msgspec.json.encode(query), of_segments)
-        closed = self._is_closed(kind, project, query, now)
-        if closed and (kept := self._cache.get(key)) is not None:
+        defined = ((one.id, one.version) for one in self._segments.of(project))
+        key = (project, kind.spec.name, msgspec.json.encode(query), tuple(sorted(defined)))
+        version = await self._closed_version(kind, project, query, now)
+        if version is not None and (kept := self._cache.get((*key, version))) is not None:
             return kept
         context = await self._context_of(project, query, now, segments)
         at = tuple(sorted(context.positions.items()))
-        if not closed and (kept := self._cache.get((*key, at))) is not None:
+        if version is None and (kept := self._cache.get((*key, at))) is not None:
             return kept
         body = msgspec.json.encode(await kind.answer(context, query))
-        if closed:
-            self._cache.put(key, body, CLOSED_S)
-        else:
+        if version is None:
             self._cache.put((*key, at), body, OPEN_S)
+        else:
+            self._cache.put((*key, version), body, CLOSED_S)
         return body
 
-    def _is_closed(self, kind: AnyQuery, project: str, query: Query, now: int) -> bool:
-        """Whether no event that the query selects is missing any more, nor will it select others.
+    async def _closed_version(
+        self, kind: AnyQuery, project: str, query: Query, now: int
+    ) -> int | None:
+        """Return the version of the closed period that a query is about.
 
-        A query of what persons are now, or of a range that moves with the time of day, is not.
+        None if events that the query selects may be missing, or if it will select others: a query
+        of what persons are now, or of a range that moves with the time of day.
         """
         if kind.closes is None or query.from_ is None or query.to is None or query.as_of:
-            return False
-        complete = self._complete_until(project, now)
-        if complete is None or kind.closes(query, now) > complete:
-            return False
-        return not _asks_of_now(msgspec.to_builtins(query))
+            return None
+        complete, end = self._complete_until(project, now), kind.closes(query, now)
+        if complete is None or end > complete or _asks_of_now(msgspec.to_builtins(query)):
+            return None
+        return await self._arrivals.version(project, end, complete)
 
     def _complete_until(self, project: str, now: int) -> int | None:
         """Return the time (ms) before which the store has all events but those that are late."""

@@ -15,7 +15,7 @@ SQL_ROUTES: Final = RouteGroup(
             Sql.answer,
             operation(
                 "querySql",
-                "Run a SELECT over the views of the project: `events`, `persons`, `predictions`",
+                "Run a SELECT over the project's `events`, `persons`, `segments` and `predictions`",
                 {
                     "200": table_response(SqlResponse),
                 },

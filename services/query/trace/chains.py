@@ -126,8 +126,9 @@ class _Follower:
                 continue
             if at > self._entry.at and self._exclude(places):
                 return "excluded"
-            could = {step for step in range(1, self._count + 1) if self._may_come(step)}
+            could = self._possible()
             used = self._take(places)
+            could |= self._possible()
             unused = [place for place in places if place not in used]
             if self._complete:
                 return "completed"
@@ -155,6 +156,10 @@ class _Follower:
             return all(step != one.step for one in self._taken)
         between = self._funnel.steps[self._last : step - 1]
         return step > self._last and all(one.optional for one in between)
+
+    def _possible(self) -> set[int]:
+        """Return the steps that may come next."""
+        return {step for step in range(1, self._count + 1) if self._may_come(step)}
 
     def _next_of(self, place: int) -> list[int]:
         """Return the steps that a chain may take next by an event, the lowest first."""
@@ -220,7 +225,7 @@ class _Follower:
     def _unused(self, place: int, could: set[int]) -> Effect:
         """Return why an event within the window is no step of the chain.
 
-        `could` are the steps that might have come before the moment.
+        `could` are the steps that might have come before or within the moment.
         """
         event = self._line[place]
         fits = sorted(event.steps & could)

@@ -7,8 +7,9 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import annotations, dashboards, plans
+from schemas import alerts, annotations, dashboards, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
+from schemas.notices import subscription
 from schemas.operators import OPERATORS
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,8 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     "plan": plans.decode,
     "dashboard": dashboards.decode,
     "annotation": annotations.decode,
+    "subscription": subscription.decode,
+    "alert": alerts.decode,
 }
 
 

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+from playwright.sync_api import Page
 
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings, read_settings
 from services.keys.admin import run_with_key_admin
@@ -21,6 +22,9 @@ from tests.processes import eventually
 from tests.services.test_supervisor import await_ready, up
 
 TIMEOUT_S = 60.0
+# A machine that others share may take long for what is not measured.
+PATIENCE_MS = 60_000
+Open = Callable[..., Page]
 # Sends one event as another process would, and prints when it was acknowledged (s since 1970).
 _SENDER = """
 import json, sys, time, urllib.request
@@ -119,3 +123,11 @@ def running(directory: Path) -> Iterator[System]:
     with up(settings) as process:
         await_ready(process)
         yield System(settings, process, read_token(settings), {})
+
+
+def await_state(system: System, path: str, state: str) -> None:
+    assert eventually(lambda: system.ask(f"{path}/status")["state"] == state, TIMEOUT_S)
+
+
+def event(name: str, person: str, **properties: Any) -> dict[str, Any]:
+    return {"event": name, "distinct_id": person, "properties": properties}

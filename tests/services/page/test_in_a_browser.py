@@ -1,8 +1,6 @@
 """What a person sees of a whole system in a real browser, and how soon."""
 
 import json
-import uuid
-from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
@@ -10,12 +8,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.processes import eventually
-from tests.services.page.chromium import PACKAGES, launched
-from tests.services.page.system import TIMEOUT_S, System, running
+from tests.services.page.chromium import PACKAGES
+from tests.services.page.system import (
+    PATIENCE_MS,
+    TIMEOUT_S,
+    Open,
+    System,
+    await_state,
+    event,
+)
 
-# A machine that others share may take long for what is not measured.
-PATIENCE_MS = 60_000
-expect.set_options(timeout=PATIENCE_MS)
 BUY = {
     "id": "buy",
     "name": "From view to purchase",
@@ -32,36 +34,32 @@ PAGES = (
     "segments/+new",
     "cohorts",
     "cohorts/back",
+    "cohorts/+new",
     "metrics",
     "metrics/events",
+    "metrics/events/edit",
+    "metrics/+new",
     "predictions",
     "predictions/soon",
+    "predictions/+new",
+    "explore/trends",
+    "explore/funnel",
+    "explore/cohort",
+    "explore/lifecycle",
+    "explore/stickiness",
+    "explore/paths",
+    "explore/sessions",
+    "explore/segment",
+    "explore/events",
+    "persons",
+    "persons/person-1",
+    "persons/person-1/buy",
     "feed",
     "definitions",
     "rejected",
     "system",
     "sessions",
 )
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(tmp_path_factory.mktemp("page")) as system:
-        yield system
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def project() -> str:
-    """A project of the test's own."""
-    return f"shop-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
@@ -70,39 +68,6 @@ def shop(system: System, project: str) -> str:
     system.ask(f"{project}/funnels", BUY)
     await_state(system, f"{project}/funnels/buy", "live")
     return project
-
-
-@pytest.fixture
-def open_page(system: System, browser: Browser) -> Iterator[Open]:
-    """Sign in, and open an address in a window of its own; nothing may be logged as an error."""
-    contexts = []
-    troubles: list[str] = []
-
-    def open_page(place: str = "", **options: Any) -> Page:
-        context = browser.new_context(base_url=system.address, **{"locale": "en-GB"} | options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.goto(f"/#/{place}")
-        page.locator("input[name=token]").fill(system.token)
-        page.keyboard.press("Enter")
-        page.get_by_role("main").wait_for()
-        page.locator("nav").wait_for(state="attached")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def await_state(system: System, path: str, state: str) -> None:
-    assert eventually(lambda: system.ask(f"{path}/status")["state"] == state, TIMEOUT_S)
-
-
-def event(name: str, person: str, **properties: Any) -> dict[str, Any]:
-    return {"event": name, "distinct_id": person, "properties": properties}
 
 
 def sees(page: Page, text: str) -> None:

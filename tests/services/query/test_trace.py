@@ -97,6 +97,9 @@ async def test_each_event_says_what_it_did_in_words_and_codes(
             Event("ben/1", "home", NOON + 2, pro),
             Event("ben/1", "cart", NOON + 3, pro),
             Event("ben/1", "refund", NOON + 4, pro),
+            # Dan's cart is of the same millisecond as his entry.
+            Event("dan", "home", NOON, pro),
+            Event("dan", "cart", NOON, cheap),
             # Cem's first event arrives two hours late.
             Event("cem", "cart", NOON + 2 * HOUR, pro),
             Event("cem", "home", NOON + 2 * HOUR - MINUTE, pro),
@@ -117,6 +120,7 @@ async def test_each_event_says_what_it_did_in_words_and_codes(
         [1, 2],
         "step 2 of 3: the window of 1 h closed after step 2",
     )
+    assert codes(await traced(service, "dan")) == [["began"], ["condition_not_met"]]
     ben = await traced(service, "ben%2F1")
     assert ben["person"] == "ben/1"
     assert codes(ben) == [

@@ -84,12 +84,10 @@ function Answer<N extends QueryName>({
   name: N;
   draft: Draft;
   request: Requests[N] | undefined;
-  preview: Preview<Answers[N]>;
+  preview: Preview<N>;
 }): JSX.Element {
-  const { answer, error, field, busy } = preview;
+  const { answer, of, error, field, busy } = preview;
   const [opened, setOpened] = useState(false);
-  const drawn = useRef(request);
-  if (request && !busy) drawn.current = request; // what the answer shown is to
   return (
     <>
       <header>
@@ -106,13 +104,13 @@ function Answer<N extends QueryName>({
       {request && !answer && !error && <Loading />}
       {answer && (
         <div class={busy ? "figures-of old" : "figures-of"}>
-          <Drawn name={name} answer={answer} request={drawn.current ?? request} draft={draft} />
+          <Drawn name={name} answer={answer} request={of} draft={draft} />
         </div>
       )}
       {opened && answer && (
         <Dialog title={t("exact_figure")} onClose={() => setOpened(false)}>
           <div class="stack">
-            <Facts exact={answer} rows={[[t("asked_at"), moment(answer.as_of)], ...range(drawn.current)]} />
+            <Facts exact={answer} rows={[[t("asked_at"), moment(answer.as_of)], ...range(of)]} />
             <p class="note">{t("exact_query_note")}</p>
             <a
               class="button"
@@ -155,11 +153,17 @@ function Drawn({
 }): JSX.Element | null {
   switch (name) {
     case "trends":
-      return <Trends answer={answer as Answers["trends"]} />;
+      return <Trends answer={answer as Answers["trends"]} request={request as Requests["trends"]} />;
     case "funnel":
-      return <Funnel answer={answer as Answers["funnel"]} />;
+      return <Funnel answer={answer as Answers["funnel"]} request={request as Requests["funnel"]} />;
     case "cohort":
-      return <Cohort answer={answer as Answers["cohort"]} period={draft.period} />;
+      return (
+        <Cohort
+          answer={answer as Answers["cohort"]}
+          request={request as Requests["cohort"]}
+          period={draft.period}
+        />
+      );
     case "lifecycle":
       return <Lifecycle answer={answer as Answers["lifecycle"]} />;
     case "stickiness":

@@ -36,7 +36,7 @@ export function Choice<O extends string>({
 }): JSX.Element {
   const select = (
     <select
-      aria-label={hidden ? label : undefined}
+      aria-label={label}
       value={value}
       onChange={(event) => onValue(event.currentTarget.value as O)}
     >

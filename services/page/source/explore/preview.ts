@@ -22,9 +22,11 @@ export interface Answers {
   events: Schemas["EventsResponse"];
 }
 
-export interface Preview<A> {
+export interface Preview<N extends QueryName> {
   /** The last answer, which stays until the next has come. */
-  answer: A | undefined;
+  answer: Answers[N] | undefined;
+  /** The request that it answers. */
+  of: Requests[N] | undefined;
   error: string;
   /** The field of the request that the error is about. */
   field: string;
@@ -38,8 +40,8 @@ export interface Preview<A> {
 export function usePreview<N extends QueryName>(
   name: N,
   request: Requests[N] | undefined,
-): Preview<Answers[N]> {
-  const [held, hold] = useState<Preview<Answers[N]> & { name: N }>(empty(name));
+): Preview<N> {
+  const [held, hold] = useState<Preview<N> & { name: N }>(empty(name));
   const [round, setRound] = useState(0);
   const asked = useRef("");
   const key = request && `${project.value} ${name} ${JSON.stringify(request)}`;
@@ -58,7 +60,14 @@ export function usePreview<N extends QueryName>(
         const path = `/api/projects/{project}/query/${name}` as "/api/projects/{project}/query/trends";
         post(path, { project: project.peek() }, request as Requests["trends"], cancel.signal).then(
           (answer) =>
-            hold({ name, answer: answer as unknown as Answers[N], error: "", field: "", busy: false }),
+            hold({
+              name,
+              answer: answer as unknown as Answers[N],
+              of: request,
+              error: "",
+              field: "",
+              busy: false,
+            }),
           (failure: unknown) => {
             if (cancel.signal.aborted) return;
             const { message, field } = failure instanceof ApiError ? failure : { message: String(failure), field: "" };
@@ -83,6 +92,6 @@ export function usePreview<N extends QueryName>(
   return held.name === name ? held : empty(name);
 }
 
-function empty<N extends QueryName>(name: N): Preview<Answers[N]> & { name: N } {
-  return { name, answer: undefined, error: "", field: "", busy: true };
+function empty<N extends QueryName>(name: N): Preview<N> & { name: N } {
+  return { name, answer: undefined, of: undefined, error: "", field: "", busy: true };
 }

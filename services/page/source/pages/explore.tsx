@@ -13,7 +13,7 @@ export function Explore(): JSX.Element {
   return (
     <>
       <Head title={t("page_explore")} note={t(`about_${name}`)} />
-      <nav class="tabs kinds" aria-label={t("kind")}>
+      <div class="tabs kinds" role="group" aria-label={t("kind")}>
         {QUERY_NAMES.map((one) => (
           <a
             key={one}
@@ -23,7 +23,7 @@ export function Explore(): JSX.Element {
             {t(`query_${one}`)}
           </a>
         ))}
-      </nav>
+      </div>
       <Explorer key={name} name={name} place={["explore", name]} />
     </>
   );

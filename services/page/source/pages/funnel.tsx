@@ -1,23 +1,27 @@
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { type Schemas, get, remove } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
 import { latest } from "../state/live";
-import { count, day, duration, moment, share, shown } from "../state/format";
+import { count, day, duration, moment, share } from "../state/format";
 import { address, go } from "../state/router";
 import { mayWrite, project } from "../state/session";
+import { endOf } from "../state/zone";
 import { t } from "../words";
 import { Bars } from "../parts/bars";
 import { Chart } from "../parts/chart";
 import { Delete } from "../parts/delete";
-import { Backfill, Failed, Loading, StateBadge } from "../parts/notes";
+import { Backfill, Failed, Incomplete, Loading, StateBadge } from "../parts/notes";
 import { OpenFigure } from "../parts/open-figure";
 import { Persons } from "../parts/persons";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
-import { AsTable, Table } from "../parts/table";
+import { AsTable } from "../parts/table";
+import { FunnelValues } from "../parts/funnel-values";
+import { type Bar, FunnelPersons } from "../explore/funnel-persons";
 
 type Results = Schemas["FunnelResultsResponse"];
+type Funnel = Schemas["FunnelResponse"];
 
 export function FunnelPage({ id }: { id: string }): JSX.Element {
   const places = { project: project.value, id };
@@ -30,6 +34,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
   );
   const times = useMedians(id, live?.totals.steps.length ?? 0, `${live?.version}/${live?.updated_at}`);
   const [step, setStep] = useState(0);
+  const [bar, setBar] = useState<Bar>();
   const [outcome, setOutcome] = useState<"reached" | "dropped">("reached");
 
   const totals = (live?.previous ?? live)?.totals ?? (value?.previous ?? value)?.totals;
@@ -96,28 +101,34 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
           {live?.updated_at && <p class="note">{t("updated_at", { time: moment(live.updated_at) })}</p>}
         </section>
         <TimeToConvert id={id} mark={`${live?.version}/${live?.updated_at}`} />
-        <Days results={detailed} title={titleOf(defined)} />
+        <Days results={detailed} defined={defined} />
         {defined.breakdown && totals.breakdown.length > 0 && (
           <section class="card">
-            <header>
-              <h2>{t("by_property", { property: defined.breakdown.property })}</h2>
-            </header>
-            <Table
+            <FunnelValues
               caption={t("by_property", { property: defined.breakdown.property })}
-              columns={[
-                { title: defined.breakdown.property },
-                ...totals.steps.map((one) => ({ title: one.event, numeric: true, show: count })),
-                { title: t("conversion"), numeric: true, show: share },
-              ]}
-              rows={totals.breakdown.map((one) => [
-                one.other ? t("others") : shown(one.value),
-                ...one.steps.map((of) => of.reached),
-                one.steps.at(-1)?.conversion,
-              ])}
+              steps={totals.steps.map((one) => one.event)}
+              values={totals.breakdown.map((one) => ({
+                ...one,
+                reached: one.steps.map((of) => of.reached),
+              }))}
+              onPersons={setBar}
             />
           </section>
         )}
       </div>
+      {bar && (
+        <FunnelPersons
+          request={{
+            funnel: bodyOf(defined),
+            timezone: defined.timezone,
+            breakdown: defined.breakdown,
+            top: MOST_VALUES,
+          }}
+          bar={bar}
+          trace={id}
+          onClose={() => setBar(undefined)}
+        />
+      )}
       {step > 0 && (
         <Persons
           title={`${t(outcome === "reached" ? "who_reached" : "who_dropped", { step: named })}`}
@@ -145,6 +156,15 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
       )}
     </>
   );
+}
+
+// As many as a defined funnel tells apart.
+const MOST_VALUES = 100;
+
+/** The funnel itself, without what it is called and when it was made. */
+function bodyOf(one: Funnel): Schemas["Funnel"] {
+  const { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start } = one;
+  return { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start };
 }
 
 const MOST_TIMED = 12;
@@ -219,9 +239,25 @@ function TimeToConvert({ id, mark }: { id: string; mark: string }): JSX.Element 
   );
 }
 
-function Days({ results, title }: { results: Results | undefined; title: string }): JSX.Element | null {
-  if (!results || results.days.length < 2) return null;
-  const days = results.days;
+function Days({ results, defined }: { results: Results | undefined; defined: Funnel }): JSX.Element | null {
+  const days = results?.days ?? [];
+  const until = results?.complete_until ? Date.parse(results.complete_until) : 0;
+  const lines = useMemo(
+    () => [
+      {
+        title: t("conversion_percent"),
+        values: days.map((one) => 100 * (one.steps.at(-1)?.conversion ?? 0)),
+      },
+    ],
+    [results],
+  );
+  const times = useMemo(() => days.map((one) => Date.parse(`${one.day}T12:00:00Z`) / 1_000), [results]);
+  // Who entered on a day may convert until the window has passed.
+  const incomplete = useMemo(
+    () => days.map((one) => endOf(one.day, defined.timezone) + 1_000 * defined.window_s > until),
+    [results],
+  );
+  if (days.length < 2) return null;
   return (
     <section class="card">
       <header>
@@ -229,25 +265,28 @@ function Days({ results, title }: { results: Results | undefined; title: string 
       </header>
       <Chart
         label={t("conversion_by_day")}
-        times={days.map((one) => Date.parse(`${one.day}T12:00:00Z`) / 1_000)}
-        lines={[
-          { title: t("conversion_percent"), values: days.map((one) => 100 * (one.steps.at(-1)?.conversion ?? 0)) },
-        ]}
+        times={times}
+        lines={lines}
+        incomplete={incomplete}
+        timeZone="UTC"
         height={170}
       />
+      <Incomplete any={incomplete.some(Boolean)} />
       <AsTable
-        caption={`${title} ${t("conversion_by_day")}`}
+        caption={`${titleOf(defined)} ${t("conversion_by_day")}`}
         columns={[
           { title: t("day"), show: day },
           { title: t("entered"), numeric: true, show: count },
           { title: t("converted"), numeric: true, show: count },
           { title: t("conversion"), numeric: true, show: share },
+          { title: t("incomplete") },
         ]}
-        rows={days.map((one) => [
+        rows={days.map((one, at) => [
           one.day,
           one.steps[0]?.reached,
           one.steps.at(-1)?.reached,
           one.steps.at(-1)?.conversion,
+          incomplete[at] ? t("incomplete") : "",
         ])}
       />
     </section>

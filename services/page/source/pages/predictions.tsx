@@ -1,26 +1,36 @@
 import type { JSX } from "preact";
-import { type Schemas, get } from "../state/api";
+import { type Schemas, get, remove } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
 import { latest } from "../state/live";
-import { count, decimal, duration, moment, share } from "../state/format";
-import { address, route } from "../state/router";
-import { project } from "../state/session";
+import { count, decimal, moment, share } from "../state/format";
+import { address, go, route } from "../state/router";
+import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { useAsked } from "../parts/resource";
+import { goalOf } from "../parts/goal";
 import { Head } from "../parts/shell";
 import { Table } from "../parts/table";
 import { DefinitionList } from "../parts/definition-list";
+import { Delete } from "../parts/delete";
+import { Icon } from "../parts/icons";
+import { PredictionBuilder } from "./prediction-builder";
 
 type Model = Schemas["ModelResponse"];
-type Prediction = Schemas["PredictionResponse"];
 
 export function Predictions(): JSX.Element {
   const { id } = route.value;
+  if (id === "+new") return <PredictionBuilder />;
   return id ? <PredictionPage id={id} /> : <PredictionList />;
 }
 
 function PredictionList(): JSX.Element {
+  const create = mayWrite.value && (
+    <a class="button primary" href={address(project.value, "predictions", "+new")}>
+      <Icon name="plus" />
+      {t("new_prediction")}
+    </a>
+  );
   return (
     <DefinitionList
       page="predictions"
@@ -35,10 +45,11 @@ function PredictionList(): JSX.Element {
         { title: t("quality"), cell: (_, live) => live && (live.withheld ? t("withheld") : t("better_than_base")) },
       ]}
       empty={
-        <Empty title={t("no_predictions")}>
-          {t("no_predictions_note")} <code>POST /api/projects/{project.value}/predictions</code>
+        <Empty title={t("no_predictions")} action={create}>
+          {t("no_predictions_note")}
         </Empty>
       }
+      create={create}
     />
   );
 }
@@ -76,14 +87,6 @@ function precise(value: number | null | undefined): string {
   return decimal(value, 4);
 }
 
-export function goalOf(one: Prediction): string {
-  return t(`predicts_${one.target}`, {
-    goal: one.goal.event ?? t("any_event"),
-    time: duration(one.within_s * 1_000),
-    value: one.value ?? "",
-  });
-}
-
 function PredictionPage({ id }: { id: string }): JSX.Element {
   const places = { project: project.value, id };
   const live = latest.value.predictions.get(id);
@@ -109,7 +112,15 @@ function PredictionPage({ id }: { id: string }): JSX.Element {
             {goalOf(defined)}
           </>
         }
-      />
+      >
+        {mayWrite.value && (
+          <Delete
+            name={titleOf(defined)}
+            run={() => remove("/api/projects/{project}/predictions/{id}", places)}
+            then={() => go(project.value, "predictions")}
+          />
+        )}
+      </Head>
       <div class="stack">
         <Backfill state={live.state} backfilled={live.backfilled} />
         {shown.withheld && (
@@ -136,7 +147,10 @@ function PredictionPage({ id }: { id: string }): JSX.Element {
               <Table
                 caption={t("highest_persons")}
                 columns={[
-                  { title: t("person") },
+                  {
+                    title: t("person"),
+                    href: (person: string) => address(project.value, "persons", person),
+                  },
                   {
                     title: defined.target === "value" ? t("value") : t("probability"),
                     numeric: true,

@@ -59,3 +59,13 @@ export function Failed({ message }: { message: string }): JSX.Element {
     </p>
   );
 }
+
+/** What it means that some figures of a chart are drawn apart. */
+export function Incomplete({ any }: { any: boolean }): JSX.Element | null {
+  return any ? <p class="note small">{t("incomplete_note")}</p> : null;
+}
+
+/** For figures that are not of intervals: they all may change. */
+export function Unsettled({ any }: { any: boolean }): JSX.Element | null {
+  return any ? <p class="note small">{t("unsettled_note")}</p> : null;
+}

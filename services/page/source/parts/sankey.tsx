@@ -1,5 +1,5 @@
 /** How persons go from one event to the next: a Sankey diagram, laid out by d3-sankey. */
-import { useMemo } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { sankey, sankeyLinkHorizontal } from "d3-sankey";
 import { count } from "../state/format";
@@ -16,7 +16,10 @@ export interface Link {
   persons: number;
 }
 
-const STEP_WIDTH = 190;
+const MIN_STEP = 132;
+const MAX_STEP = 200;
+// Beside the last column there are its names.
+const LAST = 130;
 const NODE_WIDTH = 10;
 
 export function Sankey({
@@ -33,7 +36,18 @@ export function Sankey({
   const first = Math.min(...nodes.map((one) => one.step));
   const columns = new Set(nodes.map((one) => one.step)).size;
   const most = Math.max(...[...counted(nodes).values()], 1);
-  const width = Math.max(columns * STEP_WIDTH, STEP_WIDTH);
+  const place = useRef<HTMLDivElement>(null);
+  const [room, setRoom] = useState(0);
+  useLayoutEffect(() => {
+    const within = place.current;
+    if (!within) return;
+    const sized = new ResizeObserver(() => setRoom(within.clientWidth - 8));
+    sized.observe(within);
+    return () => sized.disconnect();
+  }, []);
+  const gaps = Math.max(1, columns - 1);
+  const step = Math.min(Math.max((room - LAST) / gaps, MIN_STEP), MAX_STEP);
+  const width = gaps * step + LAST;
   const height = Math.min(Math.max(most * 46, 180), 560);
   const drawn = useMemo(() => {
     const layout = sankey<Node, Link>()
@@ -44,7 +58,7 @@ export function Sankey({
       .nodeSort((one, other) => other.persons - one.persons)
       .extent([
         [0, 14],
-        [width - STEP_WIDTH + NODE_WIDTH + 20, height - 6],
+        [width - LAST, height - 6],
       ]);
     return layout({
       nodes: nodes.map((one) => ({ ...one })),
@@ -53,7 +67,7 @@ export function Sankey({
   }, [nodes, links, width, height]);
   const path = sankeyLinkHorizontal<Node, Link>();
   return (
-    <div class="scroll sankey" tabIndex={0} role="region" aria-label={label}>
+    <div ref={place} class="scroll sankey" tabIndex={0} role="region" aria-label={label}>
       <svg viewBox={`0 0 ${width} ${height}`} width={width} height={height} aria-hidden={!onNode}>
         <g class="links">
           {drawn.links.map((one) => {
@@ -76,7 +90,7 @@ export function Sankey({
               {...(onNode
                 ? {
                     role: "button",
-                    tabIndex: 0,
+                    tabindex: 0, // of an SVG element, whose attributes know upper and lower case
                     "aria-label": text,
                     onClick: open,
                     onKeyDown: (event: KeyboardEvent) => {
@@ -90,7 +104,7 @@ export function Sankey({
               <title>{text}</title>
               <rect x={x0} y={y0} width={x1 - x0} height={Math.max(1, y1 - y0)} rx="2" />
               <text x={x1 + 6} y={(y0 + y1) / 2} dy="0.35em">
-                {shortened(one.name)} <tspan class="persons-of">{count(one.persons)}</tspan>
+                {shortened(one.name, Math.floor(step / 10))} <tspan class="persons-of">{count(one.persons)}</tspan>
               </text>
             </g>
           );
@@ -106,6 +120,6 @@ function counted(nodes: Node[]): Map<number, number> {
   return found;
 }
 
-function shortened(name: string): string {
-  return name.length > 20 ? `${name.slice(0, 19)}…` : name;
+function shortened(name: string, most: number): string {
+  return name.length > most ? `${name.slice(0, most - 1)}…` : name;
 }

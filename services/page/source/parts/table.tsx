@@ -9,6 +9,8 @@ export interface Column {
   numeric?: boolean;
   /** How a cell is written; the CSV has the value itself. */
   show?: (value: never) => string;
+  /** The address that a cell leads to. */
+  href?: (value: never) => string;
 }
 
 export function Table({
@@ -38,7 +40,8 @@ export function Table({
             <tr key={place}>
               {row.map((cell, at) => {
                 const column = columns[at];
-                const text = column?.show ? column.show(cell as never) : (cell ?? "–");
+                const said = column?.show ? column.show(cell as never) : (cell ?? "–");
+                const text = column?.href ? <a href={column.href(cell as never)}>{said}</a> : said;
                 return at === 0 ? (
                   <th key={at} scope="row" class={column?.numeric ? "number" : ""}>
                     {text}

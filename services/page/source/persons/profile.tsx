@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { type Schemas, get, post } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
+import { now } from "../state/health";
 import { events } from "../state/live";
 import { count, decimal, moment, share, shown } from "../state/format";
 import { address, go } from "../state/router";
@@ -15,15 +16,18 @@ import { Timeline } from "./timeline";
 
 type Prediction = Schemas["PredictionResponse"];
 const TIMELINE = 30;
+const AGAIN_MS = 10_000;
 
 export function PersonPage({ person }: { person: string }): JSX.Element {
   const places = { project: project.value };
-  // The person's newest event that this page has seen: a new one changes what is known.
+  // The person's newest event that this page has seen changes what is known, once it is stored; and
+  // segments are left as time passes.
   const newest = events.value.find((one) => one.person_id === person)?.event_id;
+  const round = Math.floor(now.value / AGAIN_MS);
   const { value, error } = useAsked(
     `${project.value}/person/${person}`,
     () => post("/api/projects/{project}/query/person", places, { person, limit: TIMELINE }),
-    newest,
+    `${newest} ${round}`,
     2_000,
   );
   const back = address(project.value, "persons");
@@ -64,7 +68,7 @@ export function PersonPage({ person }: { person: string }): JSX.Element {
           <header>
             <h2>{t("page_predictions")}</h2>
           </header>
-          <Predictions person={person} mark={newest ?? ""} />
+          <Predictions person={person} mark={`${newest} ${round}`} />
         </section>
         <section class="card">
           <header>

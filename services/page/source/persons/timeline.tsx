@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { type Schemas, post } from "../state/api";
+import { type LiveEvent, events as liveEvents } from "../state/live";
 import { moment } from "../state/format";
 import { project } from "../state/session";
 import { t } from "../words";
@@ -32,7 +33,10 @@ export function Timeline({ person, first }: { person: string; first: Schemas["Pe
       setError(failure instanceof Error ? failure.message : String(failure));
     }
   };
-  const events = distinct(only ? (older?.events ?? []) : [...first.events, ...(older?.events ?? [])]);
+  // Those that come while the page is open are shown at once; the store has them a moment later.
+  const live = liveEvents.value.filter((one) => one.person_id === person).map(asStored);
+  const found = only ? (older?.events ?? []) : [...first.events, ...(older?.events ?? [])];
+  const events = distinct([...found, ...live.filter((one) => !only || one.event === only)]);
   const next = older ? older.next : first.next;
   const filter = (name: string) => {
     setOnly(name);
@@ -74,7 +78,15 @@ export function Timeline({ person, first }: { person: string; first: Schemas["Pe
   );
 }
 
-/** Events once each: the first page moves on by itself, and may come to overlap with the next. */
-function distinct(events: Event[]): Event[] {
-  return [...new Map(events.map((one) => [one.event_id, one])).values()];
+type Shown = Pick<Event, "event_id" | "event" | "timestamp" | "properties">;
+
+function asStored(one: LiveEvent): Shown {
+  const { event_id, event, properties } = one;
+  return { event_id, event, properties, timestamp: new Date(one.timestamp).toISOString() };
+}
+
+/** Events once each, the newest first; those of one moment as the service has them. */
+function distinct(events: Shown[]): Shown[] {
+  const found = [...new Map([...events].reverse().map((one) => [one.event_id, one])).values()].reverse();
+  return found.sort((one, other) => Date.parse(other.timestamp) - Date.parse(one.timestamp));
 }

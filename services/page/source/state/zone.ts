@@ -24,3 +24,11 @@ export function dayAgo(days: number, of: string = zone.value): string {
   const parts = new Intl.DateTimeFormat("en-CA", { timeZone: of, dateStyle: "short" });
   return parts.format(Date.now() - days * 86_400_000);
 }
+
+/** When a day (2026-11-30) ends in a time zone, in ms since 1970. */
+export function endOf(day: string, timeZone: string): number {
+  const end = Date.parse(`${day}T00:00:00Z`) + 86_400_000;
+  const local = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
+  const ahead = Date.parse(`${local.format(end).replace(" ", "T")}Z`) - end;
+  return end - ahead;
+}

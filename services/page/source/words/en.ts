@@ -155,7 +155,7 @@ export const en = {
   no_metrics: "No metrics yet",
   no_metrics_note: "Begin with events by minute and active persons by day.",
   no_predictions: "No predictions yet",
-  no_predictions_note: "Define one over the API:",
+  no_predictions_note: "A prediction says how likely persons are to do something soon, and learns it from their events.",
   no_segments: "No segments yet",
   no_segments_note: "A segment is a group of persons of whom a rule holds now.",
   nobody: "Nobody.",

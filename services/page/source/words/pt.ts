@@ -156,7 +156,7 @@ export const pt: Record<keyof typeof en, string> = {
   no_metrics: "Ainda não há métricas",
   no_metrics_note: "Comece com eventos por minuto e pessoas ativas por dia.",
   no_predictions: "Ainda não há previsões",
-  no_predictions_note: "Defina uma pela API:",
+  no_predictions_note: "Uma previsão diz a probabilidade de as pessoas fazerem algo em breve, e aprende isso dos eventos.",
   no_segments: "Ainda não há segmentos",
   no_segments_note: "Um segmento é um grupo de pessoas para quem uma regra vale agora.",
   nobody: "Ninguém.",

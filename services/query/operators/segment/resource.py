@@ -18,10 +18,8 @@ from schemas.operators.segment import (
     Segment,
     SegmentDefinition,
     decode_segment,
-    predictions,
 )
 from services.commands import Write
-from services.query.clickhouse.queries import AskedPrefix
 from services.query.http.params import (
     encode_response,
     now_ms,
@@ -33,6 +31,7 @@ from services.query.http.params import (
 from services.query.operators.context import Context
 from services.query.operators.resource import ResourceSpec
 from services.query.operators.segment.aggregates import SegmentAggregates
+from services.query.operators.segment.asked import known_clock, refuse_scores
 from services.query.operators.segment.live import live_segment
 from services.query.operators.segment.members import SEGMENT_MEMBERS, Members
 from services.query.operators.segment.references import References
@@ -170,9 +169,9 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
-            _refuse_scores([definition])
+            refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
-            clock = _known(clock, prefix)
+            clock = known_clock(clock, prefix)
             counts = await self.count(definition, clock, prefix and prefix.positions)
             complete = self.context.complete_until(project, source, prefix=prefix)
             return encode_response(
@@ -200,9 +199,9 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         if media_type != JSON and source != "store":
             raise InvalidRequest("accepted is `store` where the answer is a table", "source")
         if source == "store":
-            _refuse_scores([definition])
+            refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
-            asked = _known(clock, prefix)
+            asked = known_clock(clock, prefix)
             if media_type != JSON:
                 return await answer_persons(
                     *(request, media_type, self._events, project),
@@ -252,9 +251,9 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definitions[0].project_id
         clock = self._clock_of(project, now_ms())
         if source == "store":
-            _refuse_scores(definitions)
+            refuse_scores(definitions)
             prefix = await self.context.prefix(request, project)
-            asked = _known(clock, prefix)
+            asked = known_clock(clock, prefix)
             result = await self._events.query(
                 project,
                 lambda source: sizes_statement(source, definitions, asked),
@@ -324,8 +323,8 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         self, definition: SegmentDefinition, moment: Moment, positions: Mapping[int, int]
     ) -> SegmentResultsResponse:
         """Return the response with ClickHouse's figures of the events below some positions."""
-        _refuse_scores([definition], "")
-        clock = _known(moment.clock)
+        refuse_scores([definition], "")
+        clock = known_clock(moment.clock)
         counts = await self.count(definition, clock, positions)
         return assemble(definition, "store", counts, clock)
 
@@ -347,7 +346,7 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
 
         Who has left or entered because time has passed may be published some seconds later.
         """
-        clock = _known(moment.clock)
+        clock = known_clock(moment.clock)
         stored = [
             await self._members_at(definition, at, positions) for at in (clock, clock - GRACE_MS)
         ]
@@ -392,20 +391,3 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
     def _require_views(self) -> None:
         self.results_view.require()
         self._members_view.require()
-
-
-def _refuse_scores(definitions: Sequence[SegmentDefinition], field: str = "source") -> None:
-    """Raise `InvalidRequest` if ClickHouse cannot tell who is in a segment."""
-    for definition in definitions:
-        if predictions(definition.rule, "rule"):
-            raise InvalidRequest(
-                f"segment {definition.id} asks for scores, which count on the stream only, from "
-                "its definition on" + (": accepted is `stream`" if field else ""),
-                field,
-            )
-
-
-def _known(clock: int | None, prefix: AskedPrefix | None = None) -> int:
-    """Return the time as of which ClickHouse is asked: that of day before the clock is known."""
-    asked = clock if prefix is None else prefix.clock
-    return now_ms() if asked is None else asked

@@ -1,6 +1,6 @@
 """What a funnel query asks for: the times, the chains, and what they are labelled with."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,8 @@ from services.query.clickhouse.tree import FirstTouch, Label
 from services.query.operators.funnel.persons import previous
 from services.query.queries.adhoc.days import ONE_DAY, parts_of, read_days
 from services.query.queries.adhoc.labels import label_of
+
+MAX_PLAIN_STEPS: Final = 8
 
 
 class FunnelPlan(NamedTuple):
@@ -50,9 +52,12 @@ class FunnelPlan(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the chains are those of an `ordered` funnel without options."""
+        """Whether the chains are those of a short `ordered` funnel without options.
+
+        The statement for these grows with the square of the number of steps.
+        """
         whole = msgspec.structs.replace(self.definition.funnel, breakdown=None)
-        return whole.plain and self.labelled_at_entry
+        return whole.plain and self.labelled_at_entry and len(whole.steps) <= MAX_PLAIN_STEPS
 
 
 def plan_funnel(project_id: str, query: FunnelQuery, until: int | None) -> FunnelPlan:

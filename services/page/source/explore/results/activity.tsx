@@ -4,8 +4,8 @@ import type { Schemas } from "../../state/api";
 import { count, interval } from "../../state/format";
 import { t } from "../../words";
 import { Columns } from "../../parts/columns";
+import { Incomplete, Unsettled } from "../../parts/notes";
 import { AsTable } from "../../parts/table";
-import { Incomplete, Unsettled } from "./trends";
 
 export function Lifecycle({ answer }: { answer: Schemas["LifecycleResponse"] }): JSX.Element {
   const named = (begin: string) => interval(begin, answer.interval, answer.timezone);

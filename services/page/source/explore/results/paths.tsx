@@ -7,8 +7,8 @@ import { t } from "../../words";
 import type { Requests } from "../requests";
 import { Persons } from "../../parts/persons";
 import { type Link, type Node, Sankey } from "../../parts/sankey";
+import { Unsettled } from "../../parts/notes";
 import { AsTable } from "../../parts/table";
-import { Unsettled } from "./trends";
 
 type Answer = Schemas["PathsResponse"];
 const MOST_NODES = 8;
@@ -84,8 +84,12 @@ function diagram(answer: Answer): { nodes: Node[]; links: Link[] } {
       nodes.set(id(step, one.event), { id: id(step, one.event), step, name: one.event, persons: one.persons });
     }
   }
-  const end = (step: number, event: string | null) =>
-    event !== null && named.get(step)?.has(event) ? id(step, event) : `other ${step}`;
+  const end = (step: number, event: string | null) => {
+    const events = answer.events.filter((one) => one.step === step);
+    // Where all persons are at one event, the others are there, too.
+    const at = event ?? (events.length === 1 ? (events[0]?.event ?? null) : null);
+    return at !== null && named.get(step)?.has(at) ? id(step, at) : `other ${step}`;
+  };
   const links = new Map<string, Link>();
   const others = new Map<string, { step: number; in: number; out: number }>();
   for (const one of answer.edges) {

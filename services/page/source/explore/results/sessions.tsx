@@ -4,8 +4,8 @@ import type { Schemas } from "../../state/api";
 import { count, decimal, duration, interval, share } from "../../state/format";
 import { t } from "../../words";
 import { Chart } from "../../parts/chart";
+import { Incomplete } from "../../parts/notes";
 import { AsTable, Table } from "../../parts/table";
-import { Incomplete } from "./trends";
 
 export function Sessions({ answer }: { answer: Schemas["SessionsResponse"] }): JSX.Element {
   const { intervals, values, total } = answer;

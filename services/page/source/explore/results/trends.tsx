@@ -4,14 +4,23 @@ import type { Schemas } from "../../state/api";
 import { decimal, interval, share, shown } from "../../state/format";
 import { t } from "../../words";
 import { Chart, type Line } from "../../parts/chart";
+import { letter } from "../fields";
+import type { Requests } from "../requests";
+import { Incomplete } from "../../parts/notes";
 import { AsTable, Table } from "../../parts/table";
 
 type Trend = Schemas["TrendResponse"];
 const MOST_LINES = 12;
 
-export function Trends({ answer }: { answer: Schemas["TrendsResponse"] }): JSX.Element {
+export function Trends({
+  answer,
+  request,
+}: {
+  answer: Schemas["TrendsResponse"];
+  request: Requests["trends"];
+}): JSX.Element {
   const { intervals, trends, previous } = answer;
-  const lines = useMemo(() => linesOf(trends, previous?.trends), [answer]);
+  const lines = useMemo(() => linesOf(trends, previous?.trends, request), [answer]);
   const times = useMemo(() => intervals.map((one) => Date.parse(one.begin) / 1_000), [answer]);
   const incomplete = useMemo(() => intervals.map((one) => one.incomplete), [answer]);
   return (
@@ -42,7 +51,7 @@ export function Trends({ answer }: { answer: Schemas["TrendsResponse"] }): JSX.E
         rows={trends.map((one, at) => {
           const before = previous?.trends[at]?.total;
           return [
-            titleOf(one),
+            titleOf(one, request),
             one.total,
             ...(previous ? [before, before && one.total !== null ? one.total / before - 1 : null] : []),
           ];
@@ -65,27 +74,22 @@ export function Trends({ answer }: { answer: Schemas["TrendsResponse"] }): JSX.E
   );
 }
 
-export function Incomplete({ any }: { any: boolean }): JSX.Element | null {
-  return any ? <p class="note small">{t("incomplete_note")}</p> : null;
-}
-
-/** For figures that are not of intervals: they all may change. */
-export function Unsettled({ any }: { any: boolean }): JSX.Element | null {
-  return any ? <p class="note small">{t("unsettled_note")}</p> : null;
-}
-
 /** A share with its sign, as a change has. */
 export function signed(value: number | null | undefined): string {
   return value !== null && value !== undefined && value > 0 ? `+${share(value)}` : share(value);
 }
 
-function linesOf(trends: Trend[], previous: Trend[] | undefined): Line[] {
-  const own = trends.map((one) => ({ title: titleOf(one), values: one.values }));
+function linesOf(
+  trends: Trend[],
+  previous: Trend[] | undefined,
+  request: Requests["trends"],
+): Line[] {
+  const own = trends.map((one) => ({ title: titleOf(one, request), values: one.values }));
   if (!previous || trends.length > 3) return own;
   return [
     ...own,
     ...previous.map((one) => ({
-      title: t("before_of", { name: titleOf(one) }),
+      title: t("before_of", { name: titleOf(one, request) }),
       values: one.values,
       faint: true,
     })),
@@ -93,7 +97,16 @@ function linesOf(trends: Trend[], previous: Trend[] | undefined): Line[] {
 }
 
 /** The name of a trend, and the values that it is of. */
-export function titleOf(one: Trend): string {
+function titleOf(one: Trend, request: Requests["trends"]): string {
   const values = one.other ? [t("others")] : one.breakdown.map((value) => shown(value));
-  return [one.name, ...values].join(" · ");
+  const series = request.series.find((_, at) => letter(at) === one.series);
+  return [series ? nameOf(series) : one.name, ...values].join(" · ");
+}
+
+/** What a series is, such as "purchase: sum of price"; of a formula the service has the name. */
+function nameOf(series: Schemas["TrendSeries"]): string {
+  const measure = t(`trend_${series.measure ?? "events"}`);
+  const which = series.measure === "percentile" ? ` ${series.percentile ?? ""}` : "";
+  const of = series.property ? ` ${series.property}` : "";
+  return `${series.event ?? t("any_event")}: ${measure}${of}${which}`;
 }

@@ -1,0 +1,1 @@
+"""Evaluates alerts at fixed steps, and writes each change of an incident exactly once."""

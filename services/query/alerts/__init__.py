@@ -1,0 +1,1 @@
+"""Alerts and their incidents, as the API has them."""

@@ -1,0 +1,1 @@
+"""Subscriptions: who is told of which events, and how far their messages are."""
