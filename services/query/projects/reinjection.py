@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from msgspec import Meta
 
 from schemas.avro.codec import Codec, Encoder
-from schemas.avro.files import history, load
+from schemas.avro.files import load
 from schemas.cluster import client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Unavailable
@@ -63,7 +63,8 @@ class Reinjection:
         self._rejected = settings.topics.rejected.name
         self._inbox = settings.topics.inbox.name
         self._registry = registry
-        self._codec = Codec(load("event"), registry.find, shipped=history("event"))
+        # Anybody writes to the inbox: a schema that the registry does not have is not guessed.
+        self._codec = Codec(load("event"), registry.find)
 
     def run(
         self, project: str, reason: str, after: Mapping[int, int] | None, limit: int

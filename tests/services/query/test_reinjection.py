@@ -103,6 +103,19 @@ async def test_an_event_without_an_id_has_the_same_id_whenever_it_is_sent_again(
     assert ids == [f"{topic}/0/7/again", "its-own"] * 2
 
 
+async def test_a_value_of_a_schema_that_nobody_has_registered_is_sent_as_it_came(
+    query: httpx.AsyncClient, settings: Settings, registry: Registry
+) -> None:
+    topic, schema = settings.topics.inbox.name, load("event")
+    encoder = Encoder(schema, registry.register(value_subject(topic), schema))
+    event = {"project_id": "shop", "distinct_id": "ann", "event": "buy", "timestamp": 1}
+    [value] = encoder.encode_records([event])
+    unknown = b"\0" + (4_000_000).to_bytes(4, "big") + value[5:]
+    refused(settings, "unknown_schema", unknown, 7)
+    assert (await reinject(query))["sent"] == 1
+    assert [one.value() for one in inbox(settings)] == [unknown]
+
+
 async def test_of_a_record_that_was_rejected_repeatedly_the_newest_is_sent(
     query: httpx.AsyncClient, settings: Settings
 ) -> None:
