@@ -43,9 +43,11 @@ def _of_total(column: int) -> Callable[[Rows], object]:
     return lambda rows: round(next(row[column] for row in rows if row[0]))
 
 
-_BUY: Final[Mapping[str, Any]] = {"event": "purchase"}
-_BUYERS: Final[Mapping[str, Any]] = {"event": "purchase", "measure": "persons"}
-_STEPS: Final = [{"event": name} for name in ("home", "product", "cart", "purchase")]
+_BUY: Final[dict[str, Any]] = {"event": "purchase"}
+_BUYERS: Final[dict[str, Any]] = {"event": "purchase", "measure": "persons"}
+_STEPS: Final[list[dict[str, Any]]] = [
+    {"event": name} for name in ("home", "product", "cart", "purchase")
+]
 _DAY_AND_TOTAL: Final = "GROUP BY GROUPING SETS ((day), ())"
 _TIER_NOW: Final = """person_id IN (
     SELECT person_id FROM {events}
@@ -82,27 +84,30 @@ FROM (
 GROUP BY day, state
 """
 _SESSIONS: Final = f"""
-SELECT grouping(day), toDate(fromUnixTimestamp64Milli(began)) AS day, count(),
-    uniqExact(person_id), sum(acts), countIf(acts = 1), avg(length), quantileExactLow(0.5)(length)
+SELECT grouping(day, entry, exit) = 7, toDate(fromUnixTimestamp64Milli(began)) AS day, entry, exit,
+    count(), uniqExact(person_id), sum(acts), countIf(acts = 1), avg(length),
+    quantileExactLow(0.5)(length)
 FROM (
-    SELECT person_id, session[1] AS began, session[-1] - session[1] AS length,
-        length(session) AS acts
-    FROM (
-        SELECT person_id, arrayJoin(arraySplit(
-            (at, gap) -> gap > 1800000, ats, arrayDifference(ats)
-        )) AS session
-        FROM (
-            SELECT person_id, arraySort(groupArray(toUnixTimestamp64Milli(timestamp))) AS ats
-            FROM {{events}}
-            WHERE {{of}} AND timestamp >= '{FROM}'::DateTime - 1800
-                AND timestamp < '{AFTER}'::DateTime + 86400
-            GROUP BY person_id
-        )
-    )
+    SELECT person_id, found.1 AS began, found.2 AS length, found.3 AS acts, found.4 AS entry,
+        found.5 AS exit
+    FROM (SELECT person_id, arrayJoin(arrayMap(
+        session -> (session[1].1, session[-1].1 - session[1].1, length(session), session[1].2,
+            session[-1].2),
+        arraySplit((act, passed) -> passed > 1800000, acts,
+            arrayDifference(arrayMap(act -> act.1, acts)))
+    )) AS found FROM (
+        SELECT person_id, arraySort(act -> act.1, groupArray(
+            (toUnixTimestamp64Milli(timestamp), toString(event))
+        )) AS acts
+        FROM {{events}}
+        WHERE {{of}} AND timestamp >= '{FROM}'::DateTime - 1800
+            AND timestamp < '{AFTER}'::DateTime + 86400
+        GROUP BY person_id
+    ))
     WHERE began >= toUnixTimestamp('{FROM} 00:00:00') * 1000
         AND began < toUnixTimestamp('{AFTER} 00:00:00') * 1000
 )
-{_DAY_AND_TOTAL}
+GROUP BY GROUPING SETS ((day), (), (entry), (exit))
 """
 _PATHS: Final = """
 SELECT step, source, target, count() AS persons, countIf(target = '') AS ended
@@ -289,7 +294,7 @@ CASES: Final = (
         {},
         _SESSIONS,
         lambda answer: answer["total"]["sessions"],
-        _of_total(2),
+        _of_total(4),
     ),
     Case(
         "paths from an event",

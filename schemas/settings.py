@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # ClickHouse
     clickhouse_database: str = "avila"
+    # How long the store keeps what results were over time; 0 keeps nothing.
+    result_history_days: int = 90
     clickhouse_user: str = "default"
     clickhouse_password: Secret = Secret()
 
@@ -213,6 +215,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "max_event_age_days": (1, 9_000),
     "clock_tolerance_s": (1, 86_400),
     "max_event_bytes": (1_024, 900_000),
+    "result_history_days": (0, 36_500),
 }
 
 PREFIX = "AVILA_"

@@ -30,7 +30,8 @@ class KeyedRecords(NamedTuple):
     """Records of a topic: the values that decode, and the keys of all that have a valid one.
 
     `kept` are the records without a failure, by position; `places` is, for each of them, the row of
-    its value in `values`, whose last row is one of `nothing`: that of a tombstone.
+    its value in `values`; that of a tombstone is the row after all values, which is one of
+    `nothing` if there is such a row.
     """
 
     kept: list[int]
@@ -53,7 +54,7 @@ class KeyedRecords(NamedTuple):
 
 
 def read_keyed(
-    codec: Codec, messages: Sequence[Message], shape: str, nothing: Mapping[str, object]
+    codec: Codec, messages: Sequence[Message], shape: str, nothing: Mapping[str, object] | None
 ) -> KeyedRecords:
     """Decode records whose key is of a shape, such as `project/segment/person`.
 
@@ -81,7 +82,7 @@ def read_keyed(
         kept,
         [key for row in kept if (key := keys[row]) is not None],
         places,
-        _with_nothing(decoded.batch, nothing),
+        decoded.batch if nothing is None else _with_nothing(decoded.batch, nothing),
         [first[row] for row in sorted(first)],
     )
 

@@ -74,7 +74,8 @@ def make_app(
     allowed_origins: Sequence[str] = (),
 ) -> ASGIApp:
     """Return the ASGI application, which asks the query service at an address."""
-    server = make_server(Rest(address), token_of_header, default_project)
+    rest = Rest(address)
+    server = make_server(rest, token_of_header, default_project)
     app = server.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,
@@ -84,16 +85,26 @@ def make_app(
             allowed_hosts=[*_LOCAL, *allowed_hosts], allowed_origins=list(allowed_origins)
         ),
     )
-    return _TokenRequired(app)
+    return _TokenRequired(app, rest)
 
 
 class _TokenRequired:
-    """Refuses requests without a token; whether it is valid is for the REST API to say."""
+    """Refuses requests without a token; whether it is valid is for the REST API to say.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It closes the connections to the API when the application ends.
+    """
+
+    def __init__(self, app: ASGIApp, rest: Rest) -> None:
         self._app = app
+        self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                await self._rest.close()
+            return
         if scope["type"] == "http":
             scheme = Headers(scope=scope).get("authorization", "").partition(" ")[0]
             if scheme.lower() != "bearer":

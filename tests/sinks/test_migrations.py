@@ -23,6 +23,7 @@ DIGESTS = {
     "predictions": "b877047eb53a6e5b",
     "persons": "ca16415df9e399ab",
     "segments": "33804c2d4f586073",
+    "result_history": "4ffb88b29ee3aa59",
 }
 
 

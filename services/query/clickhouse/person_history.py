@@ -10,11 +10,11 @@ from typing import Final
 
 from schemas.conditions import Condition
 from schemas.operators.segment import SET, SET_ONCE, Rule, holds_without_events
-from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
+from services.query.clickhouse.conditions import Binder, condition_sql
 from services.query.clickhouse.events import EventSource, events, token_sql
 from services.query.clickhouse.person import PERSON_SQL
+from services.query.clickhouse.person_now import Said
 
-_ORDER: Final = "(timestamp, _offset)"
 # The order as one number, since a join compares one: the time, then 64 bits of the offset.
 _MOMENT: Final = (
     "toDecimal128(bitShiftLeft(toInt128(toUnixTimestamp64Milli(timestamp)), 64)"
@@ -82,13 +82,6 @@ ASOF LEFT JOIN (
 
     def _value(self, name: str, of_set: str, of_once: str, unset: str) -> str:
         """Return what is set last so far, or else first, of a property; `unset` if neither is."""
-        is_set, is_once = (
-            f"({property_sql(name, self._bind, within)} IS NOT NULL)" for within in (SET, SET_ONCE)
-        )
-        self._set |= dict.fromkeys((is_set, is_once))
-        return (
-            f"multiIf(countIf({is_set}) OVER so_far > 0,"
-            f" argMaxIf({of_set}, {_ORDER}, {is_set}) OVER so_far,"
-            f" countIf({is_once}) OVER so_far > 0,"
-            f" argMinIf({of_once}, {_ORDER}, {is_once}) OVER so_far, {unset})"
-        )
+        said = Said.of(name, self._bind)
+        self._set |= dict.fromkeys(said)
+        return said.value(of_set, of_once, unset, " OVER so_far")

@@ -7,9 +7,8 @@ query. All names and values of a request are bound parameters of the statement, 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from schemas.conditions import Condition
 from schemas.event_filter import EventFilter
-from schemas.operators.segment import SET, SET_ONCE, Rule, Segment, SegmentDefinition
+from schemas.operators.segment import SegmentDefinition
 from schemas.queries.filters import QueryFilter
 from services.query.clickhouse.conditions import Binder, condition_sql, property_sql
 from services.query.clickhouse.events import (
@@ -23,6 +22,7 @@ from services.query.clickhouse.events import (
 )
 from services.query.clickhouse.person import PERSON_SQL
 from services.query.clickhouse.person_history import PersonHistory
+from services.query.clickhouse.person_now import has_now_sql, values_now_sql
 from services.query.clickhouse.persons import persons_sql
 from services.query.clickhouse.tree import (
     Events,
@@ -225,7 +225,7 @@ class _Printer:
         if one.person is not None:
             if one.at == "event":
                 return self._history.condition(one.person)
-            return f"({self._has_now(one.person)})"
+            return has_now_sql(self._from, self._scope.project_id, one.person, self.bind)
         return condition_sql(one.condition(), self.bind)
 
     def _number(self, name: str, *, of_text: bool) -> str:
@@ -255,20 +255,6 @@ class _Printer:
         members = scope.members_sql(self._from, definition, scope.clock, self.bind)
         return f"{PERSON_SQL} IN ({members})"
 
-    def _has_now(self, condition: Condition) -> str:
-        """Return whether the person's properties pass: the members of a segment of that rule."""
-        rule = Rule(person=(condition,))
-        definition = SegmentDefinition(
-            project_id=self._scope.project_id,
-            id="",
-            version=0,
-            created_at=0,
-            updated_at=0,
-            segment=Segment(rule=rule),
-            rule=rule,
-        )
-        return self._is_in(definition)
-
     def label(self, label: Token | Member) -> str:
         found = self.expression(label)
         return f"if({found}, 't', 'f')" if isinstance(label, Member) else found
@@ -294,21 +280,4 @@ class _Printer:
         return f" LEFT JOIN ({persons}) AS labels ON {PERSON_SQL} = labels.person"
 
     def _person_values(self, values: PersonValues) -> str:
-        """Return each person's values, by the rules of `Rule`: the last one set, else the first."""
-        columns = ", ".join(
-            f"{self._now(name)} AS {column}" for column, name in values.properties.items()
-        )
-        source = events(self._from, self._scope.project_id, self.bind)
-        return f"SELECT {PERSON_SQL} AS person, {columns} FROM {source} GROUP BY person"  # noqa: S608 (of placeholders)
-
-    def _now(self, name: str) -> str:
-        last = token_sql(name, self.bind, SET)
-        first = token_sql(name, self.bind, SET_ONCE)
-        set_last, set_first = (
-            f"{property_sql(name, self.bind, within)} IS NOT NULL" for within in (SET, SET_ONCE)
-        )
-        order = "(timestamp, _offset)"
-        return (
-            f"if(countIf({set_last}) > 0, argMaxIf({last}, {order}, {set_last}), "
-            f"argMinIf({first}, {order}, {set_first}))"
-        )
+        return values_now_sql(self._from, self._scope.project_id, values.properties, self.bind)

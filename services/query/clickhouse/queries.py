@@ -129,6 +129,15 @@ class EventStore:
         rows = await self._positions(project_id, positions_statement(self._database, project_id))
         return {**rows, **committed}
 
+    async def rows(
+        self, project_id: str, state: Callable[[str], Statement]
+    ) -> Sequence[Sequence[Any]]:
+        """Return the columns of a statement that `state` makes for the database.
+
+        It reads no events, so it has no positions. Raises what `Store.columns` does.
+        """
+        return await self._store.columns(project_id, *state(self._database))
+
     async def has_persons(self, project_id: str) -> bool:
         """Return whether the store keeps persons, and has all of them (`Persons` of a tree).
 

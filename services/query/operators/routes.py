@@ -16,6 +16,12 @@ from services.query.http.describe import (
 )
 from services.query.http.routes import ApiRoute, RouteGroup
 from services.query.operators.contract import AnyOperator
+from services.query.operators.history import (
+    HistoryPointResponse,
+    HistoryResponse,
+    describe_history,
+    read_history,
+)
 from services.query.operators.resource import DefinitionResource
 from services.query.views.progress import StatusResponse
 
@@ -36,6 +42,7 @@ def routes_of(operator: AnyOperator) -> RouteGroup[Any]:
         ApiRoute("DELETE", one, _call("delete"), _delete(operator), "DeleteDefinition", kind),
         ApiRoute("GET", f"{one}/status", _call("status"), _status(operator), "GetStatus", kind),
         ApiRoute("GET", f"{one}/results", _call("results"), operator.results, "GetResults", kind),
+        ApiRoute("GET", f"{one}/history", read_history, _history(operator), "GetHistory", kind),
         *(
             ApiRoute(
                 endpoint.method,
@@ -49,7 +56,8 @@ def routes_of(operator: AnyOperator) -> RouteGroup[Any]:
         ),
     )
     types = (operator.request, operator.response, operator.list_response, *operator.types)
-    return RouteGroup(routes, (*types, StatusResponse))
+    of_all = (StatusResponse, HistoryResponse, HistoryPointResponse)
+    return RouteGroup(routes, (*types, *of_all))
 
 
 def _call(
@@ -102,6 +110,10 @@ def _delete(operator: AnyOperator) -> Json:
     summary = f"Delete a {operator.spec.name}"
     name = f"delete{_title(operator)}"
     return operation(name, summary, deleted, 404, 409, parameters=(IF_MATCH,))
+
+
+def _history(operator: AnyOperator) -> Json:
+    return describe_history(_title(operator), operator.spec.name)
 
 
 def _status(operator: AnyOperator) -> Json:

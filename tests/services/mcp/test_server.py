@@ -53,9 +53,9 @@ def asked(settings: Settings, warehouse: Warehouse) -> Iterator[Asked]:
     recorded = Recorded(settings, warehouse)
     recorded.write(
         [
-            Event("ann", "buy", AT, json.dumps({"plan": "pro", "note": INJECTED})),
-            Event("ann", "view", AT + 1_000, "{}"),
-            Event("bob", "buy", AT + 2_000, "{}"),
+            Event("ann", "buy", AT, {"plan": "pro", "note": INJECTED}),
+            Event("ann", "view", AT + 1_000, {}),
+            Event("bob", "buy", AT + 2_000, {}),
         ]
     )
     recorded.commit_as_sink({0: 3, 1: 0})
@@ -115,17 +115,20 @@ async def over_http(asked: Asked, token: str = READER) -> AsyncIterator[Client]:
             yield client
 
 
+def _environment() -> dict[str, str]:
+    return {name: of for name, of in os.environ.items() if not name.startswith("AVILA_")}
+
+
 @contextlib.asynccontextmanager
 async def over_stdio(asked: Asked, tmp_path: Path) -> AsyncIterator[Client]:
     file = tmp_path / "token"
     file.write_text(READER)
     arguments = ["-m", "services", "mcp", "--url", asked.address, "--token-file", str(file)]
-    environment = {name: of for name, of in os.environ.items() if not name.startswith("AVILA_")}
     async with Client(
         StdioServerParameters(
             command=sys.executable,
             args=arguments,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=_environment(),
             cwd=ROOT,
         )
     ) as client:
@@ -166,8 +169,6 @@ async def check_tools(client: Client) -> None:
     assert (found["state"], found["incomplete"]) == ("backfilling", True)
 
     for kind, body in EXAMPLES.items():
-        if kind == "person":
-            body = {"person": "ann"}
         found = answered(await client.call_tool(f"query_{kind}", shop | body))
         assert found["positions"] == {"0": 3, "1": 0}, kind
 
@@ -215,9 +216,8 @@ async def test_an_agent_over_http_reads_what_its_token_may(asked: Asked) -> None
         found = answered(await client.call_tool("query_events", body))
         note = found["answer"]["events"][1]["properties"]["note"]
         assert len(note) < 2_000 < len(INJECTED)
-        assert found["cut"] == [
-            f"events[].properties.note: a text of {len(INJECTED)} characters is cut"
-        ]
+        (cut,) = found["cut"]
+        assert cut == f"events[].properties.note: a text of {len(INJECTED)} characters is cut"
         assert "never follow" in found["note"].lower()
 
 
@@ -273,6 +273,7 @@ def test_standard_output_has_the_protocol_alone_and_a_missing_service_is_an_erro
     with subprocess.Popen(
         [*command, "--token-file", str(file)],
         cwd=ROOT,
+        env=_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +15,11 @@ from schemas.avro.files import load
 from schemas.operators.metric import KEPT, WINDOWS
 from schemas.sketches.top_values import WORST
 from schemas.time.buckets import Buckets
+from schemas.time.rfc3339 import read_time
 from services.query.operators.metric.aggregates import MetricQuery
 from services.query.operators.metric.live import LiveMetric, live_metric
 from services.query.operators.metric.response import BucketResponse, MetricResultsResponse, assemble
+from services.query.operators.metric.sql import metric_statement
 from services.query.operators.metric.view import MetricRecord, MetricResultsView, read_records
 from services.query.views.progress import progress_of
 from services.query.views.reader import Update
@@ -321,3 +324,26 @@ def test_an_answer_has_no_numbers_that_json_has_not() -> None:
         found = msgspec.json.decode(msgspec.json.encode(answer(MetricQuery(NOON), running)))
         assert found["buckets"][0]["unmeasured"] == 1
         assert found["buckets"][0]["value"] in (None, 0)
+
+
+@pytest.mark.parametrize("length", [60, 86_400, "week", "month"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Apia", "America/New_York"])
+def test_times_at_the_ends_of_the_calendar_show_what_there_is(length: Any, zone: str) -> None:
+    running = start(Case(length, zone, EVER, []), "events")
+    feed(running, minutes((0, None)))
+    earliest, latest = (
+        read_time(text) or 0 for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999Z")
+    )
+    for first, last, shown in (
+        (earliest, latest, 1),
+        (earliest, earliest, 0),
+        (latest, latest, 0),
+        (latest, earliest, 0),
+        (0, 2**62, 1),
+    ):
+        found = answer(MetricQuery(NOON + 10_000, first=first, last=last), running)
+        assert len(found.buckets) == shown
+        assert found.now.events == 1
+        definition = running.definition
+        statement = metric_statement("avila", definition, MetricQuery(NOON, 1, first, last))
+        assert statement.parameters

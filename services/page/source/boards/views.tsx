@@ -11,7 +11,7 @@ import { Grid } from "../parts/grid";
 import { Spark } from "../parts/spark";
 import { Table } from "../parts/table";
 import { t } from "../words";
-import { linesOf, merged } from "../pages/metrics";
+import { linesOf, merged } from "../parts/metric-chart";
 import { type Figures, type Shown, chartHeight } from "./types";
 
 type Results<T> = T & { previous?: T | null };

@@ -155,9 +155,15 @@ function Drawn({
     case "trends":
       return <Trends answer={answer as Answers["trends"]} request={request as Requests["trends"]} />;
     case "funnel":
-      return <Funnel answer={answer as Answers["funnel"]} />;
+      return <Funnel answer={answer as Answers["funnel"]} request={request as Requests["funnel"]} />;
     case "cohort":
-      return <Cohort answer={answer as Answers["cohort"]} period={draft.period} />;
+      return (
+        <Cohort
+          answer={answer as Answers["cohort"]}
+          request={request as Requests["cohort"]}
+          period={draft.period}
+        />
+      );
     case "lifecycle":
       return <Lifecycle answer={answer as Answers["lifecycle"]} />;
     case "stickiness":

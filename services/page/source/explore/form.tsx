@@ -145,13 +145,14 @@ export function QueryForm({ name, draft, onChange }: Part & { name: QueryName })
           />
         )}
       </div>
-      {within("trends") && <Breakdown draft={draft} onChange={onChange} />}
+      {within("trends", "funnel") && <Breakdown name={name} draft={draft} onChange={onChange} />}
       <Filters draft={draft} onChange={onChange} />
     </form>
   );
 }
 
-function Breakdown({ draft, onChange }: Part): JSX.Element {
+function Breakdown({ name, draft, onChange }: Part & { name: QueryName }): JSX.Element {
+  const first = name === "funnel" ? draft.steps[0] : draft.series.length === 1 ? draft.series[0] : undefined;
   return (
     <div class="row">
       <Choice
@@ -169,20 +170,22 @@ function Breakdown({ draft, onChange }: Part): JSX.Element {
           placeholder={t("no_breakdown")}
           wanted={{
             of: draft.byOf === "person" ? "person_property" : "property",
-            event: draft.series.length === 1 ? draft.series[0]?.event : undefined,
+            event: first?.event,
           }}
           value={draft.by}
           onValue={(by) => onChange({ by })}
         />
       </label>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={draft.compare}
-          onChange={(event) => onChange({ compare: event.currentTarget.checked })}
-        />
-        {t("compare")}
-      </label>
+      {name === "trends" && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={draft.compare}
+            onChange={(event) => onChange({ compare: event.currentTarget.checked })}
+          />
+          {t("compare")}
+        </label>
+      )}
     </div>
   );
 }

@@ -41,7 +41,8 @@ const MAKERS: { [N in QueryName]: (draft: Draft) => Requests[N] | undefined } = 
   },
   funnel: (draft) => {
     const funnel = funnelOf(draft);
-    return funnel && { ...common(draft), funnel };
+    const by = draft.by.trim();
+    return funnel && { ...common(draft), funnel, breakdown: by ? { [draft.byOf]: by } : null };
   },
   cohort: (draft) => ({ ...common(draft), cohort: cohortOf(draft) }),
   lifecycle: (draft) => ({ ...common(draft), event: named(draft.event), interval: periodOf(draft) }),

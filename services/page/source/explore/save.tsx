@@ -30,7 +30,13 @@ const MEASURES: Partial<Record<string, Schemas["Metric"]["measure"]>> = {
   maximum: "maximum",
   percentile: "percentiles",
 };
-const BUCKETS = { minute: 60, hour: 3_600, day: 86_400, week: 86_400, month: 86_400 } as const;
+const BUCKETS = {
+  minute: { bucket_s: 60 },
+  hour: { bucket_s: 3_600 },
+  day: { bucket_s: 86_400 },
+  week: { interval: "week" },
+  month: { interval: "month" },
+} as const;
 
 export function savable(name: QueryName, draft: Draft): Savable | undefined {
   const places = { project: project.value };
@@ -42,12 +48,21 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       const funnel = funnelOf(draft);
       if (!funnel) return undefined;
       if (foreign || (where.length && draft.order === "strict")) return { reason: t("save_filters") };
+      const by = draft.by.trim();
+      if (by && draft.byOf !== "property") return { reason: t("save_breakdown") };
+      const breakdown = by ? { property: by } : null;
       const steps = funnel.steps.map((step) => ({ ...step, where: both(step.where, where) }));
       return {
         kind: "funnels",
         name: steps.map((step) => step.event).join(" → "),
         create: (id, named) =>
-          post("/api/projects/{project}/funnels", places, { ...funnel, steps, id, name: named }),
+          post("/api/projects/{project}/funnels", places, {
+            ...funnel,
+            steps,
+            breakdown,
+            id,
+            name: named,
+          }),
       };
     }
     case "cohort": {
@@ -96,7 +111,7 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
             filter: { event: series.event.trim() || undefined, where: both(conditionsOf(series.rows), where) },
             ...(of ? { property: of } : {}),
             ...(measure === "percentiles" ? { percentiles: [Number(series.percentile) || 50] } : {}),
-            bucket_s: BUCKETS[draft.interval],
+            ...BUCKETS[draft.interval],
             id,
             name: named,
           }),

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { type Schemas, get, remove } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
 import { latest } from "../state/live";
-import { count, day, duration, moment, share, shown } from "../state/format";
+import { count, day, duration, moment, share } from "../state/format";
 import { address, go } from "../state/router";
 import { mayWrite, project } from "../state/session";
 import { endOf } from "../state/zone";
@@ -16,7 +16,9 @@ import { OpenFigure } from "../parts/open-figure";
 import { Persons } from "../parts/persons";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
-import { AsTable, Table } from "../parts/table";
+import { AsTable } from "../parts/table";
+import { FunnelValues } from "../parts/funnel-values";
+import { type Bar, FunnelPersons } from "../explore/funnel-persons";
 
 type Results = Schemas["FunnelResultsResponse"];
 type Funnel = Schemas["FunnelResponse"];
@@ -32,6 +34,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
   );
   const times = useMedians(id, live?.totals.steps.length ?? 0, `${live?.version}/${live?.updated_at}`);
   const [step, setStep] = useState(0);
+  const [bar, setBar] = useState<Bar>();
   const [outcome, setOutcome] = useState<"reached" | "dropped">("reached");
 
   const totals = (live?.previous ?? live)?.totals ?? (value?.previous ?? value)?.totals;
@@ -101,25 +104,31 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
         <Days results={detailed} defined={defined} />
         {defined.breakdown && totals.breakdown.length > 0 && (
           <section class="card">
-            <header>
-              <h2>{t("by_property", { property: defined.breakdown.property })}</h2>
-            </header>
-            <Table
+            <FunnelValues
               caption={t("by_property", { property: defined.breakdown.property })}
-              columns={[
-                { title: defined.breakdown.property },
-                ...totals.steps.map((one) => ({ title: one.event, numeric: true, show: count })),
-                { title: t("conversion"), numeric: true, show: share },
-              ]}
-              rows={totals.breakdown.map((one) => [
-                one.other ? t("others") : shown(one.value),
-                ...one.steps.map((of) => of.reached),
-                one.steps.at(-1)?.conversion,
-              ])}
+              steps={totals.steps.map((one) => one.event)}
+              values={totals.breakdown.map((one) => ({
+                ...one,
+                reached: one.steps.map((of) => of.reached),
+              }))}
+              onPersons={setBar}
             />
           </section>
         )}
       </div>
+      {bar && (
+        <FunnelPersons
+          request={{
+            funnel: bodyOf(defined),
+            timezone: defined.timezone,
+            breakdown: defined.breakdown,
+            top: MOST_VALUES,
+          }}
+          bar={bar}
+          trace={id}
+          onClose={() => setBar(undefined)}
+        />
+      )}
       {step > 0 && (
         <Persons
           title={`${t(outcome === "reached" ? "who_reached" : "who_dropped", { step: named })}`}
@@ -147,6 +156,15 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
       )}
     </>
   );
+}
+
+// As many as a defined funnel tells apart.
+const MOST_VALUES = 100;
+
+/** The funnel itself, without what it is called and when it was made. */
+function bodyOf(one: Funnel): Schemas["Funnel"] {
+  const { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start } = one;
+  return { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start };
 }
 
 const MOST_TIMED = 12;

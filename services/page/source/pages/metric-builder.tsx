@@ -22,8 +22,8 @@ type Measure = Metric["measure"];
 type Bucket = Metric["bucket_s"];
 
 const MEASURES = ["events", "persons", "sum", "average", "minimum", "maximum", "percentiles", "top"] as const;
-const BUCKETS = ["1", "10", "60", "600", "3600", "86400"] as const;
-const BUCKETS_OF_PERSONS = ["60", "3600", "86400"] as const;
+const BUCKETS = ["1", "10", "60", "600", "3600", "86400", "week", "month"] as const;
+const BUCKETS_OF_PERSONS = ["60", "3600", "86400", "week", "month"] as const;
 const PERCENTILES = [50, 90, 99];
 
 export function MetricBuilder({ id }: { id?: string }): JSX.Element {
@@ -40,7 +40,7 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
   const [measure, setMeasure] = useState<Measure>(before?.measure ?? "events");
   const [property, setProperty] = useState(before?.property ?? "");
   const [filter, setFilter] = useState<EventDraft>({ event: before?.filter.event ?? "", rows });
-  const [bucket, setBucket] = useState(String(before?.bucket_s ?? 60));
+  const [bucket, setBucket] = useState(String(before?.interval ?? before?.bucket_s ?? 60));
   const [byEvent, setByEvent] = useState(before?.by_event ?? false);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
@@ -56,8 +56,12 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
     by_event: measure === "events" && byEvent,
     percentiles: measure === "percentiles" ? before?.percentiles : undefined,
     limit: before?.limit,
-    bucket_s: Number(chosen) as Bucket,
+    ...(chosen === "week" || chosen === "month"
+      ? { interval: chosen }
+      : { bucket_s: Number(chosen) as Bucket }),
     timezone: before?.timezone,
+    week_start: before?.week_start,
+    breakdown: before?.breakdown,
     since: before?.since,
   };
   const preview = usePreview("trends", reads && !property.trim() ? undefined : lately(body));
@@ -175,10 +179,12 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
 
 /** What the metric would have measured lately, in intervals that come closest to its buckets. */
 function lately(metric: Schemas["Metric"]): Requests["trends"] {
-  const { measure, filter, property, bucket_s: bucket = 60 } = metric;
+  const { measure, filter, property } = metric;
+  const bucket = metric.bucket_s ?? 60;
   const one = { event: filter?.event, where: filter?.where };
-  const range =
-    bucket < 600
+  const range = metric.interval
+    ? ({ interval: metric.interval, last: 12 } as const)
+    : bucket < 600
       ? ({ interval: "minute", last: 120 } as const)
       : bucket < 86_400
         ? ({ interval: "hour", last: 72 } as const)

@@ -11,12 +11,12 @@ import { EventRows } from "../parts/events";
 import { Grid } from "../parts/grid";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { useAsked } from "../parts/resource";
+import { goalOf } from "../parts/goal";
+import { MetricChart, nowOf } from "../parts/metric-chart";
 import { Head } from "../parts/shell";
 import { Spark } from "../parts/spark";
 import { Starters } from "../parts/starters";
 import { FirstEvent } from "./first-event";
-import { MetricChart, nowOf } from "./metrics";
-import { goalOf } from "./predictions";
 
 const MOST = 4;
 

@@ -2,12 +2,13 @@ import type { JSX } from "preact";
 import { type Schemas, get, remove } from "../state/api";
 import { definitions, titleOf } from "../state/definitions";
 import { latest } from "../state/live";
-import { count, decimal, duration, moment, share } from "../state/format";
+import { count, decimal, moment, share } from "../state/format";
 import { address, go, route } from "../state/router";
 import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Backfill, Empty, Failed, Loading, StateBadge } from "../parts/notes";
 import { useAsked } from "../parts/resource";
+import { goalOf } from "../parts/goal";
 import { Head } from "../parts/shell";
 import { Table } from "../parts/table";
 import { DefinitionList } from "../parts/definition-list";
@@ -16,7 +17,6 @@ import { Icon } from "../parts/icons";
 import { PredictionBuilder } from "./prediction-builder";
 
 type Model = Schemas["ModelResponse"];
-type Prediction = Schemas["PredictionResponse"];
 
 export function Predictions(): JSX.Element {
   const { id } = route.value;
@@ -85,14 +85,6 @@ export function Quality({ models }: { models: Model[] }): JSX.Element {
 
 function precise(value: number | null | undefined): string {
   return decimal(value, 4);
-}
-
-export function goalOf(one: Prediction): string {
-  return t(`predicts_${one.target}`, {
-    goal: one.goal.event ?? t("any_event"),
-    time: duration(one.within_s * 1_000),
-    value: one.value ?? "",
-  });
 }
 
 function PredictionPage({ id }: { id: string }): JSX.Element {

@@ -95,7 +95,7 @@ function windowOf(kind: VerifiedKind, id: string): string {
     }
     case "metrics": {
       const one = of(held?.metrics);
-      return `${t(`bucket_${one?.bucket_s ?? 60}` as "bucket_60")} · ${since(one)}`;
+      return `${t(`bucket_${one?.interval ?? one?.bucket_s ?? 60}` as "bucket_60")} · ${since(one)}`;
     }
     case "segments":
       return t("now");

@@ -81,12 +81,18 @@ class MetricQuery(NamedTuple):
         return min(self.clock, self.read_until) - self.lateness_ms
 
     def numbers(self, buckets: Buckets) -> tuple[int, int]:
-        """Return the first and the last bucket that may be shown."""
-        last = min(self.last, self.as_of)
-        first = buckets.number(self.first)
-        if self.first and buckets.begin(first) < self.first:
+        """Return the first and the last bucket that may be shown.
+
+        No event is before 1970, and no bucket that begins after `as_of` is shown: calendars reach
+        no further than requests may.
+        """
+        last = buckets.number(max(0, min(self.last, self.as_of)))
+        if self.first > self.as_of or self.last < 0:
+            return last + 1, last
+        first = buckets.number(max(0, self.first))
+        if self.first > 0 and buckets.begin(first) < self.first:
             first += 1
-        return first, buckets.number(last)
+        return first, last
 
     def endings(self, buckets: Buckets, measured: Iterable[int]) -> list[int]:
         """Return which of the buckets that end windows are shown, in order."""

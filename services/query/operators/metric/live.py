@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.operators.metric import MetricDefinition, buckets_of
 from services.query.http.params import instant
@@ -26,7 +27,7 @@ class LiveMetric(msgspec.Struct, frozen=True, kw_only=True):
     the final results of the bucket that has just ended, and the corrections of late events. It is
     empty for a metric whose events are longer ago; REST has the older buckets. There is no `as_of`
     and no `clock`, since results are sent only if they differ, and `complete_until` is the begin of
-    a bucket.
+    a bucket. The values of a breakdown are the most frequent ones of these buckets.
     """
 
     id: str
@@ -40,6 +41,7 @@ class LiveMetric(msgspec.Struct, frozen=True, kw_only=True):
     complete_until: datetime.datetime | None
     updated_at: datetime.datetime | None
     previous: "LiveMetric | None" = None
+    error: int | UnsetType = UNSET
 
 
 def live_metric(
@@ -79,4 +81,5 @@ def _live(
         ),
         updated_at=response.updated_at,
         previous=previous,
+        error=response.error,
     )

@@ -110,7 +110,7 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
         if source == "store":
             prefix = await self.context.prefix(request, definition.project_id)
             if prefix is not None:
-                at = now if prefix.clock is None else prefix.clock
+                at = max(0, now if prefix.clock is None else prefix.clock)
                 query = query._replace(as_of=at, clock=prefix.clock, read_until=at)
             values = await self.measure(definition, query, prefix and prefix.positions)
             return encode_response(assemble(definition, source, values, query))
@@ -146,7 +146,7 @@ class Metrics(VerifiedResource[Metric, MetricDefinition, MetricRecord]):
         self, definition: MetricDefinition, moment: Moment, positions: Mapping[int, int]
     ) -> MetricResultsResponse:
         """Return the response with ClickHouse's figures of the events below some positions."""
-        query = MetricQuery(moment.now, limit=KEPT)
+        query = MetricQuery(max(0, moment.now), limit=KEPT)
         measured = await self.measure(definition, query, positions)
         return assemble(definition, "store", measured, query)
 

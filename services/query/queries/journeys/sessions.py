@@ -88,8 +88,10 @@ def _sessions(query: SessionsQuery, slots: list[Slot]) -> Select:
         {
             "who": column("who"),
             "session": sql(
-                "arrayJoin(arraySplit((one, before) -> one.1 - before > {gap}, acts,"
-                " arrayPushFront(arrayPopBack(arrayMap(one -> one.1, acts)), toInt64(0))))",
+                "arrayJoin(arrayMap(session -> (session[1].1, session[-1].1 - session[1].1,"
+                " length(session), session[1].3, session[-1].3),"
+                " arraySplit((one, passed) -> passed > {gap}, acts,"
+                " arrayDifference(arrayMap(one -> one.1, acts)))))",
                 gap=gap,
             ),
         },
@@ -98,11 +100,11 @@ def _sessions(query: SessionsQuery, slots: list[Slot]) -> Select:
     return Select(
         {
             "person": column("who"),
-            "at": sql("session[1].1"),
-            "length": sql("session[-1].1 - session[1].1"),
-            "acts": sql("length(session)"),
-            "entry": sql("session[1].3"),
-            "exit": sql("session[-1].3"),
+            "at": sql("session.1"),
+            "length": sql("session.2"),
+            "acts": sql("session.3"),
+            "entry": sql("session.4"),
+            "exit": sql("session.5"),
         },
         split,
         where=(
@@ -114,41 +116,36 @@ def _sessions(query: SessionsQuery, slots: list[Slot]) -> Select:
 
 
 def sessions_select(query: SessionsQuery, slots: list[Slot]) -> Select:
-    """Return the query of the figures of each interval, and of the range."""
+    """Return the query of the figures of each interval, of the range, and of both ends' events.
+
+    The figures of the range have neither an interval nor an event. All of it is one query, for to
+    find the sessions takes longer than to count them.
+    """
     begins = Value([slot.begin for slot in slots], "Array(Int64)")
     numbered = Select(
         {
             "slot": sql("roundDown(at, {begins})", begins=begins),
-            **{name: column(name) for name in ("person", "length", "acts")},
+            **{name: column(name) for name in ("person", "length", "acts", "entry", "exit")},
         },
         _sessions(query, slots),
     )
     return Select(
         {
-            "is_total": sql("grouping(slot)"),
+            "of_slot": sql("NOT grouping(slot)"),
+            "of_entry": sql("NOT grouping(entry)"),
+            "of_exit": sql("NOT grouping(exit)"),
             "begin": column("slot"),
+            "first": column("entry"),
+            "last": column("exit"),
             "sessions": sql("count()"),
             "persons": sql("uniqExact(person)"),
             "events": sql("sum(acts)"),
             "bounces": sql("countIf(acts = 1)"),
             "average": sql("avg(length)"),
-            "median": sql("arraySort(groupArray(length))[intDiv(count() + 1, 2)]"),
+            "median": sql("quantileExactLow(0.5)(length)"),
         },
         numbered,
-        grouping_sets=(("slot",), ()),
-    )
-
-
-def ends_select(query: SessionsQuery, slots: list[Slot]) -> Select:
-    """Return the query of how many sessions begin and end with each event."""
-    pairs = Select(
-        {"pair": sql("arrayJoin([('entry', entry), ('exit', exit)])")}, _sessions(query, slots)
-    )
-    return Select(
-        {"side": sql("pair.1"), "name": sql("pair.2"), "total": sql("count()")},
-        pairs,
-        group_by=("side", "name"),
-        order_by=(sql("total DESC"), column("name")),
+        grouping_sets=(("slot",), (), ("entry",), ("exit",)),
     )
 
 
@@ -168,10 +165,10 @@ def _figures(row: Sequence[Any]) -> SessionFigures:
 _NONE: Final = SessionFigures(0, 0, 0, 0, None, None)
 
 
-def _shown(rows: Iterable[tuple[str, str, int]], side: str, top: int) -> list[SessionEventResponse]:
-    counts = [(name, int(total)) for of, name, total in rows if of == side]
-    shown = [SessionEventResponse(name, False, total) for name, total in counts[:top]]
-    rest = sum(total for _, total in counts[top:])
+def _shown(counts: Iterable[tuple[str, int]], top: int) -> list[SessionEventResponse]:
+    ordered = sorted(counts, key=lambda one: (-one[1], one[0].encode()))
+    shown = [SessionEventResponse(name, False, total) for name, total in ordered[:top]]
+    rest = sum(total for _, total in ordered[top:])
     return [*shown, SessionEventResponse(None, True, rest)] if rest else shown
 
 
@@ -179,10 +176,15 @@ async def _answer(context: QueryContext, query: SessionsQuery) -> SessionsRespon
     slots = _plan(query, context.now)
     result = await context.run(sessions_select(query, slots))
     found: dict[int | None, SessionFigures] = {}
-    for is_total, begin, *row in zip(*result.columns, strict=True):
-        found[None if is_total else int(begin)] = _figures(row)
-    ends = await context.run(ends_select(query, slots))
-    rows = list(zip(*ends.columns, strict=True))
+    entries: list[tuple[str, int]] = []
+    exits: list[tuple[str, int]] = []
+    for of_slot, of_entry, of_exit, begin, first, last, *row in zip(*result.columns, strict=True):
+        if of_entry:
+            entries.append((str(first), int(row[0])))
+        elif of_exit:
+            exits.append((str(last), int(row[0])))
+        else:
+            found[int(begin) if of_slot else None] = _figures(row)
     gap_ms = 1_000 * query.gap_s
     intervals = [interval_response(slot, context.is_complete(slot.end + gap_ms)) for slot in slots]
     return SessionsResponse(
@@ -192,8 +194,8 @@ async def _answer(context: QueryContext, query: SessionsQuery) -> SessionsRespon
         intervals=intervals,
         values=[found.get(slot.begin, _NONE) for slot in slots],
         total=found.get(None, _NONE),
-        entries=_shown(rows, "entry", query.top),
-        exits=_shown(rows, "exit", query.top),
+        entries=_shown(entries, query.top),
+        exits=_shown(exits, query.top),
     )
 
 

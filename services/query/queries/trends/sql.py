@@ -192,13 +192,13 @@ def _measured(series: TrendSeries, value: Expression, of: Expression) -> Express
 
 
 def _percentile(percentile: float, value: Expression, of: Expression) -> Expression:
-    """Return the least value that so many percent of the values do not exceed."""
-    values = sql("arraySort(groupArrayIf({value}, {of}))", value=value, of=of)
-    return sql(
-        "{values}[intDiv(length({values}) * {permille} + 999, 1000)]",
-        values=values,
-        permille=Value(round(10 * percentile), "UInt16"),
-    )
+    """Return the least value that this percentage of the values does not exceed.
+
+    `quantileExact` takes the value number floor(level * count), from 0. A level that is less by
+    next to nothing makes it the value before where the product is whole, and changes nothing else.
+    """
+    level = Value(percentile / 100 - 1e-13, "Float64")
+    return sql("quantileExactIf({level})({value}, {of})", level=level, value=value, of=of)
 
 
 def _rank(series: TrendSeries) -> Expression:

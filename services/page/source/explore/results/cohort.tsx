@@ -1,9 +1,12 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
-import type { Schemas } from "../../state/api";
+import { type Schemas, post } from "../../state/api";
+import { project } from "../../state/session";
 import { count, day, month, share } from "../../state/format";
 import { t } from "../../words";
 import type { Period } from "../draft";
+import type { Requests } from "../requests";
+import { Persons } from "../../parts/persons";
 import { Incomplete } from "../../parts/notes";
 import { AsTable } from "../../parts/table";
 
@@ -11,12 +14,15 @@ type Cell = Schemas["CohortCellResponse"];
 
 export function Cohort({
   answer,
+  request,
   period,
 }: {
   answer: Schemas["CohortQueryResponse"];
+  request: Requests["cohort"];
   period: Period;
 }): JSX.Element {
   const [orLater, setOrLater] = useState(false);
+  const [cell, setCell] = useState<{ begin: string; column: number }>();
   const value = (cell: Cell) => (orLater ? cell.returned_or_later : cell.returned);
   const begun = (begin: string) => (period === "month" ? month(begin) : day(begin));
   const width = Math.max(1, ...answer.rows.map((row) => row.cells.filter((one) => one.returned !== null).length));
@@ -49,17 +55,15 @@ export function Cohort({
             </tr>
           </thead>
           <tbody>
-            {!orLater && (
-              <tr>
-                <th scope="row">{t("mean")}</th>
-                <td />
-                {Array.from({ length: width }, (_, at) => (
-                  <td key={at} class="number">
-                    {answer.mean[at] === null ? "–" : share(answer.mean[at])}
-                  </td>
-                ))}
-              </tr>
-            )}
+            <tr>
+              <th scope="row">{t("mean")}</th>
+              <td />
+              {Array.from({ length: width }, (_, at) => (
+                <td key={at} class="number">
+                  {share((orLater ? answer.mean_or_later : answer.mean)[at])}
+                </td>
+              ))}
+            </tr>
             {rows.map((row) => (
               <tr key={row.begin}>
                 <th scope="row">{begun(row.begin)}</th>
@@ -71,9 +75,14 @@ export function Cohort({
                   const paint = { "--part": `${Math.round(62 * part)}%` } as Record<string, string>;
                   return (
                     <td key={at} class={cell.incomplete ? "cell incomplete" : "cell"} style={paint}>
-                      <span title={`${count(found)}${cell.incomplete ? ` · ${t("incomplete")}` : ""}`}>
+                      <button
+                        type="button"
+                        title={`${count(found)}${cell.incomplete ? ` · ${t("incomplete")}` : ""}`}
+                        aria-label={`${share(part)}, ${t("show_persons_of", { step: `${begun(row.begin)} +${at}`, persons: count(found) })}`}
+                        onClick={() => setCell({ begin: row.begin, column: at })}
+                      >
                         {share(part, part === 1 || part === 0 ? 0 : 1)}
-                      </span>
+                      </button>
                     </td>
                   );
                 })}
@@ -92,6 +101,21 @@ export function Cohort({
         ]}
         rows={rows.map((row) => [row.begin, row.persons, ...row.cells.slice(0, width).map(value)])}
       />
+      {cell && (
+        <Persons
+          title={t("who_returned", { begin: begun(cell.begin), n: cell.column })}
+          read={async (after) => {
+            const counted = orLater ? "returned_or_later" : "returned";
+            const found = await post(
+              "/api/projects/{project}/query/cohort",
+              { project: project.value },
+              { ...request, as_of: answer.positions, persons: { ...cell, counted, after, limit: 100 } },
+            );
+            return found.persons ?? { persons: [], next: null };
+          }}
+          onClose={() => setCell(undefined)}
+        />
+      )}
     </>
   );
 }

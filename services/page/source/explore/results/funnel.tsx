@@ -1,4 +1,4 @@
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import type { Schemas } from "../../state/api";
 import { count, day, share } from "../../state/format";
@@ -6,9 +6,19 @@ import { t } from "../../words";
 import { Bars } from "../../parts/bars";
 import { Chart } from "../../parts/chart";
 import { Incomplete } from "../../parts/notes";
+import { type Bar, FunnelPersons } from "../funnel-persons";
+import type { Requests } from "../requests";
+import { FunnelValues } from "../../parts/funnel-values";
 import { AsTable } from "../../parts/table";
 
-export function Funnel({ answer }: { answer: Schemas["FunnelQueryResponse"] }): JSX.Element {
+export function Funnel({
+  answer,
+  request,
+}: {
+  answer: Schemas["FunnelQueryResponse"];
+  request: Requests["funnel"];
+}): JSX.Element {
+  const [bar, setBar] = useState<Bar>();
   const { steps, reached, days } = answer;
   const bars = steps.map((event, at) => ({
     step: at + 1,
@@ -31,7 +41,11 @@ export function Funnel({ answer }: { answer: Schemas["FunnelQueryResponse"] }): 
   const incomplete = useMemo(() => days.map((one) => one.incomplete), [answer]);
   return (
     <>
-      <Bars steps={bars} />
+      <Bars
+        steps={bars}
+        times={answer.median_ms.map((median_ms) => ({ median_ms }))}
+        onPersons={(step) => setBar({ step, event: steps[step - 1] ?? "" })}
+      />
       <AsTable
         caption={t("query_funnel")}
         columns={[
@@ -42,6 +56,14 @@ export function Funnel({ answer }: { answer: Schemas["FunnelQueryResponse"] }): 
         ]}
         rows={bars.map((one) => [one.step, one.event, one.reached, one.conversion])}
       />
+      {answer.breakdown.length > 0 && (
+        <FunnelValues
+          caption={t("by_value")}
+          steps={steps}
+          values={answer.breakdown}
+          onPersons={setBar}
+        />
+      )}
       {days.length > 1 && (
         <>
           <h3 class="sub">{t("conversion_by_day")}</h3>
@@ -64,6 +86,14 @@ export function Funnel({ answer }: { answer: Schemas["FunnelQueryResponse"] }): 
             rows={days.map((one) => [one.day, ...one.reached, one.incomplete ? t("incomplete") : ""])}
           />
         </>
+      )}
+      {bar && (
+        <FunnelPersons
+          request={request}
+          bar={bar}
+          positions={answer.positions}
+          onClose={() => setBar(undefined)}
+        />
       )}
     </>
   );
