@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from services.sql.limits import MAX_RESULT_ROWS
 from services.sql.messages import without_statement
 
 # A syntax error quotes the statement at once, with the file that its result goes to.
@@ -17,7 +18,7 @@ _TOO_MUCH: Final[Mapping[int, str]] = {
     159: "the query takes longer than a query may",
     241: "the query needs more memory than a query may take",
     307: "the query reads more bytes than a query may",
-    396: "the result has more rows or bytes than a result may",
+    396: f"the result has more than {MAX_RESULT_ROWS} rows, or too many bytes",
 }
 _OUT_OF_MEMORY: Final = 241
 # Of the limits on memory, the one of the query itself is the only one that the query can keep to.
