@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 _QUIET_POLL_S: Final = 0.2
 _BUSY_POLL_S: Final = 0.02
 _MAX_SENDING: Final = 200
+_SETTLE_TIMEOUT_S: Final = 3.0
+_READ_ON_S: Final = 1.0
 
 
 class _Sent(NamedTuple):
@@ -96,6 +98,7 @@ class Deliverer(KafkaLoop):
                     messages = member.poll(_BUSY_POLL_S if self._is_busy() else _QUIET_POLL_S)
                     self.ready = bool(member.partitions)
                     self._step(member, definitions, messages)
+                self._settle(member)
         finally:
             definitions.close()
 
@@ -115,6 +118,14 @@ class Deliverer(KafkaLoop):
         self._catch_up(member, definitions)
         self._finish(now)
         self._start(definitions, now)
+        self._commit(member)
+
+    def _settle(self, member: GroupMember) -> None:
+        """Wait for the requests that run, for some seconds, so that none is sent again."""
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        while self._sending and time.monotonic() < deadline:
+            time.sleep(_BUSY_POLL_S)
+            self._finish(_now_ms())
         self._commit(member)
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────
@@ -242,11 +253,15 @@ class Deliverer(KafkaLoop):
         end = self._positions.get(partition, 0)
         begin = waiting.resume or 0
         waiting.resume = None
+        deadline = time.monotonic() + _READ_ON_S  # the others have to go on, too
 
         def take(record: KafkaMessage) -> bool:
             offset = record.offset()
             assert offset is not None
             if offset >= end:
+                return False
+            if time.monotonic() > deadline:
+                waiting.resume = offset
                 return False
             of, queued = _read(record)
             if of != key or not isinstance(queued, Message):
