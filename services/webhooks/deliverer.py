@@ -83,6 +83,7 @@ class Deliverer(KafkaLoop):
         self._places: dict[Key, int] = {}  # the partition of each
         self._positions: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
+        self._restored = False  # states that may be of deleted subscriptions
         self._dirty: set[Key] = set()
         self._records: list[Record] = []
 
@@ -109,7 +110,8 @@ class Deliverer(KafkaLoop):
         messages: Sequence[KafkaMessage],
     ) -> None:
         now = _now_ms()
-        if definitions.refresh():
+        if definitions.refresh() or self._restored:
+            self._restored = False
             self._clear_deleted(definitions)
         if self._are_unknown(messages, definitions):
             definitions.reach(member.end_of(definitions.partition))
@@ -153,6 +155,7 @@ class Deliverer(KafkaLoop):
         for key, state in self._states.items():
             if state.low is not None and key not in self._queues:
                 self._queues[key] = SubscriptionQueue(state)
+        self._restored = True
         self._positions |= {one: at or 0 for one, at in committed.items()}
         return {one: at for one, at in committed.items() if at is not None}
 
