@@ -25,7 +25,7 @@ class Annotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     at: Annotated[datetime.datetime, Meta(tz=True)]
     text: Annotated[str, Meta(min_length=1, max_length=1_000)]
-    url: Annotated[str, Meta(pattern=r"^(https?://[^\s]+)?$", max_length=2_000)] = ""
+    url: Annotated[str, Meta(pattern=r"^(https?://[^\s]+)?$(?!\n)", max_length=2_000)] = ""
 
 
 class AnnotationDefinition(Definition, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ Title = Annotated[str, Meta(max_length=200)]
 TileText = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Width = Annotated[int, Meta(ge=1, le=4)]
 Height = Annotated[int, Meta(ge=1, le=4)]
-Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)")]
 Days = Annotated[int, Meta(ge=1, le=MAX_RANGE_DAYS)]
 # Queries that list no persons: whoever sees a dashboard by a link must not see those.
 TileQuery = Literal[

@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 MAX_WINDOW_S: Final = 366 * 86_400
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# `$` alone would accept a line feed at the end, here and in all patterns of requests.
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")]
 EventName = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=1_000)]
 

@@ -41,11 +41,13 @@ _ID_CHARS: Final = 16
 Scope = Literal["read", "write"]
 PerSecond = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PerDay = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
-Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+$", max_length=255)]
+Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+$(?!\n)", max_length=255)]
 # Characters of a header's value that end a source or a directive of a policy are not accepted.
-FrameOrigin = Annotated[str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", max_length=255)]
+FrameOrigin = Annotated[
+    str, Meta(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$(?!\n)", max_length=255)
+]
 TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
-ProjectOrAll = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+ProjectOrAll = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$(?!\n)")]
 
 
 class WriteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

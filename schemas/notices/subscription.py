@@ -19,8 +19,10 @@ MAX_SUBSCRIPTIONS_PER_PROJECT: Final = 50
 MAX_EVENTS: Final = 20
 MAX_RECIPIENTS: Final = 10
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+# Not `=?`: mail programs read an encoded word from there on, which is another address.
 _ADDRESS: Final = (
-    r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$"
+    r"^(?!.*=\?)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
+    r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$(?!\n)"
 )
 
 Url = Annotated[str, Meta(min_length=8, max_length=2_000)]
@@ -48,7 +50,7 @@ class EmailDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 class KafkaDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kafka"):
     """A topic of the deployment's cluster, one of those that a setting allows."""
 
-    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$(?!\n)")]
 
 
 Destination = WebhookDestination | SlackDestination | EmailDestination | KafkaDestination
