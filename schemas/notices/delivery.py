@@ -76,13 +76,17 @@ class DeliveryState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `created_at` is that of the subscription: the state of a deleted one is not that of its
     successor. `low` is the offset of the first message that is not settled (None if all are that
-    were read), `settled` are offsets above it that are, and `attempts` those of unsettled ones.
+    were read). Of the messages below `high`, those of the offsets `open` are not settled, and all
+    others are; `attempts` are those of open ones. Earlier versions wrote `settled` in place of
+    both: the offsets above `low` that are.
     `failures` counts those since the last success; until `open_until` (ms) nothing is tried.
     """
 
     created_at: int
     revision: int = 0
     low: int | None = None
+    high: int = 0
+    open: list[int] = []
     settled: list[int] = []
     attempts: dict[int, Attempts] = {}
     failures: int = 0

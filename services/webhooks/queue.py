@@ -6,7 +6,8 @@ times in a row, it is given a rest (a circuit breaker): only one message a minut
 not counted as a try of its own, until one succeeds; then all are due.
 
 At most `MAX_HELD` messages are held; the rest stays in the log, from `resume` on, until there is
-room.
+room. The state names those that are open, not those that are settled, so that its record stays
+small however many have overtaken one that fails.
 """
 
 import zlib
@@ -54,7 +55,9 @@ class SubscriptionQueue:
         self.resume = state.low
         self._held: dict[int, Message] = {}  # in the order of offsets
         self._bytes = 0
-        self._settled = set(state.settled)
+        self._settled = set(state.settled)  # written by earlier versions, which did not know `high`
+        self._high = state.high  # messages below it were taken in, and are open or settled
+        self._open = set(state.open)
         self._sending: set[int] = set()
 
     @property
@@ -69,12 +72,15 @@ class SubscriptionQueue:
 
     def take(self, offset: int, message: Message) -> bool:
         """Hold a message, if it is not settled; return whether reading may go on behind it."""
-        if offset in self._settled or offset in self._held:
+        if self._is_known(offset):
+            self._high = max(self._high, offset + 1)
             return True
         if len(self._held) >= MAX_HELD or self._bytes >= MAX_HELD_BYTES:
             self.resume = offset
             return False
         self._held[offset] = message
+        self._open.add(offset)
+        self._high = max(self._high, offset + 1)
         self._bytes += len(message.body)
         return True
 
@@ -155,11 +161,23 @@ class SubscriptionQueue:
         """Return the state, up to date."""
         held = min(self._held, default=None)
         self.state.low = held if held is not None else self.resume
+        if self.state.low is None:
+            self._high = 0  # what comes is behind all that was read
+        # Those that are not held are read again from `resume` on, or the log has them no more.
+        again = self._high if self.resume is None else self.resume
+        self._open = {one for one in self._open if one in self._held or one >= again}
         low = self.state.low
-        self._settled = {one for one in self._settled if low is not None and one > low}
+        self._settled = {one for one in self._settled if low is not None and one >= self._high}
         self.state.settled = sorted(self._settled)
+        self.state.high, self.state.open = self._high, sorted(self._open)
         self.state.waiting = len(self._held)
         return self.state
+
+    def _is_known(self, offset: int) -> bool:
+        """Whether a message is held or settled."""
+        if offset in self._held or offset in self._settled:
+            return True
+        return offset < self._high and offset not in self._open
 
     @property
     def _is_broken(self) -> bool:
@@ -190,7 +208,7 @@ class SubscriptionQueue:
     def _settle(self, offset: int) -> None:
         self._bytes -= len(self._held.pop(offset).body)
         self.state.attempts.pop(offset, None)
-        self._settled.add(offset)
+        self._open.discard(offset)
 
     def _bury(self, offset: int, status: int, reason: str, now_ms: int) -> Dead:
         message = self._held[offset]

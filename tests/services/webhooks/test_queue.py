@@ -138,3 +138,44 @@ def test_each_message_is_delivered_in_order_a_key_through_failures_and_restarts(
     for key in set(keys):
         own = [offset for offset in firsts if keys[offset] == key]
         assert own == sorted(own)
+
+
+def test_the_state_stays_small_however_many_overtake_a_message_that_fails() -> None:
+    waiting, now = filled(message(0, "stuck")), 0
+    for offset in range(1, 20_000):
+        assert waiting.take(offset, message(offset, f"k{offset % 7}"))
+        for held in waiting.start(now):
+            waiting.finish(held.offset, FAILED if held.offset == 0 else OK, now)
+    committed = encode_state(waiting.snapshot())
+    assert waiting.state.low == 0
+    assert waiting.state.delivered == 19_999
+    assert len(committed) < 5_000
+    again = SubscriptionQueue(decode_state(committed))
+    again.resume = None
+    for offset in range(20_000):
+        assert again.take(offset, message(offset, "stuck" if offset == 0 else f"k{offset % 7}"))
+    assert [held.offset for held in again.start(10_000)] == [0]
+    again.finish(0, OK, 10_000)
+    assert again.take(20_000, message(20_000))
+    assert [held.offset for held in again.start(10_000)] == [20_000]
+
+
+def test_what_an_earlier_version_had_settled_is_not_sent_again() -> None:
+    state = decode_state(b'{"created_at": 0, "low": 2, "settled": [3, 5, 6], "delivered": 5}')
+    waiting = SubscriptionQueue(state)
+    assert waiting.resume == 2
+    again = SubscriptionQueue(decode_state(encode_state(waiting.snapshot())))
+    again.resume = None
+    for offset in range(2, 9):
+        again.take(offset, message(offset, f"k{offset}"))
+        assert offset not in again.snapshot().settled
+    assert again.state.settled == []
+    assert [held.offset for held in again.start(0)] == [2, 4, 7, 8]
+
+
+def test_a_message_that_the_log_has_no_more_is_forgotten() -> None:
+    waiting = filled(message(0, "a"), message(1, "b"))
+    again = SubscriptionQueue(decode_state(encode_state(waiting.snapshot())))
+    again.resume = None
+    again.take(1, message(1, "b"))
+    assert again.snapshot().open == [1]
