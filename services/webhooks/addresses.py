@@ -27,7 +27,12 @@ _WITH_IPV4: Final = (
     IPv6Network("::/96"),
     IPv6Network("::ffff:0:0:0/96"),
 )
-_REFUSED: Final = (IPv6Network("fec0::/10"), IPv4Network("0.0.0.0/8"), IPv4Network("192.0.0.0/24"))
+_REFUSED: Final = (
+    IPv6Network("fec0::/10"),
+    IPv4Network("0.0.0.0/8"),
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("168.63.129.16/32"),  # public, but in Azure it is the host of the machine
+)
 
 
 def read_networks(text: str) -> list[Network]:

@@ -8,6 +8,7 @@ A process that is killed sends again, under the same ids, what it had not commit
 import asyncio
 import queue
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -48,6 +49,7 @@ log = structlog.get_logger(__name__)
 _QUIET_POLL_S: Final = 0.2
 _BUSY_POLL_S: Final = 0.02
 _MAX_SENDING: Final = 200
+_MAX_SENDING_OF_PROJECT: Final = 50
 _SETTLE_TIMEOUT_S: Final = 3.0
 _READ_ON_S: Final = 1.0
 
@@ -71,13 +73,12 @@ class Deliverer(KafkaLoop):
         self._topic = settings.topics.deliveries.name
         self._sent: queue.SimpleQueue[_Sent] = queue.SimpleQueue()
         self._generation = 0
-        self._sending = 0
         self._forget()
 
     def _forget(self) -> None:
         """Forget all state; requests that run on are ignored."""
         self._generation += 1
-        self._sending = 0
+        self._sending: Counter[str] = Counter()  # requests that run, by project
         self._states: dict[Key, DeliveryState] = {}
         self._queues: dict[Key, SubscriptionQueue] = {}
         self._places: dict[Key, int] = {}  # the partition of each
@@ -125,7 +126,7 @@ class Deliverer(KafkaLoop):
     def _settle(self, member: GroupMember) -> None:
         """Wait for the requests that run, for some seconds, so that none is sent again."""
         deadline = time.monotonic() + _SETTLE_TIMEOUT_S
-        while self._sending and time.monotonic() < deadline:
+        while self._sending.total() and time.monotonic() < deadline:
             time.sleep(_BUSY_POLL_S)
             self._finish(_now_ms())
         self._commit(member)
@@ -280,28 +281,34 @@ class Deliverer(KafkaLoop):
     # ── sending ──────────────────────────────────────────────────────────────────────────────────
 
     def _is_busy(self) -> bool:
-        if self._sending:
+        if self._sending.total():
             return True
         now = _now_ms()
         wakes = (one.wakes_at(now) for one in self._queues.values())
         return any(at is not None and at <= now + 1_000 * _QUIET_POLL_S for at in wakes)
 
     def _start(self, definitions: NotifierDefinitions[SubscriptionDefinition], now: int) -> None:
-        for key, waiting in self._queues.items():
-            definition = definitions.find(key)
+        # Those first of whose project the fewest run.
+        for key in sorted(self._queues, key=lambda key: self._sending[key[0]]):
+            definition, waiting = definitions.find(key), self._queues[key]
             if definition is None or not definition.subscription.active:
                 continue
             waiting.renew(definition.revision, now)
             for dead in waiting.expire(now):
                 self._bury(key, encode_dead(dead))
-            if self._sending >= _MAX_SENDING:
+            if not self._may_send(project := key[0]):
                 continue
             for held in waiting.start(now):
-                self._sending += 1
+                self._sending[project] += 1
                 sending = asyncio.run_coroutine_threadsafe(
                     self._sender.send(definition, held.message), self._loop
                 )
                 sending.add_done_callback(partial(self._report, key, held.offset, self._generation))
+
+    def _may_send(self, project: str) -> bool:
+        """Whether there is room for another request; receivers that hang keep only a part busy."""
+        running = self._sending
+        return running[project] < _MAX_SENDING_OF_PROJECT and running.total() < _MAX_SENDING
 
     def _report(self, key: Key, offset: int, generation: int, done: "Future[Answer]") -> None:
         failure = None if done.cancelled() else done.exception()
@@ -319,7 +326,7 @@ class Deliverer(KafkaLoop):
         for sent in self._drain():
             if sent.generation != self._generation:
                 continue
-            self._sending -= 1
+            self._sending[sent.key[0]] -= 1
             waiting = self._queues.get(sent.key)
             if waiting is None:
                 continue

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import email.utils
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -11,9 +10,9 @@ from typing import Final, NamedTuple
 import httpx
 
 from services.webhooks.addresses import Network, refused
+from services.webhooks.resolve import resolve
 
 TIMEOUT_S: Final = 15.0
-_RESOLVE_TIMEOUT_S: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 4_096
 _MAX_REASON_CHARS: Final = 200
 _MAX_RETRY_AFTER_S: Final = 3_600
@@ -50,14 +49,15 @@ async def _post(
     url: httpx.URL, body: bytes, headers: Mapping[str, str], allowed: Sequence[Network]
 ) -> Answer:
     port = url.port or (443 if url.scheme == "https" else 80)
-    addresses = await _resolve(url.host, port)
+    host = _host(url)
+    addresses = await resolve(host, port)
     if unreachable := refused(addresses, allowed):
         return Answer(
             0,
-            f"{url.host} has the address {unreachable}, which is not public: "
+            f"{host} has the address {unreachable}, which is not public: "
             "AVILA_WEBHOOK_NETWORKS names the networks that are allowed",
         )
-    failure: Exception = OSError(f"{url.host} has no address")
+    failure: Exception = OSError(f"{host} has no address")
     for address in addresses:
         try:
             return await _send(url, address, body, headers)
@@ -66,15 +66,9 @@ async def _post(
     raise failure
 
 
-async def _resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, in the resolver's order."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise OSError(f"{host} cannot be resolved: {error.strerror}") from None
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+def _host(url: httpx.URL) -> str:
+    """Return a host as it is written: decoded (IDNA 2008), it could be encoded as another one."""
+    return url.raw_host.decode("ascii")
 
 
 async def _send(url: httpx.URL, address: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -93,7 +87,7 @@ async def _send(url: httpx.URL, address: str, body: bytes, headers: Mapping[str,
             url.copy_with(host=address),
             content=body,
             headers=sent,
-            extensions={"sni_hostname": url.host},
+            extensions={"sni_hostname": _host(url)},
         ) as answer,
     ):
         if answer.status_code in _REDIRECTS:

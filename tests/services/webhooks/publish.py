@@ -31,13 +31,17 @@ def define(settings: Settings, definition: Definition) -> None:
 def subscribe(
     settings: Settings, name: str, destination: Mapping[str, Any], *types: str, **fields: Any
 ) -> SubscriptionDefinition:
-    """Define a subscription of the project `shop`; fields of its record may be given, too."""
+    """Define a subscription; fields of its record may be given, too.
+
+    It is of the project `shop` by default.
+    """
     body = {"destination": destination, "events": [{"type": one} for one in types]}
     own = {key: fields.pop(key) for key in ("active", "max_age_s") if key in fields}
     subscription: Subscription = decode_subscription(msgspec.json.encode(body | own))
     now = time.time_ns() // 1_000_000
     numbers: dict[str, Any] = {"version": 1, "created_at": now, "updated_at": now, **fields}
-    made = SubscriptionDefinition(project_id="shop", id=name, subscription=subscription, **numbers)
+    numbers.setdefault("project_id", "shop")
+    made = SubscriptionDefinition(id=name, subscription=subscription, **numbers)
     define(settings, made)
     return made
 
@@ -47,8 +51,10 @@ def unsubscribe(settings: Settings, definition: SubscriptionDefinition) -> None:
     produce(settings.cluster, settings.topics.definitions.name, [Record(None, definition.key)])
 
 
-def enter(settings: Settings, persons: Sequence[str], change: str = "entered") -> None:
-    """Publish that persons entered the segment `buyers` of the project `shop`."""
+def enter(
+    settings: Settings, persons: Sequence[str], change: str = "entered", project: str = "shop"
+) -> None:
+    """Publish that persons entered the segment `buyers` of a project."""
     topic = SEGMENT.changes[0].topic(settings.topics).name
     schema = load("segment-change")
     with Registry(settings.cluster) as registry:
@@ -56,7 +62,7 @@ def enter(settings: Settings, persons: Sequence[str], change: str = "entered") -
     now = time.time_ns() // 1_000_000
     values = encoder.encode_records(
         {
-            "project_id": "shop",
+            "project_id": project,
             "segment_id": "buyers",
             "version": 1,
             "person_id": person,
@@ -66,7 +72,7 @@ def enter(settings: Settings, persons: Sequence[str], change: str = "entered") -
         }
         for person in persons
     )
-    keys = (f"shop/buyers/{person}".encode() for person in persons)
+    keys = (f"{project}/buyers/{person}".encode() for person in persons)
     records = [Record(value, key) for value, key in zip(values, keys, strict=True)]
     produce(settings.cluster, topic, records)
 

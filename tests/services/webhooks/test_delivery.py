@@ -15,6 +15,7 @@ from schemas.notices.secret import secrets_of, webhook_key
 from schemas.settings import Settings
 from services.notifier.run import notifying
 from services.query.subscriptions.commands import DeliveryCommands
+from services.webhooks import deliverer
 from services.webhooks import queue as queues
 from tests.ports import free_ports
 from tests.services.webhooks.processes import start_notifier
@@ -118,6 +119,23 @@ async def test_a_slow_receiver_delays_nobody(settings: Settings) -> None:
         await in_thread(enter, settings, [f"p{number}" for number in range(20)])
         await eventually(lambda: len(quick.taken) == 20, lambda: len(quick.received))
         assert len(slow.taken) < 20
+
+
+async def test_a_project_whose_receivers_hang_delays_no_other_project(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliverer, "_MAX_SENDING", 8)
+    monkeypatch.setattr(deliverer, "_MAX_SENDING_OF_PROJECT", 4)
+    async with receiving() as hanging, receiving() as quick, notifying(settings):
+        hanging.pause_s = 14.0
+        for number in range(4):
+            subscribe(settings, f"hangs-{number}", hook(hanging.url), ENTERED)
+        await in_thread(enter, settings, [f"p{number}" for number in range(20)])
+        subscribe(settings, "quick", hook(quick.url), ENTERED, project_id="other")
+        await in_thread(enter, settings, [f"p{number}" for number in range(20)], "entered", "other")
+        await eventually(lambda: len(quick.taken) == 20, lambda: len(quick.received))
+        assert hanging.received == []
+        hanging.pause_s = 0.0
 
 
 async def test_a_redirect_to_this_machine_is_not_followed(settings: Settings) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import pytest
 
 from services.webhooks import post as module
+from services.webhooks import resolve
 from services.webhooks.addresses import read_networks
 from services.webhooks.post import post
 from tests.services.webhooks.receiver import receiving
@@ -17,19 +19,16 @@ LOCAL = read_networks("127.0.0.0/8")
 async def test_a_name_is_resolved_once_and_the_connection_is_made_to_that_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop = asyncio.get_running_loop()
-    resolve, asked = loop.getaddrinfo, []
+    asked = []
 
-    async def rebinding(host: Any, port: Any, **more: Any) -> Any:
+    def rebinding(host: Any, port: Any, **_more: Any) -> Any:
         """Answer with a public address once, and with another one after that."""
-        if host != "hooks.shop.example":
-            return await resolve(host, port, **more)
         asked.append(host)
         address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     async with receiving() as receiver:
-        monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         url = f"http://hooks.shop.example:{receiver.port}/hook"
         answer = await post(url, b"{}", {"x-own": "1"}, LOCAL)
         assert answer.ok
@@ -41,14 +40,56 @@ async def test_a_name_is_resolved_once_and_the_connection_is_made_to_that_addres
 async def test_one_private_address_of_a_name_is_enough_to_refuse_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def mixed(_host: Any, port: Any, **_more: Any) -> Any:
+    def mixed(_host: Any, port: Any, **_more: Any) -> Any:
         found = ("93.184.216.34", "169.254.169.254")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", mixed)
+    monkeypatch.setattr(socket, "getaddrinfo", mixed)
     answer = await post("http://hooks.shop.example/", b"{}", {}, LOCAL)
     assert (answer.status, answer.ok) == (0, False)
     assert "169.254.169.254, which is not public" in answer.reason
+
+
+async def test_a_name_server_that_does_not_answer_delays_no_other_receiver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, asked = threading.Event(), []
+
+    def look_up(host: Any, port: Any, **_more: Any) -> Any:
+        asked.append(host)
+        if host == "silent.example":
+            answers.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(resolve, "_TIMEOUT_S", 1.0)
+    async with receiving() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        silent = f"http://silent.example:{receiver.port}/hook"
+        waiting = [asyncio.create_task(post(silent, b"{}", {}, LOCAL)) for _ in range(200)]
+        await asyncio.sleep(0)
+        well = f"http://hooks.shop.example:{receiver.port}/hook"
+        assert (await post(well, b"{}", {}, LOCAL)).ok
+        left = await asyncio.gather(*waiting)
+        assert {one.reason for one in left} == {"silent.example cannot be resolved within 1 s"}
+        assert sorted(asked) == ["hooks.shop.example", "silent.example"]
+        answers.set()
+
+
+async def test_a_name_in_another_script_is_resolved_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def look_up(host: Any, port: Any, **_more: Any) -> Any:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async with receiving() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        # Decoded and encoded again by the older rules, it would be `strasse.example`.
+        url = f"http://xn--strae-oqa.example:{receiver.port}/hook"
+        assert (await post(url, b"{}", {}, LOCAL)).ok
+    assert asked == ["xn--strae-oqa.example"]
 
 
 async def test_a_receiver_that_never_answers_is_left_after_a_while(
