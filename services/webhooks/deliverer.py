@@ -22,7 +22,6 @@ from schemas.notices.delivery import (
     DeliveryState,
     Message,
     Replay,
-    decode_queued,
     decode_state,
     encode_dead,
     encode_queued,
@@ -38,6 +37,7 @@ from services.notifier.member import GroupMember, Record, read_partitions
 from services.notifier.telemetry import SENT
 from services.webhooks.post import Answer
 from services.webhooks.queue import SubscriptionQueue
+from services.webhooks.records import key_of, read_queued
 from services.webhooks.replay import find_replayed
 from services.webhooks.senders import Sender
 
@@ -84,6 +84,7 @@ class Deliverer(KafkaLoop):
         self._places: dict[Key, int] = {}  # the partition of each
         self._positions: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
+        self._replaying: dict[Key, set[str]] = {}  # the ids that were queued and have not come yet
         self._restored = False  # states that may be of deleted subscriptions
         self._dirty: set[Key] = set()
         self._records: list[Record] = []
@@ -117,7 +118,7 @@ class Deliverer(KafkaLoop):
         if self._are_unknown(messages, definitions):
             definitions.reach(member.end_of(definitions.partition))
         for message in messages:
-            self._take(message, definitions)
+            self._take(member, message, definitions)
         self._catch_up(member, definitions)
         self._finish(now)
         self._start(definitions, now)
@@ -172,6 +173,7 @@ class Deliverer(KafkaLoop):
         self._states.pop(key, None)
         self._queues.pop(key, None)
         self._places.pop(key, None)
+        self._replaying.pop(key, None)
         self._dirty.discard(key)
 
     def _clear_deleted(self, definitions: NotifierDefinitions[SubscriptionDefinition]) -> None:
@@ -202,10 +204,11 @@ class Deliverer(KafkaLoop):
     ) -> bool:
         """Whether some message is for a subscription that is not known: deleted, or very new."""
         keys = {message.key() for message in messages}
-        return any(definitions.find(key) is None for key in map(_key_of, keys) if key)
+        return any(definitions.find(key) is None for key in map(key_of, keys) if key)
 
     def _take(
         self,
+        member: GroupMember,
         record: KafkaMessage,
         definitions: NotifierDefinitions[SubscriptionDefinition],
     ) -> None:
@@ -213,23 +216,41 @@ class Deliverer(KafkaLoop):
         assert number is not None
         assert offset is not None
         self._positions[Partition(self._topic, number)] = offset + 1
-        key, queued = _read(record)
+        key, queued = read_queued(record)
         if key is None or queued is None:
             return
         definition = definitions.find(key)
         if definition is None:
             return
         self._places[key] = number
-        if isinstance(queued, Replay):
-            self._records += (
-                Record(self._topic, queue_key(*key), encode_queued(message), number)
-                for message in find_replayed(self._settings, number, key, queued, _now_ms())
-            )
-            return
         waiting = self._queue_of(key, definition)
+        if isinstance(queued, Replay):
+            self._replay(member, number, key, queued, waiting)
+            return
+        self._replaying.get(key, set()).discard(queued.id)
         if waiting.resume is None and queued.created_at >= definition.created_at:
             waiting.take(offset, queued)
             self._dirty.add(key)
+
+    def _replay(
+        self,
+        member: GroupMember,
+        number: int,
+        key: Key,
+        asked: Replay,
+        waiting: SubscriptionQueue,
+    ) -> None:
+        """Queue messages once more; none of those that wait, so that commands do not pile up."""
+        self._dirty.add(key)
+        if waiting.resume is not None:
+            log.warning("replay_refused", subscription=key, reason="too many messages wait")
+            return
+        ids = self._replaying.setdefault(key, set())
+        known, now = ids | waiting.ids, _now_ms()
+        for message in find_replayed(self._settings, member, number, key, asked, known, now):
+            ids.add(message.id)
+            record = Record(self._topic, queue_key(*key), encode_queued(message), number)
+            self._records.append(record)
 
     def _catch_up(
         self,
@@ -267,7 +288,7 @@ class Deliverer(KafkaLoop):
             if time.monotonic() > deadline:
                 waiting.resume = offset
                 return False
-            of, queued = _read(record)
+            of, queued = read_queued(record)
             if of != key or not isinstance(queued, Message):
                 return True
             if queued.created_at < definition.created_at:
@@ -366,23 +387,6 @@ class Deliverer(KafkaLoop):
             if key in self._queues and self._queues[key].idle:
                 del self._queues[key]
         self._dirty.clear()
-
-
-def _read(record: KafkaMessage) -> tuple[Key | None, Message | Replay | None]:
-    """Return the subscription and the content of a record; None of one that cannot be read."""
-    key = _key_of(record.key())
-    try:
-        return key, decode_queued(record.value() or b"")
-    except msgspec.DecodeError as error:
-        log.error("delivery_unreadable", offset=record.offset(), reason=str(error))
-        return key, None
-
-
-def _key_of(key: bytes | str | None) -> Key | None:
-    try:
-        return parse_queue_key(key if isinstance(key, bytes) else b"")
-    except ValueError:
-        return None
 
 
 def _now_ms() -> int:

@@ -66,6 +66,11 @@ class SubscriptionQueue:
         return not self._held and self.resume is None
 
     @property
+    def ids(self) -> set[str]:
+        """The ids of the messages that are held."""
+        return {message.id for message in self._held.values()}
+
+    @property
     def has_room(self) -> bool:
         """Whether half of the messages that may be held could be read."""
         return len(self._held) <= MAX_HELD // 2 and self._bytes <= MAX_HELD_BYTES // 2

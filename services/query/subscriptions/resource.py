@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.definitions import Text, counts_alike, read_request
-from schemas.errors import InvalidRequest, Misconfigured
+from schemas.errors import Conflict, InvalidRequest, Misconfigured
 from schemas.notices.delivery import (
     DeliveryState,
     Message,
@@ -41,6 +41,7 @@ from services.commands import Commands, Write
 from services.query.documents.resource import Documents, DocumentSpec
 from services.query.http.params import encode_response, instant, now_ms, parts, read_fields
 from services.query.subscriptions.commands import DeliveryCommands
+from services.query.subscriptions.rates import CommandRates
 from services.query.subscriptions.response import (
     QueuedResponse,
     SecretResponse,
@@ -51,7 +52,7 @@ from services.query.subscriptions.response import (
 from services.query.views.changes import Key
 from services.topic_view import TopicView
 from services.webhooks.addresses import read_networks, refused
-from services.webhooks.queue import BREAK_AFTER
+from services.webhooks.queue import BREAK_AFTER, MAX_HELD
 from services.webhooks.router import body_of
 from services.webhooks.senders import allowed_topics
 
@@ -112,6 +113,7 @@ class Subscriptions(Documents[Subscription, SubscriptionDefinition]):
         super().__init__(SPEC, view, commands)
         self._settings = settings
         self._queue = DeliveryCommands(settings)
+        self._rates = CommandRates()
         self.states: DeliveryStates = {}
         self.states_view = TopicView(
             "deliveries",
@@ -157,12 +159,19 @@ class Subscriptions(Documents[Subscription, SubscriptionDefinition]):
             all=asked.all,
             id=asked.id,
         )
+        state = self.states.get(Key(definition.project_id, definition.id))
+        if state is not None and state.waiting > MAX_HELD // 2:
+            raise Conflict(
+                f"{state.waiting} messages wait already: replay others once these were sent"
+            )
+        self._rates.count(definition.project_id)
         await self._queue.put(definition.project_id, definition.id, command)
         return encode_response(QueuedResponse("replay"), 202)
 
     async def test(self, request: Request) -> Response:
         """Send a message of the type `test`."""
         definition = self.find(request)
+        self._rates.count(definition.project_id)
         at = now_ms()
         name = f"msg_{randoms.token_hex(16)}"
         data = {"project_id": definition.project_id, "subscription_id": definition.id}

@@ -40,13 +40,17 @@ Behave = Callable[[Received], int]
 
 
 class Receiver:
-    """Answers 204, or what `behave` returns; 3xx redirect to `location`."""
+    """Answers 204, or what `behave` returns; 3xx redirect to `location`.
+
+    It does so after `pause_s`, or once `no_pause` is set.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.received: list[Received] = []
         self.behave: Behave = lambda _: 204
         self.pause_s = 0.0
+        self.no_pause = asyncio.Event()
         self.location = ""
 
     @property
@@ -59,9 +63,8 @@ class Receiver:
 
     async def answer(self, request: Request) -> Response:
         body = await request.body()
-        begun = time.monotonic()
-        while time.monotonic() - begun < self.pause_s:  # a test may end it early
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.no_pause.wait(), self.pause_s)
         got = Received(dict(request.headers), body, 0)
         status = self.behave(got)
         self.received.append(got._replace(status=status))

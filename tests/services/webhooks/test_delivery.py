@@ -17,6 +17,7 @@ from services.notifier.run import notifying
 from services.query.subscriptions.commands import DeliveryCommands
 from services.webhooks import deliverer
 from services.webhooks import queue as queues
+from tests.kafka import read_all
 from tests.ports import free_ports
 from tests.services.webhooks.processes import start_notifier
 from tests.services.webhooks.publish import (
@@ -135,7 +136,7 @@ async def test_a_project_whose_receivers_hang_delays_no_other_project(
         await in_thread(enter, settings, [f"p{number}" for number in range(20)], "entered", "other")
         await eventually(lambda: len(quick.taken) == 20, lambda: len(quick.received))
         assert hanging.received == []
-        hanging.pause_s = 0.0
+        hanging.no_pause.set()
 
 
 async def test_a_redirect_to_this_machine_is_not_followed(settings: Settings) -> None:
@@ -189,6 +190,30 @@ async def test_a_message_that_nobody_takes_for_a_day_is_dead_until_it_is_replaye
         await commands.put("shop", "ops", Replay(since=0, until=now, all=True))
         await eventually(lambda: len(receiver.taken) == 4, lambda: receiver.received)
         assert len({one.id for one in receiver.taken}) == 2
+
+
+async def test_commands_to_replay_do_not_pile_up_messages(settings: Settings) -> None:
+    commands = DeliveryCommands(settings)
+    async with receiving() as receiver:
+        async with notifying(settings):
+            subscribe(settings, "ops", hook(receiver.url), ENTERED)
+            await in_thread(enter, settings, ["ada", "bob"])
+            await eventually(lambda: len(receiver.taken) == 2, lambda: receiver.received)
+            await eventually(lambda: states(settings)["ops"].delivered == 2, lambda: None)
+        since = time.time_ns() // 1_000_000 - 60_000
+        for _ in range(20):
+            asked = Replay(since=since, until=since + 120_000, all=True)
+            await commands.put("shop", "ops", asked)
+        last = Message(id="last", key="test", type="test", created_at=1 << 50, body="{}")
+        await commands.put("shop", "ops", last)
+        async with notifying(settings):
+            await eventually(
+                lambda: "last" in {one.id for one in receiver.taken}, lambda: receiver.received
+            )
+            await eventually(lambda: len(receiver.taken) >= 5, lambda: receiver.received)
+        queued = read_all(settings.cluster, settings.topics.deliveries.name)
+        # Two at first, twenty commands, the last one, and two once more.
+        assert len(queued) == 25
 
 
 async def test_more_than_is_held_in_memory_is_delivered_too(

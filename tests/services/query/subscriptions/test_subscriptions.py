@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from schemas.notices.delivery import DeliveryState, Replay, decode_queued, encode_state, queue_key
 from schemas.settings import Settings
 from services.query.http.grpc import bindings
+from services.query.subscriptions.rates import MAX_COMMANDS
 from tests.credentials import bearer, put, query_token
 from tests.kafka import Record, produce, read_all
 from tests.services.query.conftest import eventually, ready, serve
@@ -139,6 +140,26 @@ async def test_messages_are_replayed_and_tried_by_commands(
     assert getattr(queued[0], "id", "") == tried.json()["id"]
     assert isinstance(queued[1], Replay)
     assert (queued[1].all, queued[1].since) == (True, 1_795_305_600_000)
+
+
+async def test_commands_are_refused_that_would_fill_the_queue(
+    notifying: Settings, service: httpx.AsyncClient
+) -> None:
+    made = (await service.post(PATH, json=HOOK)).json()
+    answers = [await service.post(f"{PATH}/ops/test") for _ in range(MAX_COMMANDS)]
+    assert {one.status_code for one in answers} == {202}
+    for path in ("test", "replay"):
+        refused = await service.post(f"{PATH}/ops/{path}", json={})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "over_limit")
+        assert int(refused.headers["retry-after"]) >= 1
+    state = DeliveryState(created_at=made["created_at"], low=3, waiting=900)
+    record = Record(encode_state(state), queue_key("shop", "ops"))
+    produce(notifying.cluster, notifying.topics.delivery_state.name, [record])
+    answer = await eventually(
+        lambda: service.post(f"{PATH}/ops/replay", json={}),
+        lambda answer: answer.status_code == 409,
+    )
+    assert "900 messages wait" in answer.json()["error"]["message"]
 
 
 async def test_the_status_says_how_far_the_messages_are(
