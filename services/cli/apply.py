@@ -1,6 +1,5 @@
 """`avila apply`: definitions as code."""
 
-import sys
 from collections.abc import Callable
 
 import click
@@ -46,11 +45,11 @@ def apply(
     """
     from services.apply.changes import compare, read_wanted  # noqa: PLC0415
     from services.apply.client import Client  # noqa: PLC0415
-    from services.apply.documents import read_documents  # noqa: PLC0415
+    from services.apply.documents import read_documents, read_standard_input  # noqa: PLC0415
     from services.apply.run import write  # noqa: PLC0415
     from services.keys.first import read_token  # noqa: PLC0415
 
-    standard_input = sys.stdin.read() if "-" in files else ""
+    standard_input = read_standard_input() if "-" in files else ""
     wanted = read_wanted(read_documents(files, standard_input), project)
     read = settings()
     address = url or f"http://{read.local_address(QUERY_PORT)}"

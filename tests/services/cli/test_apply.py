@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from schemas.errors import AvilaError, InvalidRequest
 from schemas.operators import OPERATORS
-from services.apply.documents import read_documents
+from services.apply.documents import read_documents, read_standard_input
 from services.apply.kinds import KINDS
 from services.apply.run import PartlyApplied
 from services.cli.main import avila
@@ -194,6 +194,12 @@ def test_a_definition_may_refer_to_one_that_comes_later(apply: Applied) -> None:
     assert names == ["a", "b", "both"]
 
 
+def aliases(depth: int) -> str:
+    """A short text that is ten times as long with each of its aliases expanded."""
+    lines = (f"a{one}: &a{one} [{', '.join([f'*a{one - 1}'] * 10)}]" for one in range(1, depth))
+    return "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *lines])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -204,6 +210,16 @@ def test_a_definition_may_refer_to_one_that_comes_later(apply: Applied) -> None:
         ("a: !!python/object/apply:os.system [x]", "document 1 (line 1): kind: accepted are"),
         ("a: &a\n  b: *a\n", "must not contain itself"),
         ("? [a]\n: 1\n", "line 1: the name of a field must be text"),
+        ('a: "\\ud800"', "line 1: \\ud800 to \\udfff are half a character"),
+        ('"\\udfff": 1', "line 1: \\ud800 to \\udfff are half a character"),
+        ("a: " + "9" * 5_000, "line 1: the number is too large"),
+        ("a: 1e999", "line 1: the number is too large"),
+        ("a: !!int x", "line 1: accepted are text, numbers as in JSON"),
+        ("a: !!bool yes", "line 1: accepted are text, numbers as in JSON"),
+        ("a: !!timestamp 2020-13-45", "line 1: accepted are text, numbers as in JSON"),
+        ("a: !!binary AAA=", "line 1: accepted are text, numbers as in JSON"),
+        ("a: " + "[" * 2_000, "is nested too deeply"),
+        (aliases(9), "too large with its aliases expanded"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_its_line(
@@ -213,6 +229,23 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(
         apply(text)
     assert str(apply.file) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/zero"])
+def test_a_file_without_end_is_refused_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with Path("/dev/zero").open(encoding="utf-8") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        with pytest.raises(InvalidRequest, match="accepted are at most 10000000 bytes"):
+            read_documents([name], read_standard_input() if name == "-" else "")
+
+
+def test_what_looks_like_a_number_of_yaml_alone_is_text() -> None:
+    text = "[0123, 1:30, 1_000, 0x1F, 0o17, +1, .5, .inf, !!str 12, 12, -1.5e3, 12e-1]"
+    [document] = read_documents(["-"], f"of: {text}")
+    texts = ["0123", "1:30", "1_000", "0x1F", "0o17", "+1", ".5", ".inf", "12"]
+    assert document.fields == {"of": [*texts, 12, -1_500, 1.2]}
 
 
 def test_scalars_are_those_of_json() -> None:
