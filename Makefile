@@ -6,9 +6,9 @@ STAMP := .venv/.synced
 STUBS := schemas/avila_pb2.py
 PAGE := services/page/built/index.html
 BUILT := $(STUBS) $(PAGE)
-# Tests mostly wait, for brokers and processes of their own, so two processes take half the time of
-# one. Tests of one module share services, so a module stays in one process.
-TWO_PROCESSES := --numprocesses=2 --dist=loadscope --durations=15
+# Tests mostly wait, for brokers and processes of their own: two processes leave half of two cores
+# idle. Tests of one module share services, so a module stays in one process.
+SEVERAL_PROCESSES := --numprocesses=3 --dist=loadscope --durations=40
 
 .DEFAULT_GOAL := help
 .PHONY: help setup page kernels demo test test-faults check lint types format bench clean
@@ -27,7 +27,7 @@ demo: $(BUILT) ## Start the system, play a shop's clickstream through it, show a
 	$(RUN) avila demo
 
 test: $(BUILT) ## Run the tests, or with ARGS="tests/sinks -k rejects" some of them, in one process
-	$(RUN) pytest -m "not faults" $(or $(ARGS),$(TWO_PROCESSES))
+	$(RUN) pytest -m "not faults" $(or $(ARGS),$(SEVERAL_PROCESSES))
 
 test-faults: $(BUILT) ## Run the tests that kill and pause real processes for a long time
 	$(RUN) pytest -m faults $(ARGS)

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from pipelines.kafka.reader import Reader
-from pipelines.kafka.records import Headers, Outbox, TopicPartition
+from pipelines.kafka.records import Headers, Outbox, Outgoing, TopicPartition
 from pipelines.tracker.tracker import Tracker
 from schemas.avro import files
 from schemas.avro.codec import Codec, Encoder
@@ -25,6 +25,7 @@ class TrackerInProcess:
     def __init__(self, settings: Settings, position: int = 0) -> None:
         self.settings = settings
         self.position = position
+        self.rejections: list[Outgoing] = []  # of the last run
         self.outbox = Outbox()
         self.tracker = Tracker(settings, self.outbox)
         self.tracker.connect(registry_of(settings.bootstrap))
@@ -62,9 +63,11 @@ class TrackerInProcess:
         codec = Codec(files.load("event"), registry_of(self.settings.bootstrap).find)
         events: list[dict[str, Any]] = []
         rejected: list[dict[str, str]] = []
+        self.rejections = []
         for outgoing in self.outbox.take():
             if outgoing.topic == self.settings.topics.rejected.name:
                 rejected += map(_texts, outgoing.headers or ())
+                self.rejections.append(outgoing)
             else:
                 events += codec.decode(outgoing.values.to_pylist()).batch.to_pylist()
         return events, rejected

@@ -1,9 +1,13 @@
 """Send rejected records to the inbox again, where they are tracked like any other record.
 
-A record that is sent again has the id that its first one has, or would have had: an event without
-an id gets it from the place where it was first read. So within the window of `AVILA_DEDUP_WINDOW_S`
-an event counts once, however often it is sent again. What is still no event is rejected again, and
-says in a header where it was first read; of several such records only the newest is sent.
+An event keeps its id; one without an id gets it from the place where it was first read, and the
+same one whenever it is sent again. So within the window of `AVILA_DEDUP_WINDOW_S` an event counts
+once, however often it is sent again. What is still no event is rejected again, and says in a header
+where it was first read; of several such records only the newest is sent.
+
+A Tracker that starts judges the last records of the inbox by its present settings, and takes those
+that it would accept for known. So the id of an event that had none is not the one that it would
+have had there.
 """
 
 import contextlib
@@ -15,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from msgspec import Meta
 
 from schemas.avro.codec import Codec, Encoder
-from schemas.avro.files import history, load
+from schemas.avro.files import load
 from schemas.cluster import client_config
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
 from schemas.errors import Unavailable
@@ -59,7 +63,8 @@ class Reinjection:
         self._rejected = settings.topics.rejected.name
         self._inbox = settings.topics.inbox.name
         self._registry = registry
-        self._codec = Codec(load("event"), registry.find, shipped=history("event"))
+        # Anybody writes to the inbox: a schema that the registry does not have is not guessed.
+        self._codec = Codec(load("event"), registry.find)
 
     def run(
         self, project: str, reason: str, after: Mapping[int, int] | None, limit: int
@@ -213,14 +218,15 @@ class Reinjection:
         return len(records)
 
     def _identified(self, record: _Record, encoder: Encoder) -> bytes | None:
-        """Return the value with the id that the event has by the place where it was first read."""
+        """Return the value; an event without an id has one of the place where it was first read."""
         value = record.value
         if value is None or value[:1] != b"\0":
             return value
         rows: list[dict[str, Any]] = self._codec.decode([value]).batch.to_pylist()
         if not rows or rows[0].get("event_id"):
             return value
-        [identified] = encoder.encode_records([{**rows[0], "event_id": record.first_read}])
+        name = f"{record.first_read}/again"
+        [identified] = encoder.encode_records([{**rows[0], "event_id": name}])
         return identified
 
 

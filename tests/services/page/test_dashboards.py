@@ -470,9 +470,12 @@ def serious_of(page: Page) -> list[str]:
     """What axe-core finds, in a window of the same page without its policy."""
     browser = page.context.browser
     assert browser is not None
-    context = browser.new_context(bypass_csp=True, storage_state=page.context.storage_state())
+    context = browser.new_context(
+        bypass_csp=True, locale="en-GB", storage_state=page.context.storage_state()
+    )
     try:
         other = context.new_page()
+        other.set_default_timeout(PATIENCE_MS)
         other.goto(page.url)
         other.get_by_role("heading", level=1).wait_for()
         return serious(other)

@@ -53,15 +53,17 @@ async def test_every_route_of_the_api_asks_for_a_token_and_no_other_does(
     for route in routes:
         for method in (route.methods or set()) - {"HEAD"}:
             described = route.path.replace(":path}", "}")
-            path = described.format(project="shop", id="buy", person="ann")
+            path = described.format(project="shop", id="buy", person="ann", tile="sold")
             status = (await query.request(method, path)).status_code
-            assert (status == 401) == route.path.startswith("/api/"), (method, route.path)
+            # What a link shows asks for the link's secret.
+            asks = route.path.startswith(("/api/", "/shared/{id}/"))
+            assert (status == 401) == asks, (method, route.path)
             operation = document()["paths"][described][method.lower()]
             required = operation.get("security", document()["security"])
-            assert bool(required) == route.path.startswith("/api/")
-    assert document()["security"] == [
-        {name: []} for name in document()["components"]["securitySchemes"]
-    ]
+            assert bool(required) == asks
+            assert (required == [{"dashboardLink": []}]) == route.path.startswith("/shared/{id}/")
+    accepted = [name for one in document()["security"] for name in one]
+    assert {*accepted, "dashboardLink"} == set(document()["components"]["securitySchemes"])
 
 
 async def test_what_is_no_token_is_told_what_it_is(query: httpx.AsyncClient) -> None:

@@ -1,10 +1,13 @@
 """Rejected records that are sent again: whole, once each, and only those of the project."""
 
+import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from confluent_kafka import Message
 
@@ -16,6 +19,7 @@ from schemas.rejected import MAX_VALUE_BYTES, Origin, rejected
 from schemas.settings import Settings
 from services.query.projects.reinjection import FIRST_READ
 from tests.kafka import Record, produce, read_all
+from tests.pipelines.tracker_in_process import TrackerInProcess
 from tests.services.query.conftest import eventually
 
 REINJECT = "/api/projects/shop/rejected/reinject"
@@ -96,7 +100,20 @@ async def test_an_event_without_an_id_has_the_same_id_whenever_it_is_sent_again(
         assert (await reinject(query))["sent"] == 2
     decoded = Codec(schema, registry.find).decode([one.value() for one in inbox(settings)])
     ids = [row["event_id"] for row in decoded.batch.to_pylist()]
-    assert ids == [f"{topic}/0/7", "its-own"] * 2
+    assert ids == [f"{topic}/0/7/again", "its-own"] * 2
+
+
+async def test_a_value_of_a_schema_that_nobody_has_registered_is_sent_as_it_came(
+    query: httpx.AsyncClient, settings: Settings, registry: Registry
+) -> None:
+    topic, schema = settings.topics.inbox.name, load("event")
+    encoder = Encoder(schema, registry.register(value_subject(topic), schema))
+    event = {"project_id": "shop", "distinct_id": "ann", "event": "buy", "timestamp": 1}
+    [value] = encoder.encode_records([event])
+    unknown = b"\0" + (4_000_000).to_bytes(4, "big") + value[5:]
+    refused(settings, "unknown_schema", unknown, 7)
+    assert (await reinject(query))["sent"] == 1
+    assert [one.value() for one in inbox(settings)] == [unknown]
 
 
 async def test_of_a_record_that_was_rejected_repeatedly_the_newest_is_sent(
@@ -148,3 +165,52 @@ async def test_what_is_refused_names_its_field(query: httpx.AsyncClient) -> None
         return await query.get("/api/projects/shop/rejected")
 
     await eventually(rejected_now, lambda now: now.is_success and now.json()["total"] == 0)
+
+
+def publish(settings: Settings, tracker: TrackerInProcess) -> None:
+    """Write what the Tracker has rejected, as its worker does."""
+    for outgoing in tracker.rejections:
+        rows = zip(
+            outgoing.keys.to_pylist(),
+            outgoing.values.to_pylist(),
+            outgoing.headers or (),
+            strict=True,
+        )
+        records = [
+            Record(
+                value,
+                key,
+                headers=tuple(
+                    (name, text.encode() if isinstance(text, str) else text or b"")
+                    for name, text in headers
+                ),
+            )
+            for key, value, headers in rows
+        ]
+        produce(settings.bootstrap, settings.topics.rejected.name, records)
+
+
+async def test_what_is_still_no_event_is_rejected_again_and_what_is_counts_once(
+    query: httpx.AsyncClient, settings: Settings
+) -> None:
+    """The Tracker accepts larger events after the first records were rejected for their size."""
+    topic = settings.topics.inbox.name
+    small = TrackerInProcess(msgspec.structs.replace(settings, max_event_bytes=100))
+    at = time.time_ns() // 1_000_000
+    event = {"project_id": "shop", "distinct_id": "ann", "event": "buy", "timestamp": at}
+    small.send([event | {"properties": json.dumps({"note": "x" * 200})}])
+    produce(settings.bootstrap, topic, [Record(b"\0\x7f\0\0\0", b"shop:ann", 0)])
+    events, _ = small.run()
+    assert events == []
+    publish(settings, small)
+
+    large = TrackerInProcess(settings, small.position)
+    for times in range(1, 3):
+        done = await reinject(query)
+        assert (done["sent"], done["lost"]) == (2, 0)
+        events, again = large.run()
+        assert [one["event"] for one in events] == (["buy"] if times == 1 else [])
+        assert [one["reason"] for one in again] == ["unknown_schema"]
+        publish(settings, large)
+    found = await reinject(query)
+    assert (found["found"], found["sent"]) == (4, 2)
