@@ -30,6 +30,7 @@ from benchmarks.bench import (
     console,
     define_funnels,
     environment_of,
+    fill,
     process,
     system,
     until,
@@ -45,6 +46,8 @@ from sinks.connection import connect
 HISTORY: Final = "history"
 EVENTS_A_PERSON: Final = 20
 _AT_ONCE: Final = 1_000_000
+# Through the whole system, so that the sink has a position in each partition.
+_SENT: Final = 2_000
 _CACHED: Final = 200
 _READERS: Final = 10
 _READS_PER_S: Final = 200
@@ -77,8 +80,10 @@ def main() -> None:
             until(lambda: partitions_held(settings) == settings.partitions, 600)
             until(lambda: answers(f"http://{_host(settings)}/readyz"), 300)
             with _store(settings) as client:
-                _fill(client, settings.clickhouse_database, given.events)
                 asker = Asker(settings, client)
+                fill(settings, settings.topics.inbox.name, events=_SENT, persons=_SENT // 2)
+                until(lambda: len(asker.positions()) == settings.partitions, 120)
+                _fill_store(client, settings.clickhouse_database, given.events)
                 ratios = {case.name: asker.compare(case, given.runs) for case in CASES}
                 cached_ms = asker.cached_ms(CASES[0])
             with load(settings, _EVENTS_PER_S):
@@ -128,14 +133,22 @@ class Asker:
         self.ask(case, FROM)
         return [_timed_ms(lambda: self.ask(case, FROM)) for _ in range(_CACHED)]
 
+    def positions(self) -> Mapping[str, int]:
+        """Return the positions below which the store has all events that were sent."""
+        found: Mapping[str, int] = self._post("events", {"limit": 1})["positions"]
+        return found
+
     def ask(self, case: Case, begin: str) -> Any:
         """Ask the query service."""
-        body = json.dumps({"from": begin, "to": TO, **case.body})
-        self._api.request("POST", f"/api/projects/{HISTORY}/query/{case.kind}", body, self._headers)
+        return self._post(case.kind, {"from": begin, "to": TO, **case.body})
+
+    def _post(self, kind: str, body: Mapping[str, Any]) -> Any:
+        path = f"/api/projects/{HISTORY}/query/{kind}"
+        self._api.request("POST", path, json.dumps(body), self._headers)
         answer = self._api.getresponse()
         text = answer.read()
         if answer.status != http.HTTPStatus.OK:
-            raise RuntimeError(f"{case.name}: {text.decode()}")
+            raise RuntimeError(f"{kind}: {text.decode()}")
         return json.loads(text)
 
     def query(self, case: Case) -> Sequence[Sequence[Any]]:
@@ -173,8 +186,11 @@ def _store(settings: Settings) -> Iterator[Client]:
         found[0].close()
 
 
-def _fill(client: Client, database: str, events: int) -> None:
-    """Write events of a project into the store: of each second of the days the same number."""
+def _fill_store(client: Client, database: str, events: int) -> None:
+    """Write events of a project into the store: of each second of the days the same number.
+
+    Their offsets are below those that the sink has committed, so that queries count them.
+    """
     console.print(f"writing {events:,} events")
     names = ", ".join(f"'{name}'" for name in EVENTS)
     span_ms = DAYS * 86_400_000
@@ -193,7 +209,7 @@ SELECT
         toString(intHash64(number + 13) % 40), '"', if(intHash64(number + 17) % 50 = 0, concat(
             ',"$set":{{"tier":"', ['a', 'b', 'c'][1 + intHash64(number + 19) % 3], '"}}'
         ), ''), '}}'
-    ), '{{}}', cityHash64(person) % 2, number
+    ), '{{}}', cityHash64(person) % 2, 0
 FROM (
     SELECT
         number,

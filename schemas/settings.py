@@ -94,6 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_database: str = "avila"
     # How long the store keeps what results were over time; 0 keeps nothing.
     result_history_days: int = 90
+    # The cluster, as ClickHouse calls it, on all of whose servers the tables are made.
+    clickhouse_cluster: str = ""
     clickhouse_user: str = "default"
     clickhouse_password: Secret = Secret()
 
@@ -280,6 +282,10 @@ def _check(settings: Settings) -> None:
         )
     if settings.brokers == 2:
         raise Misconfigured("AVILA_BROKERS must be 1 or 3: of two, none may be down")
+    if settings.clickhouse_cluster and not settings.clickhouse_dsn:
+        raise Misconfigured(
+            "AVILA_CLICKHOUSE_CLUSTER needs AVILA_CLICKHOUSE_DSN: the embedded store is one server"
+        )
     if settings.kafka_bootstrap:
         parse_bootstrap(settings.kafka_bootstrap)
     for name in ("clickhouse_ca_file", "schema_registry_ca_file"):

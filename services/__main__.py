@@ -1,5 +1,5 @@
 """`python -m services` runs `avila`."""
 
-from services.cli import main
+from services.cli.main import main
 
 main()

@@ -46,7 +46,7 @@ class HistorySink:
     def setup(self) -> None:
         """Create the table, and let it keep rows for as long as the settings say."""
         self._store.migrate()
-        self._store.command(
+        self._store.define(
             f"ALTER TABLE {self._table} MODIFY TTL minute + toIntervalDay({self._days})",
             # Parts that exist are changed when they are merged, not all at once.
             settings={"materialize_ttl_after_modify": 0},

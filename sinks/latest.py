@@ -87,7 +87,7 @@ class LatestSink:
                     newest_offset=newest,
                     written_s_ago=age_s,
                 )
-                own.command(
+                own.define(
                     f"ALTER TABLE {self._table} DELETE WHERE _partition = {assigned.partition}",
                     settings={"mutations_sync": 2},
                 )

@@ -14,9 +14,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from schemas.errors import Unavailable
 from schemas.settings import Settings
+from sinks import cluster
 from sinks.base import boot_clock_s
 from sinks.connection import connect
-from sinks.migrations import migrate
+from sinks.migrations import migrate, spread
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -29,6 +30,7 @@ _CLOCK_MAX_AGE_S: Final = 60
 
 # One block a statement, written before the response. A setting has a value of any type.
 INSERT_SETTINGS: Final[dict[str, Any]] = {
+    **cluster.INSERT_SETTINGS,
     "async_insert": 0,
     "max_threads": 1,
     "max_insert_threads": 1,
@@ -59,7 +61,13 @@ class Store:
         """
         own = Store(self._settings, timeout_s=MIGRATE_TIMEOUT_S)
         with contextlib.closing(own):
-            migrate(own, self._settings.clickhouse_database)
+            migrate(own, self._settings.clickhouse_database, self._settings.clickhouse_cluster)
+
+    def define(self, statement: str, **arguments: Any) -> None:
+        """Run a statement that changes a table, on all servers of a cluster; as `command` does."""
+        settings = self._settings
+        for one in spread(statement, settings.clickhouse_database, settings.clickhouse_cluster):
+            self.command(one, **arguments)
 
     def command(self, statement: str, **arguments: Any) -> Any:
         """Run a statement; the arguments are those of the client's `command`.

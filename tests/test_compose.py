@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from schemas.settings import PREFIX, Settings, read_settings
-from services.cli import avila
+from services.cli.main import avila
 
 FILE = Path(__file__).parents[1] / "compose.yaml"
 # The keys of https://github.com/compose-spec/compose-spec/blob/main/spec.md that our file may use.

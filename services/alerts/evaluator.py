@@ -10,7 +10,8 @@ import asyncio
 import queue
 import time
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -90,6 +91,7 @@ class Evaluator(KafkaLoop):
         self._states: dict[Key, AlertState] = {}
         self._numbers: set[int] = set()  # of the partitions that are ours
         self._asked: dict[Key, int] = {}  # the step that is being measured
+        self._asked_at: dict[Key, float] = {}
         self._waits: dict[Key, int] = {}  # the step at which it was not complete yet
         self._records: list[Record] = []
 
@@ -147,24 +149,39 @@ class Evaluator(KafkaLoop):
     # ── measuring ────────────────────────────────────────────────────────────────────────────────
 
     def _measure(self, definitions: NotifierDefinitions[AlertDefinition]) -> None:
-        """Begin to measure the alerts whose step has come."""
+        """Begin to measure the alerts whose step has come: those first that were longest ago.
+
+        No project has more than half of the places, so that slow queries of one delay no other.
+        """
         now_s = int(time.time())
-        for key, definition in definitions.all.items():
+        asked = Counter(project for project, _ in self._asked)
+        due = sorted(self._due(definitions, now_s), key=lambda key: self._asked_at.get(key, 0.0))
+        for key in due:
             if len(self._asked) >= _MAX_MEASURED:
                 return
-            if key in self._asked or not self._is_ours(key) or not definition.alert.active:
+            if asked[key[0]] >= _MAX_MEASURED // 2:
                 continue
-            state = self._states.get(key)
-            if state is None or not is_of(state, definition):
-                state = begin(definition)
-            step = now_s // definition.alert.every_s
-            if step <= max(state.step, self._waits.get(key, -1)):
-                continue
-            self._asked[key] = step
+            definition = definitions.all[key]
+            asked[key[0]] += 1
+            self._asked[key] = step = now_s // definition.alert.every_s
+            self._asked_at[key] = time.monotonic()
             asking = asyncio.run_coroutine_threadsafe(
-                observe(self._ask, definition, state, step), self._loop
+                observe(self._ask, definition, self._state_of(key, definition), step), self._loop
             )
             asking.add_done_callback(partial(self._report, key, definition, self._generation))
+
+    def _due(self, definitions: NotifierDefinitions[AlertDefinition], now_s: int) -> Iterator[Key]:
+        for key, definition in definitions.all.items():
+            if key in self._asked or not self._is_ours(key) or not definition.alert.active:
+                continue
+            last = max(self._state_of(key, definition).step, self._waits.get(key, -1))
+            if now_s // definition.alert.every_s > last:
+                yield key
+
+    def _state_of(self, key: Key, definition: AlertDefinition) -> AlertState:
+        """Return the state of an alert; of another version, one before its first step."""
+        state = self._states.get(key)
+        return state if state is not None and is_of(state, definition) else begin(definition)
 
     def _report(
         self,
@@ -221,11 +238,13 @@ class Evaluator(KafkaLoop):
         self._write_state(key, after)
 
     def _end_deleted(self, definitions: NotifierDefinitions[AlertDefinition]) -> None:
-        """Close the incidents of alerts that were deleted, and forget these."""
+        """Close the incidents of alerts that were deleted or paused, and forget their states."""
         for key, state in list(self._states.items()):
-            if definitions.find(key) is None and self._is_ours(key):
+            definition = definitions.find(key)
+            ended = definition is None or not definition.alert.active
+            if ended and self._is_ours(key):
                 del self._states[key]
-                self._write_changes(key, None, end(state, state.step + 1), state)
+                self._write_changes(key, definition, end(state, state.step + 1), state)
                 self._write_state(key, None)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────

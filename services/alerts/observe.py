@@ -15,9 +15,12 @@ from schemas.alerts import (
     QueryMeasure,
     SegmentMeasure,
 )
+from schemas.time.buckets import Buckets
 from services.alerts.decide import Observation
 
 _WEEK_S: Final = 7 * 86_400
+_EMPTY_IS_0: Final = {"events", "persons", "sum"}  # measures of a metric
+_HOUR_MS: Final = 3_600_000
 _COUNTED: Final = {"live", "behind"}
 
 
@@ -111,8 +114,9 @@ async def _query(ask: Ask, project: str, alert: Alert, asked: QueryMeasure, at_s
 async def _metric(ask: Ask, project: str, alert: Alert, name: str, at_s: int) -> Measured:
     answer = await ask(project, f"metrics/{quote(name)}/results")
     _require_live(answer)
-    bucket_s = int(answer["metric"]["bucket_s"])
-    measure_of = answer["metric"]["measure"]
+    metric = answer["metric"]
+    length = metric["interval"] or metric["bucket_s"]
+    calendar = Buckets(length, metric["timezone"], metric["week_start"])
     buckets = {_seconds(one["begin"]): one for one in answer["buckets"]}
     kept = answer["kept_since"]
     first = None if kept is None else _seconds(kept)
@@ -123,14 +127,19 @@ async def _metric(ask: Ask, project: str, alert: Alert, name: str, at_s: int) ->
             value = found["value"]
             return None if value is None else float(value)
         # Buckets in which nothing was measured are left out.
-        empty = first is not None and begin_s >= first and measure_of in {"count", "active", "sum"}
+        empty = first is not None and begin_s >= first and metric["measure"] in _EMPTY_IS_0
         return 0.0 if empty else None
 
-    last = max((one for one in buckets if one + bucket_s <= at_s), default=float(at_s))
-    begin = at_s - bucket_s - (at_s - last) % bucket_s
+    number = calendar.number(1_000 * at_s) - 1  # the last bucket that has ended
+    begin = calendar.begin(number) / 1_000
     baseline = None
-    if alert.compare != "none":
-        baseline = figure(begin - (bucket_s if alert.compare == "previous" else _WEEK_S))
+    if alert.compare == "previous":
+        baseline = figure(calendar.begin(number - 1) / 1_000)
+    elif alert.compare != "none":
+        # A week in which clocks are changed is an hour shorter or longer.
+        into_ms = _HOUR_MS if calendar.most_ms > _HOUR_MS else 0
+        before = calendar.number(calendar.begin(number) - 1_000 * _WEEK_S + into_ms)
+        baseline = figure(calendar.begin(before) / 1_000)
     events = (buckets.get(begin) or {}).get("events")
     sample = None if events is None else float(events)
     return Measured(Observation(figure(begin), baseline, sample), _complete(answer))

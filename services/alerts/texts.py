@@ -54,6 +54,8 @@ def _text(
         return f"{name}: closed, as the alert was deleted"
     alert = definition.alert
     title = alert.name or name
+    if not alert.active:
+        return f"{title}: closed, as the alert was paused"
     if state.version != definition.version or state.created_at != definition.created_at:
         return f"{title}: closed, as the alert was changed"
     about = f"{_about(definition)}{_AGAINST[alert.compare]}"

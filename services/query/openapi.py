@@ -26,6 +26,7 @@ from services.query.http.describe import (
 )
 from services.query.http.forms import one_of_forms
 from services.query.http.health import Alive, Readiness
+from services.query.live.describe import event_stream_paths
 from services.query.operators import OPERATORS
 from services.query.queries import resource as queries
 from services.query.sessions import cookie
@@ -129,7 +130,8 @@ def _paths() -> dict[str, Json]:
         path[session_route.method.lower()] = session_route.operation
     for shared_route in dashboards.SHARED_ROUTES:
         paths[shared_route.path] = {"get": shared_route.operation}
-    return paths
+    topics = [operator.spec.plural for operator in OPERATORS if operator.live]
+    return paths | event_stream_paths(topics)
 
 
 def _schemas() -> dict[str, Json]:

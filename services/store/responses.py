@@ -5,8 +5,10 @@ import json
 import secrets
 from typing import Final
 
+import msgspec
 from starlette.types import Send
 
+from services.sql.messages import without_statement
 from services.store.bodies import Spool
 from services.store.compression import Compressor, NoCompression, choose_compressor
 from services.store.engine import Engine
@@ -41,7 +43,8 @@ class Reply:
     """One response being sent: a head, then chunks.
 
     Attributes:
-        blames_query: whether errors of the engine have the status 400, if they have no other one.
+        blames_query: whether errors of the engine have the status 400, if they have no other one,
+            and do not quote the statement that ran: it is not the client's.
     """
 
     def __init__(self, send: Send, headers: Headers) -> None:
@@ -92,6 +95,14 @@ class Reply:
         await self.start(self._status(error), headers)
         await self.end(body)
 
+    def shown(self, outcome: Outcome) -> Outcome:
+        """Return an outcome as the client may see it."""
+        error = outcome.error
+        if error is None or not self.blames_query:
+            return outcome
+        message = without_statement(error.text.partition("DB::Exception: ")[2])
+        return msgspec.structs.replace(outcome, error=StoreError(error.code, message, error.status))
+
     def _status(self, error: StoreError) -> int:
         """Return 400 for a query that fails, where a server answers 500 for most errors."""
         blamed = self.blames_query and error.status == 500 and error.code not in _DEFECTS
@@ -135,7 +146,7 @@ async def answer(reply: Reply, running: Running, call: Call, engine: Engine, acc
                 head = _result_headers(running, call, compressor, Outcome())
                 await reply.start(200, head | {"X-ClickHouse-Exception-Tag": tag})
                 await _send_held(reply, held)
-        outcome = Outcome(refused) if refused else await running.done
+        outcome = reply.shown(Outcome(refused) if refused else await running.done)
         rest = await compressor.compress(framing.finish())
         if streaming:
             await reply.chunk(rest)

@@ -48,6 +48,8 @@ log = structlog.get_logger(__name__)
 _QUIET_POLL_S: Final = 0.2
 _BUSY_POLL_S: Final = 0.02
 _MAX_SENDING: Final = 200
+_SETTLE_TIMEOUT_S: Final = 3.0
+_READ_ON_S: Final = 1.0
 
 
 class _Sent(NamedTuple):
@@ -81,6 +83,7 @@ class Deliverer(KafkaLoop):
         self._places: dict[Key, int] = {}  # the partition of each
         self._positions: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
+        self._restored = False  # states that may be of deleted subscriptions
         self._dirty: set[Key] = set()
         self._records: list[Record] = []
 
@@ -96,6 +99,7 @@ class Deliverer(KafkaLoop):
                     messages = member.poll(_BUSY_POLL_S if self._is_busy() else _QUIET_POLL_S)
                     self.ready = bool(member.partitions)
                     self._step(member, definitions, messages)
+                self._settle(member)
         finally:
             definitions.close()
 
@@ -106,7 +110,8 @@ class Deliverer(KafkaLoop):
         messages: Sequence[KafkaMessage],
     ) -> None:
         now = _now_ms()
-        if definitions.refresh():
+        if definitions.refresh() or self._restored:
+            self._restored = False
             self._clear_deleted(definitions)
         if self._are_unknown(messages, definitions):
             definitions.reach(member.end_of(definitions.partition))
@@ -115,6 +120,14 @@ class Deliverer(KafkaLoop):
         self._catch_up(member, definitions)
         self._finish(now)
         self._start(definitions, now)
+        self._commit(member)
+
+    def _settle(self, member: GroupMember) -> None:
+        """Wait for the requests that run, for some seconds, so that none is sent again."""
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        while self._sending and time.monotonic() < deadline:
+            time.sleep(_BUSY_POLL_S)
+            self._finish(_now_ms())
         self._commit(member)
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────
@@ -142,6 +155,7 @@ class Deliverer(KafkaLoop):
         for key, state in self._states.items():
             if state.low is not None and key not in self._queues:
                 self._queues[key] = SubscriptionQueue(state)
+        self._restored = True
         self._positions |= {one: at or 0 for one, at in committed.items()}
         return {one: at for one, at in committed.items() if at is not None}
 
@@ -242,11 +256,15 @@ class Deliverer(KafkaLoop):
         end = self._positions.get(partition, 0)
         begin = waiting.resume or 0
         waiting.resume = None
+        deadline = time.monotonic() + _READ_ON_S  # the others have to go on, too
 
         def take(record: KafkaMessage) -> bool:
             offset = record.offset()
             assert offset is not None
             if offset >= end:
+                return False
+            if time.monotonic() > deadline:
+                waiting.resume = offset
                 return False
             of, queued = _read(record)
             if of != key or not isinstance(queued, Message):

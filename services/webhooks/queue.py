@@ -136,7 +136,9 @@ class SubscriptionQueue:
         if not self.state.failures:
             return
         for offset, message in list(self._held.items()):
-            if offset not in self._sending and now_ms - message.created_at >= KEEP_TRYING_MS:
+            if now_ms - message.created_at < KEEP_TRYING_MS:
+                return  # they are in the order of time
+            if offset not in self._sending:
                 yield self._bury(offset, 0, "the receiver has failed for a day", now_ms)
 
     def wakes_at(self, now_ms: int) -> int | None:

@@ -111,7 +111,9 @@ class Router(KafkaLoop):
             assert offset is not None
             by_topic.setdefault(topic, []).append(message)
             offsets[Partition(topic, number)] = offset + 1
-        subscriptions = list(definitions.all.values())
+        subscriptions: dict[str, list[SubscriptionDefinition]] = {}
+        for one in definitions.all.values():
+            subscriptions.setdefault(one.project_id, []).append(one)
         records = [
             record
             for topic, some in by_topic.items()
@@ -123,14 +125,14 @@ class Router(KafkaLoop):
         self,
         topic: str,
         messages: Sequence[KafkaMessage],
-        subscriptions: Sequence[SubscriptionDefinition],
+        subscriptions: Mapping[str, Sequence[SubscriptionDefinition]],
     ) -> Iterator[Record]:
         source = self._sources[topic]
         decoded = self._codecs[topic].decode([message.value() for message in messages])
         rows = decoded.batch.to_pylist()
         for row, place in zip(rows, decoded.rows.tolist(), strict=True):
             message = messages[place]
-            for one in subscriptions:
+            for one in subscriptions.get(row["project_id"], ()):
                 if _takes(one, source, row, int(message.timestamp()[1])):
                     queued = message_of(one, source, row, message)
                     key = queue_key(one.project_id, one.id)
@@ -143,9 +145,7 @@ def _takes(
 ) -> bool:
     """Whether a subscription is told of a record, which was published at a time (ms)."""
     subscription = one.subscription
-    if row["project_id"] != one.project_id or not subscription.active:
-        return False
-    if published_ms < one.created_at:
+    if not subscription.active or published_ms < one.created_at:
         return False
     if not (
         subscription.takes(source.type_of(row), row[source.definition])

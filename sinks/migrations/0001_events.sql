@@ -1,9 +1,4 @@
--- AvilaDB: one row for each record of the event store. `{database}` is replaced by the setting.
---
--- On a cluster, create the table beforehand, ON CLUSTER, with
---     ENGINE = ReplicatedMergeTree
--- and `replicated_deduplication_window` instead of `non_replicated_deduplication_window`. Existing
--- tables are not changed.
+-- AvilaDB: one row for each record of the event store.
 CREATE TABLE IF NOT EXISTS {database}.events
 (
     event_id     UUID,

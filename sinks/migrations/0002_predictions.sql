@@ -4,10 +4,6 @@
 -- If `_deleted` is 1, there is no score. ClickHouse drops replaced rows when it merges parts, so read
 -- `latest_predictions`, or this table with FINAL. A table that nobody has written to for an hour is
 -- merged into one part, without the deleted rows.
---
--- On a cluster, create the table beforehand, ON CLUSTER, with
---     ENGINE = ReplicatedReplacingMergeTree(_offset, _deleted)
--- Existing tables are not changed.
 CREATE TABLE IF NOT EXISTS {database}.predictions
 (
     project_id    LowCardinality(String),

@@ -19,6 +19,7 @@ import structlog
 from clickhouse_connect.driver.binding import quote_identifier
 
 from schemas.errors import Misconfigured
+from sinks.cluster import on_cluster
 from sinks.persons import AGGREGATES, fold_sql
 
 log = structlog.get_logger(__name__)
@@ -74,9 +75,10 @@ def read_migrations(directory: Path = Path(__file__).parent) -> list[Migration]:
 MIGRATIONS: Final = read_migrations()
 
 
-def migrate(store: Database, database: str) -> None:
+def migrate(store: Database, database: str, cluster: str = "") -> None:
     """Make the tables of a database those of this version; may block for minutes.
 
+    With the name of a cluster they are made on all of its servers (`sinks.cluster`).
     Any number of processes may call it at the same time, and again.
 
     Raises:
@@ -84,8 +86,13 @@ def migrate(store: Database, database: str) -> None:
         Unavailable: a statement may not have been executed; call it again.
     """
     table = f"{quote_identifier(database)}.migrations"
-    store.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}")
-    store.command(
+
+    def run(statement: str) -> None:
+        for one in spread(statement, database, cluster):
+            store.command(one)
+
+    run(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}")
+    run(
         f"CREATE TABLE IF NOT EXISTS {table} "
         "(version UInt32, name String, applied_at DateTime DEFAULT now()) "
         "ENGINE = ReplacingMergeTree ORDER BY version"
@@ -98,11 +105,18 @@ def migrate(store: Database, database: str) -> None:
         log.info("migrating the store", version=migration.version, name=migration.name)
         for statement in migration.statements(database):
             for one in _of_months(store, statement, database):
-                store.command(one)
+                run(one)
         store.command(
             f"INSERT INTO {table} (version, name) "  # noqa: S608 (ours: a number and a word)
             f"VALUES ({migration.version}, '{migration.name}')"
         )
+
+
+def spread(statement: str, database: str, cluster: str) -> list[str]:
+    """Return the statements that do the same on a cluster; without one, the statement itself."""
+    if not cluster:
+        return [statement]
+    return on_cluster(statement, quote_identifier(database), quote_identifier(cluster))
 
 
 def _applied(store: Database, table: str) -> dict[int, str]:

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from schemas.dashboards import decode_dashboard
-from services.demo import DEFINITIONS
-from services.demo_dashboard import DASHBOARD
+from services.demo.dashboard import DASHBOARD
+from services.demo.run import DEFINITIONS
 from services.query.dashboards.asks import definition_of
 
 

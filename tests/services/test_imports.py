@@ -19,7 +19,7 @@ from pyarrow import parquet
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.identity import identify, scoped_id
 from schemas.settings import Settings, read_settings
-from services.cli import avila
+from services.cli.main import avila
 from services.imports import Columns, Imported, Reading, import_events, prepare
 from services.imports.formats import Format
 from services.ingest.events import Row

@@ -199,6 +199,27 @@ def test_a_result_with_more_rows_than_allowed_ends_with_an_error(
     assert "Limit for result exceeded" in refused.text
 
 
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("SELECT event, count() FROM events", "NOT_AN_AGGREGATE"),
+        ("SELECT nothing FROM persons", "UNKNOWN_IDENTIFIER"),
+        ("SELECT CAST(event AS UUID) FROM events", "PARSE"),
+        ("SELECT sum(event) FROM events", "ILLEGAL_TYPE_OF_ARGUMENT"),
+        ("SELECT repeat('x', 1000000000) FROM events", "MEMORY_LIMIT_EXCEEDED"),
+    ],
+)
+@pytest.mark.parametrize("wait", [0, 1])
+def test_an_error_does_not_show_what_ran_in_the_place_of_a_view(
+    project_store: ProjectStore, sql: str, reason: str, wait: int
+) -> None:
+    answer = ask(project_store, sql, wait_end_of_query=wait)
+    assert answer.status_code in {400, 404}
+    assert reason in answer.text
+    for inner in ("__avila", "project_id", "SELECT", "/dev/fd"):
+        assert inner not in answer.text
+
+
 def test_a_format_in_quotes_is_refused_and_not_ignored(project_store: ProjectStore) -> None:
     answer = ask(project_store, "SELECT 1 FORMAT `JSON`")
     assert answer.status_code == 400

@@ -1,23 +1,12 @@
-"""Why ClickHouse has failed a query, in words for the person who asked.
-
-ClickHouse adds the statement that ran, which is ours, its version and its address. Nobody who asks
-has use for them, and none of them is in what these functions return.
-"""
+"""Why ClickHouse has failed a query, in words for the person who asked."""
 
 import re
 from collections.abc import Mapping
 from typing import Final
 
-MAX_REASON_CHARS: Final = 500
-# Where a message begins to quote the statement, or what is around it.
-_QUOTED: Final = re.compile(
-    r"(?i)[:,.]? (?:in scope|in query|while executing|while processing|SELECT) "
-    r"|\. Maybe you meant| \(version | \(for url |\.? Expected one of: "
-)
-# The name of the error, which is the last word in capitals in brackets.
-_NAME: Final = re.compile(
-    r"\([A-Z][A-Z0-9]*_[A-Z0-9_]+\)(?!.*\([A-Z][A-Z0-9]*_[A-Z0-9_]+\))", re.DOTALL
-)
+from services.sql.limits import MAX_RESULT_ROWS
+from services.sql.messages import without_statement
+
 # A syntax error quotes the statement at once, with the file that its result goes to.
 _SYNTAX_ERROR: Final = 62
 _NARROW: Final = (
@@ -29,7 +18,7 @@ _TOO_MUCH: Final[Mapping[int, str]] = {
     159: "the query takes longer than a query may",
     241: "the query needs more memory than a query may take",
     307: "the query reads more bytes than a query may",
-    396: "the result has more rows or bytes than a result may",
+    396: f"the result has more than {MAX_RESULT_ROWS} rows, or too many bytes",
 }
 _OUT_OF_MEMORY: Final = 241
 # Of the limits on memory, the one of the query itself is the only one that the query can keep to.
@@ -42,10 +31,7 @@ def reason_of(error: Exception) -> str:
     if code == _SYNTAX_ERROR:
         return "it cannot be parsed (SYNTAX_ERROR)"
     whole = str(error)
-    text = whole.partition("DB::Exception: ")[2] or whole
-    reason = " ".join(_QUOTED.split(text, maxsplit=1)[0].split())[:MAX_REASON_CHARS]
-    name = _NAME.search(whole)
-    return reason if name is None or name[0] in reason else f"{reason} {name[0]}"
+    return without_statement(whole.partition("DB::Exception: ")[2] or whole)
 
 
 def too_much(error: Exception) -> str | None:

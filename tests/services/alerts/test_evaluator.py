@@ -149,6 +149,21 @@ async def test_no_events_for_some_seconds_are_an_incident(
         await eventually(lambda: len(changes(asked)) == 3, lambda: incidents(asked))
 
 
+async def test_an_alert_that_is_paused_closes_its_incident_and_measures_no_more(
+    asked: Settings,
+) -> None:
+    sizes = Sizes(asked)
+    define_segment(asked)
+    sizes.publish(30)
+    async with notifying(asked):
+        made = define_alert(asked, {"type": "segment", "segment": "buyers"})
+        await eventually(lambda: changes(asked) == ["opened"], lambda: incidents(asked))
+        paused = msgspec.structs.replace(made.alert, active=False)
+        define(asked, msgspec.structs.replace(made, alert=paused, version=2, revision=2))
+        await eventually(lambda: changes(asked) == ["opened", "closed"], lambda: incidents(asked))
+    assert incidents(asked)[1]["text"] == "a: closed, as the alert was paused"
+
+
 async def test_an_alert_that_is_deleted_closes_its_incident(asked: Settings) -> None:
     sizes = Sizes(asked)
     define_segment(asked)

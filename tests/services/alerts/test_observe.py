@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from schemas.alerts import Alert, AlertDefinition, AlertState
+from schemas.time.buckets import Buckets
 from services.alerts.decide import begin
 from services.alerts.evaluator import observe
 from services.alerts.observe import NotMeasured, measure
@@ -72,14 +73,33 @@ async def test_a_funnel_is_compared_at_equal_age() -> None:
     assert ask.asked == [("funnels/buy/compare", asked)]
 
 
+def shown(bucket_s: int | None, interval: str | None = None) -> dict[str, Any]:
+    days = {"timezone": "Europe/Lisbon", "week_start": "monday"}
+    return {"bucket_s": bucket_s, "interval": interval, "measure": "events", **days}
+
+
+async def test_a_metric_of_weeks_is_read_in_its_last_whole_week() -> None:
+    calendar = Buckets("week", "Europe/Lisbon")
+    last = calendar.number(1_000 * AT) - 1
+    begins = [calendar.begin(last + later) // 1_000 for later in (-1, 0, 1)]
+    buckets = [
+        {"begin": text(begin), "value": value, "events": value}
+        for begin, value in zip(begins, (3, 7, 1), strict=True)
+    ]
+    rule = {"type": "metric", "metric": "orders"}
+    for compare in ("previous", "week"):
+        ask = Answers(AT, metric=shown(None, "week"), buckets=buckets, kept_since=text(begins[0]))
+        found = await measure(ask, define(rule, compare=compare), AT, None)
+        assert found.seen[:3] == (7, 3, 7)
+
+
 async def test_a_metric_is_read_in_its_last_whole_bucket_and_an_empty_one_is_0() -> None:
     buckets = [
         {"begin": text(AT - 180), "value": 3, "events": 3},
         {"begin": text(AT - 60), "value": 7, "events": 7},
         {"begin": text(AT), "value": 1, "events": 1},
     ]
-    metric = {"bucket_s": 60, "measure": "count"}
-    ask = Answers(AT, metric=metric, buckets=buckets, kept_since=text(AT - 600))
+    ask = Answers(AT, metric=shown(60), buckets=buckets, kept_since=text(AT - 600))
     rule = {"type": "metric", "metric": "orders"}
     found = await measure(ask, define(rule, compare="previous"), AT + 30, None)
     assert found.seen[:3] == (7, 0, 7)

@@ -205,6 +205,21 @@ async def test_a_subscription_that_ends_is_told_of_nothing_more(settings: Settin
         assert len(receiver.received) == before
 
 
+async def test_one_that_was_deleted_while_no_notifier_ran_leaves_nothing(
+    settings: Settings,
+) -> None:
+    async with receiving() as receiver, notifying(settings):
+        gone = subscribe(settings, "gone", hook(receiver.url), ENTERED)
+        await in_thread(enter, settings, ["ada"])
+        await eventually(
+            lambda: bool(states(settings).get("gone") and states(settings)["gone"].delivered),
+            lambda: states(settings),
+        )
+    unsubscribe(settings, gone)
+    async with notifying(settings):
+        await eventually(lambda: states(settings) == {}, lambda: states(settings))
+
+
 async def test_a_paused_subscription_keeps_what_waits(settings: Settings) -> None:
     commands = DeliveryCommands(settings)
     test = Message(id="msg_1", key="test", type="test", created_at=1 << 50, body='{"type":"test"}')

@@ -161,10 +161,10 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
 // As many as a defined funnel tells apart.
 const MOST_VALUES = 100;
 
-/** The funnel itself, without what it is called and when it was made. */
+/** The funnel itself, without what it is called, when it was made, and whose days it counts by. */
 function bodyOf(one: Funnel): Schemas["Funnel"] {
-  const { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start } = one;
-  return { window_s, steps, order, exclusions, once, hold_constant, since, timezone, week_start };
+  const { window_s, steps, order, exclusions, once, hold_constant, since } = one;
+  return { window_s, steps, order, exclusions, once, hold_constant, since };
 }
 
 const MOST_TIMED = 12;

@@ -207,7 +207,7 @@ async def _persons(
 
 def _rows(answer: CohortQueryResponse) -> Iterator[Row]:
     parts: list[tuple[Row, list[CohortRowResponse]]] = [
-        ({"value": None, "other": None} if answer.breakdown else {}, answer.rows)
+        ({"value": None, "other": None}, answer.rows)
     ]
     parts += [({"value": one.value, "other": one.other}, one.rows) for one in answer.breakdown]
     for about, rows in parts:
@@ -234,6 +234,8 @@ COHORT: Final = QueryKind(
     ),
     rows=_rows,
     table=columns(
+        value="json",
+        other="boolean",
         begin="day",
         persons="integer",
         period="integer",

@@ -204,14 +204,16 @@ def _end_of(query: FunnelQuery, day: int) -> int:
 
 
 def _rows(answer: FunnelQueryResponse) -> Iterator[Row]:
-    parts: list[tuple[Row, FunnelQueryResponse | FunnelValueResponse]] = [({}, answer)]
+    parts: list[tuple[Row, FunnelQueryResponse | FunnelValueResponse]] = [
+        ({"value": None, "other": None}, answer)
+    ]
     parts += [({"value": one.value, "other": one.other}, one) for one in answer.breakdown]
     for about, figures in parts:
         for number, event in enumerate(answer.steps):
             yield {
                 "step": number + 1,
                 "event": event,
-                **(about or ({"value": None, "other": None} if answer.breakdown else {})),
+                **about,
                 "reached": figures.reached[number],
                 "conversion": figures.conversion[number],
                 "dropped": figures.dropped[number],
@@ -241,7 +243,17 @@ FUNNEL: Final = QueryKind(
         FunnelPersonsPage,
     ),
     rows=_rows,
-    table=columns(step="integer", event="text", reached="integer", conversion="number"),
+    table=columns(
+        step="integer",
+        event="text",
+        value="json",
+        other="boolean",
+        reached="integer",
+        conversion="number",
+        dropped="integer",
+        open="integer",
+        median_ms="number",
+    ),
     check=read_days,
     closes=_closes,
 )

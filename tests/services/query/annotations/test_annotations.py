@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from schemas import avila_pb2 as pb
-from services import cli
+from services.cli.main import avila
 from services.query.annotations import resource
 from services.query.http.grpc import bindings
 from tests.credentials import TOKEN
@@ -103,7 +103,7 @@ async def test_the_command_marks_a_moment(query: httpx.AsyncClient, place: Place
     where = ["--project", place.renamed("shop"), "--token", TOKEN, "--url", url]
     link = ["--link", "https://ci.example/7", "--id", "c24", "--at", NOON]
     arguments = ["annotate", "checkout 2.4", *where, *link]
-    done = await asyncio.to_thread(CliRunner().invoke, cli.avila, arguments)
+    done = await asyncio.to_thread(CliRunner().invoke, avila, arguments)
     assert done.exit_code == 0, done.output
     assert f"annotation c24 at {NOON}\n" in done.output
     shown = (await query.get(f"{ANNOTATIONS}/c24")).json()

@@ -169,7 +169,7 @@ def test_subscriptions_and_alerts_are_asked_for_by_grpc() -> None:
 
 
 def test_the_commands_say_what_they_take() -> None:
-    from services.cli import avila
+    from services.cli.main import avila
 
     for name in ("replay", "test"):
         done = CliRunner().invoke(avila, ["notices", name, "--help"])

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.queries import QUERIES
 from schemas.settings import Settings
-from services.query_report import report, sparkline
+from services.cli.query_report import report, sparkline
 from tests.credentials import TOKEN
 from tests.services.query.conftest import prepared, serve_in_thread
 from tests.services.query.queries.asking import ms
@@ -20,7 +20,7 @@ from tests.services.query.queries.examples import EXAMPLES
 from tests.sinks.processes import environment
 from tests.warehouse import Event, Warehouse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(

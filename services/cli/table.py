@@ -106,7 +106,7 @@ def fetch_table(
 def _fetch(path: str, body: dict[str, Any], headers: dict[str, str], to: IO[bytes]) -> None:
     import httpx  # noqa: PLC0415
 
-    from services.cli_query import refusal  # noqa: PLC0415
+    from services.cli.query import refusal  # noqa: PLC0415
 
     try:
         with httpx.stream("POST", path, json=body, headers=headers, timeout=_TIMEOUT_S) as answer:

@@ -46,8 +46,8 @@ def predict(
     settings: Callable[[], Settings] = context.obj
     from rich.console import Console  # noqa: PLC0415
 
+    from services.cli.predict_report import report  # noqa: PLC0415
     from services.predict import export, promote, read_prediction  # noqa: PLC0415
-    from services.predict_report import report  # noqa: PLC0415
     from services.topics import require_broker  # noqa: PLC0415
 
     read = settings()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from schemas.settings import Settings
-from services.cli_query import ask
+from services.cli.query import ask
 
 _WHERE: Final = (
     click.option("--project", default="default", show_default=True),

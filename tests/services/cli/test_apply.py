@@ -17,7 +17,7 @@ from schemas.operators import OPERATORS
 from services.apply.documents import read_documents
 from services.apply.kinds import KINDS
 from services.apply.run import PartlyApplied
-from services.cli import avila
+from services.cli.main import avila
 from tests.credentials import TOKEN, bearer
 from tests.laws.entry import entry_of
 from tests.services.query.conftest import SharedService

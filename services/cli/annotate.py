@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from schemas.settings import Settings
-from services.cli_query import ask
+from services.cli.query import ask
 
 
 @click.command("annotate")

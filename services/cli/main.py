@@ -19,17 +19,17 @@ from schemas.errors import AvilaError, Misconfigured
 from schemas.logs import configure_logs
 from schemas.settings import Settings, read_settings
 from services.child_process import MISCONFIGURED
-from services.cli_annotate import annotate
-from services.cli_apply import apply
-from services.cli_import import import_file
-from services.cli_keys import keys, projects, tokens
-from services.cli_mcp import mcp
-from services.cli_notices import notices
-from services.cli_predict import predict
-from services.cli_query import query
-from services.cli_sql import sql
-from services.cli_store import store
-from services.cli_verify import verify
+from services.cli.annotate import annotate
+from services.cli.apply import apply
+from services.cli.import_events import import_file
+from services.cli.keys import keys, projects, tokens
+from services.cli.mcp import mcp
+from services.cli.notices import notices
+from services.cli.predict import predict
+from services.cli.query import query
+from services.cli.sql import sql
+from services.cli.store import store
+from services.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -171,7 +171,7 @@ def registry(settings: Settings) -> None:
 @part("demo", "Start the whole system and send it the clickstream of a web shop.")
 def demo(settings: Settings) -> None:
     """Run the demo."""
-    from services.demo import run_demo  # noqa: PLC0415
+    from services.demo.run import run_demo  # noqa: PLC0415
 
     run_demo(settings)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized, Unavailable
 from schemas.settings import QUERY_PORT, Settings
-from services.cli_table import fetch_table, read_table_format, table_options
+from services.cli.table import fetch_table, read_table_format, table_options
 
 ReadSettings = Callable[[], Settings]
 
@@ -100,7 +100,7 @@ def _command(kind: str, summary: str) -> click.Command:
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=False))
             return
-        from services.query_report import report  # noqa: PLC0415
+        from services.cli.query_report import report  # noqa: PLC0415
 
         click.echo(report(kind, answer))
 

@@ -26,8 +26,8 @@ from rich.table import Table
 from schemas.errors import AvilaError, Misconfigured, Unavailable
 from schemas.settings import QUERY_PORT, Settings
 from services.child_process import reap, spawn
-from services.demo_dashboard import DASHBOARD, DASHBOARD_ID
-from services.demo_visitors import Visitors, moved_to_now
+from services.demo.dashboard import DASHBOARD, DASHBOARD_ID
+from services.demo.visitors import Visitors, moved_to_now
 from services.imports import Columns, import_events
 from services.keys.first import read_token, token_file
 from services.worker import as_environment, partitions_held
@@ -190,7 +190,7 @@ def _system(settings: Settings, console: Console) -> Iterator["subprocess.Popen[
         [sys.executable, "-m", "services", "up"],
         None,
         environment=os.environ | as_environment(settings),
-        directory=Path(__file__).parent.parent,
+        directory=Path(__file__).parents[2],
     )
     try:
         yield process

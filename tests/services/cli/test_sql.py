@@ -15,7 +15,7 @@ from tests.services.query.conftest import DEADLINE_S, prepared, serve_in_thread
 from tests.sinks.processes import environment
 from tests.warehouse import Event, Warehouse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def await_definitions(port: int) -> None:

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from schemas.settings import Settings
-from services.cli_verify import _report
+from services.cli.verify import _report
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.services.query.conftest import serve_in_thread
 from tests.services.query.recorded import Recorded

@@ -9,7 +9,7 @@ import click
 
 from schemas.errors import InvalidRequest
 from schemas.settings import Settings
-from services.cli_table import fetch_table, read_table_format, table_options
+from services.cli.table import fetch_table, read_table_format, table_options
 
 
 @click.command("sql")
@@ -41,8 +41,8 @@ def sql(
     as_json: bool,
 ) -> None:
     """Run SQL, a SELECT in ClickHouse's dialect, over the events and persons of PROJECT."""
-    from services.cli_query import ask  # noqa: PLC0415
-    from services.query_report import table  # noqa: PLC0415
+    from services.cli.query import ask  # noqa: PLC0415
+    from services.cli.query_report import table  # noqa: PLC0415
 
     body = {"sql": sql, "parameters": dict(map(_read_parameter, parameters))}
     where: dict[str, Any] = {"project": project, "url": url, "token": token}

@@ -16,14 +16,14 @@ from pipelines.models.rows import interleaved
 from schemas.model_spec import ModelSpec
 from schemas.operators.prediction import PREDICTION, decode
 from schemas.settings import Settings
-from services.predict_report import plot
+from services.cli.predict_report import plot
 from services.query.operators.prediction.quality import BinResponse
 from tests.kafka import Record, produce
 from tests.services.query.conftest import Place
 from tests.services.query.predictions import CHAMPION, FEATURES, Publisher, bad, good
 from tests.sinks.processes import environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BODY: dict[str, Any] = {
     "goal": {"event": "buy"},
     "within_s": 1_800,
@@ -161,8 +161,7 @@ def test_the_plot_has_the_diagonal_and_a_mark_for_each_bin() -> None:
 
 @pytest.mark.parametrize("module", ["numba", "river", "pipelines"])
 def test_reading_a_prediction_loads_nothing_that_takes_long(module: str) -> None:
-    code = (
-        f"import sys, services.predict, services.predict_report; print({module!r} in sys.modules)"
-    )
+    modules = "services.predict, services.cli.predict_report"
+    code = f"import sys, {modules}; print({module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

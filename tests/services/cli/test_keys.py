@@ -10,7 +10,7 @@ from schemas.settings import Settings
 from tests.conftest import free_ports
 from tests.sinks.processes import environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Shell:

@@ -1,0 +1,1 @@
+"""The command line, `avila`: a module for each command."""

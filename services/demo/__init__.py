@@ -1,0 +1,1 @@
+"""`avila demo`: a shop whose visitors come while it is watched."""
