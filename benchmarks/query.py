@@ -147,6 +147,7 @@ class Asker:
         self._api.request("POST", path, json.dumps(body), self._headers)
         answer = self._api.getresponse()
         text = answer.read()
+        self._api.close()  # which the service does to a connection that rests meanwhile
         if answer.status != http.HTTPStatus.OK:
             raise RuntimeError(f"{kind}: {text.decode()}")
         return json.loads(text)

@@ -243,7 +243,10 @@ def test_a_system_says_when_it_is_ready_and_ends_whole_however_it_is_ended(alone
         assert urllib.request.urlopen(readyz, timeout=60).status == 200
         assert any(re.match(r"waiting for .*worker \(", line) for line in lines)
         assert any(line.startswith("ready: events to") for line in lines)
-        private = {"avila.lock", "kafka", "logs", "query-token", "store", "store-password"}
+        private = {
+            *("avila.lock", "kafka", "logs", "query-token", "store", "store-password"),
+            *("person-key", "webhook-key"),
+        }
         for path in alone.data_dir.iterdir():
             assert path.name in private
             assert path.stat().st_mode & 0o077 == 0, path

@@ -53,7 +53,8 @@ async def test_every_route_of_the_api_asks_for_a_token_and_no_other_does(
     for route in routes:
         for method in (route.methods or set()) - {"HEAD"}:
             described = route.path.replace(":path}", "}")
-            path = described.format(project="shop", id="buy", person="ann", tile="sold")
+            names = {"project": "shop", "id": "buy", "person": "ann", "tile": "sold"}
+            path = described.format(**names, topic="funnels")
             status = (await query.request(method, path)).status_code
             # What a link shows asks for the link's secret.
             asks = route.path.startswith(("/api/", "/shared/{id}/"))

@@ -28,6 +28,7 @@ from tests.credentials import TOKEN, bearer
 from tests.ports import free_port_base
 from tests.processes import eventually
 from tests.services.query.conftest import DEADLINE_S, prepared, serve_in_thread
+from tests.services.query.conftest import eventually as answered
 from tests.services.query.queries.asking import ms
 from tests.services.query.queries.examples import EXAMPLES
 from tests.sinks.processes import environment
@@ -152,6 +153,13 @@ async def table_of(
 async def test_every_kind_is_a_table_with_the_types_of_its_columns(
     query: httpx.AsyncClient,
 ) -> None:
+    # The service learns up to when events are complete after it is ready.
+    await answered(
+        lambda: query.post(
+            "/api/projects/shop/query/trends", json=EXAMPLES["trends"], headers={"accept": NDJSON}
+        ),
+        lambda answer: not json.loads(answer.text.splitlines()[0])["incomplete"],
+    )
     for kind in QUERIES:
         name = kind.spec.name
         lines = await table_of(query, NDJSON, name, EXAMPLES[name])
