@@ -45,6 +45,8 @@ class Decision(NamedTuple):
     changes: tuple[IncidentChange, ...] = ()
 
 
+# Clocks of several notifiers may differ.
+_MAX_AHEAD_S: Final = 300
 _NOTHING: Final[tuple[IncidentChange, ...]] = ()
 
 
@@ -63,8 +65,16 @@ def is_of(state: AlertState, definition: AlertDefinition) -> bool:
     return (state.created_at, state.version) == (definition.created_at, definition.version)
 
 
+def is_ahead(state: AlertState, now_s: int) -> bool:
+    """Whether a state is of a step that is yet to come: the clock has been set back since."""
+    return state.step * state.every_s > now_s + _MAX_AHEAD_S
+
+
 def end(state: AlertState, step: int) -> tuple[IncidentChange, ...]:
-    """Return what closes the incident of an alert that was deleted or changed."""
+    """Return what closes the incident of an alert that was deleted or changed.
+
+    A `step` before the one at which it opened says that the clock was set back.
+    """
     if state.opened is None:
         return _NOTHING
     return (IncidentChange("closed", state.opened, step, state.cause, None, None, None),)

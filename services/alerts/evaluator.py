@@ -34,7 +34,15 @@ from schemas.follower import Partition
 from schemas.registry.client import SchemaRegistry
 from schemas.registry.subjects import value_subject
 from schemas.settings import Settings
-from services.alerts.decide import IncidentChange, Observation, begin, decide, end, is_of
+from services.alerts.decide import (
+    IncidentChange,
+    Observation,
+    begin,
+    decide,
+    end,
+    is_ahead,
+    is_of,
+)
 from services.alerts.observe import Ask, Measured, NotMeasured, measure
 from services.alerts.texts import incident_record
 from services.notifier.definitions import Key, NotifierDefinitions
@@ -166,7 +174,8 @@ class Evaluator(KafkaLoop):
             self._asked[key] = step = now_s // definition.alert.every_s
             self._asked_at[key] = time.monotonic()
             asking = asyncio.run_coroutine_threadsafe(
-                observe(self._ask, definition, self._state_of(key, definition), step), self._loop
+                observe(self._ask, definition, self._state_of(key, definition, now_s), step),
+                self._loop,
             )
             asking.add_done_callback(partial(self._report, key, definition, self._generation))
 
@@ -174,14 +183,16 @@ class Evaluator(KafkaLoop):
         for key, definition in definitions.all.items():
             if key in self._asked or not self._is_ours(key) or not definition.alert.active:
                 continue
-            last = max(self._state_of(key, definition).step, self._waits.get(key, -1))
-            if now_s // definition.alert.every_s > last:
+            step = now_s // definition.alert.every_s
+            waits = self._waits.get(key, -1)
+            if step > self._state_of(key, definition, now_s).step and step != waits:
                 yield key
 
-    def _state_of(self, key: Key, definition: AlertDefinition) -> AlertState:
-        """Return the state of an alert; of another version, one before its first step."""
+    def _state_of(self, key: Key, definition: AlertDefinition, now_s: int) -> AlertState:
+        """Return the state of an alert; for one that does not go on, one before its first step."""
         state = self._states.get(key)
-        return state if state is not None and is_of(state, definition) else begin(definition)
+        goes_on = state is not None and is_of(state, definition) and not is_ahead(state, now_s)
+        return state if state is not None and goes_on else begin(definition)
 
     def _report(
         self,
@@ -227,6 +238,10 @@ class Evaluator(KafkaLoop):
         before = self._states.get(key)
         if before is not None and not is_of(before, definition):
             self._write_changes(key, definition, end(before, before.step + 1), before)
+            before = None
+        elif before is not None and is_ahead(before, int(time.time())):
+            log.warning("alert_begins_again", alert=key, reason="its last step is yet to come")
+            self._write_changes(key, definition, end(before, seen.step), before)
             before = None
         before = before or begin(definition)
         after, changes = decide(definition.alert, before, seen.seen, seen.step)

@@ -58,6 +58,8 @@ def _text(
         return f"{title}: closed, as the alert was paused"
     if state.version != definition.version or state.created_at != definition.created_at:
         return f"{title}: closed, as the alert was changed"
+    if change.step < change.opened:
+        return f"{title}: closed, as the clock was set back"
     about = f"{_about(definition)}{_AGAINST[alert.compare]}"
     match change.change:
         case "opened":

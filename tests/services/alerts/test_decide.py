@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from schemas.alerts import Alert, AlertDefinition, AlertState, decode_alert, decode_state
 from schemas.alerts import encode_state as encoded
-from services.alerts.decide import IncidentChange, Observation, begin, decide, end, value_of
+from services.alerts.decide import (
+    IncidentChange,
+    Observation,
+    begin,
+    decide,
+    end,
+    is_ahead,
+    value_of,
+)
 
 ABOVE_TEN: dict[str, Any] = {
     "measure": {"type": "metric", "metric": "orders"},
@@ -116,6 +124,13 @@ def test_what_is_deleted_or_changed_closes_its_incident() -> None:
     (closing,) = end(state, 1)
     assert (closing.change, closing.opened) == ("closed", 0)
     assert end(begin(define(rule)), 1) == ()
+
+
+def test_a_state_of_a_step_that_is_yet_to_come_was_written_by_a_clock_that_was_ahead() -> None:
+    state = msgspec.structs.replace(begin(define(alert())), step=1_000)
+    assert not is_ahead(state, 60 * 1_000 - 240)  # clocks may differ a little
+    assert is_ahead(state, 60 * 1_000 - 360)
+    assert not is_ahead(begin(define(alert())), 0)
 
 
 OBSERVED = st.builds(

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 import time
+import zlib
 from collections import Counter
 from typing import Any
 
 import msgspec
 
-from schemas.alerts import Alert, AlertDefinition
+from schemas.alerts import Alert, AlertDefinition, AlertState, encode_state
 from schemas.avro.codec import Codec, Encoder
 from schemas.avro.files import load
 from schemas.operators.segment import SEGMENT, SegmentDefinition, decode_segment
@@ -162,6 +163,26 @@ async def test_an_alert_that_is_paused_closes_its_incident_and_measures_no_more(
         define(asked, msgspec.structs.replace(made, alert=paused, version=2, revision=2))
         await eventually(lambda: changes(asked) == ["opened", "closed"], lambda: incidents(asked))
     assert incidents(asked)[1]["text"] == "a: closed, as the alert was paused"
+
+
+async def test_an_alert_goes_on_after_a_clock_that_was_ahead_is_set_back(asked: Settings) -> None:
+    sizes = Sizes(asked)
+    define_segment(asked)
+    sizes.publish(30)
+    made = define_alert(asked, {"type": "segment", "segment": "buyers"})
+    later = now_ms() // 1_000 + 86_400
+    state = AlertState(
+        created_at=made.created_at, version=1, every_s=1, step=later, phase="firing", opened=later
+    )
+    number = zlib.crc32(b"shop/a") % asked.partitions
+    record = Record(encode_state(state), b"shop/a", number)
+    produce(asked.cluster, asked.topics.alert_state.name, [record])
+    async with notifying(asked):
+        await eventually(lambda: changes(asked) == ["closed", "opened"], lambda: incidents(asked))
+    closed, opened = incidents(asked)
+    assert closed["text"] == "a: closed, as the clock was set back"
+    assert (closed["incident_id"], closed["step"]) == (f"a/{later}", opened["step"])
+    assert opened["opened_at"] < 1_000 * later
 
 
 async def test_an_alert_that_is_deleted_closes_its_incident(asked: Settings) -> None:
