@@ -22,6 +22,8 @@ MAX_DASHBOARDS_PER_PROJECT: Final = 100
 MAX_TILES: Final = 40
 MAX_QUERY_BYTES: Final = 16_384
 MAX_RANGE_DAYS: Final = 3_660
+FIRST_DAY: Final = datetime.date(1970, 1, 1)
+LAST_DAY: Final = datetime.date(2199, 12, 31)
 
 Title = Annotated[str, Meta(max_length=200)]
 TileText = Annotated[str, Meta(min_length=1, max_length=2_000)]
@@ -296,9 +298,11 @@ def _check_ids(tiles: Sequence[Tile]) -> None:
 
 def _read_day(text: str, path: str) -> None:
     try:
-        datetime.date.fromisoformat(text)
+        day = datetime.date.fromisoformat(text)
     except ValueError:
         raise InvalidRequest("accepted is a day as YYYY-MM-DD", path) from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise InvalidRequest(f"accepted are days from {FIRST_DAY} to {LAST_DAY}", path)
 
 
 _dashboard = msgspec.json.Decoder(Dashboard)

@@ -42,7 +42,7 @@ class Rest:
             Refused: the service refuses it.
             Unavailable: the service does not answer.
         """
-        path = "/".join(quote(part, safe="") for part in (project, *ask.path))
+        path = "/".join(_quoted(part) for part in (project, *ask.path))
         try:
             answer = await self._client.request(
                 "GET" if ask.body is None else "POST",
@@ -63,3 +63,8 @@ class Rest:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _quoted(part: str) -> str:
+    """Return a part of a path. One that is `.` or `..`, as a person's id may be, stays a part."""
+    return quote(part, safe="").replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")

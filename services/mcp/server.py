@@ -13,7 +13,7 @@ from mcp.server.lowlevel import Server
 from schemas.definitions import is_id
 from schemas.errors import AvilaError, InvalidRequest, Unauthorized
 from services.errors import describe
-from services.mcp.answers import NOTE, ToolAnswer, tool_answer
+from services.mcp.answers import NOTE, ToolAnswer, error_answer, tool_answer
 from services.mcp.rest import Refused, Rest
 from services.mcp.schemas import Schema
 from services.mcp.tools import Tool, make_tools
@@ -105,5 +105,5 @@ def _result(answer: ToolAnswer) -> types.CallToolResult:
 
 
 def _error(error: dict[str, Any]) -> types.CallToolResult:
-    text = types.TextContent(type="text", text=msgspec.json.encode({"error": error}).decode())
+    text = types.TextContent(type="text", text=msgspec.json.encode(error_answer(error)).decode())
     return types.CallToolResult(content=[text], is_error=True)

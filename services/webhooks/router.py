@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from confluent_kafka import Message as KafkaMessage
 
 from schemas.avro.codec import Codec
@@ -24,6 +25,8 @@ from schemas.settings import Settings
 from services.notifier.definitions import NotifierDefinitions
 from services.notifier.loops import KafkaLoop
 from services.notifier.member import GroupMember, Record
+
+log = structlog.get_logger(__name__)
 
 _POLL_S: Final = 0.1
 _MAX_BODY_BYTES: Final = 262_144
@@ -129,6 +132,8 @@ class Router(KafkaLoop):
     ) -> Iterator[Record]:
         source = self._sources[topic]
         decoded = self._codecs[topic].decode([message.value() for message in messages])
+        for failure in decoded.failures:
+            log.error("notice_unreadable", topic=topic, reason=failure.detail)
         rows = decoded.batch.to_pylist()
         for row, place in zip(rows, decoded.rows.tolist(), strict=True):
             message = messages[place]

@@ -6,7 +6,9 @@ cookie is needed, which a frame on another site would not get. The page of every
 for the pages that may show it in a frame.
 """
 
+import hashlib
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from starlette.responses import Response
 
 from schemas.dashboards import DashboardDefinition, TextTile, Tile, kind_of
 from schemas.definitions import Definition
-from schemas.errors import NotFound, Unauthorized
+from schemas.errors import InvalidRequest, NotFound, Unauthorized
 from schemas.keys import DashboardLink
 from schemas.operators import OPERATORS
 from services.keys.view import Keys
@@ -52,6 +54,7 @@ class SharedDashboards:
         self._page = page
         self._clock = clock
         self._recent = RecentAnswers()
+        self._names = secrets.token_bytes(32)
 
     async def page(self, request: Request) -> Response:
         """Answer with the document, which only the link's own pages may show in a frame."""
@@ -94,13 +97,24 @@ class SharedDashboards:
                 )
             except NotFound:
                 raise NotFound("what this tile shows was deleted") from None
+            except InvalidRequest:
+                # The message would quote conditions.
+                raise NotFound("what this tile asks for is not accepted any more") from None
             public = _public(json.loads(bytes(answer.figures)))
+            if answer.kind == "events":
+                self._rename_events(public)
             return msgspec.json.encode(
                 msgspec.structs.replace(answer, figures=msgspec.Raw(msgspec.json.encode(public)))
             )
 
         body = await self._recent.get((definition.key, definition.revision, tile.id), make)
         return Response(body, headers=_PRIVATE, media_type="application/json")
+
+    def _rename_events(self, figures: dict[str, Any]) -> None:
+        """Give events other ids: senders choose them, and may have put persons into them."""
+        for one in figures["events"]:
+            name = str(one["event_id"]).encode()
+            one["event_id"] = hashlib.blake2b(name, digest_size=16, key=self._names).hexdigest()
 
     def _opened(self, request: Request) -> tuple[DashboardLink, DashboardDefinition]:
         """Return the link of the address, whose secret the request shows, and its dashboard.
