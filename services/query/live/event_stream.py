@@ -59,6 +59,8 @@ WRITE_TIMEOUT_S: Final = 10.0
 _RETRY_MS: Final = 1_000
 _ACCEPTED: Final = {MEDIA_TYPE, "text/*", "*/*", ""}
 _EVENTS: Final = "events"
+# In texts of JSON they are escaped.
+_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
 log = structlog.get_logger(__name__)
 
@@ -309,9 +311,9 @@ async def _begin(subscription: Subscription, topic: str) -> None:
 
 
 def _event(name: str, data: bytes, message_id: str) -> bytes:
-    """Return an event; its data is JSON, which has no line break."""
+    """Return an event. Line breaks between tokens, which senders may use, would end it early."""
     head = f"id: {message_id}\n" if message_id else ""
-    return f"{head}event: {name}\ndata: ".encode() + data + b"\n\n"
+    return f"{head}event: {name}\ndata: ".encode() + data.translate(_SPACES) + b"\n\n"
 
 
 def _check_accept(request: Request) -> None:

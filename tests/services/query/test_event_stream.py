@@ -143,6 +143,19 @@ def test_events_are_sampled(service: Service, place: Place) -> None:
         assert seen == 5
 
 
+def test_an_event_whose_properties_have_line_breaks_is_one_message(
+    service: Service, place: Place
+) -> None:
+    events = Events(place)
+    with following(service, "events") as stream:
+        events.publish("view", properties='{"a":\n\n1,\r\r"data":\n":\\n"}')
+        (shown,) = stream.receive().data["events"]
+        assert shown["properties"] == {"a": 1, "data": ":\n"}
+        events.publish("click")
+        (shown,) = stream.receive().data["events"]
+        assert shown["event"] == "click"
+
+
 @pytest.mark.parametrize(
     ("path", "token", "status", "field"),
     [
