@@ -114,7 +114,7 @@ def _retry_after_s(text: str) -> int:
     """Return the seconds that a header asks to wait, at most an hour; 0 without one."""
     if text.isascii() and text.isdigit():
         return min(int(text[:9]), _MAX_RETRY_AFTER_S)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         at = email.utils.parsedate_to_datetime(text).timestamp()
         return min(max(0, int(at - time.time())), _MAX_RETRY_AFTER_S)
     return 0

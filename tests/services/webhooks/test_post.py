@@ -131,6 +131,33 @@ async def test_what_is_no_answer_is_a_failure_and_no_defect(answered: bytes) -> 
     assert answer.reason
 
 
+@pytest.mark.parametrize(
+    ("asked", "pause_s"),
+    [
+        ("30", 30),
+        ("999999999999", 3_600),
+        ("-5", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0),
+        ("1 Jan 2026 1:1:1 +99999999999999", 0),
+        ("soon", 0),
+    ],
+)
+async def test_a_pause_of_any_text_is_an_hour_at_most_and_no_defect(
+    asked: str, pause_s: int
+) -> None:
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        head = f"HTTP/1.1 503 busy\r\nretry-after: {asked}\r\ncontent-length: 0\r\n\r\n"
+        writer.write(head.encode())
+        writer.close()
+
+    async with await asyncio.start_server(busy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await post(f"http://127.0.0.1:{port}/", b"{}", {}, LOCAL)
+    assert (answer.status, answer.retry_after_s) == (503, pause_s)
+
+
 async def test_nobody_listens_and_no_such_name_are_failures() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
