@@ -258,8 +258,11 @@ def test_a_dashboard_is_built_with_a_form_and_arranged_by_drag_and_by_keys(
     assert arranged[0] == dragged
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="Morning")).to_be_visible()
-    saved = system.ask(f"{shop}/dashboards/new-dashboard")
-    assert [one["id"] for one in saved["tiles"]] == arranged
+    place = f"{shop}/dashboards/new-dashboard"
+    assert eventually(
+        lambda: [one["id"] for one in system.ask(place)["tiles"]] == arranged, TIMEOUT_S
+    )
+    saved = system.ask(place)
     added = next(one for one in saved["tiles"] if one.get("title") == "Purchases by day")
     assert (added["width"], added["height"]) == (3, 1)
     assert added["query"]["series"] == [{"event": "purchase", "measure": "events"}]

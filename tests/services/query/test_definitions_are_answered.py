@@ -103,7 +103,7 @@ def samples(body: Json, parameter: Json) -> list[Any]:
         return [None]
     if schema["type"] == "array":
         return [OTHER]
-    if parameter["name"] in {"from", "to"} and "format" not in schema:
+    if parameter["name"] in {"from", "to", "at"} and "format" not in schema:
         return ["2024-07-01"]  # positions or a time, as for `as_of`
     assert schema["format"] == "date", parameter
     # A Sunday or a Monday, and the first day of a month.
