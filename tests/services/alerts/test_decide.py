@@ -133,9 +133,14 @@ def test_a_state_of_a_step_that_is_yet_to_come_was_written_by_a_clock_that_was_a
     assert not is_ahead(begin(define(alert())), 0)
 
 
+# Figures come from JSON, so all are finite.
+FINITE = st.none() | st.sampled_from([0.0, 1.0, 10.0, 20.0])
 OBSERVED = st.builds(
     Observation,
     figure=st.none() | st.sampled_from([1.0, 10.0, 11.0, 20.0]),
+    baseline=FINITE,
+    sample=FINITE,
+    total=FINITE,
     error=st.sampled_from(["", "", "", "away"]),
     rechecked=st.none() | st.builds(Observation, figure=st.none() | st.sampled_from([1.0, 20.0])),
 )

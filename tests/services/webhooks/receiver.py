@@ -16,7 +16,7 @@ from starlette.routing import Route
 from services.listening import listen
 from services.notifier.run import QuietServer
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Received(NamedTuple):
