@@ -95,12 +95,13 @@ class TopicReader:
         """Return up to 10,000 of the next records, in order within each partition.
 
         Blocks until there is one, for about `timeout_s` at most; it may return none before that.
+        Before the partitions are known, it waits at least half a second for the broker to name them.
         `caught_up` and `positions` already include the records returned.
 
         Raises:
             Misconfigured: a topic does not exist, or access to it is denied.
         """
-        if not self._partitions and not self._assign(timeout_s):
+        if not self._partitions and not self._assign(max(timeout_s, _METADATA_TIMEOUT_S)):
             return []
         # consume(n, t) alone would wait until it has n records or t has passed.
         first = self._consumer.poll(timeout_s)
@@ -163,6 +164,7 @@ class TopicReader:
         return False
 
 
+_METADATA_TIMEOUT_S: Final = 0.5  # no broker answers within no time at all
 _END_OF_PARTITION: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _FINAL: Final = {
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001

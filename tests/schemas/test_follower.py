@@ -12,12 +12,14 @@ from tests.kafka import EphemeralTopic, Record
 TIMEOUT_S = 120.0
 
 
-def read_until(follower: TopicReader, done: Callable[[list[Message]], bool]) -> list[Message]:
+def read_until(
+    follower: TopicReader, done: Callable[[list[Message]], bool], poll_s: float = 0.1
+) -> list[Message]:
     messages: list[Message] = []
     deadline = time.monotonic() + TIMEOUT_S
     while not done(messages):
         assert time.monotonic() < deadline, f"only {len(messages)} records"
-        messages += follower.poll(0.1)
+        messages += follower.poll(poll_s)
     return messages
 
 
@@ -45,6 +47,15 @@ def test_topics_that_are_empty_are_caught_up_with(broker: Broker) -> None:
         TopicReader(broker.bootstrap, [one.name, other.name]) as follower,
     ):
         assert read_until(follower, lambda _: follower.caught_up) == []
+
+
+def test_a_reader_that_waits_for_nothing_reads_all_the_same(broker: Broker) -> None:
+    with (
+        EphemeralTopic(broker.bootstrap) as topic,
+        TopicReader(broker.bootstrap, [topic.name]) as follower,
+    ):
+        topic.produce(Record(b"one"))
+        assert read_until(follower, lambda found: len(found) == 1, poll_s=0.0)
 
 
 def test_records_that_come_later_are_returned_too(broker: Broker) -> None:
