@@ -95,7 +95,7 @@ class TopicReader:
         """Return up to 10,000 of the next records, in order within each partition.
 
         Blocks until there is one, for about `timeout_s` at most; it may return none before that.
-        Before the partitions are known, it waits at least half a second for the broker to name them.
+        Until the broker has named the partitions, it waits at least half a second for that.
         `caught_up` and `positions` already include the records returned.
 
         Raises:
