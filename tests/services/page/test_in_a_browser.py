@@ -332,6 +332,17 @@ def test_the_page_speaks_portuguese_to_who_does_and_remembers_another_choice(
     expect(page.locator(".head .note")).to_contain_text("within 24 h · steps in order")
 
 
+def test_the_name_of_a_language_that_nothing_formats_shuts_nobody_out(
+    open_page: Open, shop: str
+) -> None:
+    page = open_page(f"{shop}/funnels/buy")
+    page.add_init_script(
+        "Object.defineProperty(navigator, 'languages', {get: () => ['en-US@posix', 'en']})"
+    )
+    page.reload()
+    expect(page.locator(".head .note")).to_contain_text("within 24 h · steps in order")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_no_page_is_too_wide_or_shuts_anybody_out(

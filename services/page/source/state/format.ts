@@ -3,7 +3,17 @@ import { language, t } from "../words";
 
 /** The reader's own variant of the chosen language, such as en-GB, if the browser names one. */
 export function locale(): string {
-  return navigator.languages.find((one) => one.toLowerCase().startsWith(language.value)) ?? language.value;
+  const regions = navigator.languages.filter((one) => one.toLowerCase().startsWith(language.value));
+  return regions.find(isTag) ?? language.value;
+}
+
+/** Whether `Intl` accepts a language: some systems name one like `en-US@posix`, at which it throws. */
+function isTag(text: string): boolean {
+  try {
+    return Intl.getCanonicalLocales(text).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 export function count(value: number | null | undefined): string {
