@@ -10,6 +10,7 @@ import pytest
 from schemas.settings import Settings
 from tests.credentials import TOKEN, bearer
 from tests.oracles.events import Event
+from tests.processes import eventually
 from tests.services.query.conftest import prepared, serve_in_thread
 from tests.services.query.queries.asking import ms
 from tests.services.query.recorded import Recorded
@@ -65,6 +66,7 @@ def api(settings: Settings, warehouse: Warehouse) -> Iterator[httpx.Client]:
         with httpx.Client(
             base_url=project, headers=bearer(TOKEN), transport=transport, timeout=60
         ) as client:
+            assert eventually(lambda: client.get("dashboards").status_code == 200, 60)
             yield client
 
 
