@@ -39,7 +39,7 @@ from services.query.http.routes import ApiRoute, RouteGroup
 _DASHBOARDS: Final = "/dashboards"
 _DASHBOARD: Final = "/dashboards/{id}"
 
-DASHBOARD_ROUTES: Final = RouteGroup(
+DASHBOARD_ROUTES: Final[RouteGroup[Dashboards]] = RouteGroup(
     (
         ApiRoute(
             "GET",

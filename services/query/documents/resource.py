@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.definitions import ID_FORMAT, definition_key, is_id
-from schemas.errors import Conflict, InvalidRequest
+from schemas.errors import Conflict, InvalidRequest, NotFound
 from services.commands import Commands, Write
 from services.query.http.params import (
+    ANY,
+    Expected,
     encode_response,
     key_of,
     now_ms,
@@ -56,6 +58,9 @@ class DocumentSpec(NamedTuple, Generic[B, D]):
 class Documents(Generic[B, D]):
     """The endpoints under `/api/projects/{project}/<plural>` of one kind.
 
+    `definitions` are those that others read, too, and that somebody else applies changes to;
+    without them, the kind has its own.
+
     Attributes:
         definitions: those of this kind, as they are now.
         max_per_project: how many a project may have.
@@ -63,8 +68,14 @@ class Documents(Generic[B, D]):
 
     max_per_project: int
 
-    def __init__(self, spec: DocumentSpec[B, D], view: TopicView[Any], commands: Commands) -> None:
-        self.definitions = Definitions[D](spec.kind)
+    def __init__(
+        self,
+        spec: DocumentSpec[B, D],
+        view: TopicView[Any],
+        commands: Commands,
+        definitions: Definitions[D] | None = None,
+    ) -> None:
+        self.definitions = Definitions[D](spec.kind) if definitions is None else definitions
         self._spec = spec
         self._view = view
         self._commands = commands
@@ -109,11 +120,7 @@ class Documents(Generic[B, D]):
         def decide() -> Write[D]:
             if self.definitions.find(key) or self.definitions.unreadable(key):
                 raise Conflict(f"project {project} has a {spec.kind} {key.id} already")
-            if len(self.definitions.of(project)) >= self.max_per_project:
-                raise Conflict(
-                    f"project {project} has {self.max_per_project} {spec.plural}, which is the "
-                    "maximum: delete one first"
-                )
+            self._require_room(project)
             now, numbers = now_ms(), self.definitions.numbers(key).next()
             return self._write(spec.define(parts(key, numbers, now, now), body), None)
 
@@ -123,28 +130,33 @@ class Documents(Generic[B, D]):
 
     async def replace(self, request: Request) -> Response:
         """Change one."""
-        key = key_of(request)
-        fields = await read_fields(request)
-        expected = read_expected(request, fields)
-        if take(fields, "id", str) not in {None, key.id}:
-            raise InvalidRequest(f"the {self._spec.kind} of this address is {key.id}", "id")
-        self._drop_shown(fields)
-        body = self._read(key.project_id, fields)
-        self._view.require()
+        key, expected, body = await self._read_changed(request)
 
         def decide() -> Write[D]:
             before = None if self.definitions.unreadable(key) else self.definitions.get(key)
-            numbers = self.definitions.numbers(key)
-            expected.check(key.id, numbers)
-            created, now = now_ms(), now_ms()
-            after = numbers.next()
-            if before is not None:
-                created, now = before.created_at, max(now, before.updated_at)
-                if self._spec.counts_alike(self._spec.body(before), body):
-                    after = after._replace(version=before.version)
-            return self._write(self._spec.define(parts(key, after, created, now), body), before)
+            expected.check(key.id, self.definitions.numbers(key))
+            return self._succeed(key, before, body)
 
         return self._respond(await self._commands.change(decide))
+
+    async def put(self, request: Request) -> Response:
+        """Create one under the id of the address, or change it."""
+        key, expected, body = await self._read_changed(request)
+
+        def decide() -> Write[tuple[D, bool]]:
+            before = self.definitions.find(key)
+            if before is not None or self.definitions.unreadable(key) is not None:
+                expected.check(key.id, self.definitions.numbers(key))
+            elif expected != ANY:
+                raise NotFound(f"project {key.project_id} has no {self._spec.kind} {key.id}")
+            else:
+                self._require_room(key.project_id)
+            self._check_others(key, body)
+            write = self._succeed(key, before, body)
+            return Write(*write[:3], (write.result, before is None), write.also)
+
+        definition, is_new = await self._commands.change(decide)
+        return self._respond(definition, 201 if is_new else 200)
 
     async def delete(self, request: Request) -> Response:
         """Delete one."""
@@ -158,10 +170,50 @@ class Documents(Generic[B, D]):
             numbers = self.definitions.numbers(key)
             expected.check(key.id, numbers)
             record = definition_key(key.project_id, self._spec.kind, key.id)
-            return Write(record, None, tombstone_headers(numbers), None)
+            return Write(record, None, tombstone_headers(numbers), None, self._deleted_with(key))
 
         await self._commands.change(decide)
         return Response(status_code=204)
+
+    async def _read_changed(self, request: Request) -> tuple[Key, Expected, B]:
+        """Return what a request to change a document asks for; one may be sent as it is shown."""
+        key = key_of(request)
+        fields = await read_fields(request)
+        expected = read_expected(request, fields)
+        if take(fields, "id", str) not in {None, key.id}:
+            raise InvalidRequest(f"the {self._spec.kind} of this address is {key.id}", "id")
+        self._drop_shown(fields)
+        body = self._read(key.project_id, fields)
+        self._view.require()
+        return key, expected, body
+
+    def _require_room(self, project: str) -> None:
+        """Raise `Conflict` if the project has as many documents as it may have."""
+        if len(self.definitions.of(project)) >= self.max_per_project:
+            raise Conflict(
+                f"project {project} has {self.max_per_project} {self._spec.plural}, which is the "
+                "maximum: delete one first"
+            )
+
+    def _succeed(self, key: Key, before: D | None, body: B) -> Write[D]:
+        """Return what writes a document that follows `before`, or nothing that can be read."""
+        created, now = now_ms(), now_ms()
+        after = self.definitions.numbers(key).next()
+        if before is not None:
+            created, now = before.created_at, max(now, before.updated_at)
+            if self._spec.counts_alike(self._spec.body(before), body):
+                after = after._replace(version=before.version)
+        return self._write(self._spec.define(parts(key, after, created, now), body), before)
+
+    def _check_others(self, key: Key, body: B) -> None:
+        """Raise `Conflict` for a body that the project's other documents do not allow."""
+
+    def _deleted_with(
+        self,
+        key: Key,  # noqa: ARG002 (some kinds have records of their own)
+    ) -> Sequence[Write[Any]]:
+        """Return the writes that delete what ends with a document."""
+        return ()
 
     def _read(self, project: str, fields: dict[str, msgspec.Raw]) -> B:
         """Return the body that some fields give; raises `InvalidRequest`."""
