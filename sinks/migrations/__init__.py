@@ -156,7 +156,7 @@ def _of_months(store: Database, statement: str, database: str) -> Iterator[str]:
 
 
 def _text(store: Database, query: str) -> str:
-    """Return the only value of a query, of which the client makes a number if it has digits only.
+    """Return the only value of a query. The client turns a text of digits into a number.
 
     If it is empty, the client returns a summary instead.
     """

@@ -18,7 +18,7 @@ SCHEMA = {"properties": {"amount": {"type": "number"}}, "required": ["amount"]}
 
 
 def texts(count: int, wrong: int) -> list[str]:
-    """Purchases, of which the last ones have no amount and are of another version of the app."""
+    """Purchases. The last ones have no amount and come from another version of the app."""
     right = {"app_version": "3.1", "country": "pt"}
     return [json.dumps({**right, "amount": n}) for n in range(count - wrong)] + [
         json.dumps({"app_version": "2.9", "country": "pt", "context": {"os": "ios"}})

@@ -25,7 +25,7 @@ interface Live {
   backfilled: number;
 }
 
-/** `held` is undefined until it is known; `empty` stands in place of a list without definitions. */
+/** Show definitions: `held` is undefined until they are known; `empty` is shown if there are none. */
 export function DefinitionList<D extends Definition, L extends Live>({
   page,
   title,
