@@ -2,9 +2,9 @@
 
 A kernel does no I/O, allocates nothing and reads no clock. Its machine code is cached beside the
 module, or in the user's cache directory if that is not writable. Numba compiles a kernel for each
-combination of argument types, so kernels pass int64 scalars to each other. It would take a cached
-kernel as long as its own module is unchanged; because others are inlined into it, it is compiled
-again whenever a module of `pipelines`, or one beside its own, has changed.
+combination of argument types, so kernels pass int64 scalars to each other. A kernel is compiled
+again when its module, or one that this imports, has changed (`kernel_sources`): a cache can be
+copied with the modules.
 
 Kernels are inlined into the kernels that call them. Passing an array means passing seven numbers,
 and a fold passes half a dozen arrays for every event: that took a third of its time. References to
@@ -14,14 +14,14 @@ passes in the arrays that it writes to.
 """
 
 from collections.abc import Callable
-from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from pipelines.columnar.kernel_sources import digest_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,26 +49,11 @@ _examples: Final[list[Callable[[], None]]] = []
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile `function` at its first call."""
     dispatcher: Any = _compile(function)
-    # Numba has no public way to say what machine code in its cache depends on.
+    # Numba has no public way to say what machine code in its cache depends on. By itself it looks
+    # at the time and size of the kernel's own module.
     cached = dispatcher._cache._cache_file  # noqa: SLF001
-    sources = _digest_of(_PIPELINES), _digest_of(Path(function.__code__.co_filename).parent)
-    cached._source_stamp = f"{cached._source_stamp}/{sources}"  # noqa: SLF001
+    cached._source_stamp = digest_of(Path(function.__code__.co_filename))  # noqa: SLF001
     return cast(Callable[P, T], dispatcher)
-
-
-@cache
-def _digest_of(directory: Path) -> str:
-    """Return what differs if any module below a directory does.
-
-    Modules without kernels count, too: kernels hold the constants and types that they import.
-    """
-    digest = blake2b(digest_size=8)
-    for path in sorted(directory.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-_PIPELINES: Final = Path(__file__).parents[1]
 
 
 def register_example(call: Callable[[], None]) -> Callable[[], None]:
