@@ -27,7 +27,7 @@ from services.ingest.limits import Limits
 from services.ingest.server import IngestServer
 from services.listening import listen
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS, left_topics
+from tests.conftest import PARTITIONS, idle_consumers, left_topics
 from tests.credentials import KEY, bearer, put, put_keys, query_token
 from tests.kafka import Tail, read_all
 
@@ -175,7 +175,9 @@ def deployment(broker: Broker) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def shared(broker: Broker) -> Iterator[Ingest]:
     """A service with the default limits, for tests that do not look at what is on the inbox."""
-    with deployment(broker) as settings, serving(settings) as ingest:
+    with deployment(broker) as settings, ExitStack() as stack:
+        with idle_consumers():
+            ingest = stack.enter_context(serving(settings))
         yield ingest
 
 
