@@ -3,8 +3,8 @@
 Definitions are JSON records of the definitions topic under the key `project/kind/id`; a tombstone
 deletes one. Readers of the topic skip the kinds that they do not use. Every version of an
 operator's definition is counted from the first event on. Those definitions are in
-`schemas.operators`, tracking plans in `schemas.plans`, flags in `schemas.flags`, and keys and
-projects, which have no versions, in `schemas.keys`.
+`schemas.operators`, tracking plans in `schemas.plans`, and keys and projects, which have no
+versions, in `schemas.keys`.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-# The name of an operator, or `plan`, `flag`, `dashboard`, `dashboard-link`, `write-key`,
-# `query-token`, `project` or `session`.
+# The name of an operator, or `plan`, `dashboard`, `dashboard-link`, `write-key`, `query-token`,
+# `project` or `session`.
 Kind: TypeAlias = str
 
 # The fields of a definition's body that do not change what is counted.

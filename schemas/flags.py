@@ -38,7 +38,7 @@ class FlagVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     key: FlagKey
-    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1
+    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
     payload: Payload = None
 
 
@@ -53,7 +53,7 @@ class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     key: FlagKey
     segment: Id | None = None
     variants: Annotated[tuple[FlagVariant, ...], Meta(max_length=MAX_VARIANTS)] = ()
-    rollout_percentage: Percentage = 100
+    rollout_percentage: Percentage = 100.0
     payload: Payload = None
     active: bool = True
     name: Text = ""

@@ -8,7 +8,6 @@ keys or plans has topics of its own (`settings`, `own`).
 
 import io
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +29,7 @@ from services.topics import ensure_topics
 from tests.conftest import PARTITIONS, idle_consumers, left_topics
 from tests.credentials import KEY, bearer, put, put_keys, query_token
 from tests.kafka import Tail, read_all
+from tests.processes import eventually as holds_eventually
 
 SCHEMA_ID = 7
 TIMEOUT_S = 120.0
@@ -124,10 +124,7 @@ def decode(value: bytes, schema_id: int = SCHEMA_ID) -> dict[str, Any]:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Return as soon as `holds()`; fail if it does not in time."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.01)
+    assert holds_eventually(holds, TIMEOUT_S), "still not so"
 
 
 @contextmanager

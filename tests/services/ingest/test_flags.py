@@ -29,7 +29,7 @@ TOKEN = {"token": KEY, "distinct_id": "ann"}
 def define_flag(settings: Settings, name: str, project: str = "default", /, **body: Any) -> None:
     """Write a flag straight to its topic; its key is its id."""
     flag = decode_flag(msgspec.json.encode({"key": name} | body))
-    numbers = {"version": 1, "created_at": 1, "updated_at": 1}
+    numbers: dict[str, Any] = {"version": 1, "created_at": 1, "updated_at": 1}
     define(settings, FlagDefinition(project_id=project, id=name, flag=flag, **numbers))
 
 

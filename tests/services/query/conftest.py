@@ -33,6 +33,7 @@ from tests.conftest import deployment, free_ports, idle_consumers
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.kafka import Record, produce
 from tests.processes import eventually as holds_eventually
+from tests.processes import pause_s
 
 DEADLINE_S = 120.0
 NOTHING = {"buckets": [], "counts": [], "sum_ms": 0}
@@ -59,11 +60,11 @@ async def eventually(
     ask: Callable[[], Awaitable[httpx.Response]], is_right: Callable[[httpx.Response], bool]
 ) -> httpx.Response:
     """Ask until the answer is right."""
-    deadline = time.monotonic() + DEADLINE_S
+    started = time.monotonic()
     while not is_right(answer := await ask()):
-        assert time.monotonic() < deadline, answer.text
+        assert time.monotonic() < started + DEADLINE_S, answer.text
         # An answer from memory never gives way to what it waits for on this loop.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause_s(started))
     return answer
 
 
