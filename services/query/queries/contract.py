@@ -14,7 +14,6 @@ from services.query.clickhouse.printer import (
     TokenSql,
     filtered,
     print_query,
-    token_of,
 )
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Label, Select
@@ -95,8 +94,7 @@ class QueryContext(NamedTuple):
         def of_source(source: EventSource) -> Statement:
             assert isinstance(source, Prefix), "the query has positions"
             passing = filtered(source, self.scope, where, span, label)
-            token = token_of(source, self.scope, label) if label else lambda _: "''"
-            return state(passing, token)
+            return state(passing, TokenSql(source, self.scope, label))
 
         return of_source
 
