@@ -18,6 +18,7 @@ from services.query.clickhouse.events import (
     events,
     fingerprint_sql,
     holds,
+    limit_sql,
     period_sql,
 )
 from services.query.clickhouse.printer import TokenSql
@@ -63,8 +64,9 @@ def persons_statement(
     shown: Sequence[str],
     label: int,
     asked: CohortPersons,
+    limit: int | None,
 ) -> Statement:
-    """Return the statement for a page of the persons of a cell, and one more if there are more."""
+    """Return the statement for the first persons of a cell, or for all without a `limit`."""
     bind = Binder()
     column = bind(asked.column, "Int64")
     holding: dict[CohortCounted, str] = {
@@ -78,7 +80,7 @@ def persons_statement(
 SELECT person_id FROM ({_entries(source, plan, token, bind)})
 WHERE began = {bind(plan.number(asked.begin), "Int32")} AND {holding[asked.counted]} AND {of_label}
     AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608 (of placeholders)
     return Statement(text, bind.parameters)
 

@@ -1,7 +1,7 @@
 """A funnel that is asked once."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,7 @@ from schemas.queries.adhoc import (
     FunnelQuery,
 )
 from schemas.time.calendar import begin_of, find_zone, midnight
+from services.query.clickhouse.events import EventSource, Statement
 from services.query.queries.adhoc.days import ONE_DAY, read_days
 from services.query.queries.adhoc.funnel_plan import FunnelPlan, plan_funnel
 from services.query.queries.adhoc.funnel_rows import TOTAL
@@ -28,7 +29,7 @@ from services.query.queries.adhoc.labels import (
     asked_label,
     value_of,
 )
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row
 from services.query.tables.columns import columns
@@ -189,14 +190,35 @@ async def _persons(
     asked = query.persons
     if asked is None:
         return None
+    state = _persons_state(context, query, plan, shown, asked, asked.limit + 1)
+    result = await context.events.query(context.project_id, state, context.positions)
+    return FunnelPersonsPage(*result.page(asked.limit))
+
+
+async def _all_persons(context: QueryContext, query: FunnelQuery) -> StateStatement | None:
+    if query.persons is None:
+        return None
+    plan = plan_funnel(context.project_id, query, context.complete_until)
+    shown = await _shown(context, query, plan)
+    return _persons_state(context, query, plan, shown, query.persons, None)
+
+
+def _persons_state(
+    context: QueryContext,
+    query: FunnelQuery,
+    plan: FunnelPlan,
+    shown: Sequence[str],
+    asked: FunnelPersons,
+    limit: int | None,
+) -> Callable[[EventSource], Statement]:
+    """Return what makes the statement for the persons that a query asks for."""
     among, label = asked_label(asked, shown)
-    result = await context.run_labelled(
-        lambda source, token: persons_statement(source, plan, token, among, label, asked),
+    return context.labelled(
+        lambda source, token: persons_statement(source, plan, token, among, label, asked, limit),
         query.where,
         plan.span,
         plan.label,
     )
-    return FunnelPersonsPage(*result.page(asked.limit))
 
 
 def _end_of(query: FunnelQuery, day: int) -> int:
@@ -256,4 +278,5 @@ FUNNEL: Final = QueryKind(
     ),
     check=read_days,
     closes=_closes,
+    persons=_all_persons,
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from schemas.queries.adhoc import FunnelPersons
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import EventSource, Statement, events, holds
+from services.query.clickhouse.events import EventSource, Statement, events, holds, limit_sql
 from services.query.clickhouse.printer import TokenSql
 from services.query.queries.adhoc.funnel_plan import FunnelPlan
 from services.query.queries.adhoc.funnel_rows import TOTAL, entered_sql, rows_sql
@@ -74,8 +74,9 @@ def persons_statement(
     shown: Sequence[str],
     label: int,
     asked: FunnelPersons,
+    limit: int | None,
 ) -> Statement:
-    """Return the statement for a page of the persons of a label, and one more if there are more."""
+    """Return the statement for the first persons of a label, or for all without a `limit`."""
     bind = Binder()
     missed = _missed(plan, asked.step)
     holding = {
@@ -87,7 +88,7 @@ def persons_statement(
 SELECT person_id FROM ({rows_sql(source, plan, token, shown, bind)})
 WHERE key = (toInt32({TOTAL}), {bind(label, "Int64")}) AND {holding}
     AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608 (of placeholders)
     return Statement(text, bind.parameters)
 
