@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyruhvro
 from fastavro.schema import SchemaParseException, UnknownType
 
+from schemas.avro.arrow_without_pandas import let_arrow_find_no_pandas
 from schemas.errors import InvalidRequest
+
+let_arrow_find_no_pandas()
 
 # A schema in JSON: a name, a list (a union) or an object.
 Tree = Any

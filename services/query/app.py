@@ -47,6 +47,8 @@ from services.query.dashboards.links import Links
 from services.query.dashboards.resource import Dashboards
 from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES, SHARED_ROUTES
 from services.query.dashboards.shared import SharedDashboards
+from services.query.flags.resource import Flags
+from services.query.flags.routes import FLAG_ROUTES
 from services.query.http import grpc as rpc
 from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Check, Health, broker_check
@@ -87,6 +89,7 @@ from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
+from services.query.views.progress import StatusResponse
 from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
 from services.worker import WorkerCheck, WorkersNow
@@ -119,6 +122,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         annotations.apply(changes.definitions)
         subscriptions.apply(changes.definitions)
         alerts.apply(changes.definitions)
+        flags.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -133,6 +137,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     annotations = Annotations(definitions_view, commands)
     subscriptions = Subscriptions(settings, definitions_view, commands)
     alerts = Alerts(settings, registry, subscriptions, definitions_view, commands)
+
+    def segment_status(definition: SegmentDefinition) -> StatusResponse:
+        kinds = [operator.spec for operator in OPERATORS]
+        status: StatusResponse = resources[kinds.index(SEGMENT)].status_of(definition)
+        return status
+
+    flags = Flags(segments, segment_status, definitions_view, commands)
 
     async def promote_all() -> None:
         for resource in resources:
@@ -232,6 +243,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (ANNOTATION_ROUTES, annotations),
         (SUBSCRIPTION_ROUTES, subscriptions),
         (ALERT_ROUTES, alerts),
+        (FLAG_ROUTES, flags),
     ]
     public: dict[str, Handler] = {
         "/": page.index,

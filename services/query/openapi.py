@@ -109,7 +109,7 @@ def _description() -> str:
     return (
         f"Define {', '.join(plurals[:-1])} and {plurals[-1]}, and read the results that the stream "
         "keeps; ask ClickHouse any question about the past with a query; define tracking plans, "
-        "which say what the properties of events must be. The "
+        "which say what the properties of events must be, and feature flags of segments. The "
         "WebSocket `/api/projects/{project}/live`, which OpenAPI cannot describe, sends results "
         f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first. '
         "`GET /api/projects/{project}/live/{topic}` sends one of these topics as "

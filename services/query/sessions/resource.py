@@ -73,7 +73,6 @@ class Sessions:
         """Begin a session with a query token, and set its cookie."""
         check_own_page(request.headers, changing=True)
         client = client_of(request.scope)
-        self._attempts.check(client)
         given = read_request(_sign_in, msgspec.json.encode(await read_fields(request)))
         self._view.require()
         try:
