@@ -1,6 +1,7 @@
 """A funnel that is asked once."""
 
 import datetime
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from schemas.time.calendar import begin_of, find_zone, midnight
 from services.query.clickhouse.events import EventSource, Statement
 from services.query.queries.adhoc.days import ONE_DAY, read_days
 from services.query.queries.adhoc.funnel_plan import FunnelPlan, plan_funnel
-from services.query.queries.adhoc.funnel_rows import TOTAL
+from services.query.queries.adhoc.funnel_rows import FIRST_DAY_KEY, read_day_key
 from services.query.queries.adhoc.funnel_sql import (
     figures_statement,
     persons_statement,
@@ -111,33 +112,36 @@ async def _answer(context: QueryContext, query: FunnelQuery) -> FunnelQueryRespo
         plan.span,
         plan.label,
     )
-    found = {
-        (int(day), int(label)): _figures(plan, columns)
-        for day, label, *columns in zip(*result.columns, strict=True)
-    }
+    found: dict[int, dict[str, Any]] = {}
+    reached: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(query.funnel.steps))
+    for key, count, *lists in zip(*result.columns, strict=True):
+        if int(key) < FIRST_DAY_KEY:
+            found[int(key)] = _figures(plan, lists)
+        else:
+            day, step = read_day_key(int(key))
+            reached[day][step - 1] = int(count)
     days = [
         FunnelDayResponse(
             begin_of("day", number),
-            found[number, label]["reached"],
+            reached[number],
             not context.is_complete(_end_of(query, number) + plan.window_ms),
         )
-        for number, label in sorted(found)
-        if number != TOTAL
+        for number in sorted(reached)
     ]
     nothing = _figures(plan, [[]] * _COLUMNS)
     return FunnelQueryResponse(
         **context.parts(incomplete=any(day.incomplete for day in days)),
-        **found.get((TOTAL, EVERY), nothing),
+        **found.get(EVERY, nothing),
         steps=[step.event for step in query.funnel.steps],
         days=days,
         breakdown=[
             FunnelValueResponse(
                 value=value_of(shown, label),
                 other=label == OTHER,
-                **found[TOTAL, label],
+                **found[label],
             )
             for label in [*range(1, len(shown) + 1), OTHER]
-            if (TOTAL, label) in found
+            if label in found
         ],
         persons=await _persons(context, query, plan, shown),
     )
