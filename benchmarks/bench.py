@@ -6,7 +6,6 @@ compiling and joining a group are not counted. It stops at the end of the topic,
 """
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.history import publish
 from schemas.avro import files
 from schemas.avro.codec import Encoder
 from schemas.definitions import Definition
@@ -411,11 +411,11 @@ def answers(url: str) -> bool:
 
 
 def report(title: str, rows: Mapping[str, Timed], figures: Mapping[str, object]) -> None:
-    """Print a table and, as the last line, the figures as JSON."""
+    """Print a table and, as the last line, the figures as JSON; record them if asked to."""
     table = Table(title=title)
     for column in ("", "events/s", "µs CPU an event"):
         table.add_column(column, justify="left" if not column else "right")
     for name, found in rows.items():
         table.add_row(name, f"{found.events_per_s:,.0f}", f"{found.cpu_us_per_event:.1f}")
     console.print(table)
-    print(json.dumps(figures))
+    publish(figures)

@@ -8,7 +8,6 @@ load is open-loop: it keeps its rate whatever the system does. A probe is sent w
 it is seen.
 """
 
-import argparse
 import json
 import sys
 import threading
@@ -33,6 +32,7 @@ from benchmarks.bench import (
     until,
 )
 from benchmarks.definitions import sixty
+from benchmarks.history import benchmark_parser, publish
 from schemas.avro import files
 from schemas.avro.codec import Codec
 from schemas.operators.funnel import FUNNEL
@@ -52,7 +52,7 @@ _ASK_EVERY_S = 0.02
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--all", action="store_true", help="60 definitions instead of 8 funnels")
     given = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
                         figures[figure][str(rate)] = slower
                         figures.setdefault(f"{name}_{figure}", {})[str(rate)] = found
             probe.close()
-    print(json.dumps(figures))
+    publish(figures)
 
 
 @contextmanager

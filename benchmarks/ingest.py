@@ -16,7 +16,6 @@ as large as ours, and a Go service on franz-go. They take the same requests as o
 Without Go, and without a proxy to fetch Go modules from, the figures that need it are null.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +41,7 @@ from benchmarks.bench import (
     system,
     until,
 )
+from benchmarks.history import benchmark_parser
 from benchmarks.load import golang, payloads
 from benchmarks.load.closed_loop import http_command, saturate, streams_command
 from benchmarks.load.open_loop import Latency, Paced, by_streams, by_vegeta, highest
@@ -91,7 +91,7 @@ class Edge(NamedTuple):
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=15)
     given = parser.parse_args()
     share_cores()

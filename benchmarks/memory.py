@@ -7,7 +7,6 @@ while nothing comes in. Memory is the proportional set size (PSS): a page that s
 share counts once in their sum.
 """
 
-import argparse
 import http.client
 import json
 import sys
@@ -37,6 +36,7 @@ from benchmarks.bench import (
     until,
 )
 from benchmarks.definitions import cohorts, funnels, metrics, segments
+from benchmarks.history import benchmark_parser, publish
 from schemas.definitions import Definition
 from schemas.operators import OPERATORS
 from schemas.settings import INGEST_PORT, QUERY_PORT, Settings, read_settings
@@ -60,7 +60,7 @@ class AtRest(NamedTuple):
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--persons", type=int, default=50_000)
     parser.add_argument("--settle", type=int, default=90, help="seconds of rest before measuring")
@@ -82,17 +82,15 @@ def main() -> None:
             found = measure(whole, given.seconds)
     _report(found, given.events, len(definitions))
     total = _sum(found.values())
-    print(
-        json.dumps(
-            {
-                "pss_mb": round(total.pss_mb),
-                "cpu_percent": round(total.cpu_percent, 2),
-                "pss_mb_by_process": {name: round(one.pss_mb) for name, one in found.items()},
-                "cpu_percent_by_process": {
-                    name: round(one.cpu_percent, 2) for name, one in found.items()
-                },
-            }
-        )
+    publish(
+        {
+            "pss_mb": round(total.pss_mb),
+            "cpu_percent": round(total.cpu_percent, 2),
+            "pss_mb_by_process": {name: round(one.pss_mb) for name, one in found.items()},
+            "cpu_percent_by_process": {
+                name: round(one.cpu_percent, 2) for name, one in found.items()
+            },
+        }
     )
 
 
@@ -112,7 +110,7 @@ def _send(settings: Settings, events: int, persons: int) -> None:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     rng = np.random.default_rng(1)
     properties = [json.loads(text) for text in PROPERTIES]
-    client = http.client.HTTPConnection(_host(settings, INGEST_PORT), timeout=60)
+    client = http.client.HTTPConnection(_host(settings, INGEST_PORT), timeout=600)
     for begin in range(0, events, _BATCH):
         count = min(_BATCH, events - begin)
         drawn = (rng.integers(0, most, count) for most in (persons, len(EVENTS), len(properties)))

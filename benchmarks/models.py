@@ -6,8 +6,6 @@ process and without Kafka. River's rows are dicts already, which it is not charg
 Then how good models are on real events: log loss beside that of the base rate, ROC AUC, mean score.
 """
 
-import argparse
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.history import benchmark_parser, publish
 from benchmarks.real_predictions import (
     BUYS_AGAIN,
     BUYS_SOON,
@@ -60,7 +59,7 @@ class Cost(NamedTuple):
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--river-examples", type=int, default=3_000)
     arguments = parser.parse_args()
@@ -212,7 +211,7 @@ def show(
             for prediction, models in found.items()
         },
     }
-    print(json.dumps(figures))
+    publish(figures)
 
 
 def _of(judged: Judged) -> dict[str, float]:

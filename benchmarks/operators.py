@@ -9,7 +9,6 @@ Then a funnel is backfilled over a longer history: once with nothing else to do,
 of a backfill, and once while other events are waiting, which shows how much it slows them down.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from benchmarks.bench import (
     timed,
 )
 from benchmarks.definitions import funnels, sixty
+from benchmarks.history import benchmark_parser
 from schemas.definitions import Definition
 from schemas.operators import OPERATORS
 from services.replay import ReplayFilter, replay
@@ -57,7 +57,7 @@ class Backfilled(NamedTuple):
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
     parser.add_argument("--history", type=int, default=10_000_000)

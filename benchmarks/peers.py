@@ -5,7 +5,6 @@ runs 8 funnels of four steps. Each rival keeps one count by key: Faust in a Tabl
 its state and, if there is a JDK, Kafka Streams on one thread.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from benchmarks.bench import (
     time_ours,
     timed,
 )
+from benchmarks.history import benchmark_parser
 from schemas.settings import Settings
 from services.broker import KAFKA_VERSION, install_kafka
 
@@ -43,7 +43,7 @@ _STREAMS_JARS = (
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()

@@ -6,7 +6,6 @@ Then what the parts cost alone: the fold an event and a question, a score, and w
 takes to learn a question by each kind of model, labels and quality included.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from benchmarks.bench import (
     time_ours,
 )
 from benchmarks.definitions import funnels, sixty
+from benchmarks.history import benchmark_parser
 from pipelines.models.river_models import RIVER_KINDS
 from pipelines.operators.prediction.instance import PredictionInstance
 from pipelines.operators.prediction.state import PredictionState
@@ -58,7 +58,7 @@ _MODELS = (
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=800_000)
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()

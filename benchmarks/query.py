@@ -7,7 +7,6 @@ runs counts. Then one question is asked over and over, which is answered from me
 results of the stream are read at a constant rate (open loop), beside events that come in.
 """
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -36,6 +35,7 @@ from benchmarks.bench import (
     until,
 )
 from benchmarks.freshness import load
+from benchmarks.history import benchmark_parser, publish
 from benchmarks.query_cases import AFTER, CASES, DAYS, FIRST_DAY, FROM, TO, Case
 from schemas.errors import Unavailable
 from schemas.settings import QUERY_PORT, Settings
@@ -68,7 +68,7 @@ class Ratio(NamedTuple):
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=20)
@@ -99,7 +99,7 @@ def main() -> None:
         "ratios": {name: round(one.ratio, 2) for name, one in ratios.items()},
         "events": given.events,
     }
-    print(json.dumps(figures))
+    publish(figures)
 
 
 class Asker:

@@ -6,7 +6,6 @@ the whole history of the first project again. The ratio of the two speeds is rep
 and its median. After the worker has started, it takes less than a minute.
 """
 
-import argparse
 import statistics
 import time
 from typing import Final
@@ -32,6 +31,7 @@ from benchmarks.bench import (
     system,
     until,
 )
+from benchmarks.history import benchmark_parser
 from schemas.settings import Settings
 
 OTHER: Final = "other"
@@ -99,7 +99,7 @@ class Worker:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=500_000, help="of a round")
     parser.add_argument("--history", type=int, default=1_000_000)
     parser.add_argument("--persons", type=int, default=100_000)

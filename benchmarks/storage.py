@@ -6,8 +6,6 @@ persons, from the table of persons and from the events. The shortest of some run
 do not depend on the machine.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from chdb.session import Session
 from rich.table import Table
 
 from benchmarks.bench import console
+from benchmarks.history import benchmark_parser, publish
 from sinks.migrations import migrate
 
 _CHUNK: Final = 50_000
@@ -141,7 +140,7 @@ def measure(variant: str, events: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure all variants, print a table, and last one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     events = parser.parse_args().events
     found = {variant: measure(variant, events) for variant in VARIANTS}
@@ -150,7 +149,7 @@ def main() -> None:
     for name in names:
         table.add_row(name, *(f"{figures[name]:,.1f}" for figures in found.values()))
     console.print(table)
-    print(json.dumps(found))
+    publish(found)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ driver that counts records and does nothing else, on the same broker, before eac
 Then a worker without local snapshots restores the funnels' state from the changelog.
 """
 
-import argparse
 import shutil
 import time
 
@@ -25,6 +24,7 @@ from benchmarks.bench import (
     time_faust,
     time_ours,
 )
+from benchmarks.history import benchmark_parser
 from schemas.settings import Settings
 from services.worker import partitions_held
 
@@ -34,7 +34,7 @@ _RESTORED_TIMEOUT_S = 600.0
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--persons", type=int, default=200_000)
     given = parser.parse_args()

@@ -22,6 +22,7 @@ from pipelines.worker.gc_tuning import settle
 from pipelines.worker.messages import Columns
 from pipelines.worker.precompile import precompile, warn_of_late_compiles
 from pipelines.worker.tables import TableManager
+from schemas.idle_memory import return_memory_when_idle
 from schemas.logs import configure_logs
 from schemas.registry.client import open_registry
 from schemas.settings import read_settings
@@ -74,6 +75,7 @@ def _connect() -> None:
     analytics.connect(registry)
     trainer.connect(registry, RecordCodec(registry, topics.models.name))
     settle()
+    return_memory_when_idle()
 
 
 @app.agent(inbox)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from schemas.errors import Misconfigured
+from schemas.idle_memory import return_memory_when_idle
 from schemas.registry.client import open_registry
 from schemas.settings import SINK_PORT, Settings
 from sinks.deliveries import parts
@@ -42,6 +43,7 @@ def run_sink(settings: Settings) -> None:
     ):
         deliveries = [part.deliver(settings, registry) for part in delivered]
         follow_restored_store(settings, [part.group(settings) for part in delivered])
+        return_memory_when_idle()
         with _signals(deliveries):
             log.info("sink started")
             _run_all(deliveries)

@@ -12,6 +12,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from schemas.cluster import Cluster
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
@@ -155,3 +157,19 @@ def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
     """A deployment of the test's own."""
     with deployment(broker, tmp_path) as settings:
         yield settings
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Keep the tests of the page in one process, where they share a system."""
+    return Scopes(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+class Scopes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """What stays in one process: the tests of a module, and all those of the page."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _PAGE if nodeid.startswith(_PAGE) else super()._split_scope(nodeid)
+
+
+_PAGE = "tests/services/page/"

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipelines.columnar.kernel_cache import KernelCacheFile
 from pipelines.columnar.kernel_sources import digest_of
 
 P = ParamSpec("P")
@@ -40,8 +41,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 AnyArray: TypeAlias = NDArray[Any]  # of a type that only its user knows
 
 
-# `_nrt` is the runtime that counts references to arrays.
-_compile: Final = njit(cache=True, nogil=True, forceinline=True, _nrt=False)
+# `_nrt` is the runtime that counts references to arrays. Nobody calls a kernel from C, so none has
+# a wrapper for that, which would take a twentieth of the time to compile.
+_compile: Final = njit(cache=True, nogil=True, forceinline=True, _nrt=False, no_cfunc_wrapper=True)
 
 _examples: Final[list[Callable[[], None]]] = []
 
@@ -51,8 +53,12 @@ def kernel(function: Callable[P, T]) -> Callable[P, T]:
     dispatcher: Any = _compile(function)
     # Numba has no public way to say what machine code in its cache depends on. By itself it looks
     # at the time and size of the kernel's own module.
-    cached = dispatcher._cache._cache_file  # noqa: SLF001
-    cached._source_stamp = digest_of(Path(function.__code__.co_filename))  # noqa: SLF001
+    cache = dispatcher._cache  # noqa: SLF001
+    cache._cache_file = KernelCacheFile(  # noqa: SLF001
+        cache_path=cache.cache_path,
+        filename_base=cache._impl.filename_base,  # noqa: SLF001
+        source_stamp=digest_of(Path(function.__code__.co_filename)),
+    )
     return cast(Callable[P, T], dispatcher)
 
 

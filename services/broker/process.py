@@ -29,6 +29,8 @@ _POLL_S: Final = 0.05
 _NOTHING: Final[Mapping[str, str]] = {}
 # Java decodes its command line and file names by the locale; this one decodes any name.
 _LOCALE: Final = {"LC_ALL": "C.UTF-8"}
+# By default each of Java's threads may have a part of the C library's heap of its own.
+_MEMORY: Final = {"MALLOC_ARENA_MAX": "2"}
 
 
 class Broker:
@@ -95,7 +97,7 @@ class Broker:
                         SERVER_FILE,
                     ],
                     output,
-                    environment=os.environ | _LOCALE,
+                    environment=_MEMORY | os.environ | _LOCALE,
                     directory=data_dir,
                 )
         broker = cls(process, Cluster(node.address, client))

@@ -15,6 +15,7 @@ import uvicorn
 
 from schemas.avro.files import load
 from schemas.errors import AvilaError
+from schemas.idle_memory import return_memory_when_idle
 from schemas.operators.segment import SEGMENT
 from schemas.registry.client import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
@@ -61,6 +62,7 @@ def run_ingest(settings: Settings) -> None:
     )
     with closing(open_registry(settings)) as registry:
         schema_id = registry.register(f"{settings.topics.inbox.name}-value", load("event"))
+    return_memory_when_idle()
     listener = listen(settings.host, settings.port(INGEST_PORT), "ingest service")
     with listener, _signals_consumed():
         grpc_port = settings.port(GRPC_PORT)

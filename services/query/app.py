@@ -80,7 +80,10 @@ from services.query.promotion import Promotions
 from services.query.queries import QUERIES
 from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
+from services.query.sessions.oidc.endpoint import OidcSignIn
+from services.query.sessions.oidc.provider import Provider
 from services.query.sessions.resource import Sessions
+from services.query.sessions.routes import OIDC_ROUTES
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
@@ -152,7 +155,15 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     def defined_projects() -> set[str]:
         return {one.project_id for resource in resources for one in resource.definitions.all()}
 
-    sessions = Sessions(keys, definitions_view, commands, defined_projects)
+    oidc = settings.oidc
+    sessions = Sessions(
+        keys,
+        definitions_view,
+        commands,
+        defined_projects,
+        provider=None if oidc is None else oidc.name,
+    )
+    oidc_sign_in = OidcSignIn(None if oidc is None else Provider(oidc), sessions)
     promotions = Promotions(promote_all)
     context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
@@ -214,6 +225,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             await tail.stop()
             for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
+            await oidc_sign_in.close()
             await store.close()
             registry.close()
 
@@ -263,6 +275,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
                     methods=[route.method],
                 )
                 for route in SESSION_ROUTES
+            ),
+            *(
+                Route(route.path, partial(route.handle, oidc_sign_in), methods=["GET"])
+                for route in OIDC_ROUTES
             ),
             *(
                 Route(

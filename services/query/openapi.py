@@ -128,6 +128,8 @@ def _paths() -> dict[str, Json]:
     for session_route in sessions.ROUTES:
         path = paths.setdefault(session_route.path, {})
         path[session_route.method.lower()] = session_route.operation
+    for oidc_route in sessions.OIDC_ROUTES:
+        paths[oidc_route.path] = {"get": oidc_route.operation}
     for shared_route in dashboards.SHARED_ROUTES:
         paths[shared_route.path] = {"get": shared_route.operation}
     topics = [operator.spec.plural for operator in OPERATORS if operator.live]

@@ -6,6 +6,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from schemas.idle_memory import return_memory_when_idle
 from schemas.settings import QUERY_GRPC_PORT, QUERY_PORT, Settings
 from services.connections import Connection
 from services.listening import grpc_address, listen
@@ -28,6 +29,7 @@ def run_query(settings: Settings) -> None:
     grpc_port = settings.port(QUERY_GRPC_PORT)
     # Checked before anything runs, so that a taken port is reported in one line.
     listen(settings.host, grpc_port, "query service").close()
+    return_memory_when_idle()
     with listen(settings.host, port, "query service") as listener:
         app = make_query_app(settings, grpc_address=grpc_address(settings.host, grpc_port))
         server = uvicorn.Server(serving_config(app, settings.trusted_proxies))

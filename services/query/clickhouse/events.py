@@ -189,9 +189,9 @@ def day_sql(timezone: str, bind: Binder) -> str:
 
 
 _PERIODS: Final[dict[Period, str]] = {
-    "day": "toInt32({day})",
-    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
-    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
+    "day": "{day}",
+    "week": "intDiv({day} + {days_before}, 7)",
+    "month": "(toYear(toDate32({day})) - 1970) * 12 + toMonth(toDate32({day})) - 1",
 }
 # Days of week 0 before 1970.
 _DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
@@ -199,7 +199,7 @@ _DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
 
 def period_sql(period: Period, timezone: str, week_start: WeekStart, bind: Binder) -> str:
     """Return an expression for an event's day, week or month, as `schemas.time.calendar` has it."""
-    day = f"toDate32(toInt32({day_sql(timezone, bind)}))"
+    day = f"toInt32({day_sql(timezone, bind)})"
     days_before = bind(_DAYS_BEFORE[week_start], "Int32")
     return f"toInt32({_PERIODS[period].format(day=day, days_before=days_before)})"
 

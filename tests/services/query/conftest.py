@@ -96,7 +96,8 @@ def settings(settings: Settings) -> Settings:
 def serve_in_thread(settings: Settings) -> Iterator[int]:
     """Run a query service in a thread of its own; yields its port."""
     with listen("127.0.0.1", 0, "test") as listener:
-        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        app = make_query_app(settings)
+        server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
