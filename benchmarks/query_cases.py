@@ -48,7 +48,8 @@ _BUYERS: Final[dict[str, Any]] = {"event": "purchase", "measure": "persons"}
 _STEPS: Final[list[dict[str, Any]]] = [
     {"event": name} for name in ("home", "product", "cart", "purchase")
 ]
-_DAY_AND_TOTAL: Final = "GROUP BY GROUPING SETS ((day), ())"
+# A rollup merges the aggregates of the days; grouping sets would add each row to both.
+_DAY_AND_TOTAL: Final = "GROUP BY day WITH ROLLUP"
 _TIER_NOW: Final = """person_id IN (
     SELECT person_id FROM {events}
     WHERE {of} AND properties.`$set.tier`.:String IS NOT NULL

@@ -28,18 +28,22 @@ def steps_select(query: PathsQuery, complete_until: int | None) -> Select:
     until = span.begin if complete_until is None else min(complete_until, span.end)
     gap = Value(1_000 * query.gap_s, "Int64")
     behind = sql("arraySlice(acts, anchor, {count})", count=Value(query.behind + 1, "Int64"))
-    before = sql(
-        "arrayReverse(arraySlice(acts, greatest(anchor - {count} + 1, 1), least(anchor, {count})))",
-        count=Value(query.before + 1, "Int64"),
-    )
+    path = column("after_it")
+    if query.before:
+        before = sql(
+            "arrayReverse("
+            "arraySlice(acts, greatest(anchor - {count} + 1, 1), least(anchor, {count})))",
+            count=Value(query.before + 1, "Int64"),
+        )
+        path = sql(
+            "arrayConcat(arrayReverse(arrayPopFront({before})), after_it)",
+            before=_until_gap(before, gap),
+        )
     paths = Select(
         {
             "who": column("who"),
             "after_it": _until_gap(behind, gap),
-            "path": sql(
-                "arrayConcat(arrayReverse(arrayPopFront({before})), after_it)",
-                before=_until_gap(before, gap),
-            ),
+            "path": path,
             "offset": sql("length(path) - length(after_it)"),
         },
         _anchored(query),

@@ -6,8 +6,12 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from services.query.clickhouse.conditions import Binder
+from services.query.clickhouse.events import Prefix, Statement
+from services.query.clickhouse.persons import persons_sql
 from tests.oracles.events import Event
 from tests.services.query.queries.asking import Asker, ms
+from tests.warehouse import Warehouse
 
 NOW = ms("2026-11-30T12:00:00+00:00")
 NOON = ms("2026-11-05T12:00:00+00:00")
@@ -28,6 +32,32 @@ EVENTS = st.lists(
 )
 # Asks of all events, although the persons are kept.
 ALL_EVENTS = {"from": "1970-01-01"}
+
+
+def test_persons_of_all_events_are_those_below_the_newest_position(
+    asker: Asker, warehouse: Warehouse
+) -> None:
+    plans = ["free", "pro", "pro"]
+    project = asker.write(
+        [
+            Event(person, "view", NOON + at, {"$set": {"plan": plan}})
+            for at, (person, plan) in enumerate(zip(("ann", "bob", "ann"), plans, strict=True))
+        ]
+    )
+    newest = asker.sql(
+        "SELECT max(_offset) FROM {db}.events WHERE project_id = {of:String}", of=project
+    )[0][0]
+    database = warehouse.settings.clickhouse_database
+
+    def persons(positions: dict[int, int] | None) -> list[tuple[Any, ...]]:
+        bind = Binder()
+        columns = "person_id, first_seen, last_seen, events, set_last, set_first"
+        text = persons_sql(Prefix(database, positions), project, bind)
+        ordered = f"SELECT {columns} FROM ({text}) ORDER BY person_id"
+        return list(zip(*warehouse.ask(Statement(ordered, bind.parameters)), strict=True))
+
+    assert persons(None) == persons({0: int(newest) + 1})
+    assert [(row[0], row[3]) for row in persons(None)] == [("ann", 2), ("bob", 1)]
 
 
 def without(answer: dict[str, Any], *names: str) -> dict[str, Any]:
