@@ -6,9 +6,10 @@ STAMP := .venv/.synced
 STUBS := schemas/avila_pb2.py
 PAGE := services/page/built/index.html
 BUILT := $(STUBS) $(PAGE)
-# Tests mostly wait, for brokers and processes of their own: two processes leave half of two cores
-# idle. Tests of one module share services, so a module stays in one process.
-SEVERAL_PROCESSES := --numprocesses=3 --dist=loadscope --durations=40
+# Tests often wait, for brokers and processes of their own: three processes keep two cores busy.
+# Tests of one module share services, so a module stays in one process.
+PROCESSES ?= 3
+SEVERAL_PROCESSES := --numprocesses=$(PROCESSES) --dist=loadscope --durations=40
 
 .DEFAULT_GOAL := help
 .PHONY: help setup page kernels demo test test-faults check lint types format bench clean

@@ -32,6 +32,7 @@ MAX_TOKENS_PER_PROJECT: Final = 100
 MAX_TOKEN_DAYS: Final = 366
 MAX_LINKS_PER_PROJECT: Final = 200
 MAX_LINK_DAYS: Final = 366
+MAX_GRANTS: Final = 100
 # All projects; no project can have this id.
 ALL_PROJECTS: Final = "*"
 
@@ -109,12 +110,24 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.id
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """What somebody may do in a project, or in all projects if `project_id` is `*`."""
+
+    project_id: ProjectOrAll
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)]
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The record of a session of the page, which somebody began by showing a query token.
+    """The record of a session of the page.
 
     Its secret is in a cookie: `digest` is that secret's SHA-256 in hex, and `id` the beginning of
-    that. Until `expires_at` it allows what the token with the id `token` allows, as long as that
-    token does. `client` is the name that the browser gives itself.
+    that. `client` is the name that the browser gives itself.
+
+    Somebody began it by showing a query token, or at an identity provider. In the first case
+    `token` is that token's id, and until `expires_at` the session allows what the token allows, as
+    long as the token does. In the second, `token` stands for the account, which `user` names, and
+    the session allows what `grants` say. No query token has such an id, so that a version which
+    does not know `grants` takes the session for ended.
     """
 
     kind: ClassVar[Kind] = "session"
@@ -126,6 +139,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: int
     expires_at: int
     client: Text = ""
+    user: Text = ""
+    grants: Annotated[tuple[Grant, ...], Meta(max_length=MAX_GRANTS)] = ()
 
 
 class DashboardLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

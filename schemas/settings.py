@@ -21,6 +21,7 @@ from schemas.cluster import Cluster
 from schemas.errors import Misconfigured
 from schemas.kafka_properties import PREFIX as KAFKA_PREFIX
 from schemas.kafka_properties import KafkaProperties, read_kafka
+from schemas.oidc import OidcProvider, read_oidc
 from schemas.service_links import is_service_link
 from schemas.topics import Topics
 
@@ -114,6 +115,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     query_url: str = ""
     query_token: Secret = Secret()
 
+    # An identity provider (OpenID Connect) at which people sign in to the page; see `schemas.oidc`.
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: Secret = Secret()
+    # The address of the page as browsers know it; the provider sends them back to
+    # `/session/callback` there.
+    oidc_page_url: str = ""
+    oidc_scopes: str = "openid profile email"
+    oidc_name: str = ""
+    # The claim that says what somebody may do, and what each of its values grants, as JSON.
+    oidc_claim: str = "groups"
+    oidc_roles: str = ""
+
     def port(self, default: int) -> int:
         """Return the port of the service whose default port is `default`.
 
@@ -147,6 +161,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def cluster(self) -> Cluster:
         """The Kafka cluster: the `bootstrap` address, and the properties to connect with."""
         return Cluster(self.bootstrap, self.kafka_properties)
+
+    @property
+    def oidc(self) -> OidcProvider | None:
+        """The identity provider; None if there is none. Raises `Misconfigured`."""
+        return read_oidc(
+            issuer=self.oidc_issuer,
+            client_id=self.oidc_client_id,
+            client_secret=self.oidc_client_secret,
+            page_url=self.oidc_page_url,
+            scopes=self.oidc_scopes,
+            name=self.oidc_name,
+            claim=self.oidc_claim,
+            roles=self.oidc_roles,
+        )
 
     @property
     def worker_name(self) -> str:
@@ -308,6 +336,7 @@ def _check(settings: Settings) -> None:
                     f"192.0.2.1,10.0.0.0/8: {error}"
                 ) from None
     _check_notifier(settings)
+    _ = settings.oidc  # raises for what is not accepted
 
 
 def _check_notifier(settings: Settings) -> None:

@@ -7,6 +7,7 @@ batch only when the loop has applied the last one, so a long topic does not fill
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -39,6 +40,8 @@ class TopicView(Generic[T]):
         lag: entries of the topics that the view has not read yet.
         records: the number of records that were read.
         positions: the next offset of each partition.
+        observe_delay: called on the loop with the seconds from the writing of a record to its
+            place in the view, for the oldest record of each batch, once the view is caught up.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class TopicView(Generic[T]):
         self.lag = 0
         self.records = 0
         self.positions: dict[Partition, int] = {}
+        self.observe_delay: Callable[[float], object] | None = None
         self._cluster = cluster
         self._topics = topics
         self._decode = decode
@@ -128,7 +132,7 @@ class TopicView(Generic[T]):
                     messages = follower.poll(_POLL_S)
                     update = self._decode_with_retries(messages) if messages else None
                     if not self._stopped.is_set():
-                        self._hand_over(update, len(messages), follower)
+                        self._hand_over(update, messages, follower)
         except Exception as error:
             # Reported by `trouble`, which makes the service unready.
             expected = isinstance(error, AvilaError)
@@ -144,7 +148,7 @@ class TopicView(Generic[T]):
                 if self._stopped.wait(_RETRY_S):
                     return None
 
-    def _hand_over(self, update: T | None, records: int, follower: TopicReader) -> None:
+    def _hand_over(self, update: T | None, messages: list[Message], follower: TopicReader) -> None:
         assert self._loop is not None
         positions, caught_up, lag = dict(follower.positions), follower.caught_up, follower.lag()
         if (positions, caught_up, lag) == (self.positions, self.caught_up, self.lag):
@@ -155,7 +159,11 @@ class TopicView(Generic[T]):
             try:
                 if update is not None:
                     self._apply(update)
-                self.records += records
+                self.records += len(messages)
+                if messages and self.caught_up and self.observe_delay is not None:
+                    # Clocks of two machines may differ; a record has no time in the future.
+                    _, written_ms = messages[0].timestamp()
+                    self.observe_delay(max(0.0, time.time() - written_ms / 1000))
                 self.positions, self.caught_up, self.lag = positions, caught_up, lag
             except Exception as error:
                 log.exception("view_failed", view=self.name)

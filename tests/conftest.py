@@ -12,6 +12,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from schemas.cluster import Cluster
 from schemas.consumer_defaults import CONSUMER_DEFAULTS
@@ -20,7 +22,7 @@ from schemas.settings import Settings, read_settings
 from services import topic_view
 from services.broker import Broker
 from services.topics import ensure_topics
-from tests.kafka import FETCH_WAIT_MS, delete_topics
+from tests.kafka import delete_topics
 from tests.ports import free_ports
 from tests.stores import store
 from tests.warehouse import warehouse
@@ -66,13 +68,26 @@ def quick_java() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_consumers() -> Iterator[None]:
-    """Let services in this process find the end of a topic, and stop, within some milliseconds.
+    """Let services in this process find the end of a topic, and stop, within a tenth of a second.
 
-    By default each takes up to half a second, which saves requests that a test does not count.
+    By default each takes up to half a second. Records arrive at once whatever the wait is, and a
+    shorter one costs more than it saves: a query service that waits for 20 ms asks the broker 600
+    times a second, for a quarter of a core.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONSUMER_DEFAULTS, "fetch.wait.max.ms", FETCH_WAIT_MS)
+        patch.setitem(CONSUMER_DEFAULTS, "fetch.wait.max.ms", 100)
         patch.setattr(topic_view, "_POLL_S", 0.05)
+        yield
+
+
+@contextlib.contextmanager
+def idle_consumers() -> Iterator[None]:
+    """Let consumers that are created in the block wait as long as outside of tests.
+
+    For services that run until the session ends: they start once, and are idle most of the time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(CONSUMER_DEFAULTS, "fetch.wait.max.ms")
         yield
 
 
@@ -142,3 +157,19 @@ def settings(broker: Broker, tmp_path: Path) -> Iterator[Settings]:
     """A deployment of the test's own."""
     with deployment(broker, tmp_path) as settings:
         yield settings
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Keep the tests of the page in one process, where they share a system."""
+    return Scopes(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+class Scopes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """What stays in one process: the tests of a module, and all those of the page."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _PAGE if nodeid.startswith(_PAGE) else super()._split_scope(nodeid)
+
+
+_PAGE = "tests/services/page/"

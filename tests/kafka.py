@@ -179,9 +179,9 @@ def _reader(cluster: Address) -> Iterator[Consumer]:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "log_level": 0,
                 **CONSUMER_DEFAULTS,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
             },
         )
     )

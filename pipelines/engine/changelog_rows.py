@@ -120,7 +120,7 @@ def _pack_persons(
         return None
 
     logged = [instance for instance in _of_project(partition, project) if instance.keeps_rows]
-    packed = [one for one in in_parallel(pack, logged) if one is not None]
+    packed = [one for one in in_parallel(pack, logged, len(persons)) if one is not None]
     parts = [one.part for one in packed]
     keys = person_keys(project, partition.persons.second(persons))
     large = _key_sizes(keys) + record_sizes(len(persons), parts) > max_bytes
@@ -197,7 +197,7 @@ def unpack(partition: Partition, keys: list[bytes], values: list[bytes]) -> NDAr
         with by_tag[tag].failing_alone():
             by_tag[tag].state.unpack(len(partition.persons), owners, rows)
 
-    for _ in in_parallel(unpack_one, known):
+    for _ in in_parallel(unpack_one, known, len(keys)):
         pass
     return kept
 

@@ -165,7 +165,7 @@ class Partition:
             changes = instance.process(events, matches[key], ranges[key], due, replay=run.replay)
             return instance, changes
 
-        processed = list(in_parallel(process_one, matches))
+        processed = list(in_parallel(process_one, matches, len(batch.events.at)))
         self._advance(batch, run, ranges)
         return PartitionChanges([pair for pair in processed if pair[1] is not None], [])
 

@@ -36,9 +36,9 @@ class Reader:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
+            **CONSUMER_DEFAULTS,
             # A fetch that finds nothing shows the end, and nothing else fetches in between.
             "fetch.wait.max.ms": 20,
-            **CONSUMER_DEFAULTS,
             **QUIET,
         }
         if queued_kbytes is not None:

@@ -4,12 +4,12 @@ An epoch is what one fetch returns, of any number of partitions. All of its reco
 before anything else is read. Their output, the rows that the tables log and the next offsets join
 one Kafka transaction:
 
-    fetch ─▶ process ─▶ write ─▶ (interval over, or nothing more to fetch?) ─▶ commit ─▶ fetch
+    fetch ─▶ process ─▶ write ─▶ (time to commit? `CommitPace` decides) ─▶ commit ─▶ fetch
 
 A transaction holds all of an epoch or none of it. While it is being committed, the next epochs are
-read and processed in memory (`pipelines.kafka.transactions`). A rebalance happens only inside a
-poll, that is, between two epochs. A revoked partition is given up only after everything that was
-processed of it is committed.
+read and processed in memory (`pipelines.kafka.transactions`); the next commit takes all of them. A
+rebalance happens only inside a poll, that is, between two epochs. A revoked partition is given up
+only after everything that was processed of it is committed.
 
 **When a commit fails** with an error that is not retriable, its outcome is unknown. The worker then
 discards its memory: a new producer with the same transactional id fences the old one and settles
@@ -34,7 +34,10 @@ from pipelines.kafka.retry import (
     log_client_error,
 )
 from pipelines.kafka.transactions import FENCED, TOO_LARGE, Transactions
+from pipelines.worker.commit_pace import CommitPace
 from pipelines.worker.epoch_settings import EpochSettings, group_consumer
+from pipelines.worker.fencing import Fencing
+from pipelines.worker.latency import LatencyTrace
 from pipelines.worker.offsets import committed_offset, offset_in_range
 from pipelines.worker.state import State
 from pipelines.worker.telemetry import (
@@ -45,14 +48,14 @@ from pipelines.worker.telemetry import (
     SECONDS,
     stage,
 )
-from schemas.errors import Misconfigured
 
 log = structlog.get_logger(__name__)
 
 _IDLE_S: Final = 0.5
+# How often a worker that waits for records looks whether the commit under way is through.
+_LOOK_S: Final = 0.002
+_LEAST_POLL_S: Final = 0.001  # librdkafka counts in milliseconds
 _OUT_OF_RANGE: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 (its public name)
-_MAX_FENCED: Final = 3
-_FENCED_TIMEOUT_S: Final = 60.0
 
 
 class Epochs:
@@ -69,9 +72,10 @@ class Epochs:
             settings.client_id,
             timeout_ms=settings.transaction_timeout_ms,
         )
-        self._committed_at = time.monotonic()
+        self._pace = CommitPace(settings.commit_interval_ms / 1000, time.monotonic())
+        self._trace = LatencyTrace()
         self._catch_up_at = 0.0
-        self._fenced_at: list[float] = []
+        self._fencing = Fencing(settings.transactional_id)
         # The next offset of every partition that is assigned and restored.
         self._positions: dict[TopicPartition, int] = {}
         PARTITIONS.set_function(lambda: len(self._positions))
@@ -87,6 +91,7 @@ class Epochs:
 
     def subscribe(self, topics: list[str]) -> None:
         """Join the group; later calls of `fetch` assign partitions."""
+        self._pace.subscribe(topics)
         self._consumer.subscribe(
             topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -142,14 +147,20 @@ class Epochs:
     def fetch(self) -> list[Records]:
         """End the last epoch and begin the next; return its records, one batch a partition.
 
-        Call it only when all that the last call returned is processed: its output is written, and
-        committed if the interval is over or nothing more can be read. Returns no records after
+        Call it only when all that the last call returned is processed. It is committed as soon as
+        that is worth it, and at the latest when the interval is over. Returns no records after
         500 ms without any, and whenever the assignment has changed: see `must_restore`.
 
         Raises:
             Misconfigured: another worker runs under the same id.
         """
-        if time.monotonic() - self._committed_at >= self._settings.commit_interval_ms / 1000:
+        self._trace.processed()
+        if not self._transactions.committing:
+            self._settle()
+        now = time.monotonic()
+        drained = self._pace.drained and not self._state.backfilling
+        due = self._uncommitted and not self._pace.due_in(now, drained=drained)
+        if self._pace.overdue(now) or (due and not self._transactions.committing):
             self._commit()
         elif not self._transactions.committing:
             self._write()
@@ -159,13 +170,32 @@ class Epochs:
         if self._state.backfilling:
             self._catch_up(nothing_else=not found)
         elif not found:
-            self._commit()
-            with stage("idle"):
-                found = self._poll(_IDLE_S)
+            found = self._await_records()
         if not found or self._failure:
             return []
         with stage("read"):
             return self._read()
+
+    @property
+    def _uncommitted(self) -> bool:
+        return self._advanced or self._transactions.open or bool(self._outbox)
+
+    def _await_records(self) -> bool:
+        """Wait for records for up to 500 ms; commit what is processed as soon as that is due."""
+        while self._uncommitted:
+            committing, now = self._transactions.committing, time.monotonic()
+            if not committing:
+                self._settle()
+            left_s = _LOOK_S if committing else self._pace.due_in(now, drained=True)
+            if not left_s:
+                break
+            with stage("commit" if committing else "idle"):
+                if self._poll(max(left_s, _LEAST_POLL_S)):
+                    return True
+        if self._uncommitted or self._pace.since_commit(time.monotonic()) >= _IDLE_S:
+            self._commit()
+        with stage("idle"):
+            return self._poll(_IDLE_S)
 
     def _catch_up(self, *, nothing_else: bool) -> None:
         """Backfill, for a bounded share of the time while live events wait."""
@@ -215,7 +245,9 @@ class Epochs:
         for records in epoch:
             self._positions[records.source] = records.next_offset
             RECORDS.labels(records.source.topic).inc(len(records))
+        self._trace.fetched(epoch)
         self._advanced = self._advanced or bool(epoch)
+        self._pace.read(epoch)
         return epoch
 
     def _on_error(self, failed: FetchError) -> None:
@@ -252,7 +284,9 @@ class Epochs:
         self._settle()
         if not self._failure:
             with stage("write"):
-                self._attempt(self._transactions.write, self._outbox.take())
+                outgoing = self._outbox.take()
+                self._pace.written(records.topic for records in outgoing)
+                self._attempt(self._transactions.write, outgoing)
 
     def _commit(self) -> None:
         """Begin to commit what has been processed so far, if there is anything.
@@ -266,15 +300,17 @@ class Epochs:
         self._settle()
         if self._failure:
             return
-        self._committed_at = time.monotonic()
+        self._pace.begin(time.monotonic())
         with stage("flush"):
             self._state.flush(self._positions)
+        self._pace.flushed(time.monotonic())
         self._write()
         if self._failure or not (self._advanced or self._transactions.open):
             return
         self._advanced = False
         offsets = [KafkaPartition(*source, offset) for source, offset in self._positions.items()]
         group = self._consumer.consumer_group_metadata()
+        self._trace.commit_begun()
         self._attempt(self._transactions.commit, offsets, group)
         if self._state.snapshot_due:
             self._settle()
@@ -284,40 +320,43 @@ class Epochs:
 
     def _settle(self) -> None:
         """Wait for the commit that is under way, if any."""
-        if self._transactions.unsettled:
-            with stage("commit"):
-                if self._attempt(self._transactions.settle):
-                    COMMITS.inc()
+        if not self._transactions.unsettled:
+            return
+        with stage("commit"):
+            try:
+                seconds = self._transactions.settle()
+            except KafkaException as error:
+                self._fail(error)
+                return
+        COMMITS.inc()
+        self._pace.settled(seconds)
+        self._trace.committed(seconds)
 
-    def _attempt(self, call: Callable[..., None], *args: object) -> bool:
+    def _attempt(self, call: Callable[..., None], *args: object) -> None:
         """Call the producer; if the call fails, the next poll starts over."""
         try:
             call(*args)
         except KafkaException as error:
-            self._failure = str(error)
-            code = error.args[0].code()
-            if code == TOO_LARGE:  # again and again, unless the record is found
-                self._outbox.check_all()
-                self._transactions.use_small_batches()
-            if code in FENCED:
-                now = time.monotonic()
-                recent = [at for at in self._fenced_at if now - at < _FENCED_TIMEOUT_S]
-                self._fenced_at = [*recent, now]
-            return False
-        return True
+            self._fail(error)
+
+    def _fail(self, error: KafkaException) -> None:
+        """Note that the producer is of no use any more: the next poll starts over."""
+        self._failure = str(error)
+        code = error.args[0].code()
+        if code == TOO_LARGE:  # again and again, unless the record is found
+            self._outbox.check_all()
+            self._transactions.use_small_batches()
+        if code in FENCED:
+            self._fencing.note()
 
     def _start_over(self) -> None:
         """Discard memory and the open transaction, and restore all assigned partitions."""
         FAILURES.inc()
         log.warning("starting over from the committed offsets", reason=self._failure)
-        if len(self._fenced_at) > _MAX_FENCED:
-            raise Misconfigured(
-                f"the transactions of {self._settings.transactional_id!r} were fenced "
-                f"{len(self._fenced_at)} times within {_FENCED_TIMEOUT_S:.0f} s: another worker "
-                "runs under the same id; give each its own AVILA_WORKER_ID"
-            )
+        self._fencing.check()
         self._transactions.replace_producer()
         self._outbox.take()
+        self._trace.discard()
         self._positions.clear()
         self._advanced = False
         for source in self.assignment:

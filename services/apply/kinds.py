@@ -1,4 +1,4 @@
-"""The kinds of definitions that files may have: all operators, plans and dashboards."""
+"""The kinds of definitions that files may have: all operators, plans, flags and dashboards."""
 
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.dashboards import Dashboard, decode_dashboard
 from schemas.errors import InvalidRequest
+from schemas.flags import Flag, decode_flag
 from schemas.operators import OPERATORS
 from schemas.operators.cohort import Cohort, decode_cohort
 from schemas.operators.funnel import Funnel, decode_funnel
@@ -76,6 +77,7 @@ KINDS: Final[dict[str, Kind]] = {
     for kind in (
         Kind("plan", "plans", Plan, decode_plan, "PUT"),
         *(Kind(one.name, one.plural, *_BODIES[one.name], "POST") for one in OPERATORS),
+        Kind("flag", "flags", Flag, decode_flag, "POST"),
         Kind("dashboard", "dashboards", Dashboard, decode_dashboard, "PUT"),
     )
 }

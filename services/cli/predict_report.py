@@ -103,6 +103,11 @@ def _head(results: PredictionResultsResponse) -> Iterator[Text]:
             f"{answers.unanswered:,}, dropped {answers.dropped:,}; {answers.late_outcomes:,} "
             "outcomes came too late"
         )
+        if answers.merging:
+            reached = "nothing" if answers.merged_to is None else f"{answers.merged_to:%F %T} UTC"
+            yield Text(f"history is being learned in the order of time, up to {reached} so far")
+        if answers.unmerged:
+            yield Text(f"{answers.unmerged:,} questions of history were learned after later ones")
     yield Text(_champion(results.champion))
     if results.withheld:
         yield Text(f"scores are withheld: {results.withheld_because}", style="bold red")

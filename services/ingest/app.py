@@ -1,8 +1,9 @@
 """The ASGI application: formats are routed directly, everything else by Starlette."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 from confluent_kafka import Message as Record
@@ -24,6 +25,11 @@ from services.ingest.admission import Admission
 from services.ingest.encode import Encoder
 from services.ingest.endpoint import HttpEndpoint
 from services.ingest.fast_path.recent import RecentEvents
+from services.ingest.flags import endpoint as flags_endpoint
+from services.ingest.flags.catalog import FlagCatalog, FlagChanges, read_flag_changes
+from services.ingest.flags.endpoint import FlagsEndpoint
+from services.ingest.flags.members import SegmentMembers
+from services.ingest.flags.reading import SegmentSource
 from services.ingest.formats import EventFormat
 from services.ingest.formats.amplitude import Amplitude
 from services.ingest.formats.native import Native
@@ -38,7 +44,7 @@ from services.ingest.pipeline import IngestPipeline
 from services.ingest.plans import PlanChange, Plans, read_changes
 from services.ingest.produce import Producer
 from services.ingest.request_log import RequestLog
-from services.ingest.stubs import STUBS
+from services.ingest.stubs import stub_routes
 from services.ingest.telemetry import IngestTelemetry
 from services.ingest.times import now_ms
 from services.ingest.websocket import STREAM_PATH, WebSocketEndpoint
@@ -63,17 +69,19 @@ class _Changes(NamedTuple):
 
     keys: Sequence[key_view.Change]
     plans: Sequence[PlanChange]
+    flags: FlagChanges
 
 
 def _read_definitions(messages: list[Record]) -> _Changes:
-    return _Changes(read_keys(messages), read_changes(messages))
+    return _Changes(read_keys(messages), read_changes(messages), read_flag_changes(messages))
 
 
 class IngestApp:
     """The ASGI application. Between startup and shutdown it produces, and follows definitions.
 
-    Events go to `topic`. Write keys and tracking plans come from `definitions`; no event is taken
-    until they are read. The application serves gRPC on `grpc_address` unless it is "". `on_fatal`
+    Events go to `topic`. Write keys, tracking plans and flags come from `definitions`; no event is
+    taken until they are read. `segments` is where the members of segments that flags name come
+    from. The application serves gRPC on `grpc_address` unless it is "". `on_fatal`
     is called in the loop with the error that ends the service: gRPC cannot listen, or the producer
     can deliver no more.
     """
@@ -83,6 +91,7 @@ class IngestApp:
         cluster: Address,
         topic: str,
         definitions: str,
+        segments: SegmentSource,
         schema_id: int,
         limits: Limits,
         *,
@@ -95,6 +104,7 @@ class IngestApp:
         self._cluster = cluster
         self._topic = topic
         self._keys, self._plans = Keys(), Plans()
+        self._flags, self._members = FlagCatalog(), SegmentMembers(segments)
         self._definitions = TopicView(
             "definitions", cluster, [definitions], _read_definitions, self._apply
         )
@@ -117,7 +127,7 @@ class IngestApp:
                 _get("/readyz", self._readyz),
                 _get("/metrics", self._metrics),
                 _get(STREAM_PATH, _require_upgrade),
-                *STUBS,
+                *stub_routes(self._may_have_flags),
             ],
             lifespan=self._lifespan,
             exception_handlers={
@@ -183,10 +193,23 @@ class IngestApp:
             endpoint = HttpEndpoint(event_format, pipeline, admission, limits, self._request_log)
             for path in event_format.paths:
                 self._endpoints |= {path: endpoint, f"{path}/": endpoint}
+        flags = FlagsEndpoint(
+            self._flags,
+            self._members,
+            access,
+            admission,
+            limits,
+            self._request_log,
+            self._clock,
+        )
+        for path in flags_endpoint.PATHS:
+            self._endpoints |= {path: flags, f"{path}/": flags}
         self._producer = producer
         self._websocket = websocket
         async with AsyncExitStack() as stack:
             self._definitions.start()
+            following = asyncio.create_task(self._members.run())
+            stack.push_async_callback(_end, following)
             stack.push_async_callback(self._definitions.stop)
             stack.push_async_callback(producer.close)
             if self._grpc_address:
@@ -201,6 +224,16 @@ class IngestApp:
     def _apply(self, changes: _Changes) -> None:
         self._keys.apply(changes.keys)
         self._plans.apply(changes.plans)
+        self._flags.apply(changes.flags)
+        if changes.flags.flags or changes.flags.segments:
+            self._members.want(self._flags.named_segments())
+
+    def _may_have_flags(self, key: str) -> bool:
+        """Whether the project of a write key has flags, or may have some as far as is known."""
+        if not self._definitions.caught_up:
+            return True
+        found = self._keys.write_keys.get(key)
+        return found is not None and bool(self._flags.rules(found.project_id))
 
     def _cannot_deliver(self, reason: str) -> None:
         self._on_fatal(Unavailable(f"the producer can deliver no more events to Kafka: {reason}"))
@@ -209,8 +242,10 @@ class IngestApp:
         """Return why the service cannot take events; "" if it can."""
         if self._producer is None or not await self._producer.is_ready():
             return "the broker does not answer"
-        reason = self._definitions.trouble
-        return f"the definitions: {reason}" if reason else ""
+        if reason := self._definitions.trouble:
+            return f"the definitions: {reason}"
+        waiting_for = self._members.waiting_for
+        return f"still reading {waiting_for}" if waiting_for else ""
 
     async def _is_ready(self) -> bool:
         return not await self._unready_reason()
@@ -229,6 +264,12 @@ class IngestApp:
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self._telemetry.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _get(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:

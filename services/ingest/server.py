@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from typing import Final
 
 import structlog
 import uvicorn
@@ -14,17 +16,28 @@ import uvicorn
 from schemas.avro.files import load
 from schemas.errors import AvilaError
 from schemas.idle_memory import return_memory_when_idle
+from schemas.operators.segment import SEGMENT
 from schemas.registry.client import open_registry
 from schemas.settings import GRPC_PORT, INGEST_PORT, Settings
+from schemas.topic import Topic
 from services.access_log import AccessLog
 from services.connections import connection_class
 from services.ingest.app import IngestApp
+from services.ingest.flags.reading import SegmentSource
 from services.ingest.limits import Limits, read_limits
 from services.listening import grpc_address, listen
 from services.sockets import Protocol
 from services.topics import ensure_topics
 
 _log = structlog.get_logger()
+
+# The longest that a question to the registry waits; the thread that asked asks again.
+_REGISTRY_TIMEOUT_S: Final = 3
+
+
+def segments_topic(settings: Settings) -> Topic:
+    """Return the topic that says who enters and leaves segments."""
+    return SEGMENT.changes[0].topic(settings.topics)
 
 
 def run_ingest(settings: Settings) -> None:
@@ -38,7 +51,12 @@ def run_ingest(settings: Settings) -> None:
     """
     ensure_topics(
         settings.cluster,
-        [settings.topics.inbox, settings.topics.definitions, settings.topics.schemas],
+        [
+            settings.topics.inbox,
+            settings.topics.definitions,
+            settings.topics.schemas,
+            segments_topic(settings),
+        ],
         partitions=settings.partitions,
         replication_factor=settings.replication_factor,
     )
@@ -71,6 +89,11 @@ class IngestServer:
             settings.cluster,
             settings.topics.inbox.name,
             settings.topics.definitions.name,
+            SegmentSource(
+                settings.cluster,
+                segments_topic(settings).name,
+                partial(open_registry, settings, timeout_s=_REGISTRY_TIMEOUT_S),
+            ),
             schema_id,
             limits,
             grpc_address=grpc_address(settings.host, grpc_port) if grpc_port else "",

@@ -1,10 +1,9 @@
-"""Answer the requests that browser SDKs make before they send events: no extras are enabled.
+"""Answer the requests that browser SDKs make before they send events: few extras are enabled.
 
-This service has no feature flags, recordings, surveys or destinations; SDKs that read so ask for
-nothing more.
+This service has no recordings, surveys or destinations, and flags only if the project has defined
+some; SDKs that read so ask for nothing more.
 """
 
-import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from services.ingest import cors
 
-# The remote configuration of PostHog's browser SDK.
+# The remote configuration of PostHog's browser SDK. It asks for flags if it has some.
 _CONFIG: Final = {
     "analytics": {"endpoint": "/i/v0/e/"},
     "autocaptureExceptions": False,
@@ -38,31 +37,19 @@ _CONFIG: Final = {
     "toolbarVersion": "toolbar",
 }
 
-# `/flags?v=2` reads `flags`; `/flags` and `/decide` read `featureFlags`.
-_FLAGS: Final = {
-    **_CONFIG,
-    "config": {"enable_collect_everything": True},
-    "errorsWhileComputingFlags": False,
-    "featureFlagPayloads": {},
-    "featureFlags": {},
-    "flags": {},
-}
+_CONFIG_WITH_FLAGS: Final = _CONFIG | {"hasFeatureFlags": True}
 
 
-def _posthog_flags(_: Request) -> dict[str, object]:
-    return _FLAGS | {"requestId": secrets.token_hex(16)}
+def remote_config(*, has_flags: bool) -> dict[str, object]:
+    """Return the configuration of a project that has flags, or has none; do not change it."""
+    return _CONFIG_WITH_FLAGS if has_flags else _CONFIG
 
 
-def _posthog_config(_: Request) -> dict[str, object]:
-    return _CONFIG
-
-
-def _posthog_script(request: Request) -> Response:
-    token = msgspec.json.encode(request.path_params["token"])
-    config = msgspec.json.encode({"config": _CONFIG, "siteApps": []})
+def _posthog_script(token: str, config: dict[str, object]) -> Response:
+    encoded = msgspec.json.encode({"config": config, "siteApps": []})
     return Response(
         b"(window._POSTHOG_REMOTE_CONFIG=window._POSTHOG_REMOTE_CONFIG||{})[%b]=%b;\n"
-        % (token, config),
+        % (msgspec.json.encode(token), encoded),
         media_type="text/javascript",
     )
 
@@ -133,11 +120,18 @@ def _stub(path: str, answer: Callable[[Request], dict[str, object] | Response]) 
     return Route(path, respond, methods=["GET", "POST", "OPTIONS"])
 
 
-STUBS: Final = (
-    _stub("/v1/projects/{write_key}/settings", _segment_settings),
-    _stub("/sourceConfig", _rudderstack_source),
-    _stub("/flags", _posthog_flags),
-    _stub("/decide", _posthog_flags),
-    _stub("/array/{token}/config", _posthog_config),
-    _stub("/array/{token}/config.js", _posthog_script),
-)
+def stub_routes(has_flags: Callable[[str], bool]) -> tuple[Route, ...]:
+    """Return the routes; `has_flags` says whether the project of a write key may have flags."""
+
+    def config_of(request: Request) -> dict[str, object]:
+        return remote_config(has_flags=has_flags(request.path_params["token"]))
+
+    def script_of(request: Request) -> Response:
+        return _posthog_script(request.path_params["token"], config_of(request))
+
+    return (
+        _stub("/v1/projects/{write_key}/settings", _segment_settings),
+        _stub("/sourceConfig", _rudderstack_source),
+        _stub("/array/{token}/config", config_of),
+        _stub("/array/{token}/config.js", script_of),
+    )

@@ -47,17 +47,61 @@ def valid_token(keys: Keys, text: str, now_ms: int) -> QueryToken:
     return token
 
 
-def valid_session(keys: Keys, secret: str, now_ms: int) -> tuple[Session, QueryToken]:
-    """Return the session with a secret, and the token that it was begun with.
+def tokens_of(keys: Keys, session: Session) -> tuple[QueryToken, ...]:
+    """Return the tokens whose rights a session has; empty if the one that it began with ended.
+
+    A session that was begun at an identity provider has one for each of its grants, which exists
+    only here: no text is its secret.
+    """
+    if not session.grants:
+        begun_with = keys.tokens.get(session.token)
+        return () if begun_with is None else (begun_with,)
+    return tuple(
+        QueryToken(
+            project_id=grant.project_id,
+            id=session.token,
+            digest="",
+            scopes=grant.scopes,
+            created_at=session.created_at,
+            expires_at=session.expires_at,
+            name=session.user,
+        )
+        for grant in session.grants
+    )
+
+
+def valid_session(keys: Keys, secret: str, now_ms: int) -> tuple[Session, tuple[QueryToken, ...]]:
+    """Return the session with a secret, and the tokens whose rights it has, at least one.
 
     Raises:
         Unauthorized: the session is unknown or has ended, or its token has.
     """
     session = keys.find_session(secret)
-    token = None if session is None else keys.tokens.get(session.token)
-    if session is None or token is None or now_ms >= min(session.expires_at, token.expires_at):
+    tokens = () if session is None else tokens_of(keys, session)
+    if session is None or not tokens or now_ms >= min(session.expires_at, tokens[0].expires_at):
         raise Unauthorized("the session has ended: sign in again")
-    return session, token
+    return session, tokens
+
+
+def authorize_session(keys: Keys, secret: str, scope: Needed, project_id: str, now_ms: int) -> None:
+    """Return if the session with a secret has `scope` in a project.
+
+    Raises:
+        Unauthorized: the session is unknown or has ended, or its token has.
+        Forbidden: it is for other projects or other scopes.
+    """
+    session, tokens = valid_session(keys, secret, now_ms)
+    if not session.grants:
+        check_allowed(tokens[0], scope, project_id)
+    elif not any(_allows(token, scope, project_id) for token in tokens):
+        granted = ", ".join(f"{one.project_id} ({' and '.join(one.scopes)})" for one in tokens)
+        raise Forbidden(f"the session has no scope `{scope}` in project {project_id}: {granted}")
+
+
+def _allows(token: QueryToken, scope: Needed, project_id: str) -> bool:
+    if scope == "admin":
+        return is_admin(token)
+    return token.project_id in {ALL_PROJECTS, project_id} and scope in token.scopes
 
 
 def is_admin(token: QueryToken) -> bool:

@@ -6,11 +6,13 @@ import msgspec
 
 from schemas.alerts import Alert
 from schemas.annotations import Annotation
+from schemas.flags import Flag
 from schemas.notices.subscription import Subscription
 from services.query.alerts.routes import ALERT_ROUTES
 from services.query.annotations.resource import ANNOTATION_ROUTES
 from services.query.credentials.routes import CREDENTIAL_ROUTES
 from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES
+from services.query.flags.routes import FLAG_ROUTES
 from services.query.http.routes import AnyGroup, AnyRoute
 from services.query.operators import OPERATORS
 from services.query.operators.routes import routes_of
@@ -41,6 +43,7 @@ GROUPS: Final[tuple[AnyGroup, ...]] = (
     ANNOTATION_ROUTES,
     SUBSCRIPTION_ROUTES,
     ALERT_ROUTES,
+    FLAG_ROUTES,
 )
 ROUTES: Final[tuple[AnyRoute, ...]] = tuple(route for group in GROUPS for route in group.routes)
 # The bodies of definitions that no worker counts, by kind.
@@ -48,4 +51,5 @@ DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "annotation": Annotation,
     "subscription": Subscription,
     "alert": Alert,
+    "flag": Flag,
 }

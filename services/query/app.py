@@ -47,6 +47,8 @@ from services.query.dashboards.links import Links
 from services.query.dashboards.resource import Dashboards
 from services.query.dashboards.routes import DASHBOARD_ROUTES, LINK_ROUTES, SHARED_ROUTES
 from services.query.dashboards.shared import SharedDashboards
+from services.query.flags.resource import Flags
+from services.query.flags.routes import FLAG_ROUTES
 from services.query.http import grpc as rpc
 from services.query.http.auth import AuthMiddleware
 from services.query.http.health import Check, Health, broker_check
@@ -78,7 +80,10 @@ from services.query.promotion import Promotions
 from services.query.queries import QUERIES
 from services.query.queries.cache import AnswerCache
 from services.query.queries.resource import QUERY_ROUTES, Queries
+from services.query.sessions.oidc.endpoint import OidcSignIn
+from services.query.sessions.oidc.provider import Provider
 from services.query.sessions.resource import Sessions
+from services.query.sessions.routes import OIDC_ROUTES
 from services.query.sessions.routes import ROUTES as SESSION_ROUTES
 from services.query.sql.resource import Sql
 from services.query.sql.routes import SQL_ROUTES
@@ -87,6 +92,7 @@ from services.query.subscriptions.routes import SUBSCRIPTION_ROUTES
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Change, Key, read_changes
 from services.query.views.dedup import DedupCoverage, read_coverage
+from services.query.views.progress import StatusResponse
 from services.query.views.rejected import RejectedReader, RejectedRecords
 from services.topic_view import TopicView
 from services.worker import WorkerCheck, WorkersNow
@@ -119,6 +125,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         annotations.apply(changes.definitions)
         subscriptions.apply(changes.definitions)
         alerts.apply(changes.definitions)
+        flags.apply(changes.definitions)
         for resource in resources:
             resource.apply(changes.definitions)
 
@@ -134,6 +141,13 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     subscriptions = Subscriptions(settings, definitions_view, commands)
     alerts = Alerts(settings, registry, subscriptions, definitions_view, commands)
 
+    def segment_status(definition: SegmentDefinition) -> StatusResponse:
+        kinds = [operator.spec for operator in OPERATORS]
+        status: StatusResponse = resources[kinds.index(SEGMENT)].status_of(definition)
+        return status
+
+    flags = Flags(segments, segment_status, definitions_view, commands)
+
     async def promote_all() -> None:
         for resource in resources:
             await resource.promote_live()
@@ -141,7 +155,15 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
     def defined_projects() -> set[str]:
         return {one.project_id for resource in resources for one in resource.definitions.all()}
 
-    sessions = Sessions(keys, definitions_view, commands, defined_projects)
+    oidc = settings.oidc
+    sessions = Sessions(
+        keys,
+        definitions_view,
+        commands,
+        defined_projects,
+        provider=None if oidc is None else oidc.name,
+    )
+    oidc_sign_in = OidcSignIn(None if oidc is None else Provider(oidc), sessions)
     promotions = Promotions(promote_all)
     context = Context(settings, registry, definitions_view, commands, events, projects, promotions)
     resources += (_make_resource(operator, context) for operator in OPERATORS)
@@ -203,6 +225,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
             await tail.stop()
             for topic_view in (*topic_views, *side_views):
                 await topic_view.stop()
+            await oidc_sign_in.close()
             await store.close()
             registry.close()
 
@@ -232,6 +255,7 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
         (ANNOTATION_ROUTES, annotations),
         (SUBSCRIPTION_ROUTES, subscriptions),
         (ALERT_ROUTES, alerts),
+        (FLAG_ROUTES, flags),
     ]
     public: dict[str, Handler] = {
         "/": page.index,
@@ -251,6 +275,10 @@ def make_query_app(settings: Settings, *, grpc_address: str = "") -> Starlette:
                     methods=[route.method],
                 )
                 for route in SESSION_ROUTES
+            ),
+            *(
+                Route(route.path, partial(route.handle, oidc_sign_in), methods=["GET"])
+                for route in OIDC_ROUTES
             ),
             *(
                 Route(

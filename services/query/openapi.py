@@ -109,7 +109,7 @@ def _description() -> str:
     return (
         f"Define {', '.join(plurals[:-1])} and {plurals[-1]}, and read the results that the stream "
         "keeps; ask ClickHouse any question about the past with a query; define tracking plans, "
-        "which say what the properties of events must be. The "
+        "which say what the properties of events must be, and feature flags of segments. The "
         "WebSocket `/api/projects/{project}/live`, which OpenAPI cannot describe, sends results "
         f'and events as they come: send {subscriptions}; web pages send `{{"token": "…"}}` first. '
         "`GET /api/projects/{project}/live/{topic}` sends one of these topics as "
@@ -128,6 +128,8 @@ def _paths() -> dict[str, Json]:
     for session_route in sessions.ROUTES:
         path = paths.setdefault(session_route.path, {})
         path[session_route.method.lower()] = session_route.operation
+    for oidc_route in sessions.OIDC_ROUTES:
+        paths[oidc_route.path] = {"get": oidc_route.operation}
     for shared_route in dashboards.SHARED_ROUTES:
         paths[shared_route.path] = {"get": shared_route.operation}
     topics = [operator.spec.plural for operator in OPERATORS if operator.live]

@@ -98,6 +98,7 @@ class Engine:
         while not holds(self):
             assert time.monotonic() < deadline, "the definitions do not show"
             self.commit()
+            time.sleep(0.01)
 
 
 def write(settings: Settings, outgoing: Iterable[Outgoing]) -> None:

@@ -14,7 +14,8 @@ from pipelines.kafka.reader import Reader
 from pipelines.kafka.records import Outbox, TopicPartition
 from pipelines.worker.epoch_settings import EpochSettings
 from pipelines.worker.epochs import Epochs
-from pipelines.worker.telemetry import SKIPPED
+from pipelines.worker.latency import LATENCY
+from pipelines.worker.telemetry import COMMITS, SKIPPED
 from schemas.settings import Settings
 from tests.kafka import Record, produce
 
@@ -55,10 +56,13 @@ def topic(settings: Settings) -> str:
     return settings.topics.inbox.name
 
 
-def open_epochs(settings: Settings) -> Epochs:
+def open_epochs(settings: Settings, commit_interval_ms: int = 200) -> Epochs:
     name = f"{settings.app_id}.one"
     state = NoState(settings.bootstrap)
-    epochs = Epochs(EpochSettings(settings.bootstrap, settings.app_id, name), state, Outbox())
+    how = EpochSettings(
+        settings.bootstrap, settings.app_id, name, commit_interval_ms=commit_interval_ms
+    )
+    epochs = Epochs(how, state, Outbox())
     epochs.subscribe([settings.topics.inbox.name])
     return epochs
 
@@ -144,3 +148,48 @@ def test_a_first_start_skips_nothing(settings: Settings, topic: str) -> None:
         assert fetch(epochs, 2) == [b"1", b"2"]
     epochs.close(commit=True)
     assert events(logs) == []
+
+
+def test_a_record_of_drained_input_is_committed_without_waiting_for_the_interval(
+    settings: Settings, topic: str
+) -> None:
+    epochs = open_epochs(settings, commit_interval_ms=60_000)
+    source = KafkaPartition(topic, 0)
+    for count in (1, 2, 3):
+        send(settings, topic, b"one")
+        begun = time.monotonic()
+        assert fetch(epochs, 1) == [b"one"]
+        while epochs._consumer.committed([source], timeout=TIMEOUT_S)[0].offset < count:
+            assert time.monotonic() - begun < 30
+            assert epochs.fetch() == []
+    epochs.close(commit=True)
+
+
+def test_an_idle_worker_commits_nothing(settings: Settings, topic: str) -> None:
+    send(settings, topic, b"one")
+    epochs = open_epochs(settings)
+    assert fetch(epochs, 1) == [b"one"]
+    assert epochs.fetch() == []
+    assert epochs.fetch() == []
+    before = COMMITS._value.get()
+    for _ in range(5):
+        assert epochs.fetch() == []
+    assert COMMITS._value.get() == before
+    epochs.close(commit=True)
+
+
+def test_each_stage_of_a_record_on_its_way_to_the_commit_is_measured(
+    settings: Settings, topic: str
+) -> None:
+    send(settings, topic, b"one", b"two")
+    epochs = open_epochs(settings)
+    fetch(epochs, 2)
+    epochs.close(commit=True)
+    counts = {
+        sample.labels["stage"]: sample.value
+        for metric in LATENCY.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_count") and sample.labels["topic"] == topic
+    }
+    assert counts.keys() == {"read", "process", "wait", "commit"}
+    assert min(counts.values()) >= 1

@@ -1,11 +1,12 @@
 """What users of Faust know works on the columnar transport."""
 
+import contextlib
 import subprocess
-import time
 
 from schemas.settings import Settings
 from tests.conftest import PARTITIONS
-from tests.kafka import read_all
+from tests.kafka import Log
+from tests.processes import eventually
 from tests.sinks.processes import environment
 from tests.workers import ROOT, WorkerProcess, faust
 
@@ -42,9 +43,9 @@ def test_agents_of_columns_and_of_messages_share_a_topic(settings: Settings) -> 
     with WorkerProcess(settings, app=PLAIN) as worker:
         worker.await_partitions(PARTITIONS)
         command(settings, "send", "@one_by_one", "two", app=PLAIN)
-        deadline = time.monotonic() + 120
-        while len(found := read_all(settings.bootstrap, settings.topics.rejected.name)) < 4:
-            assert time.monotonic() < deadline, worker.output
+        with contextlib.closing(Log(settings.bootstrap, settings.topics.rejected.name)) as log:
+            assert eventually(lambda: len(log.read()) >= 4, 120), worker.output
+            found = log.read()
         assert worker.stop() == 0
     said = sorted(message.value() or b"" for message in found)
     assert said == sorted(

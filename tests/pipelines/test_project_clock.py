@@ -80,6 +80,7 @@ class Worker:
         while not reached():
             assert time.monotonic() < deadline, "it does not come"
             self.commit()
+            time.sleep(0.01)
 
     def restarted(self) -> "Worker":
         """End, and return another one, which goes on from what this one has committed."""

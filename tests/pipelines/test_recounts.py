@@ -87,6 +87,7 @@ class Project:
         while not self.recount_due():
             assert time.monotonic() < deadline, "no recount begins"
             self.engine.commit()
+            time.sleep(0.01)
 
     def await_recount(self) -> None:
         """Let time pass until nothing is behind."""
@@ -96,6 +97,7 @@ class Project:
             if self.engine.analytics.backfilling:
                 self.engine.analytics.catch_up()
             self.engine.commit()
+            time.sleep(0.01)
 
     def assert_right(self) -> None:
         """What is published is what the definitions say of all events, in whatever order."""

@@ -100,6 +100,7 @@ def until(engine: Engine, holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen"
         engine.commit()
+        time.sleep(0.01)
 
 
 def catch_up(engine: Engine) -> None:

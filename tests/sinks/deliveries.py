@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
@@ -18,6 +17,7 @@ from sinks.resume import resuming
 from sinks.rows import EVENT, decode
 from sinks.source import SourceSettings
 from sinks.telemetry import Metrics
+from tests.processes import eventually
 
 GROUP = "sinks"
 TIMEOUT_S = 120.0
@@ -117,10 +117,7 @@ class Running:
 
 def wait_for(happened: Callable[[], bool], what: str = "it", timeout_s: float = TIMEOUT_S) -> None:
     """Wait until `happened` returns true, or fail."""
-    deadline = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
+    assert eventually(happened, timeout_s), f"{what} did not happen within {timeout_s} s"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import "./styles/explore.css";
 import { startDefinitions } from "./state/definitions";
 import { startClock, startHealth } from "./state/health";
 import { startLive } from "./state/live";
-import { readSession, session } from "./state/session";
+import { readSession, returnFromProvider, session } from "./state/session";
 import { route, sharedId } from "./state/router";
 import { loadWords } from "./words";
 import { Loading } from "./parts/notes";
@@ -42,6 +42,7 @@ async function start(): Promise<void> {
     startClock();
     return;
   }
+  returnFromProvider();
   if (place) render(<App />, place);
   try {
     await readSession();

@@ -3,7 +3,7 @@
 Names and values of a definition are bound parameters of a statement, never its text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from schemas.event_filter import EventSelector
@@ -35,11 +35,12 @@ class Selected(NamedTuple):
 class Prefix(NamedTuple):
     """The events of a database below some offsets of the event store, by partition.
 
-    Of a partition without an offset there are none. With `select`, they are those that it selects.
+    A partition without an offset has none. If `positions` is None, the prefix has all events of the
+    database. With `select`, it has only those that it selects.
     """
 
     database: str
-    positions: Mapping[int, int]
+    positions: Mapping[int, int] | None
     select: Callable[[Binder], Selected] | None = None
 
 
@@ -63,7 +64,8 @@ def events(
     table = f"{bind(Identifier(database), 'Identifier')}.events"
     own = f"project_id = {bind(project_id, 'String')}"
     if isinstance(source, Prefix):
-        own = f"{own} AND {below_sql(source.positions, bind)}"
+        if source.positions is not None:
+            own = f"{own} AND {below_sql(source.positions, bind)}"
         if source.select is not None:
             selected = source.select(bind)
             own, joins = f"{own} AND {selected.where}", f"{selected.joins}{joins}"
@@ -74,8 +76,18 @@ def events(
 
 
 def below_sql(positions: Mapping[int, int], bind: Binder) -> str:
-    """Return an expression that is 1 for events below the offsets of their partitions."""
-    return f"_offset < {end_sql(positions, bind)}" if positions else "0"
+    """Return an expression that is 1 for events below the offsets of their partitions.
+
+    Most events are below the lowest offset of all, which is faster to compare than to look up that
+    of their partition.
+    """
+    if not positions:
+        return "0"
+    looked_up = f"_offset < {end_sql(positions, bind)}"
+    if positions.keys() != set(range(len(positions))):
+        return looked_up
+    lowest, count = bind(min(positions.values()), "UInt64"), bind(len(positions), "UInt32")
+    return f"(_offset < {lowest} AND _partition < {count} OR {looked_up})"
 
 
 def end_sql(positions: Mapping[int, int], bind: Binder) -> str:
@@ -177,9 +189,9 @@ def day_sql(timezone: str, bind: Binder) -> str:
 
 
 _PERIODS: Final[dict[Period, str]] = {
-    "day": "toInt32({day})",
-    "week": "intDiv(toInt32({day}) + {days_before}, 7)",
-    "month": "(toYear({day}) - 1970) * 12 + toMonth({day}) - 1",
+    "day": "{day}",
+    "week": "intDiv({day} + {days_before}, 7)",
+    "month": "(toYear(toDate32({day})) - 1970) * 12 + toMonth(toDate32({day})) - 1",
 }
 # Days of week 0 before 1970.
 _DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
@@ -187,7 +199,7 @@ _DAYS_BEFORE: Final[dict[WeekStart, int]] = {"monday": 3, "sunday": 4}
 
 def period_sql(period: Period, timezone: str, week_start: WeekStart, bind: Binder) -> str:
     """Return an expression for an event's day, week or month, as `schemas.time.calendar` has it."""
-    day = f"toDate32(toInt32({day_sql(timezone, bind)}))"
+    day = f"toInt32({day_sql(timezone, bind)})"
     days_before = bind(_DAYS_BEFORE[week_start], "Int32")
     return f"toInt32({_PERIODS[period].format(day=day, days_before=days_before)})"
 
@@ -208,13 +220,69 @@ def token_sql(name: str, bind: Binder, within: str = "") -> str:
     `schemas.value_tokens.token`.
     """
     value = property_sql(name, bind, within)
-    text = f"{value}.:String"
+    text = f"ifNull({typed_sql(value, 'String')}, '')"
     digest = f"lower(hex(substring(MD5({text}), 1, {DIGEST_BYTES})))"
-    shown = f"""if(
-        lengthUTF8({text}) > {MAX_CHARS},
-        concat(substringUTF8({text}, 1, {MAX_CHARS}), '…', {digest}), {text}
+    # Only a text of more bytes can have more characters, which take longer to count.
+    return f"""multiIf(
+        {typed_sql(value, "String")} IS NULL, ifNull(multiIf({_other_tokens(value)}, ''), ''),
+        length({text}) > {MAX_CHARS}, concat('s', if(
+            lengthUTF8({text}) > {MAX_CHARS},
+            concat(substringUTF8({text}, 1, {MAX_CHARS}), '…', {digest}), {text}
+        )),
+        concat('s', {text})
     )"""
-    return f"ifNull(multiIf({_scalar_tokens(value, shown)}, ''), '')"
+
+
+def token_number_sql(name: str, shown: Sequence[str], bind: Binder) -> str:
+    """Return an expression for the place (Int64, from 1) of a property's token among some; else 0.
+
+    Text is compared as it is stored: to make a token of each event's value takes longer.
+    """
+    places = dict(zip(shown, range(1, len(shown) + 1), strict=True))
+    if any(token.startswith("s") and len(token) > 1 + MAX_CHARS for token in shown):
+        return f"toInt64(indexOf({bind(list(shown), 'Array(String)')}, {token_sql(name, bind)}))"
+    texts = {token[1:]: place for token, place in places.items() if token.startswith("s")}
+    value = property_sql(name, bind)
+    if len(texts) == len(shown):
+        text, others = f"{value}.:String", "toInt64(0)"
+    else:
+        text = typed_sql(value, "String")
+        other = f"ifNull(multiIf({_other_tokens(value)}, ''), '')"
+        others = f"toInt64(indexOf({bind(list(shown), 'Array(String)')}, {other}))"
+    if not texts:
+        return f"if({text} IS NULL, {others}, toInt64(0))"
+    known, numbers = bind([*texts], "Array(String)"), bind([*texts.values()], "Array(Int64)")
+    place = f"transform(ifNull({text}, ''), {known}, {numbers}, toInt64(0))"
+    return f"if({text} IS NULL, {others}, {place})"
+
+
+def typed_sql(value: str, kind: str) -> str:
+    """Return an expression for a property's value if it has a type, and else null.
+
+    The property is read once, however many types are asked for. Each `.:` is read by itself.
+    """
+    return f"dynamicElement({value}, '{kind}')"
+
+
+def number_sql(name: str, bind: Binder, *, of_text: bool = False) -> str:
+    """Return an expression for a property's value as a 64-bit float, null if it is no number.
+
+    With `of_text`, text that spells a number in JSON's grammar is one, too.
+    """
+    value = property_sql(name, bind)
+    spelled = "NULL"
+    if of_text:
+        text = typed_sql(value, "String")
+        spelled = f"if(match({text}, {bind(_NUMBER, 'String')}), toFloat64OrNull({text}), NULL)"
+    double, signed, unsigned = (typed_sql(value, kind) for kind in ("Float64", "Int64", "UInt64"))
+    return f"""multiIf(
+        {double} IS NOT NULL, {double}, {signed} IS NOT NULL, toFloat64({signed}),
+        {unsigned} IS NOT NULL, toFloat64({unsigned}), {spelled}
+    )"""
+
+
+# A number in JSON's grammar.
+_NUMBER: Final = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
 
 
 def whole_token_sql(name: str, bind: Binder) -> str:
@@ -223,20 +291,23 @@ def whole_token_sql(name: str, bind: Binder) -> str:
     Equal to `schemas.value_tokens.whole_token`, but for lists, whose texts differ.
     """
     value = property_sql(name, bind)
-    return f"""ifNull(multiIf({_scalar_tokens(value, f"{value}.:String")},
+    text = typed_sql(value, "String")
+    return f"""ifNull(multiIf({text} IS NOT NULL, concat('s', {text}), {_other_tokens(value)},
         startsWith(dynamicType({value}), 'Array'), concat('a', toJSONString({value})),
         ''
     ), '')"""
 
 
-def _scalar_tokens(value: str, shown: str) -> str:
-    """Return arguments of `multiIf` for all values but lists; text is `shown` in some way."""
+def _other_tokens(value: str) -> str:
+    """Return arguments of `multiIf` for all values but text and lists."""
+    truth, double, signed, unsigned = (
+        typed_sql(value, kind) for kind in ("Bool", "Float64", "Int64", "UInt64")
+    )
     return f"""
-        {value}.:Bool IS NOT NULL, if({value}.:Bool, 't', 'f'),
-        {value}.:String IS NOT NULL, concat('s', {shown}),
-        {value}.:Float64 IS NOT NULL, {_double_token(f"{value}.:Float64")},
-        {value}.:Int64 IS NOT NULL, {_whole_number_token(f"{value}.:Int64")},
-        {value}.:UInt64 IS NOT NULL, {_whole_number_token(f"{value}.:UInt64")}"""
+        {truth} IS NOT NULL, if({truth}, 't', 'f'),
+        {double} IS NOT NULL, {_double_token(double)},
+        {signed} IS NOT NULL, {_whole_number_token(signed)},
+        {unsigned} IS NOT NULL, {_whole_number_token(unsigned)}"""
 
 
 def _whole_number_token(number: str) -> str:

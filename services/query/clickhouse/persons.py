@@ -31,10 +31,14 @@ def persons_sql(source: Prefix, project_id: str, bind: Binder) -> str:
     assert source.select is None, "the table has the states of all events"
     table = f"{bind(Identifier(source.database), 'Identifier')}.person_states"
     own = f"project_id = {bind(project_id, 'String')}"
+    columns = ", ".join(f"{value} AS {name}" for name, value in _MERGED.items())
+    if source.positions is None:
+        return f"""
+SELECT {PERSON_SQL} AS person_id, {columns} FROM {table} AS state WHERE {own} GROUP BY person_id
+"""  # noqa: S608 (placeholders)
     end = end_sql(source.positions, bind)
     later = f"SELECT person_id, _partition FROM {table} WHERE {own} AND last_offset >= {end}"  # noqa: S608 (placeholders)
     again = fold_sql(f"{events(source, project_id, bind)} AND (person_id, _partition) IN ({later})")
-    columns = ", ".join(f"{value} AS {name}" for name, value in _MERGED.items())
     kept = ", ".join(("person_id", *_STATES))
     return (
         f"SELECT {PERSON_SQL} AS person_id, {columns} FROM ("  # noqa: S608 (placeholders)

@@ -18,6 +18,8 @@ from services.query.clickhouse.events import (
     Statement,
     events,
     holds,
+    number_sql,
+    token_number_sql,
     token_sql,
 )
 from services.query.clickhouse.person import PERSON_SQL
@@ -41,12 +43,9 @@ from services.query.clickhouse.tree import (
     Select,
     Sql,
     Token,
+    TokenNumber,
     Value,
 )
-
-# A number in JSON's grammar.
-_NUMBER: Final = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
-
 
 # The column that joins add for the label of an event.
 LABEL: Final = "label_token"
@@ -94,14 +93,32 @@ def filtered(
     return source if plain else source._replace(select=selecting)
 
 
-TokenSql = Callable[[Binder], str]
+class TokenSql(NamedTuple):
+    """Makes expressions for the label of an event that is `filtered` with it.
 
+    Without a label, the token is empty text.
+    """
 
-def token_of(source: Prefix, scope: QueryScope, label: Label) -> TokenSql:
-    """Return what makes an expression for the label of an event that is `filtered` with it."""
-    if isinstance(label, Token | Member):
-        return lambda bind: _Printer(source, scope, bind).label(label)
-    return lambda _: LABEL
+    source: Prefix
+    scope: QueryScope
+    label: Label | None
+
+    def __call__(self, bind: Binder) -> str:
+        """Return an expression for the label's token."""
+        match self.label:
+            case None:
+                return "''"
+            case Token() | Member() as label:
+                return _Printer(self.source, self.scope, bind).label(label)
+        return LABEL
+
+    def number(self, shown: Sequence[str], bind: Binder) -> str:
+        """Return an expression for the label's place (Int64, from 1) among some tokens; else 0."""
+        if not shown:
+            return "toInt64(0)"
+        if isinstance(self.label, Token):
+            return token_number_sql(self.label.property, shown, bind)
+        return f"toInt64(indexOf({bind(list(shown), 'Array(String)')}, {self(bind)}))"
 
 
 class _Printer:
@@ -133,7 +150,8 @@ class _Printer:
             sets = ", ".join(f"({', '.join(names)})" for names in select.grouping_sets)
             clauses.append(f"GROUP BY GROUPING SETS ({sets})")
         elif select.group_by:
-            clauses.append(f"GROUP BY {', '.join(select.group_by)}")
+            rollup = " WITH ROLLUP" if select.rollup else ""
+            clauses.append(f"GROUP BY {', '.join(select.group_by)}{rollup}")
         if select.having:
             clauses.append(f"HAVING {self._all(select.having)}")
         if select.order_by:
@@ -180,9 +198,11 @@ class _Printer:
             case Matches(event, where):
                 return f"({self._matches(event, where)})"
             case Number(name, of_text):
-                return self._number(name, of_text=of_text)
+                return number_sql(name, self.bind, of_text=of_text)
             case Token(name):
                 return token_sql(name, self.bind)
+            case TokenNumber(name, shown):
+                return token_number_sql(name, shown, self.bind)
             case PersonToken(name):
                 return self._history.token(name)
             case Raw(name):
@@ -227,16 +247,6 @@ class _Printer:
                 return self._history.condition(one.person)
             return has_now_sql(self._from, self._scope.project_id, one.person, self.bind)
         return condition_sql(one.condition(), self.bind)
-
-    def _number(self, name: str, *, of_text: bool) -> str:
-        value = property_sql(name, self.bind)
-        text = f"{value}.:String"
-        spelled = f"match({text}, {self.bind(_NUMBER, 'String')})"
-        more = f", if({spelled}, toFloat64OrNull({text}), NULL)" if of_text else ""
-        return (
-            f"coalesce({value}.:Float64, toFloat64({value}.:Int64), toFloat64({value}.:UInt64)"
-            f"{more})"
-        )
 
     def _persons(self) -> str:
         assert isinstance(self._from, Prefix), "the query has positions"

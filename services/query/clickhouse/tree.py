@@ -45,6 +45,13 @@ class Token(NamedTuple):
     property: str
 
 
+class TokenNumber(NamedTuple):
+    """The place (from 1) of the token of an event's property among some tokens; else 0."""
+
+    property: str
+    shown: tuple[str, ...]
+
+
 class PersonToken(NamedTuple):
     """A property that the event's person had at the event, as text like that of `Token`."""
 
@@ -83,7 +90,7 @@ class Sql(NamedTuple):
 
 
 Expression: TypeAlias = Union[
-    Value, Person, Matches, Number, Token, PersonToken, Raw, Member, Sql, "Select"
+    Value, Person, Matches, Number, Token, TokenNumber, PersonToken, Raw, Member, Sql, "Select"
 ]
 
 
@@ -121,7 +128,8 @@ class Select(NamedTuple):
     """A SELECT; `columns` are by their names, which are ours.
 
     `joined` adds its columns to the rows of `source` with the same `person`. Rows are grouped by
-    `group_by`, or, if there are any, by each of the `grouping_sets`.
+    `group_by`, or, if there are any, by each of the `grouping_sets`. With `rollup`, they are also
+    grouped by all of `group_by` but the last one, by all but the last two, and so on.
     """
 
     columns: Mapping[str, Expression]
@@ -129,6 +137,7 @@ class Select(NamedTuple):
     joined: PersonValues | None = None
     where: Sequence[Expression] = ()
     group_by: Sequence[str] = ()
+    rollup: bool = False
     grouping_sets: Sequence[Sequence[str]] = ()
     having: Sequence[Expression] = ()
     order_by: Sequence[Expression] = ()

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final
 
+from schemas.errors import AvilaError
+
 KEPT_S: Final = 1.0
 _MAX_KEPT: Final = 1_000
 
@@ -14,6 +16,7 @@ class _Kept:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.body = b""
+        self.failure: AvilaError | None = None
         self.until = 0.0
 
 
@@ -27,7 +30,9 @@ class RecentAnswers:
     async def get(self, key: Hashable, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the answer under a key; of those who wait for it, one makes it.
 
-        If the one that makes it fails or leaves, the next one makes it.
+        What makes it fail is kept for as long as an answer, and raised for all of them: a tile that
+        cannot be answered is not asked for by each viewer. If the one that makes it leaves, the
+        next one makes it.
         """
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
@@ -35,6 +40,12 @@ class RecentAnswers:
             self._kept.popitem(last=False)
         async with kept.lock:
             if self._clock() >= kept.until:
-                kept.body = await make()
+                kept.failure = None
+                try:
+                    kept.body = await make()
+                except AvilaError as failure:
+                    kept.failure = failure
                 kept.until = self._clock() + KEPT_S
+            if kept.failure is not None:
+                raise kept.failure.with_traceback(None)
             return kept.body

@@ -1,1 +1,1 @@
-"""Definitions that no worker counts: annotations, subscriptions, alerts."""
+"""Definitions that no worker counts: annotations, subscriptions, alerts, flags."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.keys.tokens import Needed, authorize, check_allowed, valid_session
+from services.keys.tokens import Needed, authorize, authorize_session, valid_session
 from services.keys.view import Keys
 from services.query.http.params import now_ms
 from services.query.sessions.cookie import check_own_page, secret_of
@@ -76,6 +76,6 @@ def check_access(
     if "authorization" in headers or not secret:
         authorize(keys, headers.get("authorization", ""), scope, project_id, now_ms)
         return
-    _, token = valid_session(keys, secret, now_ms)
+    valid_session(keys, secret, now_ms)
     check_own_page(headers, changing=changing)
-    check_allowed(token, scope, project_id)
+    authorize_session(keys, secret, scope, project_id, now_ms)

@@ -50,7 +50,17 @@ class QueryTelemetry:
             ["code"],
             registry=self._registry,
         )
-        self._registry.register(_Views(list(topic_views)))
+        views = list(topic_views)
+        self._registry.register(_Views(views))
+        delay = Histogram(
+            "avila_query_view_delay_seconds",
+            "Time from the writing of a record to its place in a view, its commit included.",
+            ["view"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        for view in views:
+            view.observe_delay = delay.labels(view.name).observe
 
     def watch_live(self, connections: Callable[[], int]) -> None:
         """Report the number that this returns, at each scrape."""

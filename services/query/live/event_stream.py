@@ -205,6 +205,7 @@ class _ResumedResults(ResultsSubscription):
     ) -> None:
         super().__init__(name, feed, project_id, wake, only)
         self.message_id = last_id
+        self._digests: dict[str, tuple[bytes, bytes]] = {}
         self._is_first = True
 
     def message(self) -> dict[str, Any] | None:
@@ -221,10 +222,18 @@ class _ResumedResults(ResultsSubscription):
         return {**(message or {self.name: []}), "deleted": [], "reset": True}
 
     def _digest(self) -> str:
-        digest = hashlib.blake2b(digest_size=12)
-        for name, state in sorted(self.sent.items()):
-            digest.update(b"%b %d " % (name.encode(), len(state)) + state)
-        return digest.hexdigest()
+        """Return what stands for all that was sent; only what has changed since is read."""
+        digests = {}
+        for name, state in self.sent.items():
+            of, digest = self._digests.get(name, (b"", b""))
+            if of is not state:
+                digest = self._feed.digest(self._project_id, name, state)
+            digests[name] = state, digest
+        self._digests = digests
+        whole = hashlib.blake2b(digest_size=12)
+        for name, (_, digest) in sorted(digests.items()):
+            whole.update(name.encode() + b" " + digest)
+        return whole.hexdigest()
 
 
 class _EventStream(Response):

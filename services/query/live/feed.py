@@ -5,6 +5,7 @@ when it can be sent: two changes in the meantime are sent once. A state is compu
 watchers.
 """
 
+import hashlib
 import math
 import time
 from collections import defaultdict
@@ -38,6 +39,7 @@ class LiveResults(Generic[D]):
         self._refreshed_at = clock()
         self._watchers: defaultdict[str, set[Touch]] = defaultdict(set)
         self._states: dict[Key, bytes | None] = {}
+        self._digests: dict[Key, tuple[bytes, bytes]] = {}
 
     def watch(self, project_id: str, touch: Touch) -> None:
         """Call `touch` with the id of each of a project's definitions now, and when one changes."""
@@ -52,6 +54,7 @@ class LiveResults(Generic[D]):
             del self._watchers[project_id]
         if not self._watchers:
             self._states.clear()
+            self._digests.clear()
 
     def changed(self, keys: Iterable[Key]) -> None:
         """Call the watchers of some definitions, which have changed or have new results."""
@@ -86,3 +89,12 @@ class LiveResults(Generic[D]):
             definition = self._definitions.find(key)
             self._states[key] = None if definition is None else self._read(definition)
         return self._states[key]
+
+    def digest(self, project_id: str, name: str, state: bytes) -> bytes:
+        """Return the digest of a state of a definition; worked out once for all who have it."""
+        key = Key(project_id, name)
+        of, digest = self._digests.get(key, (b"", b""))
+        if of is not state:
+            digest = hashlib.blake2b(state, digest_size=16).digest()
+            self._digests[key] = state, digest
+        return digest

@@ -51,7 +51,7 @@ from websockets.frames import CloseCode
 from schemas.definitions import is_id
 from schemas.errors import AvilaError, BackOff, InvalidRequest
 from services.errors import error_response
-from services.keys.tokens import authorize, check_allowed, valid_session
+from services.keys.tokens import authorize, authorize_session
 from services.keys.view import Keys
 from services.places import Places
 from services.query.http.params import now_ms
@@ -134,8 +134,7 @@ class Live:
 
         def check() -> None:
             if secret:
-                _, token = valid_session(self._keys, secret, self._clock())
-                check_allowed(token, "read", project_id)
+                authorize_session(self._keys, secret, "read", project_id, self._clock())
             else:
                 authorize(self._keys, authorization, "read", project_id, self._clock())
 

@@ -37,7 +37,7 @@ from services.query.versions import previous_of, succeed
 from services.query.views.catalog import D, Definitions
 from services.query.views.changes import Change, Key, tombstone_headers
 from services.query.views.latest import A, LatestByKey
-from services.query.views.progress import LIVE_STATES, failed
+from services.query.views.progress import LIVE_STATES, StatusResponse, failed
 from services.query.views.reader import ResultSource, Update
 
 B = TypeVar("B")
@@ -278,6 +278,15 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         """Show one."""
         return self._respond(self.find(request))
 
+    def status_of(self, definition: D) -> StatusResponse:
+        """Return how far the results of a definition are.
+
+        Raises:
+            BackOff, Unavailable: this is not known now.
+        """
+        self.results_view.require()
+        return self._latest.status(definition)
+
     async def status(self, request: Request) -> Response:
         """Show how far one is."""
         key = key_of(request)
@@ -286,9 +295,7 @@ class DefinitionResource(ABC, Generic[B, D, A]):
         if unreadable is not None:
             reason = f"the definition cannot be read: {unreadable.reason}"
             return encode_response(failed(reason))
-        definition = self.definitions.get(key)
-        self.results_view.require()
-        return encode_response(self._latest.status(definition))
+        return encode_response(self.status_of(self.definitions.get(key)))
 
     @abstractmethod
     async def results(self, request: Request) -> Response:

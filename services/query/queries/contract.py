@@ -14,7 +14,6 @@ from services.query.clickhouse.printer import (
     TokenSql,
     filtered,
     print_query,
-    token_of,
 )
 from services.query.clickhouse.queries import EventStore, QueryResult
 from services.query.clickhouse.tree import Label, Select
@@ -80,14 +79,24 @@ class QueryContext(NamedTuple):
         `state` makes it of them and of an expression for their labels, which is empty text without
         a `label`. Raises as `run` does.
         """
+        labelled = self.labelled(state, where, span, label)
+        return await self.events.query(self.project_id, labelled, self.positions)
+
+    def labelled(
+        self,
+        state: Callable[[Prefix, TokenSql], Statement],
+        where: Sequence[QueryFilter] = (),
+        span: tuple[int, int] | None = None,
+        label: Label | None = None,
+    ) -> Callable[[EventSource], Statement]:
+        """Return what makes the statement that `run_labelled` runs."""
 
         def of_source(source: EventSource) -> Statement:
             assert isinstance(source, Prefix), "the query has positions"
             passing = filtered(source, self.scope, where, span, label)
-            token = token_of(source, self.scope, label) if label else lambda _: "''"
-            return state(passing, token)
+            return state(passing, TokenSql(source, self.scope, label))
 
-        return await self.events.query(self.project_id, of_source, self.positions)
+        return of_source
 
     def printed(self, select: Select) -> StateStatement:
         """Return what makes the statement of a query of the project."""
@@ -127,7 +136,9 @@ class QueryKind(NamedTuple, Generic[Q]):
     `answer` answers a request. `rpc` is the method of `avila.v1.Query` that asks for the same.
     `types` are those of requests and responses; `response` is the whole response, and `rows` are
     those of a table of it, with the columns of `table`. A list that may be long has `export`, which
-    makes the statement for all of that table, whatever the query's `limit`.
+    makes the statement for all of that table, whatever the query's `limit`. A query that asks for
+    the persons behind a figure has `persons`: a table of it has all of them instead, and not only a
+    page; it is None of a query that does not ask for any.
     `refine` adds to the document's schemas what their types cannot express. `errors` are the
     statuses that only this kind fails with. `check` refuses, at a time of day (ms) and before
     anything is read, what the request's type cannot. `closes` returns the time (ms) by which no
@@ -146,6 +157,7 @@ class QueryKind(NamedTuple, Generic[Q]):
     check: Callable[[Q, int], object] = check_range
     closes: Callable[[Q, int], int] | None = None
     export: Callable[[QueryContext, Q], Coroutine[Any, Any, StateStatement]] | None = None
+    persons: Callable[[QueryContext, Q], Coroutine[Any, Any, StateStatement | None]] | None = None
 
 
 # Of any request: only the kind knows which.

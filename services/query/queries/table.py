@@ -21,6 +21,7 @@ from services.query.queries.rows import Row
 from services.query.tables.columns import Column, batch_of
 from services.query.tables.encoders import make_encoder
 from services.query.tables.media import CSV, NDJSON
+from services.query.tables.persons import TABLE as PERSONS
 from services.query.tables.response import POSITIONS_HEADER, respond
 from services.query.tables.stream import encoded
 
@@ -41,12 +42,14 @@ async def answer_table(
 async def _body(
     media_type: str, kind: AnyQuery, context: QueryContext, query: Query
 ) -> AsyncGenerator[bytes, None]:
-    if kind.export is None:
-        yield _written(media_type, kind.table, list(kind.rows(await kind.answer(context, query))))
+    state, table = await kind.export(context, query) if kind.export else None, kind.table
+    if kind.persons is not None and (of_persons := await kind.persons(context, query)) is not None:
+        state, table = of_persons, PERSONS
+    if state is None:
+        yield _written(media_type, table, list(kind.rows(await kind.answer(context, query))))
         return
-    state = await kind.export(context, query)
     chunks = context.events.stream(context.project_id, state, context.positions)
-    pieces = encoded(chunks, kind.table, make_encoder(media_type, kind.table))
+    pieces = encoded(chunks, table, make_encoder(media_type, table))
     async with contextlib.aclosing(pieces):
         async for piece in pieces:
             yield piece

@@ -1,10 +1,11 @@
 """The endpoints of sessions: sign in, sign out, who is signed in, and the list of sessions.
 
 A session is a record on the definitions topic, so it is known to every process and survives their
-restarts. It may do what the token may that it was begun with, and ends with it.
+restarts. One that was begun with a token may do what the token may, and ends with it. One that was
+begun at an identity provider (`services.query.sessions.oidc`) has grants of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from schemas.definitions import read_request
 from schemas.errors import NotFound, Unauthorized
 from schemas.keys import (
     ALL_PROJECTS,
+    Grant,
     QueryToken,
     Session,
     digest_of,
@@ -25,7 +27,7 @@ from schemas.keys import (
     token_id,
 )
 from services.commands import Commands, Write
-from services.keys.tokens import valid_session, valid_token
+from services.keys.tokens import is_admin, tokens_of, valid_session, valid_token
 from services.keys.view import Keys
 from services.listening import client_of
 from services.query.http.params import encode_response, now_ms, read_fields
@@ -36,7 +38,6 @@ from services.query.sessions.response import (
     SessionResponse,
     SignedIn,
     SignIn,
-    role_of,
     show,
 )
 from services.topic_view import TopicView
@@ -52,6 +53,7 @@ class Sessions:
     """The endpoints `/session` and `/sessions`.
 
     `projects` returns the projects that have definitions; `clock` milliseconds since 1970.
+    `provider` is the name of the identity provider, if there is one.
     """
 
     def __init__(
@@ -61,19 +63,21 @@ class Sessions:
         commands: Commands,
         projects: Callable[[], Iterable[str]],
         clock: Callable[[], int] = now_ms,
+        *,
+        provider: str | None = None,
     ) -> None:
         self._keys = keys
         self._view = view
         self._commands = commands
         self._projects = projects
         self._clock = clock
+        self._provider = provider
         self._attempts = Attempts()
 
     async def sign_in(self, request: Request) -> Response:
         """Begin a session with a query token, and set its cookie."""
         check_own_page(request.headers, changing=True)
         client = client_of(request.scope)
-        self._attempts.check(client)
         given = read_request(_sign_in, msgspec.json.encode(await read_fields(request)))
         self._view.require()
         try:
@@ -81,24 +85,47 @@ class Sessions:
         except Unauthorized:
             self._attempts.failed(client)
             raise
-        secret, now = mint_session(), self._clock()
+        expires_at = min(self._clock() + SESSION_S * 1_000, token.expires_at)
+        secret, session = await self.begin(
+            request, project_id=token.project_id, token=token.id, expires_at=expires_at
+        )
+        body = self._signed_in(session, (token,))
+        seconds = (expires_at - self._clock()) // 1_000
+        return encode_response(body, 201, {"Set-Cookie": set_cookie(secret, seconds)})
+
+    async def begin(
+        self,
+        request: Request,
+        *,
+        project_id: str,
+        token: str,
+        expires_at: int,
+        user: str = "",
+        grants: tuple[Grant, ...] = (),
+    ) -> tuple[str, Session]:
+        """Begin a session for the browser that sends the request; returns its secret and record.
+
+        The arguments are the fields of `schemas.keys.Session`. A session that the browser had
+        before ends, and so do those of the same `token` beyond `MAX_SESSIONS_PER_TOKEN`, the oldest
+        first. Raises what `Commands.change` does.
+        """
+        self._view.require()
+        secret = mint_session()
         digest = digest_of(secret)
         session = Session(
-            project_id=token.project_id,
+            project_id=project_id,
             id=token_id(digest),
             digest=digest,
-            token=token.id,
-            created_at=now,
-            expires_at=min(now + SESSION_S * 1_000, token.expires_at),
+            token=token,
+            created_at=self._clock(),
+            expires_at=expires_at,
             client=request.headers.get("user-agent", "")[:_MAX_CLIENT_CHARS],
+            user=user,
+            grants=grants,
         )
         replaced = secret_of(request.headers)
         await self._commands.change(lambda: self._begin(session, replaced))
-        body = SignedIn(
-            session=show(session, token, current=True), projects=self._readable_by(token)
-        )
-        seconds = (session.expires_at - now) // 1_000
-        return encode_response(body, 201, {"Set-Cookie": set_cookie(secret, seconds)})
+        return secret, session
 
     async def sign_out(self, request: Request) -> Response:
         """End the session of the request, if it has one, and remove its cookie."""
@@ -114,11 +141,10 @@ class Sessions:
         check_own_page(request.headers, changing=False)
         self._view.require()
         try:
-            session, token = self._valid(request.headers)
+            session, tokens = self._valid(request.headers)
         except Unauthorized:
-            return encode_response(SignedIn(session=None, projects=[]))
-        shown = show(session, token, current=True)
-        return encode_response(SignedIn(session=shown, projects=self._readable_by(token)))
+            return encode_response(SignedIn(session=None, projects=[], provider=self._provider))
+        return encode_response(self._signed_in(session, tokens))
 
     async def list_all(self, request: Request) -> Response:
         """Show the sessions of the same token; to an admin, all; if nobody is signed in, none."""
@@ -132,25 +158,32 @@ class Sessions:
         await self._end(name)
         return Response(status_code=204)
 
-    def _valid(self, headers: Headers) -> tuple[Session, QueryToken]:
+    def _signed_in(self, session: Session, tokens: Sequence[QueryToken]) -> SignedIn:
+        return SignedIn(
+            session=show(session, tokens, current=True),
+            projects=self._readable_by(tokens),
+            provider=self._provider,
+        )
+
+    def _valid(self, headers: Headers) -> tuple[Session, tuple[QueryToken, ...]]:
         self._view.require()
         return valid_session(self._keys, secret_of(headers), self._clock())
 
     def _listed(self, headers: Headers, *, changing: bool) -> list[SessionResponse]:
         try:
-            own, token = self._valid(headers)
+            own, tokens = self._valid(headers)
         except Unauthorized:
             return []
         check_own_page(headers, changing=changing)
-        return list(self._seen_by(own, token))
+        return list(self._seen_by(own, tokens))
 
-    def _seen_by(self, own: Session, token: QueryToken) -> Iterable[SessionResponse]:
-        now, admin = self._clock(), role_of(token) == "admin"
+    def _seen_by(self, own: Session, tokens: Sequence[QueryToken]) -> Iterable[SessionResponse]:
+        now, admin = self._clock(), any(map(is_admin, tokens))
         for one in sorted(self._keys.sessions.values(), key=lambda one: -one.created_at):
-            begun_with = self._keys.tokens.get(one.token)
-            if begun_with is None or now >= min(one.expires_at, begun_with.expires_at):
+            begun_with = tokens_of(self._keys, one)
+            if not begun_with or now >= min(one.expires_at, begun_with[0].expires_at):
                 continue
-            if admin or one.token == token.id:
+            if admin or one.token == own.token:
                 yield show(one, begun_with, current=one.id == own.id)
 
     def _begin(self, session: Session, replaced: str) -> Write[None]:
@@ -183,8 +216,9 @@ class Sessions:
 
         await self._commands.change(decide)
 
-    def _readable_by(self, token: QueryToken) -> list[str]:
-        if token.project_id != ALL_PROJECTS:
-            return [token.project_id]
+    def _readable_by(self, tokens: Sequence[QueryToken]) -> list[str]:
+        readable = {token.project_id for token in tokens}
+        if ALL_PROJECTS not in readable:
+            return sorted(readable)
         named = {key.project_id for key in self._keys.write_keys.values()}
         return sorted({*named, *self._keys.projects, *self._projects()})

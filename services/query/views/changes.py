@@ -7,7 +7,7 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from schemas import alerts, annotations, dashboards, plans
+from schemas import alerts, annotations, dashboards, flags, plans
 from schemas.definitions import NO_PREVIOUS, Definition, decode_with, parse_key
 from schemas.notices import subscription
 from schemas.operators import OPERATORS
@@ -26,6 +26,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Definition]]] = {
     "annotation": annotations.decode,
     "subscription": subscription.decode,
     "alert": alerts.decode,
+    "flag": flags.decode,
 }
 
 

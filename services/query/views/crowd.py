@@ -17,3 +17,8 @@ class Crowd(NamedTuple):
         """Return the first names after `after`, in order; takes longer the larger the crowd is."""
         names = (self.names[number] for number in self.numbers)
         return heapq.nsmallest(limit, (name for name in names if name > after))
+
+    def all(self, after: str = "") -> list[str]:
+        """Return the names after `after`, in order; takes longer the larger the crowd is."""
+        names = (self.names[number] for number in self.numbers)
+        return sorted(name for name in names if name > after)

@@ -75,6 +75,7 @@ def everything() -> list[dict[str, Any]]:
     operators = [{"kind": one.name, "id": "one", **entry_of(one.name).body} for one in OPERATORS]
     return [
         {"kind": "dashboard", "id": "one", **BOARD},
+        {"kind": "flag", "id": "one", "key": "new-checkout", "segment": "one"},
         *operators,
         {"kind": "plan", "id": "one", **PLAN},
     ]

@@ -8,7 +8,6 @@ keys or plans has topics of its own (`settings`, `own`).
 
 import io
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,9 +26,10 @@ from services.ingest.limits import Limits
 from services.ingest.server import IngestServer
 from services.listening import listen
 from services.topics import ensure_topics
-from tests.conftest import PARTITIONS, left_topics
+from tests.conftest import PARTITIONS, idle_consumers, left_topics
 from tests.credentials import KEY, bearer, put, put_keys, query_token
 from tests.kafka import Tail, read_all
+from tests.processes import eventually as holds_eventually
 
 SCHEMA_ID = 7
 TIMEOUT_S = 120.0
@@ -124,10 +124,7 @@ def decode(value: bytes, schema_id: int = SCHEMA_ID) -> dict[str, Any]:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Return as soon as `holds()`; fail if it does not in time."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.01)
+    assert holds_eventually(holds, TIMEOUT_S), "still not so"
 
 
 @contextmanager
@@ -175,7 +172,9 @@ def deployment(broker: Broker) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def shared(broker: Broker) -> Iterator[Ingest]:
     """A service with the default limits, for tests that do not look at what is on the inbox."""
-    with deployment(broker) as settings, serving(settings) as ingest:
+    with deployment(broker) as settings, ExitStack() as stack:
+        with idle_consumers():
+            ingest = stack.enter_context(serving(settings))
         yield ingest
 
 

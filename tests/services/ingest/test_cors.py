@@ -6,6 +6,7 @@ import re
 import pytest
 
 from services.ingest.app import FORMATS
+from tests.credentials import KEY
 from tests.services.ingest.conftest import Ingest
 
 ORIGIN = "https://shop.example"
@@ -121,7 +122,7 @@ def test_rudderstacks_sdk_gets_a_source_it_takes_for_valid(shared: Ingest) -> No
 
 @pytest.mark.parametrize("path", ["/flags/?v=2", "/flags?v=2&config=true", "/decide/?v=3"])
 def test_there_are_no_flags(shared: Ingest, path: str) -> None:
-    answer = shared.http.post(path, json={"token": "k", "distinct_id": "u"}).json()
+    answer = shared.http.post(path, json={"token": KEY, "distinct_id": "u"}).json()
 
     assert answer["flags"] == answer["featureFlags"] == {}
     assert answer["errorsWhileComputingFlags"] is False

@@ -13,8 +13,9 @@ from tests.services.page.system import PATIENCE_MS, Open, System, running
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system for all modules, each of whose tests has projects of its own: a start is dear."""
     with running(tmp_path_factory.mktemp("page")) as system:
         yield system
 

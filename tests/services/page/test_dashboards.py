@@ -22,8 +22,8 @@ from schemas.registry.subjects import value_subject
 from tests.kafka import Record, produce
 from tests.ports import free_port_base
 from tests.processes import eventually
-from tests.services.page.chromium import PACKAGES, launched
-from tests.services.page.system import TIMEOUT_S, System, running
+from tests.services.page.chromium import PACKAGES
+from tests.services.page.system import TIMEOUT_S, System
 
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -66,18 +66,6 @@ TILES: list[dict[str, Any]] = [
 ]
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(tmp_path_factory.mktemp("boards")) as system:
-        yield system
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
 
 
 def is_live(system: System, path: str) -> bool:

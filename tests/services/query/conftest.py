@@ -29,9 +29,11 @@ from services.broker import Broker
 from services.listening import listen
 from services.query import make_query_app
 from services.query.server import serving_config
-from tests.conftest import deployment, free_ports
+from tests.conftest import deployment, free_ports, idle_consumers
 from tests.credentials import TOKEN, bearer, put, query_token
 from tests.kafka import Record, produce
+from tests.processes import eventually as holds_eventually
+from tests.processes import pause_s
 
 DEADLINE_S = 120.0
 NOTHING = {"buckets": [], "counts": [], "sum_ms": 0}
@@ -58,11 +60,11 @@ async def eventually(
     ask: Callable[[], Awaitable[httpx.Response]], is_right: Callable[[httpx.Response], bool]
 ) -> httpx.Response:
     """Ask until the answer is right."""
-    deadline = time.monotonic() + DEADLINE_S
+    started = time.monotonic()
     while not is_right(answer := await ask()):
-        assert time.monotonic() < deadline, answer.text
+        assert time.monotonic() < started + DEADLINE_S, answer.text
         # An answer from memory never gives way to what it waits for on this loop.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause_s(started))
     return answer
 
 
@@ -94,7 +96,8 @@ def settings(settings: Settings) -> Settings:
 def serve_in_thread(settings: Settings) -> Iterator[int]:
     """Run a query service in a thread of its own; yields its port."""
     with listen("127.0.0.1", 0, "test") as listener:
-        server = uvicorn.Server(serving_config(make_query_app(settings)))
+        app = make_query_app(settings)
+        server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -102,6 +105,16 @@ def serve_in_thread(settings: Settings) -> Iterator[int]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def await_views(port: int) -> None:
+    """Wait until the views of the service on this port have read their topics."""
+
+    def are_ready() -> bool:
+        checks = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=DEADLINE_S).json()["checks"]
+        return all(checks[part] == "ok" for part in checks if part.startswith("view "))
+
+    assert holds_eventually(are_ready, DEADLINE_S), "the views are not ready in time"
 
 
 class SharedService(NamedTuple):
@@ -118,7 +131,11 @@ def shared_service(
     """A query service on a deployment whose store is away."""
     with deployment(broker, tmp_path_factory.mktemp("query")) as made:
         settings = prepared(made)
-        with serve_in_thread(settings) as port:
+        with idle_consumers(), contextlib.ExitStack() as stack:
+            port = stack.enter_context(serve_in_thread(settings))
+            await_views(port)
+            running = stack.pop_all()
+        with running:
             yield SharedService(settings, port)
 
 

@@ -129,7 +129,7 @@ def test_what_is_accepted_is_answered_by_every_endpoint(
     service: Service, spec: OperatorSpec
 ) -> None:
     @hypothesis_settings(
-        deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+        deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(body=bodies(spec))
     def check(body: Json) -> None:

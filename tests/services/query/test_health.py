@@ -104,6 +104,7 @@ async def test_metrics_count_requests_by_route_and_records_by_view(
     assert samples["avila_query_view_records_total", "funnels"] == 1
     assert samples["avila_query_view_ready", "funnels"] == 1
     assert samples["avila_query_view_lag_records", "funnels"] >= 0
+    assert samples["avila_query_view_delay_seconds_count", "definitions"] >= 1
 
 
 async def test_what_is_not_there_is_answered_in_the_same_form(query: httpx.AsyncClient) -> None:

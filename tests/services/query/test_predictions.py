@@ -153,6 +153,9 @@ async def test_a_model_that_is_better_than_its_base_rate_says_how_good_it_is(
         "dropped": 3,
         "late_outcomes": 5,
         "repeated": 2,
+        "merging": False,
+        "merged_to": None,
+        "unmerged": 0,
     }
     window = champion["window"]
     assert window["log_loss"] == pytest.approx(-(math.log(0.7) + 3 * math.log(0.9)) / 4)
@@ -435,9 +438,9 @@ async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
     lesson = Lesson(rows, labels, scores, zeros, zeros)
     learner.serve(lesson, learner.learn(lesson))
     counts = Counts(asked=710, learned=700, late_outcomes=3)
-    merge = Merge(merged_to=0, partitions=1, history=(False,), limits=(5,))
+    merge = Merge(merged_to=1_000, partitions=2, history=(True,), limits=(5,))
     standing = Championship(task, 0).standing
-    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge, standing=standing)
+    progress = Progress(9, 0, 9, (0,), (5,), (710,), counts, 1, 2, merge, 4, standing=standing)
     topic = place.settings.topics.models.name
     with Registry(place.settings.bootstrap) as registry:
         value = RecordCodec(registry, topic).encode(task, learner, progress, "log")
@@ -446,6 +449,9 @@ async def test_the_record_that_the_trainer_writes_of_a_model_is_read(
 
     shown = await results(query, learned=700)
     assert (shown["answers"]["open"], shown["answers"]["late_outcomes"]) == (10, 3)
+    assert shown["answers"]["merging"] is True
+    assert shown["answers"]["merged_to"] == "1970-01-01T00:00:01Z"
+    assert shown["answers"]["unmerged"] == 4
     (model,) = shown["models"]
     maturity, served = learner.maturity, learner.served
     assert isinstance(maturity, OutcomeQuality)

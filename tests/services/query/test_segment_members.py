@@ -88,3 +88,11 @@ def test_a_view_that_is_full_says_so_and_does_not_guess() -> None:
     members.apply([update("b", True)])
     with pytest.raises(Unavailable, match="source=store"):
         members.of(define("s"))
+
+
+def test_all_members_come_in_order_after_any_of_them() -> None:
+    members = Members()
+    members.apply([update(person, entered=True) for person in ("c/d", "ada", "bob")])
+    crowd = members.of(define("s"))
+    assert crowd.all() == ["ada", "bob", "c/d"]
+    assert crowd.all("ada") == ["bob", "c/d"]

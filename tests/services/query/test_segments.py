@@ -246,6 +246,27 @@ async def test_members_and_overlap_are_those_of_the_stream(
         assert (refused.status_code, error_of(refused)["field"]) == (400, "with")
 
 
+async def test_members_of_the_stream_are_a_table_once_the_segment_is_live(
+    query: httpx.AsyncClient, publisher: Publisher
+) -> None:
+    await create(query, "buyers", BUYERS)
+    url, csv = f"{SEGMENTS}/buyers/members", {"accept": "text/csv"}
+    publisher.moves("buyers", "entered", "ada", "bob", "cy")
+    await eventually(lambda: query.get(url), lambda answer: len(answer.json()["persons"]) == 3)
+    refused = await query.get(url, headers=csv)
+    assert (refused.status_code, error_of(refused)["code"]) == (503, "back_off")
+    total = {"segment_id": "buyers", "version": 1, "day": None, "entered": 3, "left": 0}
+    publisher.sizes(*(total | {"live_since": 7, "partition": n} for n in range(PARTITIONS)))
+    table = await eventually(
+        lambda: query.get(url, headers=csv, params={"limit": 1}),
+        lambda answer: answer.status_code == 200,
+    )
+    assert table.text == 'person\n"ada"\n"bob"\n"cy"\n'
+    assert table.headers["x-avila-positions"] == "0:7,1:7"
+    rest = await query.get(url, headers={"accept": "application/x-ndjson"}, params={"after": "ada"})
+    assert rest.text == '{"person":"bob"}\n{"person":"cy"}\n'
+
+
 async def test_the_previous_version_is_shown_until_the_new_one_is_live_on_all_partitions(
     query: httpx.AsyncClient, publisher: Publisher
 ) -> None:

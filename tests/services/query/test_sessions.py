@@ -11,10 +11,15 @@ from starlette.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from schemas.errors import Forbidden
+from schemas.errors import Forbidden, OverLimit
 from schemas.settings import Settings
 from services.keys.admin import run_with_key_admin
-from services.query.sessions.attempts import MAX_FAILURES, PER_S, Attempts
+from services.query.sessions.attempts import (
+    MAX_ALL_FAILURES,
+    MAX_FAILURES,
+    PER_S,
+    Attempts,
+)
 from services.query.sessions.cookie import check_own_page
 from services.query.sessions.resource import MAX_SESSIONS_PER_TOKEN
 from tests.credentials import TOKEN, bearer, put, query_token
@@ -235,28 +240,49 @@ async def test_the_oldest_session_of_a_token_makes_room_for_the_newest(
     assert len(held) == MAX_SESSIONS_PER_TOKEN
 
 
-async def test_who_guesses_tokens_must_wait(page: httpx.AsyncClient) -> None:
+async def test_who_guesses_tokens_must_wait_and_who_has_one_is_let_in(
+    page: httpx.AsyncClient,
+) -> None:
     async def guess(token: str) -> httpx.Response:
         return await page.post("/session", json={"token": token}, headers={"origin": OWN})
 
     for _ in range(MAX_FAILURES):
         assert (await guess("aqt_guess")).status_code == 401
-    answer = await guess(TOKEN)
+    answer = await guess("aqt_guess")
     assert (answer.status_code, code(answer)) == (429, "over_limit")
     assert int(answer.headers["retry-after"]) >= 1
+    assert (await guess(TOKEN)).status_code == 201
 
 
 def test_failed_attempts_are_forgiven_with_time_and_each_client_has_its_own() -> None:
     now = 0.0
     attempts = Attempts(lambda: now)
     for _ in range(MAX_FAILURES):
-        attempts.check("ann")
         attempts.failed("ann")
-    with pytest.raises(Exception, match="too many failed attempts"):
-        attempts.check("ann")
-    attempts.check("bob")
+    with pytest.raises(OverLimit, match="too many failed attempts"):
+        attempts.failed("ann")
+    attempts.failed("bob")
     now = PER_S / MAX_FAILURES
-    attempts.check("ann")
+    attempts.failed("ann")
+
+
+def test_many_addresses_together_may_fail_no_more_often_than_the_limit_of_all() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(MAX_ALL_FAILURES):
+        attempts.failed(f"10.0.{number // 256}.{number % 256}")
+    with pytest.raises(OverLimit):
+        attempts.failed("192.0.2.1")
+
+
+def test_a_network_of_ipv6_is_one_client_and_addresses_of_ipv4_are_clients_each() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(MAX_FAILURES):
+        attempts.failed(f"2001:db8:1:2::{number:x}")
+        attempts.failed(f"::ffff:192.0.2.{number}")
+    with pytest.raises(OverLimit):
+        attempts.failed("2001:db8:1:2:ffff::1")
+    attempts.failed("2001:db8:1:3::1")
+    attempts.failed("::ffff:192.0.2.99")
 
 
 @pytest.fixture

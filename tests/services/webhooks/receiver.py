@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from services.listening import listen
 from services.notifier.run import QuietServer
+from tests.processes import pause_s
 
 DEADLINE_S = 120.0
 
@@ -89,7 +90,7 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
 
 async def eventually(holds: Callable[[], bool], what: Callable[[], object]) -> None:
     """Wait until something holds."""
-    deadline = time.monotonic() + DEADLINE_S
+    started = time.monotonic()
     while not holds():
-        assert time.monotonic() < deadline, what()
-        await asyncio.sleep(0.02)
+        assert time.monotonic() < started + DEADLINE_S, what()
+        await asyncio.sleep(pause_s(started))

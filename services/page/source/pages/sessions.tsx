@@ -46,11 +46,15 @@ export function Sessions(): JSX.Element {
               {value.sessions.map((one) => (
                 <tr key={one.id}>
                   <th scope="row">
-                    <code>{one.token}</code>
+                    {one.user || <code>{one.token}</code>}
                     {one.current && ` · ${t("this_one")}`}
                   </th>
-                  <td>{one.project_id === "*" ? t("all_projects") : one.project_id}</td>
-                  <td>{t(`role_${one.role}`)}</td>
+                  <td>
+                    {one.grants
+                      .map((each) => (each.project_id === "*" ? t("all_projects") : each.project_id))
+                      .join(", ")}
+                  </td>
+                  <td>{one.grants.map((each) => t(`role_${each.role}`)).join(", ")}</td>
                   <td>{moment(one.created_at)}</td>
                   <td>{moment(one.expires_at)}</td>
                   <td class="agent" title={one.client}>

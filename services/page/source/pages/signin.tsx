@@ -1,8 +1,24 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { ApiError } from "../state/api";
-import { endedByItself, signIn } from "../state/session";
-import { choose, language, t } from "../words";
+import {
+  endedByItself,
+  provider,
+  providerFailure,
+  signIn,
+  signInAtProvider,
+} from "../state/session";
+import { type Word, choose, language, t } from "../words";
+
+const FAILURES: Record<string, Word> = {
+  provider_away: "provider_away",
+  provider_wrong: "provider_wrong",
+  expired: "provider_expired",
+  refused: "provider_refused",
+  untrusted: "provider_untrusted",
+  no_access: "provider_no_access",
+  too_many: "too_many_attempts",
+};
 
 export function SignIn(): JSX.Element {
   const [token, setToken] = useState("");
@@ -35,6 +51,19 @@ export function SignIn(): JSX.Element {
         </svg>
         <h1>{t("sign_in_title")}</h1>
         <p class="note">{endedByItself.value ? t("session_ended") : t("sign_in_note")}</p>
+        {providerFailure.value && (
+          <p class="failed" role="alert">
+            {t(FAILURES[providerFailure.value] ?? "provider_refused")}
+          </p>
+        )}
+        {provider.value && (
+          <>
+            <button type="button" class="primary" autoFocus onClick={signInAtProvider}>
+              {t("sign_in_with", { name: provider.value })}
+            </button>
+            <p class="where">{t("or_with_token")}</p>
+          </>
+        )}
         <label>
           {t("query_token")}
           <input
@@ -44,7 +73,7 @@ export function SignIn(): JSX.Element {
             spellcheck={false}
             placeholder="aqt_…"
             required
-            autoFocus
+            autoFocus={!provider.value}
             value={token}
             onInput={(event) => setToken(event.currentTarget.value)}
             aria-describedby="where"
@@ -55,7 +84,7 @@ export function SignIn(): JSX.Element {
             {trouble}
           </p>
         )}
-        <button type="submit" class="primary" disabled={busy || !token.trim()}>
+        <button type="submit" class={provider.value ? "" : "primary"} disabled={busy || !token.trim()}>
           {t("sign_in")}
         </button>
         <p id="where" class="where">

@@ -189,6 +189,7 @@ export const en = {
   open: "open",
   optional_step: "This step may be skipped",
   or_later: "Or later",
+  or_with_token: "Or with a query token:",
   order: "Order",
   order_any: "steps in any order",
   order_ordered: "steps in order",
@@ -222,6 +223,16 @@ export const en = {
   probability: "Probability",
   project: "Project",
   property: "Property",
+  provider_away: "The sign-in provider does not answer: try again in a minute.",
+  provider_expired:
+    "This attempt to sign in has ended or was begun in another browser: begin again.",
+  provider_no_access:
+    "You are signed in at the provider, but it puts you in no group that may use Avila: ask your administrator.",
+  provider_refused: "The sign-in provider has not let you in.",
+  provider_untrusted:
+    "The sign-in provider’s answer cannot be trusted: begin again, and tell your administrator if that repeats.",
+  provider_wrong:
+    "The sign-in provider is not set up correctly: your administrator finds the reason in the log.",
   quality: "Quality",
   query_token: "Query token",
   questions: "Questions",
@@ -250,6 +261,7 @@ export const en = {
   sign_in: "Sign in",
   sign_in_note: "A query token opens the projects it is for.",
   sign_in_title: "Sign in to Avila",
+  sign_in_with: "Sign in with {name}",
   sign_out: "Sign out",
   size_over_time: "Size over time",
   skip: "Skip to the content",

@@ -190,6 +190,7 @@ export const pt: Record<keyof typeof en, string> = {
   open: "aberta",
   optional_step: "Esta etapa pode ser pulada",
   or_later: "Ou depois",
+  or_with_token: "Ou com um token de consulta:",
   order: "Ordem",
   order_any: "etapas em qualquer ordem",
   order_ordered: "etapas em ordem",
@@ -223,6 +224,16 @@ export const pt: Record<keyof typeof en, string> = {
   probability: "Probabilidade",
   project: "Projeto",
   property: "Propriedade",
+  provider_away: "O provedor de acesso não responde: tente de novo em um minuto.",
+  provider_expired:
+    "Esta tentativa de entrar terminou ou começou em outro navegador: comece de novo.",
+  provider_no_access:
+    "Você entrou no provedor, mas ele não o põe em nenhum grupo que possa usar o Avila: fale com seu administrador.",
+  provider_refused: "O provedor de acesso não deixou você entrar.",
+  provider_untrusted:
+    "A resposta do provedor de acesso não é confiável: comece de novo e, se isso se repetir, avise seu administrador.",
+  provider_wrong:
+    "O provedor de acesso não está configurado corretamente: seu administrador encontra o motivo no log.",
   quality: "Qualidade",
   query_token: "Token de consulta",
   questions: "Perguntas",
@@ -251,6 +262,7 @@ export const pt: Record<keyof typeof en, string> = {
   sign_in: "Entrar",
   sign_in_note: "Um token de consulta abre os projetos a que se destina.",
   sign_in_title: "Entrar no Avila",
+  sign_in_with: "Entrar com {name}",
   sign_out: "Sair",
   size_over_time: "Tamanho ao longo do tempo",
   skip: "Ir para o conteúdo",

@@ -39,14 +39,30 @@ TRAINING_COUNTS: Final = (
 MODELS: Final = ResultTopic("models", "model")
 
 
+class Merge(NamedTuple):
+    """How far the trainer has merged the history of all source partitions into one order of time.
+
+    `merged_to` is in ms; None before it has begun. `merging` says whether history is still learned.
+    `unmerged` questions of history were learned after later ones, since too many waited.
+    """
+
+    merging: bool
+    merged_to: int | None
+    unmerged: int
+
+
+NOT_MERGED: Final = Merge(merging=False, merged_to=None, unmerged=0)
+
+
 class ModelState(NamedTuple):
     """A model, as the latest record has it.
 
     `maturity` is the quality of what the model says of an example just before it learns it, and
     `served` that of the champion's scores as they were served. Each is None if the record has none.
     `reign` says which model scores as of `position`, an offset of `avila.examples`.
-    `counts` has what became of all questions, by the names in `TRAINING_COUNTS`. `refused` is why
-    the record is not one of a model; all else is then as of one that has learned nothing.
+    `counts` has what became of all questions, by the names in `TRAINING_COUNTS`, and `merge` how
+    those of history were learned. `refused` is why the record is not one of a model; all else is
+    then as of one that has learned nothing.
     """
 
     version_key: VersionKey
@@ -59,6 +75,7 @@ class ModelState(NamedTuple):
     refused: str | None = None
     position: int = 0
     reign: Reign = Reign()
+    merge: Merge = NOT_MERGED
 
 
 NOT_LEARNED: Final = "it has learned nothing yet"
@@ -141,6 +158,7 @@ def state_of(fields: dict[str, object]) -> ModelState:
             _counts(record),
             position=record.position,
             reign=record.reign,
+            merge=_merge(record),
         )
     except InvalidRecord as error:
         log.error("model_refused", of=named, reason=error.detail)
@@ -164,6 +182,17 @@ def _counts(record: ModelRecord) -> Mapping[str, int] | None:
     if counts is None or counts.shape != (len(TRAINING_COUNTS),):
         return None
     return dict(zip(TRAINING_COUNTS, counts.astype(np.int64).tolist(), strict=True))
+
+
+def _merge(record: ModelRecord) -> Merge:
+    """Return how history is merged, by the arrays `training.merged` and `training.merge`."""
+    training = record.part("training")
+    merged, sources = training.get("merged"), training.get("merge")
+    if merged is None or sources is None or merged.shape != (4,) or sources.ndim != 2:
+        return NOT_MERGED  # an earlier version has written the record
+    merged_to, partitions, unmerged = merged.astype(np.int64).tolist()[:3]
+    merging = sources.shape[1] < partitions or bool(sources[:1].any())
+    return Merge(merging, merged_to if merged_to >= 0 else None, unmerged)
 
 
 def _drifts(record: ModelRecord) -> int:

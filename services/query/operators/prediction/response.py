@@ -89,6 +89,11 @@ class AnswersResponse(msgspec.Struct, frozen=True, kw_only=True):
     of a `value` that no event answered; they are not learned. `dropped` were open when there were
     too many to be kept. `late_outcomes` are events that came too late to answer any question, and
     `repeated` questions that were asked once more after a worker had lost its state.
+
+    Questions of history are learned in the order of time over all partitions. While any partition
+    still reads history the trainer is `merging`, and has learned what was due by `merged_to`; what
+    is due later waits, and is open. More than can wait are learned all the same: `unmerged` counts
+    those that came after later ones had been learned.
     """
 
     learned: int
@@ -97,6 +102,9 @@ class AnswersResponse(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     late_outcomes: int
     repeated: int
+    merging: bool
+    merged_to: datetime.datetime | None
+    unmerged: int
 
 
 class ServedResponse(msgspec.Struct, frozen=True):
@@ -244,12 +252,18 @@ def assemble(
 
 
 def _answers(champion: ModelState | None) -> AnswersResponse | None:
-    counts = None if champion is None else champion.counts
-    if counts is None:
+    if champion is None or (counts := champion.counts) is None:
         return None
     shown = {name: counts[name] for name in AnswersResponse.__struct_fields__ if name in counts}
     closed = counts["learned"] + counts["unanswered"] + counts["dropped"]
-    return AnswersResponse(open=counts["asked"] - closed, **shown)
+    merging, merged_to, unmerged = champion.merge
+    return AnswersResponse(
+        open=counts["asked"] - closed,
+        merging=merging,
+        merged_to=None if merged_to is None else instant(merged_to),
+        unmerged=unmerged,
+        **shown,
+    )
 
 
 def _model(spec: ModelSpec, state: ModelState | None, *, champion: bool) -> ModelResponse:

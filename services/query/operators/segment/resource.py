@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.definitions import is_id
-from schemas.errors import Conflict, InvalidRequest
+from schemas.errors import BackOff, Conflict, InvalidRequest
 from schemas.event_filter import EventSelector
 from schemas.operators.prediction import PredictionDefinition
 from schemas.operators.segment import (
@@ -55,7 +56,7 @@ from services.query.operators.segment.view import (
     SegmentSizeRecord,
 )
 from services.query.tables.media import JSON, read_media_type
-from services.query.tables.persons import answer_persons
+from services.query.tables.persons import answer_held_persons, answer_persons
 from services.query.verify.resource import Moment, VerifiedResource
 from services.query.verify.response import PersonDifference, added, missing
 from services.query.versions import previous_of
@@ -67,6 +68,7 @@ from services.query.views.progress import LIVE
 # Members who are compared one by one, and how late those whose time is over may be published.
 MAX_COMPARED: Final = 200_000
 GRACE_MS: Final = 5_000
+_BACKFILLING_RETRY_S: Final = 5
 
 
 class SegmentListResponse(msgspec.Struct, frozen=True):
@@ -196,8 +198,6 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
         project = definition.project_id
         clock = self._clock_of(project, now_ms())
         media_type = read_media_type(request)
-        if media_type != JSON and source != "store":
-            raise InvalidRequest("accepted is `store` where the answer is a table", "source")
         if source == "store":
             refuse_scores([definition])
             prefix = await self.context.prefix(request, project)
@@ -224,6 +224,13 @@ class Segments(VerifiedResource[Segment, SegmentDefinition, SegmentSizeRecord]):
                 )
             )
         self._require_views()
+        if media_type != JSON:
+            if self._sizes.status(definition).state != "live":
+                because = "the segment is backfilling, so that members are missing: ask again later"
+                raise BackOff(f"{because}, or with source=store", _BACKFILLING_RETRY_S)
+            members = partial(self._members.of(definition).all, page.after)
+            positions = self._sizes.positions(definition)
+            return await answer_held_persons(request, media_type, members, positions)
 
         async def respond(
             one: SegmentDefinition, previous: SegmentMembersResponse | None

@@ -1,7 +1,7 @@
 """A retention grid that is asked once."""
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from schemas.queries.adhoc import COHORT as SPEC
 from schemas.queries.adhoc import CohortPersons, CohortQuery
 from schemas.queries.trends import BreakdownBy
+from services.query.clickhouse.events import EventSource, Statement
 from services.query.queries.adhoc.cohort_plan import CohortPlan, plan_cohort
 from services.query.queries.adhoc.cohort_sql import (
     grid_statement,
@@ -22,7 +23,7 @@ from services.query.queries.adhoc.labels import (
     asked_label,
     value_of,
 )
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row, rows_of
 from services.query.tables.columns import columns
@@ -196,13 +197,34 @@ async def _persons(
     asked = query.persons
     if asked is None:
         return None
+    state = _persons_state(context, query, plan, shown, asked, asked.limit + 1)
+    result = await context.events.query(context.project_id, state, context.positions)
+    return CohortPersonsPage(*result.page(asked.limit))
+
+
+async def _all_persons(context: QueryContext, query: CohortQuery) -> StateStatement | None:
+    if query.persons is None:
+        return None
+    plan = plan_cohort(context.project_id, query)
+    shown = await _shown(context, query, plan)
+    return _persons_state(context, query, plan, shown, query.persons, None)
+
+
+def _persons_state(
+    context: QueryContext,
+    query: CohortQuery,
+    plan: CohortPlan,
+    shown: Sequence[str],
+    asked: CohortPersons,
+    limit: int | None,
+) -> Callable[[EventSource], Statement]:
+    """Return what makes the statement for the persons that a query asks for."""
     among, label = asked_label(asked, shown)
-    result = await context.run_labelled(
-        lambda source, token: persons_statement(source, plan, token, among, label, asked),
+    return context.labelled(
+        lambda source, token: persons_statement(source, plan, token, among, label, asked, limit),
         query.where,
         label=plan.label,
     )
-    return CohortPersonsPage(*result.page(asked.limit))
 
 
 def _rows(answer: CohortQueryResponse) -> Iterator[Row]:
@@ -244,4 +266,5 @@ COHORT: Final = QueryKind(
         incomplete="boolean",
     ),
     check=read_days,
+    persons=_all_persons,
 )

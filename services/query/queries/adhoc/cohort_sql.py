@@ -18,6 +18,7 @@ from services.query.clickhouse.events import (
     events,
     fingerprint_sql,
     holds,
+    limit_sql,
     period_sql,
 )
 from services.query.clickhouse.printer import TokenSql
@@ -63,8 +64,9 @@ def persons_statement(
     shown: Sequence[str],
     label: int,
     asked: CohortPersons,
+    limit: int | None,
 ) -> Statement:
-    """Return the statement for a page of the persons of a cell, and one more if there are more."""
+    """Return the statement for the first persons of a cell, or for all without a `limit`."""
     bind = Binder()
     column = bind(asked.column, "Int64")
     holding: dict[CohortCounted, str] = {
@@ -78,7 +80,7 @@ def persons_statement(
 SELECT person_id FROM ({_entries(source, plan, token, bind)})
 WHERE began = {bind(plan.number(asked.begin), "Int32")} AND {holding[asked.counted]} AND {of_label}
     AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608 (of placeholders)
     return Statement(text, bind.parameters)
 
@@ -108,9 +110,27 @@ def _persons(source: EventSource, plan: CohortPlan, token: TokenSql, bind: Binde
     """Return each person's `starts`, the first of each period, and `returns`.
 
     A start has the number of its period, its time (ms) and its token. Returns are the numbers of
-    periods, or times (ms) if columns are rolling.
+    periods, or times (ms) if columns are rolling. Where neither times nor tokens are asked for,
+    starts have none, since to find the first start of each period takes longer than all the rest.
     """
     cohort = plan.cohort
+    period = period_sql(cohort.period, cohort.timezone, cohort.week_start, bind)
+    is_start, is_return = holds(cohort.start, bind), holds(cohort.returning, bind)
+    if plan.label is None and plan.rolling_ms is None:
+        found = "groupUniqArrayIf(period, is_start)"
+        if plan.entry == "first":
+            found = "if(countIf(is_start) = 0, [], [minIf(period, is_start)])"
+        return f"""
+SELECT
+    person_id, groupUniqArrayIf(period, is_return) AS returns,
+    arrayMap(one -> (one, toInt64(0), ''), {found}) AS starts
+FROM (
+    SELECT person_id, {period} AS period, {is_start} AS is_start, {is_return} AS is_return
+    FROM {events(source, plan.project_id, bind)} AND (is_start OR is_return)
+)
+GROUP BY person_id
+HAVING notEmpty(starts)
+"""  # noqa: S608 (of placeholders)
     label, order = "''", "at"
     if plan.label is not None:
         label, order = token(bind), f"(at, {fingerprint_sql('[token]')})"
@@ -125,12 +145,10 @@ FROM (
     FROM (
         SELECT
             person_id, toUnixTimestamp64Milli(timestamp) AS at,
-            {period_sql(cohort.period, cohort.timezone, cohort.week_start, bind)} AS period,
-            {holds(cohort.start, bind)} AS is_start,
-            {holds(cohort.returning, bind)} AS is_return, {label} AS token
-        FROM {events(source, plan.project_id, bind)}
+            {period} AS period, {is_start} AS is_start, {is_return} AS is_return,
+            {label} AS token
+        FROM {events(source, plan.project_id, bind)} AND (is_start OR is_return)
     )
-    WHERE is_start OR is_return
     GROUP BY person_id, period
 )
 GROUP BY person_id

@@ -1,7 +1,8 @@
 """A funnel that is asked once."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,9 +14,10 @@ from schemas.queries.adhoc import (
     FunnelQuery,
 )
 from schemas.time.calendar import begin_of, find_zone, midnight
+from services.query.clickhouse.events import EventSource, Statement
 from services.query.queries.adhoc.days import ONE_DAY, read_days
 from services.query.queries.adhoc.funnel_plan import FunnelPlan, plan_funnel
-from services.query.queries.adhoc.funnel_rows import TOTAL
+from services.query.queries.adhoc.funnel_rows import FIRST_DAY_KEY, read_day_key
 from services.query.queries.adhoc.funnel_sql import (
     figures_statement,
     persons_statement,
@@ -28,7 +30,7 @@ from services.query.queries.adhoc.labels import (
     asked_label,
     value_of,
 )
-from services.query.queries.contract import QueryContext, QueryKind
+from services.query.queries.contract import QueryContext, QueryKind, StateStatement
 from services.query.queries.response import QueryResponse
 from services.query.queries.rows import Row
 from services.query.tables.columns import columns
@@ -110,33 +112,36 @@ async def _answer(context: QueryContext, query: FunnelQuery) -> FunnelQueryRespo
         plan.span,
         plan.label,
     )
-    found = {
-        (int(day), int(label)): _figures(plan, columns)
-        for day, label, *columns in zip(*result.columns, strict=True)
-    }
+    found: dict[int, dict[str, Any]] = {}
+    reached: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(query.funnel.steps))
+    for key, count, *lists in zip(*result.columns, strict=True):
+        if int(key) < FIRST_DAY_KEY:
+            found[int(key)] = _figures(plan, lists)
+        else:
+            day, step = read_day_key(int(key))
+            reached[day][step - 1] = int(count)
     days = [
         FunnelDayResponse(
             begin_of("day", number),
-            found[number, label]["reached"],
+            reached[number],
             not context.is_complete(_end_of(query, number) + plan.window_ms),
         )
-        for number, label in sorted(found)
-        if number != TOTAL
+        for number in sorted(reached)
     ]
     nothing = _figures(plan, [[]] * _COLUMNS)
     return FunnelQueryResponse(
         **context.parts(incomplete=any(day.incomplete for day in days)),
-        **found.get((TOTAL, EVERY), nothing),
+        **found.get(EVERY, nothing),
         steps=[step.event for step in query.funnel.steps],
         days=days,
         breakdown=[
             FunnelValueResponse(
                 value=value_of(shown, label),
                 other=label == OTHER,
-                **found[TOTAL, label],
+                **found[label],
             )
             for label in [*range(1, len(shown) + 1), OTHER]
-            if (TOTAL, label) in found
+            if label in found
         ],
         persons=await _persons(context, query, plan, shown),
     )
@@ -189,14 +194,35 @@ async def _persons(
     asked = query.persons
     if asked is None:
         return None
+    state = _persons_state(context, query, plan, shown, asked, asked.limit + 1)
+    result = await context.events.query(context.project_id, state, context.positions)
+    return FunnelPersonsPage(*result.page(asked.limit))
+
+
+async def _all_persons(context: QueryContext, query: FunnelQuery) -> StateStatement | None:
+    if query.persons is None:
+        return None
+    plan = plan_funnel(context.project_id, query, context.complete_until)
+    shown = await _shown(context, query, plan)
+    return _persons_state(context, query, plan, shown, query.persons, None)
+
+
+def _persons_state(
+    context: QueryContext,
+    query: FunnelQuery,
+    plan: FunnelPlan,
+    shown: Sequence[str],
+    asked: FunnelPersons,
+    limit: int | None,
+) -> Callable[[EventSource], Statement]:
+    """Return what makes the statement for the persons that a query asks for."""
     among, label = asked_label(asked, shown)
-    result = await context.run_labelled(
-        lambda source, token: persons_statement(source, plan, token, among, label, asked),
+    return context.labelled(
+        lambda source, token: persons_statement(source, plan, token, among, label, asked, limit),
         query.where,
         plan.span,
         plan.label,
     )
-    return FunnelPersonsPage(*result.page(asked.limit))
 
 
 def _end_of(query: FunnelQuery, day: int) -> int:
@@ -256,4 +282,5 @@ FUNNEL: Final = QueryKind(
     ),
     check=read_days,
     closes=_closes,
+    persons=_all_persons,
 )

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from schemas.queries.adhoc import FunnelPersons
 from services.query.clickhouse.conditions import Binder
-from services.query.clickhouse.events import EventSource, Statement, events, holds
+from services.query.clickhouse.events import EventSource, Statement, events, holds, limit_sql
 from services.query.clickhouse.printer import TokenSql
 from services.query.queries.adhoc.funnel_plan import FunnelPlan
-from services.query.queries.adhoc.funnel_rows import TOTAL, entered_sql, rows_sql
+from services.query.queries.adhoc.funnel_rows import FIRST_DAY_KEY, entered_sql, rows_sql
 
 
 def top_statement(source: EventSource, plan: FunnelPlan, token: TokenSql, count: int) -> Statement:
@@ -35,9 +35,10 @@ def figures_statement(
 ) -> Statement:
     """Return the statement for the figures of the range, of each label and of each day.
 
-    Its columns are the day and the label of `funnel_rows`, and by step: how many persons reached
-    it, are still open and dropped before it, the sum of the times to it, their median and 90th
-    percentile, and how many chains reached it. Times are of the range and of labels only.
+    The first two columns are a key, which is a label or one of the `day_keys` of `funnel_rows`, and
+    how many persons it has. The others are those of labels, by step: how many persons reached it,
+    are still open and dropped before it, the sum of the times to it, their median and 90th
+    percentile, and how many chains reached it.
     """
     bind = Binder()
     steps = range(1, len(plan.definition.funnel.steps) + 1)
@@ -45,7 +46,7 @@ def figures_statement(
     # The values of rank ceil(q * n): see the percentile of trends.
     levels = ", ".join(bind(level - 1e-13, "Float64") for level in (0.5, 0.9))
     quantiles = [
-        f"quantilesExactIf({levels})(time_{step}, time_{step} >= 0 AND key.1 = {TOTAL})"
+        f"quantilesExactIf({levels})(time_{step}, time_{step} >= 0 AND key < {FIRST_DAY_KEY})"
         for step in steps
     ]
     columns = {
@@ -60,8 +61,11 @@ def figures_statement(
     # Each step has aggregates of its own: `-ForEach` took longer than all the rest.
     lists = ", ".join(f"[{', '.join(of)}] AS {name}" for name, of in columns.items())
     text = f"""
-SELECT key.1 AS day, key.2 AS label, {lists}
-FROM ({rows_sql(source, plan, token, shown, bind)})
+SELECT key, count() AS persons, {lists}
+FROM (
+    SELECT * EXCEPT (day_keys, days), arrayJoin(arrayPushFront(day_keys, label)) AS key
+    FROM ({rows_sql(source, plan, token, shown, bind)})
+)
 GROUP BY key
 """  # noqa: S608 (of placeholders)
     return Statement(text, bind.parameters)
@@ -74,8 +78,9 @@ def persons_statement(
     shown: Sequence[str],
     label: int,
     asked: FunnelPersons,
+    limit: int | None,
 ) -> Statement:
-    """Return the statement for a page of the persons of a label, and one more if there are more."""
+    """Return the statement for the first persons of a label, or for all without a `limit`."""
     bind = Binder()
     missed = _missed(plan, asked.step)
     holding = {
@@ -85,9 +90,9 @@ def persons_statement(
     }[asked.outcome]
     text = f"""
 SELECT person_id FROM ({rows_sql(source, plan, token, shown, bind)})
-WHERE key = (toInt32({TOTAL}), {bind(label, "Int64")}) AND {holding}
+WHERE label = {bind(label, "Int64")} AND {holding}
     AND person_id > {bind(asked.after, "String")}
-ORDER BY person_id LIMIT {bind(asked.limit + 1, "UInt32")}
+ORDER BY person_id{limit_sql(limit, bind)}
 """  # noqa: S608 (of placeholders)
     return Statement(text, bind.parameters)
 

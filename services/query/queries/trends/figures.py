@@ -6,10 +6,7 @@ from typing import Any, NamedTuple
 from schemas.queries.formula import Figure
 from schemas.queries.trends import TrendSeries, TrendsQuery
 from services.query.clickhouse.queries import QueryResult
-from services.query.queries.trends.sql import COLUMNS_OF_SERIES
-
-# The tokens of a breakdown's values; empty for all values that are not shown, or no breakdown.
-Label = tuple[str, ...]
+from services.query.queries.trends.sql import COLUMNS_OF_SERIES, Label
 
 
 class Measured(NamedTuple):
@@ -33,11 +30,15 @@ class Place(NamedTuple):
 Figures = dict[Place, list[Measured]]
 
 
-def read_figures(query: TrendsQuery, result: QueryResult) -> Figures:
+def read_figures(query: TrendsQuery, shown: Sequence[Label], result: QueryResult) -> Figures:
     """Read the result of a `trends_select`: the figures of the series, by what they are about."""
+    labels = [(), *shown]
     found: Figures = {}
-    for is_total, is_now, begin, label, *parts in zip(*result.columns, strict=True):
-        place = Place(bool(is_now), tuple(map(str, label)), None if is_total else int(begin))
+    for row in zip(*result.columns, strict=True):
+        of_slots, of_labels, of_periods, is_now, begin, number, *parts = row
+        if of_labels or of_periods:
+            continue
+        place = Place(bool(is_now), labels[int(number)], None if of_slots else int(begin))
         found[place] = [
             measured(series, parts[COLUMNS_OF_SERIES * at :][:COLUMNS_OF_SERIES])
             for at, series in enumerate(query.series)

@@ -18,15 +18,18 @@ from services.query.queries.trends.response import (
     TrendsResponse,
     assemble,
 )
-from services.query.queries.trends.sql import trends_select
+from services.query.queries.trends.sql import Label, top_select, trends_select
 from services.query.tables.columns import columns
 
 
 async def _answer(context: QueryContext, query: TrendsQuery) -> TrendsResponse:
     plan = plan_trends(query, context.now)
-    result = await context.run(trends_select(plan))
-    figures = read_figures(query, result)
-    return assemble(plan, figures, context)
+    shown: list[Label] = []
+    if query.breakdown:
+        top = await context.run(top_select(plan))
+        shown = [tuple(map(str, label)) for label in zip(*top.columns, strict=True)]
+    result = await context.run(trends_select(plan, shown))
+    return assemble(plan, read_figures(query, shown, result), context)
 
 
 def _refine(schemas: Json) -> None:

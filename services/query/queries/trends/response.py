@@ -12,8 +12,9 @@ from schemas.value_tokens import to_json
 from services.query.queries.contract import QueryContext
 from services.query.queries.intervals import Slot
 from services.query.queries.response import IntervalResponse, QueryResponse, interval_response
-from services.query.queries.trends.figures import Figures, Label, Measured, Place, nothing
+from services.query.queries.trends.figures import Figures, Measured, Place, nothing
 from services.query.queries.trends.plan import TrendsPlan
+from services.query.queries.trends.sql import Label
 
 BreakdownValue = bool | int | float | str | None
 

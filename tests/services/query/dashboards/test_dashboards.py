@@ -15,8 +15,9 @@ from schemas.dashboards import (
     decode,
     encode,
 )
+from schemas.errors import BackOff
 from schemas.settings import Settings
-from services.query.dashboards.recent import RecentAnswers
+from services.query.dashboards.recent import KEPT_S, RecentAnswers
 from tests.kafka import Record, produce, read_all
 from tests.services.query.conftest import Worker, ready, serve
 from tests.services.query.test_funnels import BUY, FUNNELS
@@ -178,3 +179,23 @@ async def test_many_who_ask_at_once_are_answered_by_one_and_a_failure_is_not_kep
     now[0] = 1.0
     assert await recent.get("tile", make) == b"3"
     assert msgspec.json.decode(await recent.get("other", make)) == 4
+
+
+async def test_what_cannot_be_answered_is_asked_for_once_a_moment_and_not_by_each_viewer() -> None:
+    now, made = [0.0], []
+    recent = RecentAnswers(lambda: now[0])
+
+    async def make() -> bytes:
+        made.append(now[0])
+        await asyncio.sleep(0)
+        if len(made) == 1:
+            raise BackOff("the store is busy", 2)
+        return b"%d" % len(made)
+
+    answers = await asyncio.gather(
+        *(recent.get("tile", make) for _ in range(200)), return_exceptions=True
+    )
+    assert [type(one) for one in answers] == [BackOff] * 200
+    assert made == [0.0]
+    now[0] = KEPT_S
+    assert await recent.get("tile", make) == b"2"

@@ -14,7 +14,6 @@ import pytest
 from schemas.operators.segment import SegmentDefinition, decode_segment
 from services.query.clickhouse.client import Store
 from services.query.clickhouse.queries import EventStore
-from services.query.log.event_log import EventLog
 from services.query.queries import QUERIES
 from services.query.queries.contract import QueryContext
 from tests.oracles.events import Event
@@ -42,8 +41,8 @@ class Asker:
         self._warehouse = warehouse
         self._runner = asyncio.Runner()
         self._store = Store(warehouse.settings)
-        log = EventLog(warehouse.settings)  # not asked, as all queries have positions
-        self.events = EventStore(self._store, warehouse.settings.clickhouse_database, log)
+        # Without a log, as all queries have positions.
+        self.events = EventStore(self._store, warehouse.settings.clickhouse_database)
 
     def write(self, events: Sequence[Event]) -> str:
         """Store events; returns their project."""
@@ -62,7 +61,7 @@ class Asker:
         """Answer from the events alone within the block, as over a store without persons."""
         kept = self.events
         store, database = self._store, self._warehouse.settings.clickhouse_database
-        self.events = EventStoreWithoutPersons(store, database, kept.log)
+        self.events = EventStoreWithoutPersons(store, database)
         try:
             yield
         finally:

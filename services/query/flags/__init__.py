@@ -1,0 +1,1 @@
+"""Feature flags: their definitions, and whether what they name is there."""
