@@ -72,7 +72,7 @@ def main() -> None:
         settings = read_settings({}, port_base=_PORT_BASE, data_dir=Path(directory) / "data")
         up = [sys.executable, "-m", "services", "up"]
         with process(up, environment_of(settings)) as whole:
-            until(lambda: partitions_held(settings) == settings.partitions, _START_TIMEOUT_S)
+            until(lambda: _processes_all(whole, settings), _START_TIMEOUT_S)
             until(lambda: answers(f"http://{_host(settings, QUERY_PORT)}/readyz"), 300)
             define(settings, definitions)
             _send(settings, given.events, given.persons)
@@ -92,6 +92,13 @@ def main() -> None:
             },
         }
     )
+
+
+def _processes_all(whole: psutil.Process, settings: Settings) -> bool:
+    """Return whether all partitions are processed; raises `RuntimeError` if the system ended."""
+    if whole.status() == psutil.STATUS_ZOMBIE:
+        raise RuntimeError("the system ended before it could be used")
+    return partitions_held(settings) == settings.partitions
 
 
 def _twenty() -> Sequence[Definition]:
