@@ -86,9 +86,7 @@ def test_an_alert_is_built_fires_tells_a_receiver_and_its_incident_closes(
     expect(badge(page)).to_have_text("In order")
     expect(incidents.locator(".badge")).to_have_text(["Closed"])
     expect(incidents).to_contain_text(re.compile(r"from .* to "))
-    assert eventually(
-        lambda: receiver.types() == ["incident.opened", "incident.closed"], TIMEOUT_S
-    )
+    assert eventually(lambda: receiver.types() == ["incident.opened", "incident.closed"], TIMEOUT_S)
 
     page.get_by_role("button", name="Pause").click()
     expect(badge(page)).to_have_text("Paused")
