@@ -118,7 +118,11 @@ def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
 def running(directory: Path) -> Iterator[System]:
     """`avila up` on one partition; it has ended after the block."""
     settings = read_settings(
-        {}, data_dir=directory / "data", port_base=free_port_base(), partitions=1
+        {},
+        data_dir=directory / "data",
+        port_base=free_port_base(),
+        partitions=1,
+        webhook_networks="127.0.0.0/8",
     )
     with up(settings) as process:
         await_ready(process)

@@ -7,6 +7,7 @@
  */
 import type { Schemas } from "../state/api";
 import type { Row } from "../parts/event-fields";
+import { UNIT_NAMES, type Unit } from "../parts/spans";
 
 export type QueryName =
   | "trends"
@@ -66,7 +67,7 @@ export interface Draft {
   compare: boolean;
   steps: StepDraft[];
   window: string;
-  unit: "minutes" | "hours" | "days";
+  unit: Unit;
   order: Order;
   start: EventDraft;
   back: EventDraft;
@@ -143,7 +144,7 @@ const ITEMS: Record<string, object> = { series, steps: step, rules: rule, filter
 const CHOICES: Record<string, readonly string[]> = {
   measure: ["events", "persons", "events_per_person", "sum", "average", "minimum", "maximum", "percentile"],
   byOf: ["property", "person", "segment"],
-  unit: ["minutes", "hours", "days"],
+  unit: UNIT_NAMES,
   order: ["ordered", "strict", "any"],
   period: ["day", "week", "month"],
   around: ["any", "start", "end", "through"],

@@ -75,7 +75,8 @@ export function Explorer<N extends QueryName>({ name, place }: { name: N; place:
   );
 }
 
-function Answer<N extends QueryName>({
+/** The answer to a query, or what is still missing to ask it. */
+export function Answer<N extends QueryName>({
   name,
   draft,
   request,

@@ -2,8 +2,8 @@
 import type { ComponentChildren, JSX } from "preact";
 import { definitions, titleOf } from "../state/definitions";
 import { t } from "../words";
-import type { Word } from "../words";
 import { Comparison, Conditions } from "../parts/event-fields";
+import { Amount, Check, Choice, More, Select, TextField, Without, replaced } from "../parts/fields";
 import { Icon } from "../parts/icons";
 import { Suggest } from "../parts/suggest";
 import { DAYS, type Draft, type EventDraft, type FilterDraft, type SeriesDraft, type StepDraft, blank } from "./draft";
@@ -12,73 +12,6 @@ import { MEASURES_OF_PROPERTY } from "./requests";
 export interface Part {
   draft: Draft;
   onChange: (part: Partial<Draft>) => void;
-}
-
-/** A choice whose options are words: `<prefix>_<option>`. */
-export function Choice<O extends string>({
-  label,
-  prefix,
-  options,
-  value,
-  onValue,
-  hidden = false,
-  wide = false,
-}: {
-  label: string;
-  prefix: string;
-  options: readonly O[];
-  value: O;
-  onValue: (value: O) => void;
-  /** Whether the label is for screen readers alone. */
-  hidden?: boolean;
-  /** Whether its options are long. */
-  wide?: boolean;
-}): JSX.Element {
-  const select = (
-    <select
-      aria-label={label}
-      value={value}
-      onChange={(event) => onValue(event.currentTarget.value as O)}
-    >
-      {options.map((one) => (
-        <option key={one} value={one}>
-          {t(`${prefix}_${one}` as Word)}
-        </option>
-      ))}
-    </select>
-  );
-  if (hidden) return select;
-  return (
-    <label class={wide ? "" : "narrow"}>
-      {label}
-      {select}
-    </label>
-  );
-}
-
-export function Amount({
-  label,
-  value,
-  onValue,
-  max,
-}: {
-  label: string;
-  value: string;
-  onValue: (value: string) => void;
-  max?: number;
-}): JSX.Element {
-  return (
-    <label class="narrow">
-      {label}
-      <input
-        type="number"
-        min="1"
-        max={max}
-        value={value}
-        onInput={(event) => onValue(event.currentTarget.value)}
-      />
-    </label>
-  );
 }
 
 export function EventField({
@@ -127,26 +60,7 @@ export function EventBox({
   );
 }
 
-export function replaced<T>(list: T[], at: number, part: Partial<T>): T[] {
-  return list.map((one, place) => (place === at ? { ...one, ...part } : one));
-}
-
-export function Without({ label, onClick, disabled = false }: { label: string; onClick: () => void; disabled?: boolean }): JSX.Element {
-  return (
-    <button type="button" class="quiet" aria-label={label} disabled={disabled} onClick={onClick}>
-      <Icon name="close" />
-    </button>
-  );
-}
-
-export function More({ label, onClick, disabled = false }: { label: string; onClick: () => void; disabled?: boolean }): JSX.Element {
-  return (
-    <button type="button" class="quiet add" disabled={disabled} onClick={onClick}>
-      <Icon name="plus" />
-      {label}
-    </button>
-  );
-}
+const MEASURES = ["events", "persons", "events_per_person", "sum", "average", "minimum", "maximum", "percentile"] as const;
 
 export function Series({ draft, onChange }: Part): JSX.Element {
   const change = (at: number, part: Partial<SeriesDraft>) =>
@@ -176,7 +90,7 @@ export function Series({ draft, onChange }: Part): JSX.Element {
               hidden
               label={t("measure_of_series", { n: letter(at) })}
               prefix="trend"
-              options={["events", "persons", "events_per_person", "sum", "average", "minimum", "maximum", "percentile"]}
+              options={MEASURES}
               value={one.measure}
               onValue={(measure) => change(at, { measure })}
             />
@@ -230,37 +144,71 @@ export function letter(at: number): string {
 }
 
 export function Steps({ draft, onChange }: Part): JSX.Element {
-  const change = (at: number, part: Partial<StepDraft>) =>
-    onChange({ steps: replaced(draft.steps, at, part) });
+  const { steps } = draft;
+  const change = (at: number, part: Partial<StepDraft>) => onChange({ steps: replaced(steps, at, part) });
+  const move = (at: number, by: -1 | 1) => {
+    const next = [...steps];
+    next.splice(at + by, 0, ...next.splice(at, 1));
+    onChange({ steps: next });
+  };
   return (
     <fieldset>
       <legend>{t("steps")}</legend>
-      {draft.steps.map((one, at) => (
+      {steps.map((one, at) => (
         <div class="step" key={at}>
           <div class="step-line">
             <span class="step-number">{at + 1}</span>
             <Suggest
               label={t("event_of_step", { n: at + 1 })}
               placeholder={t("event_name")}
+              required
               wanted={{ of: "event" }}
               value={one.event}
               onValue={(event) => change(at, { event })}
             />
+            <Move label={t("move_up", { n: at + 1 })} icon="up" disabled={at === 0} onClick={() => move(at, -1)} />
+            <Move
+              label={t("move_down", { n: at + 1 })}
+              icon="down"
+              disabled={at === steps.length - 1}
+              onClick={() => move(at, 1)}
+            />
             <Without
               label={t("remove_step", { n: at + 1 })}
-              disabled={draft.steps.length <= 2}
-              onClick={() => onChange({ steps: draft.steps.filter((_, place) => place !== at) })}
+              disabled={steps.length <= 2}
+              onClick={() => onChange({ steps: steps.filter((_, place) => place !== at) })}
             />
           </div>
           <Conditions event={one.event} rows={one.rows} onChange={(rows) => change(at, { rows })} />
+          {at > 0 && draft.order !== "any" && (
+            <Check label={t("optional_step")} value={one.optional} onValue={(optional) => change(at, { optional })} />
+          )}
         </div>
       ))}
       <More
         label={t("add_step")}
-        disabled={draft.steps.length >= 32}
-        onClick={() => onChange({ steps: [...draft.steps, blank.step()] })}
+        disabled={steps.length >= 32}
+        onClick={() => onChange({ steps: [...steps, blank.step()] })}
       />
     </fieldset>
+  );
+}
+
+function Move({
+  label,
+  icon,
+  disabled,
+  onClick,
+}: {
+  label: string;
+  icon: "up" | "down";
+  disabled: boolean;
+  onClick: () => void;
+}): JSX.Element {
+  return (
+    <button type="button" class="quiet" aria-label={label} disabled={disabled} onClick={onClick}>
+      <Icon name={icon} />
+    </button>
   );
 }
 
@@ -276,20 +224,11 @@ export function Range({ draft, onChange }: Part): JSX.Element {
       />
       {draft.days === "custom" && (
         <>
-          <DateField label={t("from")} value={draft.from} onValue={(from) => onChange({ from })} />
-          <DateField label={t("to")} value={draft.to} onValue={(to) => onChange({ to })} />
+          <TextField type="date" label={t("from")} value={draft.from} onValue={(from) => onChange({ from })} />
+          <TextField type="date" label={t("to")} value={draft.to} onValue={(to) => onChange({ to })} />
         </>
       )}
     </>
-  );
-}
-
-function DateField({ label, value, onValue }: { label: string; value: string; onValue: (value: string) => void }): JSX.Element {
-  return (
-    <label class="narrow">
-      {label}
-      <input type="date" value={value} onInput={(event) => onValue(event.currentTarget.value)} />
-    </label>
   );
 }
 
@@ -332,14 +271,61 @@ export function Filters({ draft, onChange }: Part): JSX.Element {
 }
 
 export function SegmentField({ value, onValue }: { value: string; onValue: (value: string) => void }): JSX.Element {
+  const segments = definitions.value?.segments ?? [];
   return (
-    <select aria-label={t("segment")} value={value} onChange={(event) => onValue(event.currentTarget.value)}>
-      <option value="">{t("choose_segment")}</option>
-      {(definitions.value?.segments ?? []).map((one) => (
-        <option key={one.id} value={one.id}>
-          {titleOf(one)}
-        </option>
-      ))}
-    </select>
+    <Select
+      hidden
+      label={t("segment")}
+      options={[["", t("choose_segment")], ...segments.map((one) => [one.id, titleOf(one)] as const)]}
+      value={value}
+      onValue={onValue}
+    />
+  );
+}
+
+/** One series of a trend by itself. */
+export function OneSeries({
+  value,
+  onChange,
+}: {
+  value: SeriesDraft;
+  onChange: (part: Partial<SeriesDraft>) => void;
+}): JSX.Element {
+  const numeric = MEASURES_OF_PROPERTY.has(value.measure);
+  return (
+    <EventBox title={t("event")} value={value} onChange={onChange}>
+      <div class="row">
+        <Choice
+          wide
+          label={t("measure")}
+          prefix="trend"
+          options={MEASURES}
+          value={value.measure}
+          onValue={(measure) => onChange({ measure })}
+        />
+        {numeric && (
+          <label>
+            {t("property")}
+            <Suggest
+              label={t("measured_property")}
+              required
+              wanted={{ of: "property", event: value.event }}
+              value={value.property}
+              onValue={(property) => onChange({ property })}
+            />
+          </label>
+        )}
+        {value.measure === "percentile" && (
+          <Amount
+            label={t("percentile")}
+            min={0}
+            max={100}
+            step="any"
+            value={value.percentile}
+            onValue={(percentile) => onChange({ percentile })}
+          />
+        )}
+      </div>
+    </EventBox>
   );
 }

@@ -1,9 +1,11 @@
 /** The form of all kinds of queries: which parts of the draft each of them has. */
 import type { JSX } from "preact";
 import { t } from "../words";
+import { Amount, Choice } from "../parts/fields";
+import { UNIT_NAMES } from "../parts/spans";
 import { Suggest } from "../parts/suggest";
 import type { QueryName } from "./draft";
-import { Amount, Choice, EventBox, EventField, Filters, type Part, Range, Series, Steps } from "./fields";
+import { EventBox, EventField, Filters, type Part, Range, Series, Steps } from "./fields";
 import { Rules } from "./rules";
 
 const INTERVALS = ["minute", "hour", "day", "week", "month"] as const;
@@ -70,11 +72,20 @@ function OneEvent({ draft, onChange }: Part): JSX.Element {
   return <EventField label={t("event")} value={draft.event} onValue={(event) => onChange({ event })} />;
 }
 
-export function QueryForm({ name, draft, onChange }: Part & { name: QueryName }): JSX.Element {
+export function QueryForm(part: Part & { name: QueryName }): JSX.Element {
+  return (
+    <form class="form" onSubmit={(event) => event.preventDefault()}>
+      <QueryFields {...part} />
+    </form>
+  );
+}
+
+/** The fields of a query, for a form that saves it, too. */
+export function QueryFields({ name, draft, onChange }: Part & { name: QueryName }): JSX.Element {
   const First = FIRST[name];
   const within = (...names: QueryName[]) => names.includes(name);
   return (
-    <form class="form" onSubmit={(event) => event.preventDefault()}>
+    <>
       <First draft={draft} onChange={onChange} />
       <div class="row">
         {!within("segment") && <Range draft={draft} onChange={onChange} />}
@@ -115,11 +126,11 @@ export function QueryForm({ name, draft, onChange }: Part & { name: QueryName })
         )}
         {within("funnel") && (
           <>
-            <Amount label={t("window")} value={draft.window} onValue={(window) => onChange({ window })} />
+            <Amount step="any" label={t("window")} value={draft.window} onValue={(window) => onChange({ window })} />
             <Choice
               label={t("unit")}
               prefix="unit"
-              options={["minutes", "hours", "days"]}
+              options={UNIT_NAMES}
               value={draft.unit}
               onValue={(unit) => onChange({ unit })}
             />
@@ -147,7 +158,7 @@ export function QueryForm({ name, draft, onChange }: Part & { name: QueryName })
       </div>
       {within("trends", "funnel") && <Breakdown name={name} draft={draft} onChange={onChange} />}
       <Filters draft={draft} onChange={onChange} />
-    </form>
+    </>
   );
 }
 

@@ -36,18 +36,18 @@ export function FunnelPersons({
     <Persons
       title={of === undefined ? title : `${title} · ${of}`}
       trace={trace}
-      read={async (after) => {
+      read={async ({ after, limit, positions: of }) => {
         const value = bar.of && (bar.of.other ? { other: true } : { value: bar.of.value });
         const found = await post(
           "/api/projects/{project}/query/funnel",
           { project: project.value },
           {
             ...request,
-            as_of: positions ?? request.as_of,
-            persons: { step: bar.step, outcome, after, limit: 100, ...value },
+            as_of: positions ?? of ?? request.as_of,
+            persons: { step: bar.step, outcome, after, limit, ...value },
           },
         );
-        return found.persons ?? { persons: [], next: null };
+        return { ...(found.persons ?? { persons: [], next: null }), positions: found.positions };
       }}
       onClose={onClose}
     >

@@ -2,6 +2,7 @@
 import type { Schemas } from "../state/api";
 import { dayAgo } from "../state/zone";
 import { type Row, conditionOf } from "../parts/event-fields";
+import { UNITS } from "../parts/spans";
 import type { Draft, EventDraft, FilterDraft, QueryName, RuleDraft, SeriesDraft } from "./draft";
 
 export interface Requests {
@@ -16,7 +17,6 @@ export interface Requests {
   events: Schemas["EventsQuery"];
 }
 
-const UNITS = { minutes: 60, hours: 3_600, days: 86_400 } as const;
 const LISTED = 25;
 
 export function requestOf<N extends QueryName>(name: N, draft: Draft): Requests[N] | undefined {

@@ -2,9 +2,10 @@
 import type { JSX } from "preact";
 import { t } from "../words";
 import { Conditions } from "../parts/event-fields";
+import { Amount, Choice, More, Without, replaced } from "../parts/fields";
 import { Suggest } from "../parts/suggest";
 import { type RuleDraft, blank } from "./draft";
-import { Amount, Choice, More, type Part, SegmentField, Without, replaced } from "./fields";
+import { type Part, SegmentField } from "./fields";
 
 export function Rules({ draft, onChange }: Part): JSX.Element {
   const change = (at: number, part: Partial<RuleDraft>) =>

@@ -6,16 +6,18 @@ import { definitions, readDefinitions } from "../state/definitions";
 import { go } from "../state/router";
 import { project } from "../state/session";
 import { t } from "../words";
+import { SaveForm } from "../parts/form";
 import { freeId } from "../parts/ids";
-import { Failed } from "../parts/notes";
 import type { Draft, QueryName } from "./draft";
 import { cohortOf, conditionsOf, funnelOf, ruleOf } from "./requests";
 
 type Condition = Schemas["Condition"];
 type Saved = "funnels" | "cohorts" | "segments" | "metrics";
-interface Plan {
+export interface Plan {
   kind: Saved;
   name: string;
+  /** The definition without its id and name. */
+  body: object;
   create: (id: string, name: string) => Promise<{ id: string }>;
 }
 /** A definition to create, or the reason why there is none for this. */
@@ -52,14 +54,14 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       if (by && draft.byOf !== "property") return { reason: t("save_breakdown") };
       const breakdown = by ? { property: by } : null;
       const steps = funnel.steps.map((step) => ({ ...step, where: both(step.where, where) }));
+      const body = { ...funnel, steps, breakdown };
       return {
+        body,
         kind: "funnels",
         name: steps.map((step) => step.event).join(" → "),
         create: (id, named) =>
           post("/api/projects/{project}/funnels", places, {
-            ...funnel,
-            steps,
-            breakdown,
+            ...body,
             id,
             name: named,
           }),
@@ -69,14 +71,18 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       if (foreign) return { reason: t("save_filters") };
       const cohort = cohortOf(draft);
       const any = t("any_event");
+      const body = {
+        ...cohort,
+        start: { ...cohort.start, where: both(cohort.start.where, where) },
+        return: { ...cohort.return, where: both(cohort.return?.where, where) },
+      };
       return {
+        body,
         kind: "cohorts",
         name: `${t("query_cohort")}: ${cohort.start.event ?? any} → ${cohort.return?.event ?? any}`,
         create: (id, named) =>
           post("/api/projects/{project}/cohorts", places, {
-            ...cohort,
-            start: { ...cohort.start, where: both(cohort.start.where, where) },
-            return: { ...cohort.return, where: both(cohort.return?.where, where) },
+            ...body,
             id,
             name: named,
           }),
@@ -87,6 +93,7 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       if (!rule) return undefined;
       if (filters.length) return { reason: t("save_rule_filters") };
       return {
+        body: { rule },
         kind: "segments",
         name: draft.rules
           .map((one) => `${t(`rule_${one.is}`)} ${one.event || one.segment || one.rows[0]?.property || ""}`)
@@ -102,16 +109,20 @@ export function savable(name: QueryName, draft: Draft): Savable | undefined {
       }
       if (foreign) return { reason: t("save_filters") };
       const of = measure !== "events" && measure !== "persons" ? series.property.trim() : "";
+      const body = {
+        measure,
+        filter: { event: series.event.trim() || undefined, where: both(conditionsOf(series.rows), where) },
+        ...(of ? { property: of } : {}),
+        ...(measure === "percentiles" ? { percentiles: [Number(series.percentile) || 50] } : {}),
+        ...BUCKETS[draft.interval],
+      };
       return {
+        body,
         kind: "metrics",
         name: [t(`measure_${measure}`), of, series.event || t("any_event")].filter(Boolean).join(" · "),
         create: (id, named) =>
           post("/api/projects/{project}/metrics", places, {
-            measure,
-            filter: { event: series.event.trim() || undefined, where: both(conditionsOf(series.rows), where) },
-            ...(of ? { property: of } : {}),
-            ...(measure === "percentiles" ? { percentiles: [Number(series.percentile) || 50] } : {}),
-            ...BUCKETS[draft.interval],
+            ...body,
             id,
             name: named,
           }),
@@ -128,34 +139,21 @@ function both(own: Condition[] | undefined, where: Condition[]): Condition[] {
 
 export function Save({ plan }: { plan: Plan }): JSX.Element {
   const [name, setName] = useState<string>();
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState("");
-  const save = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
+  const save = async () => {
     const named = (name?.trim() || plan.name).slice(0, 200);
-    try {
-      const others = definitions.value?.[plan.kind] ?? [];
-      const made = await plan.create(freeId(named, plan.kind, others), named);
-      await readDefinitions();
-      go(project.value, plan.kind, made.id);
-    } catch (failure) {
-      setError(failure instanceof Error ? failure.message : String(failure));
-      setBusy(false);
-    }
+    const others = definitions.value?.[plan.kind] ?? [];
+    const made = await plan.create(freeId(named, plan.kind, others), named);
+    await readDefinitions();
+    go(project.value, plan.kind, made.id);
   };
   return (
-    <form class="save" onSubmit={(event) => void save(event)}>
+    <SaveForm class="save" label={t(`save_${plan.kind}`)} onSave={save}>
       <input
         aria-label={t("name")}
         maxLength={200}
         value={name ?? plan.name}
         onInput={(event) => setName(event.currentTarget.value)}
       />
-      <button type="submit" class="primary" disabled={busy}>
-        {t(`save_${plan.kind}`)}
-      </button>
-      {error && <Failed message={error} />}
-    </form>
+    </SaveForm>
   );
 }

@@ -18,11 +18,13 @@ import { Starters } from "../parts/starters";
 import { AsTable } from "../parts/table";
 import { DefinitionList } from "../parts/definition-list";
 import { Builder } from "../explore/builder";
+import { textOfPositions } from "../explore/requests";
 import { Icon } from "../parts/icons";
 
 export function Cohorts(): JSX.Element {
-  const { id } = route.value;
-  if (id === "+new") return <Builder page="cohorts" name="cohort" title={t("new_cohort")} note={t("new_cohort_note")} />;
+  const { id, more } = route.value;
+  if (id === "+new") return <Builder kind="cohorts" />;
+  if (more === "edit") return <Builder kind="cohorts" id={id} />;
   return id ? <CohortPage id={id} /> : <CohortList />;
 }
 
@@ -97,11 +99,16 @@ function CohortPage({ id }: { id: string }): JSX.Element {
       >
         <OpenFigure kind="cohorts" id={id} />
         {mayWrite.value && (
-          <Delete
-            name={name}
-            run={() => remove("/api/projects/{project}/cohorts/{id}", places)}
-            then={() => go(project.value, "cohorts")}
-          />
+          <>
+            <a class="button" href={address(project.value, "cohorts", id, "edit")}>
+              {t("edit")}
+            </a>
+            <Delete
+              name={name}
+              run={() => remove("/api/projects/{project}/cohorts/{id}", places)}
+              then={() => go(project.value, "cohorts")}
+            />
+          </>
         )}
       </Head>
       <div class="stack">
@@ -154,13 +161,14 @@ function CohortPage({ id }: { id: string }): JSX.Element {
       {cell && (
         <Persons
           title={t("who_returned", { begin: day(cell.begin), n: cell.column })}
-          read={(after) =>
+          read={({ after, limit, positions }) =>
             get("/api/projects/{project}/cohorts/{id}/persons", places, {
               begin: cell.begin,
               column: cell.column,
               counted: orLater ? "returned_or_later" : "returned",
               after,
-              limit: 100,
+              limit,
+              as_of: positions && textOfPositions(positions),
             })
           }
           onClose={() => setCell(undefined)}

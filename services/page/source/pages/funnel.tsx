@@ -19,6 +19,8 @@ import { Head } from "../parts/shell";
 import { AsTable } from "../parts/table";
 import { FunnelValues } from "../parts/funnel-values";
 import { type Bar, FunnelPersons } from "../explore/funnel-persons";
+import { textOfPositions } from "../explore/requests";
+import { FunnelCompare } from "./funnel-compare";
 
 type Results = Schemas["FunnelResultsResponse"];
 type Funnel = Schemas["FunnelResponse"];
@@ -102,6 +104,7 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
         </section>
         <TimeToConvert id={id} mark={`${live?.version}/${live?.updated_at}`} />
         <Days results={detailed} defined={defined} />
+        <FunnelCompare id={id} />
         {defined.breakdown && totals.breakdown.length > 0 && (
           <section class="card">
             <FunnelValues
@@ -132,8 +135,14 @@ export function FunnelPage({ id }: { id: string }): JSX.Element {
       {step > 0 && (
         <Persons
           title={`${t(outcome === "reached" ? "who_reached" : "who_dropped", { step: named })}`}
-          read={(after) =>
-            get("/api/projects/{project}/funnels/{id}/persons", places, { step, outcome, after, limit: 100 })
+          read={({ after, limit, positions }) =>
+            get("/api/projects/{project}/funnels/{id}/persons", places, {
+              step,
+              outcome,
+              after,
+              limit,
+              as_of: positions && textOfPositions(positions),
+            })
           }
           trace={id}
           onClose={() => setStep(0)}
@@ -274,6 +283,7 @@ function Days({ results, defined }: { results: Results | undefined; defined: Fun
       <Incomplete any={incomplete.some(Boolean)} />
       <AsTable
         caption={`${titleOf(defined)} ${t("conversion_by_day")}`}
+        times={days.map((one) => Date.parse(`${one.day}T00:00:00Z`) / 1_000)}
         columns={[
           { title: t("day"), show: day },
           { title: t("entered"), numeric: true, show: count },

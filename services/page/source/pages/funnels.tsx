@@ -9,13 +9,13 @@ import { t } from "../words";
 import { Icon } from "../parts/icons";
 import { Empty } from "../parts/notes";
 import { FunnelPage } from "./funnel";
-import { FunnelBuilder } from "./funnel-builder";
 import { DefinitionList } from "../parts/definition-list";
+import { Builder } from "../explore/builder";
 
 export function Funnels(): JSX.Element {
   const { id, more } = route.value;
-  if (more === "edit") return <FunnelBuilder id={id} />;
-  if (id === "+new") return <FunnelBuilder />;
+  if (more === "edit") return <Builder kind="funnels" id={id} />;
+  if (id === "+new") return <Builder kind="funnels" />;
   return id ? <FunnelPage id={id} /> : <FunnelList />;
 }
 

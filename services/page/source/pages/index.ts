@@ -13,6 +13,8 @@ export const PAGES: Record<string, () => Promise<Page>> = {
   cohorts: async () => (await import("./cohorts")).Cohorts,
   metrics: async () => (await import("./metrics")).Metrics,
   predictions: async () => (await import("./predictions")).Predictions,
+  alerts: async () => (await import("./alerts")).Alerts,
+  subscriptions: async () => (await import("./subscriptions")).Subscriptions,
   feed: async () => (await import("./feed")).Feed,
   definitions: async () => (await import("./definitions")).Definitions,
   plans: async () => (await import("./plans")).Plans,

@@ -6,8 +6,10 @@ import { day, moment } from "../state/format";
 import { address } from "../state/router";
 import { project, session } from "../state/session";
 import { t } from "../words";
-import { Copied } from "../boards/share";
 import { Confirm } from "../parts/confirm";
+import { Copied } from "../parts/copied";
+import { Amount, Choice, TextField } from "../parts/fields";
+import { SaveForm, useRun } from "../parts/form";
 import { Empty, Failed, Loading } from "../parts/notes";
 import { useAsked } from "../parts/resource";
 import { Head } from "../parts/shell";
@@ -21,7 +23,7 @@ const SCOPES: Record<Role, Schemas["NewToken"]["scopes"]> = {
 
 export function Keys(): JSX.Element {
   const [changed, change] = useState(0);
-  const [error, setError] = useState("");
+  const { error, run } = useRun();
   if (session.value?.role !== "admin") {
     return (
       <>
@@ -30,15 +32,8 @@ export function Keys(): JSX.Element {
       </>
     );
   }
-  const run = async (work: () => Promise<unknown>) => {
-    try {
-      await work();
-      setError("");
-    } catch (failure) {
-      setError(failure instanceof Error ? failure.message : String(failure));
-    }
-    change((before) => before + 1);
-  };
+  const again = () => change((before) => before + 1);
+  const revoke = (work: () => Promise<unknown>) => run(work).finally(again);
   return (
     <>
       <Head
@@ -51,16 +46,21 @@ export function Keys(): JSX.Element {
       />
       {error && <Failed message={error} />}
       <div class="stack">
-        <WriteKeys changed={changed} run={run} />
-        <Tokens changed={changed} run={run} />
+        <WriteKeys changed={changed} revoke={revoke} again={again} />
+        <Tokens changed={changed} revoke={revoke} again={again} />
       </div>
     </>
   );
 }
 
-type Run = (work: () => Promise<unknown>) => Promise<void>;
+interface Listed {
+  changed: number;
+  /** Revoke one, and read the list again. */
+  revoke: (work: () => Promise<unknown>) => Promise<void>;
+  again: () => void;
+}
 
-function WriteKeys({ changed, run }: { changed: number; run: Run }): JSX.Element {
+function WriteKeys({ changed, revoke, again }: Listed): JSX.Element {
   const places = { project: project.value };
   const { value, error } = useAsked(
     `${project.value}/keys`,
@@ -70,13 +70,13 @@ function WriteKeys({ changed, run }: { changed: number; run: Run }): JSX.Element
   );
   const [name, setName] = useState("");
   const [origins, setOrigins] = useState("");
-  const make = () =>
-    run(async () => {
-      const pages = origins.split(/[\s,]+/).filter(Boolean);
-      await post("/api/projects/{project}/write-keys", places, { name: name.trim(), origins: pages });
-      setName("");
-      setOrigins("");
-    });
+  const make = async () => {
+    const pages = origins.split(/[\s,]+/).filter(Boolean);
+    await post("/api/projects/{project}/write-keys", places, { name: name.trim(), origins: pages });
+    setName("");
+    setOrigins("");
+    again();
+  };
   return (
     <section class="card" aria-label={t("write_keys")}>
       <header>
@@ -116,7 +116,7 @@ function WriteKeys({ changed, run }: { changed: number; run: Run }): JSX.Element
                       label={t("revoke")}
                       of={one.name || one.id}
                       run={() =>
-                        run(() => remove("/api/projects/{project}/write-keys/{id}", { ...places, id: one.id }))
+                        revoke(() => remove("/api/projects/{project}/write-keys/{id}", { ...places, id: one.id }))
                       }
                     />
                   </td>
@@ -126,28 +126,16 @@ function WriteKeys({ changed, run }: { changed: number; run: Run }): JSX.Element
           </table>
         </div>
       )}
-      <form
-        class="row make"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void make();
-        }}
-      >
-        <label>
-          {t("what_for")}
-          <input value={name} maxLength={200} onInput={(event) => setName(event.currentTarget.value)} />
-        </label>
-        <label>
-          {t("key_pages")}
-          <input
-            value={origins}
-            placeholder="https://shop.example"
-            spellcheck={false}
-            onInput={(event) => setOrigins(event.currentTarget.value)}
-          />
-        </label>
-        <button type="submit">{t("make_key")}</button>
-      </form>
+      <SaveForm plain class="row make" label={t("make_key")} onSave={make}>
+        <TextField label={t("what_for")} value={name} onValue={setName} />
+        <TextField
+          label={t("key_pages")}
+          max={2_000}
+          placeholder="https://shop.example"
+          value={origins}
+          onValue={setOrigins}
+        />
+      </SaveForm>
     </section>
   );
 }
@@ -160,7 +148,7 @@ function limits(key: Schemas["WriteKeyResponse"]): string {
   return parts.join(", ") || "–";
 }
 
-function Tokens({ changed, run }: { changed: number; run: Run }): JSX.Element {
+function Tokens({ changed, revoke, again }: Listed): JSX.Element {
   const places = { project: project.value };
   const { value, error } = useAsked(
     `${project.value}/tokens`,
@@ -172,12 +160,12 @@ function Tokens({ changed, run }: { changed: number; run: Run }): JSX.Element {
   const [role, setRole] = useState<Role>("viewer");
   const [days, setDays] = useState("90");
   const [made, setMade] = useState<Schemas["NewTokenResponse"]>();
-  const make = () =>
-    run(async () => {
-      const body = { name: name.trim(), scopes: SCOPES[role], days: Number(days), all_projects: role === "admin" };
-      setMade(await post("/api/projects/{project}/tokens", places, body));
-      setName("");
-    });
+  const make = async () => {
+    const body = { name: name.trim(), scopes: SCOPES[role], days: Number(days), all_projects: role === "admin" };
+    setMade(await post("/api/projects/{project}/tokens", places, body));
+    setName("");
+    again();
+  };
   return (
     <section class="card" aria-label={t("query_tokens")}>
       <header>
@@ -229,7 +217,7 @@ function Tokens({ changed, run }: { changed: number; run: Run }): JSX.Element {
                         label={t("revoke")}
                         of={one.name || one.id}
                         run={() =>
-                          run(async () => {
+                          revoke(async () => {
                             await remove("/api/projects/{project}/tokens/{id}", { ...places, id: one.id });
                             if (made?.token.id === one.id) setMade(undefined);
                           })
@@ -243,40 +231,18 @@ function Tokens({ changed, run }: { changed: number; run: Run }): JSX.Element {
           </table>
         </div>
       )}
-      <form
-        class="row make"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void make();
-        }}
-      >
-        <label>
-          {t("what_for")}
-          <input value={name} maxLength={200} onInput={(event) => setName(event.currentTarget.value)} />
-        </label>
-        <label>
-          {t("role")}
-          <select value={role} onChange={(event) => setRole(event.currentTarget.value as Role)}>
-            {(["viewer", "editor", "admin"] as const).map((one) => (
-              <option key={one} value={one}>
-                {t(`role_${one}`)}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label class="narrow">
-          {t("link_days")}
-          <input
-            type="number"
-            min="1"
-            max="366"
-            required
-            value={days}
-            onInput={(event) => setDays(event.currentTarget.value)}
-          />
-        </label>
-        <button type="submit">{t("make_token")}</button>
-      </form>
+      <SaveForm plain class="row make" label={t("make_token")} onSave={make}>
+        <TextField label={t("what_for")} value={name} onValue={setName} />
+        <Choice
+          wide
+          label={t("role")}
+          prefix="role"
+          options={["viewer", "editor", "admin"]}
+          value={role}
+          onValue={setRole}
+        />
+        <Amount label={t("link_days")} max={366} required value={days} onValue={setDays} />
+      </SaveForm>
     </section>
   );
 }

@@ -7,12 +7,14 @@ import { address, go } from "../state/router";
 import { project } from "../state/session";
 import { t } from "../words";
 import { rowOf } from "../parts/event-fields";
+import { Check, Choice, TextField } from "../parts/fields";
+import { SaveForm } from "../parts/form";
 import { freeId } from "../parts/ids";
 import { Failed, Loading } from "../parts/notes";
 import { Head } from "../parts/shell";
 import { Suggest } from "../parts/suggest";
 import type { EventDraft } from "../explore/draft";
-import { Choice, EventBox } from "../explore/fields";
+import { EventBox } from "../explore/fields";
 import { usePreview } from "../explore/preview";
 import { type Requests, filterOfEvent } from "../explore/requests";
 import { Trends } from "../explore/results/trends";
@@ -42,8 +44,6 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
   const [filter, setFilter] = useState<EventDraft>({ event: before?.filter.event ?? "", rows });
   const [bucket, setBucket] = useState(String(before?.interval ?? before?.bucket_s ?? 60));
   const [byEvent, setByEvent] = useState(before?.by_event ?? false);
-  const [error, setError] = useState("");
-  const [busy, setBusy] = useState(false);
   const reads = measure !== "events" && measure !== "persons";
   const buckets: readonly string[] = measure === "persons" ? BUCKETS_OF_PERSONS : BUCKETS;
   const chosen = buckets.includes(bucket) ? bucket : "60";
@@ -67,27 +67,22 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
   const preview = usePreview("trends", reads && !property.trim() ? undefined : lately(body));
   const title = before ? t("edit_named", { name: titleOf(before) }) : t("new_metric");
 
-  const save = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
+  const back = address(project.value, "metrics", ...(before ? [before.id] : []));
+
+  const save = async () => {
     const places = { project: project.value };
-    try {
-      const made = before
-        ? await put(
-            "/api/projects/{project}/metrics/{id}",
-            { ...places, id: before.id },
-            { ...body, revision: before.revision },
-          )
-        : await post("/api/projects/{project}/metrics", places, {
-            ...body,
-            id: freeId(name, "metric", definitions.value?.metrics ?? []),
-          });
-      await readDefinitions();
-      go(project.value, "metrics", made.id);
-    } catch (failure) {
-      setError(failure instanceof Error ? failure.message : String(failure));
-      setBusy(false);
-    }
+    const made = before
+      ? await put(
+          "/api/projects/{project}/metrics/{id}",
+          { ...places, id: before.id },
+          { ...body, revision: before.revision },
+        )
+      : await post("/api/projects/{project}/metrics", places, {
+          ...body,
+          id: freeId(name, "metric", definitions.value?.metrics ?? []),
+        });
+    await readDefinitions();
+    go(project.value, "metrics", made.id);
   };
 
   return (
@@ -95,17 +90,19 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
       <Head
         title={title}
         note={t(before ? "edit_definition_note" : "new_metric_note")}
-        back={address(project.value, "metrics", ...(before ? [before.id] : []))}
+        back={back}
       />
       {rows.length < where.length ? (
         <p class="withheld">{t("nested_conditions")}</p>
       ) : (
         <div class="explorer">
-          <form class="card form controls" onSubmit={(event) => void save(event)}>
-            <label>
-              {t("name")}
-              <input value={name} maxLength={200} onInput={(event) => setName(event.currentTarget.value)} />
-            </label>
+          <SaveForm
+            class="card form controls"
+            label={t(before ? "save" : "create_metric")}
+            cancel={back}
+            onSave={save}
+          >
+            <TextField label={t("name")} value={name} onValue={setName} />
             <Choice
               wide
               label={t("measure")}
@@ -139,26 +136,8 @@ function Form({ before }: { before: Metric | undefined }): JSX.Element {
               value={chosen}
               onValue={setBucket}
             />
-            {measure === "events" && (
-              <label class="check">
-                <input
-                  type="checkbox"
-                  checked={byEvent}
-                  onChange={(event) => setByEvent(event.currentTarget.checked)}
-                />
-                {t("by_event")}
-              </label>
-            )}
-            {error && <Failed message={error} />}
-            <div class="actions">
-              <button type="submit" class="primary" disabled={busy}>
-                {t(before ? "save" : "create_metric")}
-              </button>
-              <a class="button quiet" href={address(project.value, "metrics", ...(before ? [before.id] : []))}>
-                {t("cancel")}
-              </a>
-            </div>
-          </form>
+            {measure === "events" && <Check label={t("by_event")} value={byEvent} onValue={setByEvent} />}
+          </SaveForm>
           <section class="card answer" aria-label={t("preview")} aria-busy={preview.busy}>
             <header>
               <h2>{t("preview")}</h2>

@@ -156,6 +156,7 @@ function MetricPage({ id }: { id: string }): JSX.Element {
           )}
           <AsTable
             caption={titleOf(defined)}
+            times={times}
             columns={[
               { title: t("from"), show: (begin: string) => moment(begin, dayZone(defined)) },
               ...lines.map((line) => ({ title: line.title, numeric: true, show: decimal })),

@@ -1,12 +1,14 @@
 /** Tracking plans: what the properties of events must be, tried on the past before they hold. */
 import { useState } from "preact/hooks";
-import type { JSX } from "preact";
-import { ApiError, type Schemas, get, post, put, remove } from "../state/api";
+import type { ComponentChildren, JSX } from "preact";
+import { type Schemas, get, post, put, remove } from "../state/api";
 import { count, moment, share, shown } from "../state/format";
 import { address, go, route } from "../state/router";
 import { mayWrite, project } from "../state/session";
 import { t } from "../words";
 import { Delete } from "../parts/delete";
+import { Amount, AreaField, Choice } from "../parts/fields";
+import { SaveForm, useRun } from "../parts/form";
 import { Icon } from "../parts/icons";
 import { freeId } from "../parts/ids";
 import { Empty, Failed, Loading } from "../parts/notes";
@@ -85,33 +87,26 @@ function PlanForm({ held, others }: { held: Plan | undefined; others: Plan[] }):
   const [text, setText] = useState(JSON.stringify(held?.schema ?? EXAMPLE, null, 2));
   const [days, setDays] = useState("7");
   const [found, setFound] = useState<Schemas["PlanCheckResponse"]>();
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState("");
-  const run = async (work: (schema: Record<string, never>) => Promise<void>) => {
-    setBusy(true);
+  const trial = useRun();
+  const schema = () => {
     try {
-      await work(JSON.parse(text) as Record<string, never>);
-      setError("");
-    } catch (failure) {
-      const not = failure instanceof SyntaxError;
-      setError(not ? t("plan_not_json") : failure instanceof ApiError ? failure.message : String(failure));
-    } finally {
-      setBusy(false);
+      return JSON.parse(text) as Record<string, never>;
+    } catch {
+      throw new Error(t("plan_not_json"));
     }
   };
   const check = () =>
-    run(async (schema) => {
+    trial.run(async () => {
       setFound(undefined);
-      const body = { event: event.trim(), schema, days: Number(days) };
+      const body = { event: event.trim(), schema: schema(), days: Number(days) };
       setFound(await post("/api/projects/{project}/plan-check", places, body));
     });
-  const save = () =>
-    run(async (schema) => {
-      const id = held?.id ?? freeId(event, "plan", others);
-      const body = { event: event.trim(), schema, mode, ...(held ? { revision: held.revision } : {}) };
-      await put("/api/projects/{project}/plans/{id}", { ...places, id }, body);
-      go(project.value, "plans");
-    });
+  const save = async () => {
+    const id = held?.id ?? freeId(event, "plan", others);
+    const body = { event: event.trim(), schema: schema(), mode, ...(held ? { revision: held.revision } : {}) };
+    await put("/api/projects/{project}/plans/{id}", { ...places, id }, body);
+    go(project.value, "plans");
+  };
   return (
     <>
       <Head title={held ? held.event : t("new_plan")} note={t("plan_form_note")} back={address(project.value, "plans")}>
@@ -123,61 +118,41 @@ function PlanForm({ held, others }: { held: Plan | undefined; others: Plan[] }):
           />
         )}
       </Head>
-      <form
-        class="form"
-        onSubmit={(submitted) => {
-          submitted.preventDefault();
-          void save();
-        }}
-      >
+      <Form save={mayWrite.value ? save : undefined}>
         <label>
           {t("event")}
           <Suggest wanted={{ of: "event" }} label={t("event_name")} required value={event} onValue={setEvent} />
         </label>
-        <label>
-          {t("plan_schema")}
-          <textarea
-            class="code"
-            rows={12}
-            required
-            spellcheck={false}
-            value={text}
-            onInput={(input) => setText(input.currentTarget.value)}
-          />
-        </label>
-        <label>
-          {t("plan_mode")}
-          <select value={mode} onChange={(chosen) => setMode(chosen.currentTarget.value as Plan["mode"])}>
-            <option value="observe">{t("plan_observe")}</option>
-            <option value="enforce">{t("plan_enforce")}</option>
-          </select>
-        </label>
-        {error && <Failed message={error} />}
+        <AreaField code required rows={12} label={t("plan_schema")} value={text} onValue={setText} />
+        <Choice
+          wide
+          label={t("plan_mode")}
+          prefix="plan"
+          options={["observe", "enforce"]}
+          value={mode}
+          onValue={setMode}
+        />
+        {trial.error && <Failed message={trial.error} />}
         <div class="row">
-          <label class="narrow">
-            {t("in_last_days")}
-            <input
-              type="number"
-              min="1"
-              max="366"
-              required
-              value={days}
-              onInput={(input) => setDays(input.currentTarget.value)}
-            />
-          </label>
-          <button type="button" disabled={busy || !event.trim()} onClick={() => void check()}>
+          <Amount label={t("in_last_days")} max={366} required value={days} onValue={setDays} />
+          <button type="button" disabled={trial.busy || !event.trim()} onClick={() => void check()}>
             {t("plan_try")}
           </button>
-          {mayWrite.value && (
-            <button type="submit" class="primary" disabled={busy}>
-              {t("save")}
-            </button>
-          )}
         </div>
-      </form>
-      {busy && <Loading />}
+      </Form>
+      {trial.busy && <Loading />}
       {found && <Verdict found={found} days={Number(days)} />}
     </>
+  );
+}
+
+/** The form of a plan, which viewers may try and not save. */
+function Form({ save, children }: { save: (() => Promise<void>) | undefined; children: ComponentChildren }): JSX.Element {
+  if (!save) return <form class="form">{children}</form>;
+  return (
+    <SaveForm label={t("save")} cancel={address(project.value, "plans")} onSave={save}>
+      {children}
+    </SaveForm>
   );
 }
 

@@ -1,91 +1,154 @@
 /** A prediction is defined beside what it will be measured by: how often its goal is reached anyway. */
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
-import { type Schemas, post } from "../state/api";
-import { definitions, readDefinitions } from "../state/definitions";
+import { type Schemas, post, put } from "../state/api";
+import { definitions, readDefinitions, titleOf } from "../state/definitions";
 import { count, duration, share } from "../state/format";
 import { address, go } from "../state/router";
 import { project } from "../state/session";
 import { dayAgo } from "../state/zone";
 import { t } from "../words";
+import { rowOf } from "../parts/event-fields";
+import { Amount, Check, Choice, More, TextField, Without } from "../parts/fields";
+import { SaveForm } from "../parts/form";
 import { freeId } from "../parts/ids";
 import { Failed, Loading } from "../parts/notes";
 import { Head } from "../parts/shell";
+import { UNITS, spanOf } from "../parts/spans";
 import { Suggest } from "../parts/suggest";
 import type { EventDraft } from "../explore/draft";
-import { Amount, Choice, EventBox, More, Without } from "../explore/fields";
+import { EventBox } from "../explore/fields";
 import { usePreview } from "../explore/preview";
-import { type Requests, filterOfEvent, whole } from "../explore/requests";
+import { type Requests, filterOfEvent } from "../explore/requests";
 import { Trends } from "../explore/results/trends";
 
-type Target = Schemas["PredictionResponse"]["target"];
-const UNITS = { minutes: 60, hours: 3_600, days: 86_400 } as const;
-type Unit = keyof typeof UNITS;
+type Prediction = Schemas["PredictionResponse"];
 const PREVIEW_DAYS = 30;
 
 interface Draft {
-  target: Target;
+  target: Prediction["target"];
   goal: EventDraft;
   at: EventDraft;
   value: string;
   within: string;
-  unit: Unit;
+  unit: "minutes" | "hours" | "days";
 }
 
-export function PredictionBuilder(): JSX.Element {
-  const [name, setName] = useState("");
-  const [draft, setDraft] = useState<Draft>({
-    target: "performs",
-    goal: { event: "", rows: [] },
-    at: { event: "", rows: [] },
-    value: "",
-    within: "1",
-    unit: "days",
-  });
-  const [counted, setCounted] = useState<string[]>([]);
-  const [compared, setCompared] = useState(true);
-  const [error, setError] = useState("");
-  const [busy, setBusy] = useState(false);
-  const change = (part: Partial<Draft>) => setDraft({ ...draft, ...part });
-  const within_s = whole(draft.within, 1) * UNITS[draft.unit];
+/** Define a prediction, or change the one with an id. */
+export function PredictionBuilder({ id }: { id?: string }): JSX.Element {
+  const before = definitions.value?.predictions.find((one) => one.id === id);
+  if (id && !definitions.value) return <Loading />;
+  if (id && !before) return <Failed message={t("not_there")} />;
+  const shown = before ? [before.goal, before.at].every(isShown) : true;
+  return shown ? <Form before={before} /> : <Unshown before={before} />;
+}
 
-  const save = async (event: Event) => {
-    event.preventDefault();
-    setBusy(true);
-    const body: Schemas["NewPrediction"] = {
-      id: freeId(name, "prediction", definitions.value?.predictions ?? []),
+function Unshown({ before }: { before: Prediction | undefined }): JSX.Element {
+  return (
+    <>
+      <Head
+        title={t("edit_named", { name: titleOf(before ?? { id: "" }) })}
+        back={address(project.value, "predictions", before?.id ?? "")}
+      />
+      <p class="withheld">{t("nested_conditions")}</p>
+    </>
+  );
+}
+
+/** Whether the form has fields for all conditions of an event. */
+function isShown(filter: Schemas["EventFilter"]): boolean {
+  return (filter.where ?? []).every((one) => rowOf(one));
+}
+
+function draftOf(before: Prediction | undefined): Draft {
+  const event = (filter: Schemas["EventFilter"] | undefined): EventDraft => ({
+    event: filter?.event ?? "",
+    rows: (filter?.where ?? []).map(rowOf).filter((row) => row !== undefined),
+  });
+  const within = before ? spanOf(before.within_s) : { amount: "1", unit: "days" as const };
+  const unit = within.unit === "seconds" ? "minutes" : within.unit;
+  return {
+    target: before?.target ?? "performs",
+    goal: event(before?.goal),
+    at: event(before?.at),
+    value: before?.value ?? "",
+    within: String((before?.within_s ?? 86_400) / UNITS[unit]),
+    unit,
+  };
+}
+
+/** What the form does not show, as it is. */
+function kept(before: Prediction): Partial<Schemas["NewPrediction"]> {
+  const {
+    id: _,
+    revision: __,
+    version: ___,
+    withheld: ____,
+    withheld_because: _____,
+    created_at: ______,
+    updated_at: _______,
+    ...others
+  } = before;
+  return others;
+}
+
+/** Whether the form has a field for an event to learn from: those with conditions are kept as they are. */
+function isPlain(one: Schemas["EventFilter"]): boolean {
+  return !one.where?.length;
+}
+
+function Form({ before }: { before: Prediction | undefined }): JSX.Element {
+  const [name, setName] = useState(before?.name ?? "");
+  const [draft, setDraft] = useState<Draft>(() => draftOf(before));
+  const [counted, setCounted] = useState<string[]>(() => (before?.events ?? []).filter(isPlain).map((one) => one.event ?? ""));
+  const [compared, setCompared] = useState(before ? before.challengers.length > 0 : true);
+  const change = (part: Partial<Draft>) => setDraft({ ...draft, ...part });
+  const within_s = Math.max(1, Math.round((Number(draft.within) || 1) * UNITS[draft.unit]));
+  const back = address(project.value, "predictions", ...(before ? [before.id] : []));
+
+  const save = async () => {
+    const places = { project: project.value };
+    const learned = counted.filter((one) => one.trim()).map((one) => ({ event: one.trim() }));
+    const others = before?.challengers.length ? before.challengers : [{ kind: "logistic_adagrad" as const }];
+    const body = {
+      ...(before ? kept(before) : {}),
       name: name.trim(),
       target: draft.target,
       goal: filterOfEvent(draft.goal),
       at: filterOfEvent(draft.at),
       within_s,
-      ...(draft.target === "value" ? { value: draft.value.trim() } : {}),
-      events: counted.filter((one) => one.trim()).map((one) => ({ event: one.trim() })),
-      ...(compared && draft.target !== "value" ? { challengers: [{ kind: "logistic_adagrad" as const }] } : {}),
+      value: draft.target === "value" ? draft.value.trim() : null,
+      events: [...(before?.events ?? []).filter((one) => !isPlain(one)), ...learned],
+      challengers: draft.target === "value" ? (before?.challengers ?? []) : compared ? others : [],
     };
-    try {
-      const made = await post("/api/projects/{project}/predictions", { project: project.value }, body);
-      await readDefinitions();
-      go(project.value, "predictions", made.id);
-    } catch (failure) {
-      setError(failure instanceof Error ? failure.message : String(failure));
-      setBusy(false);
-    }
+    const made = before
+      ? await put("/api/projects/{project}/predictions/{id}", { ...places, id: before.id }, {
+          ...body,
+          revision: before.revision,
+        })
+      : await post("/api/projects/{project}/predictions", places, {
+          ...body,
+          id: freeId(name, "prediction", definitions.value?.predictions ?? []),
+        });
+    await readDefinitions();
+    go(project.value, "predictions", made.id);
   };
 
   return (
     <>
       <Head
-        title={t("new_prediction")}
-        note={t("new_prediction_note")}
-        back={address(project.value, "predictions")}
+        title={before ? t("edit_named", { name: titleOf(before) }) : t("new_prediction")}
+        note={t(before ? "edit_definition_note" : "new_prediction_note")}
+        back={back}
       />
       <div class="explorer">
-        <form class="card form controls" onSubmit={(event) => void save(event)}>
-          <label>
-            {t("name")}
-            <input value={name} maxLength={200} onInput={(event) => setName(event.currentTarget.value)} />
-          </label>
+        <SaveForm
+          class="card form controls"
+          label={t(before ? "save" : "create_prediction")}
+          cancel={back}
+          onSave={save}
+        >
+          <TextField label={t("name")} value={name} onValue={setName} />
           <Choice
             wide
             label={t("predicts")}
@@ -110,7 +173,7 @@ export function PredictionBuilder(): JSX.Element {
             )}
           </EventBox>
           <div class="row">
-            <Amount label={t("within")} value={draft.within} onValue={(within) => change({ within })} />
+            <Amount step="any" label={t("within")} value={draft.within} onValue={(within) => change({ within })} />
             <Choice
               label={t("unit")}
               prefix="unit"
@@ -147,26 +210,8 @@ export function PredictionBuilder(): JSX.Element {
               onClick={() => setCounted([...counted, ""])}
             />
           </fieldset>
-          {draft.target !== "value" && (
-            <label class="check">
-              <input
-                type="checkbox"
-                checked={compared}
-                onChange={(event) => setCompared(event.currentTarget.checked)}
-              />
-              {t("with_challenger")}
-            </label>
-          )}
-          {error && <Failed message={error} />}
-          <div class="actions">
-            <button type="submit" class="primary" disabled={busy}>
-              {t("create_prediction")}
-            </button>
-            <a class="button quiet" href={address(project.value, "predictions")}>
-              {t("cancel")}
-            </a>
-          </div>
-        </form>
+          {draft.target !== "value" && <Check label={t("with_challenger")} value={compared} onValue={setCompared} />}
+        </SaveForm>
         <section class="card answer" aria-label={t("preview")}>
           <header>
             <h2>{t("preview")}</h2>

@@ -19,8 +19,9 @@ import { PredictionBuilder } from "./prediction-builder";
 type Model = Schemas["ModelResponse"];
 
 export function Predictions(): JSX.Element {
-  const { id } = route.value;
+  const { id, more } = route.value;
   if (id === "+new") return <PredictionBuilder />;
+  if (more === "edit") return <PredictionBuilder id={id} />;
   return id ? <PredictionPage id={id} /> : <PredictionList />;
 }
 
@@ -114,11 +115,16 @@ function PredictionPage({ id }: { id: string }): JSX.Element {
         }
       >
         {mayWrite.value && (
-          <Delete
-            name={titleOf(defined)}
-            run={() => remove("/api/projects/{project}/predictions/{id}", places)}
-            then={() => go(project.value, "predictions")}
-          />
+          <>
+            <a class="button" href={address(project.value, "predictions", id, "edit")}>
+              {t("edit")}
+            </a>
+            <Delete
+              name={titleOf(defined)}
+              run={() => remove("/api/projects/{project}/predictions/{id}", places)}
+              then={() => go(project.value, "predictions")}
+            />
+          </>
         )}
       </Head>
       <div class="stack">

@@ -20,8 +20,9 @@ import { DefinitionList } from "../parts/definition-list";
 import { Builder } from "../explore/builder";
 
 export function Segments(): JSX.Element {
-  const { id } = route.value;
-  if (id === "+new") return <Builder page="segments" name="segment" title={t("new_segment")} note={t("new_segment_note")} />;
+  const { id, more } = route.value;
+  if (id === "+new") return <Builder kind="segments" />;
+  if (more === "edit") return <Builder kind="segments" id={id} />;
   return id ? <SegmentPage id={id} /> : <SegmentList />;
 }
 
@@ -85,11 +86,16 @@ function SegmentPage({ id }: { id: string }): JSX.Element {
         </button>
         <OpenFigure kind="segments" id={id} />
         {mayWrite.value && (
-          <Delete
-            name={titleOf(defined)}
-            run={() => remove("/api/projects/{project}/segments/{id}", places)}
-            then={() => go(project.value, "segments")}
-          />
+          <>
+            <a class="button" href={address(project.value, "segments", id, "edit")}>
+              {t("edit")}
+            </a>
+            <Delete
+              name={titleOf(defined)}
+              run={() => remove("/api/projects/{project}/segments/{id}", places)}
+              then={() => go(project.value, "segments")}
+            />
+          </>
         )}
       </Head>
       <div class="stack">
@@ -108,6 +114,7 @@ function SegmentPage({ id }: { id: string }): JSX.Element {
             />
           )}
           <AsTable
+            times={days.map((one) => Date.parse(`${one.day}T00:00:00Z`) / 1_000)}
             caption={`${titleOf(defined)} ${t("size_over_time")}`}
             columns={[
               { title: t("day"), show: day },
@@ -128,8 +135,8 @@ function SegmentPage({ id }: { id: string }): JSX.Element {
       {members && (
         <Persons
           title={t("members_of", { name: titleOf(defined) })}
-          read={(after) =>
-            get("/api/projects/{project}/segments/{id}/members", places, { after, limit: 100 })
+          read={({ after, limit }) =>
+            get("/api/projects/{project}/segments/{id}/members", places, { after, limit })
           }
           onClose={() => showMembers(false)}
         />

@@ -5,6 +5,8 @@ import uPlot from "uplot";
 import { language } from "../words";
 import { decimal, locale, short } from "../state/format";
 import { theme } from "../state/theme";
+import { between, endOfTimes, useAnnotations } from "../state/annotations";
+import { Marks, drawMarks } from "./marks";
 
 export interface Line {
   title: string;
@@ -37,6 +39,10 @@ export function Chart({
 }): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const end = endOfTimes(times);
+  const marks = between(useAnnotations(), times[0] ?? 0, end);
+  const marked = useRef(marks);
+  marked.current = marks;
   const titles = lines.map((one) => one.title).join("|");
   const shape = `${titles} ${height} ${bars} ${theme.value} ${language.value} ${timeZone}`;
   const drawn = useRef(lines);
@@ -89,6 +95,7 @@ export function Chart({
         padding: [8, 22, 0, 0],
         legend: { show: lines.length > 1, live: true },
         cursor: { points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
+        plugins: [drawMarks(() => marked.current, () => colour("--muted"))],
         scales: { x: { time: true, range: bars ? spread : undefined }, y: { range: (_, low, high) => range(low, high) } },
         ...(timeZone ? { tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), timeZone) } : {}),
         series: [{ value: (_, value) => (value === null ? "" : moment(value, timeZone)) }, ...series, ...later],
@@ -114,7 +121,15 @@ export function Chart({
     plot.current?.setData(data);
   }, [times, lines, incomplete]);
 
-  return <div ref={place} class="chart" role="img" aria-label={label} style={{ minHeight: `${height}px` }} />;
+  const drawnMarks = marks.map((one) => `${one.id} ${one.revision}`).join("|");
+  useEffect(() => plot.current?.redraw(false), [drawnMarks]);
+
+  return (
+    <>
+      <div ref={place} class="chart" role="img" aria-label={label} style={{ minHeight: `${height}px` }} />
+      <Marks marks={marks} timeZone={timeZone} />
+    </>
+  );
 }
 
 /** The times that the axis has: half a bar more on either side. */

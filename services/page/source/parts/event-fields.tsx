@@ -145,7 +145,7 @@ function typed(text: string): string | number | boolean {
 }
 
 /** The row for a condition; undefined for one that this form cannot show. */
-export function rowOf(condition: Schemas["Condition"]): Row | undefined {
+export function rowOf(condition: Schemas["QueryFilter"]): Row | undefined {
   if (!("property" in condition)) return undefined;
   const { property, op = "equals", value } = condition;
   if (!OPS.includes(op)) return undefined;

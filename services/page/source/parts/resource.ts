@@ -41,3 +41,15 @@ export function useAsked<T>(
   }, [key, mark]);
   return held.key === key ? held : { value: undefined, error: "" };
 }
+
+/** A number that rises every `ms` milliseconds, while the page is seen. */
+export function useTick(ms: number): number {
+  const [tick, setTick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) setTick((before) => before + 1);
+    }, ms);
+    return () => clearInterval(timer);
+  }, [ms]);
+  return tick;
+}

@@ -15,6 +15,7 @@ import type { IconName } from "./icons";
 const GROUPS: { title?: Word; pages: IconName[] }[] = [
   { pages: ["overview", "dashboards"] },
   { title: "group_analysis", pages: ["explore", "funnels", "segments", "cohorts", "metrics", "predictions"] },
+  { title: "group_alerts", pages: ["alerts", "subscriptions"] },
   { title: "group_data", pages: ["persons", "feed", "definitions", "plans", "rejected"] },
   { title: "group_system", pages: ["system", "keys", "sessions"] },
 ];

@@ -1,5 +1,6 @@
 /** Tables of figures, which are also what a chart is to those who cannot see it, and its CSV. */
 import type { JSX } from "preact";
+import { type Annotation, annotations, between, endOfTimes } from "../state/annotations";
 import { t } from "../words";
 
 export type Cell = string | number | null | undefined;
@@ -61,7 +62,17 @@ export function Table({
 }
 
 /** The table of a chart, folded, with its download. */
-export function AsTable(props: { caption: string; columns: Column[]; rows: Cell[][] }): JSX.Element {
+export function AsTable({
+  times,
+  ...chart
+}: {
+  caption: string;
+  columns: Column[];
+  rows: Cell[][];
+  /** When the intervals of a time series begin (s since 1970): its annotations are a column, too. */
+  times?: number[];
+}): JSX.Element {
+  const props = times ? withMarks(chart, times, annotations.value) : chart;
   return (
     <details class="as-table">
       <summary>{t("as_table")}</summary>
@@ -73,7 +84,25 @@ export function AsTable(props: { caption: string; columns: Column[]; rows: Cell[
   );
 }
 
-function download({ caption, columns, rows }: { caption: string; columns: Column[]; rows: Cell[][] }): void {
+interface Rows {
+  caption: string;
+  columns: Column[];
+  rows: Cell[][];
+}
+
+/** Add a column of what happened in each interval, if anything did. */
+function withMarks(chart: Rows, times: number[], all: readonly Annotation[]): Rows {
+  const ends = [...times.slice(1), endOfTimes(times)];
+  const said = times.map((begin, at) => between(all, begin, ends[at] ?? begin).map((one) => one.text).join("; "));
+  if (!said.some(Boolean)) return chart;
+  return {
+    ...chart,
+    columns: [...chart.columns, { title: t("annotations") }],
+    rows: chart.rows.map((row, at) => [...row, said[at] ?? ""]),
+  };
+}
+
+export function download({ caption, columns, rows }: Rows): void {
   const lines = [columns.map((column) => column.title), ...rows].map((row) => row.map(quoted).join(","));
   const address = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));
   const link = document.createElement("a");

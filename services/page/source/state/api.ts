@@ -15,13 +15,22 @@ export class ApiError extends Error {
   }
 }
 
+/** What a failure says, with the field that it is about. */
+export function messageOf(failure: unknown): string {
+  const said = failure instanceof Error ? failure.message : String(failure);
+  const field = failure instanceof ApiError ? failure.field : "";
+  return field && !said.startsWith(field) ? `${field}: ${said}` : said;
+}
+
 type Json<R> = R extends { content: { "application/json": infer B } } ? B : undefined;
 type Answer<O> = O extends { responses: infer R }
   ? R extends { 200: infer B }
     ? Json<B>
     : R extends { 201: infer B }
       ? Json<B>
-      : undefined
+      : R extends { 202: infer B }
+        ? Json<B>
+        : undefined
   : never;
 type Query<O> = O extends { parameters: { query?: infer Q } } ? Q : never;
 type Body<O> = O extends { requestBody: { content: { "application/json": infer B } } } ? B : never;

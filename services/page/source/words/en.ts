@@ -1,8 +1,10 @@
 /** The page in English. */
+import { alertsEn } from "./alerts-en";
 import { boardsEn } from "./boards-en";
 import { exploreEn } from "./explore-en";
 
 export const en = {
+  ...alertsEn,
   ...boardsEn,
   ...exploreEn,
   active_in: "Active in {n} min",

@@ -238,6 +238,8 @@ export const exploreEn = {
   unit_days: "days",
   unit_hours: "hours",
   unit_minutes: "minutes",
+  unit_of: "{name}: unit",
+  unit_seconds: "seconds",
   unsettled_note: "These figures may still change: their time is not over, or events may still arrive.",
   verdict_converted: "Converted: reached {step}, the last of {n} steps.",
   verdict_never: "Never entered: there is no {step} that meets its conditions.",

@@ -240,6 +240,8 @@ export const explorePt: Record<keyof typeof exploreEn, string> = {
   unit_days: "dias",
   unit_hours: "horas",
   unit_minutes: "minutos",
+  unit_of: "{name}: unidade",
+  unit_seconds: "segundos",
   unsettled_note: "Estes números ainda podem mudar: o tempo não acabou, ou eventos ainda podem chegar.",
   verdict_converted: "Converteu: alcançou {step}, a última de {n} etapas.",
   verdict_never: "Nunca entrou: não há {step} que cumpra as condições.",

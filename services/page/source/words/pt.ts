@@ -1,9 +1,11 @@
 /** A página em português. */
 import type { en } from "./en";
+import { alertsPt } from "./alerts-pt";
 import { boardsPt } from "./boards-pt";
 import { explorePt } from "./explore-pt";
 
 export const pt: Record<keyof typeof en, string> = {
+  ...alertsPt,
   ...boardsPt,
   ...explorePt,
   active_in: "Ativos em {n} min",

@@ -104,12 +104,12 @@ export function Cohort({
       {cell && (
         <Persons
           title={t("who_returned", { begin: begun(cell.begin), n: cell.column })}
-          read={async (after) => {
+          read={async ({ after, limit }) => {
             const counted = orLater ? "returned_or_later" : "returned";
             const found = await post(
               "/api/projects/{project}/query/cohort",
               { project: project.value },
-              { ...request, as_of: answer.positions, persons: { ...cell, counted, after, limit: 100 } },
+              { ...request, as_of: answer.positions, persons: { ...cell, counted, after, limit } },
             );
             return found.persons ?? { persons: [], next: null };
           }}

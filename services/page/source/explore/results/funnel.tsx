@@ -20,6 +20,7 @@ export function Funnel({
 }): JSX.Element {
   const [bar, setBar] = useState<Bar>();
   const { steps, reached, days } = answer;
+  const by = request.breakdown && Object.values(request.breakdown)[0];
   const bars = steps.map((event, at) => ({
     step: at + 1,
     event,
@@ -58,7 +59,7 @@ export function Funnel({
       />
       {answer.breakdown.length > 0 && (
         <FunnelValues
-          caption={t("by_value")}
+          caption={by ? t("by_property", { property: by }) : t("by_value")}
           steps={steps}
           values={answer.breakdown}
           onPersons={setBar}
@@ -78,6 +79,7 @@ export function Funnel({
           <Incomplete any={incomplete.some(Boolean)} />
           <AsTable
             caption={t("conversion_by_day")}
+            times={days.map((one) => Date.parse(`${one.day}T00:00:00Z`) / 1_000)}
             columns={[
               { title: t("day"), show: day },
               ...steps.map((event) => ({ title: event, numeric: true, show: count })),

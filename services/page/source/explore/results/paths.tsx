@@ -45,14 +45,14 @@ export function Paths({ answer, request }: { answer: Answer; request: Requests["
       {opened && (
         <Persons
           title={t("who_at_step", { step: opened.step, event: opened.name })}
-          read={async (after) => {
+          read={async ({ after, limit }) => {
             const found = await post(
               "/api/projects/{project}/query/paths",
               { project: project.value },
               {
                 ...request,
                 as_of: answer.positions,
-                persons: { step: opened.step, event: opened.name, limit: 100, after },
+                persons: { step: opened.step, event: opened.name, limit, after },
               },
             );
             return found.persons ?? { persons: [], next: null };

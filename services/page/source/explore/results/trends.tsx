@@ -59,6 +59,7 @@ export function Trends({
       />
       <AsTable
         caption={t("query_trends")}
+        times={times}
         columns={[
           { title: t("from"), show: (begin: string) => interval(begin, answer.interval, answer.timezone) },
           ...lines.map((one) => ({ title: one.title, numeric: true, show: decimal })),
