@@ -19,7 +19,7 @@ _STORAGE: Final = "storage"
 _JVM_OPTIONS: Final = (
     # For two cores and a small heap: the least memory and CPU, with pauses of a few milliseconds.
     "-XX:+UseSerialGC",
-    # New objects take turns in this much, all of which is soon resident: by default in a quarter of
+    # New objects take turns in this much, all of which is soon resident: by default in a third of
     # the heap. A collection's pause depends on what survives, which is little.
     "-Xmn64m",
     # What its C library keeps of freed memory is returned every five minutes.
