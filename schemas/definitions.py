@@ -8,6 +8,7 @@ versions, in `schemas.keys`.
 """
 
 import hashlib
+import json
 import re
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -108,15 +109,17 @@ def parse_key(key: bytes) -> tuple[str, str, str]:
 def counts_alike(before: msgspec.Struct, after: msgspec.Struct) -> bool:
     """Return whether two bodies of one kind count the same: they differ in `DISPLAYED` only.
 
-    Values of different JSON types (1 and true, 1 and 1.0) differ, although Python finds them equal.
+    The order and spacing of JSON that is kept as it was given make no difference. Values of
+    different JSON types (1 and true, 1 and 1.0) differ, although Python finds them equal.
     """
     return _counted(before) == _counted(after)
 
 
-def _counted(body: msgspec.Struct) -> bytes:
+def _counted(body: msgspec.Struct) -> str:
     # All fields, because a default that was given in a request is not always left out.
     fields = {name: getattr(body, name) for name in body.__struct_fields__}
-    return msgspec.json.encode({n: value for n, value in fields.items() if n not in DISPLAYED})
+    text = msgspec.json.encode({n: value for n, value in fields.items() if n not in DISPLAYED})
+    return json.dumps(json.loads(text), sort_keys=True)  # exact for whole numbers of any size
 
 
 def decode_with(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw) -> T:

@@ -1,5 +1,6 @@
 """PostHog's clients, unmodified, see the feature of a segment that a real worker keeps."""
 
+import datetime
 import json
 import os
 import platform
@@ -75,7 +76,16 @@ def define_both(settings: Settings) -> None:
 
 
 def send(system: Ingest, person: str, *events: str) -> None:
-    batch = [{"event": event, "distinct_id": person} for event in events]
+    """Send events of a person, one second after another; the last one is of now."""
+    now = datetime.datetime.now(datetime.UTC)
+    batch = [
+        {
+            "event": event,
+            "distinct_id": person,
+            "timestamp": (now - datetime.timedelta(seconds=ago)).isoformat(),
+        }
+        for ago, event in zip(reversed(range(len(events))), events, strict=True)
+    ]
     answer = system.http.post("/batch/", json={"api_key": KEY, "batch": batch})
     assert answer.status_code == 200, answer.text
 

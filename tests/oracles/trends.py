@@ -105,7 +105,7 @@ def _trends(
 
     def label_of(event: Event) -> tuple[str, ...]:
         label = _label(asked, event)
-        return label if label in shown else OTHER
+        return label if not label or label in shown else OTHER
 
     labels = {
         label_of(one)

@@ -15,13 +15,14 @@ import { readSession, returnFromProvider, session } from "./state/session";
 import { route, sharedId } from "./state/router";
 import { loadWords } from "./words";
 import { Loading } from "./parts/notes";
-import { PageOf } from "./parts/page-of";
+import { Loaded, PageOf } from "./parts/page-of";
 import { Shell } from "./parts/shell";
-import { SignIn } from "./pages/signin";
+
+const loadSignIn = async () => (await import("./pages/signin")).SignIn;
 
 function App(): JSX.Element {
   if (session.value === undefined) return <Loading />;
-  if (session.value === null) return <SignIn />;
+  if (session.value === null) return <Loaded name="signin" load={loadSignIn} />;
   const { page, id, more } = route.value;
   // What a page keeps of itself in the address is JSON: it follows that by itself.
   const part = more.startsWith("{") ? "" : more;

@@ -241,7 +241,9 @@ def test_a_viewer_sees_alerts_and_no_address_of_a_receiver(
 
 
 def as_viewer(session: dict[str, Any]) -> dict[str, Any]:
-    return session | {"session": session["session"] | {"role": "viewer", "scopes": ["read"]}}
+    granted = {"role": "viewer", "scopes": ["read"]}
+    grants = [one | granted for one in session["session"]["grants"]]
+    return session | {"session": session["session"] | granted | {"grants": grants}}
 
 
 @pytest.fixture(scope="module")

@@ -431,7 +431,9 @@ def test_a_viewer_explores_and_is_not_offered_to_save(open_page: Open, filled: s
 
 
 def as_viewer(session: dict[str, Any]) -> dict[str, Any]:
-    return session | {"session": session["session"] | {"role": "viewer", "scopes": ["read"]}}
+    granted = {"role": "viewer", "scopes": ["read"]}
+    grants = [one | granted for one in session["session"]["grants"]]
+    return session | {"session": session["session"] | granted | {"grants": grants}}
 
 
 def test_a_definition_says_that_it_is_equal_or_which_persons_differ(

@@ -307,11 +307,11 @@ def test_all_persons_behind_a_figure_come_whatever_the_limit(
             fetch(service, media_type, f"{project}/{path}", None, to)
             assert count_rows(media_type, to) == PERSONS, path
     days = {"from": "2026-11-01", "to": "2026-11-30"}
-    steps, begin = [buy, {"event": "view"}], {"begin": "2026-11-01", "limit": 1}
+    funnel, begin = {"steps": [buy, {"event": "view"}]}, {"begin": "2026-11-01", "limit": 1}
     for kind, asked in (
-        ("funnel", {"steps": steps, "persons": {"step": 1, "limit": 1}}),
-        ("funnel", {"steps": steps, "persons": {"step": 2, "outcome": "dropped"}}),
-        ("cohort", {"start": buy, "period": "month", "persons": begin}),
+        ("funnel", {"funnel": funnel, "persons": {"step": 1, "limit": 1}}),
+        ("funnel", {"funnel": funnel, "persons": {"step": 2, "outcome": "dropped"}}),
+        ("cohort", {"cohort": {"start": buy, "period": "month"}, "persons": begin}),
     ):
         for media_type in TABLES:
             to = tmp_path / "persons"

@@ -1,4 +1,4 @@
-/** The open page, whose script is loaded when it is opened for the first time. */
+/** Pages, whose scripts are loaded when they are opened for the first time. */
 import { useEffect, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { PAGES, type Page } from "../pages";
@@ -9,11 +9,20 @@ const loaded = new Map<string, Page>();
 
 export function PageOf({ page }: { page: string }): JSX.Element {
   const name = page in PAGES ? page : "overview";
+  return <Loaded name={name} load={PAGES[name]} />;
+}
+
+interface ToLoad {
+  name: string;
+  load: (() => Promise<Page>) | undefined;
+}
+
+export function Loaded({ name, load }: ToLoad): JSX.Element {
   const [opened, setOpened] = useState<Page | undefined>(() => loaded.get(name));
   const [failed, setFailed] = useState(false);
   useEffect(() => {
     if (opened) return;
-    PAGES[name]?.().then(
+    load?.().then(
       (found) => {
         loaded.set(name, found);
         setOpened(() => found);

@@ -107,8 +107,12 @@ def signed(provider: IdentityProvider, claims: Claims) -> str:
 @contextlib.contextmanager
 def running() -> Iterator[IdentityProvider]:
     """Run a provider."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    provider = _Handler.provider = IdentityProvider(server.server_address[1])
+
+    class Handler(_Handler):
+        """That of this provider alone."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    provider = Handler.provider = IdentityProvider(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
