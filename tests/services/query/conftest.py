@@ -93,9 +93,9 @@ def settings(settings: Settings) -> Settings:
 
 
 @contextlib.contextmanager
-def serve_in_thread(settings: Settings) -> Iterator[int]:
-    """Run a query service in a thread of its own; yields its port."""
-    with listen("127.0.0.1", 0, "test") as listener:
+def serve_in_thread(settings: Settings, port: int = 0) -> Iterator[int]:
+    """Run a query service in a thread of its own, on any port by default; yields its port."""
+    with listen("127.0.0.1", port, "test") as listener:
         app = make_query_app(settings)
         server = uvicorn.Server(serving_config(app, settings.trusted_proxies))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

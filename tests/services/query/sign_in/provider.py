@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -135,6 +135,15 @@ class _Handler(BaseHTTPRequestHandler):
         form = {name: one for name, (one,) in parse_qs(self.rfile.read(length).decode()).items()}
         authorization = self.headers.get("authorization", "")
         self._trouble_or(lambda: self.provider.exchange(form, authorization))
+
+    def _send_back(self) -> None:
+        """Let a browser in at once."""
+        query = parse_qs(urlsplit(self.path).query)
+        sent = urlencode(self.provider.authorize(self.path))
+        self.send_response(302)
+        self.send_header("Location", f"{query['redirect_uri'][0]}?{sent}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _trouble_or(self, answer: Callable[[], tuple[int, dict[str, Any]]]) -> None:
         provider = self.provider
