@@ -4,6 +4,7 @@ An event of one source partition asks, answers, or both. Events are given in the
 each with what its partition's clock said just before it.
 """
 
+from collections import defaultdict
 from typing import NamedTuple
 
 _MASK = (1 << 64) - 1
@@ -56,17 +57,22 @@ def judge(
     """Judge a source partition whose clock says `clock` in the end."""
 
     def answers(question: Asked, outcome: Happened) -> bool:
-        if outcome.person != question.person or outcome.offset <= question.offset:
+        if outcome.offset <= question.offset:
             return False
         in_window = question.at <= outcome.at <= question.at + horizon_ms
         return in_window and outcome.clock <= question.at + horizon_ms + lateness_ms
 
+    asked_by, done_by = defaultdict(list), defaultdict(list)
+    for one in asked:
+        asked_by[one.person].append(one)
+    for done in happened:
+        done_by[done.person].append(done)
     learned, unanswered, still_open = [], [], []
     for question in sorted(asked, key=lambda one: (one.at, one.offset)):
         if clock <= question.at + horizon_ms + lateness_ms:
             still_open.append(question.offset)
             continue
-        own = [outcome for outcome in happened if answers(question, outcome)]
+        own = [outcome for outcome in done_by[question.person] if answers(question, outcome)]
         if target == "value" and not own:
             unanswered.append(question.offset)
         elif target == "value":
@@ -76,7 +82,9 @@ def judge(
             positive = bool(own) if target == "performs" else not own
             learned.append(Learned(question.offset, 1.0 if positive else 0.0))
     late = [outcome for outcome in happened if outcome.at + lateness_ms < outcome.clock]
-    missed = [one for one in late if not any(answers(question, one) for question in asked)]
+    missed = [
+        one for one in late if not any(answers(question, one) for question in asked_by[one.person])
+    ]
     return Judged(learned, unanswered, still_open, len(missed))
 
 
@@ -120,7 +128,10 @@ class MergedLearning:
         due = []
         for number, own in self._clocks.items():
             limit = own if everyone and not self._reading else min(own, self._merged_to)
-            self._limits[number] = max(limit, self._limits.get(number, limit))
+            before = self._limits.get(number, limit)
+            self._limits[number] = max(limit, before)
+            if number != partition and self._limits[number] == before and number in self._known:
+                continue  # neither new examples nor a new limit
             asked, happened = self._asked[number], self._happened[number]
             learned = judge(asked, happened, self._limits[number], *self._rules).learned
             at = {question.offset: question.at for question in asked}

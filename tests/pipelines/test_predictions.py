@@ -319,11 +319,13 @@ def seen(results: Results) -> int:
     return round(sum(part["sum"] or 0 for parts in found for part in parts))
 
 
-KILLS = 5  # each lets partitions move twice: when the worker is gone, and when it is back
-
-
+@pytest.mark.parametrize(
+    ("kills", "partitions_move"),
+    [(5, False), pytest.param(10, True, marks=pytest.mark.faults)],
+    ids=["5 kills", "10 kills and 20 rebalances"],
+)
 def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_that_are_killed(
-    settings: Settings, begin_ms: int
+    settings: Settings, begin_ms: int, kills: int, *, partitions_move: bool
 ) -> None:
     events = history(begin_ms)
     past, live = events[: EVENTS // 2], events[EVENTS // 2 :]
@@ -341,27 +343,30 @@ def test_history_is_merged_and_nothing_is_lost_or_learned_twice_on_two_workers_t
         send(settings, [one._replace(properties='{"one": 1}') for one in past])
         await_equal(len(past), lambda: seen(results))  # by the worker: it is history from now on
         define_prediction(settings, "buys", BODY)
-        for number in range(KILLS):
-            worker = (one, two)[number % 2]
+        for number in range(kills):
+            worker, survivor = ((one, two), (two, one))[number % 2]
             await_equal(True, lambda: bool(examples_of(results)))
             worker.kill()
-            send(settings, live[number::KILLS])
+            if partitions_move:
+                survivor.await_partitions(HELD_PARTITIONS)
+            send(settings, live[number::kills])
             worker.start()
+            if partitions_move:
+                worker.await_partitions(HELD_PARTITIONS // 2)
         await_equal(EVENTS, lambda: len(results.read(results.topics.events)))
         logs = logs_of(results)
         expected = {source: oracle.asked(BODY, log) for source, (_, log) in logs.items()}
         count = sum(map(len, expected.values()))
         await_equal(count, lambda: sum(len(one.asked) for one in examples_of(results)))
 
-        def is_trained() -> bool:
-            learned = sum(map(len, learned_in_order(examples_of(results))))
-            return (found := model()) is not None and found.learned == learned
-
-        await_equal(True, is_trained)
+        read_to = examples_of(results)[-1].offset + 1
+        await_equal(True, lambda: (found := model()) is not None and found.position >= read_to)
         assert (one.stop(), two.stop()) == (0, 0)
         assert "Traceback" not in one.output + two.output
-    log, record = examples_of(results), model()
+    record = model()
     assert record is not None
+    # Records that follow say only that time passes.
+    log = [example for example in examples_of(results) if example.offset < record.position]
 
     # The ledger: every question of every partition once, learned or still open.
     ids = {
