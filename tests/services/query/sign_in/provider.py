@@ -128,7 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
     provider: IdentityProvider
 
     def do_GET(self) -> None:
-        self._trouble_or(lambda: (200, self.provider.answer(self.path)))
+        if self.path.startswith("/authorize"):
+            self._send_back()
+        else:
+            self._trouble_or(lambda: (200, self.provider.answer(self.path)))
 
     def do_POST(self) -> None:
         length = int(self.headers["content-length"])
