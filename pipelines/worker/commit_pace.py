@@ -13,8 +13,8 @@ from typing import Final
 from pipelines.kafka.records import Records
 
 # An interval in units of what the last commit took. A worker whose input is drained would be idle
-# otherwise, so its commits may take a larger share.
-_DRAINED_FLUSHES: Final = 2.0
+# otherwise, so only its flushes count; but others read what they write, and need more time for it.
+_DRAINED_FLUSHES: Final = 6.0
 _LOADED_COMMITS: Final = 4.0
 # A fetch of fewer records has taken all that was there.
 _FEW_RECORDS: Final = 1_000
