@@ -13,7 +13,7 @@ from typing import Final
 from pipelines.kafka.records import Records
 
 # An interval in units of what the last commit took. A worker whose input is drained would be idle
-# otherwise, so only its flushes count; but others read what they write, and need more time for it.
+# otherwise, so its flushes count most; but others read what they write, and need time for it.
 _DRAINED_FLUSHES: Final = 6.0
 _LOADED_COMMITS: Final = 4.0
 # A fetch of fewer records has taken all that was there.
@@ -81,7 +81,7 @@ class CommitPace:
     def due_in(self, now: float, *, drained: bool) -> float:
         """Return in how many seconds to commit what is processed: 0 if now."""
         if drained:
-            interval_s = _DRAINED_FLUSHES * self._flush_s
+            interval_s = _DRAINED_FLUSHES * self._flush_s + self._flight_s
         else:
             interval_s = _LOADED_COMMITS * (self._flush_s + self._flight_s)
         due_at = max(self._begun_at + interval_s, self._held_until)

@@ -28,12 +28,12 @@ def fetched(topic: str, count: int = 1) -> Records:
     return Records(TopicPartition(topic, 0), numbers, numbers, none, none)
 
 
-def test_drained_input_is_committed_as_soon_as_a_cheap_commit_is_through() -> None:
-    assert pace_after(0.002, 0.010).due_in(0.012, drained=True) == 0
+def test_drained_input_is_committed_soon_after_a_cheap_commit() -> None:
+    assert pace_after(0.002, 0.010).due_in(0.022, drained=True) == pytest.approx(0)
 
 
-def test_commits_of_drained_input_leave_five_times_as_much_time_as_their_flushes_take() -> None:
-    assert pace_after(0.020, 0.010).due_in(0.060, drained=True) == pytest.approx(0.060)
+def test_commits_of_drained_input_leave_time_for_others() -> None:
+    assert pace_after(0.020, 0.010).due_in(0.060, drained=True) == pytest.approx(0.070)
 
 
 def test_commits_under_load_take_a_quarter_of_the_time() -> None:
@@ -62,7 +62,7 @@ def test_the_next_commit_waits_for_what_the_last_one_wrote_to_the_workers_own_in
     pace.read([fetched("inbox")])
     assert pace.due_in(0.011, drained=True) > 0
     pace.read([fetched("events")])
-    assert pace.due_in(0.011, drained=True) == 0
+    assert pace.due_in(0.017, drained=True) == 0
 
 
 def test_the_next_commit_does_not_wait_for_input_that_came_before_the_commit_was_through() -> None:
@@ -73,7 +73,7 @@ def test_the_next_commit_does_not_wait_for_input_that_came_before_the_commit_was
     pace.written(["events"])
     pace.read([fetched("events")])
     pace.settled(0.010)
-    assert pace.due_in(0.011, drained=True) == 0
+    assert pace.due_in(0.017, drained=True) == 0
 
 
 def test_the_next_commit_does_not_wait_for_ever_for_input_that_another_worker_reads() -> None:
