@@ -6,16 +6,15 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from schemas.errors import AvilaError
-from services.connections import WHOLE_BODY
 from services.ingest import cors
 from services.ingest.admission import Admission
-from services.ingest.body import ClientGone, read_body
+from services.ingest.body import ClientGone
 from services.ingest.events import EventResult
-from services.ingest.formats import Answer, EventFormat, Request
+from services.ingest.exchange import receive_request, send_answer
+from services.ingest.formats import Answer, EventFormat
 from services.ingest.limits import Limits
-from services.ingest.paths import canonical_path
 from services.ingest.pipeline import IngestPipeline
-from services.ingest.refusals import DEFECT, headers, wrong_method
+from services.ingest.refusals import DEFECT, wrong_method
 from services.ingest.request_log import RequestLog
 from services.listening import client_of
 
@@ -57,7 +56,7 @@ class HttpEndpoint:
         except Exception:  # noqa: BLE001  # the client gets an answer whatever happens
             _log.exception("ingest_defect", format=self._format.name)
             answer = DEFECT
-        await _send(send, answer, given.get(b"origin"))
+        await send_answer(send, answer, given.get(b"origin"))
         self._request_log.answered(
             self._format.name,
             answer.status,
@@ -75,38 +74,9 @@ class HttpEndpoint:
             return Answer(200, b"")  # HEAD is safe: clients repeat it, so it takes no events
         if scope["method"] not in self._format.methods:
             return wrong_method(self._format.methods)
-        length = given.get(b"content-length")
-        encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         with self._admission.admit() as reservation:
-            body = await read_body(
-                receive,
-                b",".join(encodings).decode("latin-1"),
-                int(length) if length else None,
-                reservation,
-                self._limits,
-                is_whole=WHOLE_BODY in scope.get("extensions", ()),
-            )
-            content_type = given.get(b"content-type", b"").decode("latin-1")
-            request = Request(
-                method=scope["method"],
-                path=canonical_path(scope["path"]),
-                query=scope["query_string"],
-                headers=given,
-                content_type=content_type.partition(";")[0].strip().lower(),
-                body=body,
-                client_ip=client_of(scope),
-                limits=self._limits,
-                grow=reservation.grow,
-            )
+            request = await receive_request(scope, given, receive, reservation, self._limits)
             batch = self._format.parse(request)
             batch.origin = given.get(b"origin", b"").decode("latin-1")
             results += await self._pipeline.take(batch)
         return self._format.answer(batch, results, self._limits.retry_after_s)
-
-
-async def _send(send: Send, answer: Answer, origin: bytes | None) -> None:
-    lines = headers(answer)
-    if origin is not None:
-        lines += cors.allow_origin(origin)
-    await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-    await send({"type": "http.response.body", "body": answer.body})

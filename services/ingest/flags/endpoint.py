@@ -15,22 +15,21 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from schemas.errors import AvilaError
-from services.connections import WHOLE_BODY
 from services.ingest import cors
 from services.ingest.access import Access
 from services.ingest.admission import Admission
-from services.ingest.body import ClientGone, read_body
+from services.ingest.body import ClientGone
+from services.ingest.exchange import receive_request, send_answer
 from services.ingest.flags.answer import flags_answer
 from services.ingest.flags.ask import Ask, read_ask
 from services.ingest.flags.catalog import FlagCatalog, SegmentKey
 from services.ingest.flags.members import SegmentMembers
 from services.ingest.flags.person import person_hash
 from services.ingest.flags.rules import Outcome, Rule
-from services.ingest.formats import Answer, Request
+from services.ingest.formats import Answer
 from services.ingest.formats.posthog import PostHog
 from services.ingest.limits import Limits
-from services.ingest.paths import canonical_path
-from services.ingest.refusals import DEFECT, headers, wrong_method
+from services.ingest.refusals import DEFECT, wrong_method
 from services.ingest.request_log import RequestLog
 from services.ingest.stubs import remote_config
 from services.listening import client_of
@@ -87,11 +86,7 @@ class FlagsEndpoint:
         except Exception:  # noqa: BLE001  # the client gets an answer whatever happens
             _log.exception("ingest_defect", format=NAME)
             answer = DEFECT
-        lines = [*headers(answer), (b"cache-control", b"no-store")]
-        if (origin := given.get(b"origin")) is not None:
-            lines += cors.allow_origin(origin)
-        await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send_answer(send, answer, given.get(b"origin"), [(b"cache-control", b"no-store")])
         seconds = time.perf_counter() - start
         client, path = client_of(scope), scope["path"]
         self._request_log.answered(NAME, answer.status, seconds, client=client, path=path)
@@ -101,32 +96,10 @@ class FlagsEndpoint:
             return Answer(200, b"")
         if scope["method"] not in METHODS:
             return wrong_method(METHODS)
-        length = given.get(b"content-length")
-        encodings = [value for name, value in scope["headers"] if name == b"content-encoding"]
         with self._admission.admit() as reservation:
-            body = await read_body(
-                receive,
-                b",".join(encodings).decode("latin-1"),
-                int(length) if length else None,
-                reservation,
-                self._limits,
-                is_whole=WHOLE_BODY in scope.get("extensions", ()),
-            )
-            content_type = given.get(b"content-type", b"").decode("latin-1")
-            path = canonical_path(scope["path"])
-            request = Request(
-                method=scope["method"],
-                path=path,
-                query=scope["query_string"],
-                headers=given,
-                content_type=content_type.partition(";")[0].strip().lower(),
-                body=body,
-                client_ip=client_of(scope),
-                limits=self._limits,
-                grow=reservation.grow,
-            )
+            request = await receive_request(scope, given, receive, reservation, self._limits)
             ask = read_ask(request)
-            return self._answer_ask(path, ask, given.get(b"origin", b"").decode("latin-1"))
+            return self._answer_ask(request.path, ask, given.get(b"origin", b"").decode("latin-1"))
 
     def _answer_ask(self, path: str, ask: Ask, origin: str) -> Answer:
         now_ms = self._clock()
