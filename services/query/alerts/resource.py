@@ -35,7 +35,7 @@ from services.query.alerts.view import (
     Incidents,
     read_states,
 )
-from services.query.documents.resource import Documents, DocumentSpec
+from services.query.documents.resource import Documents, DocumentSpec, shown_fields
 from services.query.http.params import encode_response, instant, project_of, read_number
 from services.query.subscriptions.resource import Subscriptions
 from services.query.views.changes import Key
@@ -104,16 +104,7 @@ def _define(parts: dict[str, Any], alert: Alert) -> AlertDefinition:
 
 
 def _show(definition: AlertDefinition) -> AlertResponse:
-    alert = definition.alert
-    fields = {name: getattr(alert, name) for name in alert.__struct_fields__}
-    return AlertResponse(
-        id=definition.id,
-        revision=definition.revision,
-        version=definition.version,
-        created_at=definition.created_at,
-        updated_at=definition.updated_at,
-        **fields,
-    )
+    return AlertResponse(**shown_fields(definition, definition.alert))
 
 
 SPEC: Final = DocumentSpec(

@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.definitions import ID_FORMAT, definition_key, is_id
+from schemas.definitions import ID_FORMAT, Definition, definition_key, is_id
 from schemas.errors import Conflict, InvalidRequest, NotFound
 from services.commands import Commands, Write
 from services.query.http.params import (
@@ -53,6 +53,18 @@ class DocumentSpec(NamedTuple, Generic[B, D]):
     encode: Callable[[D], bytes]
     show: Callable[[D], msgspec.Struct]
     page: Callable[[list[Any], str | None], msgspec.Struct]
+
+
+def shown_fields(definition: Definition, body: msgspec.Struct) -> dict[str, Any]:
+    """Return a document as it is shown: the fields of its body, its id, numbers and times."""
+    return {
+        "id": definition.id,
+        "revision": definition.revision,
+        "version": definition.version,
+        "created_at": definition.created_at,
+        "updated_at": definition.updated_at,
+        **{name: getattr(body, name) for name in body.__struct_fields__},
+    }
 
 
 class Documents(Generic[B, D]):

@@ -20,7 +20,7 @@ from schemas.flags import (
 )
 from schemas.operators.segment import SegmentDefinition
 from services.commands import Commands, Write
-from services.query.documents.resource import Documents, DocumentSpec
+from services.query.documents.resource import Documents, DocumentSpec, shown_fields
 from services.query.http.params import encode_response
 from services.query.views.catalog import Definitions
 from services.query.views.changes import Key, has_previous
@@ -76,16 +76,7 @@ def _define(parts: dict[str, Any], flag: Flag) -> FlagDefinition:
 
 
 def _show(definition: FlagDefinition) -> FlagResponse:
-    flag = definition.flag
-    fields = {name: getattr(flag, name) for name in flag.__struct_fields__}
-    return FlagResponse(
-        id=definition.id,
-        revision=definition.revision,
-        version=definition.version,
-        created_at=definition.created_at,
-        updated_at=definition.updated_at,
-        **fields,
-    )
+    return FlagResponse(**shown_fields(definition, definition.flag))
 
 
 SPEC: Final = DocumentSpec(

@@ -45,7 +45,7 @@ export function SaveForm({
   class?: string;
   /** Where the link to cancel leads; there is none without it. */
   cancel?: string;
-  /** Whether the button stands in the row of the fields, and is not the main one of the page. */
+  /** Draw a small button beside the fields: another one is the main button of the page. */
   plain?: boolean;
   disabled?: boolean;
   children: ComponentChildren;
